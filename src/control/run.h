@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/run.h: one migration in one process, from its options to its end.
+ *
+ * run_migration() wires relays, mover, journal, control socket and the cutover
+ * together and returns when the migration is over or the process is told to
+ * stop. Whoever watches (screen, status lines, second terminal) does so through
+ * the control socket; see docs/internals/contracts.md.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "core/route.h"
+
+enum strategy_kind { STRATEGY_BIG_BANG, STRATEGY_CANARY, STRATEGY_BLUE_GREEN };
+enum write_mode { WRITE_CUTOVER, WRITE_DUAL };
+enum conflict_rule { CONFLICT_NONE, CONFLICT_REPLACE, CONFLICT_MERGE };
+enum copy_mode { COPY_AUTO, COPY_RDB, COPY_SCAN };
+
+#define RUN_STEPS_MAX 16
+
+struct run_conf {
+	char old_url[512];
+	char new_url[512];
+	char listen[128];
+	char state[512];           /* path of the SQLite file               */
+	enum strategy_kind strategy;
+	uint32_t step_ppm[RUN_STEPS_MAX]; /* canary read shares, ascending  */
+	uint32_t step_n;
+	enum write_mode write_mode;
+	enum ack_mode ack;         /* both by default; see contracts.md     */
+	uint32_t ack_timeout_ms;
+	enum conflict_rule conflict;
+	enum copy_mode copy_mode;
+	uint32_t workers;
+	uint32_t hold_max_ms;      /* the switch is aborted beyond this     */
+	uint32_t lag_max_ms;       /* gate of the cutover                   */
+	bool is_auto;
+	uint32_t step_seconds;     /* --auto: stay this long on a step      */
+	uint32_t step_requests;    /* --auto: and see this many requests    */
+};
+
+/* Fill the defaults (tables/limit.tbl gives the numbers). */
+void run_conf_init(struct run_conf *c);
+
+/* ready_fd >= 0: one byte is written there when the interlay listens and the
+ * control socket answers, or the error text when starting failed. Answers the
+ * exit status. */
+int run_migration(const struct run_conf *c, int ready_fd, struct err *err);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core/route.h: one immutable routing decision, numbered by its generation.
+ *
+ * Thread: a value; copied into mails, never shared.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/side.h"
+
+enum ack_mode {
+	ACK_AUTHORITY, /* reply as soon as the authority answered           */
+	ACK_BOTH,      /* reply when the other side has applied it as well  */
+};
+
+struct route {
+	uint64_t generation;     /* grows by one with each route            */
+	uint64_t epoch;          /* of the authority record R               */
+	enum side authority;
+	uint32_t read_ppm;       /* desired share of reads on the other side */
+	enum ack_mode ack;
+	uint32_t ack_timeout_ms;
+	uint64_t salt;           /* of the assignment hash: per migration   */
+};
+
+/* Assignment v1: does a key go to the other side at this share? Monotone in
+ * read_ppm: a key that is moved at 5 % is also moved at 25 %. */
+bool route_takes(const struct route *r, uint64_t key_hash);

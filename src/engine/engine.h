@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/engine.h: how the pure half meets the world: machines and links.
+ *
+ * A machine is a struct and a step function. The world feeds it one event at a
+ * time; the machine answers by appending bytes to links and by asking the port.
+ * The port only writes down what is asked, it never calls back into the machine
+ * (no re-entrancy), and performs it when the batch of events is over: bytes of
+ * all links touched in a batch leave in one write a link. That batching is what
+ * makes the relay fast.
+ *
+ * Thread: a machine, its port and its links belong to one thread.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "core/board.h"
+#include "core/route.h"
+#include "core/side.h"
+#include "engine/mail.h"
+
+/* Where a server listens. Filled by the control half from a URL. */
+struct address {
+	char host[108];     /* name, address, or the path of a Unix socket  */
+	uint16_t port;      /* 0: host is a path                            */
+};
+
+/* One connection. The machine owns the meaning, the world the descriptor. */
+struct link {
+	struct buf tx;           /* append, then port_touch()               */
+	void *owner;             /* the machine's, given at open or accept  */
+	struct link *next_dirty; /* port's                                  */
+	bool dirty;              /* port's                                  */
+	bool is_up;              /* connected                               */
+	bool read_off;           /* port's: see port_read()                 */
+	bool want_drained;       /* machine's: tell me (once) when tx has
+	                          * fallen below LINK_LOW; world clears it  */
+};
+
+#define LINK_LOW (64 * 1024)
+
+enum event_kind {
+	EV_START,   /* first event of a machine                              */
+	EV_ACCEPT,  /* link: a client connected to listener `tag`; set owner */
+	EV_UP,      /* link: connected                                       */
+	EV_BYTES,   /* link, bytes: valid during this step only; take it all */
+	EV_DRAINED, /* link: tx is below LINK_LOW again                      */
+	EV_DOWN,    /* link, err: it is gone (also: could not connect). The
+	             * link is freed after this step. Not sent for links that
+	             * the machine closed itself.                            */
+	EV_MAIL,    /* mail                                                  */
+	EV_TIMER,   /* the time asked for with port_wake() has come          */
+	EV_BOARD,   /* somebody called port ops poke: look at the board      */
+	EV_BATCH,   /* all events of this wake-up were delivered; bytes leave
+	             * after this step (last chance to append: probes)       */
+};
+
+struct event {
+	enum event_kind kind;
+	uint32_t tag;
+	struct link *link;
+	struct span bytes;
+	const struct mail *mail;
+	const struct err *err;
+};
+
+struct port;
+
+struct port_ops {
+	/* Begin to connect; answers at once with a link that is not up yet.
+	 * NULL only when memory or descriptors are out. */
+	struct link *(*open)(struct port *p, const struct address *to, void *owner);
+	/* Gone after this call; no event follows. flush: send tx first (bounded
+	 * by a few seconds), then close. Unsent bytes are lost otherwise. */
+	void (*close)(struct port *p, struct link *l, bool flush);
+	void (*read)(struct port *p, struct link *l, bool on);
+	void (*mail)(struct port *p, const struct mail *m); /* to the control */
+	void (*poke)(struct port *p); /* EV_BOARD to every relay of this run */
+};
+
+struct port {
+	const struct port_ops *ops;
+	struct mem *mem;
+	struct link *dirty;   /* list of links with new bytes               */
+	uint64_t now_ns;      /* monotonic; refreshed before each batch     */
+	int64_t wall_ms;      /* for expiry and people                      */
+	uint64_t wake_ns;     /* next EV_TIMER; UINT64_MAX: none. The machine
+	                       * writes it (port_wake)                      */
+	uint64_t (*entropy)(struct port *p);
+	/* precise clock for latency samples; same unit as now_ns */
+	uint64_t (*clock_ns)(struct port *p);
+};
+
+static inline void
+port_touch(struct port *p, struct link *l)
+{
+	if (!l->dirty) {
+		l->dirty = true;
+		l->next_dirty = p->dirty;
+		p->dirty = l;
+	}
+}
+
+/* Be woken at ns at the latest (the earliest of several wishes wins). */
+static inline void
+port_wake(struct port *p, uint64_t ns)
+{
+	if (ns < p->wake_ns)
+		p->wake_ns = ns;
+}
+
+typedef void machine_step_f(void *self, struct port *p, const struct event *ev);
+typedef void machine_fini_f(void *self, struct port *p);
+/* Human-readable state: status page, panic page. */
+typedef void machine_show_f(const void *self, struct buf *text);
+
+struct machine {
+	const char *name; /* "relay", "mover" */
+	size_t self_size; /* the world allocates it, zeroed */
+	machine_step_f *step;
+	machine_fini_f *fini;
+	machine_show_f *show;
+};
+
+/* Everything a machine of a migration needs to know before EV_START; the caller
+ * keeps it alive. Machines get it through <machine>_init(self, &conf). */
+struct side_conf {
+	struct address at;
+	char url_user[64];   /* credentials of the endpoint's URL ("" none)  */
+	char url_pass[256];
+	char own_user[64];   /* Godwit's own ACL user ("" : use the URL's)   */
+	char own_pass[80];
+	char reader_user[64]; /* Godwit's read-only user for reads of clients */
+	char reader_pass[80];
+	char label[128];     /* for messages: "old redis://127.0.0.1:6379"   */
+};

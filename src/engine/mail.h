@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/mail.h: what control, relays and mover say to each other.
+ *
+ * Mails are values; order between one sender and one receiver is kept.
+ */
+#pragma once
+
+#include "core/route.h"
+
+enum mail_kind {
+	/* control -> relay (each relay answers with the same generation/epoch) */
+	MAIL_ROUTE,      /* route: use this from now on -> MAIL_ROUTE_ACK     */
+	MAIL_HOLD,       /* epoch, deadline_ns: hold new requests, let running
+	                  * ones finish, move blocked clients -> MAIL_DRAINED */
+	MAIL_RELEASE,    /* route: authority may have changed; send what was
+	                  * held to route.authority -> MAIL_ROUTE_ACK         */
+	MAIL_BEHIND,     /* flag: the other side is behind (1) or has caught
+	                  * up (0). 1: release what ack BOTH holds, read the
+	                  * authority only, ack like AUTHORITY -> MAIL_BEHIND_ACK */
+	/* relay -> control */
+	MAIL_ROUTE_ACK,  /* who, generation                                   */
+	MAIL_DRAINED,    /* who, epoch; a: requests that could not be moved   */
+	MAIL_LATE,       /* who: ack BOTH waited longer than ack_timeout_ms   */
+	MAIL_BEHIND_ACK, /* who, flag                                         */
+	MAIL_MARKED,     /* who, epoch: every subscriber saw the old side's
+	                  * marker message                                    */
+
+	/* control -> mover */
+	MAIL_MOVE,       /* side: authority now. Begin or continue to keep the
+	                  * other side in step                                */
+	MAIL_MOVE_PAUSE, /* stop filling; the stream goes on                  */
+	MAIL_MOVE_RESUME,
+	MAIL_BARRIER,    /* epoch, position: answer MAIL_PASSED when everything
+	                  * up to there is on the other side; from then on
+	                  * apply nothing until MAIL_FLIP or MAIL_THAW        */
+	MAIL_THAW,       /* epoch: the switch was aborted; go on              */
+	MAIL_FLIP,       /* epoch, side: the new authority; apply its stream to
+	                  * the other side from the position of the barrier   */
+	MAIL_HEARTBEAT,  /* token: prove the reverse path                     */
+	/* mover -> control */
+	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
+	MAIL_PASSED,     /* epoch, position (other side's offset at the time) */
+	MAIL_PROGRESS,   /* side, position, text = history id: safe to resume
+	                  * from here (journalled now and then)               */
+	MAIL_HEARTBEAT_BACK, /* token                                         */
+	MAIL_TROUBLE,    /* text, flag = enum err_code, retry in `position` ms */
+
+	/* both */
+	MAIL_STOP,       /* finish cleanly -> MAIL_STOPPED                    */
+	MAIL_STOPPED,
+};
+
+enum move_phase {
+	MOVE_IDLE,
+	MOVE_ATTACHING,
+	MOVE_COPYING,     /* the bulk                                         */
+	MOVE_CATCHING_UP, /* dirty keys, or the stream is late                */
+	MOVE_IN_STEP,     /* ordered tail, nothing pending                    */
+	MOVE_BROKEN,      /* a side is away; trying again                     */
+};
+
+struct mail {
+	enum mail_kind kind;
+	uint32_t who;         /* index of the relay                          */
+	uint64_t epoch;
+	uint64_t position;
+	uint64_t deadline_ns;
+	uint64_t token;
+	enum side side;
+	enum move_phase phase;
+	uint32_t flag;
+	struct route route;
+	char text[160];
+};

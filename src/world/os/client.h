@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world/os/client.h: a blocking connection with deadlines.
+ *
+ * For the control half only (preflight, fence, verification driver): one
+ * request, one answer. Never on the data path.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "engine/engine.h"
+
+struct client;
+
+struct client *client_open(const struct address *to, uint32_t timeout_ms,
+                           struct err *err);
+void client_close(struct client *c); /* NULL is fine */
+
+/* Send out, then read until `n` complete RESP replies are there. They stay
+ * valid in *ret_replies until the next call. 0, ERR_LOST, ERR_TIMEOUT,
+ * ERR_PROTO. */
+int client_call(struct client *c, struct span out, uint32_t n,
+                uint32_t timeout_ms, struct span *ret_replies,
+                struct err *err) MUST;
+int client_fd(const struct client *c);

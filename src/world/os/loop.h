@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world/os/loop.h: one thread, one epoll, one machine.
+ *
+ * Performs what a machine asks of its port and feeds it events. Also the mail
+ * between threads: loop_post() to a machine, struct inbox for the control.
+ *
+ * Owns:   the machine's memory, its links and their descriptors.
+ * Thread: loop_new/loop_free/loop_start from the control; loop_post and
+ *         loop_poke from any thread.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "engine/engine.h"
+
+struct loop;
+
+/* Mails to the control thread: a queue with a descriptor to poll. */
+struct inbox;
+struct inbox *inbox_new(struct err *err);
+void inbox_free(struct inbox *ib);
+int inbox_fd(const struct inbox *ib); /* readable when there is mail */
+bool inbox_take(struct inbox *ib, struct mail *ret); /* false: empty  */
+void inbox_put(struct inbox *ib, const struct mail *m); /* any thread */
+
+/* A set of loops that hear port->ops->poke of each other's machines. */
+struct crowd {
+	struct loop *loops[64];
+	uint32_t n;
+};
+
+struct loop_conf {
+	const struct machine *machine;
+	/* Called once with the zeroed self, before EV_START. */
+	void (*init)(void *self, void *arg);
+	void *arg;
+	struct inbox *to_control;  /* may be NULL: mails are dropped        */
+	struct crowd *crowd;       /* may be NULL                           */
+	const int *listen_fds;     /* EV_ACCEPT with tag = index            */
+	uint32_t listen_n;
+	size_t mem_limit;          /* 0: none                               */
+	char name[16];             /* thread name                           */
+};
+
+struct loop *loop_new(const struct loop_conf *conf, struct err *err);
+int loop_start(struct loop *l, struct err *err) MUST; /* own thread     */
+void loop_run(struct loop *l);                    /* in this thread, until stopped */
+void loop_post(struct loop *l, const struct mail *m);
+void loop_poke(struct loop *l);
+void loop_stop(struct loop *l);   /* leave after the current batch; joins the thread */
+void loop_free(struct loop *l);   /* calls machine fini; closes everything */
+const struct mem *loop_mem(const struct loop *l);
+void *loop_machine(struct loop *l); /* the machine's self */
+
+/* "127.0.0.1:6400", ":6400" (loopback), "[::1]:6400". n sockets with
+ * SO_REUSEPORT on the same address. Port 0: the kernel picks; *ret_port tells. */
+int listen_open(const char *where, uint32_t n, int *ret_fds, uint16_t *ret_port,
+                struct err *err) MUST;
+
+uint64_t os_mono_ns(void);
+int64_t os_wall_ms(void);
+uint64_t os_entropy(void);
+
+/* The malloc-backed struct mem for code outside a loop. */
+void os_mem_init(struct mem *m, size_t limit);
