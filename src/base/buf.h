@@ -12,13 +12,15 @@
 
 #include "base/mem.h"
 
+#define BUF_KEEP ((size_t)64 * 1024) /* an empty buf keeps at most this */
+
 struct buf {
 	struct mem *mem;
-	uint8_t *p;   /* the block; NULL while nothing was ever put     */
-	size_t off;   /* first byte not yet taken                       */
-	size_t end;   /* one past the last byte put                     */
-	size_t cap;   /* size of the block                              */
-	bool failed;  /* an allocation was refused; sticky              */
+	uint8_t *p;  /* the block; NULL while nothing was ever put     */
+	size_t off;  /* first byte not yet taken                       */
+	size_t end;  /* one past the last byte put                     */
+	size_t cap;  /* size of the block                              */
+	bool failed; /* an allocation was refused; sticky till buf_fini */
 };
 
 void buf_init(struct buf *b, struct mem *mem);
@@ -42,7 +44,8 @@ buf_failed(const struct buf *b)
 	return b->failed;
 }
 
-/* Room for n more bytes at the end, or NULL (then failed). Call buf_grew(). */
+/* Room for n more bytes at the end, or NULL (then failed). Call buf_grew(). May
+ * move the bytes: spans of this buf are no longer valid afterwards. */
 uint8_t *buf_room(struct buf *b, size_t n);
 
 static inline void
@@ -60,7 +63,7 @@ void buf_putf(struct buf *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* Take n bytes from the front. An empty buf starts again at its block's start;
- * a block above keep bytes is given back when the buf becomes empty. */
+ * a block above BUF_KEEP bytes is given back when the buf becomes empty. */
 void buf_take(struct buf *b, size_t n);
 void buf_clear(struct buf *b); /* empty; keeps the block */
 /* Empty and without a block (idle connections hold no memory). */

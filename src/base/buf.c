@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base/buf.c: bytes that grow at the end and are taken from the front.
+ *
+ *   p          p+off            p+end        p+cap
+ *   |  taken   |  the bytes     |  room      |
+ */
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/check.h"
+
+#define BUF_MIN 256
+
+void
+buf_init(struct buf *b, struct mem *mem)
+{
+	REQUIRE(mem != NULL);
+	*b = (struct buf){ .mem = mem };
+}
+
+void
+buf_fini(struct buf *b)
+{
+	buf_release(b);
+	b->failed = false;
+}
+
+void
+buf_release(struct buf *b)
+{
+	mem_free(b->mem, b->p, b->cap);
+	b->p = NULL;
+	b->off = 0;
+	b->end = 0;
+	b->cap = 0;
+}
+
+void
+buf_clear(struct buf *b)
+{
+	b->off = 0;
+	b->end = 0;
+}
+
+/* A new block of at least len + n bytes with the untaken bytes at its start. */
+static bool
+grow(struct buf *b, size_t n)
+{
+	size_t len = buf_len(b);
+	size_t cap = b->cap < BUF_MIN ? BUF_MIN : b->cap;
+	uint8_t *p;
+
+	if (n > SIZE_MAX / 4 || len > SIZE_MAX / 4)
+		return false;
+	while (cap < len + n)
+		cap *= 2;
+	if (b->off == 0) {
+		p = mem_resize(b->mem, b->p, b->cap, cap);
+		if (p == NULL)
+			return false;
+	} else {
+		p = mem_alloc(b->mem, cap);
+		if (p == NULL)
+			return false;
+		memcpy(p, b->p + b->off, len);
+		mem_free(b->mem, b->p, b->cap);
+	}
+	b->p = p;
+	b->cap = cap;
+	b->off = 0;
+	b->end = len;
+	return true;
+}
+
+uint8_t *
+buf_room(struct buf *b, size_t n)
+{
+	size_t len = buf_len(b);
+
+	if (b->failed)
+		return NULL;
+	if (b->p != NULL && b->cap - b->end >= n)
+		return b->p + b->end;
+	/* Moving is cheap while at least half of the block was taken. */
+	if (b->p != NULL && b->off >= len && b->cap - len >= n) {
+		memmove(b->p, b->p + b->off, len);
+		b->off = 0;
+		b->end = len;
+		return b->p + b->end;
+	}
+	if (!grow(b, n)) {
+		b->failed = true;
+		return NULL;
+	}
+	ENSURE(b->cap - b->end >= n);
+	return b->p + b->end;
+}
+
+void
+buf_put(struct buf *b, const void *p, size_t n)
+{
+	uint8_t *to;
+
+	if (n == 0)
+		return;
+	to = buf_room(b, n);
+	if (to == NULL)
+		return;
+	memcpy(to, p, n);
+	b->end += n;
+}
+
+void
+buf_put_span(struct buf *b, struct span s)
+{
+	buf_put(b, s.p, s.n);
+}
+
+void
+buf_put_str(struct buf *b, const char *s)
+{
+	buf_put(b, s, strlen(s));
+}
+
+void
+buf_put_u64(struct buf *b, uint64_t v)
+{
+	uint8_t text[20];
+	size_t at = sizeof(text);
+
+	do {
+		text[--at] = (uint8_t)('0' + v % 10);
+		v /= 10;
+	} while (v != 0);
+	buf_put(b, text + at, sizeof(text) - at);
+}
+
+void
+buf_put_i64(struct buf *b, int64_t v)
+{
+	if (v < 0) {
+		buf_put(b, "-", 1);
+		buf_put_u64(b, 0 - (uint64_t)v);
+	} else {
+		buf_put_u64(b, (uint64_t)v);
+	}
+}
+
+void
+buf_putf(struct buf *b, const char *fmt, ...)
+{
+	va_list ap;
+	char text[256];
+	uint8_t *to;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (n < 0) {
+		b->failed = true;
+		return;
+	}
+	if ((size_t)n < sizeof(text)) {
+		buf_put(b, text, (size_t)n);
+		return;
+	}
+	to = buf_room(b, (size_t)n + 1);
+	if (to == NULL)
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf((char *)to, (size_t)n + 1, fmt, ap);
+	va_end(ap);
+	b->end += (size_t)n;
+}
+
+void
+buf_take(struct buf *b, size_t n)
+{
+	REQUIRE(n <= buf_len(b));
+	b->off += n;
+	if (b->off < b->end)
+		return;
+	if (b->cap > BUF_KEEP)
+		buf_release(b);
+	else
+		buf_clear(b);
+}
