@@ -1,0 +1,218 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""tools/check.py: every test there is, one line a step, one sum at the end.
+
+    tools/check.py             what `make check` does
+    tools/check.py --full      what `make check-full` does: whole sweeps, 60 s
+                               of fuzzing a target, ThreadSanitizer
+    tools/check.py STEP...     only these steps (their names are in the output)
+
+Each step's output is in build/check/STEP.log. The seed of sampled sweeps is
+printed; SEED=n repeats a run.
+"""
+import glob
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as xml
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOGS = os.path.join(ROOT, "build", "check")
+PYTHON = "/usr/bin/python3"  # the one that Debian's python3-* belong to
+FULL = "--full" in sys.argv
+
+sums = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def run(name, command, limit_s, env=None):
+    """Run a command with its output in the step's log. Answers (good, text)."""
+    os.makedirs(LOGS, exist_ok=True)
+    log = os.path.join(LOGS, name + ".log")
+    with open(log, "w", encoding="utf-8") as f:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=f, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
+            start_new_session=True)
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            # The whole group: a test's servers must not outlive it.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            f.write("\ncheck: not done after %d s, stopped\n" % limit_s)
+            code = -1
+    with open(log, encoding="utf-8", errors="replace") as f:
+        return code == 0, f.read()
+
+
+def report(name, began, passed, failed, skipped, text, tail=40):
+    sums["passed"] += passed
+    sums["failed"] += failed
+    sums["skipped"] += skipped
+    print("%s %-12s %4d passed %3d failed%s %6.1f s" % (
+        "ok  " if not failed else "FAIL", name, passed, failed,
+        " %d skipped" % skipped if skipped else "",
+        time.monotonic() - began), flush=True)
+    if failed:
+        lines = text.splitlines()
+        print("\n".join("     " + x for x in lines[-tail:]))
+        print("     (all of it: build/check/%s.log)" % name, flush=True)
+    return not failed
+
+
+def simple(name, command, limit_s=300, env=None):
+    """A step that is one test."""
+    began = time.monotonic()
+    good, text = run(name, command, limit_s, env)
+    return report(name, began, int(good), int(not good), 0, text)
+
+
+def setup(folder, *options, cc=None):
+    if os.path.exists(os.path.join(ROOT, folder, "build.ninja")):
+        return ["true"]
+    words = ["meson", "setup", folder, *options]
+    return ["env", "CC=" + cc, *words] if cc else words
+
+
+def build(name, folder, *options, cc=None):
+    began = time.monotonic()
+    good, text = run(name, setup(folder, *options, cc=cc), 120)
+    if good:
+        good, text = run(name, ["ninja", "-C", folder], 900)
+    return report(name, began, int(good), int(not good), 0, text)
+
+
+def unit(name, folder, env=None):
+    """All suites of meson; each cmocka case counts."""
+    began = time.monotonic()
+    good, text = run(name, ["meson", "test", "-C", folder, "--no-rebuild",
+                            "--print-errorlogs"], 900, env)
+    passed = failed = skipped = 0
+    log = os.path.join(ROOT, folder, "meson-logs", "testlog.json")
+    if not os.path.exists(log) or os.path.getmtime(log) < time.time() - 1800:
+        return report(name, began, 0, 1, 0, text)
+    with open(log, encoding="utf-8") as f:
+        for line in f:
+            test = json.loads(line)
+            out = test.get("stdout", "") + test.get("stderr", "")
+            ok = len(re.findall(r"^\[ +OK +\]", out, re.M))
+            bad = len(set(re.findall(r"^\[ +FAILED +\] (\S+)$", out, re.M)))
+            if test["result"] == "OK":
+                passed += max(ok, 1)
+            elif test["result"] == "SKIP":
+                skipped += 1
+            else:
+                passed += ok
+                failed += max(bad, 1)
+    if not good and not failed:
+        failed = 1
+    return report(name, began, passed, failed, skipped, text, tail=80)
+
+
+def live(name, folder, env=None, limit_s=600):
+    """The tests with real servers, against the binary of a build."""
+    began = time.monotonic()
+    made = os.path.join(LOGS, name + ".xml")
+    if os.path.exists(made):
+        os.unlink(made)
+    env = {"GODWIT_BIN": os.path.join(ROOT, folder, "godwit"), **(env or {})}
+    good, text = run(name, [PYTHON, "-m", "pytest", "-q", "-ra",
+                            "-p", "no:cacheprovider", "--junitxml", made,
+                            "tests/live"], limit_s, env)
+    passed = failed = skipped = 0
+    if os.path.exists(made):
+        suite = xml.parse(made).getroot().find("testsuite").attrib
+        skipped = int(suite["skipped"])
+        failed = int(suite["failures"]) + int(suite["errors"])
+        passed = int(suite["tests"]) - failed - skipped
+    if not good and not failed:
+        failed = 1
+    # A sanitizer's report fails the step even when no test noticed.
+    for path in glob.glob(os.path.join(LOGS, name + ".san.*")):
+        with open(path, encoding="utf-8", errors="replace") as f:
+            text += "\n%s:\n%s" % (path, f.read()[:4000])
+        failed += 1
+    return report(name, began, passed, failed, skipped, text, tail=80)
+
+
+def sanitizer_env(name):
+    for path in glob.glob(os.path.join(LOGS, name + ".san.*")):
+        os.unlink(path)
+    where = "log_path=%s" % os.path.join(LOGS, name + ".san")
+    return {"ASAN_OPTIONS": "detect_leaks=1:" + where,
+            "UBSAN_OPTIONS": "print_stacktrace=1:" + where,
+            "TSAN_OPTIONS": "halt_on_error=0:" + where,
+            "GODWIT_SLOW": "1"}
+
+
+def format_step():
+    files = [f for d in ("src", "tests") for e in ("c", "h") for f in
+             glob.glob(os.path.join(ROOT, d, "**", "*." + e), recursive=True)]
+    return simple("format", ["clang-format-14", "--dry-run", "-Werror",
+                             *sorted(files)])
+
+
+SAN = ("-Db_sanitize=address,undefined", "-Db_lundef=false",
+       "-Doptimization=1")
+TSAN = ("-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1")
+UNIT_SAN = {"ASAN_OPTIONS": "detect_leaks=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1"}
+
+STEPS = [
+    ("setup", lambda: simple("setup", ["tools/setup"], 900)),
+    ("build", lambda: build("build", "build")),
+    ("format", format_step),
+    ("layers", lambda: simple("layers", ["tools/layers.py"])),
+    ("symbols", lambda: simple("symbols", ["tools/symbols.py", "build"])),
+    ("style", lambda: simple("style", ["tools/style.py"])),
+    ("tables", lambda: simple("tables", ["tools/tables.py", "--check"])),
+    ("unit", lambda: unit("unit", "build")),
+    ("build-asan", lambda: build("build-asan", "build-asan", *SAN,
+                                 cc="clang-14")),
+    ("tidy", lambda: simple("tidy", ["tools/tidy.py", "build-asan"], 900)),
+    ("unit-asan", lambda: unit("unit-asan", "build-asan", UNIT_SAN)),
+    ("fuzz", lambda: simple(
+        "fuzz", ["tools/fuzz.py", "--time", "60"] if FULL else
+        ["tools/fuzz.py", "--replay"], 3600 if FULL else 300)),
+    ("live", lambda: live("live", "build", limit_s=7200 if FULL else 600)),
+    ("live-asan", lambda: live("live-asan", "build-asan",
+                               sanitizer_env("live-asan"),
+                               limit_s=7200 if FULL else 600)),
+]
+STEPS_FULL = [
+    ("build-tsan", lambda: build("build-tsan", "build-tsan", *TSAN,
+                                 cc="clang-14")),
+    ("unit-tsan", lambda: unit("unit-tsan", "build-tsan")),
+    ("live-tsan", lambda: live("live-tsan", "build-tsan",
+                               sanitizer_env("live-tsan"), limit_s=7200)),
+]
+
+
+def main():
+    began = time.monotonic()
+    only = [a for a in sys.argv[1:] if not a.startswith("--")]
+    os.environ.setdefault("SEED", str(random.SystemRandom().randrange(10**6)))
+    if FULL:
+        os.environ["FULL"] = "1"
+    print("check: seed %s%s" % (os.environ["SEED"],
+                                ", whole sweeps" if FULL else ""), flush=True)
+    for name, step in STEPS + (STEPS_FULL if FULL else []):
+        if only and name not in only:
+            continue
+        good = step()
+        # Without a build the rest would only repeat its failure.
+        if not good and name in ("setup", "build"):
+            break
+    print("check: %d s%s" % (time.monotonic() - began,
+                             ", %d skipped" % sums["skipped"]
+                             if sums["skipped"] else ""))
+    print("%d passed, %d failed" % (sums["passed"], sums["failed"]))
+    return 1 if sums["failed"] or not sums["passed"] else 0
+
+
+sys.exit(main())

@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""tools/fuzz.py: libFuzzer under ASan and UBSan for the pure half.
+
+Each tests/fuzz/fuzz_NAME.c is linked with the pure layers, built by clang.
+
+    tools/fuzz.py --replay            run each target over its corpus, once
+    tools/fuzz.py --time 60 [NAME]    look for T seconds, each target or one
+
+The corpus of the tree is tests/fuzz/corpus/NAME. What a search finds is kept in
+build-fuzz/found/NAME; a crash becomes build-fuzz/crash-NAME-*.
+"""
+import argparse
+import concurrent.futures
+import glob
+import hashlib
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(ROOT, "build-fuzz")
+PURE = ["base", "wire", "core", "engine", "flow"]
+CC = "clang-14"
+FLAGS = ["-std=c17", "-O1", "-g", "-fno-omit-frame-pointer", "-I",
+         os.path.join(ROOT, "src"), "-I", os.path.join(ROOT, "tables"), "-I",
+         os.path.join(ROOT, "tests", "fuzz"),
+         "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+def compile_one(src):
+    """The object of a source file, made again when its text changed."""
+    rel = os.path.relpath(src, ROOT)
+    obj = os.path.join(BUILD, rel.replace("/", "_")[:-2] + ".o")
+    flags = [*FLAGS, "-fsanitize=fuzzer-no-link"]
+    text = subprocess.run([CC, *flags, "-E", src], capture_output=True,
+                          check=True).stdout
+    mark = hashlib.sha256(text + " ".join(flags).encode()).hexdigest()
+    try:
+        with open(obj + ".mark", encoding="utf-8") as f:
+            if f.read() == mark and os.path.exists(obj):
+                return obj
+    except OSError:
+        pass
+    subprocess.run([CC, *flags, "-c", src, "-o", obj], check=True)
+    with open(obj + ".mark", "w", encoding="utf-8") as f:
+        f.write(mark)
+    return obj
+
+
+def build(names):
+    os.makedirs(BUILD, exist_ok=True)
+    pure = [s for layer in PURE for s in
+            glob.glob(os.path.join(ROOT, "src", layer, "**", "*.c"),
+                      recursive=True)]
+    fuzz = os.path.join(ROOT, "tests", "fuzz")
+    shared = [s for s in glob.glob(os.path.join(fuzz, "*.c"))
+              if not os.path.basename(s).startswith("fuzz_")]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        objs = list(pool.map(compile_one, sorted(pure) + shared))
+        mains = list(pool.map(compile_one, [os.path.join(
+            fuzz, "fuzz_%s.c" % n) for n in names]))
+    archive = os.path.join(BUILD, "libpure.a")
+    if os.path.exists(archive):
+        os.unlink(archive)
+    subprocess.run(["ar", "rcs", archive, *objs], check=True)
+    for name, main_obj in zip(names, mains):
+        subprocess.run([CC, "-fsanitize=fuzzer,address,undefined", main_obj,
+                        archive, "-o", os.path.join(BUILD, "fuzz_" + name)],
+                       check=True)
+
+
+def run(name, seconds):
+    corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", name)
+    found = os.path.join(BUILD, "found", name)
+    command = [os.path.join(BUILD, "fuzz_" + name),
+               "-artifact_prefix=%s/crash-%s-" % (BUILD, name)]
+    if seconds is None:
+        files = sorted(glob.glob(os.path.join(corpus, "*")))
+        command += ["-runs=1", *files]
+        what = "%d inputs" % len(files)
+    else:
+        os.makedirs(found, exist_ok=True)
+        os.makedirs(corpus, exist_ok=True)
+        command += ["-max_total_time=%d" % seconds, "-print_final_stats=1",
+                    "-timeout=10", "-rss_limit_mb=2048", found, corpus]
+        what = "%d s" % seconds
+    out = subprocess.run(command, cwd=BUILD, text=True, errors="replace",
+                         capture_output=True, check=False)
+    good = out.returncode == 0
+    if seconds is not None:
+        for line in out.stderr.splitlines():
+            if line.startswith("stat::number_of_executed_units:"):
+                what += ", %s runs" % line.split()[-1]
+    print("%s fuzz %s (%s)" % ("ok  " if good else "FAIL", name, what),
+          flush=True)
+    if not good:
+        print(out.stderr[-6000:])
+    return good
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--replay", action="store_true")
+    args.add_argument("--time", type=int, default=60)
+    args.add_argument("name", nargs="*")
+    args = args.parse_args()
+    names = args.name or sorted(
+        os.path.basename(p)[5:-2] for p in
+        glob.glob(os.path.join(ROOT, "tests", "fuzz", "fuzz_*.c")))
+    if not names:
+        print("fuzz: no tests/fuzz/fuzz_*.c")
+        return 1
+    build(names)
+    seconds = None if args.replay else args.time
+    good = [run(n, seconds) for n in names]
+    print("fuzz: %d passed, %d failed" % (sum(good), len(good) - sum(good)))
+    return 0 if all(good) else 1
+
+
+sys.exit(main())

@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""tools/tables.py: renders tables/*.tbl to docs/reference/*.md.
+
+A table begins with comment lines: text about it, and one line that names its
+columns, as `// X(name, text, exit)`. Each row is X(...).
+
+    tools/tables.py            write the pages
+    tools/tables.py --check    fail when a page is not what would be written
+"""
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TABLES = os.path.join(ROOT, "tables")
+PAGES = os.path.join(ROOT, "docs", "reference")
+
+
+def split_row(text):
+    """The arguments of X(...); text begins after the bracket.
+
+    Answers the list and how much of the text was used.
+    """
+    fields, field, depth, i = [], "", 0, 0
+    while i < len(text):
+        c = text[i]
+        if c == '"':
+            j = i + 1
+            while text[j] != '"':
+                j += 2 if text[j] == "\\" else 1
+            field += text[i:j + 1]
+            i = j + 1
+            continue
+        if c == ")" and depth == 0:
+            fields.append(field)
+            return [clean(f) for f in fields], i + 1
+        if c == "," and depth == 0:
+            fields.append(field)
+            field = ""
+        else:
+            depth += (c in "({") - (c in ")}")
+            field += c
+        i += 1
+    raise ValueError("a row without an end: " + text[:60])
+
+
+def clean(field):
+    field = " ".join(field.split())
+    strings = re.findall(r'"((?:\\.|[^"\\])*)"', field)
+    if strings and re.fullmatch(r'(\s*"(?:\\.|[^"\\])*"\s*)+', field):
+        text = "".join(strings)
+        text = text.replace('\\"', '"').replace("\\n", " ")
+        return text.replace("\\\\", "\\")
+    return field
+
+
+def cell(text):
+    return text.replace("|", "\\|").replace("<", "&lt;") or " "
+
+
+def parse(path):
+    about, columns, rows = [], None, []
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    # Comments first: text about the table, or the names of its columns.
+    body = []
+    for line in text.splitlines():
+        m = re.match(r"\s*(?://|/\*|\*/?)\s?(.*?)(?:\*/)?$", line)
+        if m and not line.lstrip().startswith("X("):
+            word = m.group(1).strip()
+            named = re.match(r"X\((.*)\)", word)
+            if named and columns is None:
+                columns = [c.strip() for c in named.group(1).split(",")]
+            elif word and not word.startswith(("clang-format", "SPDX")):
+                about.append(word)
+        else:
+            body.append(line)
+    text = "\n".join(body)
+    at = 0
+    for m in re.finditer(r"^\s*[A-Z_]*X[A-Z_]*\(", text, flags=re.M):
+        if m.start() < at:
+            continue
+        row, used = split_row(text[m.end():])
+        at = m.end() + used
+        rows.append(row)
+    return about, columns, rows
+
+
+def render(name):
+    about, columns, rows = parse(os.path.join(TABLES, name))
+    if not rows:
+        return None
+    if columns is None:
+        columns = [""] * len(rows[0])
+    for row in rows:
+        if len(row) != len(columns):
+            raise SystemExit("tables/%s: %d fields, %d columns: %s" %
+                             (name, len(row), len(columns), row))
+    out = ["<!-- Made by tools/tables.py from tables/%s; do not edit. -->" %
+           name, "# %s" % name[:-4].replace("_", " "), ""]
+    if about:
+        out += [*about, ""]
+    out.append("| " + " | ".join(columns) + " |")
+    out.append("|" + "---|" * len(columns))
+    out += ["| " + " | ".join(cell(f) for f in row) + " |" for row in rows]
+    return "\n".join(out) + "\n"
+
+
+def main():
+    check = "--check" in sys.argv
+    stale = 0
+    made = 0
+    for name in sorted(os.listdir(TABLES)):
+        if not name.endswith(".tbl"):
+            continue
+        text = render(name)
+        if text is None:
+            print("tables/%s: no rows" % name)
+            stale += 1
+            continue
+        page = os.path.join(PAGES, name[:-4] + ".md")
+        old = None
+        if os.path.exists(page):
+            with open(page, encoding="utf-8") as f:
+                old = f.read()
+        made += 1
+        if old == text:
+            continue
+        if check:
+            print("docs/reference/%s.md is stale: run tools/tables.py" %
+                  name[:-4])
+            stale += 1
+        else:
+            os.makedirs(PAGES, exist_ok=True)
+            with open(page, "w", encoding="utf-8") as f:
+                f.write(text)
+    print("tables: %d pages, %d stale" % (made, stale))
+    return 1 if stale else 0
+
+
+sys.exit(main())
