@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/url.c: an endpoint as people write it.
+ */
+#include "control/url.h"
+
+#include <stdio.h>
+
+static const char *
+find_last(const char *from, const char *to, char c)
+{
+	for (const char *p = to; p > from; p--)
+		if (p[-1] == c)
+			return p - 1;
+	return NULL;
+}
+
+static int
+hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Undo %XX from [from, to) into ret. */
+static int
+decode(const char *from, const char *to, char *ret, size_t n, const char *what,
+       struct err *err)
+{
+	size_t used = 0;
+
+	for (const char *p = from; p < to; p++) {
+		char c = *p;
+
+		if (c == '%') {
+			int high = to - p > 2 ? hex(p[1]) : -1;
+			int low = to - p > 2 ? hex(p[2]) : -1;
+
+			/* A zero byte would end the string early. */
+			if (high < 0 || low < 0 || high + low == 0)
+				return err_set(err, ERR_USAGE,
+				               "in the %s a %% is not followed "
+				               "by two hexadecimal digits",
+				               what);
+			c = (char)(high * 16 + low);
+			p += 2;
+		}
+		if (used + 1 >= n)
+			return err_set(err, ERR_USAGE,
+			               "the %s is longer than %zu bytes", what,
+			               n - 1);
+		ret[used++] = c;
+	}
+	ret[used] = '\0';
+	return 0;
+}
+
+/* A decimal number of at most max, all of [from, to). */
+static bool
+number(const char *from, const char *to, uint32_t max, uint32_t *ret)
+{
+	uint64_t v = 0;
+
+	if (from == to || to - from > 9)
+		return false;
+	for (const char *p = from; p < to; p++) {
+		if (*p < '0' || *p > '9')
+			return false;
+		v = v * 10 + (uint64_t)(*p - '0');
+	}
+	*ret = (uint32_t)v;
+	return v <= max;
+}
+
+/* user:password before the '@'. */
+static int
+parse_user(const char *from, const char *to, struct url *ret, struct err *err)
+{
+	const char *colon = memchr(from, ':', (size_t)(to - from));
+	const char *user_end = colon != NULL ? colon : to;
+	int rc = decode(from, user_end, ret->user, sizeof(ret->user), "user",
+	                err);
+
+	if (rc == 0 && colon != NULL)
+		rc = decode(colon + 1, to, ret->pass, sizeof(ret->pass),
+		            "password", err);
+	return rc;
+}
+
+/* host[:port] or [v6]:port, all of [from, to). */
+static int
+parse_host(const char *from, const char *to, struct url *ret, struct err *err)
+{
+	const char *end = to;
+	const char *port = NULL;
+	uint32_t v = URL_PORT_DEFAULT;
+
+	if (from < to && *from == '[') {
+		end = memchr(from, ']', (size_t)(to - from));
+		if (end == NULL)
+			return err_set(err, ERR_USAGE,
+			               "the address lacks its closing bracket");
+		from++;
+		if (end + 1 < to && end[1] != ':')
+			return err_set(err, ERR_USAGE,
+			               "after the bracket comes :port, not "
+			               "\"%.20s\"",
+			               end + 1);
+		port = end + 1 < to ? end + 2 : NULL;
+	} else {
+		port = find_last(from, to, ':');
+		if (port != NULL) {
+			end = port++;
+			if (memchr(from, ':', (size_t)(end - from)) != NULL)
+				return err_set(err, ERR_USAGE,
+				               "an IPv6 address belongs in "
+				               "brackets: redis://[::1]:6379");
+		}
+	}
+	if (from == end)
+		return err_set(err, ERR_USAGE, "the host is missing");
+	if (port != NULL && (!number(port, to, 65535, &v) || v == 0))
+		return err_set(err, ERR_USAGE,
+		               "the port \"%.*s\" is not a number from 1 to "
+		               "65535%s",
+		               (int)(to - port > 20 ? 20 : to - port), port,
+		               memchr(port, '@', (size_t)(to - port)) != NULL
+		                       ? ""
+		                       : " (a / in a password is written %2F)");
+	ret->at.port = (uint16_t)v;
+	return decode(from, end, ret->at.host, sizeof(ret->at.host), "host",
+	              err);
+}
+
+static int
+parse_tcp(const char *rest, struct url *ret, struct err *err)
+{
+	const char *slash = strchr(rest, '/');
+	const char *to = slash != NULL ? slash : rest + strlen(rest);
+	const char *at;
+	int rc = 0;
+
+	/* A password with a '/' in it puts the '@' behind the slash. */
+	if (slash != NULL && strchr(slash, '@') != NULL)
+		return err_set(err, ERR_USAGE,
+		               "a / in user or password is written %%2F");
+	at = find_last(rest, to, '@');
+	if (at != NULL)
+		rc = parse_user(rest, at, ret, err);
+	if (rc == 0)
+		rc = parse_host(at != NULL ? at + 1 : rest, to, ret, err);
+	if (rc == 0 && slash != NULL && slash[1] != '\0' &&
+	    !number(slash + 1, slash + strlen(slash), 65535, &ret->db))
+		rc = err_set(err, ERR_USAGE, "\"%.40s\" is no database number",
+		             slash + 1);
+	return rc;
+}
+
+static int
+parse_unix(const char *rest, struct url *ret, struct err *err)
+{
+	const char *query = strchr(rest, '?');
+	const char *to = query != NULL ? query : rest + strlen(rest);
+	const char *slash = memchr(rest, '/', (size_t)(to - rest));
+	int rc = 0;
+
+	if (slash == NULL)
+		return err_set(err, ERR_USAGE,
+		               "the path of the socket must begin with a /");
+	if (slash > rest && slash[-1] != '@')
+		return err_set(err, ERR_USAGE,
+		               "the path of the socket must be absolute: "
+		               "unix:///run/redis.sock");
+	if (slash > rest)
+		rc = parse_user(rest, slash - 1, ret, err);
+	if (rc == 0)
+		rc = decode(slash, to, ret->at.host, sizeof(ret->at.host),
+		            "path", err);
+	if (rc == 0 && query != NULL &&
+	    (strncmp(query, "?db=", 4) != 0 ||
+	     !number(query + 4, query + strlen(query), 65535, &ret->db)))
+		rc = err_set(err, ERR_USAGE, "\"%.40s\" is not ?db=N", query);
+	ret->at.port = 0;
+	return rc;
+}
+
+static void
+make_label(struct url *u)
+{
+	const char *host = u->at.host;
+
+	if (u->at.port == 0)
+		(void)snprintf(u->label, sizeof(u->label), "unix://%s", host);
+	else if (strchr(host, ':') != NULL)
+		(void)snprintf(u->label, sizeof(u->label), "redis://[%s]:%u",
+		               host, u->at.port);
+	else
+		(void)snprintf(u->label, sizeof(u->label), "redis://%s:%u",
+		               host, u->at.port);
+}
+
+int
+url_parse(const char *text, struct url *ret, struct err *err)
+{
+	const char *rest = strstr(text, "://");
+	size_t scheme = rest != NULL ? (size_t)(rest - text) : 0;
+	int rc;
+
+	*ret = (struct url){ 0 };
+	if (text[0] == '\0')
+		return err_set(err, ERR_USAGE,
+		               "an empty URL; write redis://host:port");
+	if (rest == NULL)
+		rc = parse_tcp(text, ret, err);
+	else if (scheme == 5 && memcmp(text, "redis", 5) == 0)
+		rc = parse_tcp(rest + 3, ret, err);
+	else if (scheme == 4 && memcmp(text, "unix", 4) == 0)
+		rc = parse_unix(rest + 3, ret, err);
+	else if (scheme == 6 && memcmp(text, "rediss", 6) == 0)
+		rc = err_set(err, ERR_USAGE,
+		             "rediss:// (TLS) is not supported yet; use "
+		             "redis:// over a trusted network or a tunnel");
+	else
+		rc = err_set(err, ERR_USAGE,
+		             "\"%.*s://\" is not an engine that Godwit moves; "
+		             "it knows redis:// and unix://",
+		             (int)(scheme > 20 ? 20 : scheme), text);
+	make_label(ret);
+	return rc;
+}
+
+int
+url_set_password(struct url *u, const char *password, struct err *err)
+{
+	size_t n = strlen(password);
+
+	if (n > 0 && password[n - 1] == '\n')
+		n--;
+	if (n >= sizeof(u->pass))
+		return err_set(err, ERR_USAGE,
+		               "the password is longer than %zu bytes",
+		               sizeof(u->pass) - 1);
+	memcpy(u->pass, password, n);
+	u->pass[n] = '\0';
+	return 0;
+}
+
+/* Append text with %XX for all but the unreserved characters and `keep`. */
+static size_t
+encode(char *ret, size_t n, size_t used, const char *text, const char *keep)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
+				    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "0123456789-._~";
+
+	for (; *text != '\0'; text++) {
+		unsigned char c = (unsigned char)*text;
+		bool is_plain =
+			strchr(plain, c) != NULL || strchr(keep, c) != NULL;
+
+		if (used + 4 > n)
+			return n;
+		if (is_plain) {
+			ret[used++] = (char)c;
+			continue;
+		}
+		ret[used++] = '%';
+		ret[used++] = digits[c >> 4];
+		ret[used++] = digits[c & 15];
+	}
+	return used;
+}
+
+static size_t
+put(char *ret, size_t n, size_t used, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (used + len + 1 > n)
+		return n;
+	memcpy(ret + used, text, len + 1);
+	return used + len;
+}
+
+int
+url_print(const struct url *u, char *ret, size_t n, struct err *err)
+{
+	bool is_unix = u->at.port == 0;
+	bool has_colon = strchr(u->at.host, ':') != NULL;
+	char tail[32] = "";
+	size_t used = put(ret, n, 0, is_unix ? "unix://" : "redis://");
+
+	if (u->user[0] != '\0' || u->pass[0] != '\0') {
+		used = encode(ret, n, used, u->user, "");
+		if (u->pass[0] != '\0') {
+			used = put(ret, n, used, ":");
+			used = encode(ret, n, used, u->pass, "");
+		}
+		used = put(ret, n, used, "@");
+	}
+	used = put(ret, n, used, has_colon && !is_unix ? "[" : "");
+	used = encode(ret, n, used, u->at.host, is_unix ? "/:" : ":");
+	used = put(ret, n, used, has_colon && !is_unix ? "]" : "");
+	if (!is_unix)
+		(void)snprintf(tail, sizeof(tail), ":%u", u->at.port);
+	used = put(ret, n, used, tail);
+	tail[0] = '\0';
+	if (u->db != 0)
+		(void)snprintf(tail, sizeof(tail), is_unix ? "?db=%u" : "/%u",
+		               u->db);
+	used = put(ret, n, used, tail);
+	if (used >= n)
+		return err_set(err, ERR_LIMIT,
+		               "the URL of %s is longer than %zu bytes",
+		               u->label, n - 1);
+	ret[used] = '\0';
+	return 0;
+}
+
+void
+url_side(const struct url *u, enum side side, struct side_conf *ret)
+{
+	*ret = (struct side_conf){ .at = u->at };
+	memcpy(ret->url_user, u->user, sizeof(ret->url_user));
+	memcpy(ret->url_pass, u->pass, sizeof(ret->url_pass));
+	(void)snprintf(ret->label, sizeof(ret->label), "%s %s", side_name(side),
+	               u->label);
+}
+
+bool
+url_same(const struct url *a, const struct url *b)
+{
+	return a->at.port == b->at.port && strcmp(a->at.host, b->at.host) == 0;
+}

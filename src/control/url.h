@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/url.h: an endpoint as people write it.
+ *
+ *   redis://[user[:password]@]host[:port][/db]
+ *   unix://[user[:password]@]/path/of/socket[?db=N]
+ *
+ * As redis-cli and the client libraries read it: "redis://:secret@host" has a
+ * password and no user; %XX stands for a byte. "host:port" alone is taken as
+ * redis://host:port.
+ *
+ * Owns:   nothing; a value.
+ * Limits: the fields' sizes; longer parts are refused by name.
+ * Thread: any.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "engine/engine.h"
+
+#define URL_PORT_DEFAULT 6379
+
+struct url {
+	struct address at;
+	char user[64];   /* "" none                                        */
+	char pass[256];  /* "" none                                        */
+	uint32_t db;     /* 0 unless the URL names one                     */
+	char label[124]; /* to be shown: the URL without user and password */
+};
+
+/* Read text into *ret. ERR_USAGE with a sentence that says what is wrong and
+ * never repeats the password. */
+int url_parse(const char *text, struct url *ret, struct err *err) MUST;
+
+/* Put a password (from a file or the environment) in the place of the URL's;
+ * one newline at its end is dropped. ERR_USAGE when it does not fit. */
+int url_set_password(struct url *u, const char *password, struct err *err) MUST;
+
+/* The URL again, password included (%XX where needed), so that url_parse gives
+ * the same struct. ERR_LIMIT when n bytes are too few. */
+int url_print(const struct url *u, char *ret, size_t n, struct err *err) MUST;
+
+/* Fill address, URL's credentials and label ("old redis://host:port"); the
+ * rest of *ret is cleared. */
+void url_side(const struct url *u, enum side side, struct side_conf *ret);
+
+/* Do both name the same address? (Two names of one server are found by asking
+ * the servers, not here.) */
+bool url_same(const struct url *a, const struct url *b);
