@@ -7,7 +7,6 @@
  */
 #include "base/buf.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -100,13 +99,10 @@ buf_room(struct buf *b, size_t n)
 }
 
 void
-buf_put(struct buf *b, const void *p, size_t n)
+buf_put_slow(struct buf *b, const void *p, size_t n)
 {
-	uint8_t *to;
+	uint8_t *to = buf_room(b, n);
 
-	if (n == 0)
-		return;
-	to = buf_room(b, n);
 	if (to == NULL)
 		return;
 	memcpy(to, p, n);
@@ -153,28 +149,34 @@ void
 buf_putf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;
+
+	va_start(ap, fmt);
+	buf_putv(b, fmt, ap);
+	va_end(ap);
+}
+
+void
+buf_putv(struct buf *b, const char *fmt, va_list ap)
+{
+	va_list again;
 	char text[256];
 	uint8_t *to;
 	int n;
 
-	va_start(ap, fmt);
+	va_copy(again, ap);
 	n = vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
 	if (n < 0) {
 		b->failed = true;
-		return;
-	}
-	if ((size_t)n < sizeof(text)) {
+	} else if ((size_t)n < sizeof(text)) {
 		buf_put(b, text, (size_t)n);
-		return;
+	} else {
+		to = buf_room(b, (size_t)n + 1);
+		if (to != NULL) {
+			(void)vsnprintf((char *)to, (size_t)n + 1, fmt, again);
+			b->end += (size_t)n;
+		}
 	}
-	to = buf_room(b, (size_t)n + 1);
-	if (to == NULL)
-		return;
-	va_start(ap, fmt);
-	(void)vsnprintf((char *)to, (size_t)n + 1, fmt, ap);
-	va_end(ap);
-	b->end += (size_t)n;
+	va_end(again);
 }
 
 void

@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <stdarg.h>
+
 #include "base/mem.h"
 
 #define BUF_KEEP ((size_t)64 * 1024) /* an empty buf keeps at most this */
@@ -54,13 +56,29 @@ buf_grew(struct buf *b, size_t n)
 	b->end += n;
 }
 
-void buf_put(struct buf *b, const void *p, size_t n);
+void buf_put_slow(struct buf *b, const void *p, size_t n);
+
+static inline void
+buf_put(struct buf *b, const void *p, size_t n)
+{
+	if (n == 0)
+		return;
+	if (b->cap - b->end < n || b->failed) {
+		buf_put_slow(b, p, n);
+		return;
+	}
+	memcpy(b->p + b->end, p, n);
+	b->end += n;
+}
+
 void buf_put_span(struct buf *b, struct span s);
 void buf_put_str(struct buf *b, const char *s);
 void buf_put_u64(struct buf *b, uint64_t v); /* decimal */
 void buf_put_i64(struct buf *b, int64_t v);  /* decimal */
 void buf_putf(struct buf *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+void buf_putv(struct buf *b, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 
 /* Take n bytes from the front. An empty buf starts again at its block's start;
  * a block above BUF_KEEP bytes is given back when the buf becomes empty. */

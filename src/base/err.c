@@ -47,6 +47,21 @@ err_set(struct err *err, enum err_code code, const char *fmt, ...)
 	return -(int)code;
 }
 
+/* Text at a place in the sentence; what does not fit is cut off. */
+static void
+append(struct err *err, size_t at, const char *text)
+{
+	size_t room = at < sizeof(err->text) ? sizeof(err->text) - 1 - at : 0;
+	size_t n = strlen(text);
+
+	if (n > room)
+		n = room;
+	if (n == 0)
+		return;
+	memcpy(err->text + at, text, n);
+	err->text[at + n] = '\0';
+}
+
 int
 err_wrap(struct err *err, const char *fmt, ...)
 {
@@ -61,9 +76,8 @@ err_wrap(struct err *err, const char *fmt, ...)
 	n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
 	at = n < 0 ? 0 : (size_t)n;
-	if (at < sizeof(err->text))
-		(void)snprintf(err->text + at, sizeof(err->text) - at, ": %s",
-		               old);
+	append(err, at, ": ");
+	append(err, at + 2, old);
 	return -(int)err->code;
 }
 

@@ -26,7 +26,7 @@ enum rdb_kind {
 	RDB_ELEM,     /* type, key (empty), elem[0..elem_n): one element      */
 	RDB_BIG_END,  /* the big value is complete                            */
 	RDB_MODULE_AUX, /* skipped                                            */
-	RDB_END,      /* EOF opcode; the checksum (if any) was read           */
+	RDB_END, /* EOF opcode; the checksum (if any) was read           */
 };
 
 struct rdb_part {
@@ -54,7 +54,7 @@ struct rdb {
 	uint8_t type;
 	uint64_t elems_left;
 	uint64_t bytes_left;
-	size_t at;         /* how far into the window we have looked         */
+	size_t at; /* how far into the window we have looked         */
 };
 
 void rdb_init(struct rdb *r, size_t window_max, uint8_t *scratch,

@@ -30,22 +30,32 @@
  * contiguous block that may move and grow between calls; resp_cmd remembers how
  * far it has looked, so feeding 1 byte at a time costs linear time. Offsets in
  * the struct are relative to the start of the request.
+ *
+ * Stricter than the server in one point: lines and strings must end in CR LF
+ * (the server skips any two bytes there), so that a server behind us that is
+ * just as strict or as lenient sees the same requests.
+ *
+ * Inline commands: argv holds the words as they stand between their quotes.
+ * A word with escapes, or with quotes in its middle, is no span of the input:
+ * has_escapes says that there is one. Do not forward inline commands as they
+ * are: resp_put_inline() makes the array of decoded words, read that again.
  */
 struct resp_cmd {
 	/* result, valid after WIRE_PART */
-	uint32_t argc;                   /* 0: an empty line; skip it        */
-	struct span argv[RESP_SPANS];    /* the first min(argc, RESP_SPANS)  */
-	size_t used;                     /* bytes of this request            */
-	bool is_inline;
+	uint32_t argc;                /* 0: an empty line; skip it        */
+	bool is_inline;               /* not "*..."                       */
+	bool has_escapes;             /* inline: see above                */
+	size_t used;                  /* bytes of this request            */
+	struct span argv[RESP_SPANS]; /* the first min(argc, RESP_SPANS)  */
 	/* progress; valid after WIRE_MORE too */
-	uint32_t args_seen;              /* arguments complete so far        */
-	size_t at;                       /* next byte to look at             */
-	size_t need;                     /* bytes the request surely has; >= at */
-	size_t off[RESP_SPANS];          /* where the first arguments start  */
-	uint32_t len[RESP_SPANS];
-	int64_t bulk;                    /* length of the current string, -1: none */
+	uint32_t args_seen; /* arguments complete so far        */
 	uint8_t state;
-	char why[60];                    /* after WIRE_BAD: Redis' own words */
+	size_t at;              /* next byte to look at             */
+	size_t need;            /* bytes the request surely has; >= at */
+	int64_t bulk;           /* length of the current string, -1: none */
+	size_t off[RESP_SPANS]; /* where the first arguments start  */
+	uint32_t len[RESP_SPANS];
+	char why[60]; /* after WIRE_BAD, WIRE_BIG: Redis' own words */
 };
 
 void resp_cmd_init(struct resp_cmd *c);
@@ -59,27 +69,34 @@ enum wire_rc resp_cmd_feed(struct resp_cmd *c, struct span in) MUST;
 /* Argument i < min(args_seen, RESP_SPANS) of a request that may be unfinished. */
 struct span resp_cmd_arg(const struct resp_cmd *c, struct span in, uint32_t i);
 
-/* Walk ALL arguments of a complete request (argc may exceed RESP_SPANS).
- * *pos starts at 0; answers false at the end. */
+/* Walk ALL arguments of a complete request that was not inline (argc may exceed
+ * RESP_SPANS). *pos starts at 0; answers false at the end. */
 bool resp_cmd_walk(struct span request, size_t *pos, struct span *ret_arg);
+
+/* A complete inline request (WIRE_PART with is_inline) as an array of its words
+ * with quotes and escapes undone; nothing for an empty line. */
+void resp_put_inline(struct buf *b, struct span request);
 
 /* Where a reply ends. Works on any cut; needs no memory of the bytes. Knows the
  * RESP2 types and, so that it never loses the boundary, the RESP3 ones. */
 struct resp_skip {
 	uint64_t todo;  /* values still to come; 0: between replies */
-	uint64_t left;  /* bytes of the current bulk string         */
+	uint64_t left;  /* bytes of the current string and its CRLF */
 	int64_t number; /* the length line being read               */
 	uint8_t state;
 	uint8_t type;   /* first byte of the reply                  */
+	uint8_t kind;   /* first byte of the value being read       */
+	uint8_t digits; /* of number, so far                        */
 	bool negative;
-	bool inner;     /* inside the first value or a nested one   */
+	bool attribute; /* the reply's own value comes after a '|'  */
 };
 
 void resp_skip_init(struct resp_skip *s);
 
 /* WIRE_PART: a reply ended after *ret_used bytes; s is ready for the next and
  * s->type tells the first byte ('+', '-', ':', '$', '*'...) of the one that
- * ended. WIRE_MORE: all of in was used. */
+ * ended (behind a RESP3 attribute: of the value itself). WIRE_MORE: all of in
+ * was used. */
 enum wire_rc resp_skip_feed(struct resp_skip *s, struct span in,
                             size_t *ret_used) MUST;
 
@@ -99,7 +116,7 @@ struct resp_item {
 };
 
 /* Pull one item from the front of *in. WIRE_PART: *ret is set and *in moved on.
- * WIRE_MORE: the input ends inside the item, *in unmoved. */
+ * WIRE_MORE: the input ends inside the item, *in unmoved. WIRE_BAD: not RESP2. */
 enum wire_rc resp_read(struct span *in, struct resp_item *ret) MUST;
 
 /* The length in bytes of the complete reply at the front of in, 0 when it is

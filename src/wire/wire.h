@@ -11,8 +11,12 @@
 #include "base/span.h"
 
 enum wire_rc {
-	WIRE_MORE = 0, /* all input used (or kept by the caller); nothing complete */
-	WIRE_PART = 1, /* a part is complete                                       */
-	WIRE_BAD = -1, /* not this protocol; the codec stays dead                  */
-	WIRE_BIG = -2, /* legal, but over our limit; likewise                      */
+	WIRE_MORE =
+		0, /* all input used (or kept by the caller); nothing complete */
+	WIRE_PART =
+		1, /* a part is complete                                       */
+	WIRE_BAD =
+		-1, /* not this protocol; the codec stays dead                  */
+	WIRE_BIG =
+		-2, /* legal, but over our limit; likewise                      */
 };
