@@ -10,14 +10,13 @@
 #pragma once
 
 #include "base/err.h"
+#include "core/conflict.h"
 #include "core/route.h"
+#include "core/strategy.h"
 
-enum strategy_kind { STRATEGY_BIG_BANG, STRATEGY_CANARY, STRATEGY_BLUE_GREEN };
 enum write_mode { WRITE_CUTOVER, WRITE_DUAL };
-enum conflict_rule { CONFLICT_NONE, CONFLICT_REPLACE, CONFLICT_MERGE };
-enum copy_mode { COPY_AUTO, COPY_RDB, COPY_SCAN };
 
-#define RUN_STEPS_MAX 16
+#define RUN_STEPS_MAX STRATEGY_STEPS_MAX
 
 struct run_conf {
 	char old_url[512];

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core/authority.c: the record R, which says whose state is the truth.
+ *
+ *      ┌───────────[abort, e+1]──────────┐
+ *      ↓                                 │
+ *     OLD ─[freeze, e+1]→ FREEZE ────────┤
+ *      ↑                    │[commit, e] │
+ *      │[commit, e]         ↓            │
+ *  FREEZE_BACK ←[freeze, e+1]─ NEW       │
+ *      │                        ↑
+ *      └───────[abort, e+1]─────┘
+ *
+ *  Between freeze and commit the side before still rules: who finds R frozen
+ *  aborts. Commit is the one step that moves the truth.
+ */
+#include "core/authority.h"
+
+#include "base/check.h"
+
+struct rule {
+	const char *name;
+	enum side side; /* whose state is the truth       */
+	bool frozen;
+	enum authority_state next;  /* same epoch if frozen, else e+1 */
+	enum authority_state abort; /* e+1; only when frozen          */
+};
+
+// clang-format off
+static const struct rule rules[AUTHORITY_N] = {
+	[AUTHORITY_OLD] = { "old", SIDE_OLD, false,
+		AUTHORITY_FREEZE, AUTHORITY_OLD },
+	[AUTHORITY_FREEZE] = { "freeze", SIDE_OLD, true,
+		AUTHORITY_NEW, AUTHORITY_OLD },
+	[AUTHORITY_NEW] = { "new", SIDE_NEW, false,
+		AUTHORITY_FREEZE_BACK, AUTHORITY_NEW },
+	[AUTHORITY_FREEZE_BACK] = { "freeze_back", SIDE_NEW, true,
+		AUTHORITY_OLD, AUTHORITY_NEW },
+};
+// clang-format on
+
+const char *
+authority_name(enum authority_state s)
+{
+	REQUIRE((unsigned)s < AUTHORITY_N);
+	return rules[s].name;
+}
+
+enum authority_state
+authority_find(const char *name)
+{
+	for (unsigned i = 0; i < AUTHORITY_N; i++) {
+		if (strcmp(rules[i].name, name) == 0)
+			return (enum authority_state)i;
+	}
+	return AUTHORITY_N;
+}
+
+enum side
+authority_side(enum authority_state s)
+{
+	REQUIRE((unsigned)s < AUTHORITY_N);
+	return rules[s].side;
+}
+
+bool
+authority_is_frozen(enum authority_state s)
+{
+	REQUIRE((unsigned)s < AUTHORITY_N);
+	return rules[s].frozen;
+}
+
+bool
+authority_may(const struct authority *from, const struct authority *to)
+{
+	const struct rule *r;
+
+	REQUIRE((unsigned)from->state < AUTHORITY_N);
+	REQUIRE((unsigned)to->state < AUTHORITY_N);
+	r = &rules[from->state];
+	if (!r->frozen)
+		return to->state == r->next && to->epoch == from->epoch + 1;
+	return (to->state == r->next && to->epoch == from->epoch) ||
+	       (to->state == r->abort && to->epoch == from->epoch + 1);
+}
+
+struct authority
+authority_freeze(const struct authority *r)
+{
+	struct authority to = { r->epoch + 1, rules[r->state].next };
+
+	REQUIRE(!rules[r->state].frozen);
+	ENSURE(authority_may(r, &to));
+	return to;
+}
+
+struct authority
+authority_commit(const struct authority *r)
+{
+	struct authority to = { r->epoch, rules[r->state].next };
+
+	REQUIRE(rules[r->state].frozen);
+	ENSURE(authority_may(r, &to));
+	return to;
+}
+
+struct authority
+authority_abort(const struct authority *r)
+{
+	struct authority to = { r->epoch + 1, rules[r->state].abort };
+
+	REQUIRE(rules[r->state].frozen);
+	ENSURE(authority_side(to.state) == authority_side(r->state));
+	return to;
+}
+
+int
+authority_cas(struct authority *r, const struct authority *expect,
+              const struct authority *to, struct err *err)
+{
+	if (r->epoch != expect->epoch || r->state != expect->state)
+		return err_set(err, ERR_STATE,
+		               "authority is (%llu, %s), expected (%llu, %s): "
+		               "somebody else changed it",
+		               (unsigned long long)r->epoch,
+		               authority_name(r->state),
+		               (unsigned long long)expect->epoch,
+		               authority_name(expect->state));
+	if (!authority_may(expect, to))
+		return err_set(err, ERR_STATE,
+		               "authority may not go from (%llu, %s) to "
+		               "(%llu, %s)",
+		               (unsigned long long)expect->epoch,
+		               authority_name(expect->state),
+		               (unsigned long long)to->epoch,
+		               authority_name(to->state));
+	ENSURE(to->epoch >= r->epoch);
+	*r = *to;
+	return 0;
+}
