@@ -23,4 +23,14 @@ void client_close(struct client *c); /* NULL is fine */
 int client_call(struct client *c, struct span out, uint32_t n,
                 uint32_t timeout_ms, struct span *ret_replies,
                 struct err *err) MUST;
+
+/* The two halves of client_call, so that two servers work at the same time and
+ * requests can be sent ahead: send all of out (the peer's replies are not read
+ * meanwhile); then read until n more replies are complete. Replies beyond n
+ * stay buffered for the next client_recv. */
+int client_send(struct client *c, struct span out, uint32_t timeout_ms,
+                struct err *err) MUST;
+int client_recv(struct client *c, uint32_t n, uint32_t timeout_ms,
+                struct span *ret_replies, struct err *err) MUST;
+
 int client_fd(const struct client *c);
