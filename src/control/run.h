@@ -10,11 +10,12 @@
 #pragma once
 
 #include "base/err.h"
-#include "core/conflict.h"
 #include "core/route.h"
 #include "core/strategy.h"
 
 enum write_mode { WRITE_CUTOVER, WRITE_DUAL };
+enum conflict_rule { CONFLICT_NONE, CONFLICT_REPLACE, CONFLICT_MERGE };
+enum copy_mode { COPY_AUTO, COPY_RDB, COPY_SCAN };
 
 #define RUN_STEPS_MAX STRATEGY_STEPS_MAX
 
