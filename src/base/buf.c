@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "base/num.h"
 
 #define BUF_MIN 256
 
@@ -124,25 +125,17 @@ buf_put_str(struct buf *b, const char *s)
 void
 buf_put_u64(struct buf *b, uint64_t v)
 {
-	uint8_t text[20];
-	size_t at = sizeof(text);
+	uint8_t text[NUM_TEXT_MAX];
 
-	do {
-		text[--at] = (uint8_t)('0' + v % 10);
-		v /= 10;
-	} while (v != 0);
-	buf_put(b, text + at, sizeof(text) - at);
+	buf_put(b, text, num_put_u64(text, v));
 }
 
 void
 buf_put_i64(struct buf *b, int64_t v)
 {
-	if (v < 0) {
-		buf_put(b, "-", 1);
-		buf_put_u64(b, 0 - (uint64_t)v);
-	} else {
-		buf_put_u64(b, (uint64_t)v);
-	}
+	uint8_t text[NUM_TEXT_MAX];
+
+	buf_put(b, text, num_put_i64(text, v));
 }
 
 void

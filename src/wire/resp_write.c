@@ -4,44 +4,30 @@
  */
 #include <stdarg.h>
 
+#include "base/num.h"
 #include "wire/resp.h"
 
-/* type, decimal and CR LF into at most 23 bytes; answers how many. */
-static size_t
-head(uint8_t *to, uint8_t type, bool negative, uint64_t v)
-{
-	uint8_t text[20];
-	size_t at = sizeof(text);
-	size_t n = 0;
+#define HEAD_MAX (1 + NUM_TEXT_MAX + 2)
 
-	do {
-		text[--at] = (uint8_t)('0' + v % 10);
-		v /= 10;
-	} while (v != 0);
-	to[n++] = type;
-	if (negative)
-		to[n++] = '-';
-	memcpy(to + n, text + at, sizeof(text) - at);
-	n += sizeof(text) - at;
+/* The type, a number and CR LF; answers how many bytes. */
+static size_t
+head(uint8_t *to, uint8_t type, size_t v)
+{
+	size_t n;
+
+	to[0] = type;
+	n = 1 + num_put_u64(to + 1, v);
 	memcpy(to + n, "\r\n", 2);
 	return n + 2;
-}
-
-#define HEAD_MAX 24
-
-static void
-put_head(struct buf *b, uint8_t type, bool negative, uint64_t v)
-{
-	uint8_t *to = buf_room(b, HEAD_MAX);
-
-	if (to != NULL)
-		buf_grew(b, head(to, type, negative, v));
 }
 
 void
 resp_put_array(struct buf *b, size_t n)
 {
-	put_head(b, '*', false, n);
+	uint8_t *to = buf_room(b, HEAD_MAX);
+
+	if (to != NULL)
+		buf_grew(b, head(to, '*', n));
 }
 
 void
@@ -52,7 +38,7 @@ resp_put_bulk(struct buf *b, struct span s)
 
 	if (to == NULL)
 		return;
-	n = head(to, '$', false, s.n);
+	n = head(to, '$', s.n);
 	if (s.n > 0)
 		memcpy(to + n, s.p, s.n);
 	memcpy(to + n + s.n, "\r\n", 2);
@@ -65,31 +51,20 @@ resp_put_bulk_str(struct buf *b, const char *s)
 	resp_put_bulk(b, span_str(s));
 }
 
-static void
-put_bulk_number(struct buf *b, bool negative, uint64_t v)
-{
-	uint8_t text[HEAD_MAX];
-	size_t n = head(text, ' ', negative, v);
-
-	resp_put_bulk(b, span_of(text + 1, n - 3));
-}
-
 void
 resp_put_bulk_u64(struct buf *b, uint64_t v)
 {
-	put_bulk_number(b, false, v);
-}
+	uint8_t text[NUM_TEXT_MAX];
 
-static uint64_t
-magnitude(int64_t v)
-{
-	return v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+	resp_put_bulk(b, span_of(text, num_put_u64(text, v)));
 }
 
 void
 resp_put_bulk_i64(struct buf *b, int64_t v)
 {
-	put_bulk_number(b, v < 0, magnitude(v));
+	uint8_t text[NUM_TEXT_MAX];
+
+	resp_put_bulk(b, span_of(text, num_put_i64(text, v)));
 }
 
 void
@@ -107,7 +82,9 @@ resp_put_nil_array(struct buf *b)
 void
 resp_put_int(struct buf *b, int64_t v)
 {
-	put_head(b, ':', v < 0, magnitude(v));
+	buf_put(b, ":", 1);
+	buf_put_i64(b, v);
+	buf_put(b, "\r\n", 2);
 }
 
 void

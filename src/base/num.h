@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base/num.h: numbers as decimal text.
+ *
+ * Thread: pure functions.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NUM_TEXT_MAX 32 /* bytes the longest of these may write */
+
+/* Each writes the number at to, without a NUL behind it, and answers how many
+ * bytes that were. */
+size_t num_put_u64(uint8_t *to, uint64_t v);
+size_t num_put_i64(uint8_t *to, int64_t v);
+
+/* With 17 significant digits, so that reading it gives the same double; inf and
+ * -inf by name. */
+size_t num_put_double(uint8_t *to, double v);
