@@ -21,7 +21,7 @@ struct inbox;
 struct inbox *inbox_new(struct err *err);
 void inbox_free(struct inbox *ib);
 int inbox_fd(const struct inbox *ib); /* readable when there is mail */
-bool inbox_take(struct inbox *ib, struct mail *ret); /* false: empty  */
+bool inbox_take(struct inbox *ib, struct mail *ret);    /* false: empty  */
 void inbox_put(struct inbox *ib, const struct mail *m); /* any thread */
 
 /* A set of loops that hear port->ops->poke of each other's machines. */
@@ -35,23 +35,27 @@ struct loop_conf {
 	/* Called once with the zeroed self, before EV_START. */
 	void (*init)(void *self, void *arg);
 	void *arg;
-	struct inbox *to_control;  /* may be NULL: mails are dropped        */
-	struct crowd *crowd;       /* may be NULL                           */
-	const int *listen_fds;     /* EV_ACCEPT with tag = index            */
+	struct inbox *to_control; /* may be NULL: mails are dropped        */
+	struct crowd *crowd;      /* may be NULL                           */
+	const int *listen_fds;    /* EV_ACCEPT with tag = index; the loop
+	                            * closes them (only when loop_new works) */
 	uint32_t listen_n;
-	size_t mem_limit;          /* 0: none                               */
-	char name[16];             /* thread name                           */
+	size_t mem_limit; /* 0: none                               */
+	char name[16];    /* thread name                           */
 };
 
 struct loop *loop_new(const struct loop_conf *conf, struct err *err);
 int loop_start(struct loop *l, struct err *err) MUST; /* own thread     */
-void loop_run(struct loop *l);                    /* in this thread, until stopped */
+void loop_run(struct loop *l); /* in this thread, until stopped */
 void loop_post(struct loop *l, const struct mail *m);
 void loop_poke(struct loop *l);
-void loop_stop(struct loop *l);   /* leave after the current batch; joins the thread */
-void loop_free(struct loop *l);   /* calls machine fini; closes everything */
-const struct mem *loop_mem(const struct loop *l);
-void *loop_machine(struct loop *l); /* the machine's self */
+void
+loop_stop(struct loop *l); /* leave after the current batch; joins the thread */
+void loop_free(struct loop *l); /* calls machine fini; closes everything */
+const struct mem *loop_mem(const struct loop *l); /* its thread, or stopped */
+size_t
+loop_mem_used(const struct loop *l); /* bytes, any thread; a batch late */
+void *loop_machine(struct loop *l);  /* the machine's self */
 
 /* "127.0.0.1:6400", ":6400" (loopback), "[::1]:6400". n sockets with
  * SO_REUSEPORT on the same address. Port 0: the kernel picks; *ret_port tells. */

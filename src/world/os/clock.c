@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world/os/clock.c: the machine's clocks and randomness.
+ */
+#include <errno.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "world/os/loop.h"
+
+uint64_t
+os_mono_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail: vdso */
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+int64_t
+os_wall_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+uint64_t
+os_entropy(void)
+{
+	uint64_t v;
+
+	while (getrandom(&v, sizeof(v), 0) != sizeof(v)) {
+		if (errno != EINTR)
+			NEVER("the kernel has no random numbers");
+	}
+	return v;
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world/os/conns.h: all connections of one loop.
+ *
+ * Edge-triggered: each descriptor is registered once, for everything, and what
+ * the kernel said is remembered (readable, writable). A short read or a short
+ * write tells that the edge is used up, so a request costs one read and one
+ * write and no epoll_ctl. What cannot be done at once (the rest of a long
+ * input, an event for the machine that came up while bytes were leaving) waits
+ * in the `ready` list for the next batch; the loop does not sleep meanwhile.
+ *
+ *   CONNECTING ─[came_up]→ UP ─[fail]→ DOWN ─[EV_DOWN]→ GONE
+ *       │ [fail]→ DOWN      │ [conns_close, flush]
+ *       │                   └→ FLUSHING ─[all sent]→ PARTING ─[peer's end]→ GONE
+ *       └ [conns_close] → GONE, or FLUSHING once it is connected
+ *
+ * Owns:   descriptors and struct conn; conns_bury() frees the GONE ones when
+ *         nothing of the batch can point to them any more.
+ * Limits: CONNS_RX bytes a read and one read a connection and batch;
+ *         DIAL_TIMEOUT_MS to connect; CONNS_FLUSH_MS to send the rest and see
+ *         the peer's end after a close with flush.
+ * Thread: the loop's.
+ */
+#pragma once
+
+#include "engine/engine.h"
+
+#define CONNS_RX       (256 * 1024)
+#define CONNS_FLUSH_MS 5000
+
+struct conn;
+struct dial;
+
+struct conns {
+	int epoll_fd;
+	struct port *port;
+	machine_step_f *step; /* the machine that hears of it */
+	void *self;
+	uint8_t *rx; /* CONNS_RX bytes, shared       */
+	struct conn *all;
+	struct conn *ready_first;
+	struct conn *ready_last;
+	struct conn *timed_first; /* by deadline: all wait equally long */
+	struct conn *timed_last;
+	struct conn *graves;
+	uint64_t n;
+};
+
+int conns_init(struct conns *cs, struct err *err) MUST; /* fields above set */
+void conns_fini(struct conns *cs); /* closes all, tells nobody */
+
+/* The port's operations. */
+struct link *conns_open(struct conns *cs, const struct address *to,
+                        void *owner);
+void conns_close(struct conns *cs, struct link *l, bool flush);
+void conns_read(struct conns *cs, struct link *l, bool on);
+
+/* Take a connected, non-blocking descriptor; EV_ACCEPT with this tag. Without
+ * memory it is closed. */
+void conns_accept(struct conns *cs, int fd, uint32_t tag);
+
+/* What epoll said about c. */
+void conns_event(struct conns *cs, struct conn *c, uint32_t events);
+
+void conns_run_ready(struct conns *cs); /* what was left from the last batch  */
+void conns_expire(struct conns *cs);    /* deadlines that port->now_ns passed */
+void conns_flush(struct conns *cs);     /* one write a dirty link             */
+void conns_bury(struct conns *cs);      /* last in a batch                    */
+
+bool conns_is_ready(const struct conns *cs);        /* do not sleep */
+uint64_t conns_deadline_ns(const struct conns *cs); /* UINT64_MAX: none */

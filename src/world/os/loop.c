@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world/os/loop.c: one thread, one epoll, one machine.
+ *
+ * A batch: sleep; read the clocks; then to the machine, in this order: mails,
+ * EV_BOARD, EV_TIMER, what the last batch left (conns_run_ready), what epoll
+ * says, EV_BATCH; then pokes leave, then bytes.
+ *
+ * Waking a loop costs a system call only when it sleeps: it says `asleep`
+ * before it looks at its flags for the last time, others raise their flag
+ * before they look at `asleep`. The eventfd is edge-triggered and never read.
+ */
+#include "world/os/loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "world/os/conns.h"
+#include "world/os/mailbox.h"
+#include "world/os/pool.h"
+
+#define EVENTS_MAX      512 /* a batch; also bounds the bytes it gathers   */
+#define LISTENERS_MAX   8
+#define ACCEPTS_MAX     64 /* a listener and batch: others want turns too */
+#define ACCEPT_PAUSE_NS 100000000ull /* out of descriptors: do not spin    */
+
+/* epoll data: 0 the eventfd, odd a listener, else a struct conn. */
+#define DATA_LISTENER(i) (((uint64_t)(i) << 1) | 1u)
+
+struct loop {
+	struct port port; /* first: a port is a loop */
+	struct pool pool;
+	struct conns conns;
+	const struct machine *machine;
+	void *self;
+	struct inbox *to_control;
+	struct crowd *crowd;
+	struct mailbox mailbox;
+	int listen_fds[LISTENERS_MAX];
+	uint32_t listen_n;
+	uint64_t listen_again_ns; /* UINT64_MAX: listeners are not paused */
+	int epoll_fd;
+	int event_fd;
+	bool poke; /* wished by the machine in this batch */
+	bool no_pwait2;
+	atomic_bool asleep;
+	atomic_bool has_mail;
+	atomic_bool has_board;
+	atomic_bool stopping;
+	bool started;
+	pthread_t thread;
+	char name[16];
+};
+
+static struct loop *
+loop_of(struct port *p)
+{
+	return (struct loop *)(void *)p;
+}
+
+/* ---- the port ---------------------------------------------------------- */
+
+static struct link *
+port_open(struct port *p, const struct address *to, void *owner)
+{
+	return conns_open(&loop_of(p)->conns, to, owner);
+}
+
+static void
+port_close(struct port *p, struct link *l, bool flush)
+{
+	conns_close(&loop_of(p)->conns, l, flush);
+}
+
+static void
+port_read(struct port *p, struct link *l, bool on)
+{
+	conns_read(&loop_of(p)->conns, l, on);
+}
+
+static void
+port_mail(struct port *p, const struct mail *m)
+{
+	struct loop *l = loop_of(p);
+
+	if (l->to_control != NULL)
+		inbox_put(l->to_control, m);
+}
+
+static void
+port_poke(struct port *p)
+{
+	loop_of(p)->poke = true;
+}
+
+static uint64_t
+port_entropy(struct port *p)
+{
+	(void)p;
+	return os_entropy();
+}
+
+static uint64_t
+port_clock(struct port *p)
+{
+	(void)p;
+	return os_mono_ns();
+}
+
+static const struct port_ops loop_port_ops = {
+	.open = port_open,
+	.close = port_close,
+	.read = port_read,
+	.mail = port_mail,
+	.poke = port_poke,
+};
+
+/* ---- from other threads ------------------------------------------------ */
+
+static void
+wake(struct loop *l)
+{
+	uint64_t one = 1;
+
+	if (atomic_exchange(&l->asleep, false) &&
+	    write(l->event_fd, &one, sizeof(one)) != sizeof(one))
+		NEVER("an eventfd is full after 2^64 wake-ups");
+}
+
+void
+loop_post(struct loop *l, const struct mail *m)
+{
+	mailbox_put(&l->mailbox, m);
+	atomic_store(&l->has_mail, true);
+	wake(l);
+}
+
+void
+loop_poke(struct loop *l)
+{
+	if (!atomic_exchange(&l->has_board, true))
+		wake(l);
+}
+
+void
+loop_stop(struct loop *l)
+{
+	atomic_store(&l->stopping, true);
+	wake(l);
+	if (l->started) {
+		(void)pthread_join(l->thread, NULL);
+		l->started = false;
+	}
+}
+
+const struct mem *
+loop_mem(const struct loop *l)
+{
+	return &l->pool.mem;
+}
+
+size_t
+loop_mem_used(const struct loop *l)
+{
+	return pool_used(&l->pool);
+}
+
+void *
+loop_machine(struct loop *l)
+{
+	return l->self;
+}
+
+/* ---- one batch --------------------------------------------------------- */
+
+static void
+tell(struct loop *l, enum event_kind kind)
+{
+	struct event ev = { .kind = kind };
+
+	l->machine->step(l->self, &l->port, &ev);
+}
+
+static void
+read_clocks(struct loop *l)
+{
+	l->port.now_ns = os_mono_ns();
+	l->port.wall_ms = os_wall_ms();
+}
+
+static void
+run_mails(struct loop *l)
+{
+	struct mailbox_node *n;
+
+	if (!atomic_exchange(&l->has_mail, false))
+		return;
+	n = mailbox_take(&l->mailbox);
+	while (n != NULL) {
+		struct mailbox_node *next = n->next;
+		struct event ev = { .kind = EV_MAIL, .mail = &n->mail };
+
+		l->machine->step(l->self, &l->port, &ev);
+		mailbox_done(n);
+		n = next;
+	}
+}
+
+static void
+run_timer(struct loop *l)
+{
+	if (l->port.wake_ns > l->port.now_ns)
+		return;
+	l->port.wake_ns = UINT64_MAX;
+	tell(l, EV_TIMER);
+}
+
+static void
+watch_listeners(struct loop *l, int op)
+{
+	for (uint32_t i = 0; i < l->listen_n; i++) {
+		struct epoll_event ev = { .events = EPOLLIN };
+
+		ev.data.u64 = DATA_LISTENER(i);
+		/* Fails only for want of kernel memory; tried again later. */
+		if (epoll_ctl(l->epoll_fd, op, l->listen_fds[i], &ev) != 0 &&
+		    op == EPOLL_CTL_ADD && errno != EEXIST)
+			l->listen_again_ns = l->port.now_ns + ACCEPT_PAUSE_NS;
+	}
+}
+
+static void
+run_listener(struct loop *l, uint32_t i)
+{
+	for (int n = 0; n < ACCEPTS_MAX; n++) {
+		int fd = accept4(l->listen_fds[i], NULL, NULL,
+		                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			conns_accept(&l->conns, fd, i);
+			continue;
+		}
+		if (errno == EINTR || errno == ECONNABORTED)
+			continue;
+		if (errno != EAGAIN && l->listen_again_ns == UINT64_MAX) {
+			/* EMFILE, ENFILE, ENOBUFS, ENOMEM: let some end. */
+			watch_listeners(l, EPOLL_CTL_DEL);
+			l->listen_again_ns = l->port.now_ns + ACCEPT_PAUSE_NS;
+		}
+		return;
+	}
+}
+
+static void
+run_events(struct loop *l, const struct epoll_event *evs, int n)
+{
+	for (int i = 0; i < n; i++) {
+		uint64_t data = evs[i].data.u64;
+
+		if (data == 0)
+			continue; /* only to wake us */
+		if (data & 1u)
+			run_listener(l, (uint32_t)(data >> 1));
+		else
+			conns_event(&l->conns, evs[i].data.ptr, evs[i].events);
+	}
+}
+
+static void
+end_batch(struct loop *l)
+{
+	tell(l, EV_BATCH);
+	if (l->poke && l->crowd != NULL) {
+		for (uint32_t i = 0; i < l->crowd->n; i++) {
+			if (l->crowd->loops[i] != l)
+				loop_poke(l->crowd->loops[i]);
+		}
+	}
+	l->poke = false;
+	conns_flush(&l->conns);
+	conns_bury(&l->conns);
+	pool_publish(&l->pool);
+}
+
+static void
+run_batch(struct loop *l, const struct epoll_event *evs, int n)
+{
+	read_clocks(l);
+	run_mails(l);
+	if (atomic_exchange(&l->has_board, false))
+		tell(l, EV_BOARD);
+	run_timer(l);
+	if (l->listen_again_ns <= l->port.now_ns) {
+		l->listen_again_ns = UINT64_MAX;
+		watch_listeners(l, EPOLL_CTL_ADD);
+	}
+	conns_expire(&l->conns);
+	conns_run_ready(&l->conns);
+	run_events(l, evs, n);
+	end_batch(l);
+}
+
+/* ---- sleeping ---------------------------------------------------------- */
+
+static uint64_t
+earliest(const struct loop *l)
+{
+	uint64_t at = conns_deadline_ns(&l->conns);
+
+	if (l->port.wake_ns < at)
+		at = l->port.wake_ns;
+	return l->listen_again_ns < at ? l->listen_again_ns : at;
+}
+
+/* epoll_wait with a time in ns (UINT64_MAX: for ever); in ms, rounded up, on
+ * kernels before 5.11. */
+static int
+wait_ns(struct loop *l, struct epoll_event *evs, uint64_t ns)
+{
+	struct timespec t = { .tv_sec = (time_t)(ns / 1000000000u),
+		              .tv_nsec = (long)(ns % 1000000000u) };
+	int n;
+
+	if (ns == 0 || ns == UINT64_MAX)
+		return epoll_wait(l->epoll_fd, evs, EVENTS_MAX,
+		                  ns == 0 ? 0 : -1);
+	if (!l->no_pwait2) {
+		n = epoll_pwait2(l->epoll_fd, evs, EVENTS_MAX, &t, NULL);
+		if (n >= 0 || errno != ENOSYS)
+			return n;
+		l->no_pwait2 = true;
+	}
+	if (ns > 3600ull * 1000000000u)
+		ns = 3600ull * 1000000000u;
+	return epoll_wait(l->epoll_fd, evs, EVENTS_MAX,
+	                  (int)((ns + 999999) / 1000000));
+}
+
+static int
+sleep_for_events(struct loop *l, struct epoll_event *evs)
+{
+	uint64_t at = earliest(l);
+	uint64_t ns = UINT64_MAX;
+	int n;
+
+	if (conns_is_ready(&l->conns)) {
+		ns = 0;
+	} else if (at != UINT64_MAX) {
+		uint64_t now = os_mono_ns();
+
+		ns = at > now ? at - now : 0;
+	}
+	if (ns > 0) {
+		atomic_store(&l->asleep, true);
+		if (atomic_load(&l->has_mail) || atomic_load(&l->has_board) ||
+		    atomic_load(&l->stopping))
+			ns = 0;
+	}
+	n = wait_ns(l, evs, ns);
+	atomic_store(&l->asleep, false);
+	if (n < 0) {
+		REQUIRE(errno == EINTR);
+		n = 0;
+	}
+	return n;
+}
+
+void
+loop_run(struct loop *l)
+{
+	struct epoll_event evs[EVENTS_MAX];
+
+	read_clocks(l);
+	tell(l, EV_START);
+	end_batch(l);
+	while (!atomic_load(&l->stopping)) {
+		int n = sleep_for_events(l, evs);
+
+		run_batch(l, evs, n);
+	}
+}
+
+/* ---- life -------------------------------------------------------------- */
+
+static void *
+thread_main(void *arg)
+{
+	struct loop *l = arg;
+
+	loop_run(l);
+	return NULL;
+}
+
+int
+loop_start(struct loop *l, struct err *err)
+{
+	sigset_t all;
+	sigset_t before;
+	int rc;
+
+	REQUIRE(!l->started);
+	/* Signals are the control thread's. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_BLOCK, &all, &before);
+	rc = pthread_create(&l->thread, NULL, thread_main, l);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0)
+		return err_set(err, ERR_IO, "cannot start thread %s: %s",
+		               l->name, strerrordesc_np(rc));
+	(void)pthread_setname_np(l->thread, l->name);
+	l->started = true;
+	return 0;
+}
+
+static int
+open_fds(struct loop *l, struct err *err)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+
+	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	l->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ev.data.u64 = 0;
+	if (l->epoll_fd < 0 || l->event_fd < 0 ||
+	    epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->event_fd, &ev) != 0)
+		return err_set(err, ERR_IO, "cannot make the loop %s: %s",
+		               l->name, strerrordesc_np(errno));
+	return 0;
+}
+
+static void
+set_up(struct loop *l, const struct loop_conf *conf)
+{
+	l->machine = conf->machine;
+	l->to_control = conf->to_control;
+	l->crowd = conf->crowd;
+	l->listen_again_ns = UINT64_MAX;
+	l->epoll_fd = -1;
+	l->event_fd = -1;
+	(void)snprintf(l->name, sizeof(l->name), "%.15s", conf->name);
+	pool_init(&l->pool, conf->mem_limit);
+	mailbox_init(&l->mailbox);
+	atomic_init(&l->asleep, false);
+	atomic_init(&l->has_mail, false);
+	atomic_init(&l->has_board, false);
+	atomic_init(&l->stopping, false);
+	l->port.ops = &loop_port_ops;
+	l->port.mem = &l->pool.mem;
+	l->port.wake_ns = UINT64_MAX;
+	l->port.entropy = port_entropy;
+	l->port.clock_ns = port_clock;
+	read_clocks(l);
+}
+
+static int
+set_up_conns(struct loop *l, struct err *err)
+{
+	l->self = mem_zero(&l->pool.mem, l->machine->self_size);
+	if (l->self == NULL)
+		return err_set(err, ERR_NOMEM, "no memory for the %s",
+		               l->machine->name);
+	l->conns.epoll_fd = l->epoll_fd;
+	l->conns.port = &l->port;
+	l->conns.step = l->machine->step;
+	l->conns.self = l->self;
+	return conns_init(&l->conns, err);
+}
+
+/* Without the machine's fini. */
+static void
+destroy(struct loop *l)
+{
+	if (l->conns.port != NULL)
+		conns_fini(&l->conns);
+	mem_free(&l->pool.mem, l->self, l->machine->self_size);
+	for (uint32_t i = 0; i < l->listen_n; i++)
+		(void)close(l->listen_fds[i]);
+	if (l->event_fd >= 0)
+		(void)close(l->event_fd);
+	if (l->epoll_fd >= 0)
+		(void)close(l->epoll_fd);
+	mailbox_fini(&l->mailbox);
+	pool_fini(&l->pool);
+	free(l);
+}
+
+struct loop *
+loop_new(const struct loop_conf *conf, struct err *err)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+
+	REQUIRE(conf->machine != NULL && conf->listen_n <= LISTENERS_MAX);
+	if (l == NULL) {
+		(void)err_set(err, ERR_NOMEM, "no memory for a loop");
+		return NULL;
+	}
+	set_up(l, conf);
+	if (open_fds(l, err) != 0 || set_up_conns(l, err) != 0) {
+		destroy(l);
+		return NULL;
+	}
+	for (; l->listen_n < conf->listen_n; l->listen_n++)
+		l->listen_fds[l->listen_n] = conf->listen_fds[l->listen_n];
+	watch_listeners(l, EPOLL_CTL_ADD);
+	if (conf->init != NULL)
+		conf->init(l->self, conf->arg);
+	return l;
+}
+
+void
+loop_free(struct loop *l)
+{
+	if (l == NULL)
+		return;
+	loop_stop(l);
+	if (l->machine->fini != NULL)
+		l->machine->fini(l->self, &l->port);
+	conns_flush(
+		&l->conns); /* last words, as far as the kernel takes them */
+	destroy(l);
+}
