@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bin/args.h: the command line, read by two tables.
+ *
+ * tables/command.tbl and tables/option.tbl say everything that is to be known
+ * about commands and options; parsing, help and completion follow them.
+ * Precedence: option, then environment (GODWIT_ + name), then standard.
+ *
+ * Owns:   nothing; texts point into argv, the environment or the tables.
+ * Thread: the main one, at the start.
+ */
+#pragma once
+
+#include "base/err.h"
+
+enum option_kind {
+	OPTION_FLAG,
+	OPTION_TEXT,
+	OPTION_FILE,
+	OPTION_ADDRESS,
+	OPTION_CHOICE,            /* value: "a|b|c"                          */
+	OPTION_CHOICE_OR_PERCENT, /* value: "PERCENT|a|b"                    */
+	OPTION_NUMBER,            /* low <= v <= high                        */
+	OPTION_TIME,              /* in ms, low <= v <= high                 */
+	OPTION_STEPS,             /* "5,25,75": ascending percents           */
+};
+
+enum option_id {
+#define X(id, name, kind, value, standard, low, high, help) OPT_##id,
+#include "option.tbl"
+#undef X
+	OPT_N,
+};
+
+struct option {
+	const char *name;
+	enum option_kind kind;
+	const char *value; /* what stands for the value in the help          */
+	const char *standard;
+	uint64_t low, high;
+	const char *help;
+};
+
+enum command_id {
+#define X(id, name, operands, options, summary) CMD_##id,
+#include "command.tbl"
+#undef X
+	CMD_N,
+};
+
+struct command {
+	const char *name;
+	const char *operands; /* "OLD NEW", "[OLD NEW]", "bash|zsh|fish"     */
+	uint64_t options;     /* bit 1 << OPT_*                              */
+	const char *summary;
+};
+
+_Static_assert(OPT_N <= 64, "the options of a command fit one mask");
+
+extern const struct option options[OPT_N];
+extern const struct command commands[CMD_N];
+
+#define ARGS_OPERANDS_MAX 2
+
+struct args {
+	enum command_id command;
+	bool wants_help; /* --help was there; nothing else was checked      */
+	const char *operand[ARGS_OPERANDS_MAX];
+	uint32_t operand_n;
+	const char *text[OPT_N]; /* as given, or the standard               */
+	uint64_t number[OPT_N];  /* FLAG: 0 or 1; NUMBER; TIME in ms; CHOICE:
+	                           * the index of the word                   */
+	bool is_given[OPT_N];    /* on the command line or in the environment */
+};
+
+/* Read argv (argv[0] is the program). ERR_USAGE with a sentence that names the
+ * word at fault and the nearest known one. */
+int args_parse(int argc, char *const argv[], struct args *ret,
+               struct err *err) MUST;
+
+/* The command of that name, or CMD_N. */
+enum command_id args_command(const char *name);
+
+/* "GODWIT_STEP_DURATION" for "step-duration". ret has n bytes. */
+void args_env_name(const char *option, char *ret, size_t n);
+
+/* "90s", "500ms", "2m", "1h", "30" (seconds) in ms. */
+bool args_time(const char *text, uint64_t *ret_ms);
+
+/* Shares of a list of steps in parts per million. Answers how many, or 0 with
+ * *err when the text is no ascending list of percents. */
+uint32_t args_steps(const char *text, uint32_t *ret_ppm, uint32_t max,
+                    struct err *err);

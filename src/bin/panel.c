@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bin/panel.c: a connection to a running migration's control socket.
+ */
+#define _DEFAULT_SOURCE
+#include "bin/panel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bin/state.h"
+
+int
+panel_open(struct panel *p, const char *state, struct err *err)
+{
+	*p = (struct panel){ .fd = -1 };
+	p->fd = state_connect(state, err);
+	return p->fd < 0 ? p->fd : 0;
+}
+
+void
+panel_close(struct panel *p)
+{
+	if (p->fd >= 0)
+		(void)close(p->fd);
+	free(p->line);
+	*p = (struct panel){ .fd = -1 };
+}
+
+int
+panel_send(struct panel *p, const char *verb, const json_t *args,
+           struct err *err)
+{
+	json_t *copy = args != NULL ? json_deep_copy(args) : json_object();
+	json_t *request = json_pack("{s:s, s:o}", "verb", verb, "args", copy);
+	char *text = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL;
+	size_t n = text != NULL ? strlen(text) : 0;
+	size_t sent = 0;
+	int rc = 0;
+
+	if (text == NULL)
+		rc = err_set(err, ERR_NOMEM, "out of memory");
+	else
+		text[n++] = '\n'; /* in the place of the end mark */
+	while (rc == 0 && sent < n) {
+		ssize_t got = send(p->fd, text + sent, n - sent, MSG_NOSIGNAL);
+
+		if (got > 0)
+			sent += (size_t)got;
+		else if (errno != EINTR)
+			rc = err_set(err, ERR_LOST,
+			             "the migration's process hung up");
+	}
+	free(text);
+	json_decref(request);
+	return rc;
+}
+
+/* Take the first complete line out of the buffer. */
+static bool
+take_line(struct panel *p, json_t **ret)
+{
+	char *end = p->n > 0 ? memchr(p->line, '\n', p->n) : NULL;
+	size_t used;
+
+	if (end == NULL)
+		return false;
+	used = (size_t)(end - p->line) + 1;
+	*ret = json_loadb(p->line, used - 1, 0, NULL);
+	memmove(p->line, p->line + used, p->n - used);
+	p->n -= used;
+	return true;
+}
+
+static int
+fill(struct panel *p, struct err *err)
+{
+	ssize_t got;
+
+	if (p->cap - p->n < 4096) {
+		size_t cap = p->cap == 0 ? 16384 : p->cap * 2;
+		char *line =
+			cap > PANEL_LINE_MAX ? NULL : realloc(p->line, cap);
+
+		if (line == NULL)
+			return err_set(err, ERR_PROTO,
+			               "the control socket sent a line of "
+			               "more than %zu bytes",
+			               p->cap);
+		p->line = line;
+		p->cap = cap;
+	}
+	got = recv(p->fd, p->line + p->n, p->cap - p->n, MSG_DONTWAIT);
+	if (got > 0) {
+		p->n += (size_t)got;
+		return 0;
+	}
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	p->is_over = true;
+	return err_set(err, ERR_LOST, "the migration's process is gone");
+}
+
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int
+panel_next(struct panel *p, int wait_ms, json_t **ret, struct err *err)
+{
+	int64_t until = wait_ms < 0 ? INT64_MAX : now_ms() + wait_ms;
+
+	*ret = NULL;
+	for (;;) {
+		struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
+		int64_t left = until - now_ms();
+		int rc;
+
+		if (take_line(p, ret))
+			return *ret != NULL
+			               ? 0
+			               : err_set(err, ERR_PROTO,
+			                         "the control socket sent "
+			                         "something that is no JSON");
+		if (left < 0)
+			left = 0;
+		rc = poll(&pfd, 1, wait_ms < 0 ? -1 : (int)left);
+		if (rc == 0)
+			return -ERR_TIMEOUT;
+		if (rc < 0 && errno != EINTR)
+			return err_set(err, ERR_IO, "poll: %s",
+			               strerror(errno));
+		if (rc > 0) {
+			rc = fill(p, err);
+			if (rc != 0)
+				return rc;
+		}
+	}
+}
+
+int
+panel_ask(struct panel *p, const char *verb, const json_t *args,
+          void (*on_event)(const json_t *event, void *arg), void *arg,
+          json_t **ret, struct err *err)
+{
+	int rc = panel_send(p, verb, args, err);
+
+	*ret = NULL;
+	while (rc == 0) {
+		rc = panel_next(p, -1, ret, err);
+		if (rc != 0 || json_object_get(*ret, "ok") != NULL)
+			return rc;
+		if (on_event != NULL)
+			on_event(*ret, arg);
+		json_decref(*ret);
+		*ret = NULL;
+	}
+	return rc;
+}
