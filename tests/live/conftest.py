@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the live tests: servers, Godwit, load; and a watchdog.
+
+    FULL=1       the whole sweeps, and tests marked `full`
+    SAMPLE=8     points of a sampled sweep
+    SEED=n       the seed of samples and loads; printed in the first line
+    KEEP=1       keeps the directories of tests that passed
+    GODWIT_BIN   the binary; build/godwit by default
+"""
+import faulthandler
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+from harness import godwit as godwit_module  # noqa: E402
+from harness.godwit import Godwit  # noqa: E402
+from harness.proxy import Proxy  # noqa: E402
+from harness.server import Server  # noqa: E402
+from oracle.load import Load  # noqa: E402
+
+FULL = bool(os.environ.get("FULL"))
+SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
+LIMIT_S = 60
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: only with FULL=1")
+    config.addinivalue_line("markers", "sweep: twenty times its bound with FULL=1")
+    config.addinivalue_line("markers", "limit(seconds): how long the test may take")
+
+
+def pytest_report_header(config):
+    return "godwit: %s, SEED=%d%s" % (godwit_module.BINARY, SEED, ", FULL" if FULL else "")
+
+
+def pytest_collection_modifyitems(config, items):
+    if FULL:
+        return
+    skip = pytest.mark.skip(reason="needs FULL=1")
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker(skip)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call":
+        item.failed = report.failed
+
+
+class TooLong(Exception):
+    """The test's own bound of time is over."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """Each test has a bound; at its end the main thread gets an exception."""
+    mark = item.get_closest_marker("limit")
+    seconds = mark.args[0] if mark else LIMIT_S
+    if FULL:
+        seconds *= 20 if item.get_closest_marker("sweep") else 3
+
+    def alarm(signum, frame):
+        raise TooLong("over %d s" % seconds)
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.alarm(seconds)
+    faulthandler.dump_traceback_later(seconds + 30, exit=False)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)
+
+
+class Place:
+    """Where one test happens: makes things, and ends them all."""
+
+    def __init__(self, directory, seed):
+        self.dir = directory
+        self.seed = seed
+        self.things = []
+        self.last = None
+
+    def server(self, name="redis", **conf):
+        s = Server(self.dir, name, **conf)
+        self.things.append(s)
+        return s.start()
+
+    def pair(self, **conf):
+        """Two servers that keep what they acknowledged when `aof` is always."""
+        return self.server("old", **conf), self.server("new", **conf)
+
+    def godwit(self, old, new, *args, start=True, **kw):
+        g = Godwit(self.dir, old, new, *args, **kw)
+        self.things.append(g)
+        self.last = g
+        return g.start() if start else g
+
+    def proxy(self, server):
+        p = Proxy(server.port)
+        self.things.append(p)
+        return p
+
+    def load(self, g, name="load", **kw):
+        port = g if isinstance(g, int) else g.port
+        kw.setdefault("seed", self.seed)
+        load = Load(port, os.path.join(self.dir, name), **kw)
+        self.things.append(load)
+        return load
+
+    def end(self):
+        for thing in reversed(self.things):
+            try:
+                if isinstance(thing, Load):
+                    for p in thing.procs:
+                        if p.poll() is None:
+                            p.kill()
+                            p.wait()
+                elif isinstance(thing, Proxy):
+                    thing.close()
+                elif isinstance(thing, Godwit):
+                    if thing.is_alive():
+                        thing.kill()
+                else:
+                    thing.stop()
+            except Exception as e:  # the rest has to be ended, too
+                print("end:", e, file=sys.stderr)
+
+
+@pytest.fixture
+def place(request):
+    directory = tempfile.mkdtemp(prefix="godwit-live-")
+    p = Place(directory, SEED)
+    request.node.failed = False
+    yield p
+    p.end()
+    if request.node.failed or os.environ.get("KEEP"):
+        if p.last is not None:
+            print("godwit said:\n" + p.last.tail(4000))
+        print("kept: %s (SEED=%d)" % (directory, SEED))
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def need_godwit():
+    if not os.access(godwit_module.BINARY, os.X_OK):
+        pytest.skip("no %s" % godwit_module.BINARY)
+
+
+def authority(g, old, new, **auth):
+    """connect(db) to the side that has authority, directly."""
+    side = {"old": old, "new": new}[g.status()["authority"]]
+    return lambda db=0: side.conn(db, **auth)
