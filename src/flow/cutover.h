@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * flow/cutover.h: the switch of authority, step by step, in either direction.
+ *
+ * A pure machine: it is told what happened and answers the one action that is
+ * due. The caller performs the action (blocking or not) and tells the machine
+ * how it ended, naming the step; answers that come too late are ignored. Up to
+ * the commit every failure and every deadline leads to the abort, which ends on
+ * the side before; from the commit on there is only forward.
+ *
+ * Owns:   nothing; a value.
+ * Limits: cutover_limits, all in nanoseconds of the caller's monotonic clock.
+ * Thread: one at a time for each struct cutover.
+ */
+#pragma once
+
+#include "core/authority.h"
+
+/* In order of a switch that goes well; the abort's steps follow. */
+enum cutover_step {
+	CUT_IDLE,
+	CUT_FREEZE,   /* R becomes (e+1, freeze), durably                    */
+	CUT_HOLD,     /* every relay holds; answered when all have drained   */
+	CUT_FENCE,    /* the losing side refuses applications                */
+	CUT_ANNOUNCE, /* last message there seen by subscribers; clients cut */
+	CUT_MARK,     /* position of the losing side, now                    */
+	CUT_BARRIER,  /* everything up to it is on the winning side          */
+	CUT_CHECK,    /* the fence is read again                             */
+	CUT_COMMIT,   /* R becomes (e+1, new), durably: the truth moves      */
+	CUT_OPEN,     /* the winning side accepts applications               */
+	CUT_RELEASE,  /* the mover turns round, held requests go on          */
+	CUT_DONE,
+	CUT_BACK_RECORD,  /* R becomes (e+2, side before), durably           */
+	CUT_BACK_UNFENCE, /* the side before accepts applications again      */
+	CUT_BACK_RELEASE, /* the mover goes on, held requests go on          */
+	CUT_ABORTED,
+	CUT_N,
+};
+
+enum cutover_event_kind {
+	CUT_EV_START, /* begin, from R at rest                               */
+	CUT_EV_OK,    /* the action of `step` succeeded                      */
+	CUT_EV_FAIL,  /* the action of `step` failed                         */
+	CUT_EV_TIME,  /* time went by                                        */
+	CUT_EV_STOP,  /* somebody wants it aborted                           */
+	CUT_EV_N,
+};
+
+struct cutover_limits {
+	uint64_t drain_ns;  /* running requests may take so long             */
+	uint64_t hold_ns;   /* the whole hold; beyond it: abort              */
+	uint64_t margin_ns; /* no commit with less than this left            */
+	uint64_t retry_ns;  /* pause before an action is tried again         */
+};
+
+struct cutover_event {
+	enum cutover_event_kind kind;
+	enum cutover_step step; /* OK, FAIL: whose answer                    */
+	uint64_t now_ns;
+	uint64_t position; /* OK of CUT_MARK                            */
+	const char *why;   /* FAIL, STOP: kept for people; may be NULL  */
+};
+
+struct cutover {
+	enum cutover_step step;
+	struct authority r; /* what R is, as far as we made it so        */
+	enum side from;     /* the losing side                           */
+	bool forced;        /* an accepted loss: the losing side may be
+	                         * dead; its failures do not abort           */
+	struct cutover_limits limits;
+	uint64_t hold_at_ns;  /* when the hold began; 0: not yet           */
+	uint64_t deadline_ns; /* of the step; UINT64_MAX: none             */
+	uint64_t retry_at_ns; /* perform the action again then; 0: no      */
+	uint64_t position;    /* of the mark                               */
+	bool fence_begun;
+	bool fenced; /* known to be                               */
+	bool barrier_begun;
+	bool passed;
+	bool checked;
+	bool committed;
+	bool opened;            /* the winning side may accept applications  */
+	bool lossy;             /* forced, and something was skipped         */
+	bool record_owed;       /* the abort could not be written yet        */
+	bool unfence_owed;      /* the side before could not be opened yet   */
+	enum cutover_step died; /* where the abort began                     */
+	char why[160];
+};
+
+const char *cutover_step_name(enum cutover_step s);
+
+/* A machine at rest for the R of now. forced: see struct cutover. */
+void cutover_init(struct cutover *c, const struct authority *r,
+                  const struct cutover_limits *limits, bool forced);
+
+/* One event. Answers the step whose action is due now: perform it once. CUT_IDLE:
+ * nothing to do (wait). CUT_DONE and CUT_ABORTED are answered once. */
+enum cutover_step cutover_feed(struct cutover *c,
+                               const struct cutover_event *ev);
+
+/* Call with CUT_EV_TIME then; UINT64_MAX: no need. */
+uint64_t cutover_wake_ns(const struct cutover *c);
+
+bool cutover_is_over(const struct cutover *c);
+/* May it still be aborted? */
+bool cutover_may_abort(const struct cutover *c);
