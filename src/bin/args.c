@@ -402,7 +402,7 @@ parse_words(int argc, char *const argv[], struct args *a, struct err *err)
 	int rc = 0;
 
 	for (int i = 2; i < argc && rc == 0; i++) {
-		const char *word = argv[i];
+		char *word = argv[i];
 
 		if (!only_operands && strcmp(word, "--") == 0) {
 			only_operands = true;
@@ -439,7 +439,7 @@ args_parse(int argc, char *const argv[], struct args *ret, struct err *err)
 
 	*ret = (struct args){ .command = CMD_HELP };
 	if (argc < 2)
-		return err_set(err, ERR_USAGE, "what shall I do?");
+		return err_set(err, ERR_USAGE, "which command?");
 	if (is_help(argv[1])) {
 		ret->wants_help = argc == 2;
 		return ret->wants_help

@@ -65,7 +65,7 @@ extern const struct command commands[CMD_N];
 struct args {
 	enum command_id command;
 	bool wants_help; /* --help was there; nothing else was checked      */
-	const char *operand[ARGS_OPERANDS_MAX];
+	char *operand[ARGS_OPERANDS_MAX];
 	uint32_t operand_n;
 	const char *text[OPT_N]; /* as given, or the standard               */
 	uint64_t number[OPT_N];  /* FLAG: 0 or 1; NUMBER; TIME in ms; CHOICE:

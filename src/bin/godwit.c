@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bin/godwit.c: the main: from a sub-command to its function.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "bin/help.h"
+#include "bin/status.h"
+#include "bin/verbs.h"
+
+/* The last words of a process whose own promise is broken. */
+static void
+panic(const char *file, int line, const char *what)
+{
+	(void)fprintf(stderr,
+	              "godwit %s: internal error at %s:%d: %s\n"
+	              "The state file is whole: the same command goes on from "
+	              "the last decision. Please report this line.\n",
+	              GODWIT_VERSION, file, line, what);
+}
+
+static verb_run_f help_run;
+static verb_run_f version_run;
+static verb_run_f completion_run;
+static verb_run_f verify_run_either;
+
+static verb_run_f *const runs[CMD_N] = {
+	[CMD_MIGRATE] = migrate_run,
+	[CMD_STATUS] = panel_run,
+	[CMD_PROMOTE] = panel_run,
+	[CMD_PAUSE] = panel_run,
+	[CMD_RESUME] = panel_run,
+	[CMD_ROLLBACK] = panel_run,
+	[CMD_COMPLETE] = panel_run,
+	[CMD_VERIFY] = verify_run_either,
+	[CMD_EVENTS] = panel_run,
+	[CMD_STOP] = panel_run,
+	[CMD_COPY] = copy_run,
+	[CMD_RELEASE] = release_run,
+	[CMD_COMPLETION] = completion_run,
+	[CMD_HELP] = help_run,
+	[CMD_VERSION] = version_run,
+};
+
+static int
+verify_run_either(const struct args *a)
+{
+	return a->operand_n == 2 ? compare_run(a) : panel_run(a);
+}
+
+static int
+help_run(const struct args *a)
+{
+	struct err err;
+	enum command_id id;
+
+	if (a->operand_n == 0) {
+		help_top(stdout);
+		return STATUS_DONE;
+	}
+	id = args_command(a->operand[0]);
+	if (id == CMD_N) {
+		(void)err_set(&err, ERR_USAGE,
+		              "no command \"%s\"; see: godwit --help",
+		              a->operand[0]);
+		return verb_fail(a, &err);
+	}
+	help_command(stdout, id);
+	return STATUS_DONE;
+}
+
+static int
+version_run(const struct args *a)
+{
+	if (a->number[OPT_JSON] != 0)
+		(void)printf("{\"version\":\"%s\"}\n", GODWIT_VERSION);
+	else
+		(void)printf("godwit %s\n", GODWIT_VERSION);
+	return STATUS_DONE;
+}
+
+static int
+completion_run(const struct args *a)
+{
+	completion_print(stdout, a->operand[0]);
+	return STATUS_DONE;
+}
+
+int
+main(int argc, char *argv[])
+{
+	struct args args;
+	struct err err;
+	int status;
+
+	check_on_fail(panic);
+	if (args_parse(argc, argv, &args, &err) != 0) {
+		(void)fprintf(stderr, "godwit: %s\n", err.text);
+		if (argc < 2)
+			help_top(stderr);
+		return STATUS_USAGE;
+	}
+	if (args.wants_help && argc == 2)
+		status = help_run(&(struct args){ .command = CMD_HELP });
+	else if (args.wants_help) {
+		help_command(stdout, args.command);
+		status = STATUS_DONE;
+	} else
+		status = runs[args.command](&args);
+	/* Data that could not be written is no success (a full disk). */
+	if (fflush(stdout) != 0 && status == STATUS_DONE)
+		status = STATUS_ERROR;
+	return status;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bin/operand.c: OLD and NEW of a command line, with their passwords.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bin/verbs.h"
+#include "control/url.h"
+
+/* The first line of a file, as a password. */
+static int
+read_password(const char *path, struct url *u, struct err *err)
+{
+	char line[512];
+	FILE *f = fopen(path, "re");
+	int rc = 0;
+
+	if (f == NULL)
+		return err_set(err, ERR_USAGE, "password file %s: %s", path,
+		               strerror(errno));
+	if (fgets(line, sizeof(line), f) == NULL || line[0] == '\n')
+		rc = err_set(err, ERR_USAGE,
+		             "password file %s: its first "
+		             "line is empty",
+		             path);
+	else
+		rc = url_set_password(u, line, err);
+	(void)fclose(f);
+	memset(line, 0, sizeof(line));
+	return rc;
+}
+
+int
+verb_url(const struct args *a, enum option_id password_file, const char *env,
+         uint32_t operand, struct url *ret, struct err *err)
+{
+	const char *name = operand == 0 ? "OLD" : "NEW";
+	const char *file = a->text[password_file];
+	const char *secret = getenv(env);
+	int rc = url_parse(a->operand[operand], ret, err);
+
+	if (rc == 0 && ret->db != 0)
+		rc = err_set(err, ERR_USAGE,
+		             "Godwit moves all databases of a server; leave "
+		             "the database number %u out of the URL",
+		             ret->db);
+	if (rc == 0 && ret->pass[0] == '\0' && file[0] != '\0')
+		rc = read_password(file, ret, err);
+	else if (rc == 0 && ret->pass[0] == '\0' && secret != NULL)
+		rc = url_set_password(ret, secret, err);
+	if (rc == 0 && ret->user[0] != '\0' && ret->pass[0] == '\0')
+		rc = err_set(err, ERR_USAGE,
+		             "the URL names the user %s but no password; "
+		             "write user:password@, or use %s or --%s",
+		             ret->user, env, options[password_file].name);
+	return rc == 0 ? 0 : err_wrap(err, "%s", name);
+}
+
+int
+verb_urls(const struct args *a, struct url *ret_old, struct url *ret_new,
+          struct err *err)
+{
+	int rc = verb_url(a, OPT_OLD_PASSWORD_FILE, "GODWIT_OLD_PASSWORD", 0,
+	                  ret_old, err);
+
+	if (rc == 0)
+		rc = verb_url(a, OPT_NEW_PASSWORD_FILE, "GODWIT_NEW_PASSWORD",
+		              1, ret_new, err);
+	if (rc == 0 && url_same(ret_old, ret_new))
+		rc = err_set(err, ERR_STATE,
+		             "OLD and NEW are the same server, %s",
+		             ret_old->label);
+	return rc;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bin/verbs.c: sub-commands that talk to a running migration.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "bin/verbs.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "bin/frame.h"
+#include "bin/look.h"
+#include "bin/panel.h"
+#include "bin/screen.h"
+#include "bin/state.h"
+#include "bin/status.h"
+#include "bin/term.h"
+#include "bin/watch.h"
+
+#define WATCH_MS 5000
+#define RETRY_MS 1000 /* --wait: between two tries                          */
+
+int
+verb_fail(const struct args *a, const struct err *err)
+{
+	(void)fflush(stdout);
+	(void)fprintf(stderr, "godwit %s: %s\n", commands[a->command].name,
+	              err->text);
+	return err_exit(err->code);
+}
+
+static json_t *
+arguments(const struct args *a)
+{
+	json_t *j = json_object();
+
+	if (a->text[OPT_REASON] != NULL && a->text[OPT_REASON][0] != '\0')
+		(void)json_object_set_new(j, "reason",
+		                          json_string(a->text[OPT_REASON]));
+	if (a->command == CMD_PROMOTE && a->is_given[OPT_TO])
+		(void)json_object_set_new(j, "to",
+		                          json_string(a->text[OPT_TO]));
+	if (a->command == CMD_ROLLBACK)
+		(void)json_object_set_new(
+			j, "accept_data_loss",
+			json_boolean(a->number[OPT_ACCEPT_DATA_LOSS] != 0));
+	if (a->command == CMD_COMPLETE)
+		(void)json_object_set_new(
+			j, "force", json_boolean(a->number[OPT_FORCE] != 0));
+	return j;
+}
+
+static void
+print_json(const json_t *j)
+{
+	(void)json_dumpf(j, stdout, JSON_COMPACT);
+	(void)fputc('\n', stdout);
+}
+
+/* Events on the way to the answer are messages, not data. */
+static void
+tell_event(const json_t *j, void *arg)
+{
+	const json_t *e = json_object_get(j, "event");
+	const json_t *from = json_is_object(e) ? e : j;
+
+	(void)arg;
+	if (e == NULL)
+		return;
+	(void)fprintf(stderr, "%s %s: %s\n",
+	              amount_clock(look_at(from, "at")).s,
+	              json_is_string(e) ? json_string_value(e)
+	                                : look_text(from, "name"),
+	              look_text(from, "text"));
+}
+
+/* Ask for the status over an open connection; NULL when it does not come. */
+static json_t *
+ask_status(struct panel *p)
+{
+	json_t *answer = NULL;
+	json_t *status = NULL;
+
+	if (panel_ask(p, "status", NULL, NULL, NULL, &answer, NULL) == 0)
+		status = json_incref(json_object_get(answer, "data"));
+	json_decref(answer);
+	return status;
+}
+
+/* What a verb's success looks like to a person: what it did, where we are,
+ * what comes next. */
+static void
+print_done(const struct args *a, const char *state, struct panel *p,
+           const json_t *answer)
+{
+	const char *message = look_text(answer, "data.message");
+	json_t *status = a->command == CMD_STOP ? NULL : ask_status(p);
+
+	(void)printf("%s: %s\n", commands[a->command].name,
+	             message[0] != '\0' ? message : "done");
+	if (status != NULL) {
+		(void)printf("now:   %s %s, authority %s, reads on new "
+		             "%.1f %%\n",
+		             look_text(status, "status"),
+		             look_text(status, "phase"),
+		             look_text(status, "authority"),
+		             look_real(status, "reads.desired_percentage"));
+		(void)printf("next:  %s\n", look_text(status, "next"));
+	}
+	if (a->command == CMD_STOP)
+		(void)printf("next:  the same migrate command goes on\n");
+	else if (a->is_given[OPT_STATE])
+		(void)printf("see:   godwit status --state %s\n", state);
+	else
+		(void)printf("see:   godwit status\n");
+	json_decref(status);
+}
+
+static int
+print_refusal(const struct args *a, const json_t *answer)
+{
+	const char *message = look_text(answer, "message");
+
+	if (a->number[OPT_JSON] != 0)
+		print_json(answer);
+	(void)fflush(stdout);
+	(void)fprintf(stderr, "godwit %s: %s\n", commands[a->command].name,
+	              message[0] != '\0' ? message
+	                                 : look_text(answer, "error"));
+	return look_int(answer, "exit") != 0 ? (int)look_int(answer, "exit")
+	                                     : STATUS_ERROR;
+}
+
+/* The verification's numbers; differences are exit status 8. */
+static int
+verified(const struct args *a, const json_t *data)
+{
+	int64_t bad = look_int(data, "missing") + look_int(data, "extra") +
+	              look_int(data, "different");
+
+	if (a->number[OPT_JSON] == 0)
+		(void)printf("verify: %s compared, %s missing, %s extra, %s "
+		             "different\n",
+		             amount_count(look_int(data, "compared")).s,
+		             amount_count(look_int(data, "missing")).s,
+		             amount_count(look_int(data, "extra")).s,
+		             amount_count(look_int(data, "different")).s);
+	return bad > 0 ? STATUS_DIFFERENT : STATUS_DONE;
+}
+
+static int
+print_events(const struct args *a, const json_t *data)
+{
+	const json_t *list =
+		json_is_array(data) ? data : look_at(data, "events");
+	const json_t *e;
+	size_t i;
+
+	json_array_foreach(list, i, e)
+	{
+		if (a->number[OPT_JSON] != 0)
+			print_json(e);
+		else
+			(void)printf("%s %-14s %s\n",
+			             amount_clock(look_at(e, "at")).s,
+			             look_text(e, "name"),
+			             look_text(e, "text"));
+	}
+	return STATUS_DONE;
+}
+
+static int
+print_status(const struct args *a, const json_t *status)
+{
+	struct frame_conf conf = { .columns = 1000,
+		                   .has_color = term_has_color(),
+		                   .has_utf8 = term_has_utf8(),
+		                   .events = 5 };
+	uint32_t rows;
+
+	if (a->number[OPT_JSON] != 0) {
+		print_json(status);
+		return STATUS_DONE;
+	}
+	if (term_is_output())
+		term_size(&conf.columns, &rows);
+	(void)frame_print(stdout, status, &conf);
+	return STATUS_DONE;
+}
+
+static int
+print_answer(const struct args *a, const char *state, struct panel *p,
+             const json_t *answer)
+{
+	const json_t *data = json_object_get(answer, "data");
+
+	if (!look_bool(answer, "ok"))
+		return print_refusal(a, answer);
+	if (a->command == CMD_STATUS)
+		return print_status(a, data);
+	if (a->command == CMD_EVENTS)
+		return print_events(a, data);
+	if (a->number[OPT_JSON] != 0)
+		print_json(data != NULL ? data : answer);
+	if (a->command == CMD_VERIFY)
+		return verified(a, data);
+	if (a->number[OPT_JSON] == 0)
+		print_done(a, state, p, answer);
+	return STATUS_DONE;
+}
+
+/* ---- --watch ----------------------------------------------------------- */
+
+static int
+watch(const struct args *a, const char *state)
+{
+	struct watch_conf conf = { .state = state,
+		                   .is_json = a->number[OPT_JSON] != 0,
+		                   .no_status = a->command == CMD_EVENTS,
+		                   .every_ms = WATCH_MS,
+		                   .signal_fd = -1 };
+	enum screen_end end = SCREEN_OVER;
+	struct err err;
+	int rc;
+
+	if (a->command == CMD_STATUS && !conf.is_json && term_is_screen())
+		rc = screen_run(state, &end, &err);
+	else
+		rc = watch_run(&conf, &err);
+	if (rc != 0)
+		return verb_fail(a, &err);
+	if (end == SCREEN_OVER)
+		(void)fprintf(stderr, "godwit: the migration's process has "
+		                      "ended\n");
+	return STATUS_DONE;
+}
+
+/* ---- asking, perhaps again --------------------------------------------- */
+
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int
+ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
+{
+	struct panel p;
+	json_t *answer = NULL;
+	json_t *args = arguments(a);
+	int rc = panel_open(&p, state, err);
+	int status;
+
+	if (rc == 0)
+		rc = panel_ask(&p, commands[a->command].name, args,
+		               a->number[OPT_JSON] != 0 ? NULL : tell_event,
+		               NULL, &answer, err);
+	json_decref(args);
+	if (rc != 0)
+		status = is_last ? verb_fail(a, err) : err_exit(err->code);
+	else if (!is_last && look_int(answer, "exit") == STATUS_TEMPORARY)
+		status = STATUS_TEMPORARY;
+	else
+		status = print_answer(a, state, &p, answer);
+	json_decref(answer);
+	panel_close(&p);
+	return status;
+}
+
+/* --wait: postponed is no answer while there is time. */
+static int
+ask_patiently(const struct args *a, const char *state)
+{
+	int64_t until = now_ms() + (int64_t)a->number[OPT_TIMEOUT];
+	struct err err;
+
+	for (;;) {
+		bool is_last = now_ms() + RETRY_MS >= until;
+		int status = ask_once(a, state, is_last, &err);
+		struct timespec pause = { .tv_sec = RETRY_MS / 1000 };
+
+		if (status != STATUS_TEMPORARY)
+			return status;
+		if (is_last) {
+			(void)fprintf(stderr,
+			              "godwit %s: still postponed; the "
+			              "migration goes on\n",
+			              commands[a->command].name);
+			return STATUS_TIMED_OUT;
+		}
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
+int
+panel_run(const struct args *a)
+{
+	char state[STATE_PATH_MAX];
+	struct err err;
+
+	if (state_find(a->text[OPT_STATE], state, sizeof(state), &err) != 0)
+		return verb_fail(a, &err);
+	if (a->number[OPT_WATCH] != 0)
+		return watch(a, state);
+	if (a->number[OPT_WAIT] != 0)
+		return ask_patiently(a, state);
+	return ask_once(a, state, true, &err);
+}
