@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "net.h"
+
 struct probe_machine {
 	probe_f *on;
 	void *arg;
@@ -82,4 +84,17 @@ probe_end(struct probe *p)
 	loop_stop(p->loop);
 	loop_free(p->loop);
 	p->loop = NULL;
+}
+
+bool
+probe_memory_until(const struct probe *p, size_t low, size_t high)
+{
+	for (uint32_t i = 0; i < NET_WAIT_MS / 5; i++) {
+		size_t used = loop_mem_used(p->loop);
+
+		if (used >= low && used <= high)
+			return true;
+		net_sleep_ms(5);
+	}
+	return false;
 }

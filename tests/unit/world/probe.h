@@ -24,3 +24,6 @@ struct probe {
 void probe_make(struct probe *p);  /* not yet running */
 void probe_start(struct probe *p); /* make and run */
 void probe_end(struct probe *p);   /* stop and free; no memory may be left */
+
+/* Wait for the loop's memory to be from low to high; false: NET_WAIT_MS. */
+bool probe_memory_until(const struct probe *p, size_t low, size_t high);

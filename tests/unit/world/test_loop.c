@@ -272,15 +272,13 @@ a_slow_reader_gets_every_byte(void **state)
 	net_sleep_ms(20);
 	idle = loop_mem_used(p.loop);
 	net_send(c, "x", 1);
-	net_sleep_ms(100);
-	assert_true(loop_mem_used(p.loop) > FLOOD / 2);
+	assert_true(probe_memory_until(&p, FLOOD / 2, SIZE_MAX));
 	assert_int_equal(atomic_load(&s.drains), 0);
 	read_flood(c, FLOOD, true);
 	assert_true(net_until(&s.drains, 1));
-	net_sleep_ms(20);
-	assert_int_equal(atomic_load(&s.drains), 1);
 	/* The block is given back: an idle link holds none. */
-	assert_int_equal(loop_mem_used(p.loop), idle);
+	assert_true(probe_memory_until(&p, idle, idle));
+	assert_int_equal(atomic_load(&s.drains), 1);
 	(void)close(c);
 	probe_end(&p);
 }
@@ -334,11 +332,8 @@ a_reader_that_never_reads_is_cut_off(void **state)
 	idle = loop_mem_used(p.loop);
 	c = net_connect(p.port);
 	net_send(c, "x", 1);
-	net_sleep_ms(100);
-	assert_true(loop_mem_used(p.loop) > idle + (1u << 20));
-	for (int i = 0; i < 100 && loop_mem_used(p.loop) != idle; i++)
-		net_sleep_ms(100);
-	assert_int_equal(loop_mem_used(p.loop), idle);
+	assert_true(probe_memory_until(&p, idle + (1u << 20), SIZE_MAX));
+	assert_true(probe_memory_until(&p, idle, idle));
 	(void)close(c);
 	probe_end(&p);
 }

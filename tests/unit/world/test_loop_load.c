@@ -146,15 +146,13 @@ echo_with(uint32_t links, size_t bytes_each)
 	}
 	talk_all(t, links, 2);
 	assert_int_equal(atomic_load(&e.accepts), links);
-	net_sleep_ms(20);
 	/* Idle links hold a struct and nothing else. */
-	assert_true(loop_mem_used(p.loop) - empty <= links * 256u);
+	assert_true(probe_memory_until(&p, 0, empty + links * 256u));
 	for (uint32_t i = 0; i < links; i++)
 		(void)close(t[i].fd);
 	assert_true(net_until(&e.downs, links));
-	net_sleep_ms(20);
+	assert_true(probe_memory_until(&p, empty, empty));
 	assert_int_equal(atomic_load(&e.downs), links);
-	assert_int_equal(loop_mem_used(p.loop), empty);
 	probe_end(&p);
 	free(t);
 }
@@ -206,7 +204,7 @@ a_firehose_leaves_others_their_turn(void **state)
 		if (os_mono_ns() - before > worst)
 			worst = os_mono_ns() - before;
 	}
-	assert_true(worst < 500000000);
+	assert_true(worst < 2000000000);
 	(void)close(hose);
 	(void)close(small);
 	assert_true(net_until(&e.downs, 2));
