@@ -377,8 +377,10 @@ rdb_feed(struct rdb *r, struct span in, struct rdb_part *part, size_t *ret_used)
 	} while (rc == RDB_AGAIN);
 	part->type = r->type;
 	part->version = r->version;
-	if (rc < 0)
+	if (rc < 0) {
 		r->state = RDB_DEAD;
+		*ret_used = 0;
+	}
 	return (enum wire_rc)rc;
 }
 
