@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/journal.h: the durable record of every decision (SQLite).
+ *
+ * A record is on disk when journal_add() or journal_move() answers 0; on any
+ * other answer the decision was not taken (the one exception, a commit whose end
+ * is not known, is looked up and answered truly). R, the authority record,
+ * changes in the same transaction as its journal row, by compare-and-set.
+ *
+ * The file (mode 0600: it holds passwords) and <file>.lock belong to one process
+ * at a time. Layout: docs/internals/contracts.md.
+ *
+ * For tests: GODWIT_CRASH_AT=<n>[:before|:after] in the environment sends SIGKILL
+ * to this process before or after its n-th record is durable (n from 1).
+ *
+ * Owns:   the database handle and the lock.
+ * Thread: one.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "core/authority.h"
+
+enum journal_kind {
+#define X(name, word, fields, what) JOURNAL_##name,
+#include "journal.tbl"
+#undef X
+	JOURNAL_N,
+};
+
+struct journal;
+
+const char *journal_kind_name(enum journal_kind k);
+
+/* Open or create the file. ERR_EXISTS names the process that has it; ERR_BAD: not
+ * a state file of this version; ERR_IO. */
+struct journal *journal_open(const char *path, struct err *err);
+/* Read only and without the lock (a process may have it). */
+struct journal *journal_peek(const char *path, struct err *err);
+void journal_close(struct journal *j); /* NULL is fine; releases the lock */
+
+/* Was the file new (no record in it)? */
+bool journal_is_new(const struct journal *j);
+
+/* One decision. body is stolen (may be NULL: {}). */
+int journal_add(struct journal *j, enum journal_kind kind, json_t *body,
+                struct err *err) MUST;
+
+/* R, as last read or written by this process. */
+struct authority journal_authority(const struct journal *j);
+
+/* A decision that changes R from *expect to *to, body as above. ERR_STATE: R was
+ * not *expect (on disk), or the step is not allowed. */
+int journal_move(struct journal *j, enum journal_kind kind,
+                 const struct authority *expect, const struct authority *to,
+                 json_t *body, struct err *err) MUST;
+
+/* Names and values that belong to the migration (id, passwords, URLs). NULL: no
+ * such key. The answer is malloced. */
+char *journal_meta(struct journal *j, const char *key);
+int journal_set_meta(struct journal *j, const char *key, const char *value,
+                     struct err *err) MUST;
+/* Several at once, in one transaction; obj: names to strings, borrowed. */
+int journal_set_metas(struct journal *j, json_t *obj, struct err *err) MUST;
+
+/* How far a side's stream was applied; no decision, and may lag. */
+int journal_set_progress(struct journal *j, enum side side, const char *history,
+                         uint64_t position, struct err *err) MUST;
+/* false: none. history has room for n bytes. */
+bool journal_progress(struct journal *j, enum side side, char *history,
+                      size_t n, uint64_t *ret_position);
+
+/* The newest record of a kind for which fields match (match may be NULL: any),
+ * as a new reference; NULL: none. */
+json_t *journal_last(struct journal *j, enum journal_kind kind, json_t *match);
+
+/* Number of records; of this process: records written since open. */
+uint64_t journal_count(struct journal *j);
+/* The last n records, oldest first: an array of {seq,at_ms,kind,epoch,body}. */
+json_t *journal_tail(struct journal *j, uint32_t n);

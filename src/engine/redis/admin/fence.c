@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/admin/fence.c: users, fences, positions and clients of a server.
+ */
+#include "engine/redis/admin/fence.h"
+
+#include "base/check.h"
+
+/* A reader may look at everything and change nothing. */
+static const char *const reader_rules[] = {
+	"~*",     "&*",         "-@all",       "+@read",       "+@connection",
+	"+role",  "+subscribe", "+psubscribe", "+unsubscribe", "+punsubscribe",
+	"+multi", "+exec",      "+discard",    "-@dangerous",  "+keys",
+	"+info",
+};
+
+#define READER_RULES (sizeof(reader_rules) / sizeof(reader_rules[0]))
+
+uint32_t
+admin_put_login(struct buf *tx, const char *user, const char *pass,
+                const char *name)
+{
+	uint32_t n = 1;
+
+	if (user[0] != '\0') {
+		resp_put_cmd(tx, "AUTH", user, pass, NULL);
+		n++;
+	} else if (pass[0] != '\0') {
+		resp_put_cmd(tx, "AUTH", pass, NULL);
+		n++;
+	}
+	resp_put_cmd(tx, "CLIENT", "SETNAME", name, NULL);
+	return n;
+}
+
+int
+admin_read_login(struct span replies, const char *who, bool has_auth,
+                 struct err *err)
+{
+	int rc = 0;
+
+	if (has_auth) {
+		rc = reply_ok(&replies, who, "AUTH", err);
+		if (rc != 0)
+			return err_set(err, ERR_AUTH,
+			               "%s refuses the user or password; "
+			               "correct the URL (redis://user:"
+			               "password@host) or the password file",
+			               who);
+	}
+	rc = reply_ok(&replies, who, "CLIENT SETNAME", err);
+	if (rc == -ERR_AUTH)
+		return err_set(err, ERR_AUTH,
+		               "%s wants a password; put it into the URL as "
+		               "redis://user:password@host",
+		               who);
+	return rc;
+}
+
+uint32_t
+admin_put_users(struct buf *tx, const struct fence_own *own,
+                const char *user_pass, const char *reader_pass)
+{
+	resp_put_array(tx, 9);
+	resp_put_bulk_str(tx, "ACL");
+	resp_put_bulk_str(tx, "SETUSER");
+	resp_put_bulk_str(tx, own->user);
+	resp_put_bulk_str(tx, "reset");
+	resp_put_bulk_str(tx, "on");
+	buf_putf(tx, "$%zu\r\n>%s\r\n", strlen(user_pass) + 1, user_pass);
+	resp_put_bulk_str(tx, "~*");
+	resp_put_bulk_str(tx, "&*");
+	resp_put_bulk_str(tx, "+@all");
+	resp_put_array(tx, 6 + READER_RULES);
+	resp_put_bulk_str(tx, "ACL");
+	resp_put_bulk_str(tx, "SETUSER");
+	resp_put_bulk_str(tx, own->reader);
+	resp_put_bulk_str(tx, "reset");
+	resp_put_bulk_str(tx, "on");
+	buf_putf(tx, "$%zu\r\n>%s\r\n", strlen(reader_pass) + 1, reader_pass);
+	for (size_t i = 0; i < READER_RULES; i++)
+		resp_put_bulk_str(tx, reader_rules[i]);
+	return 2;
+}
+
+uint32_t
+admin_put_no_users(struct buf *tx, const struct fence_own *own)
+{
+	resp_put_cmd(tx, "ACL", "DELUSER", own->reader, own->user, NULL);
+	return 1;
+}
+
+bool
+acl_line(struct span line, struct span *ret_name, struct span *ret_rules)
+{
+	struct span word;
+
+	if (!reply_word(&line, &word) || !span_eq(word, SPAN("user")) ||
+	    !reply_word(&line, ret_name))
+		return false;
+	while (line.n > 0 && line.p[0] == ' ')
+		line = span_skip(line, 1);
+	*ret_rules = line;
+	return true;
+}
+
+bool
+acl_is_fenced(struct span rules)
+{
+	struct span word;
+	bool none = false;
+	bool ping = false;
+
+	while (reply_word(&rules, &word)) {
+		uint8_t c = word.p[0];
+
+		if (span_eq(word, SPAN("-@all")) && !ping)
+			none = true;
+		else if (span_eq(word, SPAN("+ping")) && none)
+			ping = true;
+		else if (c == '+' || c == '-' || c == '(')
+			return false;
+	}
+	return none && ping;
+}
+
+bool
+acl_is_own(struct span name, const struct fence_own *own)
+{
+	return span_eq(name, span_str(own->user)) ||
+	       span_eq(name, span_str(own->reader));
+}
+
+bool
+acl_next(struct span *at, const struct fence_own *own, struct span *ret_name,
+         struct span *ret_rules)
+{
+	struct resp_item it;
+
+	while (reply_item(at, &it)) {
+		if (it.type != RESP_BULK ||
+		    !acl_line(it.text, ret_name, ret_rules) ||
+		    acl_is_own(*ret_name, own))
+			continue;
+		return true;
+	}
+	return false;
+}
+
+uint32_t
+admin_put_look(struct buf *tx)
+{
+	resp_put_cmd(tx, "WATCH", FENCE_TOKEN, NULL);
+	resp_put_cmd(tx, "GET", FENCE_TOKEN, NULL);
+	resp_put_cmd(tx, "ACL", "LIST", NULL);
+	return 3;
+}
+
+int
+admin_read_look(struct span replies, const char *who,
+                const struct fence_own *own, struct fence_look *ret,
+                struct err *err)
+{
+	struct resp_item it;
+	struct span at;
+	struct span name;
+	struct span rules;
+	struct span look;
+	int rc = reply_ok(&replies, who, "WATCH", err);
+
+	*ret = (struct fence_look){ 0 };
+	if (rc != 0)
+		return rc;
+	look = replies;
+	rc = reply_ok(&look, who, "GET " FENCE_TOKEN, err);
+	if (rc != 0)
+		return rc;
+	if (!reply_item(&replies, &it))
+		return err_set(err, ERR_PROTO, "%s: no answer to GET", who);
+	ret->has_token = it.type == RESP_BULK;
+	ret->epoch = ret->has_token ? reply_u64(it.text) : 0;
+	look = replies;
+	rc = reply_ok(&look, who, "ACL LIST", err);
+	if (rc != 0)
+		return rc;
+	if (!reply_item(&replies, &it) || it.type != RESP_ARRAY)
+		return err_set(err, ERR_PROTO, "%s: odd answer to ACL LIST",
+		               who);
+	ret->acl = replies;
+	at = ret->acl;
+	while (acl_next(&at, own, &name, &rules)) {
+		ret->users++;
+		ret->fenced += acl_is_fenced(rules) ? 1 : 0;
+	}
+	return 0;
+}
+
+static uint32_t
+put_token(struct buf *tx, uint64_t epoch)
+{
+	resp_put_cmd(tx, "MULTI", NULL);
+	resp_put_array(tx, 3);
+	resp_put_bulk_str(tx, "SET");
+	resp_put_bulk_str(tx, FENCE_TOKEN);
+	resp_put_bulk_u64(tx, epoch);
+	return 2;
+}
+
+uint32_t
+admin_put_fence(struct buf *tx, const struct fence_look *look,
+                const struct fence_own *own, uint64_t epoch)
+{
+	uint32_t n = put_token(tx, epoch);
+	struct span at = look->acl;
+	struct span name;
+	struct span rules;
+
+	REQUIRE(!look->has_token || look->epoch <= epoch);
+	while (acl_next(&at, own, &name, &rules)) {
+		if (acl_is_fenced(rules))
+			continue;
+		resp_put_array(tx, 6);
+		resp_put_bulk_str(tx, "ACL");
+		resp_put_bulk_str(tx, "SETUSER");
+		resp_put_bulk(tx, name);
+		resp_put_bulk_str(tx, "-@all");
+		resp_put_bulk_str(tx, "clearselectors");
+		resp_put_bulk_str(tx, "+ping");
+		n++;
+	}
+	resp_put_cmd(tx, "EXEC", NULL);
+	return n + 1;
+}
+
+static void
+put_setuser(struct buf *tx, struct span name, struct span rules)
+{
+	struct span words = rules;
+	struct span word;
+	size_t argc = 0;
+
+	while (reply_word(&words, &word))
+		argc++;
+	resp_put_array(tx, 4 + argc);
+	resp_put_bulk_str(tx, "ACL");
+	resp_put_bulk_str(tx, "SETUSER");
+	resp_put_bulk(tx, name);
+	resp_put_bulk_str(tx, "reset");
+	while (reply_word(&rules, &word))
+		resp_put_bulk(tx, word);
+}
+
+uint32_t
+admin_put_unfence(struct buf *tx, const struct fence_look *look,
+                  const struct fence_own *own, uint64_t epoch,
+                  acl_saved_f *saved, void *arg)
+{
+	uint32_t n = put_token(tx, epoch);
+	struct span at = look->acl;
+	struct span name;
+	struct span rules;
+
+	REQUIRE(!look->has_token || look->epoch <= epoch);
+	while (acl_next(&at, own, &name, &rules)) {
+		struct span before;
+
+		if (!acl_is_fenced(rules))
+			continue;
+		if (!saved(arg, name, &before))
+			continue;
+		put_setuser(tx, name, before);
+		n++;
+	}
+	resp_put_cmd(tx, "EXEC", NULL);
+	return n + 1;
+}
+
+int
+admin_read_exec(struct span replies, uint32_t n, const char *who,
+                const char *what, struct err *err)
+{
+	struct resp_item it;
+	int rc;
+
+	for (uint32_t i = 0; i + 1 < n; i++) {
+		rc = reply_ok(&replies, who, what, err);
+		if (rc != 0)
+			return rc;
+	}
+	if (!reply_item(&replies, &it))
+		return err_set(err, ERR_PROTO, "%s: %s: no answer to EXEC", who,
+		               what);
+	if (it.type == RESP_NIL)
+		return err_set(err, ERR_STATE,
+		               "%s: %s: another controller changed the fence "
+		               "at the same moment",
+		               who, what);
+	if (it.type != RESP_ARRAY) {
+		char text[120];
+
+		reply_text(it.text, text, sizeof(text));
+		return err_set(err, ERR_REFUSED, "%s: %s: %s", who, what, text);
+	}
+	for (int64_t i = 0; i < it.number; i++) {
+		rc = reply_ok(&replies, who, what, err);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+uint32_t
+admin_put_role(struct buf *tx)
+{
+	resp_put_cmd(tx, "ROLE", NULL);
+	return 1;
+}
+
+int
+admin_read_role(struct span replies, const char *who, uint64_t *ret_position,
+                struct err *err)
+{
+	struct span look = replies;
+	struct resp_item it;
+	int rc = reply_ok(&look, who, "ROLE", err);
+
+	if (rc != 0)
+		return rc;
+	if (!reply_item(&replies, &it) || it.type != RESP_ARRAY ||
+	    !reply_item(&replies, &it))
+		return err_set(err, ERR_PROTO, "%s: odd answer to ROLE", who);
+	if (!span_eq(it.text, SPAN("master")))
+		return err_set(err, ERR_STATE, "%s is no master any more", who);
+	if (!reply_item(&replies, &it) || it.type != RESP_INT)
+		return err_set(err, ERR_PROTO, "%s: odd answer to ROLE", who);
+	*ret_position = (uint64_t)it.number;
+	return 0;
+}
+
+uint32_t
+admin_put_marker(struct buf *tx, uint64_t epoch)
+{
+	resp_put_array(tx, 3);
+	resp_put_bulk_str(tx, "PUBLISH");
+	resp_put_bulk_str(tx, FENCE_MARKER);
+	resp_put_bulk_u64(tx, epoch);
+	return 1;
+}
+
+uint32_t
+admin_put_client_list(struct buf *tx)
+{
+	resp_put_cmd(tx, "CLIENT", "LIST", NULL);
+	return 1;
+}
+
+/* The value behind "key=" in a line of CLIENT LIST. */
+static struct span
+field(struct span line, const char *key)
+{
+	size_t n = strlen(key);
+	struct span word;
+
+	while (reply_word(&line, &word)) {
+		if (word.n > n && word.p[n] == '=' &&
+		    memcmp(word.p, key, n) == 0)
+			return span_skip(word, n + 1);
+	}
+	return span_of(NULL, 0);
+}
+
+static bool
+is_spared(struct span line, const struct fence_own *own)
+{
+	struct span flags = field(line, "flags");
+	struct span name = field(line, "name");
+
+	if (name.n > 0 && span_has_prefix(name, span_str(own->prefix)))
+		return true;
+	for (size_t i = 0; i < flags.n; i++) {
+		/* A replica, our feed among them; our master; a closing one. */
+		if (flags.p[i] == 'S' || flags.p[i] == 'M' ||
+		    flags.p[i] == 'c' || flags.p[i] == 'A')
+			return true;
+	}
+	return false;
+}
+
+uint32_t
+admin_put_kills(struct buf *tx, struct span list_reply,
+                const struct fence_own *own)
+{
+	struct resp_item it;
+	struct span line;
+	uint32_t n = 0;
+
+	if (!reply_item(&list_reply, &it) || it.type != RESP_BULK)
+		return 0;
+	while (reply_line(&it.text, &line)) {
+		struct span id = field(line, "id");
+
+		if (id.n == 0 || is_spared(line, own))
+			continue;
+		resp_put_array(tx, 4);
+		resp_put_bulk_str(tx, "CLIENT");
+		resp_put_bulk_str(tx, "KILL");
+		resp_put_bulk_str(tx, "ID");
+		resp_put_bulk(tx, id);
+		n++;
+	}
+	return n;
+}
+
+uint32_t
+admin_put_persist(struct buf *tx, bool has_aclfile)
+{
+	if (has_aclfile)
+		resp_put_cmd(tx, "ACL", "SAVE", NULL);
+	else
+		resp_put_cmd(tx, "CONFIG", "REWRITE", NULL);
+	return 1;
+}
+
+uint32_t
+admin_put_no_keys(struct buf *tx)
+{
+	resp_put_cmd(tx, "UNLINK", FENCE_TOKEN, FENCE_SCRATCH, NULL);
+	return 1;
+}

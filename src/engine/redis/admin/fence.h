@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/admin/fence.h: users, fences, positions and clients of a server.
+ *
+ * Builds requests and reads answers. A fence is `-@all +ping` for every user
+ * but Godwit's own, set together with the epoch in one transaction, so that an
+ * older controller's fence or unfence is refused. A user is known to be fenced
+ * by its rules alone, so every step may be repeated.
+ * Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+ *
+ * Owns:   nothing; spans point into replies.
+ * Thread: any.
+ */
+#pragma once
+
+#include "engine/redis/admin/reply.h"
+
+#define FENCE_TOKEN   "__godwit:fence"
+#define FENCE_MARKER  "__godwit:marker"
+#define FENCE_SCRATCH "__godwit:mark"
+
+/* Who must not be touched: users and connections of this migration. */
+struct fence_own {
+	const char *user;   /* godwit-<id>          */
+	const char *reader; /* godwit-<id>-r        */
+	const char *prefix; /* godwit:<id>: (names) */
+};
+
+/* Log in and name the connection; "" for no user, no password. */
+uint32_t admin_put_login(struct buf *tx, const char *user, const char *pass,
+                         const char *name);
+int admin_read_login(struct span replies, const char *who, bool has_auth,
+                     struct err *err) MUST;
+
+/* Godwit's two users, made or set again; removed. */
+uint32_t admin_put_users(struct buf *tx, const struct fence_own *own,
+                         const char *user_pass, const char *reader_pass);
+uint32_t admin_put_no_users(struct buf *tx, const struct fence_own *own);
+
+/* One line of ACL LIST: "user <name> <rules>". */
+bool acl_line(struct span line, struct span *ret_name, struct span *ret_rules);
+bool acl_is_fenced(struct span rules);
+bool acl_is_own(struct span name, const struct fence_own *own);
+
+/* First half of a fence or unfence: watch the token, read it and the users. */
+uint32_t admin_put_look(struct buf *tx);
+
+struct fence_look {
+	bool has_token;
+	uint64_t epoch;  /* of the token                                */
+	struct span acl; /* the reply of ACL LIST, for acl_next()       */
+	uint32_t users;  /* of applications                             */
+	uint32_t fenced; /* of these                                    */
+};
+
+int admin_read_look(struct span replies, const char *who,
+                    const struct fence_own *own, struct fence_look *ret,
+                    struct err *err) MUST;
+
+/* Walk the application users of a look; *at starts as look.acl with its array
+ * head taken off by admin_read_look. */
+bool acl_next(struct span *at, const struct fence_own *own,
+              struct span *ret_name, struct span *ret_rules);
+
+/* Second half. The caller looked, and the token was not above epoch. Saved rules
+ * are asked from the caller for each fenced user; false leaves it fenced. */
+typedef bool acl_saved_f(void *arg, struct span name, struct span *ret_rules);
+
+uint32_t admin_put_fence(struct buf *tx, const struct fence_look *look,
+                         const struct fence_own *own, uint64_t epoch);
+uint32_t admin_put_unfence(struct buf *tx, const struct fence_look *look,
+                           const struct fence_own *own, uint64_t epoch,
+                           acl_saved_f *saved, void *arg);
+/* n replies of the transaction. ERR_STATE: the token changed meanwhile. */
+int admin_read_exec(struct span replies, uint32_t n, const char *who,
+                    const char *what, struct err *err) MUST;
+
+/* The position of a master's stream. ERR_STATE: it is no master. */
+uint32_t admin_put_role(struct buf *tx);
+int admin_read_role(struct span replies, const char *who,
+                    uint64_t *ret_position, struct err *err) MUST;
+
+/* The last message of a side, for relays' subscribers: "<epoch>". */
+uint32_t admin_put_marker(struct buf *tx, uint64_t epoch);
+
+/* Every client but Godwit's own: CLIENT KILL ID for each in a CLIENT LIST reply.
+ * Replicas are left alone. Answers how many. */
+uint32_t admin_put_client_list(struct buf *tx);
+uint32_t admin_put_kills(struct buf *tx, struct span list_reply,
+                         const struct fence_own *own);
+
+/* ACL SAVE or CONFIG REWRITE, whichever the server can. */
+uint32_t admin_put_persist(struct buf *tx, bool has_aclfile);
+
+/* The keys of Godwit, removed. */
+uint32_t admin_put_no_keys(struct buf *tx);

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/admin/judge.c: can these two servers be moved, and at what cost?
+ */
+#include <stdarg.h>
+
+#include "base/check.h"
+#include "engine/redis/admin/probe.h"
+
+#define VERSION_MIN       70000u
+#define SKEW_WARN_MS      500
+#define SLAVE_LIMIT_SMALL (64ull * 1024 * 1024)
+#define MIB               (1024ull * 1024)
+
+static const char *const words[PROBE_COMMAND_N] = {
+#define X(name, word) [PROBE_##name] = (word),
+	PROBE_COMMANDS(X)
+#undef X
+};
+
+const char *
+check_result_name(enum check_result r)
+{
+	switch (r) {
+	case CHECK_PASS: return "pass";
+	case CHECK_WARN: return "warn";
+	case CHECK_FAIL: return "fail";
+	}
+	NEVER("a result that is none");
+}
+
+/* The formatter of the pure half is err_set(); its text is the detail. */
+#define SAY(c, name, result, ...)                             \
+	do {                                                  \
+		struct err say_;                              \
+		(void)err_set(&say_, ERR_STATE, __VA_ARGS__); \
+		add((c), (name), (result), say_.text);        \
+	} while (0)
+
+static void
+add(struct checks *c, const char *name, enum check_result r, const char *detail)
+{
+	struct check_line *l;
+
+	REQUIRE(c->n < PROBE_CHECKS);
+	l = &c->line[c->n++];
+	*l = (struct check_line){ .result = r };
+	reply_text(span_str(name), l->name, sizeof(l->name));
+	reply_text(span_str(detail), l->detail, sizeof(l->detail));
+	if (r == CHECK_FAIL)
+		c->failed++;
+}
+
+/* The server writes RDB versions as its releases did; see rdb.h of each. */
+uint32_t
+probe_rdb_version(uint32_t version_n)
+{
+	if (version_n >= 70400)
+		return 12;
+	if (version_n >= 70200)
+		return 11;
+	if (version_n >= 70000)
+		return 10;
+	return 9;
+}
+
+static void
+judge_kind(struct checks *c, const struct facts *f, const char *who)
+{
+	if (f->is_sentinel)
+		SAY(c, "kind", CHECK_FAIL,
+		    "%s is a sentinel; name the master that it watches", who);
+	else if (f->is_cluster)
+		SAY(c, "kind", CHECK_FAIL,
+		    "%s runs in cluster mode, which this version cannot move",
+		    who);
+	else
+		SAY(c, "kind", CHECK_PASS, "%s is Redis %s, standalone", who,
+		    f->version);
+	if (f->version_n < VERSION_MIN)
+		SAY(c, "version", CHECK_FAIL,
+		    "%s runs Redis %s; 7.0 or newer is needed; upgrade it "
+		    "first",
+		    who, f->version);
+	if (f->modules[0] != '\0')
+		SAY(c, "modules", CHECK_FAIL,
+		    "%s has modules loaded (%s), whose data and commands this "
+		    "version cannot move",
+		    who, f->modules);
+	if (f->is_loading)
+		SAY(c, "loading", CHECK_FAIL,
+		    "%s is still loading its data; try again later", who);
+	if (!f->is_master)
+		SAY(c, "role", CHECK_FAIL,
+		    "%s is a replica; name its master%s%s", who,
+		    f->master[0] != '\0' ? " " : "", f->master);
+	else
+		SAY(c, "role", CHECK_PASS, "%s is a master", who);
+}
+
+static void
+judge_rights(struct checks *c, const struct facts *f, const char *who)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < PROBE_COMMAND_N; i++) {
+		uint32_t bit = 1u << i;
+
+		if ((f->absent & bit) != 0)
+			SAY(c, "rights", CHECK_FAIL,
+			    "%s has no command %s (renamed or switched off); "
+			    "allow it",
+			    who, words[i]);
+		else if ((f->denied & bit) != 0)
+			SAY(c, "rights", CHECK_FAIL,
+			    "%s: user %s may not %s; ACL SETUSER %s +%s, or "
+			    "another user in the URL",
+			    who, f->whoami, words[i], f->whoami, words[i]);
+		else
+			continue;
+		any = true;
+		/* One is enough to know what to do next. */
+		break;
+	}
+	if (!any)
+		SAY(c, "rights", CHECK_PASS, "%s: user %s has what is needed",
+		    who, f->whoami[0] != '\0' ? f->whoami : "default");
+}
+
+static void
+judge_pair(struct checks *c, const struct facts f[SIDE_N],
+           const struct judge_conf *conf)
+{
+	const struct facts *old = &f[SIDE_OLD];
+	const struct facts *new = &f[SIDE_NEW];
+	uint32_t rdb_old = probe_rdb_version(old->version_n);
+	uint32_t rdb_new = probe_rdb_version(new->version_n);
+	int64_t skew = old->clock_ms - new->clock_ms;
+
+	if (strcmp(old->run_id, new->run_id) == 0)
+		SAY(c, "same_server", CHECK_FAIL,
+		    "%s and %s are the same server (run_id %.8s...); name two",
+		    conf->label[SIDE_OLD], conf->label[SIDE_NEW], old->run_id);
+	if (rdb_old > rdb_new)
+		SAY(c, "rdb_version", CHECK_FAIL,
+		    "%s (%s) writes RDB version %u, %s (%s) reads up to %u; "
+		    "upgrade the latter",
+		    conf->label[SIDE_OLD], old->version, rdb_old,
+		    conf->label[SIDE_NEW], new->version, rdb_new);
+	else if (rdb_new > rdb_old)
+		SAY(c, "rdb_version", CHECK_WARN,
+		    "new (%s) writes RDB version %u, old (%s) reads up to %u: "
+		    "a rollback may meet values that old cannot take",
+		    new->version, rdb_new, old->version, rdb_old);
+	else
+		SAY(c, "rdb_version", CHECK_PASS, "both use RDB version %u",
+		    rdb_old);
+	if (skew < 0)
+		skew = -skew;
+	if (skew > SKEW_WARN_MS)
+		SAY(c, "clock", CHECK_WARN,
+		    "the clocks of old and new differ by %lld ms; keys with a "
+		    "time to live expire that much apart",
+		    (long long)skew);
+	else
+		SAY(c, "clock", CHECK_PASS,
+		    "the clocks differ by less than %d ms", SKEW_WARN_MS);
+}
+
+static void
+judge_memory(struct checks *c, const struct facts f[SIDE_N])
+{
+	const struct facts *old = &f[SIDE_OLD];
+	const struct facts *new = &f[SIDE_NEW];
+
+	if (new->maxmemory != 0 && strcmp(new->policy, "noeviction") != 0)
+		SAY(c, "eviction", CHECK_WARN,
+		    "new may evict records (maxmemory-policy %s); CONFIG SET "
+		    "maxmemory-policy noeviction there during the move",
+		    new->policy);
+	if (new->maxmemory != 0 && new->maxmemory < old->used_memory)
+		SAY(c, "memory", CHECK_WARN,
+		    "new is limited to %llu MiB, old uses %llu MiB",
+		    (unsigned long long)(new->maxmemory / MIB),
+		    (unsigned long long)(old->used_memory / MIB));
+	else
+		SAY(c, "memory", CHECK_PASS, "old uses %llu MiB",
+		    (unsigned long long)(old->used_memory / MIB));
+	for (int s = 0; s < SIDE_N; s++) {
+		if (f[s].slave_limit == 0 ||
+		    f[s].slave_limit >= SLAVE_LIMIT_SMALL)
+			continue;
+		SAY(c, "output_buffer", CHECK_WARN,
+		    "%s gives replicas %llu MiB of output buffer, then cuts "
+		    "them; 64 MiB or more spare a second copy "
+		    "(client-output-buffer-limit)",
+		    side_name((enum side)s),
+		    (unsigned long long)(f[s].slave_limit / MIB));
+	}
+}
+
+static bool
+has_user(const struct facts *f, const char *name)
+{
+	for (uint32_t i = 0; i < f->user_n; i++) {
+		if (strcmp(f->users[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+judge_users(struct checks *c, const struct facts f[SIDE_N],
+            const struct judge_conf *conf)
+{
+	const struct facts *old = &f[SIDE_OLD];
+	char list[120] = "";
+	size_t n = 0;
+	uint32_t missing = 0;
+
+	for (uint32_t i = 0; i < old->user_n; i++) {
+		const char *u = old->users[i];
+
+		if (strncmp(u, "godwit-", 7) == 0 || has_user(&f[SIDE_NEW], u))
+			continue;
+		missing++;
+		if (n + strlen(u) + 3 < sizeof(list)) {
+			if (n > 0)
+				list[n++] = ',';
+			memcpy(list + n, u, strlen(u) + 1);
+			n += strlen(u);
+		}
+	}
+	if (missing > 0)
+		SAY(c, "users", CHECK_WARN,
+		    "new lacks %u user%s of old: %s; make them there before "
+		    "the cutover",
+		    missing, missing == 1 ? "" : "s", list);
+	else
+		SAY(c, "users", CHECK_PASS, "new has every user of old");
+	for (int s = 0; s < SIDE_N; s++) {
+		if (!f[s].has_aclfile && !f[s].has_config_file)
+			SAY(c, "fence", CHECK_WARN,
+			    "%s has neither an ACL file nor a configuration "
+			    "file: its fence is volatile; after a restart it "
+			    "is made again within seconds",
+			    side_name((enum side)s));
+		if (f[s].replicas > 0 && !conf->is_resume)
+			SAY(c, "replicas", CHECK_WARN,
+			    "%s has %u replica%s, which the fence does not "
+			    "reach; clients that read there are not moved",
+			    side_name((enum side)s), f[s].replicas,
+			    f[s].replicas == 1 ? "" : "s");
+	}
+}
+
+static void
+judge_contents(struct checks *c, const struct facts f[SIDE_N],
+               const struct judge_conf *conf)
+{
+	if (f[SIDE_NEW].keys > 0 && !conf->is_resume)
+		SAY(c, "contents", CHECK_WARN,
+		    "new is not empty (%llu records); where both have a "
+		    "record the rule is --conflict %s",
+		    (unsigned long long)f[SIDE_NEW].keys, conf->conflict);
+	else
+		SAY(c, "contents", CHECK_PASS, "old has %llu records",
+		    (unsigned long long)f[SIDE_OLD].keys);
+}
+
+void
+probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
+            struct checks *ret)
+{
+	*ret = (struct checks){ .n = 0 };
+	for (int s = 0; s < SIDE_N; s++) {
+		judge_kind(ret, &f[s], conf->label[s]);
+		judge_rights(ret, &f[s], conf->label[s]);
+	}
+	judge_pair(ret, f, conf);
+	judge_memory(ret, f);
+	if (conf->needs_fence)
+		judge_users(ret, f, conf);
+	judge_contents(ret, f, conf);
+}
