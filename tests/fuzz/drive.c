@@ -403,13 +403,14 @@ drive_rdb_window(const struct drive_in *in, struct buf *out, size_t window_max)
 	window_close(&w);
 }
 
-/* With room for everything, with room for a list's node, and with so little that
+/* With room for everything, with room for a list's nodes, and with so little that
  * most values are big. */
 static void
 drive_rdb(const struct drive_in *in, struct buf *out)
 {
 	drive_rdb_window(in, out, 1024 * 1024);
-	drive_rdb_window(in, out, 1024);
+	drive_rdb_window(in, out, 5300);
+	drive_rdb_window(in, out, 448);
 	drive_rdb_window(in, out, 64);
 }
 
