@@ -2,8 +2,17 @@
 /*
  * control/verify.h: drives a comparison of both sides to its end.
  *
- * Blocking; run it in a thread of its own. Shares nothing with the mover but
- * the wire codec.
+ * Compares every key of every database by type, absolute expiry and value, both
+ * ways. On live sides a difference counts only when it is still there after
+ * VERIFY_STRIKES markers, each written to the authority and seen on the other
+ * side, while the key did not change in between (WATCH on the authority is the
+ * witness); a key that never stands still for recheck_ms is listed as unstable.
+ * Shares nothing with the mover but the wire codec. Keys that start with
+ * "__godwit:" are skipped, logically expired keys count as absent.
+ *
+ * Limits: memory about 32 MiB whatever the data, more only for single elements
+ *         of many MiB; VERIFY_LIST_MAX keys are named, all are counted.
+ * Thread: blocking; run it in a thread of its own.
  */
 #pragma once
 
@@ -12,34 +21,69 @@
 #include "base/err.h"
 #include "engine/engine.h"
 
-#define VERIFY_LIST_MAX 1000 /* keys named in the result */
+#define VERIFY_LIST_MAX     1000 /* keys named in the result */
+#define VERIFY_STRIKES      3    /* markers that a difference must outlive */
+/* For comparisons after foreign tools, which copy relative expiry times. Godwit
+ * copies absolute ones, so 0 is right for its own migrations. */
+#define VERIFY_TTL_SLACK_MS 1000
+#define VERIFY_RECHECK_MS   10000
 
-enum verify_kind { VERIFY_MISSING, VERIFY_EXTRA, VERIFY_DIFFERENT };
+enum verify_kind {
+	VERIFY_MISSING,   /* the authority has it, the other side not      */
+	VERIFY_EXTRA,     /* the other side has it, the authority not      */
+	VERIFY_DIFFERENT, /* both have it                                  */
+	VERIFY_UNSTABLE,  /* it changed all the time; not proven either way */
+	VERIFY_NOTED,     /* differs only in what the server's own
+	                   * replication does not carry: entries-read and
+	                   * lag of stream groups, consumers without
+	                   * pending entries; not a difference             */
+};
 
 struct verify_find {
 	enum verify_kind kind;
 	uint32_t db;
 	char key[256];    /* printable; binary bytes as \xNN                */
-	char detail[128]; /* "type hash / string", "ttl +1200 ms", "value"  */
+	char detail[128]; /* "type hash / string", "ttl +1200 ms", "hash:
+	                   * field "x" differs"; authority first           */
 };
 
 struct verify_result {
+	/* compared: keys of the authority. equal = compared - missing -
+	 * different - unstable; noted ones are among the equal. */
 	uint64_t compared, equal, missing, extra, different, rechecked;
-	uint64_t keys_old, keys_new; /* expected counts, DBSIZE over all dbs */
+	uint64_t unstable, noted;
+	/* Expected counts at the end, DBSIZE over all databases without
+	 * Godwit's own keys: the side named old (side[0], the authority, when
+	 * the labels do not tell) and the other. */
+	uint64_t keys_old, keys_new;
+	uint64_t markers;    /* that arrived                        */
+	bool marker_refused; /* live, but the authority refused the
+	                              * marker: compared as if at rest      */
+	bool marker_lost;    /* live, but a marker did not arrive
+	                              * within recheck_ms: the stream does
+	                              * not pass, so all that differs counts */
 	uint64_t took_ms;
-	uint64_t finds_n;            /* min(all, VERIFY_LIST_MAX)           */
-	struct verify_find *finds;   /* malloc; verify_result_fini          */
+	uint64_t finds_n;          /* min(all, VERIFY_LIST_MAX)           */
+	struct verify_find *finds; /* malloc; verify_result_fini          */
 };
 
 struct verify_conf {
-	struct side_conf side[2];    /* authority first                      */
-	bool is_live;                /* the sides may change meanwhile       */
+	struct side_conf side[2]; /* authority first                      */
+	bool is_live;             /* the sides may change meanwhile       */
 	uint32_t ttl_slack_ms;
-	uint32_t recheck_ms;         /* how long a difference may persist    */
-	_Atomic bool *stop;          /* may be NULL                          */
-	_Atomic uint64_t *progress;  /* keys compared so far; may be NULL    */
+	uint32_t recheck_ms;        /* how long a difference may persist    */
+	_Atomic bool *stop;         /* may be NULL                          */
+	_Atomic uint64_t *progress; /* keys compared so far; may be NULL    */
 };
 
+/* 0: the comparison was made, the counts tell. Else nothing is proven:
+ * ERR_LOST, ERR_TIMEOUT, ERR_PROTO, ERR_AUTH, ERR_REFUSED (the text names the
+ * side, the cause and what to do), ERR_ABORTED (stop was set), ERR_DIVERGED (no
+ * key was seen although the authority says it has some). *ret is set in every
+ * case; give it to verify_result_fini. */
 int verify_run(const struct verify_conf *c, struct verify_result *ret,
                struct err *err) MUST;
 void verify_result_fini(struct verify_result *r);
+
+/* "different", for lists. */
+const char *verify_kind_name(enum verify_kind k);
