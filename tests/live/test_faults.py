@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links that break, and starts that cannot succeed.
+
+A fault between Godwit and the side without authority is no client's business:
+nobody may see an error. One on the authority's link may cut what is on its
+way, but nothing acknowledged is lost and it heals by itself.
+"""
+import os
+import socket
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from harness import ports
+from harness.godwit import run
+from harness.process import until
+from harness.server import fill
+from oracle.resp import Conn
+from scenario import Run
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+CONF = ("--strategy", "canary", "--steps", "50")
+LOAD = {"scale": 0.5, "think": 0.01}
+
+FAULTS = {
+    "reset": lambda p: p.reset(),
+    "cut": lambda p: (p.cut(), time.sleep(1.0), p.heal()),
+    "half_open": lambda p: (p.hole(), time.sleep(2.5), p.heal()),
+    "slow": lambda p: (p.slow(2000), time.sleep(1.5), p.heal()),
+    "late": lambda p: (p.late(0.05), time.sleep(1.5), p.heal()),
+}
+
+
+def flapping(p):
+    for _ in range(6):
+        p.reset()
+        time.sleep(0.15)
+
+
+FAULTS["flapping"] = flapping
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_link_to_the_follower(place, fault):
+    """Canary reads at 50 %: what new cannot answer is old's to answer."""
+    r = Run(place, *CONF, links=True, load=LOAD).in_step()
+    r.must("promote")
+    with r.load.window(fault):
+        FAULTS[fault](r.links[1])
+    assert r.load.wait_ops(200)
+    r.in_step()
+    r.must("promote", name="cutover")
+    # Now old follows; the same to its link.
+    with r.load.window(fault + " of old"):
+        FAULTS[fault](r.links[0])
+    assert r.load.wait_ops(200)
+    r.in_step()
+    r.must("rollback")
+    v = r.judge()
+    assert v.clean(), str(v)
+    assert v.longest_ms < 4000, str(v)
+    r.equal()
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_link_to_the_authority(place, fault):
+    r = Run(place, *CONF, links=True, load=LOAD).in_step()
+    r.must("promote")
+    FAULTS[fault](r.links[0])
+    assert r.load.wait_ops(200, 20), "it does not heal:\n" + r.g.tail()
+    r.in_step()
+    r.must("promote", name="cutover")
+    v = r.judge()
+    assert v.kept(), str(v)
+    if fault == "late":
+        assert v.clean(), str(v)
+    r.equal()
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("fault", ["cut", "half_open"])
+def test_link_breaks_during_the_copy(place, side, fault):
+    r = Run(place, *CONF, links=True, keys=60000, load={"scale": 0.3, "think": 0.02, "only": "co re li mi"})
+    r.g.until(lambda s: s["copy"]["records"] > 500 or s["copy"]["done"], 30)
+    FAULTS[fault](r.links[side])
+    r.in_step()
+    v = r.judge()
+    assert v.kept(), str(v)
+    if side == 1:
+        assert v.errors == 0 and v.cuts == 0, str(v)
+    r.equal()
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("fault", ["cut", "half_open", "late"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_link_breaks_in_the_switch(place, fault, side):
+    """Done or undone, never half: one side has authority, and the clients
+    are held or answered, not refused, by a fault of the follower's link."""
+    r = Run(place, "--strategy", "big_bang", links=True, load=LOAD).in_step()
+    t = threading.Thread(target=lambda: (time.sleep(0.01), FAULTS[fault](r.links[side])))
+    t.start()
+    code, out, err = r.g.verb("promote", timeout=40)
+    t.join()
+    assert code in (0, 3, 4, 5), (code, out, err)
+    assert r.load.wait_ops(200, 20), "it does not heal:\n" + r.g.tail()
+    r.in_step()
+    s = r.g.status()
+    if code == 0:
+        assert s["authority"] == "new"
+    if s["authority"] == "old":
+        r.must("promote", name="once more")
+        assert r.g.status()["authority"] == "new"
+    v = r.judge()
+    assert v.kept(), str(v)
+    r.equal()
+
+
+@pytest.mark.limit(60)
+def test_dual_write_with_a_dead_follower(place):
+    """ack both: the reply waits for its bound, then the side is behind and
+    the clients go on; when it is back the acknowledgement is both again."""
+    r = Run(place, "--strategy", "canary", "--steps", "50", "--write-mode", "dual_write",
+            "--ack", "both", "--ack-timeout", "500ms", links=True, load=LOAD)  # fmt: skip
+    r.in_step()
+    r.must("promote")
+    with r.load.window("new is gone"):
+        r.links[1].cut()
+        time.sleep(1.5)
+        assert r.load.wait_ops(300), "the clients wait for ever"
+        r.links[1].heal()
+    r.in_step()
+    r.g.until(lambda s: not s["reverse"]["behind"], 10)
+    v = r.judge()
+    assert v.clean(), str(v)
+    assert v.pause_ms("new is gone") < 2500, str(v)
+
+
+@pytest.mark.limit(60)
+def test_the_journal_cannot_be_written(place):
+    """No decision without its record: the verb fails, the clients go on."""
+    r = Run(place, *CONF, load={"scale": 0.3}).in_step()
+    db = sqlite3.connect(r.g.state, timeout=1, isolation_level=None, check_same_thread=False)
+    db.execute("BEGIN IMMEDIATE")  # as a disk that does not answer
+    t = threading.Thread(target=lambda: (time.sleep(1.5), db.execute("ROLLBACK")), daemon=True)
+    t.start()
+    code, out, err = r.g.verb("promote", timeout=30)
+    t.join()
+    assert code in (0, 1, 5), (code, out, err)
+    assert r.g.is_alive()
+    r.must("promote", "--to", "cutover")
+    v = r.judge()
+    assert v.clean(), str(v)
+
+
+# -- starts that cannot succeed ------------------------------------------------
+
+
+def start_fails(place, *args, code=3, words=(), env=None):
+    """`godwit migrate` ends with the code and an error that names things."""
+    state = os.path.join(place.dir, "start.db")
+    port = ports.take()
+    argv = ["migrate", *args, "--state", state]
+    if "--listen" not in args:
+        argv += ["--listen", "127.0.0.1:%d" % port]
+    got = run(*argv, timeout=20, env=env)
+    assert got[0] == code, got
+    for w in words:
+        assert w.lower() in got[2].lower(), "%r is not in: %s" % (w, got[2])
+    assert len(got[2].strip()) > 20
+    return got
+
+
+@pytest.mark.limit(30)
+def test_wrong_password(place):
+    old = place.server("old", password="right")
+    new = place.server("new")
+    bad = "redis://:wrong@127.0.0.1:%d" % old.port
+    got = start_fails(place, bad, new.url, words=("password", str(old.port)))
+    assert "wrong@" not in got[2], "the password is shown"
+    got = start_fails(place, "redis://127.0.0.1:%d" % old.port, new.url, words=("password", str(old.port)))
+    assert new.cmd("ACL", "USERS") == [b"default"]
+    assert new.cmd("SET", "x", "1") == b"OK"
+
+
+@pytest.mark.limit(30)
+def test_a_password_file(place):
+    old, new = place.pair(password="right")
+    path = os.path.join(place.dir, "pw")
+    with open(path, "w") as f:
+        f.write("right\n")
+    fill(old, 100)
+    g = place.godwit("redis://127.0.0.1:%d" % old.port, "redis://127.0.0.1:%d" % new.port,
+                     "--old-password-file", path, "--new-password-file", path)  # fmt: skip
+    g.until_in_step()
+    with g.conn(password="right") as c:
+        assert c.cmd("SET", "a", "b") == b"OK"
+
+
+class NotRedis:
+    """Speaks something else on a port."""
+
+    def __init__(self, answer):
+        self.s = socket.create_server(("127.0.0.1", ports.take()))
+        self.port = self.s.getsockname()[1]
+        self.answer = answer
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        keep = []
+        while True:
+            try:
+                c, _ = self.s.accept()
+                keep.append(c)
+                if self.answer:
+                    c.sendall(self.answer)
+            except OSError:
+                return
+
+    def stop(self):
+        self.s.close()
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x00\x01\x02\x03" * 9, b""],
+    ids=["http", "ssh", "binary", "silent"],
+)  # fmt: skip
+def test_not_a_redis(place, answer):
+    new = place.server("new")
+    other = NotRedis(answer)
+    place.things.append(other)
+    start_fails(place, "redis://127.0.0.1:%d" % other.port, new.url, words=(str(other.port),))
+    start_fails(place, new.url, "redis://127.0.0.1:%d" % other.port, words=(str(other.port),))
+    assert new.cmd("ACL", "USERS") == [b"default"]
+    assert new.cmd("SET", "x", "1") == b"OK", "the side that works was left changed"
+
+
+@pytest.mark.limit(30)
+def test_nobody_listens(place):
+    new = place.server("new")
+    port = ports.take()
+    start_fails(place, "redis://127.0.0.1:%d" % port, new.url, words=(str(port),))
+
+
+@pytest.mark.limit(30)
+def test_the_same_server_on_both_sides(place):
+    old = place.server("old")
+    start_fails(place, old.url, old.url, words=("same",))
+    start_fails(place, old.url, "redis://localhost:%d" % old.port, words=("same",))
+    assert old.cmd("ACL", "USERS") == [b"default"]
+
+
+@pytest.mark.limit(30)
+def test_the_port_is_taken(place):
+    old, new = place.pair()
+    taken = place.server("taken")
+    start_fails(place, old.url, new.url, "--listen", "127.0.0.1:%d" % taken.port, words=(str(taken.port),))
+    assert new.cmd("SET", "x", "1") == b"OK"
+
+
+@pytest.mark.limit(30)
+def test_a_replica_is_no_target(place):
+    old, new = place.pair()
+    new.cmd("REPLICAOF", "127.0.0.1", old.port)
+    start_fails(place, old.url, new.url, words=("replica", str(new.port)))
+    new.cmd("REPLICAOF", "NO", "ONE")
+
+
+@pytest.mark.limit(30)
+def test_bad_usage():
+    cases = [
+        ("migrate",),
+        ("migrate", "redis://127.0.0.1:1"),
+        ("migrate", "http://127.0.0.1:1", "redis://127.0.0.1:2", "--listen", "127.0.0.1:0"),
+        ("migrate", "redis://127.0.0.1:1", "redis://127.0.0.1:2", "--strategy", "magic", "--listen", "x:1"),
+        ("migrate", "redis://127.0.0.1:1", "redis://127.0.0.1:2", "--steps", "50,20", "--listen", "127.0.0.1:9"),
+        ("migrate", "redis://127.0.0.1:99999", "redis://127.0.0.1:2", "--listen", "127.0.0.1:9"),
+        ("fly",),
+    ]
+    for args in cases:
+        code, out, err = run(*args, timeout=10)
+        assert code == 2 and err.strip(), (args, code, out, err)
+
+
+@pytest.mark.limit(30)
+def test_a_state_file_of_something_else(place):
+    old, new = place.pair()
+    path = os.path.join(place.dir, "start.db")
+    with open(path, "wb") as f:
+        f.write(b"this is no database" * 500)
+    start_fails(place, old.url, new.url, words=("start.db",))
+    with open(path, "rb") as f:
+        assert f.read(19) == b"this is no database", "it was overwritten"
+
+
+@pytest.mark.limit(60)
+def test_another_migration_in_the_state_file(place):
+    """The same file with other servers: refused, nothing happens."""
+    r = Run(place, *CONF, load=False, keys=100).in_step()
+    assert r.g.stop() == 0
+    third = place.server("third")
+    code, out, err = run("migrate", r.old.url, third.url, "--listen", "127.0.0.1:%d" % r.g.port,
+                         "--state", r.g.state, timeout=15)  # fmt: skip
+    assert code == 3 and err.strip(), (code, err)
+    assert third.cmd("ACL", "USERS") == [b"default"]
+
+
+@pytest.mark.limit(60)
+def test_an_aborted_migration_leaves_old_as_it_was(place):
+    """P8, at every phase before the cutover."""
+    old, new = place.pair()
+    fill(old, 500)
+    before = (old.cmd("DEBUG", "DIGEST"), old.cmd("ACL", "LIST"), old.cmd("CONFIG", "GET", "*"))
+    g = place.godwit(old, new, *CONF)
+    g.until_in_step()
+    g.must("promote")
+    g.must("rollback")
+    assert g.stop() == 0
+    assert (old.cmd("DEBUG", "DIGEST"), old.cmd("ACL", "LIST"), old.cmd("CONFIG", "GET", "*")) == before
+    until(lambda: b"connected_slaves:0" in old.cmd("INFO", "replication"), 5)
+    names = old.cmd("CLIENT", "LIST")
+    assert b"godwit" not in names, names
+    with Conn(new.port) as c:
+        assert c.cmd("SET", "x", "1") == b"OK"
