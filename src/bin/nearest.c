@@ -28,7 +28,7 @@ nearest_distance(const char *known, const char *word)
 
 	if (n >= WORD_MAX || m >= WORD_MAX)
 		return SIZE_MAX;
-	if (m >= 3 && strncmp(known, word, m) == 0)
+	if (m >= 3 && m < n && strncmp(known, word, m) == 0)
 		return 1;
 	for (size_t j = 0; j <= m; j++)
 		rows[0][j] = j;

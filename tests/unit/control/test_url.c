@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/control/test_url.c: endpoints as people write them, and mistype
+ * them.
+ */
+// clang-format off
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+// clang-format on
+
+#include "control/url.h"
+
+struct good {
+	const char *text;
+	const char *host;
+	uint16_t port;
+	const char *user;
+	const char *pass;
+	uint32_t db;
+	const char *label;
+};
+
+static const struct good goods[] = {
+	{ "redis://old", "old", 6379, "", "", 0, "redis://old:6379" },
+	{ "redis://old/", "old", 6379, "", "", 0, "redis://old:6379" },
+	{ "old:7000", "old", 7000, "", "", 0, "redis://old:7000" },
+	{ "redis://u:p@h:1/3", "h", 1, "u", "p", 3, "redis://h:1" },
+	{ "redis://:p@h", "h", 6379, "", "p", 0, "redis://h:6379" },
+	{ "redis://u@h", "h", 6379, "u", "", 0, "redis://h:6379" },
+	{ "redis://u:p%40%2F%25@h", "h", 6379, "u", "p@/%", 0,
+	  "redis://h:6379" },
+	{ "redis://u:a@b@h:2", "h", 2, "u", "a@b", 0, "redis://h:2" },
+	{ "redis://[::1]:6400", "::1", 6400, "", "", 0, "redis://[::1]:6400" },
+	{ "redis://[::1]", "::1", 6379, "", "", 0, "redis://[::1]:6379" },
+	{ "redis://h:65535/15", "h", 65535, "", "", 15, "redis://h:65535" },
+	{ "unix:///run/r.sock", "/run/r.sock", 0, "", "", 0,
+	  "unix:///run/r.sock" },
+	{ "unix://u:p@/run/r.sock?db=2", "/run/r.sock", 0, "u", "p", 2,
+	  "unix:///run/r.sock" },
+};
+
+static void
+test_good(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(goods) / sizeof(goods[0]); i++) {
+		const struct good *g = &goods[i];
+		struct url u;
+		struct url again;
+		char text[512];
+
+		assert_int_equal(url_parse(g->text, &u, NULL), 0);
+		assert_string_equal(u.at.host, g->host);
+		assert_int_equal(u.at.port, g->port);
+		assert_string_equal(u.user, g->user);
+		assert_string_equal(u.pass, g->pass);
+		assert_int_equal(u.db, g->db);
+		assert_string_equal(u.label, g->label);
+
+		/* Printed and read again it is the same. */
+		assert_int_equal(url_print(&u, text, sizeof(text), NULL), 0);
+		assert_int_equal(url_parse(text, &again, NULL), 0);
+		assert_memory_equal(&u, &again, sizeof(u));
+	}
+}
+
+static void
+test_bad(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *says;
+	} bads[] = {
+		{ "", "empty" },
+		{ "rediss://h", "TLS" },
+		{ "http://h", "redis://" },
+		{ "redis://", "host is missing" },
+		{ "redis://:1", "host is missing" },
+		{ "redis://h:", "port" },
+		{ "redis://h:0", "port" },
+		{ "redis://h:65536", "port" },
+		{ "redis://h:12x", "port" },
+		{ "redis://h:99999999999999999999", "port" },
+		{ "redis://h:-1", "port" },
+		{ "redis://h/x", "database" },
+		{ "redis://h/1/2", "database" },
+		{ "redis://::1", "brackets" },
+		{ "redis://[::1", "bracket" },
+		{ "redis://[::1]x", "bracket" },
+		{ "redis://u:p%@h", "%" },
+		{ "redis://u:p%4@h", "%" },
+		{ "redis://u:p%4g@h", "%" },
+		{ "redis://u:p%00q@h", "%" },
+		{ "redis://u:a/b@h:1", "%2F" },
+		{ "unix://run/r.sock", "absolute" },
+		{ "unix://", "/" },
+		{ "unix:///r?database=1", "db=N" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bads) / sizeof(bads[0]); i++) {
+		struct url u;
+		struct err err = { .code = ERR_NONE };
+
+		assert_int_equal(url_parse(bads[i].text, &u, &err), -ERR_USAGE);
+		if (strstr(err.text, bads[i].says) == NULL)
+			fail_msg("%s: \"%s\" does not say \"%s\"", bads[i].text,
+			         err.text, bads[i].says);
+	}
+}
+
+/* An error never repeats a password, whatever is wrong beside it. */
+static void
+test_secret(void **state)
+{
+	static const char *const urls[] = {
+		"redis://u:s3cret@h:x",   "redis://u:s3cret@",
+		"redis://u:s3cret@h/x",   "http://u:s3cret@h",
+		"redis://u:s3cret@[::1",  "redis://u:s3cret%@h",
+		"unix://u:s3cret@r.sock", "redis://u:s3cret/x@h:1",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+		struct url u;
+		struct err err = { .code = ERR_NONE };
+
+		assert_int_equal(url_parse(urls[i], &u, &err), -ERR_USAGE);
+		assert_null(strstr(err.text, "s3cret"));
+	}
+}
+
+static void
+test_long(void **state)
+{
+	char text[1024] = "redis://";
+	struct url u;
+
+	(void)state;
+	memset(text + 8, 'h', 200);
+	text[208] = '\0';
+	assert_int_equal(url_parse(text, &u, NULL), -ERR_USAGE);
+	(void)snprintf(text, sizeof(text), "redis://u:%0300d@h", 7);
+	assert_int_equal(url_parse(text, &u, NULL), -ERR_USAGE);
+	/* 107 bytes are the longest host; its label is still whole. */
+	memset(text + 8, 'h', 107);
+	memcpy(text + 115, ":65535", 7);
+	assert_int_equal(url_parse(text, &u, NULL), 0);
+	assert_string_equal(u.label, text);
+	assert_int_equal(url_print(&u, text, 64, NULL), -ERR_LIMIT);
+}
+
+static void
+test_password(void **state)
+{
+	struct url u;
+	char text[400];
+
+	(void)state;
+	assert_int_equal(url_parse("redis://u:x@h", &u, NULL), 0);
+	assert_int_equal(url_set_password(&u, "new\n", NULL), 0);
+	assert_string_equal(u.pass, "new");
+	memset(text, 'p', 300);
+	text[300] = '\0';
+	assert_int_equal(url_set_password(&u, text, NULL), -ERR_USAGE);
+}
+
+static void
+test_side(void **state)
+{
+	struct url u;
+	struct url v;
+	struct side_conf side;
+
+	(void)state;
+	assert_int_equal(url_parse("redis://u:p@h:1", &u, NULL), 0);
+	assert_int_equal(url_parse("redis://h:1", &v, NULL), 0);
+	url_side(&u, SIDE_NEW, &side);
+	assert_string_equal(side.label, "new redis://h:1");
+	assert_string_equal(side.url_user, "u");
+	assert_string_equal(side.url_pass, "p");
+	assert_string_equal(side.own_user, "");
+	assert_true(url_same(&u, &v));
+	v.at.port = 2;
+	assert_false(url_same(&u, &v));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),     cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_secret),   cmocka_unit_test(test_long),
+		cmocka_unit_test(test_password), cmocka_unit_test(test_side),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
