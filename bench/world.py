@@ -42,10 +42,11 @@ def wait_port(port, seconds=10.0, proc=None):
 
 
 def cpu_s(pid):
-    """User plus system seconds of a process, threads included."""
+    """User plus system seconds of a process, its threads and ended children
+    (an RDB child is one)."""
     with open("/proc/%d/stat" % pid, encoding="ascii") as f:
         fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(int(v) for v in fields[11:15]) / TICKS
 
 
 def thread_cpu_s(pid):
