@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/attach.c: from nothing to in step (drawing in state.h).
+ */
+#include "base/check.h"
+#include "engine/redis/mover/state.h"
+
+static enum side
+other(const struct mover *m)
+{
+	return side_other(m->from);
+}
+
+void
+attach_reset(struct mover *m, bool flush)
+{
+	for (int i = 0; i < SIDE_N; i++) {
+		/* Unsent writes must die with a lost connection: they would
+		 * arrive behind what the next one sends. */
+		if (flush)
+			server_restore(m, (enum side)i);
+		feed_close(m, &m->feed[i]);
+		conn_close(m, &m->cmd[i], flush);
+		m->cmd[i].copy = (struct copy_read){ 0 };
+	}
+	bulk_stop(m);
+	m->scan.phase = SCAN_OFF;
+	pend_clear(&m->pend);
+	map_clear(&m->kept);
+	buf_release(&m->probes);
+	buf_release(&m->samples);
+	m->probes_answered = 0;
+	m->probes_done = m->probes_sent;
+	m->settle_after = 0;
+	m->copies_flying = 0;
+	m->quiet = false;
+	m->frozen = false;
+	m->margin = UINT64_MAX;
+	m->margin_asked = false;
+	m->functions_asked = false;
+	m->functions_done = false;
+	m->need_probe = false;
+	m->settled = m->passed[m->from];
+	m->failed = false;
+}
+
+static void
+start_dial(struct mover *m)
+{
+	mover_stage(m, STAGE_DIAL);
+	mover_unsettle(m);
+	m->settled = m->passed[m->from];
+	conn_open(m, SIDE_OLD);
+	if (!m->failed)
+		conn_open(m, SIDE_NEW);
+}
+
+/* Both servers have said who they are. */
+static void
+check_servers(struct mover *m)
+{
+	const struct server *a = &m->server[m->from];
+	const struct server *o = &m->server[other(m)];
+
+	if (strcmp(a->run_id, o->run_id) == 0 && a->run_id[0] != '\0')
+		mover_fail(m, ERR_USAGE,
+		           "%s and %s are the same server; name two",
+		           m->conf->side[SIDE_OLD].label,
+		           m->conf->side[SIDE_NEW].label);
+	else if (a->is_loading || o->is_loading)
+		mover_fail(m, ERR_POSTPONED, "%s: still loading its data",
+		           m->conf->side[a->is_loading ? m->from : other(m)]
+		                   .label);
+	else if (a->is_replica || o->is_replica)
+		mover_fail(m, ERR_REFUSED,
+		           "%s: is a replica; name its master, or promote it",
+		           m->conf->side[a->is_replica ? m->from : other(m)]
+		                   .label);
+}
+
+/* The stream could not be continued: is the authority's data still there? */
+static bool
+is_collapsed(const struct mover *m)
+{
+	uint64_t before = m->last_keys > m->server[other(m)].keys
+	                          ? m->last_keys
+	                          : m->server[other(m)].keys;
+
+	return m->server[m->from].keys * 10 < before;
+}
+
+static void
+on_gap(struct mover *m)
+{
+	struct board *b = m->conf->board;
+
+	mover_unsettle(m);
+	if (is_collapsed(m)) {
+		mover_fail(m, ERR_DIVERGED,
+		           "%s: restarted without its data (%llu keys, the "
+		           "other side has %llu); restore it, nothing was "
+		           "changed on the other side",
+		           m->conf->side[m->from].label,
+		           (unsigned long long)m->server[m->from].keys,
+		           (unsigned long long)m->server[other(m)].keys);
+		return;
+	}
+	m->need_rescan = true;
+	m->fill_done = false;
+	m->passed[m->from] = (struct place){ 0 };
+	m->history[m->from][0] = '\0';
+	atomic_store(&b->passed[m->from], 0);
+	atomic_fetch_add(&b->history, 1);
+	m->port->ops->poke(m->port);
+	mover_trouble(m, ERR_LOST, 0,
+	              "%s: its stream has a gap; comparing every key",
+	              m->conf->side[m->from].label);
+}
+
+/* The authority's stream is attached. */
+static void
+on_feed(struct mover *m)
+{
+	struct feed *f = &m->feed[m->from];
+	bool had = m->history[m->from][0] != '\0' && m->passed[m->from].at != 0;
+
+	if (!f->is_resumed && had && m->fill_done) {
+		on_gap(m);
+		if (m->failed)
+			return;
+	}
+	if (!f->is_resumed)
+		atomic_fetch_add(&m->conf->board->history, 1);
+	memcpy(m->history[m->from], f->history, sizeof(f->history));
+	if (!f->is_resumed)
+		m->settled = (struct place){ f->pos, f->db };
+	m->last_keys = m->server[m->from].keys;
+	atomic_store_explicit(&m->conf->board->total_records,
+	                      m->server[m->from].keys, memory_order_relaxed);
+	if (m->fill_done) {
+		mover_stage(m, STAGE_WATCH);
+		return;
+	}
+	atomic_store_explicit(&m->conf->board->copied_records, 0,
+	                      memory_order_relaxed);
+	atomic_store_explicit(&m->conf->board->copied_bytes, 0,
+	                      memory_order_relaxed);
+	atomic_store_explicit(&m->conf->board->copy_started_ns, m->port->now_ns,
+	                      memory_order_relaxed);
+	mover_stage(m, STAGE_FILL);
+}
+
+static void
+ask_functions(struct mover *m)
+{
+	struct conn *c = &m->cmd[m->from];
+
+	m->functions_asked = true;
+	resp_put_cmd(conn_out(m, c), "FUNCTION", "DUMP", NULL);
+	(void)conn_want(m, c, WANT_DUMP_FUNCTIONS, 1);
+}
+
+static void
+fill_start(struct mover *m)
+{
+	bool again = m->need_rescan || m->failures > 0 ||
+	             m->conf->position[m->from] != 0;
+	bool scan = again || m->conf->copy_mode == MOVER_FILL_SCAN ||
+	            m->bulk.is_refused || m->conf->rule == MOVER_RULE_MERGE ||
+	            m->conf->naive;
+
+	if (scan)
+		scan_start(m, again, m->need_rescan);
+	else
+		bulk_start(m);
+}
+
+static void
+fill_end(struct mover *m)
+{
+	bulk_stop(m);
+	m->scan.phase = SCAN_OFF;
+	m->fill_done = true;
+	m->need_rescan = false;
+	atomic_store_explicit(&m->conf->board->copy_ended_ns, m->port->now_ns,
+	                      memory_order_relaxed);
+	mover_stage(m, STAGE_WATCH);
+}
+
+static void
+run_fill(struct mover *m)
+{
+	struct conn *out = &m->cmd[other(m)];
+
+	if (!m->functions_asked)
+		ask_functions(m);
+	if (m->paused || !m->functions_done)
+		return;
+	if (m->bulk.is_used && m->bulk.is_refused) {
+		/* No snapshot from this server: read key by key instead. */
+		bulk_stop(m);
+		m->scan.phase = SCAN_OFF;
+	}
+	if (!m->bulk.is_used && m->scan.phase == SCAN_OFF)
+		fill_start(m);
+	if (m->failed)
+		return;
+	scan_run(m);
+	if (m->bulk.is_used && m->bulk.is_done && conn_wants(out) == 0)
+		fill_end(m);
+	else if (m->scan.phase == SCAN_DONE && m->pend.queued.n == 0 &&
+	         m->copies_flying == 0 && conn_wants(out) == 0)
+		fill_end(m);
+}
+
+static void
+run_watch(struct mover *m)
+{
+	struct feed *f = &m->feed[other(m)];
+	struct conn *c = &m->cmd[m->from];
+
+	if (!m->conf->one_shot && f->state == FEED_OFF)
+		feed_open(m, f);
+	if (!m->conf->one_shot && !f->is_ready)
+		return;
+	if (!m->margin_asked) {
+		m->margin_asked = true;
+		resp_put_cmd(conn_out(m, c), "ROLE", NULL);
+		(void)conn_want(m, c, WANT_MARGIN, 1);
+	}
+	if (m->margin == UINT64_MAX)
+		return;
+	if (!m->conf->one_shot)
+		memcpy(m->history[other(m)], f->history, sizeof(f->history));
+	m->need_probe = true;
+	mover_stage(m, STAGE_CATCH);
+}
+
+void
+attach_run(struct mover *m)
+{
+	switch (m->stage) {
+	case STAGE_BROKEN:
+		if (m->port->now_ns >= m->retry_ns)
+			start_dial(m);
+		else
+			port_wake(m->port, m->retry_ns);
+		break;
+	case STAGE_IDLE:
+		if (m->was_started)
+			start_dial(m);
+		break;
+	case STAGE_DIAL:
+		if (!m->cmd[SIDE_OLD].is_ready || !m->cmd[SIDE_NEW].is_ready)
+			break;
+		check_servers(m);
+		if (m->failed)
+			break;
+		mover_stage(m, STAGE_FEED);
+		feed_open(m, &m->feed[m->from]);
+		break;
+	case STAGE_FEED:
+		if (m->feed[m->from].is_ready)
+			on_feed(m);
+		break;
+	case STAGE_FILL: run_fill(m); break;
+	case STAGE_WATCH: run_watch(m); break;
+	case STAGE_CATCH:
+	case STAGE_STEP:
+	case STAGE_STOPPED: break;
+	case STAGE_N: NEVER("not a stage");
+	}
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/bulk.c: the first copy from the RDB of a full sync.
+ *
+ * Each value is passed on as the payload of RESTORE without being decoded.
+ * Values longer than the window are written element by element; nothing else
+ * touches such a key meanwhile, because the stream only marks.
+ */
+#include "base/check.h"
+#include "base/hash.h"
+#include "engine/redis/mover/state.h"
+
+#define SCRATCH (2 * 1024 * 1024)
+
+void
+bulk_start(struct mover *m)
+{
+	struct bulk *b = &m->bulk;
+
+	if (b->scratch == NULL)
+		b->scratch = mem_alloc(m->port->mem, SCRATCH);
+	if (b->scratch == NULL) {
+		mover_fail(m, ERR_NOMEM, "no memory for the copy");
+		return;
+	}
+	b->db = 0;
+	b->at = 0;
+	b->is_done = false;
+	b->is_used = true;
+	b->big_skip = false;
+	buf_clear(&b->flushes);
+	rdb_init(&b->rdb, m->limits.window, b->scratch, SCRATCH);
+	feed_open(m, &m->bulk_feed);
+}
+
+void
+bulk_stop(struct mover *m)
+{
+	struct bulk *b = &m->bulk;
+
+	feed_close(m, &m->bulk_feed);
+	mem_free(m->port->mem, b->scratch, SCRATCH);
+	b->scratch = NULL;
+	b->is_used = false;
+	buf_release(&b->flushes);
+	buf_release(&b->big_key);
+}
+
+/* The stream has emptied this database since the snapshot. */
+static bool
+is_void(const struct bulk *b, uint32_t db)
+{
+	struct span in = buf_span(&b->flushes);
+	struct flush f;
+
+	for (; in.n >= sizeof(f); in = span_skip(in, sizeof(f))) {
+		memcpy(&f, in.p, sizeof(f));
+		if (f.at > b->at && (f.db == DB_ALL || f.db == db))
+			return true;
+	}
+	return false;
+}
+
+/* Somebody else takes care of this key, or nobody needs to. */
+static bool
+is_skipped(struct mover *m, struct span key)
+{
+	return is_ours(key) || is_void(&m->bulk, m->bulk.db) ||
+	       pend_find(&m->pend, m->bulk.db, key) != NULL;
+}
+
+static void
+count(struct mover *m, uint64_t bytes)
+{
+	struct board *b = m->conf->board;
+
+	atomic_store_explicit(
+		&b->copied_bytes,
+		atomic_load_explicit(&b->copied_bytes, memory_order_relaxed) +
+			bytes,
+		memory_order_relaxed);
+	atomic_store_explicit(
+		&b->copied_records,
+		atomic_load_explicit(&b->copied_records, memory_order_relaxed) +
+			1,
+		memory_order_relaxed);
+}
+
+static void
+put_value(struct mover *m, const struct rdb_part *part)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+	bool replace = m->conf->rule == MOVER_RULE_REPLACE;
+	uint64_t crc =
+		hash_crc64(hash_crc64(0, span_of(&part->type, 1)), part->body);
+	uint8_t footer[10];
+	struct want *w;
+	struct buf *b;
+
+	conn_select(m, c, m->bulk.db);
+	b = conn_out(m, c);
+	resp_put_array(b, replace ? 6 : 5);
+	copy_restore_head(b, part->key,
+	                  part->expires_ms < 0 ? 0 : part->expires_ms,
+	                  part->body.n + 11);
+	buf_put(b, &part->type, 1);
+	buf_put_span(b, part->body);
+	rdb_footer(m->bulk.rdb.version, crc, footer);
+	buf_put(b, footer, sizeof(footer));
+	if (replace)
+		buf_put_span(b, SPAN("\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"));
+	else
+		buf_put_span(b, SPAN("\r\n$6\r\nABSTTL\r\n"));
+	w = conn_want(m, c, WANT_WRITE, 1);
+	w->is_fill = !replace;
+	conn_key(c, w, m->bulk.db, part->key);
+	count(m, part->body.n);
+}
+
+/* What writes elements of a big value of this form; NULL: no such command. */
+static const char *
+big_verb(enum rdb_form form)
+{
+	switch (form) {
+	case RDB_STRING: return "APPEND";
+	case RDB_LIST: return "RPUSH";
+	case RDB_SET: return "SADD";
+	case RDB_HASH: return "HSET";
+	case RDB_ZSET: return "ZADD";
+	case RDB_OPAQUE: break;
+	}
+	return NULL;
+}
+
+static void
+put_big_key(struct mover *m, const char *verb, size_t args)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+	struct span key = buf_span(&m->bulk.big_key);
+	struct buf *b;
+
+	conn_select(m, c, m->bulk.db);
+	b = conn_out(m, c);
+	resp_put_array(b, 2 + args);
+	resp_put_bulk_str(b, verb);
+	resp_put_bulk(b, key);
+	conn_key(c, conn_want(m, c, WANT_WRITE, 1), m->bulk.db, key);
+}
+
+/* The big key in hand is read by COPY later on. */
+static void
+copy_big(struct mover *m)
+{
+	struct mark *k;
+
+	mover_unsettle(m);
+	k = pend_mark(&m->pend, m->bulk.db, buf_span(&m->bulk.big_key),
+	              tail_place(m), 0);
+	if (k == NULL)
+		mover_fail(m, ERR_NOMEM, "out of memory");
+	else
+		k->is_fill = m->conf->rule != MOVER_RULE_REPLACE;
+}
+
+static void
+on_big(struct mover *m, const struct rdb_part *part)
+{
+	struct bulk *b = &m->bulk;
+	const char *verb = big_verb(part->form);
+
+	b->big_skip = is_skipped(m, part->key);
+	b->big_expires = part->expires_ms;
+	buf_clear(&b->big_key);
+	buf_put_span(&b->big_key, part->key);
+	if (b->big_skip)
+		return;
+	if (verb == NULL || m->conf->rule != MOVER_RULE_REPLACE) {
+		/* Streams and modules, or a rule to keep: as a dirty key. */
+		b->big_skip = true;
+		copy_big(m);
+		return;
+	}
+	put_big_key(m,
+	            m->server[side_other(m->from)].lazy_expire ? "DEL"
+	                                                       : "UNLINK",
+	            0);
+	count(m, 0);
+}
+
+static void
+on_elem(struct mover *m, const struct rdb_part *part)
+{
+	const char *verb = big_verb(part->form);
+	struct buf *b;
+	uint32_t n = part->elem_n;
+	bool scored;
+
+	if (m->bulk.big_skip || verb == NULL || n == 0)
+		return;
+	put_big_key(m, verb, n);
+	b = conn_out(m, &m->cmd[side_other(m->from)]);
+	/* A sorted set's element is member, score; ZADD wants them turned. */
+	scored = part->form == RDB_ZSET && n == 2;
+	for (uint32_t i = 0; i < n; i++)
+		resp_put_bulk(b, part->elem[scored ? 1 - i : i]);
+}
+
+static void
+on_big_end(struct mover *m, const struct rdb_part *part)
+{
+	struct bulk *b = &m->bulk;
+	struct buf *out;
+
+	if (!b->big_skip && !part->complete) {
+		copy_big(m);
+	} else if (!b->big_skip && b->big_expires >= 0) {
+		put_big_key(m, "PEXPIREAT", 1);
+		out = conn_out(m, &m->cmd[side_other(m->from)]);
+		resp_put_bulk_i64(out, b->big_expires);
+	}
+	b->big_skip = false;
+}
+
+static void
+on_part(struct mover *m, const struct rdb_part *part)
+{
+	struct bulk *b = &m->bulk;
+
+	switch (part->kind) {
+	case RDB_SELECT: b->db = part->db; break;
+	case RDB_VALUE:
+		if (!is_skipped(m, part->key))
+			put_value(m, part);
+		break;
+	case RDB_BIG: on_big(m, part); break;
+	case RDB_ELEM: on_elem(m, part); break;
+	case RDB_BIG_END: on_big_end(m, part); break;
+	case RDB_END: b->is_done = true; break;
+	case RDB_HEADER:
+	case RDB_AUX:
+	case RDB_SIZES:
+	case RDB_FUNCTION:
+	case RDB_MODULE_AUX: break;
+	}
+}
+
+size_t
+bulk_bytes(struct mover *m, struct span in)
+{
+	struct conn *out = &m->cmd[side_other(m->from)];
+	size_t used = 0;
+
+	/* Behind the end comes the mark of a diskless transfer. */
+	if (m->bulk.is_done)
+		return in.n;
+	while (!m->bulk.is_done && !m->failed) {
+		struct rdb_part part;
+		size_t n = 0;
+		enum wire_rc rc =
+			rdb_feed(&m->bulk.rdb, span_skip(in, used), &part, &n);
+
+		used += n;
+		if (rc < 0) {
+			mover_fail(m, ERR_PROTO,
+			           "%s: the snapshot cannot be read (a newer "
+			           "RDB version, or damaged); try --copy-mode "
+			           "scan",
+			           m->conf->side[m->from].label);
+			return used;
+		}
+		if (rc == WIRE_MORE)
+			break;
+		on_part(m, &part);
+	}
+	/* The other side is the limit: read no more until it has room. */
+	if (m->bulk_feed.link != NULL &&
+	    (conn_backlog(out) > m->limits.writer_tx || m->paused)) {
+		m->port->ops->read(m->port, m->bulk_feed.link, false);
+		out->link->want_drained = true;
+	}
+	return m->bulk.is_done ? in.n : used;
+}
+
+/* Libraries of functions: one payload, whole. */
+void
+bulk_functions(struct mover *m, struct span reply)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+	struct resp_item item;
+	struct buf *b;
+
+	m->functions_done = true;
+	/* Before 7.0 there are none. */
+	if (resp_read(&reply, &item) != WIRE_PART || item.type != RESP_BULK)
+		return;
+	b = conn_out(m, c);
+	resp_put_array(b, 4);
+	resp_put_bulk_str(b, "FUNCTION");
+	resp_put_bulk_str(b, "RESTORE");
+	resp_put_bulk(b, item.text);
+	resp_put_bulk_str(b, "REPLACE");
+	(void)conn_want(m, c, WANT_SKIP, 1);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/mover.h: keeps the other side in step with the authority.
+ *
+ * A machine (engine/engine.h) that attaches to the authority as a replica,
+ * copies everything (the RDB of a full sync passed on value by value, or SCAN
+ * with exact-offset reads), then applies the ordered stream, and watches what
+ * the other side deletes by itself. The roles change at MAIL_FLIP.
+ *
+ * Talks by mails (engine/mail.h) and by the board (core/board.h). Starts with
+ * MAIL_MOVE. Resume points: each MAIL_PROGRESS carries (side, position, text);
+ * text goes into mover_conf.history of that side as it is (it is the replication
+ * id and the selected database, "<40 hex>:<db>"), position into .position. A
+ * MAIL_PROGRESS is only sent when the bulk is complete: the caller sets
+ * fill_done exactly when it has a resume point.
+ *
+ * Owns:   its links and all memory behind them, from port->mem.
+ * Limits: mover_conf.limits; memory does not depend on the size of the data.
+ * Thread: that of its loop.
+ */
+#pragma once
+
+#include "engine/engine.h"
+
+/* The target has the record already (first copy only). */
+enum mover_rule {
+	MOVER_RULE_NONE,    /* keep the target's until the stream writes it */
+	MOVER_RULE_REPLACE, /* the source wins                              */
+	MOVER_RULE_MERGE,   /* collections are united                       */
+};
+
+enum mover_fill {
+	MOVER_FILL_AUTO, /* RDB where the server gives one, else SCAN */
+	MOVER_FILL_RDB,
+	MOVER_FILL_SCAN,
+};
+
+/* 0: the default. */
+struct mover_limits {
+	size_t marks;     /* keys waiting for a copy                      */
+	size_t stream_rx; /* stream bytes kept while a copy is read       */
+	size_t writer_tx; /* bytes waiting for the other side             */
+	size_t window;    /* one value of the RDB kept whole              */
+};
+
+struct mover_conf {
+	struct side_conf side[SIDE_N];
+	struct board *board;
+	enum mover_rule rule;
+	enum mover_fill copy_mode;
+	bool one_shot;   /* end (MOVE_IN_STEP) after bulk and dirty keys; no
+	                 * feed of the target                               */
+	bool fill_done;  /* the bulk was complete before (resume)            */
+	bool keep_extra; /* after a gap never remove keys that only the other
+	                  * side has (it had records of its own before)     */
+	char history[SIDE_N][48];  /* resume points, "" none                */
+	uint64_t position[SIDE_N]; /* resume points, 0 none                 */
+	char id[40];               /* of the migration, for CLIENT SETNAME  */
+	struct mover_limits limits;
+	/* Faults on purpose: the negative controls of the tests. */
+	bool naive;            /* replay everything, whatever was copied    */
+	bool no_target_feed;   /* do not look at the target's own deletions */
+	bool ignore_uncertain; /* after a crash replay instead of copying   */
+};
+
+extern const struct machine mover_machine;
+
+/* For loop_conf.init: self is the zeroed machine, conf a struct mover_conf that
+ * the caller keeps alive. */
+void mover_init(void *self, void *conf);

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/pend.h: the keys that the stream must not touch yet.
+ *
+ * A key is in here while its value on the other side is not the value that the
+ * authority had at the processed position s:
+ *   QUEUED   to be copied (pend = infinite)
+ *   JUDGING  its value on the other side is being read, to compare
+ *   READING  its value is being read on the authority
+ *   AHEAD    copied as it was at offset `at`, and s has not come there yet
+ * "since" is the position up to which the other side is right in spite of it.
+ *
+ *   (none) --[pend_mark]--> QUEUED --[pend_judge]--> JUDGING
+ *     ^                      |  ^                      | [pend_read]
+ *     |                      +--|------[pend_read]---> READING
+ *     |                         +--[pend_copied, skipped > at]--+
+ *     +--[pend_pass]-- AHEAD <--------[pend_copied]-------------+
+ *
+ * Owns:   copies of the keys.
+ * Limits: the caller looks at pend_count().
+ * Thread: one at a time.
+ */
+#pragma once
+
+#include "base/list.h"
+#include "base/map.h"
+
+/* A place in a stream: an offset and the database selected there. */
+struct place {
+	uint64_t at;
+	uint32_t db;
+};
+
+enum mark_state {
+	MARK_QUEUED,
+	MARK_JUDGING,
+	MARK_READING,
+	MARK_AHEAD
+};
+
+struct mark {
+	LIST_LINK(mark) order; /* stream, repair or ahead              */
+	LIST_LINK(mark) turn;  /* queued, judging or reading           */
+	struct place since;
+	uint64_t skipped; /* highest end of a unit skipped for it       */
+	uint64_t at;      /* AHEAD: offset of the copy                  */
+	uint64_t digest;  /* of the other side's value                  */
+	uint8_t state;    /* enum mark_state                            */
+	bool is_repair;   /* in the list of repairs                     */
+	bool is_fill;     /* nobody wrote it: the conflict rule applies */
+	bool compare;     /* equal values are not written again         */
+	bool has_digest;
+	bool is_written; /* this read's value was passed on            */
+};
+
+LIST_OF(mark, order, mark_order);
+LIST_OF(mark, turn, mark_turn);
+
+struct pend {
+	struct map map;                /* 4 bytes of database, then the key */
+	struct mark_order_list stream; /* by since, growing            */
+	struct mark_order_list repair; /* by since, growing            */
+	struct mark_order_list ahead;  /* by at, growing               */
+	struct mark_turn_list queued;
+	struct mark_turn_list judging;
+	struct mark_turn_list reading;
+	uint64_t at_max; /* highest offset ever copied                 */
+	uint8_t *key;    /* scratch for database and key               */
+	size_t key_cap;
+};
+
+void pend_init(struct pend *p, struct mem *mem, uint64_t seed);
+void pend_fini(struct pend *p);
+void pend_clear(struct pend *p);
+
+static inline size_t
+pend_count(const struct pend *p)
+{
+	return p->map.count;
+}
+
+/* Keys whose copy is not on the other side yet. */
+static inline size_t
+pend_todo(const struct pend *p)
+{
+	return p->stream.n + p->repair.n;
+}
+
+struct mark *pend_find(struct pend *p, uint32_t db, struct span key);
+
+/* The authority's value must be copied again, read at `end` or later (end 0: any
+ * later read will do). NULL: out of memory. */
+struct mark *pend_mark(struct pend *p, uint32_t db, struct span key,
+                       struct place since, uint64_t end) MUST;
+/* The same for a key that the other side changed by itself. */
+struct mark *pend_repair(struct pend *p, uint32_t db, struct span key,
+                         struct place since) MUST;
+
+uint32_t mark_db(const struct mark *k);
+struct span mark_key(const struct pend *p, const struct mark *k);
+
+void pend_judge(struct pend *p, struct mark *k); /* QUEUED -> JUDGING   */
+void pend_read(struct pend *p, struct mark *k);  /* -> READING          */
+/* READING -> AHEAD, QUEUED again, or gone. s: the processed position. */
+void pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s);
+/* The copy could not be made: READING or JUDGING -> QUEUED. */
+void pend_again(struct pend *p, struct mark *k);
+/* The stream has come to s. */
+void pend_pass(struct pend *p, uint64_t s);
+/* Everything up to here is right on the other side but for AHEAD keys; none is
+ * waiting: at == UINT64_MAX. */
+struct place pend_floor(const struct pend *p);

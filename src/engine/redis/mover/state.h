@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/state.h: the mover's inside, shared by its files.
+ *
+ * Four kinds of links: a command connection to each side (cmd[]), a replica
+ * connection to each side (feed[]), and for the first copy one more replica
+ * connection to the authority (bulk). cmd[authority] reads, cmd[other] writes:
+ * everything that is applied goes through that one ordered pipeline.
+ *
+ *   IDLE -> DIAL -> FEED -> FILL -> WATCH -> CATCH <-> STEP
+ *             ^       (any loss of a link)                |
+ *             +---------------- BROKEN <------------------+
+ *
+ *  DIAL   both command connections log in and tell about their server
+ *  FEED   the authority's stream is attached
+ *  FILL   the bulk: every unit of the stream only marks keys
+ *  WATCH  the other side's stream is attached; then the authority's offset is
+ *         taken as R: units up to R only mark keys
+ *  CATCH  dirty keys are copied, the stream is applied
+ *  STEP   nothing is pending
+ *
+ * After a loss everything but the resume point is forgotten: what is uncertain
+ * is copied again because R is taken anew (rule 5 of redis_peers.md 6.3).
+ */
+#pragma once
+
+#include "engine/redis/mover/mover.h"
+#include "engine/redis/mover/pend.h"
+#include "engine/redis/mover/words.h"
+#include "wire/rdb.h"
+#include "wire/resp.h"
+
+#define MS     1000000ULL
+#define SECOND (1000 * MS)
+
+#define COPY_BATCH   50
+#define COPY_FLIGHTS 4             /* batches being read at a time            */
+#define STREAM_VALUE (1024 * 1024) /* longer payloads are passed on piecewise */
+#define UNIT_MAX     (8 * 1024 * 1024) /* a longer unit of the stream is marked  */
+#define NEAR_MS      30000 /* keys that expire sooner than this       */
+
+enum stage {
+	STAGE_IDLE,
+	STAGE_DIAL,
+	STAGE_FEED,
+	STAGE_FILL,
+	STAGE_WATCH,
+	STAGE_CATCH,
+	STAGE_STEP,
+	STAGE_BROKEN,
+	STAGE_STOPPED,
+	STAGE_N,
+};
+
+/* What a command connection waits for. */
+enum want_kind {
+	WANT_SKIP,    /* n replies; errors are told                          */
+	WANT_QUIET,   /* n replies, whatever they say                        */
+	WANT_LOGIN,   /* an error is final                                   */
+	WANT_ID,      /* CLIENT ID                                           */
+	WANT_CLIENTS, /* CLIENT LIST                                        */
+	WANT_INFO,
+	WANT_CONFIG,
+	WANT_WRITE,  /* keys: the written ones                              */
+	WANT_EXEC,   /* likewise; errors inside count                       */
+	WANT_COPY,   /* n keys of pend.reading                              */
+	WANT_JUDGE,  /* n keys of pend.judging                              */
+	WANT_PROBE,  /* ROLE of the other side                              */
+	WANT_MARGIN, /* ROLE of the authority: R                            */
+	WANT_SCAN,
+	WANT_EXISTS, /* key                                                 */
+	WANT_DUMP_FUNCTIONS,
+	WANT_BARRIER, /* FLUSHALL and the like: an error starts anew        */
+};
+
+struct want {
+	uint8_t kind;
+	bool is_fill; /* BUSYKEY is a conflict, not an error                */
+	uint32_t n;
+	uint32_t keys_n;    /* keys in conn.keys                           */
+	int64_t expires_ms; /* 0: none                                     */
+};
+
+struct copy_read {
+	uint8_t state;
+	uint32_t left;      /* keys to come in this reply                   */
+	int64_t expires_ms; /* of the key in hand                           */
+	uint64_t passing;   /* bytes of a payload still to be passed on     */
+	uint8_t last[8];    /* its end: the checksum                        */
+	struct mark *k;     /* the key in hand                              */
+	uint64_t at;        /* offset of the read                           */
+	bool drop;          /* the payload is not passed on                 */
+	bool replace;       /* RESTORE ... REPLACE                          */
+	bool near;          /* the expiry comes in a command of its own     */
+};
+
+struct conn {
+	enum side side;
+	struct link *link;
+	bool is_ready;
+	uint32_t db; /* selected                                      */
+	struct buf rx;
+	struct buf wants; /* struct want, in order                         */
+	struct buf keys;  /* of the wants: u32 db, u32 n, bytes            */
+	struct buf late;  /* commands that wait for a payload to be complete */
+	bool is_passing;  /* a payload is being written piecewise          */
+	struct copy_read copy;
+	uint64_t heard_ns;
+	uint64_t id; /* CLIENT ID                                     */
+};
+
+enum feed_state {
+	FEED_OFF,
+	FEED_DIALING,
+	FEED_LOGIN, /* waiting for the replies before PSYNC              */
+	FEED_ASKED, /* PSYNC sent                                        */
+	FEED_HEAD,  /* waiting for the header of the RDB                 */
+	FEED_SNAPSHOT,
+	FEED_STREAM,
+};
+
+struct feed {
+	enum side side;
+	enum feed_state state;
+	bool is_bulk;
+	bool is_ready;   /* STREAM, and the database is known              */
+	bool is_resumed; /* continued where conf or passed said            */
+	struct link *link;
+	struct buf rx;
+	uint32_t replies; /* LOGIN: still to come                           */
+	bool filter_ok;
+	char history[41];
+	uint64_t pos; /* processed                                      */
+	uint32_t db;
+	uint64_t nonce; /* of the message that tells the database         */
+	/* the snapshot */
+	bool is_eof; /* ends with the mark, not after a length         */
+	uint8_t mark[40];
+	uint8_t tail[40];
+	uint64_t left;
+	/* the unit at the front of rx */
+	struct resp_cmd cmd;
+	size_t unit_n; /* bytes of its complete commands                 */
+	struct place unit_at; /* HUGE, SKIPPING: where the unit started     */
+	bool in_multi;
+	bool is_huge;     /* its commands are marked one by one             */
+	bool is_skipping; /* over the rest of a huge command                */
+	struct resp_skip skip;
+	uint64_t heard_ns;
+};
+
+struct server {
+	uint32_t version; /* 70015                                       */
+	char run_id[41];
+	char replid[41];
+	char replid2[41];
+	uint64_t offset;
+	bool has_backlog;
+	bool is_replica;
+	bool is_loading;
+	uint64_t keys;
+	uint32_t dbs[256];
+	uint32_t db_n;
+	bool lazy_expire;
+	int64_t sync_delay;  /* -1: not known                               */
+	int64_t saved_delay; /* to restore; -1: nothing                     */
+};
+
+/* One ROLE sent to the other side behind what was applied. */
+struct probe {
+	struct place s;
+	struct place floor;
+	uint64_t t; /* the other side's offset                       */
+	uint64_t units;
+};
+
+struct lag_sample {
+	uint64_t at;
+	uint64_t ns;
+};
+
+#define DB_ALL UINT32_MAX
+
+/* The stream emptied a database (DB_ALL: all of them) at offset `at`. */
+struct flush {
+	uint64_t at;
+	uint32_t db;
+};
+
+struct unit_key {
+	struct words_key w;
+	struct mark *mark;
+	bool is_kept; /* the other side kept its own value */
+	bool is_ours; /* Godwit's own: not carried         */
+};
+
+enum scan_phase {
+	SCAN_OFF,
+	SCAN_SOURCE,
+	SCAN_GHOSTS,
+	SCAN_DONE
+};
+
+struct scan {
+	enum scan_phase phase;
+	bool compare; /* equal keys are not written again               */
+	bool sweep;   /* then look for keys that only the other side has */
+	bool is_asked;
+	uint32_t db_at; /* index into server.dbs                          */
+	uint64_t cursor;
+	uint32_t count;
+	uint32_t exists_n; /* answers to come                               */
+};
+
+struct bulk {
+	struct rdb rdb;
+	uint8_t *scratch;
+	uint32_t db;
+	uint64_t at;        /* offset of the snapshot                        */
+	bool is_done;       /* RDB_END seen                                  */
+	bool is_used;       /* this attempt fills by RDB                     */
+	bool is_refused;    /* not possible with this server                 */
+	struct buf flushes; /* struct flush: the rest of it is void         */
+	bool big_skip;      /* the big value in hand is copied otherwise     */
+	struct buf big_key;
+	int64_t big_expires;
+};
+
+struct mover {
+	const struct mover_conf *conf;
+	struct port *port;
+	struct mover_limits limits;
+	enum stage stage;
+	enum side from; /* the authority                                 */
+	bool was_started;
+	bool paused;
+	bool fill_done;
+	bool need_rescan; /* a gap in the stream: compare everything       */
+	bool stopping;
+	bool failed; /* attach_reset() at the end of this step        */
+	struct conn cmd[SIDE_N];
+	struct feed feed[SIDE_N];
+	struct feed bulk_feed;
+	struct server server[SIDE_N];
+	struct bulk bulk;
+	struct scan scan;
+	struct pend pend;
+	bool functions_asked;
+	bool functions_done;
+
+	/* rule 5: units up to here only mark; UINT64_MAX: not known yet */
+	uint64_t margin;
+	bool margin_asked;
+	/* barrier and flip */
+	bool barrier;
+	uint64_t barrier_epoch;
+	uint64_t barrier_at;
+	bool frozen;
+	struct place frozen_at; /* of the other side's stream           */
+
+	struct place passed[SIDE_N];
+	char history[SIDE_N][41]; /* that passed belongs to                 */
+	struct place settled;   /* s of the last probe that came back         */
+	struct buf probes;      /* struct probe                               */
+	size_t probes_answered; /* of those in the buf                      */
+	uint64_t probes_sent;
+	uint64_t probes_done;
+	uint64_t settle_after; /* the copies are surely there at this probe */
+	bool need_probe;
+	struct buf samples; /* struct lag_sample                          */
+	uint64_t units;
+	uint64_t units_seen;
+	uint64_t units_passed;
+	uint32_t copies_flying; /* batches                                  */
+	uint64_t copy_size;     /* of a value, lately                       */
+	bool quiet; /* a barrier waits: read no more copies          */
+	uint64_t held_off_ns; /* no copies before (errors of the writer)    */
+	bool is_pressed;      /* too much waits: the stream only marks      */
+	struct map kept;      /* u32 db, key: the other side's value stays  */
+
+	/* of the unit in hand */
+	struct buf keys; /* struct unit_key                            */
+
+	uint64_t retry_ns;
+	uint32_t failures;
+	uint64_t last_keys; /* of the authority, before the loss          */
+	uint64_t second_ns; /* next tick                                  */
+	uint64_t hurry_ns;  /* next ACK of a feed that has not begun      */
+	uint64_t told_at;   /* last MAIL_PROGRESS                         */
+	uint64_t heartbeat;
+	char trouble[160];
+	uint64_t trouble_ns;
+};
+
+/* mover.c */
+void mover_start(struct mover *m);
+void mover_trouble(struct mover *m, enum err_code code, uint32_t retry_ms,
+                   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* A link is lost or a server does not do as told: begin again after a while. */
+void mover_fail(struct mover *m, enum err_code code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void mover_stage(struct mover *m, enum stage to);
+void mover_unsettle(struct mover *m);
+void mover_settle(struct mover *m);
+void mover_publish(struct mover *m, struct place p);
+
+/* conn.c */
+void conn_open(struct mover *m, enum side side);
+void conn_close(struct mover *m, struct conn *c, bool flush);
+void conn_up(struct mover *m, struct conn *c);
+void conn_bytes(struct mover *m, struct conn *c, struct span in);
+/* Where the next command goes. Touches the link. */
+struct buf *conn_out(struct mover *m, struct conn *c);
+struct want *conn_want(struct mover *m, struct conn *c, enum want_kind kind,
+                       uint32_t n);
+/* A key behind the last want. */
+void conn_key(struct conn *c, struct want *w, uint32_t db, struct span key);
+void conn_select(struct mover *m, struct conn *c, uint32_t db);
+size_t conn_backlog(const struct conn *c); /* bytes not sent yet */
+static inline size_t
+conn_wants(const struct conn *c)
+{
+	return buf_len(&c->wants) / sizeof(struct want);
+}
+/* Take the first key of the oldest want. The span is good until the next call. */
+bool conn_take_key(struct conn *c, uint32_t *ret_db, struct span *ret_key);
+void mover_name(const struct mover *m, char *name);
+void login_put(struct mover *m, enum side side, struct buf *b, uint32_t *n);
+
+/* server.c */
+void server_ask(struct mover *m, struct conn *c);
+void server_clients(struct mover *m, struct conn *c, struct span reply);
+void server_info(struct mover *m, enum side side, struct span text);
+void server_config(struct mover *m, enum side side, struct span reply);
+void server_hurry(struct mover *m, enum side side);   /* no sync delay  */
+void server_restore(struct mover *m, enum side side); /* as it was      */
+
+/* feed.c */
+void feed_open(struct mover *m, struct feed *f);
+void feed_close(struct mover *m, struct feed *f);
+void feed_up(struct mover *m, struct feed *f);
+void feed_bytes(struct mover *m, struct feed *f, struct span in);
+void feed_ack(struct mover *m, struct feed *f, uint64_t at);
+/* A unit is complete at the front of rx: its bytes are *ret. */
+bool feed_unit(struct mover *m, struct feed *f, struct span *ret,
+               bool *ret_multi);
+void feed_take(struct feed *f, size_t n);
+/* Every command of a span of complete commands. */
+bool feed_walk(struct span unit, size_t *pos, struct resp_cmd *cmd,
+               struct span *ret);
+
+/* tail.c: the authority's stream */
+void tail_run(struct mover *m);
+void tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
+               struct span request);
+void tail_error(struct mover *m, const struct want *w, struct conn *c,
+                struct span text);
+void tail_mark(struct mover *m, uint32_t db, struct span key,
+               struct place since, uint64_t end);
+void tail_repair(struct mover *m, uint32_t db, struct span key);
+bool is_ours(struct span key);
+struct place tail_place(struct mover *m); /* processed so far */
+
+/* watch.c: the other side's stream, probes */
+void watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
+                   struct span request);
+void watch_seek_db(struct mover *m, struct feed *f, const struct resp_cmd *cmd);
+void watch_run(struct mover *m);
+void watch_probe(struct mover *m);
+void watch_answer(struct mover *m, struct span reply);
+void watch_confirm(struct mover *m);
+void watch_clip(struct mover *m);
+int64_t role_offset(struct span reply);
+
+/* copy.c */
+void copy_run(struct mover *m);
+size_t copy_bytes(struct mover *m, struct conn *c, struct want *w,
+                  struct span in);
+void copy_resume(struct mover *m); /* the writer has room again */
+void copy_restore_head(struct buf *b, struct span key, int64_t expires_ms,
+                       size_t payload_n);
+void copy_restore_tail(struct buf *b, bool replace, bool absolute);
+
+/* scan.c */
+void scan_start(struct mover *m, bool compare, bool sweep);
+void scan_run(struct mover *m);
+void scan_reply(struct mover *m, struct conn *c, struct span reply);
+void scan_exists(struct mover *m, struct conn *c, struct span reply);
+
+/* bulk.c */
+void bulk_start(struct mover *m);
+size_t bulk_bytes(struct mover *m, struct span in);
+void bulk_stop(struct mover *m);
+void bulk_functions(struct mover *m, struct span reply);
+
+/* attach.c */
+void attach_run(struct mover *m); /* moves the stages on */
+/* Everything but the resume points is forgotten, the links closed. */
+void attach_reset(struct mover *m, bool flush);

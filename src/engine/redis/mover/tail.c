@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/tail.c: the authority's stream, unit by unit.
+ *
+ * The rules are those of redis_peers.md 6.3; e is the end of the unit in hand:
+ *   units up to the margin R, or under pressure: written keys are marked;
+ *   a key of the unit is being read now: wait for that reply (so that a hot key
+ *     converges, and is neither copied twice nor applied twice);
+ *   no key is pending at e: apply the unit as it is;
+ *   it has one key: skip it, the copy covers it;
+ *   else: mark what it writes, apply nothing of it.
+ */
+#include "base/check.h"
+#include "engine/redis/mover/state.h"
+
+bool
+is_ours(struct span key)
+{
+	return span_has_prefix(key, SPAN("__godwit:")) &&
+	       !span_eq(key, SPAN("__godwit:mark"));
+}
+
+struct place
+tail_place(struct mover *m)
+{
+	const struct feed *f = &m->feed[m->from];
+	bool inside = f->is_huge || f->is_skipping;
+
+	return inside ? f->unit_at : (struct place){ f->pos, f->db };
+}
+
+static void
+forget_kept(struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[256];
+
+	if (map_count(&m->kept) == 0 || key.n > sizeof(small) - 4)
+		return;
+	memcpy(small, &db, 4);
+	memcpy(small + 4, key.p, key.n);
+	(void)map_remove(&m->kept, span_of(small, key.n + 4));
+}
+
+static bool
+is_kept(struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[256];
+
+	if (map_count(&m->kept) == 0 || key.n > sizeof(small) - 4)
+		return false;
+	memcpy(small, &db, 4);
+	memcpy(small + 4, key.p, key.n);
+	return map_find(&m->kept, span_of(small, key.n + 4)) != NULL;
+}
+
+/* Too many keys wait: give up the order, compare everything instead. */
+static void
+overflow(struct mover *m)
+{
+	m->need_rescan = true;
+	mover_fail(m, ERR_LIMIT,
+	           "%s: more than %zu keys changed during the copy; comparing "
+	           "everything again",
+	           m->conf->side[m->from].label, m->limits.marks);
+}
+
+void
+tail_mark(struct mover *m, uint32_t db, struct span key, struct place since,
+          uint64_t end)
+{
+	struct mark *k;
+
+	if (is_ours(key))
+		return;
+	mover_unsettle(m);
+	forget_kept(m, db, key);
+	k = pend_mark(&m->pend, db, key, since, end);
+	if (k == NULL || pend_count(&m->pend) > m->limits.marks) {
+		overflow(m);
+		return;
+	}
+	k->is_fill = false;
+}
+
+void
+tail_repair(struct mover *m, uint32_t db, struct span key)
+{
+	struct mark *k;
+
+	if (is_ours(key))
+		return;
+	mover_unsettle(m);
+	k = pend_repair(&m->pend, db, key, m->settled);
+	if (k == NULL || pend_count(&m->pend) > m->limits.marks) {
+		overflow(m);
+		return;
+	}
+	k->is_fill = false;
+	watch_clip(m);
+}
+
+static void
+keep(struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[256];
+
+	atomic_fetch_add_explicit(&m->conf->board->conflicts, 1,
+	                          memory_order_relaxed);
+	if (key.n > sizeof(small) - 4 || map_count(&m->kept) > 1000000) {
+		tail_mark(m, db, key, tail_place(m), 0);
+		return;
+	}
+	memcpy(small, &db, 4);
+	memcpy(small + 4, key.p, key.n);
+	if (map_put(&m->kept, span_of(small, key.n + 4), NULL) == NULL)
+		overflow(m);
+}
+
+/* The other side refused something that was applied: what it should have
+ * written is copied. */
+void
+tail_error(struct mover *m, const struct want *w, struct conn *c,
+           struct span text)
+{
+	uint32_t db;
+	struct span key;
+	bool busy = w->is_fill && span_has_prefix(text, SPAN("BUSYKEY"));
+	bool retry = span_has_prefix(text, SPAN("OOM")) ||
+	             span_has_prefix(text, SPAN("NOPERM")) ||
+	             span_has_prefix(text, SPAN("MISCONF")) ||
+	             span_has_prefix(text, SPAN("READONLY")) ||
+	             span_has_prefix(text, SPAN("NOREPLICAS")) ||
+	             span_has_prefix(text, SPAN("LOADING")) ||
+	             span_has_prefix(text, SPAN("BUSY ")) ||
+	             span_has_prefix(text, SPAN("NOAUTH"));
+
+	if (retry) {
+		m->held_off_ns = m->port->now_ns + SECOND;
+		mover_trouble(m, ERR_REFUSED, 1000, "%s: %.*s",
+		              m->conf->side[c->side].label,
+		              (int)(text.n < 90 ? text.n : 90),
+		              (const char *)text.p);
+	} else if (!busy) {
+		mover_trouble(m, ERR_REFUSED, 0,
+		              "%s: a write was refused, copying the key: %.*s",
+		              m->conf->side[c->side].label,
+		              (int)(text.n < 60 ? text.n : 60),
+		              (const char *)text.p);
+	}
+	if (c->side == m->from)
+		return;
+	while (conn_take_key(c, &db, &key)) {
+		if (busy)
+			keep(m, db, key);
+		else
+			tail_repair(m, db, key);
+	}
+	m->need_probe = true;
+}
+
+/* ---- barriers -------------------------------------------------------- */
+
+static void
+note_flush(struct mover *m, uint32_t db, uint64_t end)
+{
+	struct flush c = { end, db };
+
+	if (m->bulk.is_used)
+		buf_put(&m->bulk.flushes, &c, sizeof(c));
+	map_each(e, &m->kept) {
+		uint32_t of;
+
+		memcpy(&of, map_key(&m->kept, e).p, 4);
+		if (db == DB_ALL || of == db)
+			map_drop(&m->kept, e);
+	}
+	map_each(e, &m->pend.map) {
+		struct mark *k = map_value(e);
+
+		if (k->state == MARK_AHEAD && k->at > end &&
+		    (db == DB_ALL || mark_db(k) == db)) {
+			mover_unsettle(m);
+			/* Copied already, and now emptied again. */
+			tail_mark(m, mark_db(k), mark_key(&m->pend, k),
+			          tail_place(m), UINT64_MAX);
+		}
+	}
+}
+
+static void
+forward_plain(struct mover *m, struct span request, uint32_t db)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+
+	conn_select(m, c, db);
+	buf_put_span(conn_out(m, c), request);
+	(void)conn_want(m, c, WANT_BARRIER, 1);
+	m->need_probe = true;
+}
+
+/* FLUSHDB, FLUSHALL, SWAPDB. False: wait for what is being read. */
+static bool
+barrier(struct mover *m, const struct word *w, struct span request,
+        uint64_t end)
+{
+	struct feed *f = &m->feed[m->from];
+
+	if (m->pend.reading.n > 0 || m->pend.judging.n > 0) {
+		m->quiet = true;
+		return false;
+	}
+	m->quiet = false;
+	if (w->cls == WORD_SWAPDB) {
+		if (end <= m->margin || pend_count(&m->pend) > 0 ||
+		    map_count(&m->kept) > 0) {
+			m->need_rescan = true;
+			mover_fail(m, ERR_POSTPONED,
+			           "%s: SWAPDB during the copy; comparing "
+			           "everything again",
+			           m->conf->side[m->from].label);
+			return false;
+		}
+	} else {
+		note_flush(m, w->cls == WORD_FLUSHALL ? DB_ALL : f->db, end);
+	}
+	forward_plain(m, request, f->db);
+	return true;
+}
+
+/* ---- one unit -------------------------------------------------------- */
+
+struct unit {
+	struct span bytes;
+	bool multi;
+	uint64_t end;
+	uint32_t db; /* selected before it; then: behind it           */
+	size_t keys_n;
+	bool one_key;
+	bool by_state;    /* its effect must be copied                     */
+	uint32_t carried; /* commands with keys of the application         */
+};
+
+static struct unit_key *
+keys_of(struct mover *m)
+{
+	return (struct unit_key *)(void *)m->keys.p;
+}
+
+static void
+add_key(struct mover *m, struct unit *u, const struct words_key *wk)
+{
+	struct unit_key uk = { .w = *wk };
+	struct unit_key *first = u->keys_n > 0 ? keys_of(m) : NULL;
+
+	uk.is_ours = is_ours(wk->key);
+	if (!uk.is_ours) {
+		uk.mark = pend_find(&m->pend, wk->db, wk->key);
+		uk.is_kept = is_kept(m, wk->db, wk->key);
+	}
+	if (first != NULL &&
+	    (first->w.db != wk->db || !span_eq(first->w.key, wk->key)))
+		u->one_key = false;
+	buf_put(&m->keys, &uk, sizeof(uk));
+	REQUIRE(!buf_failed(&m->keys));
+	u->keys_n++;
+}
+
+static bool
+is_barrier(const struct word *w)
+{
+	return w->cls == WORD_FLUSHDB || w->cls == WORD_FLUSHALL ||
+	       w->cls == WORD_SWAPDB;
+}
+
+/* All keys of the unit into m->keys. */
+static void
+collect(struct mover *m, struct unit *u)
+{
+	struct resp_cmd cmd;
+	struct span one;
+	size_t pos = 0;
+	uint32_t db = u->db;
+
+	buf_clear(&m->keys);
+	u->one_key = true;
+	while (feed_walk(u->bytes, &pos, &cmd, &one)) {
+		const struct word *w;
+		struct words_key wk;
+		uint64_t at = 0;
+		uint64_t v;
+		size_t before = u->keys_n;
+
+		if (cmd.argc == 0)
+			continue;
+		w = words_find(cmd.argv[0]);
+		if (w->cls == WORD_SELECT && cmd.argc == 2 &&
+		    words_number(cmd.argv[1], &v))
+			db = (uint32_t)v;
+		if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
+		    (u->multi && is_barrier(w)))
+			u->by_state = true;
+		while (words_key(w, one, cmd.argc, db, &at, &wk)) {
+			/* the first argument is the command itself */
+			if (wk.key.p != cmd.argv[0].p)
+				add_key(m, u, &wk);
+		}
+		if (u->keys_n > before || w->cls == WORD_PASS)
+			u->carried++;
+	}
+	u->db = db;
+}
+
+static void
+mark_written(struct mover *m, const struct unit *u)
+{
+	struct place since = tail_place(m);
+	struct unit_key *uk = keys_of(m);
+
+	for (size_t i = 0; i < u->keys_n && !m->failed; i++)
+		if ((uk[i].w.use & WORD_WRITE) != 0)
+			tail_mark(m, uk[i].w.db, uk[i].w.key, since, u->end);
+}
+
+enum verdict {
+	APPLY,
+	SKIP,
+	MARK,
+	STALL
+};
+
+static enum verdict
+judge(struct mover *m, const struct unit *u)
+{
+	const struct unit_key *uk = keys_of(m);
+	bool pending = u->by_state;
+	bool kept = false;
+	bool ours = false;
+	bool reading = false;
+
+	if (m->conf->naive)
+		return APPLY;
+	for (size_t i = 0; i < u->keys_n; i++) {
+		const struct mark *k = uk[i].mark;
+
+		kept |= uk[i].is_kept;
+		ours |= uk[i].is_ours;
+		if (k == NULL)
+			continue;
+		reading |= k->state == MARK_READING;
+		pending |= k->state != MARK_AHEAD || k->at >= u->end;
+	}
+	if (m->margin == UINT64_MAX || m->is_pressed)
+		return MARK;
+	if (reading)
+		return STALL;
+	if (u->end <= m->margin || kept || (ours && !u->one_key) || u->by_state)
+		return MARK;
+	if (!pending)
+		return APPLY;
+	return u->one_key ? SKIP : MARK;
+}
+
+/* Our own deletions carry the verb that the server does not use for its own. */
+static struct span
+verb_of(const struct mover *m, enum side side)
+{
+	return m->server[side].lazy_expire ? SPAN("DEL") : SPAN("UNLINK");
+}
+
+static void
+put_command(struct mover *m, struct conn *c, const struct word *w,
+            const struct resp_cmd *cmd, struct span request)
+{
+	struct buf *b = conn_out(m, c);
+	size_t behind;
+
+	if (w->cls != WORD_DELETE) {
+		buf_put_span(b, request);
+		return;
+	}
+	resp_put_array(b, cmd->argc);
+	resp_put_bulk(b, verb_of(m, c->side));
+	behind = (size_t)(cmd->argv[0].p - request.p) + cmd->argv[0].n + 2;
+	buf_put_span(b, span_skip(request, behind));
+}
+
+static void
+put_keys(struct mover *m, struct conn *c, struct want *w, struct unit *u)
+{
+	const struct unit_key *uk = keys_of(m);
+
+	for (size_t i = 0; i < u->keys_n; i++)
+		if ((uk[i].w.use & WORD_WRITE) != 0)
+			conn_key(c, w, uk[i].w.db, uk[i].w.key);
+}
+
+static void
+apply(struct mover *m, struct unit *u, uint32_t db)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+	struct resp_cmd cmd;
+	struct span one;
+	size_t pos = 0;
+
+	if (u->multi) {
+		resp_put_cmd(conn_out(m, c), "MULTI", NULL);
+		(void)conn_want(m, c, WANT_SKIP, 1);
+	}
+	while (feed_walk(u->bytes, &pos, &cmd, &one)) {
+		const struct word *w;
+		uint64_t v;
+
+		if (cmd.argc == 0)
+			continue;
+		w = words_find(cmd.argv[0]);
+		if (w->cls == WORD_SELECT && cmd.argc == 2 &&
+		    words_number(cmd.argv[1], &v))
+			db = (uint32_t)v;
+		if (w->first == 0 && w->cls != WORD_PASS)
+			continue;
+		conn_select(m, c, db);
+		put_command(m, c, w, &cmd, one);
+		if (u->multi || w->cls == WORD_PASS)
+			(void)conn_want(m, c, WANT_SKIP, 1);
+		else
+			put_keys(m, c, conn_want(m, c, WANT_WRITE, 1), u);
+	}
+	if (u->multi) {
+		resp_put_cmd(conn_out(m, c), "EXEC", NULL);
+		put_keys(m, c, conn_want(m, c, WANT_EXEC, 1), u);
+	}
+}
+
+/* The covering copy must be read at u->end or later. */
+static void
+skip(struct mover *m, const struct unit *u)
+{
+	struct mark *k = keys_of(m)[0].mark;
+
+	ENSURE(k != NULL);
+	ENSURE(k->state != MARK_AHEAD || k->at >= u->end);
+	if (k->state == MARK_READING && k->skipped < u->end)
+		k->skipped = u->end;
+	k->is_fill = false;
+}
+
+static bool
+all_ours(struct mover *m, const struct unit *u)
+{
+	const struct unit_key *uk = keys_of(m);
+
+	for (size_t i = 0; i < u->keys_n; i++)
+		if (!uk[i].is_ours)
+			return false;
+	return u->keys_n > 0;
+}
+
+/* False: not now. */
+static bool
+do_unit(struct mover *m, struct unit *u)
+{
+	uint32_t db = u->db;
+	struct board *board = m->conf->board;
+
+	collect(m, u);
+	if (u->carried == 0 || all_ours(m, u))
+		return true;
+	if (u->keys_n == 0) {
+		apply(m, u, db);
+		return true;
+	}
+	switch (judge(m, u)) {
+	case STALL: return false;
+	case APPLY:
+		apply(m, u, db);
+		m->units++;
+		atomic_store_explicit(&board->stream_units, m->units,
+		                      memory_order_relaxed);
+		break;
+	case SKIP: skip(m, u); break;
+	case MARK: mark_written(m, u); break;
+	}
+	return true;
+}
+
+/* PUBLISH: a heartbeat that has come round, or the number of the database. */
+static void
+on_publish(struct mover *m, const struct resp_cmd *cmd)
+{
+	uint64_t v;
+
+	if (cmd->argc != 3 || !span_eq(cmd->argv[1], SPAN("__godwit:hb")) ||
+	    !words_number(cmd->argv[2], &v) || v != m->heartbeat)
+		return;
+	m->heartbeat = 0;
+	atomic_store_explicit(&m->conf->board->reverse_proven_ns,
+	                      m->port->now_ns, memory_order_relaxed);
+	m->port->ops->mail(m->port, &(struct mail){ .kind = MAIL_HEARTBEAT_BACK,
+	                                            .token = v });
+}
+
+/* A command without application keys, alone in its unit. */
+static bool
+lone(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
+     struct span request, uint64_t end)
+{
+	const struct word *w = words_find(cmd->argv[0]);
+
+	switch ((enum word_class)w->cls) {
+	case WORD_FLUSHDB:
+	case WORD_FLUSHALL:
+	case WORD_SWAPDB: return barrier(m, w, request, end);
+	case WORD_DROP:
+		if (span_is_word(cmd->argv[0], SPAN("publish")))
+			on_publish(m, cmd);
+		else if (cmd->argc >= 2 &&
+		         span_is_word(cmd->argv[1], SPAN("getack")))
+			feed_ack(m, f, m->passed[m->from].at);
+		return true;
+	case WORD_KEYS:
+	case WORD_DELETE:
+	case WORD_STATE:
+	case WORD_UNKNOWN:
+	case WORD_SELECT:
+	case WORD_MULTI:
+	case WORD_EXEC:
+	case WORD_PASS: break;
+	}
+	return true;
+}
+
+/* Barriers and messages inside a transaction are looked at one by one. */
+static bool
+do_lone(struct mover *m, struct feed *f, struct span unit, uint64_t end)
+{
+	struct resp_cmd cmd;
+	struct span one;
+	size_t pos = 0;
+
+	while (feed_walk(unit, &pos, &cmd, &one))
+		if (cmd.argc > 0 && !lone(m, f, &cmd, one, end))
+			return false;
+	return true;
+}
+
+void
+tail_run(struct mover *m)
+{
+	struct feed *f = &m->feed[m->from];
+	struct span bytes;
+	bool multi;
+
+	if (f->state != FEED_STREAM)
+		return;
+	while (!m->frozen && !m->failed &&
+	       !(m->barrier && tail_place(m).at >= m->barrier_at) &&
+	       feed_unit(m, f, &bytes, &multi)) {
+		struct unit u = { .bytes = bytes,
+			          .multi = multi,
+			          .end = f->pos + bytes.n,
+			          .db = f->db };
+		struct resp_cmd cmd;
+		struct span one;
+		size_t pos = 0;
+
+		if (!f->is_ready) {
+			while (feed_walk(bytes, &pos, &cmd, &one))
+				watch_seek_db(m, f, &cmd);
+			feed_take(f, bytes.n);
+			continue;
+		}
+		if (!do_lone(m, f, bytes, u.end) || m->failed ||
+		    !do_unit(m, &u)) {
+			/* Look at it again when the reply is there. */
+			f->unit_n = 0;
+			f->in_multi = false;
+			resp_cmd_init(&f->cmd);
+			return;
+		}
+		f->db = u.db;
+		m->units_seen++;
+		feed_take(f, bytes.n);
+		pend_pass(&m->pend, f->pos);
+		m->need_probe = true;
+	}
+}
+
+/* A command of a unit that is too long to be looked at as a whole. request n 0:
+ * of the command itself only the first arguments are there. */
+void
+tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
+          struct span request)
+{
+	struct span rx = buf_span(&f->rx);
+	const struct word *w;
+	struct words_key wk = { .db = f->db, .use = WORD_WRITE };
+	uint64_t at = 0;
+	uint64_t v;
+	uint32_t n = cmd->args_seen < RESP_SPANS ? cmd->args_seen : RESP_SPANS;
+
+	if (f->side != m->from) {
+		if (request.n > 0)
+			watch_command(m, f, cmd, request);
+		return;
+	}
+	if (request.n == 0) {
+		w = words_find(resp_cmd_arg(cmd, rx, 0));
+		if (w->first == 1 && w->last == 1 && n >= 2) {
+			tail_mark(m, f->db, resp_cmd_arg(cmd, rx, 1),
+			          tail_place(m), UINT64_MAX);
+			return;
+		}
+		/* Its keys are in what is thrown away. */
+		if (w->first != 0)
+			overflow(m);
+		return;
+	}
+	if (cmd->argc == 0)
+		return;
+	w = words_find(cmd->argv[0]);
+	if (w->cls == WORD_SELECT && words_number(cmd->argv[1], &v))
+		f->db = (uint32_t)v;
+	if (is_barrier(w))
+		overflow(m);
+	while (words_key(w, request, cmd->argc, f->db, &at, &wk))
+		if ((wk.use & WORD_WRITE) != 0)
+			tail_mark(m, wk.db, wk.key, tail_place(m), UINT64_MAX);
+}

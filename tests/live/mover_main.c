@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/live/mover_main.c: the mover alone, between two real servers.
+ *
+ *   mover_main OLD_PORT NEW_PORT [option=value ...]
+ *
+ * Reads orders from stdin, one a line: barrier EPOCH POSITION | thaw EPOCH | flip
+ * EPOCH old|new | heartbeat TOKEN | pause | resume | show | stop. Writes a JSON
+ * object a line: each mail of the mover, and the board 20 times a second. Stops at
+ * the end of stdin as well.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "engine/redis/mover/mover.h"
+#include "world/os/loop.h"
+
+static const char *const phases[] = { "idle",        "attaching", "copying",
+	                              "catching_up", "in_step",   "broken" };
+
+static void
+print_mail(const struct mail *m)
+{
+	const char *kind = m->kind == MAIL_MOVE_PHASE       ? "phase"
+	                   : m->kind == MAIL_PASSED         ? "passed"
+	                   : m->kind == MAIL_PROGRESS       ? "progress"
+	                   : m->kind == MAIL_HEARTBEAT_BACK ? "heartbeat"
+	                   : m->kind == MAIL_TROUBLE        ? "trouble"
+	                   : m->kind == MAIL_STOPPED        ? "stopped"
+	                                                    : "?";
+
+	printf("{\"mail\":\"%s\",\"phase\":\"%s\",\"epoch\":%llu,"
+	       "\"position\":%llu,\"token\":%llu,\"side\":\"%s\","
+	       "\"flag\":%u,\"text\":\"",
+	       kind, phases[m->phase], (unsigned long long)m->epoch,
+	       (unsigned long long)m->position, (unsigned long long)m->token,
+	       side_name(m->side), m->flag);
+	for (const char *p = m->text; *p != '\0'; p++)
+		if (*p != '"' && *p != '\\' && *p >= ' ')
+			putchar(*p);
+	printf("\"}\n");
+}
+
+#define U(x) ((unsigned long long)atomic_load(&b->x))
+
+static void
+print_board(struct board *b)
+{
+	printf("{\"board\":1,\"passed\":[%llu,%llu],\"unsettled\":%llu,"
+	       "\"history\":%llu,\"records\":%llu,\"bytes\":%llu,"
+	       "\"total\":%llu,\"started\":%llu,\"ended\":%llu,"
+	       "\"seen\":%llu,\"units\":%llu,\"lag_bytes\":%llu,"
+	       "\"lag_ms\":%llu,\"pending\":%llu,\"repaired\":%llu,"
+	       "\"conflicts\":%llu,\"mem\":%llu}\n",
+	       U(passed[0]), U(passed[1]), U(unsettled), U(history),
+	       U(copied_records), U(copied_bytes), U(total_records),
+	       U(copy_started_ns), U(copy_ended_ns), U(stream_position),
+	       U(stream_units), U(lag_bytes), U(lag_ms), U(pending_records),
+	       U(repaired), U(conflicts), U(mover_mem));
+}
+
+static bool
+option(struct mover_conf *c, enum side *from, const char *arg)
+{
+	const char *v = strchr(arg, '=');
+	size_t n;
+
+	if (v == NULL)
+		return false;
+	n = (size_t)(v - arg);
+	v++;
+#define IS(name) (n == strlen(name) && strncmp(arg, name, n) == 0)
+	if (IS("mode"))
+		c->copy_mode = strcmp(v, "rdb") == 0    ? MOVER_FILL_RDB
+		               : strcmp(v, "scan") == 0 ? MOVER_FILL_SCAN
+		                                        : MOVER_FILL_AUTO;
+	else if (IS("rule"))
+		c->rule = strcmp(v, "none") == 0    ? MOVER_RULE_NONE
+		          : strcmp(v, "merge") == 0 ? MOVER_RULE_MERGE
+		                                    : MOVER_RULE_REPLACE;
+	else if (IS("from"))
+		*from = strcmp(v, "new") == 0 ? SIDE_NEW : SIDE_OLD;
+	else if (IS("one_shot"))
+		c->one_shot = true;
+	else if (IS("fill_done"))
+		c->fill_done = true;
+	else if (IS("naive"))
+		c->naive = true;
+	else if (IS("no_target_feed"))
+		c->no_target_feed = true;
+	else if (IS("ignore_uncertain"))
+		c->ignore_uncertain = true;
+	else if (IS("marks"))
+		c->limits.marks = (size_t)strtoull(v, NULL, 10);
+	else if (IS("window"))
+		c->limits.window = (size_t)strtoull(v, NULL, 10);
+	else if (IS("tx"))
+		c->limits.writer_tx = (size_t)strtoull(v, NULL, 10);
+	else if (IS("rx"))
+		c->limits.stream_rx = (size_t)strtoull(v, NULL, 10);
+	else if (IS("position"))
+		c->position[*from] = strtoull(v, NULL, 10);
+	else if (IS("history"))
+		snprintf(c->history[*from], sizeof(c->history[0]), "%s", v);
+	else
+		return false;
+	return true;
+}
+
+static void
+order(struct loop *l, char *line)
+{
+	struct mail m = { .kind = MAIL_STOP };
+	char word[32] = "";
+	char arg[32] = "";
+	unsigned long long a = 0;
+	unsigned long long b = 0;
+
+	if (sscanf(line, "%31s %llu %llu", word, &a, &b) < 1)
+		return;
+	if (strcmp(word, "barrier") == 0) {
+		m = (struct mail){ .kind = MAIL_BARRIER,
+			           .epoch = a,
+			           .position = b };
+	} else if (strcmp(word, "thaw") == 0) {
+		m = (struct mail){ .kind = MAIL_THAW, .epoch = a };
+	} else if (strcmp(word, "flip") == 0) {
+		(void)sscanf(line, "%*s %*u %31s", arg);
+		m = (struct mail){ .kind = MAIL_FLIP,
+			           .epoch = a,
+			           .side = strcmp(arg, "new") == 0 ? SIDE_NEW
+			                                           : SIDE_OLD };
+	} else if (strcmp(word, "heartbeat") == 0) {
+		m = (struct mail){ .kind = MAIL_HEARTBEAT, .token = a };
+	} else if (strcmp(word, "pause") == 0) {
+		m.kind = MAIL_MOVE_PAUSE;
+	} else if (strcmp(word, "resume") == 0) {
+		m.kind = MAIL_MOVE_RESUME;
+	} else if (strcmp(word, "show") == 0) {
+		struct mem mem;
+		struct buf text;
+
+		/* Racy on purpose: for a person who looks for a fault. */
+		os_mem_init(&mem, 0);
+		buf_init(&text, &mem);
+		mover_machine.show(loop_machine(l), &text);
+		fprintf(stderr, "%.*s", (int)buf_len(&text),
+		        (const char *)buf_span(&text).p);
+		buf_fini(&text);
+		return;
+	}
+	loop_post(l, &m);
+}
+
+static void
+on_check(const char *file, int line, const char *what)
+{
+	fprintf(stderr, "%s:%d: %s\n", file, line, what);
+}
+
+/* Until MAIL_STOPPED. */
+static void
+serve(struct loop *l, struct inbox *ib, struct board *b)
+{
+	char text[65536];
+	size_t have = 0;
+	bool stop = false;
+
+	for (;;) {
+		struct pollfd p[2] = { { .fd = inbox_fd(ib), .events = POLLIN },
+			               { .fd = stop ? -1 : 0,
+			                 .events = POLLIN } };
+		struct mail m;
+
+		(void)poll(p, 2, 50);
+		if (p[1].revents != 0) {
+			ssize_t n =
+				read(0, text + have, sizeof(text) - have - 1);
+			char *eol;
+
+			if (n <= 0) {
+				char bye[] = "stop";
+
+				order(l, bye);
+				stop = true;
+				n = 0;
+			}
+			have += (size_t)n;
+			text[have] = '\0';
+			while ((eol = strchr(text, '\n')) != NULL) {
+				*eol = '\0';
+				order(l, text);
+				have -= (size_t)(eol + 1 - text);
+				memmove(text, eol + 1, have + 1);
+			}
+		}
+		print_board(b);
+		while (inbox_take(ib, &m)) {
+			print_mail(&m);
+			if (m.kind == MAIL_STOPPED)
+				return;
+		}
+		fflush(stdout);
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct board board;
+	static struct mover_conf conf = { .board = &board,
+		                          .rule = MOVER_RULE_REPLACE,
+		                          .id = "test" };
+	enum side from = SIDE_OLD;
+	struct err err = { 0 };
+	struct mail move = { .kind = MAIL_MOVE };
+	struct loop_conf lc = { .machine = &mover_machine,
+		                .init = mover_init,
+		                .arg = &conf,
+		                .name = "mover" };
+	struct loop *l;
+
+	if (argc < 3)
+		return 2;
+	check_on_fail(on_check);
+	atomic_store(&board.unsettled, 1);
+	for (int i = 0; i < SIDE_N; i++) {
+		struct side_conf *s = &conf.side[i];
+
+		snprintf(s->at.host, sizeof(s->at.host), "127.0.0.1");
+		s->at.port = (uint16_t)strtoul(argv[1 + i], NULL, 10);
+		snprintf(s->label, sizeof(s->label), "%s redis://127.0.0.1:%u",
+		         side_name((enum side)i), s->at.port);
+	}
+	for (int i = 3; i < argc; i++)
+		if (!option(&conf, &from, argv[i])) {
+			fprintf(stderr, "what is %s?\n", argv[i]);
+			return 2;
+		}
+	lc.to_control = inbox_new(&err);
+	if (lc.to_control == NULL || (l = loop_new(&lc, &err)) == NULL ||
+	    loop_start(l, &err) != 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	move.side = from;
+	loop_post(l, &move);
+	serve(l, lc.to_control, &board);
+	printf("{\"mem_max\":%zu}\n", loop_mem(l)->used_max);
+	loop_stop(l);
+	loop_free(l);
+	inbox_free(lc.to_control);
+	return 0;
+}
