@@ -168,7 +168,7 @@ own_keys(struct verify *v, uint32_t side, uint64_t *ret, struct err *err)
 	             VERIFY_OWN "fence", NULL);
 	if ((rc = peer_call(&v->mark[side], 1, &in, err)) < 0)
 		return rc;
-	*ret = reply_item(&in, RESP_INT, &item) ? (uint64_t)item.number : 0;
+	*ret = value_item(&in, RESP_INT, &item) ? (uint64_t)item.number : 0;
 	return 0;
 }
 

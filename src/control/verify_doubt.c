@@ -205,7 +205,7 @@ pass_marker(struct verify *v, bool *ret, struct err *err)
 		resp_put_cmd(&v->mark[1].out, "GET", VERIFY_MARK, NULL);
 		if ((rc = peer_call(&v->mark[1], 1, &in, err)) < 0)
 			return rc;
-		if (reply_item(&in, RESP_BULK, &item) &&
+		if (value_item(&in, RESP_BULK, &item) &&
 		    span_eq(item.text, span_str(text))) {
 			v->ret->markers++;
 			*ret = true;
@@ -237,7 +237,7 @@ watch(struct verify *v, struct group *g, struct err *err)
 		resp_put_bulk(&p->out, g->item[i].key);
 	if ((rc = peer_call(p, 1, &in, err)) < 0)
 		return rc;
-	g->is_watched = reply_item(&in, RESP_STATUS, &item);
+	g->is_watched = value_item(&in, RESP_STATUS, &item);
 	return 0;
 }
 
@@ -255,8 +255,8 @@ unwatch(struct verify *v, struct group *g, struct err *err)
 	resp_put_cmd(&p->out, "EXEC", NULL);
 	if ((rc = peer_call(p, 2, &in, err)) < 0)
 		return rc;
-	g->is_quiet = g->is_watched && reply_item(&in, RESP_STATUS, &multi) &&
-	              reply_item(&in, RESP_ARRAY, &exec);
+	g->is_quiet = g->is_watched && value_item(&in, RESP_STATUS, &multi) &&
+	              value_item(&in, RESP_ARRAY, &exec);
 	return 0;
 }
 

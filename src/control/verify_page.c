@@ -65,9 +65,9 @@ open_page(struct verify *v, const struct peer *p, const struct buf *page,
 	struct resp_item cursor;
 	size_t n = 0;
 
-	if (!reply_item(&in, RESP_ARRAY, &item) || item.number != 2 ||
-	    !reply_item(&in, RESP_BULK, &cursor) ||
-	    !reply_item(&in, RESP_ARRAY, &item)) {
+	if (!value_item(&in, RESP_ARRAY, &item) || item.number != 2 ||
+	    !value_item(&in, RESP_BULK, &cursor) ||
+	    !value_item(&in, RESP_ARRAY, &item)) {
 		(void)err_set(err, ERR_PROTO, "the answer to SCAN is broken");
 		return peer_wrap(p, err);
 	}
@@ -83,7 +83,7 @@ open_page(struct verify *v, const struct peer *p, const struct buf *page,
 		v->items_cap = cap;
 	}
 	for (int64_t i = 0, all = item.number; i < all; i++) {
-		if (!reply_item(&in, RESP_BULK, &item)) {
+		if (!value_item(&in, RESP_BULK, &item)) {
 			(void)err_set(err, ERR_PROTO,
 			              "the answer to SCAN is broken");
 			return peer_wrap(p, err);
@@ -376,7 +376,7 @@ find_extra(struct verify *v, size_t n, struct err *err)
 	}
 	rc = peer_call(p, (uint32_t)n, &in, err);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
-		if (!reply_item(&in, RESP_INT, &item)) {
+		if (!value_item(&in, RESP_INT, &item)) {
 			(void)err_set(err, ERR_PROTO,
 			              "the answer to EXISTS is broken");
 			return peer_wrap(p, err);
@@ -416,7 +416,7 @@ check_extra(struct verify *v, size_t n, struct span cursor, bool has_more,
 	}
 	if (rc == 0 && n > 0)
 		rc = peer_recv(p, 1, &in, err);
-	if (rc == 0 && n > 0 && !reply_item(&in, RESP_INT, &item)) {
+	if (rc == 0 && n > 0 && !value_item(&in, RESP_INT, &item)) {
 		(void)err_set(err, ERR_PROTO, "the answer to EXISTS is broken");
 		return peer_wrap(p, err);
 	}

@@ -134,7 +134,7 @@ peer_learn(struct peer *p, struct err *err)
 	if (!p->no_expiretime || item[1].type != RESP_ARRAY)
 		return 0;
 	for (int i = 0; i < 2; i++) {
-		if (!reply_item(&in, RESP_BULK, &item[2]))
+		if (!value_item(&in, RESP_BULK, &item[2]))
 			return 0;
 		for (size_t k = 0; k < item[2].text.n; k++)
 			at[i] = at[i] * 10 + (item[2].text.p[k] - '0');

@@ -154,7 +154,7 @@ ask_probe(const struct big *b, struct buf *out)
 
 	ask_named(b, out, b->page_n / each);
 	for (uint32_t i = 0; i < b->page_n; i++)
-		if (reply_item(&in, RESP_BULK, &item) && i % each == 0)
+		if (value_item(&in, RESP_BULK, &item) && i % each == 0)
 			resp_put_bulk(out, item.text);
 }
 
@@ -176,7 +176,7 @@ ask_pending(const struct big *b, struct buf *out)
 	struct span in = buf_span(&b->groups);
 	struct resp_item name = { .text = SPAN("") };
 
-	if (!reply_item(&in, RESP_BULK, &name))
+	if (!value_item(&in, RESP_BULK, &name))
 		NEVER("groups hold bulk strings");
 	resp_put_array(out, 6);
 	resp_put_bulk(out, SPAN("XPENDING"));
@@ -308,8 +308,8 @@ take_elements(struct big *b, struct resp_item item[2], struct span rest[2],
 		}
 		if (b->type != VALUE_STREAM)
 			continue;
-		if (!reply_item(&x, RESP_ARRAY, &id) ||
-		    !reply_item(&x, RESP_BULK, &id))
+		if (!value_item(&x, RESP_ARRAY, &id) ||
+		    !value_item(&x, RESP_BULK, &id))
 			return broken(b, err);
 		buf_clear(&b->cursor);
 		buf_put_str(&b->cursor, "(");
@@ -351,8 +351,8 @@ take_scan(struct big *b, struct resp_item top, struct span rest,
 	struct resp_item list;
 
 	if (top.type != RESP_ARRAY || top.number != 2 ||
-	    !reply_item(&rest, RESP_BULK, &cursor) ||
-	    !reply_item(&rest, RESP_ARRAY, &list) ||
+	    !value_item(&rest, RESP_BULK, &cursor) ||
+	    !value_item(&rest, RESP_ARRAY, &list) ||
 	    (b->type != VALUE_SET && list.number % 2 != 0))
 		return broken(b, err);
 	buf_clear(&b->cursor);
@@ -415,8 +415,8 @@ take_probe(struct big *b, struct resp_item top, struct span rest,
 		struct resp_item got;
 		bool is_absent;
 
-		if (!reply_item(&page, RESP_BULK, &name) ||
-		    (each == 2 && !reply_item(&page, RESP_BULK, &want)) ||
+		if (!value_item(&page, RESP_BULK, &name) ||
+		    (each == 2 && !value_item(&page, RESP_BULK, &want)) ||
 		    resp_read(&rest, &got) != WIRE_PART)
 			return broken(b, err);
 		is_absent = got.type == RESP_NIL ||
@@ -466,17 +466,17 @@ take_groups(struct big *b, struct resp_item top, struct span rest,
 		struct resp_item map;
 		struct resp_item word;
 
-		if (!reply_item(&rest, RESP_ARRAY, &map))
+		if (!value_item(&rest, RESP_ARRAY, &map))
 			return broken(b, err);
 		for (int64_t j = 0; j + 1 < map.number; j += 2) {
-			if (!reply_item(&rest, RESP_BULK, &word))
+			if (!value_item(&rest, RESP_BULK, &word))
 				return broken(b, err);
 			if (!span_eq(word.text, SPAN("name"))) {
 				if (!reply_skip(&rest))
 					return broken(b, err);
 				continue;
 			}
-			if (!reply_item(&rest, RESP_BULK, &word))
+			if (!value_item(&rest, RESP_BULK, &word))
 				return broken(b, err);
 			resp_put_bulk(&b->groups, word.text);
 		}
@@ -492,16 +492,16 @@ pending_entry(struct span *in, struct span *ret_id, struct digest *ret)
 	struct resp_item item;
 
 	*ret = (struct digest){ 0, 0 };
-	if (!reply_item(in, RESP_ARRAY, &item) || item.number != 4 ||
-	    !reply_item(in, RESP_BULK, &item))
+	if (!value_item(in, RESP_ARRAY, &item) || item.number != 4 ||
+	    !value_item(in, RESP_BULK, &item))
 		return false;
 	*ret_id = item.text;
 	digest_chain(ret, digest_of(item.text, 0));
-	if (!reply_item(in, RESP_BULK, &item))
+	if (!value_item(in, RESP_BULK, &item))
 		return false;
 	digest_chain(ret, digest_of(item.text, 0));
-	if (!reply_item(in, RESP_INT, &item) ||
-	    !reply_item(in, RESP_INT, &item))
+	if (!value_item(in, RESP_INT, &item) ||
+	    !value_item(in, RESP_INT, &item))
 		return false;
 	digest_chain(ret, (struct digest){ (uint64_t)item.number, 0 });
 	return true;
@@ -668,13 +668,13 @@ big_judge(struct big *b, const struct span reads[3],
 	REQUIRE(b->suspect_n <= BIG_SUSPECTS);
 	*ret_open = *ret_struck = 0;
 	for (int i = 0; i < 3; i++)
-		if (!reply_item(&in[i], RESP_ARRAY, &item[i]) ||
+		if (!value_item(&in[i], RESP_ARRAY, &item[i]) ||
 		    item[i].number != b->suspect_n)
 			return broken(b, err);
 	for (uint32_t i = 0; i < b->suspect_n; i++) {
 		struct resp_item name;
 
-		if (!reply_item(&names, RESP_BULK, &name) ||
+		if (!value_item(&names, RESP_BULK, &name) ||
 		    !next_probe(&in[0], &item[0]) ||
 		    !next_probe(&in[1], &item[1]) ||
 		    !next_probe(&in[2], &item[2]))

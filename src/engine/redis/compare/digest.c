@@ -86,10 +86,10 @@ read_elements(struct span *in, int64_t n, const struct value_rule *rule,
 		struct resp_item second;
 		struct digest d;
 
-		if (!reply_item(in, RESP_BULK, &first))
+		if (!value_item(in, RESP_BULK, &first))
 			return bad_reply(v, err);
 		d = digest_of(first.text, rule->seed);
-		if (is_paired && !reply_item(in, RESP_BULK, &second))
+		if (is_paired && !value_item(in, RESP_BULK, &second))
 			return bad_reply(v, err);
 		if (v->type == VALUE_HASH)
 			d = digest_pair(d, digest_of(second.text, rule->seed));

@@ -49,7 +49,7 @@ open_array(struct span *in, int64_t *ret_n)
 {
 	struct resp_item item;
 
-	if (in->n == 0 || !reply_item(in, RESP_ARRAY, &item))
+	if (in->n == 0 || !value_item(in, RESP_ARRAY, &item))
 		return false;
 	*ret_n = item.number;
 	return true;
@@ -62,7 +62,7 @@ explain_bytes(struct span x, struct span y, struct buf *text)
 	struct resp_item b;
 	size_t i = 0;
 
-	if (!reply_item(&x, RESP_BULK, &a) || !reply_item(&y, RESP_BULK, &b))
+	if (!value_item(&x, RESP_BULK, &a) || !value_item(&y, RESP_BULK, &b))
 		return;
 	if (a.text.n != b.text.n) {
 		buf_putf(text, ": %zu / %zu bytes", a.text.n, b.text.n);
@@ -84,8 +84,8 @@ explain_list(struct span x, struct span y, struct buf *text)
 	if (!open_array(&x, &nx) || !open_array(&y, &ny))
 		return;
 	for (int64_t i = 0; i < nx && i < ny; i++) {
-		if (!reply_item(&x, RESP_BULK, &a) ||
-		    !reply_item(&y, RESP_BULK, &b))
+		if (!value_item(&x, RESP_BULK, &a) ||
+		    !value_item(&y, RESP_BULK, &b))
 			return;
 		if (!span_eq(a.text, b.text)) {
 			buf_putf(text, ": element %lld of %lld / %lld",
@@ -103,13 +103,13 @@ next_element(struct span *in, enum value_type type, struct span *first,
 {
 	struct resp_item item;
 
-	if (!reply_item(in, RESP_BULK, &item))
+	if (!value_item(in, RESP_BULK, &item))
 		return false;
 	*first = item.text;
 	*second = SPAN("");
 	if (type == VALUE_SET)
 		return true;
-	if (!reply_item(in, RESP_BULK, &item))
+	if (!value_item(in, RESP_BULK, &item))
 		return false;
 	*second = item.text;
 	return true;

@@ -59,13 +59,13 @@ read_consumer_field(struct walk *w, struct span name)
 	struct resp_item item;
 
 	if (span_eq(name, SPAN("name"))) {
-		if (!reply_item(w->in, RESP_BULK, &item))
+		if (!value_item(w->in, RESP_BULK, &item))
 			return false;
 		w->consumer = digest_of(item.text, w->rule->seed);
 		return true;
 	}
 	if (span_eq(name, SPAN("pel-count"))) {
-		if (!reply_item(w->in, RESP_INT, &item))
+		if (!value_item(w->in, RESP_INT, &item))
 			return false;
 		w->consumer_pending = item.number;
 		return true;
@@ -78,18 +78,18 @@ read_consumers(struct walk *w)
 {
 	struct resp_item list;
 
-	if (!reply_item(w->in, RESP_ARRAY, &list))
+	if (!value_item(w->in, RESP_ARRAY, &list))
 		return false;
 	for (int64_t i = 0; i < list.number; i++) {
 		struct resp_item map;
 
 		w->consumer_pending = 0;
-		if (!reply_item(w->in, RESP_ARRAY, &map))
+		if (!value_item(w->in, RESP_ARRAY, &map))
 			return false;
 		for (int64_t j = 0; j + 1 < map.number; j += 2) {
 			struct resp_item name;
 
-			if (!reply_item(w->in, RESP_BULK, &name) ||
+			if (!value_item(w->in, RESP_BULK, &name) ||
 			    !read_consumer_field(w, name.text))
 				return false;
 		}
@@ -131,19 +131,19 @@ read_groups(struct walk *w)
 {
 	struct resp_item list;
 
-	if (!reply_item(w->in, RESP_ARRAY, &list))
+	if (!value_item(w->in, RESP_ARRAY, &list))
 		return false;
 	digest_chain(&w->v->groups,
 	             (struct digest){ (uint64_t)list.number, 0 });
 	for (int64_t i = 0; i < list.number; i++) {
 		struct resp_item map;
 
-		if (!reply_item(w->in, RESP_ARRAY, &map))
+		if (!value_item(w->in, RESP_ARRAY, &map))
 			return false;
 		for (int64_t j = 0; j + 1 < map.number; j += 2) {
 			struct resp_item name;
 
-			if (!reply_item(w->in, RESP_BULK, &name) ||
+			if (!value_item(w->in, RESP_BULK, &name) ||
 			    !read_group_field(w, name.text))
 				return false;
 		}
@@ -161,7 +161,7 @@ read_top_field(struct walk *w, struct span name)
 	struct resp_item item;
 
 	if (span_eq(name, SPAN("length"))) {
-		if (!reply_item(w->in, RESP_INT, &item) || item.number < 0)
+		if (!value_item(w->in, RESP_INT, &item) || item.number < 0)
 			return false;
 		w->v->n = (uint64_t)item.number;
 		return true;
@@ -183,13 +183,13 @@ stream_read(struct span *in, const struct value_rule *rule, struct value *v,
 {
 	struct walk w = { .in = in, .rule = rule, .v = v };
 	struct resp_item map;
-	bool ok = reply_item(in, RESP_ARRAY, &map);
+	bool ok = value_item(in, RESP_ARRAY, &map);
 
 	REQUIRE(v->type == VALUE_STREAM);
 	for (int64_t j = 0; ok && j + 1 < map.number; j += 2) {
 		struct resp_item name;
 
-		ok = reply_item(in, RESP_BULK, &name) &&
+		ok = value_item(in, RESP_BULK, &name) &&
 		     read_top_field(&w, name.text);
 	}
 	if (!ok)

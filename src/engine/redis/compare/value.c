@@ -36,7 +36,7 @@ reply_skip(struct span *in)
 }
 
 bool
-reply_item(struct span *in, enum resp_type want, struct resp_item *ret)
+value_item(struct span *in, enum resp_type want, struct resp_item *ret)
 {
 	return resp_read(in, ret) == WIRE_PART && ret->type == want;
 }

@@ -132,7 +132,7 @@ struct digest digest_score(struct span text, const struct value_rule *rule);
 bool reply_skip(struct span *in);
 
 /* Take one item of the wanted type. */
-bool reply_item(struct span *in, enum resp_type want, struct resp_item *ret);
+bool value_item(struct span *in, enum resp_type want, struct resp_item *ret);
 
 /* The server refused with text; ERR_REFUSED. */
 int reply_refused(struct span text, struct err *err);
