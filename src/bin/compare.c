@@ -187,7 +187,7 @@ report(const struct args *a, const struct verify_result *r)
 }
 
 int
-compare_run(const struct args *a)
+verb_compare(const struct args *a)
 {
 	struct compare c = { .rc = 0 };
 	struct gauge gauge;

@@ -250,7 +250,7 @@ prepare(struct copy *c, struct err *err)
 }
 
 int
-copy_run(const struct args *a)
+verb_copy(const struct args *a)
 {
 	struct copy *c = calloc(1, sizeof(*c));
 	struct err err = { .code = ERR_NOMEM, .text = "out of memory" };

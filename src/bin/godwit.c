@@ -28,18 +28,18 @@ static verb_run_f completion_run;
 static verb_run_f verify_run_either;
 
 static verb_run_f *const runs[CMD_N] = {
-	[CMD_MIGRATE] = migrate_run,
-	[CMD_STATUS] = panel_run,
-	[CMD_PROMOTE] = panel_run,
-	[CMD_PAUSE] = panel_run,
-	[CMD_RESUME] = panel_run,
-	[CMD_ROLLBACK] = panel_run,
-	[CMD_COMPLETE] = panel_run,
+	[CMD_MIGRATE] = verb_migrate,
+	[CMD_STATUS] = verb_panel,
+	[CMD_PROMOTE] = verb_panel,
+	[CMD_PAUSE] = verb_panel,
+	[CMD_RESUME] = verb_panel,
+	[CMD_ROLLBACK] = verb_panel,
+	[CMD_COMPLETE] = verb_panel,
 	[CMD_VERIFY] = verify_run_either,
-	[CMD_EVENTS] = panel_run,
-	[CMD_STOP] = panel_run,
-	[CMD_COPY] = copy_run,
-	[CMD_RELEASE] = release_run,
+	[CMD_EVENTS] = verb_panel,
+	[CMD_STOP] = verb_panel,
+	[CMD_COPY] = verb_copy,
+	[CMD_RELEASE] = verb_release,
 	[CMD_COMPLETION] = completion_run,
 	[CMD_HELP] = help_run,
 	[CMD_VERSION] = version_run,
@@ -48,7 +48,7 @@ static verb_run_f *const runs[CMD_N] = {
 static int
 verify_run_either(const struct args *a)
 {
-	return a->operand_n == 2 ? compare_run(a) : panel_run(a);
+	return a->operand_n == 2 ? verb_compare(a) : verb_panel(a);
 }
 
 static int

@@ -16,8 +16,8 @@ int meet_side(const struct side_conf *side, struct facts *ret,
               struct err *err) MUST;
 
 /* Both sides, and may values go from old to new? What is worth a warning is
- * printed to stderr; the first thing that forbids it is the error (ERR_STATE,
- * ERR_REFUSED). conflict: the name of the rule. */
+ * printed to stderr; the first thing that forbids it is the error
+ * (ERR_REFUSED). conflict: the name of the rule. */
 int meet_for_copy(const struct side_conf side[SIDE_N], const char *conflict,
                   struct facts ret[SIDE_N], struct err *err) MUST;
 

@@ -244,7 +244,7 @@ watch_child(const struct run_conf *c, enum screen_end *ret, struct err *err)
 	/* A dumb terminal: lines; Ctrl-C ends this process only. */
 	*ret = SCREEN_OVER;
 	say_how_to_go_on(c);
-	return watch_run(&lines, err);
+	return watch_lines(&lines, err);
 }
 
 static int
@@ -401,7 +401,7 @@ lines_thread(void *arg)
 		             l->conf->listen, l->conf->state, l->conf->state);
 		(void)fflush(stdout);
 	}
-	if (watch_run(&conf, &err) != 0)
+	if (watch_lines(&conf, &err) != 0)
 		(void)verb_fail(l->args, &err);
 	/* The socket is closed before the engine ends; Ctrl-C still counts. */
 	for (;;) {
@@ -453,7 +453,7 @@ run_without_terminal(const struct args *a, const struct run_conf *c)
 }
 
 int
-migrate_run(const struct args *a)
+verb_migrate(const struct args *a)
 {
 	struct run_conf conf;
 	struct err err;

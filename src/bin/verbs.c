@@ -226,7 +226,7 @@ watch(const struct args *a, const char *state)
 	if (a->command == CMD_STATUS && !conf.is_json && term_is_screen())
 		rc = screen_run(state, &end, &err);
 	else
-		rc = watch_run(&conf, &err);
+		rc = watch_lines(&conf, &err);
 	if (rc != 0)
 		return verb_fail(a, &err);
 	if (end == SCREEN_OVER)
@@ -297,7 +297,7 @@ ask_patiently(const struct args *a, const char *state)
 }
 
 int
-panel_run(const struct args *a)
+verb_panel(const struct args *a)
 {
 	char state[STATE_PATH_MAX];
 	struct err err;

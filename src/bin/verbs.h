@@ -11,12 +11,12 @@
 
 typedef int verb_run_f(const struct args *a);
 
-verb_run_f migrate_run; /* migrate.c                                        */
-verb_run_f panel_run;   /* verbs.c: promote ... stop, events, status,
+verb_run_f verb_migrate; /* migrate.c                                        */
+verb_run_f verb_panel;   /* verbs.c: promote ... stop, events, status,
                          * verify without operands                          */
-verb_run_f copy_run;    /* copy.c                                           */
-verb_run_f compare_run; /* compare.c: verify OLD NEW                        */
-verb_run_f release_run; /* release.c                                        */
+verb_run_f verb_copy;    /* copy.c                                           */
+verb_run_f verb_compare; /* compare.c: verify OLD NEW                        */
+verb_run_f verb_release; /* release.c                                        */
 
 /* Print "godwit VERB: text" to stderr; answers the error's exit status. */
 int verb_fail(const struct args *a, const struct err *err);

@@ -155,7 +155,7 @@ read_panel(struct watch *w)
 }
 
 int
-watch_run(const struct watch_conf *c, struct err *err)
+watch_lines(const struct watch_conf *c, struct err *err)
 {
 	struct watch w = { .conf = c, .panel = { .fd = -1 } };
 	bool goes_on = true;

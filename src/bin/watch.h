@@ -24,4 +24,4 @@ struct watch_conf {
 };
 
 /* Print until the migration's process ends or on_signal says so. 0 then. */
-int watch_run(const struct watch_conf *c, struct err *err) MUST;
+int watch_lines(const struct watch_conf *c, struct err *err) MUST;
