@@ -38,7 +38,7 @@ struct link {
 	                          * fallen below LINK_LOW; world clears it  */
 };
 
-#define LINK_LOW (64 * 1024)
+#define LINK_LOW ((size_t)64 * 1024)
 
 enum event_kind {
 	EV_START,   /* first event of a machine                              */

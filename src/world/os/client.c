@@ -19,7 +19,7 @@
 #include "world/os/dial.h"
 #include "world/os/loop.h"
 
-#define CLIENT_READ (64 * 1024)
+#define CLIENT_READ ((size_t)64 * 1024)
 
 struct client {
 	struct mem mem;

@@ -25,7 +25,7 @@
 
 #include "engine/engine.h"
 
-#define CONNS_RX       (256 * 1024)
+#define CONNS_RX       ((size_t)256 * 1024)
 #define CONNS_FLUSH_MS 5000
 
 struct conn;

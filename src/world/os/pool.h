@@ -18,10 +18,11 @@
 
 #include "base/mem.h"
 
-#define POOL_MIN     256
-#define POOL_MAX     (128 * 1024)
-#define POOL_CLASSES 10            /* 256 << 9 == 128 KiB                   */
-#define POOL_KEEP    (1024 * 1024) /* a busy loop's working set; measured   */
+#define POOL_MIN     ((size_t)256)
+#define POOL_MAX     ((size_t)128 * 1024)
+#define POOL_CLASSES 10 /* 256 << 9 == 128 KiB                   */
+#define POOL_KEEP \
+	((size_t)1024 * 1024) /* a busy loop's working set; measured   */
 
 struct pool_block;
 

@@ -21,7 +21,7 @@ must(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	(void)fprintf(stderr, "net: %s: %s\n", what, strerror(errno));
+	(void)fprintf(stderr, "net: %s: %s\n", what, strerrordesc_np(errno));
 	abort();
 }
 

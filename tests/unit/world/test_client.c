@@ -127,7 +127,7 @@ more_replies_stay_for_later(void **state)
 	peer_end(&p);
 }
 
-#define BIG (16u * 1024 * 1024)
+#define BIG ((size_t)16 * 1024 * 1024)
 
 /* Answers before it has read everything: both pipes are full at a time. */
 static void
@@ -138,7 +138,7 @@ echo_as_bulk(int fd)
 	size_t left = BIG;
 
 	net_send(fd, head,
-	         (size_t)snprintf(head, sizeof(head), "$%u\r\n", BIG));
+	         (size_t)snprintf(head, sizeof(head), "$%zu\r\n", BIG));
 	while (left > 0) {
 		size_t n = net_recv_some(fd, some, sizeof(some));
 

@@ -203,7 +203,7 @@ nothing_is_read_while_reading_is_off(void **state)
 
 /* ---- writing ----------------------------------------------------------- */
 
-#define FLOOD (64u * 1024 * 1024)
+#define FLOOD ((size_t)64 * 1024 * 1024)
 
 static uint8_t
 flood_byte(size_t i)

@@ -14,7 +14,7 @@
 #include "probe.h"
 #include "unit.h"
 
-#define ECHO_FULL (256u * 1024) /* stop reading while so much waits */
+#define ECHO_FULL ((size_t)256 * 1024) /* stop reading while so much waits */
 
 struct echo {
 	_Atomic uint32_t accepts;
@@ -147,7 +147,7 @@ echo_with(uint32_t links, size_t bytes_each)
 	talk_all(t, links, 2);
 	assert_int_equal(atomic_load(&e.accepts), links);
 	/* Idle links hold a struct and nothing else. */
-	assert_true(probe_memory_until(&p, 0, empty + links * 256u));
+	assert_true(probe_memory_until(&p, 0, empty + links * (size_t)256));
 	for (uint32_t i = 0; i < links; i++)
 		(void)close(t[i].fd);
 	assert_true(net_until(&e.downs, links));
