@@ -259,6 +259,7 @@ verify_run(const struct verify_conf *c, struct verify_result *ret,
 	v.rule.seed = os_entropy();
 	v.rule.ttl_slack_ms = c->ttl_slack_ms;
 	v.rule.score_bits = score_bits;
+	v.is_settled = !c->is_live;
 	map_init(&v.doubts, &v.mem, sizeof(struct doubt), os_entropy());
 	map_init(&v.final, &v.mem, 0, os_entropy());
 	buf_init(&v.page[0], &v.mem);

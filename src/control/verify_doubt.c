@@ -502,7 +502,7 @@ take_group(struct verify *v, struct group *g, size_t max)
 		g->again[g->n].key = g->item[g->n].key;
 		g->n++;
 	}
-	g->is_live = v->conf->is_live && !v->is_settled;
+	g->is_live = !v->is_settled;
 }
 
 /* Rounds until nothing is in doubt. */
