@@ -246,11 +246,12 @@ feed_value(struct rdb *r, struct span in, struct rdb_part *part, size_t *used)
 		enum wire_rc rc = rdb_step_size(layout[r->pc],
 		                                span_skip(in, r->at), &n, &v);
 
-		if (rc == WIRE_MORE && in.n - r->body < r->window_max)
+		/* Judged by whole lengths only, so that cuts change nothing. */
+		if (rc == WIRE_MORE)
 			return more(r, in.n + 1);
-		if (rc < 0)
+		if (rc != WIRE_PART)
 			return rc;
-		if (rc == WIRE_MORE || n > r->window_max - (r->at - r->body))
+		if (n > r->window_max - (r->at - r->body))
 			return rdb_big_start(r, in, part, used);
 		if (n > in.n - r->at)
 			return more(r, r->at + n);

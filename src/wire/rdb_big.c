@@ -220,8 +220,7 @@ find_unit(struct rdb *r, struct span in, struct unit *u)
 		REQUIRE(u->n < STEPS_MAX);
 		rc = rdb_step_size(layout[pc], s, &n, &u->v[u->n]);
 		if (rc == WIRE_MORE)
-			return in.n < r->window_max ? more(r, in.n + 1)
-			                            : WIRE_BIG;
+			return more(r, in.n + 1);
 		if (rc != WIRE_PART)
 			return rc;
 		if (n > r->window_max - at)

@@ -4,6 +4,8 @@
  */
 #include "drive.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/hash.h"
 #include "heap.h"
@@ -459,6 +461,11 @@ drive_fuzz(drive_f *run, const uint8_t *data, size_t n)
 	}
 	in.cuts = cuts;
 	run(&in, &cut);
+	if (!span_eq(buf_span(&whole), buf_span(&cut)))
+		(void)fprintf(
+			stderr, "whole:\n%.*s\ncut:\n%.*s\n",
+			(int)buf_len(&whole), (const char *)buf_span(&whole).p,
+			(int)buf_len(&cut), (const char *)buf_span(&cut).p);
 	REQUIRE(span_eq(buf_span(&whole), buf_span(&cut)));
 	buf_fini(&whole);
 	buf_fini(&cut);
