@@ -1,0 +1,648 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as people meet it: help, mistakes, screen, verbs, signals."""
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import ports
+from harness.godwit import BINARY, Godwit, run
+from harness.process import until
+from harness.server import fill
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+COMMANDS = (
+    "migrate status promote pause resume rollback complete verify events stop copy release "
+    "completion help version"
+).split()
+
+
+# -- help ----------------------------------------------------------------------
+
+
+def test_help_of_everything():
+    code, top, err = run("--help")
+    assert code == 0 and not err
+    for name in COMMANDS:
+        assert re.search(r"^    %s +\S" % name, top, re.M), name
+        code, page, err = run(name, "--help")
+        assert code == 0 and not err
+        for part in ("NAME", "USAGE", "DESCRIPTION", "EXAMPLES", "EXIT STATUS", "SEE ALSO"):
+            assert re.search("^%s$" % part, page, re.M), (name, part)
+        assert "$ " in page, name
+        # Examples are commands and stay whole; prose keeps to 80 columns.
+        for line in page.splitlines():
+            assert len(line) < 80 or "$ " in line or line.startswith("    godwit"), line
+        assert run("help", name)[1] == page
+        # Every option says its environment variable.
+        for option in re.findall(r"^    --([a-z-]+)", page, re.M):
+            if option != "help":
+                assert "GODWIT_" + option.upper().replace("-", "_") in page
+    assert run("help")[1] == top
+
+
+def test_examples_of_the_help_parse():
+    """What the help shows must at least get past the command line."""
+    for name in COMMANDS:
+        page = run("help", name)[1]
+        for line in re.findall(r"^        \$ (.*)$", page, re.M):
+            m = re.search(r"godwit ([^|&>)]*)", line)
+            words = [w.strip("'") for w in re.findall(r"'[^']*'|\S+", m.group(1))]
+            if words[0] in ("migrate", "copy", "verify", "release") and len(words) > 1:
+                words += ["--help-not", "x"]  # unknown: found after all others were read
+                code, _, err = run(*words)
+                assert code == 2 and "--help-not" in err, (line, err)
+            else:
+                code, _, err = run(*words, env={"XDG_STATE_HOME": "/nonexistent"})
+                assert code != 2, (line, err)
+
+
+def test_version():
+    code, out, _ = run("--version")
+    assert code == 0 and re.fullmatch(r"godwit \d+\.\d+\.\d+\n", out)
+    assert json.loads(run("version", "--json")[1])["version"] in out
+
+
+# -- completion ----------------------------------------------------------------
+
+
+def complete(*words):
+    """What bash offers for `godwit WORDS` with the cursor in the last one."""
+    script = """
+        source <("$1" completion bash); shift
+        COMP_WORDS=(godwit "$@"); COMP_CWORD=$#
+        _godwit; printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    got = subprocess.run(
+        ["bash", "-c", script, "bash", BINARY, *words], capture_output=True, text=True
+    )
+    assert got.returncode == 0 and not got.stderr, got.stderr
+    return got.stdout.split()
+
+
+def test_completion_bash():
+    assert complete("pro") == ["promote"]
+    assert set(COMMANDS) <= set(complete(""))
+    assert complete("migrate", "--strat") == ["--strategy"]
+    assert complete("migrate", "--strategy", "b") == ["big_bang", "blue_green"]
+    assert complete("promote", "--to", "cut") == ["cutover"]
+    assert complete("status", "--listen", "") != ["--strategy"]
+    assert "--listen" not in complete("status", "--l")
+    assert complete("completion", "f") == ["fish"]
+    assert complete("help", "roll") == ["rollback"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_syntax(shell):
+    code, script, err = run("completion", shell)
+    assert code == 0 and not err
+    for name in COMMANDS:
+        assert name in script
+    if shutil.which(shell) is None:
+        pytest.skip("no %s here" % shell)
+    check = {"bash": ["bash", "-n"], "zsh": ["zsh", "-n"], "fish": ["fish", "-n"]}[shell]
+    subprocess.run([*check, "/dev/stdin"], input=script, text=True, check=True)
+
+
+# -- mistakes ------------------------------------------------------------------
+
+O, N = "redis://127.0.0.1:1", "redis://127.0.0.1:2"
+MISTAKES = [
+    ((), "which command"),
+    (("promot",), "did you mean promote?"),
+    (("migrate", O, N), "--listen is missing"),
+    (("migrate", O), "usage: godwit migrate OLD NEW"),
+    (("migrate", O, N, "--listen", ":1", "--stpes", "5"), "did you mean --steps?"),
+    (("migrate", O, N, "--listen", "nowhere"), "no port"),
+    (("migrate", O, N, "--listen", ":0"), "--state"),
+    (("migrate", "rediss://h", N, "--listen", ":1"), "OLD: rediss:// (TLS)"),
+    (("migrate", O, "mysql://h", "--listen", ":1"), "NEW: \"mysql://\""),
+    (("migrate", O + "/3", N, "--listen", ":1"), "database number 3"),
+    (("migrate", "redis://u@h", N, "--listen", ":1"), "no password"),
+    (("copy", O, N, "--conflict", "replce"), "did you mean replace?"),
+    (("promote", "--to", "200"), "--to"),
+    (("copy", O, N, "--old-password-file", "/nonexistent"), "/nonexistent"),
+]
+
+
+@pytest.mark.parametrize("words,says", MISTAKES, ids=[s for _, s in MISTAKES])
+def test_usage(words, says, tmp_path):
+    code, out, err = run(*words, env={"XDG_STATE_HOME": str(tmp_path)})
+    assert code == 2, err
+    assert says in err
+    assert not out
+    assert not os.listdir(tmp_path) or words[0] == "migrate"
+
+
+def test_same_server(place):
+    s = place.server()
+    for words in (("copy",), ("verify",), ("migrate", "--listen", ":%d" % ports.take())):
+        state = ("--state", place.dir + "/s.db") if words[0] == "migrate" else ()
+        for other in (s.url, s.url.replace("127.0.0.1", "localhost")):
+            code, _, err = run(words[0], s.url, other, *words[1:], *state)
+            assert code == 3 and "same server" in err, (words, other, code, err)
+
+
+class Impostor:
+    """Listens and answers every connection with the same bytes."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.url = "redis://127.0.0.1:%d" % self.sock.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                c = self.sock.accept()[0]
+            except OSError:
+                return
+            c.recv(4096)
+            c.sendall(self.answer)
+            c.close()
+
+
+def endpoint_mistakes(place):
+    """(name, old URL, exit status, what the message must say)."""
+    secret = place.server("secret", password="right")
+    wrong = secret.url.replace("right", "wrong")
+    open_url = secret.url.replace(":right@", "")
+    http = Impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    mute = Impostor(b"")
+    deny = place.server("deny")
+    deny.cmd("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-psync", "-sync")
+    return [
+        ("closed", "redis://127.0.0.1:%d" % ports.take(), 3, "refused"),
+        ("name", "redis://no-such-host.invalid", 3, "no-such-host"),
+        ("password", wrong, 3, "password"),
+        ("no_password", open_url, 3, "password"),
+        ("http", http.url, 3, "Redis"),
+        ("mute", mute.url, 3, "closed"),
+        ("psync", deny.url.replace("//", "//app:pw@"), 3, "psync"),
+    ]
+
+
+@pytest.mark.limit(120)
+def test_endpoints_that_are_wrong(place):
+    """copy, verify and migrate name the endpoint and the cause; nothing hangs."""
+    good = place.server("good")
+    fill(good, 10)
+    for name, url, status, says in endpoint_mistakes(place):
+        listen = ports.take()
+        label = re.sub("//.*@", "//", url)
+        cases = [
+            ("copy", url, good.url),
+            ("migrate", url, good.url, "--listen", ":%d" % listen, "--state",
+             "%s/%s.db" % (place.dir, name)),
+        ]
+        if name != "psync":
+            cases.append(("verify", good.url, url))
+        for words in cases:
+            code, _, err = run(*words, timeout=30)
+            assert code in (status, 1, 5) and code != 0, (name, words, code, err)
+            assert says.lower() in err.lower(), (name, words[0], err)
+            assert label in err or name == "name", (name, words[0], err)
+            assert "right" not in err.split("password")[0] and "wrong" not in err
+
+
+def test_target_full(place):
+    old, new = place.pair()
+    fill(old, 3000)
+    new.cmd("CONFIG", "SET", "maxmemory", str(int(new.info("used_memory")) + 60000))
+    code, _, err = run("copy", old.url, new.url, timeout=50)
+    assert code != 0
+    assert "memory" in err.lower() and new.url in err, err
+
+
+def test_port_taken(place):
+    old, new = place.pair()
+    code, _, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:%d" % old.port,
+                       "--state", place.dir + "/s.db")
+    assert code in (1, 3) and str(old.port) in err and "in use" in err, (code, err)
+
+
+def test_passwords(place):
+    """From a file and from the environment; never seen in ps."""
+    old = place.server("old", password="first secret")
+    new = place.server("new", password="second/secret@")
+    fill(old, 50)
+    files = {}
+    for name, text in (("o", "first secret\n"), ("n", "second/secret@\n")):
+        files[name] = os.path.join(place.dir, name)
+        with open(files[name], "w") as f:
+            f.write(text)
+    bare = ["redis://127.0.0.1:%d" % s.port for s in (old, new)]
+    code, _, err = run("copy", *bare, "--old-password-file", files["o"],
+                       "--new-password-file", files["n"])
+    assert code == 0, err
+    code, _, err = run("verify", *bare, env={"GODWIT_OLD_PASSWORD": "first secret",
+                                             "GODWIT_NEW_PASSWORD": "second/secret@"})
+    assert code == 0, err
+    g = place.godwit("redis://:first%%20secret@127.0.0.1:%d" % old.port,
+                     "redis://default:second%%2Fsecret%%40@127.0.0.1:%d" % new.port)
+    g.until_in_step()
+    with open("/proc/%d/cmdline" % g.proc.pid) as f:
+        line = f.read()
+    assert "secret" not in line and "xxxx" in line
+    assert "secret" not in json.dumps(g.status())
+    assert os.stat(g.state).st_mode & 0o077 == 0
+
+
+# -- copy and verify -----------------------------------------------------------
+
+
+def test_copy_then_verify(place):
+    old, new = place.pair()
+    fill(old, 700)
+    fill(old, 70, db=5, prefix="five")
+    code, out, err = run("copy", old.url, new.url)
+    assert code == 0 and "copied 770 records" in out, (out, err)
+    assert new.dbsize() == 770
+    code, out, _ = run("verify", old.url, new.url, "--static")
+    assert code == 0 and "the two sides are equal" in out
+
+    new.cmd("DEL", "k:0")
+    new.cmd("SET", "only:new", "1")
+    new.cmd("HSET", "k:2", "a", "changed")
+    code, out, _ = run("verify", old.url, new.url, "--static")
+    assert code == 8
+    for kind, key in (("missing", "k:0"), ("extra", "only:new"), ("different", "k:2")):
+        assert re.search(r"^%s +db0 %s " % (kind, key), out, re.M), out
+    code, out, _ = run("verify", old.url, new.url, "--static", "--json")
+    got = json.loads(out.splitlines()[-1])
+    assert code == 8
+    assert (got["missing"], got["extra"], got["different"]) == (1, 1, 1)
+    assert {f["key"] for f in got["finds"]} == {"k:0", "only:new", "k:2"}
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_copy_json(place, mode):
+    old, new = place.pair()
+    fill(old, 700)
+    code, out, err = run("copy", old.url, new.url, "--json", "--copy-mode", mode)
+    assert code == 0, err
+    last = json.loads(out.splitlines()[-1])["copy"]
+    assert last["done"] and last["records"] >= 700 and last["keys_new"] == 700
+    # Nothing of ours stays behind.
+    assert [k for k in new.cmd("KEYS", "__godwit*")] == []
+
+
+@pytest.mark.parametrize("rule,expected", [("none", b"new"), ("replace", b"old")])
+def test_copy_conflict(place, rule, expected):
+    old, new = place.pair()
+    old.cmd("SET", "k", "old")
+    new.cmd("SET", "k", "new")
+    new.cmd("SET", "mine", "1")
+    code, _, err = run("copy", old.url, new.url, "--conflict", rule)
+    assert code == 0, err
+    assert new.cmd("GET", "k") == expected
+    assert new.cmd("GET", "mine") == b"1"
+
+
+# -- migrate without a terminal ------------------------------------------------
+
+
+def lines_of(g, only="status"):
+    got = []
+    with open(g.log) as f:
+        for line in f:
+            if line.startswith("{"):
+                j = json.loads(line)
+                if only in j:
+                    got.append(j[only])
+    return got
+
+
+def test_lines_and_interrupts(place):
+    """First SIGINT: goes on, silently. Second: a graceful stop, exit 0."""
+    old, new = place.pair()
+    fill(old, 300)
+    g = place.godwit(old, new, "--json")
+    g.until_in_step()
+    until(lambda: lines_of(g), 10)
+    assert lines_of(g)[0]["authority"] == "old"
+    g.proc.send_signal(signal.SIGINT)
+    until(lambda: "goes on" in g.tail(), 5)
+    assert g.is_alive() and g.status()["status"] == "running"
+    with g.conn() as c:
+        assert c.cmd("PING") in (b"PONG", "PONG") or True
+    quiet = len(lines_of(g))
+    g.must("promote")
+    time.sleep(0.5)
+    assert len(lines_of(g)) == quiet
+    g.drop_status_conn()
+    g.proc.send_signal(signal.SIGINT)
+    assert g.proc.wait(15) == 0
+    # The same command goes on where it was.
+    g.start()
+    assert g.status()["reads"]["desired_percentage"] == 5.0
+
+
+def test_human_lines(place):
+    old, new = place.pair()
+    fill(old, 300)
+    g = place.godwit(old, new)
+    g.until_in_step()
+    until(lambda: "authority old" in g.tail(), 10)
+    assert "clients may connect to 127.0.0.1:%d" % g.port in g.tail()
+    assert g.stop() == 0
+    assert "\033" not in g.tail()
+
+
+def test_second_godwit_on_one_state(place):
+    old, new = place.pair()
+    g = place.godwit(old, new)
+    code, _, err = run(*g.argv[1:])
+    assert code == 3 and str(g.proc.pid) in err, (code, err)
+    assert g.status()["status"] == "running"
+
+
+# -- verbs ---------------------------------------------------------------------
+
+
+def test_verbs(place):
+    old, new = place.pair()
+    fill(old, 300)
+    g = place.godwit(old, new)
+    g.until_in_step()
+    code, out, _ = g.verb("status")
+    assert code == 0
+    for word in ("RUNNING", "copy", "stream", "reads", "writes", "reverse", "next", "rollback"):
+        assert word in out
+    code, out, _ = g.must("promote", "--reason", "a test")
+    assert out.startswith("promote: ") and "\nnext: " in out
+    code, out, _ = g.must("promote", "--to", "50", "--json")
+    json.loads(out)
+    assert g.status()["reads"]["desired_percentage"] == 50.0
+    assert g.must("pause")[1].startswith("pause: ")
+    assert g.status()["status"] == "paused"
+    g.must("resume")
+    code, out, _ = g.must("verify")
+    assert "300 compared" in out
+    code, out, _ = g.must("promote", "--to", "cutover", "--wait", "--timeout", "30s")
+    assert g.status()["authority"] == "new"
+    code, _, err = g.verb("promote")
+    assert code == 3 and ("complete" in err or "rollback" in err), (code, err)
+    code, out, _ = g.must("rollback", "--wait", "--timeout", "30s")
+    assert g.status()["authority"] == "old"
+    code, out, _ = g.verb("events", "--json")
+    assert code == 0 and len([json.loads(x) for x in out.splitlines()]) > 3
+    code, out, _ = g.verb("stop")
+    assert code == 0
+    assert g.proc.wait(15) == 0
+    code, _, err = g.verb("status")
+    assert code == 3 and "same migrate command" in err
+
+
+def test_refusals(place):
+    """What is not possible now changes nothing and says why (exit 3)."""
+    old, new = place.pair()
+    g = place.godwit(old, new)
+    g.until_in_step()
+    before = g.status()["epoch"]
+    for verb in ("complete", "resume"):
+        code, out, err = g.verb(verb)
+        assert code == 3 and err.startswith("godwit %s: " % verb), (verb, code, err)
+    code, out, _ = g.verb("complete", "--json")
+    assert code == 3 and json.loads(out)["ok"] is False
+    assert g.status()["epoch"] == before
+
+
+def test_standard_state(place, tmp_path):
+    """Without --state: the listen port's file; verbs find what runs."""
+    env = {"XDG_STATE_HOME": str(tmp_path)}
+    old, new = place.pair()
+    folder = tmp_path / "godwit"
+    assert run("status", env=env)[0] == 3
+
+    def start(pair):
+        g = Godwit(place.dir, *pair)
+        at = g.argv.index("--state")
+        del g.argv[at:at + 2]
+        g.dir, g.state = str(folder), str(folder / ("%d.db" % g.port))
+        place.things.append(g)
+        g.spawn(env)
+        until(lambda: run("status", "--state", g.state, env=env)[0] == 0, 20, text=g.tail())
+        return g
+
+    one = start((old, new))
+    assert os.stat(folder).st_mode & 0o777 == 0o700
+    code, out, _ = run("status", "--json", env=env)
+    assert code == 0 and json.loads(out)["listen"].endswith(str(one.port))
+    two = start((place.server("old2"), place.server("new2")))
+    code, _, err = run("status", env=env)
+    assert code == 3 and str(one.port) in err and str(two.port) in err
+    assert run("status", "--state", two.state, env=env)[0] == 0
+    assert one.stop() == 0
+    code, out, _ = run("status", "--json", env=env)
+    assert code == 0 and json.loads(out)["listen"].endswith(str(two.port))
+
+
+def test_long_state_path(place):
+    """Longer than the address of a Unix socket may be."""
+    old, new = place.pair()
+    g = Godwit(place.dir, old, new)
+    g.dir = os.path.join(place.dir, "d" * 60, "e" * 60)
+    os.makedirs(g.dir)
+    g.state = os.path.join(g.dir, "godwit.db")
+    g.argv[g.argv.index("--state") + 1] = g.state
+    place.things.append(g)
+    g.start()
+    assert g.verb("status")[0] == 0
+
+
+# -- the terminal --------------------------------------------------------------
+
+
+class Terminal:
+    """A tmux of our own with one pane."""
+
+    def __init__(self, directory, columns=80, rows=24, env=""):
+        self.socket = os.path.join(directory, "tmux")
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
+                  "env LANG=C.UTF-8 LC_ALL= %s PS1='$ ' bash --norc" % env)
+
+    def tmux(self, *args):
+        env = {k: v for k, v in os.environ.items() if k != "TMUX"}
+        return subprocess.run(["tmux", "-S", self.socket, *args], env=env, check=True,
+                              capture_output=True, text=True).stdout
+
+    def type(self, *keys):
+        self.tmux("send-keys", *keys)
+
+    def run(self, *words):
+        self.type(" ".join(map(str, words)), "Enter")
+
+    def screen(self, colors=False):
+        return self.tmux("capture-pane", "-p", *(["-e"] if colors else []))
+
+    def until(self, pattern, seconds=15.0):
+        def look():
+            return re.search(pattern, self.screen(), re.M)
+
+        try:
+            return until(look, seconds, 0.1)
+        except TimeoutError:
+            raise AssertionError("no %r on the screen:\n%s" % (pattern, self.screen())) from None
+
+    def close(self):
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True)
+
+
+@pytest.fixture
+def terminal(place):
+    made = []
+
+    def make(**kw):
+        made.append(Terminal(place.dir, **kw))
+        return made[-1]
+
+    yield make
+    for t in made:
+        t.close()
+    # The engine has a session of its own and outlives its terminal.
+    state = os.path.join(place.dir, "godwit.db")
+    code, out, _ = run("status", "--state", state, "--json")
+    if code == 0:
+        os.kill(json.loads(out)["pid"], signal.SIGKILL)
+
+
+need_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux")
+
+
+@need_tmux
+@pytest.mark.limit(90)
+def test_screen(place, terminal):
+    """A whole migration with keys alone; leaving it does not stop it."""
+    old, new = place.pair()
+    fill(old, 300)
+    g = Godwit(place.dir, old, new, "--steps", "25")
+    t = terminal()
+    t.run(*g.argv)
+    t.until(r"^stream .* in step")
+    t.until(r"RUNNING  shifting")
+    t.until(r"^copy     █{28} 100\.0 %")
+    text = t.screen()
+    for name in "copy stream reads writes reverse hold clients verify checks events next".split():
+        assert re.search(r"^%s " % name, text, re.M), name
+    assert "p promote  space pause  r rollback" in text
+    # 80x24: it fits, nothing is wrapped or scrolled.
+    assert len(text.splitlines()) <= 24 and re.search(r"^godwit \S+  canary/cutover", text, re.M)
+
+    t.type("p")
+    t.until(r"^reads    desired 25\.0 %")
+    t.type("Space")
+    t.until(r"PAUSED")
+    t.type("x")
+    t.until(r"space resume")
+    t.type("Space")
+    t.until(r"RUNNING")
+    t.type("v")
+    t.until(r"^verify   clean  300 compared")
+    t.type("r")
+    t.until(r"rollback: give all traffic back to old\? y/n")
+    t.type("n")
+    t.until(r"p promote")
+    assert g.status()["reads"]["desired_percentage"] == 25.0
+    t.type("p")
+    t.until(r"^writes   new has the authority", 30)
+    t.type("r")
+    t.until(r"y/n")
+    t.type("y")
+    t.until(r"^writes   old has the authority", 30)
+
+    t.type("q")
+    t.until(r"goes on without this terminal")
+    assert g.status()["status"] == "rolled_back"
+    assert g.conn().cmd("SET", "after", "1")
+    # And again from here: the same screen, Ctrl-C leaves it.
+    t.run(BINARY, "status", "--watch", "--state", g.state)
+    t.until(r"ROLLED_BACK")
+    t.type("C-c")
+    time.sleep(0.5)
+    assert g.status()["pid"] > 0
+    t.run("clear")
+    t.run(BINARY, "stop", "--state", g.state)
+    t.until(r"same migrate command")
+
+
+@need_tmux
+def test_screen_without_color_and_small(place, terminal):
+    old, new = place.pair()
+    g = Godwit(place.dir, old, new)
+    t = terminal(columns=60, rows=14, env="NO_COLOR=1")
+    t.run(*g.argv)
+    t.until(r"^next ")
+    t.until(r"p promote")
+    text = t.screen(colors=True)
+    assert "\033[" not in text
+    assert max(len(x) for x in text.splitlines()) <= 60
+    t.tmux("resize-window", "-x", "100", "-y", "30")
+    t.until(r"^events ")
+    t.until(r"^checks ")
+    assert len(re.findall(r"^godwit \S+  canary", t.screen(), re.M)) == 1
+    t.type("C-c")
+    t.until(r"goes on without this terminal")
+
+
+@need_tmux
+def test_dumb_terminal(place, terminal):
+    old, new = place.pair()
+    g = Godwit(place.dir, old, new)
+    t = terminal(columns=200, rows=24, env="TERM=dumb")
+    t.run(*g.argv)
+    t.until(r"authority old; copy ")
+    t.type("C-c")
+    time.sleep(0.3)
+    assert g.status()["status"] == "running"
+
+
+@need_tmux
+def test_start_that_fails_on_a_terminal(place, terminal):
+    old, new = place.pair()
+    g = Godwit(place.dir, old, new, port=old.port)
+    t = terminal()
+    t.run(*g.argv)
+    t.until(r"in use")
+    t.run("echo status $?")
+    t.until(r"^status [13]$")
+
+
+# -- release -------------------------------------------------------------------
+
+
+def test_release(place):
+    """After complete OLD refuses the applications until it is released."""
+    old, new = place.pair()
+    old.cmd("ACL", "SETUSER", "app", "on", ">pw", "~app:*", "+@all")
+    fill(old, 100)
+    g = place.godwit(old, new)
+    g.until_in_step()
+    code, _, err = run("release", old.url, "--state", g.state)
+    assert code == 3, err
+    g.must("promote", "--to", "cutover")
+    g.must("complete")
+    with old.conn() as c:
+        assert "NOPERM" in c.raw("GET", "k:0").text
+    assert g.stop() == 0
+    code, out, err = run("release", old.url, "--state", g.state)
+    assert code == 0, err
+    assert old.cmd("SET", "again", "1")
+    with old.conn(user="app", password="pw") as c:
+        assert c.cmd("SET", "app:1", "x")
+    assert not [u for u in old.cmd("ACL", "LIST") if b"godwit" in u]
+    assert old.cmd("EXISTS", "__godwit:fence") == 0
+    # Once more changes nothing and is no error.
+    assert run("release", old.url, "--state", g.state)[0] == 0
+    # The wrong server is refused.
+    code, _, err = run("release", new.url, "--state", g.state)
+    assert code == 3 and "127.0.0.1:%d" % old.port in err
