@@ -29,6 +29,7 @@ attach_reset(struct mover *m, bool flush)
 	map_clear(&m->kept);
 	buf_release(&m->probes);
 	buf_release(&m->samples);
+	buf_release(&m->spread);
 	m->probes_answered = 0;
 	m->probes_done = m->probes_sent;
 	m->settle_after = 0;

@@ -475,7 +475,7 @@ gauges(struct mover *m)
 		if (m->port->now_ns > s.ns)
 			lag_ms = (m->port->now_ns - s.ns) / MS;
 	}
-	if (m->stage == STAGE_STEP &&
+	if (m->stage == STAGE_STEP && !m->barrier &&
 	    (lag_ms > 2000 || pend_todo(&m->pend) > 5000))
 		mover_stage(m, STAGE_CATCH);
 	atomic_store_explicit(&b->stream_position, seen, memory_order_relaxed);
@@ -679,6 +679,8 @@ mover_start(struct mover *m)
 	buf_init(&m->probes, mem);
 	buf_init(&m->samples, mem);
 	buf_init(&m->keys, mem);
+	buf_init(&m->spread, mem);
+	buf_init(&m->wrong, mem);
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
 	map_init(&m->kept, mem, 0, m->port->entropy(m->port));
 	m->margin = UINT64_MAX;
@@ -698,6 +700,7 @@ fini(void *self, struct port *p)
 	pend_fini(&m->pend);
 	map_fini(&m->kept);
 	buf_fini(&m->keys);
+	buf_fini(&m->wrong);
 }
 
 static void

@@ -278,6 +278,9 @@ struct mover {
 	bool is_pressed;      /* too much waits: the stream only marks      */
 	struct map kept;      /* u32 db, key: the other side's value stays  */
 
+	struct buf spread; /* commands from key to key (spread.c)        */
+	struct buf wrong;  /* scratch of spread.c: hashes of keys        */
+
 	/* of the unit in hand */
 	struct buf keys; /* struct unit_key                            */
 
@@ -371,6 +374,13 @@ void watch_answer(struct mover *m, struct span reply);
 void watch_confirm(struct mover *m);
 void watch_clip(struct mover *m);
 int64_t role_offset(struct span reply);
+
+/* spread.c */
+void spread_note(struct mover *m, const struct word *w, struct span request,
+                 uint32_t argc, uint32_t db);
+void spread_trim(struct mover *m);
+/* The key, and whatever it was read for. */
+void spread_repair(struct mover *m, uint32_t db, struct span key);
 
 /* copy.c */
 void copy_run(struct mover *m);

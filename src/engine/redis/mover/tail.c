@@ -153,7 +153,7 @@ tail_error(struct mover *m, const struct want *w, struct conn *c,
 		if (busy)
 			keep(m, db, key);
 		else
-			tail_repair(m, db, key);
+			spread_repair(m, db, key);
 	}
 	m->need_probe = true;
 }
@@ -420,6 +420,7 @@ apply(struct mover *m, struct unit *u, uint32_t db)
 			continue;
 		conn_select(m, c, db);
 		put_command(m, c, w, &cmd, one);
+		spread_note(m, w, one, cmd.argc, db);
 		if (u->multi || w->cls == WORD_PASS)
 			(void)conn_want(m, c, WANT_SKIP, 1);
 		else
@@ -543,6 +544,17 @@ do_lone(struct mover *m, struct feed *f, struct span unit, uint64_t end)
 	return true;
 }
 
+/* Far enough: what comes behind waits for the flip or the thaw. Not while a copy
+ * is ahead: its offset has to be reached. */
+static bool
+is_at_barrier(struct mover *m)
+{
+	uint64_t s = tail_place(m).at;
+
+	return m->barrier && s >= m->barrier_at && s >= m->pend.at_max &&
+	       pend_todo(&m->pend) == 0;
+}
+
 void
 tail_run(struct mover *m)
 {
@@ -552,8 +564,7 @@ tail_run(struct mover *m)
 
 	if (f->state != FEED_STREAM)
 		return;
-	while (!m->frozen && !m->failed &&
-	       !(m->barrier && tail_place(m).at >= m->barrier_at) &&
+	while (!m->frozen && !m->failed && !is_at_barrier(m) &&
 	       feed_unit(m, f, &bytes, &multi)) {
 		struct unit u = { .bytes = bytes,
 			          .multi = multi,

@@ -79,7 +79,7 @@ watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 		while (resp_cmd_walk(request, &pos, &arg)) {
 			if (is_ours(arg))
 				continue;
-			tail_repair(m, f->db, arg);
+			spread_repair(m, f->db, arg);
 			atomic_fetch_add_explicit(&m->conf->board->repaired, 1,
 			                          memory_order_relaxed);
 		}
@@ -190,7 +190,7 @@ watch_confirm(struct mover *m)
 
 		memcpy(&p, buf_span(&m->probes).p, sizeof(p));
 		if (!m->conf->one_shot && (!f->is_ready || f->pos < p.t))
-			return;
+			break;
 		buf_take(&m->probes, sizeof(p));
 		m->probes_answered--;
 		m->probes_done++;
@@ -203,5 +203,6 @@ watch_confirm(struct mover *m)
 			p.s = now;
 		mover_publish(m, p.s);
 	}
+	spread_trim(m);
 	mover_settle(m);
 }

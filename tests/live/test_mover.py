@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mover alone between two real servers, against random writers.
+
+    MOVER_MAIN   the test's program; build/tests/live/mover_main by default
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import redis
+
+from harness.server import Server
+from mover_load import compare
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+BINARY = os.environ.get("MOVER_MAIN") or os.path.join(ROOT, "build/tests/live/mover_main")
+SECONDS = float(os.environ.get("MOVER_SECONDS") or (20 if os.environ.get("FULL") else 4))
+SEED = int(os.environ.get("SEED") or time.time()) % 1000000
+
+
+class Mover:
+    def __init__(self, old, new, *args):
+        self.old, self.new, self.args = old, new, args
+        self.epoch = 0
+        self.start()
+
+    def start(self, *more):
+        self.mails, self.board, self.end = [], {}, {}
+        self.proc = subprocess.Popen(
+            [BINARY, str(self.old.port), str(self.new.port), *self.args, *more],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.reader = threading.Thread(target=self.read, args=(self.proc,), daemon=True)
+        self.reader.start()
+        return self
+
+    def read(self, proc):
+        for line in proc.stdout:
+            j = json.loads(line)
+            if "board" in j:
+                self.board = j
+            elif "mail" in j:
+                self.mails.append(j)
+            else:
+                self.end = j
+
+    def say(self, *words):
+        self.proc.stdin.write(" ".join(map(str, words)) + "\n")
+        self.proc.stdin.flush()
+
+    def last(self, kind):
+        return next((m for m in reversed(self.mails) if m["mail"] == kind), None)
+
+    def wait(self, what, seconds=20, text=""):
+        until = time.time() + seconds
+        while time.time() < until:
+            got = what()
+            if got:
+                return got
+            assert self.proc.poll() is None, "the mover died"
+            time.sleep(0.01)
+        self.say("show")
+        time.sleep(0.3)
+        raise AssertionError("%s: %s %s" % (text or "waited in vain", self.board, self.mails[-5:]))
+
+    def wait_phase(self, phase, seconds=30):
+        return self.wait(
+            lambda: (self.last("phase") or {}).get("phase") == phase, seconds, "phase " + phase
+        )
+
+    def barrier(self, side=0, seconds=30):
+        """Freeze at the authority's present offset; (epoch, other side's offset)."""
+        self.epoch += 1
+        at = (self.old, self.new)[side].r.execute_command("ROLE")[1]
+        t = time.time()
+        self.say("barrier", self.epoch, at)
+        m = self.wait(
+            lambda: (self.last("passed") or {}).get("epoch") == self.epoch and self.last("passed"),
+            seconds,
+            "barrier",
+        )
+        self.drained = time.time() - t
+        return m
+
+    def kill(self):
+        self.proc.send_signal(signal.SIGKILL)
+        self.proc.wait()
+        self.reader.join(5)
+
+    def resume_args(self):
+        p = self.last("progress")
+        if p is None:
+            return []
+        return [
+            "from=" + p["side"],
+            "fill_done=1",
+            "position=%d" % p["position"],
+            "history=" + p["text"],
+        ]
+
+    def stop(self):
+        if self.proc.poll() is None:
+            self.proc.stdin.close()
+            self.proc.wait(10)
+            assert self.proc.returncode == 0
+        self.reader.join(5)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    servers = []
+    for name in ("old", "new"):
+        s = Server(str(tmp_path), name, save='""').start()
+        s.r = redis.Redis(port=s.port)
+        servers.append(s)
+    things = list(servers)
+    yield (*servers, things)
+    for t in reversed(things):
+        t.stop() if hasattr(t, "stop") else t.terminate()
+
+
+def load(pair, n=3, kind="mixed", keys=400, dbs=1, side=0, pause=0.0):
+    out = []
+    for i in range(n):
+        p = subprocess.Popen(
+            [
+                sys.executable,
+                os.path.join(HERE, "mover_load.py"),
+                str(pair[side].port),
+                str(SEED * 10 + i),
+                kind,
+                str(keys),
+                str(dbs),
+                str(pause),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        out.append(p)
+        pair[2].append(p)
+    return out
+
+
+def halt(procs):
+    for p in procs:
+        p.terminate()
+    return sum(int(p.communicate(timeout=10)[0]) for p in procs)
+
+
+def preload(server, n=20000, size=60):
+    p = server.r.pipeline(transaction=False)
+    for i in range(n):
+        if i % 5 == 0:
+            p.hset("ph:%d" % i, mapping={"a": i, "b": "x" * size})
+        elif i % 5 == 1:
+            p.rpush("pl:%d" % i, *range(10))
+        elif i % 5 == 2:
+            p.zadd("pz:%d" % i, {"m%d" % j: j for j in range(5)})
+        else:
+            p.set("ps:%d" % i, "y" * size)
+        if i % 1000 == 999:
+            p.execute()
+    p.execute()
+
+
+def mover(pair, *args):
+    m = Mover(pair[0], pair[1], *args)
+    pair[2].append(m)
+    return m
+
+
+def check_equal(pair, m, side=0, at_least=100):
+    m.barrier(side)
+    diff, n = compare(pair[0].r, pair[1].r)
+    assert n >= at_least
+    assert diff == []
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+@pytest.mark.parametrize("kind", ["mixed", "ttl", "multi", "flush"])
+def test_random(pair, mode, kind):
+    preload(pair[0])
+    w = load(pair, kind=kind)
+    time.sleep(0.5)
+    m = mover(pair, "mode=" + mode)
+    m.wait_phase("in_step")
+    time.sleep(SECONDS)
+    ops = halt(w)
+    assert ops > 1000
+    check_equal(pair, m, at_least=0 if kind == "flush" else 100)
+    print(ops, m.board, "drained in", m.drained)
+    assert m.board["units"] > 100
+
+
+def test_databases(pair):
+    preload(pair[0], 2000)
+    w = load(pair, keys=100, dbs=4)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    time.sleep(SECONDS)
+    halt(w)
+    check_equal(pair, m)
+
+
+def test_kills(pair):
+    """SIGKILL at random moments, the same command goes on from its resume point."""
+    preload(pair[0], 5000)
+    w = load(pair, kind="mixed")
+    w += load(pair, 1, kind="ttl")
+    m = mover(pair)
+    for i in range(6):
+        time.sleep(0.3 + 0.37 * i)
+        args = m.resume_args()
+        m.kill()
+        time.sleep(0.1 * (i % 3))
+        m.start(*args)
+    m.wait_phase("in_step")
+    halt(w)
+    check_equal(pair, m)
+
+
+def test_flip_and_back(pair):
+    preload(pair[0], 3000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    side = 0
+    for turn in range(4):
+        w = load(pair, side=side)
+        w += load(pair, 1, kind="ttl", side=side)
+        time.sleep(SECONDS / 2)
+        halt(w)
+        check_equal(pair, m, side)
+        side = 1 - side
+        m.say("flip", m.epoch, ("old", "new")[side])
+    m.say("heartbeat", 12345)
+    m.wait(lambda: (m.last("heartbeat") or {}).get("token") == 12345)
