@@ -13,9 +13,10 @@
  * y equal to x1 or x2: equal. Nothing touched: what the authority held before
  * the marker it holds still, and the other side has passed the marker, so a
  * difference is one; a mover that copies some keys out of order may still be on
- * its way, hence VERIFY_STRIKES rounds with new markers. Something touched: the
- * next groups are smaller, down to one key. At rest a round is x1, y, x2 without
- * marker, and x1 = x2 != y is a difference.
+ * its way, hence VERIFY_STRIKES rounds with new markers. Something touched, and
+ * x1 = x2 != y: that key comes again in a smaller group, down to a group of its
+ * own. At rest a round is x1, y, x2 without marker, and x1 = x2 != y is a
+ * difference.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #include "control/verify_parts.h"
 
 #define GROUP_MAX      256
+#define STILL_MAX      64
 #define DOUBTS_MAX     1024
 #define DOUBT_BYTES    ((size_t)1024 * 1024)
 #define FINAL_MAX      100000 /* keys remembered as counted                  */
@@ -348,6 +350,7 @@ judge_suspects(struct verify *v, struct big *b, enum value_diff *ret,
 enum verdict {
 	IS_EQUAL,
 	IS_STRUCK,
+	IS_STILL,
 	IS_OPEN
 };
 
@@ -364,10 +367,10 @@ judge_small(const struct verify *v, const struct group *g, size_t i)
 		return IS_STRUCK;
 	if (value_cmp(x2, y, &v->rule) == DIFF_NONE)
 		return IS_EQUAL;
-	/* WATCH is the better witness; without it two equal reads must do. */
-	if (g->is_live && g->is_watched)
+	if (value_cmp(x, x2, &v->rule) != DIFF_NONE)
 		return IS_OPEN;
-	return value_cmp(x, x2, &v->rule) == DIFF_NONE ? IS_STRUCK : IS_OPEN;
+	/* WATCH is the better witness; without it two equal reads must do. */
+	return g->is_live && g->is_watched ? IS_STILL : IS_STRUCK;
 }
 
 /* Count a strike, or the key when it has enough of them. */
@@ -437,6 +440,14 @@ judge_big(struct verify *v, struct group *g, size_t i, uint64_t until,
 	return rc;
 }
 
+static bool
+is_for_big(const struct verify *v, const struct group *g)
+{
+	const struct doubt *d = map_value(g->entry[0]);
+
+	return d->kind == DOUBT_BIG && is_big_item(v, &g->item[0]);
+}
+
 /* x1, marker, y, x2 of the group. False in *ret: the marker did not pass. */
 static int
 read_group(struct verify *v, struct group *g, bool *ret, struct err *err)
@@ -453,8 +464,8 @@ read_group(struct verify *v, struct group *g, bool *ret, struct err *err)
 		return rc;
 	if (*ret && (rc = look(v, g, 1, false, err)) < 0)
 		return rc;
-	/* A big key is read under the WATCH, in judge_big. */
-	if (*ret && g->n == 1 && is_big_item(v, &g->item[0]))
+	/* A big key is compared under the WATCH, in judge_big. */
+	if (*ret && is_for_big(v, g))
 		return 0;
 	if (g->is_live && (rc = unwatch(v, g, err)) < 0)
 		return rc;
@@ -474,29 +485,39 @@ judge_group(struct verify *v, struct group *g, uint64_t until, struct err *err)
 
 		d->tries++;
 		if (is_big_item(v, it)) {
-			/* Alone, under a WATCH of its own. */
-			if (g->n == 1)
+			if (d->kind == DOUBT_BIG)
 				rc = judge_big(v, g, i, until, err);
 			else
-				map_renew(&v->doubts, g->entry[i]);
+				d->kind = DOUBT_BIG;
 			continue;
 		}
 		switch (judge_small(v, g, i)) {
 		case IS_EQUAL: drop(v, g->entry[i]); break;
 		case IS_STRUCK: rc = strike(v, g, i, NULL, err); break;
-		case IS_OPEN: rc = leave_open(v, g, i, until, err); break;
+		case IS_STILL:
+			d->kind = DOUBT_STILL;
+			rc = leave_open(v, g, i, until, err);
+			break;
+		case IS_OPEN:
+			d->kind = DOUBT_FRESH;
+			rc = leave_open(v, g, i, until, err);
+			break;
 		}
 	}
 	return rc;
 }
 
-/* Up to max doubtful keys in the order of their turn. */
+/* Up to max doubtful keys of one kind in the order of their turn. */
 static void
-take_group(struct verify *v, struct group *g, size_t max)
+take_group(struct verify *v, struct group *g, enum doubt_kind kind, size_t max)
 {
 	g->n = 0;
 	for (struct map_entry *e = v->doubts.first; e != NULL && g->n < max;
 	     e = e->next) {
+		const struct doubt *d = map_value(e);
+
+		if (d->kind != kind)
+			continue;
 		g->entry[g->n] = e;
 		g->item[g->n].key = map_key(&v->doubts, e);
 		g->again[g->n].key = g->item[g->n].key;
@@ -505,30 +526,34 @@ take_group(struct verify *v, struct group *g, size_t max)
 	g->is_live = !v->is_settled;
 }
 
-/* Rounds until nothing is in doubt. */
+/* Rounds until nothing is in doubt; the kinds take turns. */
 static int
 settle_with(struct verify *v, struct group *g, struct err *err)
 {
 	uint64_t until = os_mono_ns() + v->conf->recheck_ms * 1000000ull;
-	size_t max = GROUP_MAX;
+	size_t max[DOUBT_N] = { [DOUBT_FRESH] = GROUP_MAX,
+		                [DOUBT_STILL] = STILL_MAX,
+		                [DOUBT_BIG] = 1 };
+	uint32_t turn = 0;
 	int rc = 0;
 
 	while (rc == 0 && map_count(&v->doubts) > 0) {
-		size_t before = map_count(&v->doubts);
+		enum doubt_kind kind = (enum doubt_kind)(turn++ % DOUBT_N);
 		bool passed;
 
-		if ((rc = page_stopped(v, err)) < 0)
-			break;
-		take_group(v, g, max);
-		if ((rc = read_group(v, g, &passed, err)) < 0)
+		take_group(v, g, kind, max[kind]);
+		if (g->n == 0)
+			continue;
+		if ((rc = page_stopped(v, err)) < 0 ||
+		    (rc = read_group(v, g, &passed, err)) < 0)
 			break;
 		if (!passed)
 			continue;
 		rc = judge_group(v, g, until, err);
-		if (!g->is_quiet || map_count(&v->doubts) == before)
-			max = max > 4 ? max / 4 : 1;
-		else
-			max = max * 2 < GROUP_MAX ? max * 2 : GROUP_MAX;
+		if (kind == DOUBT_STILL && g->is_quiet)
+			max[kind] = STILL_MAX;
+		else if (kind == DOUBT_STILL)
+			max[kind] = (max[kind] + 3) / 4;
 		/* What has a strike gets time to arrive after all. */
 		if (rc == 0 && g->is_quiet && map_count(&v->doubts) > 0)
 			pause_ns(STRIKE_WAIT_NS);

@@ -43,8 +43,19 @@ struct item {
 	struct value v[2];
 };
 
+/* How a doubtful key is looked at again. */
+enum doubt_kind {
+	DOUBT_FRESH, /* with many others                                   */
+	DOUBT_STILL, /* two equal reads of the authority around an unequal one
+	              * of the other side: in a group small enough for WATCH
+	              * to tell that nothing was touched                   */
+	DOUBT_BIG,   /* alone, in chunks                                   */
+	DOUBT_N,
+};
+
 /* What is remembered of a key that differed. */
 struct doubt {
+	enum doubt_kind kind;
 	uint32_t strikes; /* rounds that proved a difference              */
 	uint32_t tries;   /* rounds altogether                            */
 };

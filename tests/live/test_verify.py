@@ -57,7 +57,7 @@ def pipe(server, cmds, db=0):
 
 
 def follow(old, new):
-    """new becomes old's replica, as Redis itself does it."""
+    """new becomes old's (or a proxy's) replica, as Redis itself does it."""
     new.cmd("REPLICAOF", "127.0.0.1", old.port)
     end = time.time() + 30
     while new.info("master_link_status") != "up":
@@ -324,8 +324,9 @@ def test_a_million_keys(place):
 class Writers:
     """Threads that write all the time through their own connections."""
 
-    def __init__(self, server, seed, threads=3):
+    def __init__(self, server, seed, threads=3, pause=0.0):
         self.server = server
+        self.pause = pause
         self.stop = threading.Event()
         self.count = 0
         self.threads = [
@@ -358,6 +359,7 @@ class Writers:
         with self.server.conn() as c:
             while not self.stop.is_set():
                 self.count += len(c.pipe([self.command(rng) for _ in range(8)]))
+                time.sleep(self.pause)
 
     def __enter__(self):
         for t in self.threads:
@@ -404,6 +406,31 @@ def test_writers_do_not_make_false_differences(place):
         assert 'field "g19999" differs' in f[("different", "big:h")]
     assert w.count > 1000
     assert old.cmd("EXISTS", "__godwit:mark") == 0
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("late", [0.005, 0.05, 0.3])
+def test_a_late_stream_makes_no_false_differences(place, late):
+    old, new = place.pair()
+    fill(old, 500)
+    proxy = place.proxy(old)
+    follow(proxy, new)
+    new.cmd("CONFIG", "SET", "replica-read-only", "no")
+    proxy.late(late)
+    with Writers(old, place.seed, pause=0.005) as w:
+        time.sleep(0.5)
+        for planted in (False, True):
+            if planted:
+                old.cmd("SET", "planted", 1)
+                time.sleep(2 * late + 0.2)
+                new.cmd("SET", "planted", 2)
+            r = verify(old, new, "live", "recheck=5000")
+            print(planted, r["compared"], "compared,", r["rechecked"], "rechecked,", r["markers"],
+                  "markers,", r["unstable"], "unstable,", r["took_ms"], "ms,", w.count, "writes")
+            assert not r["marker_lost"] and r["markers"] > 0, r
+            assert r["missing"] == r["extra"] == 0, r
+            f = {k: v for k, v in found(r).items() if k[0] != "unstable"}
+            assert list(f) == [("different", "planted")] * planted, f
 
 
 def test_a_stream_that_does_not_pass(place):
