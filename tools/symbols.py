@@ -4,7 +4,9 @@
 
 Reads the undefined symbols (nm -u) of libbase, libwire, libcore, libengine and
 libflow in a build directory. What no lower or own pure library defines must be
-in the short list below: a stray malloc, time, errno or printf fails here.
+in the short list below: a stray malloc, time, errno or printf fails here. And
+no name may be defined twice, in all libraries together: the linker would take
+whichever it meets first.
 
     tools/symbols.py [BUILD-DIRECTORY]
 """
@@ -40,6 +42,34 @@ def nm(flag, path):
     return found
 
 
+def members(path):
+    """(symbol, member) of everything a library defines for others."""
+    out = subprocess.run(["nm", "-g", "--defined-only", "-P", path],
+                         check=True, text=True, capture_output=True).stdout
+    member = ""
+    for line in out.splitlines():
+        words = line.split()
+        if len(words) == 1:
+            member = re.sub(r".*\[(.*)\]:?$", r"\1", line)
+        elif words and words[1] in "TDBRV":
+            yield words[0], member
+
+
+def check_twice(build):
+    """Names that two members of any of our libraries define."""
+    owner = {}
+    bad = 0
+    for name in [*PURE, "world", "control"]:
+        path = find(build, name)
+        for symbol, member in members(path) if path else ():
+            where = "lib%s(%s)" % (name, member)
+            if symbol in owner and not IGNORE.match(symbol):
+                print("%s: in %s and %s" % (symbol, owner[symbol], where))
+                bad += 1
+            owner[symbol] = where
+    return bad
+
+
 def find(build, name):
     for folder, _, names in os.walk(build):
         if "lib%s.a" % name in names:
@@ -51,7 +81,7 @@ def main():
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     build = sys.argv[1] if len(sys.argv) > 1 else os.path.join(root, "build")
     defined = set()
-    bad = 0
+    bad = check_twice(build)
     seen = 0
     for name in PURE:
         path = find(build, name)
