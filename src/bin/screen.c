@@ -21,6 +21,7 @@
 #include "bin/frame.h"
 #include "bin/look.h"
 #include "bin/panel.h"
+#include "bin/said.h"
 #include "bin/term.h"
 
 #define LINES_FIXED 18 /* the frame without events, a blank, the keys       */
@@ -224,33 +225,35 @@ begin_verb(struct screen *s, const struct key *k)
 }
 
 static void
+end_verb(struct screen *s, int rc, const json_t *answer, const struct err *err)
+{
+	char text[NOTE_MAX - 32];
+
+	if (rc != 0) {
+		note(s, FRAME_BAD, s->working, err->text);
+	} else {
+		said_text(s->working, answer, text, sizeof(text));
+		note(s, look_bool(answer, "ok") ? FRAME_GOOD : FRAME_BAD,
+		     s->working, text);
+	}
+	panel_close(&s->verb);
+	s->working = NULL;
+}
+
+static void
 read_verb(struct screen *s)
 {
-	struct err err;
-	json_t *answer = NULL;
-	int rc;
-
 	while (s->working != NULL) {
-		rc = panel_next(&s->verb, 0, &answer, &err);
+		struct err err;
+		json_t *answer = NULL;
+		int rc = panel_next(&s->verb, 0, &answer, &err);
+
 		if (rc == -ERR_TIMEOUT)
 			return;
-		if (rc != 0)
-			note(s, FRAME_BAD, s->working, err.text);
-		else if (json_object_get(answer, "ok") == NULL)
-			rc = 1; /* an event; the watch shows it too */
-		else if (!look_bool(answer, "ok"))
-			note(s, FRAME_BAD, s->working,
-			     look_text(answer, "message"));
-		else
-			note(s, FRAME_GOOD, s->working,
-			     look_text(answer, "data.message")[0] != '\0'
-			             ? look_text(answer, "data.message")
-			             : "done");
+		/* Events on the way: the watch shows them, too. */
+		if (rc != 0 || json_object_get(answer, "ok") != NULL)
+			end_verb(s, rc, answer, &err);
 		json_decref(answer);
-		if (rc != 1) {
-			panel_close(&s->verb);
-			s->working = NULL;
-		}
 	}
 }
 

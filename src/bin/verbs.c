@@ -11,6 +11,7 @@
 #include "bin/frame.h"
 #include "bin/look.h"
 #include "bin/panel.h"
+#include "bin/said.h"
 #include "bin/screen.h"
 #include "bin/state.h"
 #include "bin/status.h"
@@ -74,77 +75,56 @@ tell_event(const json_t *j, void *arg)
 	              look_text(from, "text"));
 }
 
-/* Ask for the status over an open connection; NULL when it does not come. */
-static json_t *
-ask_status(struct panel *p)
-{
-	json_t *answer = NULL;
-	json_t *status = NULL;
-
-	if (panel_ask(p, "status", NULL, NULL, NULL, &answer, NULL) == 0)
-		status = json_incref(json_object_get(answer, "data"));
-	json_decref(answer);
-	return status;
-}
-
 /* What a verb's success looks like to a person: what it did, where we are,
  * what comes next. */
 static void
-print_done(const struct args *a, const char *state, struct panel *p,
-           const json_t *answer)
+print_done(const struct args *a, const char *state, const json_t *answer)
 {
-	const char *message = look_text(answer, "data.message");
-	json_t *status = a->command == CMD_STOP ? NULL : ask_status(p);
+	const char *verb = commands[a->command].name;
+	const json_t *status = json_object_get(answer, "data");
+	char text[256];
 
-	(void)printf("%s: %s\n", commands[a->command].name,
-	             message[0] != '\0' ? message : "done");
-	if (status != NULL) {
-		(void)printf("now:   %s %s, authority %s, reads on new "
-		             "%.1f %%\n",
+	said_text(verb, answer, text, sizeof(text));
+	(void)printf("%s: %s\n", verb, text);
+	if (a->command == CMD_STOP) {
+		(void)printf("next: the same migrate command goes on\n");
+		return;
+	}
+	if (look_text(status, "status")[0] != '\0')
+		(void)printf("now:  %s %s, authority %s\n",
 		             look_text(status, "status"),
 		             look_text(status, "phase"),
-		             look_text(status, "authority"),
-		             look_real(status, "reads.desired_percentage"));
-		(void)printf("next:  %s\n", look_text(status, "next"));
-	}
-	if (a->command == CMD_STOP)
-		(void)printf("next:  the same migrate command goes on\n");
-	else if (a->is_given[OPT_STATE])
-		(void)printf("see:   godwit status --state %s\n", state);
-	else
-		(void)printf("see:   godwit status\n");
-	json_decref(status);
+		             look_text(status, "authority"));
+	if (look_text(status, "next")[0] != '\0')
+		(void)printf("next: %s\n", look_text(status, "next"));
+	(void)printf("see:  godwit status%s%s\n",
+	             a->is_given[OPT_STATE] ? " --state " : "",
+	             a->is_given[OPT_STATE] ? state : "");
 }
 
 static int
 print_refusal(const struct args *a, const json_t *answer)
 {
-	const char *message = look_text(answer, "message");
+	const char *verb = commands[a->command].name;
+	int status = (int)look_int(answer, "exit");
+	char text[512];
 
 	if (a->number[OPT_JSON] != 0)
 		print_json(answer);
 	(void)fflush(stdout);
-	(void)fprintf(stderr, "godwit %s: %s\n", commands[a->command].name,
-	              message[0] != '\0' ? message
-	                                 : look_text(answer, "error"));
-	return look_int(answer, "exit") != 0 ? (int)look_int(answer, "exit")
-	                                     : STATUS_ERROR;
+	said_text(verb, answer, text, sizeof(text));
+	(void)fprintf(stderr, "godwit %s: %s\n", verb, text);
+	return status != 0 ? status : STATUS_ERROR;
 }
 
-/* The verification's numbers; differences are exit status 8. */
+/* Differences are exit status 8. */
 static int
-verified(const struct args *a, const json_t *data)
+verified(const json_t *data)
 {
-	int64_t bad = look_int(data, "missing") + look_int(data, "extra") +
-	              look_int(data, "different");
+	int64_t bad = look_int(data, "verification.missing") +
+	              look_int(data, "verification.extra") +
+	              look_int(data, "verification.different");
 
-	if (a->number[OPT_JSON] == 0)
-		(void)printf("verify: %s compared, %s missing, %s extra, %s "
-		             "different\n",
-		             amount_count(look_int(data, "compared")).s,
-		             amount_count(look_int(data, "missing")).s,
-		             amount_count(look_int(data, "extra")).s,
-		             amount_count(look_int(data, "different")).s);
 	return bad > 0 ? STATUS_DIFFERENT : STATUS_DONE;
 }
 
@@ -189,8 +169,7 @@ print_status(const struct args *a, const json_t *status)
 }
 
 static int
-print_answer(const struct args *a, const char *state, struct panel *p,
-             const json_t *answer)
+print_answer(const struct args *a, const char *state, const json_t *answer)
 {
 	const json_t *data = json_object_get(answer, "data");
 
@@ -202,11 +181,9 @@ print_answer(const struct args *a, const char *state, struct panel *p,
 		return print_events(a, data);
 	if (a->number[OPT_JSON] != 0)
 		print_json(data != NULL ? data : answer);
-	if (a->command == CMD_VERIFY)
-		return verified(a, data);
-	if (a->number[OPT_JSON] == 0)
-		print_done(a, state, p, answer);
-	return STATUS_DONE;
+	else
+		print_done(a, state, answer);
+	return a->command == CMD_VERIFY ? verified(data) : STATUS_DONE;
 }
 
 /* ---- --watch ----------------------------------------------------------- */
@@ -265,7 +242,7 @@ ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
 	else if (!is_last && look_int(answer, "exit") == STATUS_TEMPORARY)
 		status = STATUS_TEMPORARY;
 	else
-		status = print_answer(a, state, &p, answer);
+		status = print_answer(a, state, answer);
 	json_decref(answer);
 	panel_close(&p);
 	return status;

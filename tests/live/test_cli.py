@@ -387,7 +387,7 @@ def test_verbs(place):
     assert g.status()["status"] == "paused"
     g.must("resume")
     code, out, _ = g.must("verify")
-    assert "300 compared" in out
+    assert "300 compared" in out and "clean" in out
     code, out, _ = g.must("promote", "--to", "cutover", "--wait", "--timeout", "30s")
     assert g.status()["authority"] == "new"
     code, _, err = g.verb("promote")

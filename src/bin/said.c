@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bin/said.c: the answer to a verb as one sentence.
+ */
+#include "bin/said.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bin/look.h"
+
+static void
+traffic(const json_t *s, char *ret, size_t n)
+{
+	if (strcmp(look_text(s, "authority"), "new") == 0)
+		(void)snprintf(ret, n,
+		               "new has the authority; clients were held for "
+		               "%.0f ms; rollback loses nothing",
+		               look_real(s, "hold.last_ms"));
+	else
+		(void)snprintf(ret, n, "%.1f %% of the reads may go to new",
+		               look_real(s, "reads.desired_percentage"));
+}
+
+static void
+back(const json_t *s, char *ret, size_t n)
+{
+	(void)snprintf(ret, n,
+	               "%s has the authority and answers everything; longest "
+	               "hold %.0f ms; promote begins again",
+	               look_text(s, "authority"), look_real(s, "hold.max_ms"));
+}
+
+static void
+proof(const json_t *s, char *ret, size_t n)
+{
+	(void)snprintf(ret, n,
+	               "%s: %s compared, %s missing, %s extra, %s different",
+	               look_text(s, "verification.state"),
+	               amount_count(look_int(s, "verification.compared")).s,
+	               amount_count(look_int(s, "verification.missing")).s,
+	               amount_count(look_int(s, "verification.extra")).s,
+	               amount_count(look_int(s, "verification.different")).s);
+}
+
+void
+said_text(const char *verb, const json_t *answer, char *ret, size_t n)
+{
+	const json_t *s = json_object_get(answer, "data");
+	const char *message = look_text(s, "message");
+
+	if (!look_bool(answer, "ok"))
+		message = look_text(answer, "message");
+	if (message[0] != '\0')
+		(void)snprintf(ret, n, "%s", message);
+	else if (!look_bool(answer, "ok"))
+		(void)snprintf(ret, n, "refused (%s)",
+		               look_text(answer, "error"));
+	else if (strcmp(verb, "promote") == 0)
+		traffic(s, ret, n);
+	else if (strcmp(verb, "rollback") == 0)
+		back(s, ret, n);
+	else if (strcmp(verb, "verify") == 0)
+		proof(s, ret, n);
+	else if (strcmp(verb, "pause") == 0)
+		(void)snprintf(ret, n, "paused; the stream goes on");
+	else if (strcmp(verb, "resume") == 0)
+		(void)snprintf(ret, n, "goes on");
+	else if (strcmp(verb, "complete") == 0)
+		(void)snprintf(ret, n,
+		               "old is let go and stays fenced; clients are "
+		               "still served here");
+	else if (strcmp(verb, "stop") == 0)
+		(void)snprintf(ret, n, "Godwit stops; the state is kept");
+	else
+		(void)snprintf(ret, n, "done");
+}
