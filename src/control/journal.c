@@ -2,6 +2,7 @@
 /*
  * control/journal.c: the durable record of every decision (SQLite).
  */
+#define _DEFAULT_SOURCE
 #include "control/journal.h"
 
 #include <errno.h>
@@ -27,6 +28,10 @@ struct journal {
 	uint64_t written;  /* records of this process             */
 	uint64_t crash_at; /* 0: never                            */
 	bool crash_before;
+	bool staged; /* a progress waits for the next record */
+	enum side staged_side;
+	char staged_history[64];
+	uint64_t staged_position;
 	char path[512];
 };
 
@@ -362,6 +367,9 @@ record(struct journal *j, enum journal_kind kind,
 	rc = insert(j, kind, epoch, text, err);
 	if (rc == 0 && to != NULL)
 		rc = set_authority(j, expect, to, err);
+	if (rc == 0 && j->staged)
+		rc = journal_set_progress(j, j->staged_side, j->staged_history,
+		                          j->staged_position, err);
 	if (rc == 0)
 		rc = db_do(j, "COMMIT", err);
 	if (rc != 0) {
@@ -376,6 +384,7 @@ record(struct journal *j, enum journal_kind kind,
 	if (rc != 0)
 		goto out;
 	crash_point(j, false);
+	j->staged = false;
 	j->written++;
 	if (to != NULL)
 		j->r = *to;
@@ -476,6 +485,16 @@ journal_set_progress(struct journal *j, enum side side, const char *history,
 	ok = ok && sqlite3_step(s) == SQLITE_DONE;
 	(void)sqlite3_finalize(s);
 	return ok ? 0 : db_err(j, "writing progress", err);
+}
+
+void
+journal_stage_progress(struct journal *j, enum side side, const char *history,
+                       uint64_t position)
+{
+	j->staged = snprintf(j->staged_history, sizeof(j->staged_history), "%s",
+	                     history) < (int)sizeof(j->staged_history);
+	j->staged_side = side;
+	j->staged_position = position;
 }
 
 bool

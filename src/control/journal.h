@@ -68,6 +68,9 @@ int journal_set_metas(struct journal *j, json_t *obj, struct err *err) MUST;
 /* How far a side's stream was applied; no decision, and may lag. */
 int journal_set_progress(struct journal *j, enum side side, const char *history,
                          uint64_t position, struct err *err) MUST;
+/* The same, but written together with the next record (a commit). */
+void journal_stage_progress(struct journal *j, enum side side,
+                            const char *history, uint64_t position);
 /* false: none. history has room for n bytes. */
 bool journal_progress(struct journal *j, enum side side, char *history,
                       size_t n, uint64_t *ret_position);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/auto.c: --auto: promote while the checks pass, go back when not.
+ *
+ * Ends before complete, which stays the operator's.
+ */
+#define _DEFAULT_SOURCE
+#include "base/hist.h"
+#include "control/run_parts.h"
+
+_Static_assert(TRAFFIC_BUCKETS == HIST_BUCKETS, "one histogram everywhere");
+
+/* Everything the relays have counted so far. */
+static void
+sum(const struct run *r, struct sample *s,
+    uint64_t latency[SIDE_N][TRAFFIC_BUCKETS])
+{
+	*s = (struct sample){ .in_step = r->move == MOVE_IN_STEP,
+		              .lag_ms = atomic_load(&r->board.lag_ms) };
+	memset(latency, 0, sizeof(uint64_t) * SIDE_N * TRAFFIC_BUCKETS);
+	for (uint32_t i = 0; i < r->relay_n; i++) {
+		const struct traffic *t = &r->traffic[i];
+
+		for (int side = 0; side < SIDE_N; side++) {
+			s->requests[side] += atomic_load(&t->reads[side]) +
+			                     atomic_load(&t->writes[side]);
+			s->errors[side] += atomic_load(&t->errors[side]);
+			s->lost[side] += atomic_load(&t->lost[side]);
+			for (int b = 0; b < TRAFFIC_BUCKETS; b++)
+				latency[side][b] +=
+					atomic_load(&t->latency[side][b]);
+		}
+	}
+}
+
+static void
+begin_step(struct run *r, uint64_t now_ns)
+{
+	struct watch_limits l = {
+		.k = LIMIT_WATCH_K,
+		.n = LIMIT_WATCH_N,
+		.step_ms = (uint64_t)r->conf->step_seconds * 1000,
+		.requests_min = r->conf->step_requests,
+		.error_ppm_max = LIMIT_WATCH_ERROR_PPM,
+		.latency_factor = LIMIT_WATCH_LATENCY,
+		.latency_us_min = LIMIT_WATCH_LATENCY_US,
+		.lag_ms_max = r->conf->lag_max_ms,
+	};
+
+	watch_begin(&r->watch, &l, now_ns / NS_PER_MS);
+	sum(r, &r->base, r->base_latency);
+	r->watch_on = true;
+	r->watch_step = r->step;
+}
+
+/* What happened since the step began. */
+static void
+since(struct run *r, struct sample *ret)
+{
+	uint64_t latency[SIDE_N][TRAFFIC_BUCKETS];
+
+	sum(r, ret, latency);
+	for (int side = 0; side < SIDE_N; side++) {
+		ret->requests[side] -= r->base.requests[side];
+		ret->errors[side] -= r->base.errors[side];
+		ret->lost[side] -= r->base.lost[side];
+		for (int b = 0; b < TRAFFIC_BUCKETS; b++)
+			latency[side][b] -= r->base_latency[side][b];
+		ret->p99_us[side] = hist_percentile(latency[side], 990000);
+	}
+	/* After the cutover old answers nothing: its last p99 is the measure. */
+	if (run_authority(r) == SIDE_NEW)
+		ret->p99_us[SIDE_OLD] = r->trust_p99_us;
+	else if (ret->p99_us[SIDE_OLD] > 0)
+		r->trust_p99_us = ret->p99_us[SIDE_OLD];
+}
+
+static void
+judge(struct run *r, uint64_t now_ns)
+{
+	struct sample s;
+	struct judgement j;
+	struct err err;
+
+	since(r, &s);
+	j = watch_look(&r->watch, &s, SIDE_NEW, now_ns / NS_PER_MS);
+	r->judged = j;
+	if (j.verdict == VERDICT_INCONCLUSIVE)
+		return;
+	if (journal_add(r->journal, JOURNAL_VERDICT,
+	                json_pack("{s:s,s:s,s:I,s:I,s:I,s:s}", "verdict",
+	                          verdict_name(j.verdict), "check",
+	                          watch_check_name(j.check), "value",
+	                          (json_int_t)j.value, "threshold",
+	                          (json_int_t)j.threshold, "requests",
+	                          (json_int_t)j.requests, "reason", j.reason),
+	                &err) != 0) {
+		run_event(r, "disk", "%s", err.text);
+		return;
+	}
+	run_event(r, "verdict", "%s: %s", verdict_name(j.verdict), j.reason);
+	r->watch_on = false;
+	if (j.verdict == VERDICT_FAIL) {
+		r->auto_aborted = true;
+		verbs_push(r, OP_ROLLBACK);
+	} else if (run_authority(r) == SIDE_OLD) {
+		verbs_push(r, OP_PROMOTE);
+	}
+}
+
+void
+auto_tick(struct run *r, uint64_t now_ns)
+{
+	bool soaks = run_authority(r) == SIDE_NEW;
+
+	if (!r->conf->is_auto || r->auto_aborted || r->op.kind != OP_NONE ||
+	    r->cut_on || r->state != LIFE_RUNNING || now_ns < r->auto_at_ns)
+		return;
+	r->auto_at_ns = now_ns + LIMIT_HEALTH_MS * NS_PER_MS;
+	if (r->watch_on) {
+		judge(r, now_ns);
+		return;
+	}
+	/* The soak was judged: the rest is the operator's. */
+	if (soaks && r->judged.verdict == VERDICT_PASS &&
+	    r->watch_step > r->strategy.step_n)
+		return;
+	if (r->step == 0 && !soaks) {
+		if (r->move == MOVE_IN_STEP)
+			verbs_push(r, OP_PROMOTE);
+		return;
+	}
+	begin_step(r, now_ns);
+	if (soaks)
+		r->watch_step = r->strategy.step_n + 1;
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/fence.c: users and fences of both sides, performed.
+ *
+ * What a user was allowed is in the journal (acl_saved) before it is taken away.
+ * Every function may be repeated after a crash.
+ */
+#define _DEFAULT_SOURCE
+#include <stdlib.h>
+
+#include "control/run_parts.h"
+
+static int
+reach(struct run *r, enum side s, struct err *err)
+{
+	struct run_side *at = &r->at[s];
+
+	return agent_open(&at->agent, at->users_made, LIMIT_CONNECT_MS, err);
+}
+
+/* Look at token and users. The spans in *ret live until the next call. */
+static int
+look(struct run *r, enum side s, struct fence_look *ret, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct span replies;
+	uint32_t n;
+	int rc = reach(r, s, err);
+
+	if (rc != 0)
+		return rc;
+	n = admin_put_look(&a->tx);
+	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	if (rc != 0)
+		return rc;
+	return admin_read_look(replies, r->side[s].label, &r->own, ret, err);
+}
+
+static void
+unwatch(struct run *r, enum side s)
+{
+	struct agent *a = &r->at[s].agent;
+	struct span replies;
+	struct err err;
+
+	resp_put_cmd(&a->tx, "UNWATCH", NULL);
+	if (agent_call(a, 1, LIMIT_CALL_MS, &replies, &err) != 0)
+		agent_close(a);
+}
+
+/* The rules seen now; users that are fenced keep the rules saved before. */
+static json_t *
+rules_of(struct run *r, enum side s, const struct fence_look *l)
+{
+	json_t *ret = json_object();
+	struct span at = l->acl;
+	struct span name;
+	struct span rules;
+
+	while (acl_next(&at, &r->own, &name, &rules)) {
+		char key[256];
+		json_t *before;
+
+		reply_text(name, key, sizeof(key));
+		before = json_object_get(r->at[s].saved, key);
+		if (!acl_is_fenced(rules))
+			(void)json_object_set_new(
+				ret, key,
+				json_stringn((const char *)rules.p, rules.n));
+		else if (before != NULL)
+			(void)json_object_set(ret, key, before);
+	}
+	return ret;
+}
+
+static int
+save(struct run *r, enum side s, const struct fence_look *l, struct err *err)
+{
+	json_t *now = rules_of(r, s, l);
+	int rc;
+
+	if (r->at[s].saved != NULL && json_equal(now, r->at[s].saved)) {
+		json_decref(now);
+		return 0;
+	}
+	rc = journal_add(
+		r->journal, JOURNAL_ACL_SAVED,
+		json_pack("{s:s,s:O}", "side", side_name(s), "rules", now),
+		err);
+	if (rc != 0) {
+		json_decref(now);
+		return rc;
+	}
+	json_decref(r->at[s].saved);
+	r->at[s].saved = now;
+	return 0;
+}
+
+int
+fence_save(struct run *r, enum side s, struct err *err)
+{
+	struct fence_look l;
+	int rc = look(r, s, &l, err);
+
+	if (rc != 0)
+		return rc;
+	rc = save(r, s, &l, err);
+	unwatch(r, s);
+	return rc;
+}
+
+static int
+too_new(struct run *r, enum side s, const struct fence_look *l, uint64_t epoch,
+        struct err *err)
+{
+	if (!l->has_token || l->epoch <= epoch)
+		return 0;
+	unwatch(r, s);
+	return err_set(err, ERR_STATE,
+	               "%s carries the fence of epoch %llu, ours is %llu: "
+	               "another controller is at work; stop one of them",
+	               r->side[s].label, (unsigned long long)l->epoch,
+	               (unsigned long long)epoch);
+}
+
+int
+fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct fence_look l;
+	struct span replies;
+	uint32_t n;
+	int rc = look(r, s, &l, err);
+
+	if (rc == 0)
+		rc = too_new(r, s, &l, epoch, err);
+	if (rc == 0)
+		rc = save(r, s, &l, err);
+	if (rc != 0)
+		return rc;
+	n = admin_put_fence(&a->tx, &l, &r->own, epoch);
+	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	if (rc == 0)
+		rc = admin_read_exec(replies, n, r->side[s].label, "fence",
+		                     err);
+	if (rc == 0)
+		r->at[s].fenced = true;
+	return rc;
+}
+
+static bool
+saved_rules(void *arg, struct span name, struct span *ret)
+{
+	const json_t *saved = arg;
+	char key[256];
+	const char *rules;
+
+	reply_text(name, key, sizeof(key));
+	rules = json_string_value(json_object_get(saved, key));
+	if (rules == NULL)
+		return false;
+	*ret = span_str(rules);
+	return true;
+}
+
+int
+fence_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct fence_look l;
+	struct span replies;
+	uint32_t n;
+	int rc = look(r, s, &l, err);
+
+	if (rc == 0)
+		rc = too_new(r, s, &l, epoch, err);
+	if (rc != 0)
+		return rc;
+	n = admin_put_unfence(&a->tx, &l, &r->own, epoch, saved_rules,
+	                      r->at[s].saved);
+	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	if (rc == 0)
+		rc = admin_read_exec(replies, n, r->side[s].label, "unfence",
+		                     err);
+	if (rc == 0)
+		r->at[s].fenced = false;
+	return rc;
+}
+
+int
+fence_holds(struct run *r, enum side s, uint64_t epoch, struct err *err)
+{
+	struct fence_look l;
+	int rc = look(r, s, &l, err);
+
+	if (rc != 0)
+		return rc;
+	unwatch(r, s);
+	if (!l.has_token || l.epoch != epoch)
+		return err_set(err, ERR_STATE,
+		               "%s carries the fence of epoch %llu, not %llu",
+		               r->side[s].label, (unsigned long long)l.epoch,
+		               (unsigned long long)epoch);
+	if (l.fenced != l.users) {
+		r->at[s].fenced = false;
+		return err_set(err, ERR_STATE,
+		               "%s: %u of %u users are not fenced",
+		               r->side[s].label, l.users - l.fenced, l.users);
+	}
+	return 0;
+}
+
+int
+fence_say_last(struct run *r, enum side s, uint64_t epoch, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct span replies;
+	uint32_t n;
+	int rc = reach(r, s, err);
+
+	if (rc != 0)
+		return rc;
+	n = admin_put_marker(&a->tx, epoch);
+	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	return rc == 0 ? reply_ok(&replies, r->side[s].label, "PUBLISH", err)
+	               : rc;
+}
+
+int
+fence_kill(struct run *r, enum side s, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct span replies;
+	uint32_t n;
+	int rc = reach(r, s, err);
+
+	if (rc != 0)
+		return rc;
+	n = admin_put_client_list(&a->tx);
+	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	if (rc != 0)
+		return rc;
+	n = admin_put_kills(&a->tx, replies, &r->own);
+	/* Some may have gone by themselves meanwhile; that is an error reply
+	 * and just as good. */
+	return n > 0 ? agent_call(a, n, LIMIT_CALL_MS, &replies, err) : 0;
+}
+
+int
+fence_position(struct run *r, enum side s, uint64_t *ret, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct span replies;
+	uint32_t n;
+	int rc = reach(r, s, err);
+
+	if (rc != 0)
+		return rc;
+	n = admin_put_role(&a->tx);
+	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	return rc == 0 ? admin_read_role(replies, r->side[s].label, ret, err)
+	               : rc;
+}
+
+void
+fence_persist(struct run *r, enum side s)
+{
+	struct run_side *at = &r->at[s];
+	struct span replies;
+	struct err err;
+	uint32_t n;
+
+	if ((!at->has_aclfile && !at->has_config) || reach(r, s, &err) != 0)
+		return;
+	n = admin_put_persist(&at->agent.tx, at->has_aclfile);
+	if (agent_call(&at->agent, n, LIMIT_PREFLIGHT_MS, &replies, &err) != 0)
+		return;
+	if (reply_ok(&replies, r->side[s].label,
+	             at->has_aclfile ? "ACL SAVE" : "CONFIG REWRITE",
+	             &err) != 0) {
+		run_event(r, "volatile", "%s", err.text);
+		at->has_aclfile = false;
+		at->has_config = false;
+	}
+}
+
+int
+fence_users(struct run *r, enum side s, struct err *err)
+{
+	struct run_side *at = &r->at[s];
+	struct span replies;
+	uint32_t n;
+	int rc = agent_open(&at->agent, true, LIMIT_CONNECT_MS, err);
+
+	if (rc != 0)
+		return rc;
+	n = admin_put_users(&at->agent.tx, &r->own, r->side[s].own_pass,
+	                    r->side[s].reader_pass);
+	rc = agent_call(&at->agent, n, LIMIT_CALL_MS, &replies, err);
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
+		rc = reply_ok(&replies, r->side[s].label, "ACL SETUSER", err);
+	if (rc != 0)
+		return rc;
+	at->users_made = true;
+	/* From now on as ourselves: the URL's user may be fenced. */
+	if (!at->agent.as_own)
+		agent_close(&at->agent);
+	return reach(r, s, err);
+}
+
+int
+fence_settle(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	enum side rules = authority_side(a.state);
+	enum side other = side_other(rules);
+	int rc;
+
+	REQUIRE(!authority_is_frozen(a.state));
+	/* Shut first: at no moment two are open. */
+	rc = fence_shut(r, other, a.epoch, err);
+	if (rc == 0)
+		rc = fence_lift(r, rules, a.epoch, err);
+	return rc;
+}
+
+void
+fence_clean(struct run *r, enum side s, bool keep_users)
+{
+	struct run_side *at = &r->at[s];
+	struct span replies;
+	struct err err;
+	uint32_t n;
+
+	if (reach(r, s, &err) != 0) {
+		run_event(r, "left", "%s", err.text);
+		return;
+	}
+	n = admin_put_no_keys(&at->agent.tx);
+	if (!keep_users)
+		n += admin_put_no_users(&at->agent.tx, &r->own);
+	/* DELUSER ends our own connection: its answer may be the last. */
+	if (agent_call(&at->agent, n, LIMIT_CALL_MS, &replies, &err) != 0)
+		agent_close(&at->agent);
+	if (!keep_users) {
+		agent_close(&at->agent);
+		at->users_made = false;
+	}
+}

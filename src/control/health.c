@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/health.c: both servers are looked at once a second.
+ *
+ * A server that was restarted has forgotten Godwit's users and perhaps its
+ * fence: both are made again as R wants them. Also heartbeats over the way back,
+ * and the end of being behind.
+ */
+#define _DEFAULT_SOURCE
+#include "control/run_parts.h"
+
+static int
+ask_run_id(struct run *r, enum side s, char *ret, size_t n, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct span replies;
+	struct resp_item it;
+	struct span value;
+	int rc;
+
+	resp_put_cmd(&a->tx, "INFO", "server", NULL);
+	rc = agent_call(a, 1, LIMIT_CALL_MS, &replies, err);
+	if (rc != 0)
+		return rc;
+	if (!reply_item(&replies, &it) || it.type != RESP_BULK ||
+	    !reply_info(it.text, "run_id", &value))
+		return err_set(err, ERR_LOST, "%s: no answer to INFO",
+		               r->side[s].label);
+	reply_text(value, ret, n);
+	return 0;
+}
+
+/* What the side has to be: shut or open. */
+static int
+put_right(struct run *r, enum side s, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+
+	if (r->state == LIFE_COMPLETED && s == SIDE_OLD)
+		return 0;
+	if (authority_side(a.state) == s)
+		return fence_lift(r, s, a.epoch, err);
+	return fence_shut(r, s, a.epoch, err);
+}
+
+static void
+look(struct run *r, enum side s)
+{
+	struct run_side *at = &r->at[s];
+	struct err err = { .code = ERR_NONE };
+	char run_id[48] = "";
+	bool was_up = at->is_up;
+	int rc;
+
+	rc = agent_open(&at->agent, at->users_made, LIMIT_CONNECT_MS, &err);
+	if (rc == 0)
+		rc = ask_run_id(r, s, run_id, sizeof(run_id), &err);
+	at->is_up = rc == 0;
+	if (!at->is_up) {
+		if (was_up)
+			run_event(r, "side_down", "%s", err.text);
+		return;
+	}
+	if (!was_up)
+		run_event(r, "side_up", "%s answers again", r->side[s].label);
+	if (strcmp(run_id, at->run_id) == 0 &&
+	    (at->agent.as_own || !at->users_made))
+		return;
+	rc = fence_users(r, s, &err);
+	if (rc == 0)
+		rc = put_right(r, s, &err);
+	if (rc != 0) {
+		run_event(r, "side_odd", "%s", err.text);
+		return;
+	}
+	memcpy(at->run_id, run_id, sizeof(at->run_id));
+	fence_persist(r, s);
+	run_event(r, "refenced",
+	          "%s was restarted; users and fence are made "
+	          "again",
+	          r->side[s].label);
+}
+
+/* A fence that somebody lifted is put back. */
+static void
+look_at_fence(struct run *r)
+{
+	struct authority a = journal_authority(r->journal);
+	enum side other = side_other(authority_side(a.state));
+	struct err err;
+
+	if (!r->at[other].is_up || !r->at[other].users_made ||
+	    r->state == LIFE_COMPLETED)
+		return;
+	if (r->at[other].fenced && fence_holds(r, other, a.epoch, &err) == 0)
+		return;
+	if (fence_shut(r, other, a.epoch, &err) != 0)
+		run_event(r, "fence", "%s", err.text);
+	else
+		run_event(r, "refenced", "%s was open; it is fenced again",
+		          r->side[other].label);
+}
+
+void
+health_behind(struct run *r, bool on)
+{
+	struct mail m = { .kind = MAIL_BEHIND, .flag = on ? 1 : 0 };
+
+	r->is_behind = on;
+	r->behind_acked = 0;
+	machines_tell(r, &m);
+	if (on)
+		r->in_step_ns = 0;
+	run_event(r, on ? "behind" : "caught_up", "%s",
+	          on ? "the other side did not follow in time; replies no "
+	               "longer wait for it, reads stay on the authority"
+	             : "the other side has caught up");
+}
+
+static void
+caught_up(struct run *r, uint64_t now_ns)
+{
+	uint64_t lag = atomic_load(&r->board.lag_ms);
+	bool good = r->move == MOVE_IN_STEP && lag < r->conf->ack_timeout_ms;
+
+	if (!good) {
+		r->in_step_ns = 0;
+		return;
+	}
+	if (r->in_step_ns == 0)
+		r->in_step_ns = now_ns;
+	if (r->is_behind &&
+	    now_ns - r->in_step_ns >= LIMIT_CAUGHT_UP_MS * NS_PER_MS)
+		health_behind(r, false);
+}
+
+static void
+heartbeat(struct run *r)
+{
+	struct mail m = { .kind = MAIL_HEARTBEAT };
+
+	/* A new one only when the last came back, or is overdue. */
+	m.token = ++r->heartbeat_token;
+	machines_tell_mover(r, &m);
+}
+
+void
+health_tick(struct run *r, uint64_t now_ns)
+{
+	/* Nothing may block inside a hold but its own questions. */
+	if (r->cut_on || r->op.stage == OP_LEAVE)
+		return;
+	if (now_ns >= r->heartbeat_at_ns) {
+		r->heartbeat_at_ns = now_ns + LIMIT_HEARTBEAT_MS * NS_PER_MS;
+		heartbeat(r);
+		caught_up(r, now_ns);
+	}
+	if (now_ns < r->health_at_ns)
+		return;
+	look(r, SIDE_OLD);
+	look(r, SIDE_NEW);
+	look_at_fence(r);
+	if (r->record_owed) {
+		struct authority a = journal_authority(r->journal);
+		struct authority to;
+		struct err err;
+
+		r->record_owed = authority_is_frozen(a.state);
+		to = r->record_owed ? authority_abort(&a) : a;
+		if (r->record_owed &&
+		    journal_move(r->journal, JOURNAL_ABORT, &a, &to,
+		                 json_pack("{s:s,s:s}", "at", "later", "why",
+		                           "the disk was full"),
+		                 &err) == 0)
+			r->record_owed = false;
+	}
+	r->health_at_ns = os_mono_ns() + LIMIT_HEALTH_MS * NS_PER_MS;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/machines.c: relays and mover: made, told, ended.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "control/run_parts.h"
+#include "engine/redis/mover/mover.h"
+#include "engine/redis/relay/relay.h"
+
+enum side
+run_authority(const struct run *r)
+{
+	struct authority a = journal_authority(r->journal);
+
+	return authority_side(a.state);
+}
+
+/* When a write is acknowledged, now. */
+static enum ack_mode
+ack_now(const struct run *r)
+{
+	bool soaks = run_authority(r) == SIDE_NEW;
+
+	/* Nobody waits for a side that has never been in step, or is let go. */
+	if (!r->was_in_step || r->state == LIFE_COMPLETED || r->mover == NULL)
+		return ACK_AUTHORITY;
+	if (soaks || r->conf->write_mode == WRITE_DUAL)
+		return r->conf->ack;
+	return ACK_AUTHORITY;
+}
+
+struct route
+machines_route(struct run *r)
+{
+	struct authority a = journal_authority(r->journal);
+	uint64_t salt = 0;
+
+	for (const char *p = r->id; *p != '\0'; p++)
+		salt = salt * 31 + (uint64_t)(unsigned char)*p;
+	return (struct route){
+		.generation = ++r->generation,
+		.epoch = a.epoch,
+		.authority = authority_side(a.state),
+		.read_ppm = r->read_ppm,
+		.ack = ack_now(r),
+		.ack_timeout_ms = r->conf->ack_timeout_ms,
+		.salt = salt,
+	};
+}
+
+void
+machines_tell(struct run *r, const struct mail *m)
+{
+	for (uint32_t i = 0; i < r->relay_n; i++)
+		loop_post(r->relay[i], m);
+}
+
+void
+machines_tell_mover(struct run *r, const struct mail *m)
+{
+	if (r->mover != NULL)
+		loop_post(r->mover, m);
+}
+
+void
+machines_send_route(struct run *r)
+{
+	struct mail m = { .kind = MAIL_ROUTE, .route = machines_route(r) };
+
+	machines_tell(r, &m);
+}
+
+bool
+machines_all_current(const struct run *r)
+{
+	for (uint32_t i = 0; i < r->relay_n; i++) {
+		if (r->acked[i] < r->generation)
+			return false;
+	}
+	return true;
+}
+
+uint64_t
+machines_all_bits(const struct run *r)
+{
+	return r->relay_n >= 64 ? UINT64_MAX : (1ull << r->relay_n) - 1;
+}
+
+static int
+make_relays(struct run *r, struct err *err)
+{
+	struct relay_conf *conf = calloc(r->conf->workers, sizeof(*conf));
+	struct route first = machines_route(r);
+
+	r->relay_conf = conf;
+	if (conf == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	for (uint32_t i = 0; i < r->conf->workers; i++) {
+		struct loop_conf lc = { .machine = &relay_machine,
+			                .init = relay_init,
+			                .arg = &conf[i],
+			                .to_control = r->inbox,
+			                .crowd = &r->crowd,
+			                .listen_fds = &r->listen_fd[i],
+			                .listen_n = 1 };
+
+		conf[i] = (struct relay_conf){
+			.side = { r->side[0], r->side[1] },
+			.board = &r->board,
+			.traffic = &r->traffic[i],
+			.first_route = first,
+			.who = i,
+		};
+		memcpy(conf[i].id, r->id, sizeof(conf[i].id));
+		(void)snprintf(lc.name, sizeof(lc.name), "relay%u", i);
+		r->relay[i] = loop_new(&lc, err);
+		if (r->relay[i] == NULL)
+			return -(int)err->code;
+		r->listen_fd[i] = -1;
+		r->relay_n = i + 1;
+		r->acked[i] = first.generation;
+	}
+	return 0;
+}
+
+static enum mover_rule
+mover_rule(enum conflict_rule c)
+{
+	switch (c) {
+	case CONFLICT_NONE: return MOVER_RULE_NONE;
+	case CONFLICT_REPLACE: return MOVER_RULE_REPLACE;
+	case CONFLICT_MERGE: return MOVER_RULE_MERGE;
+	}
+	return MOVER_RULE_REPLACE;
+}
+
+static enum mover_fill
+mover_fill(enum copy_mode c)
+{
+	switch (c) {
+	case COPY_AUTO: return MOVER_FILL_AUTO;
+	case COPY_RDB: return MOVER_FILL_RDB;
+	case COPY_SCAN: return MOVER_FILL_SCAN;
+	}
+	return MOVER_FILL_AUTO;
+}
+
+static int
+make_mover(struct run *r, struct err *err)
+{
+	struct mover_conf *conf = calloc(1, sizeof(*conf));
+	struct loop_conf lc = { .machine = &mover_machine,
+		                .init = mover_init,
+		                .to_control = r->mover_inbox,
+		                .crowd = &r->crowd,
+		                .name = "mover" };
+
+	r->mover_conf = conf;
+	if (conf == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	conf->side[SIDE_OLD] = r->side[SIDE_OLD];
+	conf->side[SIDE_NEW] = r->side[SIDE_NEW];
+	conf->board = &r->board;
+	conf->rule = mover_rule(r->conf->conflict);
+	conf->copy_mode = mover_fill(r->conf->copy_mode);
+	conf->keep_extra = r->conf->conflict != CONFLICT_REPLACE;
+	memcpy(conf->id, r->id, sizeof(conf->id));
+	for (int s = 0; s < SIDE_N; s++) {
+		if (journal_progress(r->journal, (enum side)s, conf->history[s],
+		                     sizeof(conf->history[s]),
+		                     &conf->position[s]))
+			conf->fill_done = true;
+	}
+	lc.arg = conf;
+	r->mover = loop_new(&lc, err);
+	return r->mover != NULL ? 0 : -(int)err->code;
+}
+
+int
+machines_make(struct run *r, struct err *err)
+{
+	int rc = 0;
+
+	r->traffic = calloc(r->conf->workers, sizeof(*r->traffic));
+	r->inbox = inbox_new(err);
+	r->mover_inbox = inbox_new(err);
+	if (r->inbox == NULL || r->mover_inbox == NULL)
+		return -(int)err->code;
+	if (r->traffic == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	atomic_store(&r->board.unsettled, 1);
+	if (r->state != LIFE_COMPLETED)
+		rc = make_mover(r, err);
+	if (rc == 0)
+		rc = make_relays(r, err);
+	for (uint32_t i = 0; rc == 0 && i < r->relay_n; i++)
+		r->crowd.loops[r->crowd.n++] = r->relay[i];
+	for (uint32_t i = 0; rc == 0 && i < r->relay_n; i++)
+		rc = loop_start(r->relay[i], err);
+	if (rc == 0 && r->mover != NULL)
+		rc = loop_start(r->mover, err);
+	return rc;
+}
+
+void
+machines_free(struct run *r)
+{
+	for (uint32_t i = 0; i < r->relay_n; i++)
+		loop_stop(r->relay[i]);
+	if (r->mover != NULL)
+		loop_stop(r->mover);
+	for (uint32_t i = 0; i < r->relay_n; i++)
+		loop_free(r->relay[i]);
+	if (r->mover != NULL)
+		loop_free(r->mover);
+	r->relay_n = 0;
+	r->mover = NULL;
+	for (uint32_t i = 0; i < RUN_RELAYS_MAX; i++) {
+		if (r->listen_fd[i] >= 0)
+			(void)close(r->listen_fd[i]);
+		r->listen_fd[i] = -1;
+	}
+	if (r->inbox != NULL)
+		inbox_free(r->inbox);
+	if (r->mover_inbox != NULL)
+		inbox_free(r->mover_inbox);
+	r->inbox = NULL;
+	r->mover_inbox = NULL;
+	free(r->relay_conf);
+	free(r->mover_conf);
+	free(r->traffic);
+	r->relay_conf = NULL;
+	r->mover_conf = NULL;
+	r->traffic = NULL;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/mails.c: what relays and mover say.
+ */
+#define _DEFAULT_SOURCE
+#include "control/run_parts.h"
+
+static void
+moved(struct run *r, enum move_phase p)
+{
+	static const char *const names[] = {
+		[MOVE_IDLE] = "idle",       [MOVE_ATTACHING] = "attaching",
+		[MOVE_COPYING] = "copying", [MOVE_CATCHING_UP] = "catching_up",
+		[MOVE_IN_STEP] = "in_step", [MOVE_BROKEN] = "interrupted",
+	};
+	bool first;
+
+	if (r->move == p)
+		return;
+	r->move = p;
+	run_event(r, "stream", "%s", names[p]);
+	r->in_step_ns = p == MOVE_IN_STEP ? os_mono_ns() : 0;
+	first = p == MOVE_IN_STEP && !r->was_in_step;
+	if (!first)
+		return;
+	r->was_in_step = true;
+	r->trouble[0] = '\0';
+	/* From now on replies may wait for the other side. */
+	machines_send_route(r);
+}
+
+static void
+progressed(struct run *r, const struct mail *m)
+{
+	struct err err;
+	int rc = 0;
+
+	if (!r->copied) {
+		rc = journal_add(r->journal, JOURNAL_COPIED,
+		                 json_pack("{s:I,s:I}", "records",
+		                           (json_int_t)atomic_load(
+						   &r->board.copied_records),
+		                           "bytes",
+		                           (json_int_t)atomic_load(
+						   &r->board.copied_bytes)),
+		                 &err);
+		r->copied = rc == 0;
+	}
+	/* Losing one only means a longer way at a resume. */
+	if (rc == 0)
+		rc = journal_set_progress(r->journal, m->side, m->text,
+		                          m->position, &err);
+	if (rc != 0)
+		run_event(r, "disk", "%s", err.text);
+}
+
+static void
+bit(uint64_t *set, uint32_t who)
+{
+	if (who < RUN_RELAYS_MAX)
+		*set |= 1ull << who;
+}
+
+static void
+late(struct run *r)
+{
+	if (!r->is_behind)
+		health_behind(r, true);
+}
+
+static void
+one(struct run *r, const struct mail *m)
+{
+	switch (m->kind) {
+	case MAIL_ROUTE_ACK:
+		if (m->who < RUN_RELAYS_MAX) {
+			uint64_t g = m->route.generation;
+
+			/* Either place is where a relay may say it. */
+			if (g == 0)
+				g = m->token;
+			if (g > r->acked[m->who])
+				r->acked[m->who] = g;
+		}
+		shift_mail(r, m);
+		return;
+	case MAIL_DRAINED:
+	case MAIL_MARKED:
+	case MAIL_PASSED: shift_mail(r, m); return;
+	case MAIL_LATE: late(r); return;
+	case MAIL_BEHIND_ACK: bit(&r->behind_acked, m->who); return;
+	case MAIL_MOVE_PHASE: moved(r, m->phase); return;
+	case MAIL_PROGRESS: progressed(r, m); return;
+	case MAIL_HEARTBEAT_BACK:
+		if (m->token == r->heartbeat_token)
+			r->proven_ns = os_mono_ns();
+		return;
+	case MAIL_TROUBLE:
+		(void)snprintf(r->trouble, sizeof(r->trouble), "%s", m->text);
+		run_event(r, "trouble", "%s", m->text);
+		return;
+	case MAIL_STOPPED: bit(&r->stopped, m->who); return;
+	case MAIL_ROUTE:
+	case MAIL_HOLD:
+	case MAIL_RELEASE:
+	case MAIL_BEHIND:
+	case MAIL_MOVE:
+	case MAIL_MOVE_PAUSE:
+	case MAIL_MOVE_RESUME:
+	case MAIL_BARRIER:
+	case MAIL_THAW:
+	case MAIL_FLIP:
+	case MAIL_HEARTBEAT:
+	case MAIL_STOP: return;
+	}
+}
+
+void
+mails_take(struct run *r)
+{
+	struct mail m;
+
+	while (inbox_take(r->inbox, &m))
+		one(r, &m);
+	while (r->mover_inbox != NULL && inbox_take(r->mover_inbox, &m)) {
+		/* Its only mail that a relay sends as well. */
+		if (m.kind == MAIL_STOPPED)
+			r->mover_stopped = true;
+		else
+			one(r, &m);
+	}
+}

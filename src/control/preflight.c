@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/preflight.c: are these two servers there, and can they be moved?
+ */
+#include "control/preflight.h"
+
+#include "control/agent.h"
+#include "control/limit.h"
+
+static int
+ask(const struct side_conf *side, bool use_own, struct facts *ret,
+    struct err *err)
+{
+	struct agent a;
+	int rc;
+
+	agent_init(&a, side, "godwit:preflight");
+	rc = agent_open(&a, use_own, LIMIT_PREFLIGHT_MS, err);
+	if (rc == 0)
+		rc = agent_probe(&a, LIMIT_PREFLIGHT_MS, ret, err);
+	agent_fini(&a);
+	if (rc == -ERR_LOST || rc == -ERR_TIMEOUT || rc == -ERR_IO ||
+	    rc == -ERR_PROTO) {
+		char text[sizeof(err->text)];
+
+		/* At the start these are preconditions, not accidents. */
+		memcpy(text, err->text, sizeof(text));
+		return err_set(err, ERR_REFUSED,
+		               rc == -ERR_PROTO
+		                       ? "%s; name a Redis server"
+		                       : "%s; is it running, and reachable "
+		                         "from here?",
+		               text);
+	}
+	return rc;
+}
+
+int
+preflight(const struct preflight_conf *c, struct checks *ret,
+          struct facts facts[SIDE_N], struct err *err)
+{
+	struct facts own[SIDE_N];
+	struct facts *f = facts != NULL ? facts : own;
+	struct judge_conf j = { .conflict = c->conflict,
+		                .is_resume = c->is_resume,
+		                .needs_fence = c->needs_fence };
+	int rc;
+
+	*ret = (struct checks){ .n = 0 };
+	for (int s = 0; s < SIDE_N; s++) {
+		rc = ask(&c->side[s], c->is_resume, &f[s], err);
+		if (rc != 0)
+			return rc;
+		j.label[s] = c->side[s].label;
+	}
+	probe_judge(f, &j, ret);
+	if (ret->failed == 0)
+		return 0;
+	for (uint32_t i = 0; i < ret->n; i++) {
+		if (ret->line[i].result == CHECK_FAIL)
+			return err_set(err, ERR_REFUSED, "%s",
+			               ret->line[i].detail);
+	}
+	return err_set(err, ERR_REFUSED, "a check failed");
+}

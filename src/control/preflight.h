@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/preflight.h: are these two servers there, and can they be moved?
+ *
+ * Changes nothing on either side. Also for godwit copy and godwit verify.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/redis/admin/probe.h"
+
+struct preflight_conf {
+	struct side_conf side[SIDE_N];
+	const char *conflict; /* name of the rule, for the texts            */
+	bool is_resume;       /* new holds what an earlier run put there    */
+	bool needs_fence;     /* a migration, not a copy or a comparison    */
+};
+
+/* Ask both, judge. 0: *ret has only passes and warnings. ERR_REFUSED with the
+ * first failure's text; ERR_AUTH, ERR_LOST, ERR_PROTO where a side could not be
+ * asked. facts may be NULL. */
+int preflight(const struct preflight_conf *c, struct checks *ret,
+              struct facts facts[SIDE_N], struct err *err) MUST;

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/run.c: one migration in one process: the wheel of the control thread.
+ *
+ *   poll(inboxes, control socket, eventfd, next deadline)
+ *     → mails → switch → verbs → servers → auto → watchers → again
+ */
+#define _DEFAULT_SOURCE
+#include "control/run.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "control/run_parts.h"
+
+/* The one thing a signal handler may touch: the number of a descriptor. */
+static volatile sig_atomic_t term_fd = -1;
+static volatile sig_atomic_t term_seen;
+
+void
+run_conf_init(struct run_conf *c)
+{
+	*c = (struct run_conf){
+		.strategy = STRATEGY_CANARY,
+		.step_ppm = { 50000, 250000, 750000 },
+		.step_n = 3,
+		.write_mode = WRITE_CUTOVER,
+		.ack = ACK_BOTH,
+		.ack_timeout_ms = LIMIT_ACK_TIMEOUT_MS,
+		.conflict = CONFLICT_REPLACE,
+		.copy_mode = COPY_AUTO,
+		.workers = LIMIT_WORKERS,
+		.hold_max_ms = LIMIT_HOLD_MS,
+		.lag_max_ms = LIMIT_LAG_MS,
+		.step_seconds = LIMIT_STEP_SECONDS,
+	};
+}
+
+void
+run_event(struct run *r, const char *name, const char *fmt, ...)
+{
+	struct run_event *e = &r->events[r->event_n % LIMIT_EVENTS];
+	va_list ap;
+
+	*e = (struct run_event){ .at_ms = os_wall_ms() };
+	(void)snprintf(e->name, sizeof(e->name), "%s", name);
+	va_start(ap, fmt);
+	(void)vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	va_end(ap);
+	r->event_n++;
+	r->status_at_ns = 0;
+	if (r->panel != NULL)
+		panel_tell(r->panel,
+		           json_pack("{s:{s:I,s:s,s:s}}", "event", "at",
+		                     (json_int_t)e->at_ms, "name", e->name,
+		                     "text", e->text));
+}
+
+int
+run_apply(struct run *r, enum life_verb verb, const char *reason,
+          struct err *err)
+{
+	enum life_state to;
+	int rc = life_apply(r->state, verb, &to, err);
+
+	if (rc == 0)
+		rc = journal_add(r->journal, JOURNAL_STATE,
+		                 json_pack("{s:s,s:s,s:s,s:s}", "from",
+		                           life_state_name(r->state), "to",
+		                           life_state_name(to), "verb",
+		                           life_verb_name(verb), "reason",
+		                           reason),
+		                 err);
+	if (rc == 0)
+		r->state = to;
+	return rc;
+}
+
+static void
+on_term(int sig)
+{
+	int saved = errno;
+	uint64_t one = 1;
+
+	(void)sig;
+	term_seen = 1;
+	if (term_fd >= 0 && write((int)term_fd, &one, sizeof(one)) < 0)
+		term_seen = 1;
+	errno = saved;
+}
+
+static int
+catch_signals(struct run *r, struct err *err)
+{
+	struct sigaction term = { .sa_handler = on_term,
+		                  .sa_flags = SA_RESTART };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->wake_fd < 0)
+		return err_set(err, ERR_IO, "eventfd: %s", strerror(errno));
+	term_seen = 0;
+	term_fd = r->wake_fd;
+	if (sigaction(SIGTERM, &term, NULL) != 0 ||
+	    sigaction(SIGPIPE, &ignore, NULL) != 0)
+		return err_set(err, ERR_IO, "sigaction: %s", strerror(errno));
+	return 0;
+}
+
+static void
+take_wake(struct run *r)
+{
+	uint64_t n;
+
+	while (read(r->wake_fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
+		;
+	(void)proof_collect(r);
+	if (term_seen != 0) {
+		term_seen = 0;
+		if (r->op.stage != OP_LEAVE)
+			verbs_push(r, OP_STOP);
+	}
+}
+
+static uint64_t
+earliest(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Milliseconds until something is due. */
+static int
+pause_ms(const struct run *r, uint64_t now)
+{
+	uint64_t at = earliest(shift_wake_ns(r), verbs_wake_ns(r));
+
+	if (!r->cut_on) {
+		at = earliest(at, r->health_at_ns);
+		at = earliest(at, r->heartbeat_at_ns);
+	}
+	if (panel_has_watchers(r->panel))
+		at = earliest(at, r->status_at_ns);
+	if (r->conf->is_auto)
+		at = earliest(at, r->auto_at_ns);
+	if (at <= now)
+		return 0;
+	at = (at - now + NS_PER_MS - 1) / NS_PER_MS;
+	return at < 1000 ? (int)at : 1000;
+}
+
+static void
+watchers_tick(struct run *r, uint64_t now)
+{
+	if (!panel_has_watchers(r->panel) || now < r->status_at_ns)
+		return;
+	r->status_at_ns = now + LIMIT_STATUS_MS * NS_PER_MS;
+	panel_tell(r->panel, json_pack("{s:o}", "status", status_json(r)));
+}
+
+static void
+turn(struct run *r)
+{
+	struct pollfd fds[4 + LIMIT_PANEL_CLIENTS];
+	size_t n = 0;
+	size_t panel_n;
+
+	fds[n++] =
+		(struct pollfd){ .fd = inbox_fd(r->inbox), .events = POLLIN };
+	fds[n++] = (struct pollfd){ .fd = inbox_fd(r->mover_inbox),
+		                    .events = POLLIN };
+	fds[n++] = (struct pollfd){ .fd = r->wake_fd, .events = POLLIN };
+	panel_n = panel_fds(r->panel, fds + n, LIMIT_PANEL_CLIENTS + 1);
+	if (poll(fds, (nfds_t)(n + panel_n), pause_ms(r, os_mono_ns())) < 0 &&
+	    errno != EINTR)
+		NEVER("poll refuses");
+	take_wake(r);
+	mails_take(r);
+	shift_tick(r, os_mono_ns());
+	panel_work(r->panel, fds + n, panel_n);
+	verbs_tick(r, os_mono_ns());
+	if (r->is_over)
+		return;
+	health_tick(r, os_mono_ns());
+	auto_tick(r, os_mono_ns());
+	verbs_tick(r, os_mono_ns());
+	watchers_tick(r, os_mono_ns());
+}
+
+static void
+tell_ready(int fd, const struct err *err)
+{
+	const char *text = err != NULL ? err->text : "1";
+
+	if (fd < 0)
+		return;
+	/* Whoever waited may be gone; that is not our trouble. */
+	if (write(fd, text, strlen(text)) >= 0 || errno != 0)
+		(void)close(fd);
+}
+
+static void
+end(struct run *r)
+{
+	bool fresh = r->journal != NULL && journal_is_new(r->journal) &&
+	             journal_count(r->journal) == 0;
+
+	proof_fini(r);
+	machines_free(r);
+	panel_free(r->panel);
+	for (int s = 0; s < SIDE_N; s++) {
+		agent_fini(&r->at[s].agent);
+		json_decref(r->at[s].saved);
+	}
+	journal_close(r->journal);
+	/* Nothing was decided: leave nothing behind. */
+	if (fresh) {
+		(void)unlink(r->conf->state);
+	}
+	term_fd = -1;
+	if (r->wake_fd >= 0)
+		(void)close(r->wake_fd);
+	free(r);
+}
+
+int
+run_migration(const struct run_conf *c, int ready_fd, struct err *err)
+{
+	struct run *r = calloc(1, sizeof(*r));
+	struct err own;
+	int rc;
+
+	if (err == NULL)
+		err = &own;
+	if (r == NULL)
+		return err_exit(ERR_NOMEM);
+	r->conf = c;
+	r->exit_status = 0;
+	r->wake_fd = -1;
+	for (uint32_t i = 0; i < RUN_RELAYS_MAX; i++)
+		r->listen_fd[i] = -1;
+	rc = catch_signals(r, err);
+	if (rc == 0 && (c->workers < 1 || c->workers > RUN_RELAYS_MAX))
+		rc = err_set(err, ERR_USAGE, "--workers: 1 to %d",
+		             RUN_RELAYS_MAX);
+	if (rc == 0)
+		rc = run_start(r, err);
+	tell_ready(ready_fd, rc != 0 ? err : NULL);
+	while (rc == 0 && !r->is_over)
+		turn(r);
+	rc = rc != 0 ? err_exit(err->code) : r->exit_status;
+	end(r);
+	return rc;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/run_parts.h: what the files behind run.h share: struct run.
+ *
+ * run.c turns the wheel; start.c begins and resumes, stop.c ends; mails.c hears
+ * relays and mover; verbs.c does what people ask, shift.c the switch; fence.c
+ * and health.c talk to the servers; auto.c promotes by itself; proof.c verifies;
+ * status.c tells; panel.c is the control socket.
+ *
+ * Thread: the control thread; proof.c has one more.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdatomic.h>
+
+#include "base/check.h"
+#include "control/agent.h"
+#include "control/journal.h"
+#include "control/limit.h"
+#include "control/panel.h"
+#include "control/preflight.h"
+#include "control/run.h"
+#include "control/url.h"
+#include "core/lifecycle.h"
+#include "core/traffic.h"
+#include "engine/redis/admin/fence.h"
+#include "flow/cutover.h"
+#include "flow/migration.h"
+#include "world/os/loop.h"
+
+#define RUN_RELAYS_MAX 64
+
+struct run_event {
+	int64_t at_ms;
+	char name[24];
+	char text[200];
+};
+
+/* What is known of one server. */
+struct run_side {
+	struct url url;
+	struct agent agent;
+	char run_id[48];
+	bool is_up;
+	bool users_made; /* Godwit's, as far as we know              */
+	bool fenced;     /* shut, as far as we know                  */
+	bool has_aclfile;
+	bool has_config; /* CONFIG REWRITE is possible               */
+	json_t *saved;   /* user name -> rules, from acl_saved       */
+};
+
+enum op_kind {
+	OP_NONE,
+	OP_PROMOTE,
+	OP_ROLLBACK,
+	OP_COMPLETE,
+	OP_VERIFY,
+	OP_PAUSE,
+	OP_RESUME,
+	OP_RETRY,
+	OP_STOP,
+};
+
+enum op_stage {
+	OP_BEGIN,  /* not looked at yet, or to be tried again at retry_ns */
+	OP_ROUTE,  /* every relay takes the new route                     */
+	OP_SWITCH, /* the cutover machine runs                            */
+	OP_PROOF,  /* a verification runs                                 */
+	OP_MOVER,  /* the mover ends                                      */
+	OP_LEAVE,  /* relays and mover end                                */
+};
+
+/* A verb on its way. One at a time; the others wait. */
+struct op {
+	enum op_kind kind;
+	enum op_stage stage;
+	uint64_t client; /* who asked; 0: nobody (auto, resume)        */
+	json_t *args;
+	uint32_t tries;
+	uint64_t retry_ns;
+	uint64_t began_ns;
+	struct strategy_move move;
+	bool move_known;
+	bool is_forced; /* complete --force, rollback with loss       */
+};
+
+struct run_proof; /* proof.c's */
+
+struct run {
+	const struct run_conf *conf;
+	struct strategy strategy;
+	char id[40];
+	char names[3][56]; /* users godwit-<id>, -r; prefix godwit:<id>: */
+	char agent_name[64];
+	struct fence_own own;
+	struct side_conf side[SIDE_N];
+	struct run_side at[SIDE_N];
+	struct checks checks;
+	struct journal *journal;
+	bool is_resumed;
+
+	/* machines */
+	struct board board;
+	struct traffic *traffic; /* conf->workers of them */
+	struct inbox *inbox;     /* from relays */
+	struct inbox *mover_inbox;
+	struct crowd crowd;
+	struct loop *relay[RUN_RELAYS_MAX];
+	void *relay_conf; /* machines.c's */
+	void *mover_conf;
+	uint32_t relay_n;
+	struct loop *mover;
+	int listen_fd[RUN_RELAYS_MAX];
+	uint16_t port;
+
+	/* the state */
+	enum life_state state;
+	uint32_t step;
+	uint32_t read_ppm;
+	uint64_t generation;
+	uint64_t acked[RUN_RELAYS_MAX]; /* newest generation of each        */
+	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
+	bool mover_stopped;
+	enum move_phase move;
+	bool was_in_step; /* once, in this process              */
+	bool copied;      /* the bulk is complete               */
+	bool is_behind;
+	uint64_t in_step_ns; /* since when; 0: not                 */
+	uint64_t heartbeat_token;
+	uint64_t proven_ns; /* last heartbeat that came back      */
+	bool forced;        /* completed by force                 */
+	bool record_owed;   /* an abort that is not on disk yet   */
+	bool auto_aborted;
+	char trouble[160];
+
+	/* the switch */
+	struct cutover cut;
+	bool cut_on;
+	uint64_t marked_until_ns;
+	uint64_t hold_last_ms, hold_max_ms;
+
+	/* verbs */
+	struct op op;
+	struct op queue[LIMIT_QUEUE];
+	uint32_t queue_n;
+
+	/* verification */
+	struct run_proof *proof;
+	json_t *proof_last; /* {"state","compared",...,"epoch"}   */
+
+	/* --auto */
+	struct watch watch;
+	bool watch_on;
+	uint32_t watch_step;
+	struct judgement judged;
+	struct sample base; /* cumulative, when the step began    */
+	uint64_t base_latency[SIDE_N][TRAFFIC_BUCKETS];
+	uint64_t trust_p99_us; /* of the authority before the cutover */
+
+	/* the wheel */
+	struct panel *panel;
+	int wake_fd; /* eventfd: SIGTERM, proof            */
+	bool is_over;
+	int exit_status;
+	uint64_t health_at_ns, heartbeat_at_ns, status_at_ns, auto_at_ns;
+	struct run_event events[LIMIT_EVENTS];
+	uint64_t event_n; /* ever; the ring holds the last      */
+};
+
+/* run.c */
+void run_event(struct run *r, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+enum side run_authority(const struct run *r);
+/* Journal a change of state and make it. ERR_STATE or ERR_IO: nothing changed. */
+int run_apply(struct run *r, enum life_verb verb, const char *reason,
+              struct err *err) MUST;
+
+/* start.c */
+int run_start(struct run *r, struct err *err) MUST;
+
+/* machines.c */
+int machines_make(struct run *r, struct err *err) MUST;
+void machines_free(struct run *r);
+void machines_tell(struct run *r, const struct mail *m); /* every relay */
+void machines_tell_mover(struct run *r, const struct mail *m);
+/* The route of now, with the next generation. */
+struct route machines_route(struct run *r);
+/* Send it to every relay (MAIL_ROUTE). */
+void machines_send_route(struct run *r);
+bool machines_all_current(const struct run *r);
+uint64_t machines_all_bits(const struct run *r);
+
+/* mails.c */
+void mails_take(struct run *r);
+
+/* fence.c: each is bounded by LIMIT_CALL_MS a question */
+int fence_save(struct run *r, enum side s, struct err *err) MUST;
+int fence_shut(struct run *r, enum side s, uint64_t epoch,
+               struct err *err) MUST;
+int fence_lift(struct run *r, enum side s, uint64_t epoch,
+               struct err *err) MUST;
+int fence_holds(struct run *r, enum side s, uint64_t epoch,
+                struct err *err) MUST;
+int fence_say_last(struct run *r, enum side s, uint64_t epoch,
+                   struct err *err) MUST;
+int fence_kill(struct run *r, enum side s, struct err *err) MUST;
+int fence_position(struct run *r, enum side s, uint64_t *ret,
+                   struct err *err) MUST;
+void fence_persist(struct run *r, enum side s);
+int fence_users(struct run *r, enum side s, struct err *err) MUST;
+/* The servers as R wants them: authority open, the other side shut. */
+int fence_settle(struct run *r, struct err *err) MUST;
+void fence_clean(struct run *r, enum side s, bool keep_users);
+
+/* shift.c */
+void shift_begin(struct run *r, bool forced);
+void shift_mail(struct run *r, const struct mail *m);
+void shift_tick(struct run *r, uint64_t now_ns);
+uint64_t shift_wake_ns(const struct run *r);
+void shift_gates(const struct run *r, struct gates *ret);
+void shift_stop(struct run *r, const char *why);
+
+/* verbs.c */
+void verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args);
+void verbs_tick(struct run *r, uint64_t now_ns);
+void verbs_push(struct run *r, enum op_kind kind);
+void verbs_switched(struct run *r); /* the cutover machine has ended */
+uint64_t verbs_wake_ns(const struct run *r);
+
+/* proof.c */
+int proof_start(struct run *r, struct err *err) MUST;
+bool proof_is_on(const struct run *r);
+/* Called when the eventfd fired: collects what has ended. */
+bool proof_collect(struct run *r);
+void proof_fini(struct run *r);
+/* Clean, and made since the last switch? */
+bool proof_is_clean(const struct run *r);
+uint64_t proof_progress(const struct run *r);
+
+/* health.c */
+void health_tick(struct run *r, uint64_t now_ns);
+void health_behind(struct run *r, bool on);
+
+/* auto.c */
+void auto_tick(struct run *r, uint64_t now_ns);
+
+/* status.c */
+json_t *status_json(struct run *r);
+json_t *status_events(const struct run *r, uint32_t n);
+
+/* stop.c */
+void stop_tick(struct run *r, uint64_t now_ns);
+void stop_begin(struct run *r);

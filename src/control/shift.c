@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/shift.c: the switch: performs what flow/cutover.c decides.
+ *
+ * Inside the hold the control thread blocks for single questions to a server
+ * only (LIMIT_CALL_MS each); relays and mover answer by mail.
+ */
+#define _DEFAULT_SOURCE
+#include "control/run_parts.h"
+
+static void drive(struct run *r, enum cutover_step step);
+
+static struct cutover_limits
+limits_of(const struct run_conf *c)
+{
+	uint64_t hold = (uint64_t)c->hold_max_ms * NS_PER_MS;
+	uint64_t drain = LIMIT_DRAIN_MS * NS_PER_MS;
+	uint64_t margin = LIMIT_MARGIN_MS * NS_PER_MS;
+
+	return (struct cutover_limits){
+		.drain_ns = drain < hold / 2 ? drain : hold / 2,
+		.hold_ns = hold,
+		.margin_ns = margin < hold / 4 ? margin : hold / 4,
+		.retry_ns = LIMIT_RETRY_MS * NS_PER_MS,
+	};
+}
+
+void
+shift_gates(const struct run *r, struct gates *ret)
+{
+	enum side other = side_other(run_authority(r));
+	uint64_t now = os_mono_ns();
+
+	*ret = (struct gates){
+		.move = r->mover != NULL ? r->move : MOVE_IDLE,
+		.lag_ms = atomic_load(&r->board.lag_ms),
+		.lag_ms_max = r->conf->lag_max_ms,
+		.pending = atomic_load(&r->board.pending_records),
+		.reverse_proven = r->proven_ns != 0,
+		.reverse_age_ms = (now - r->proven_ns) / NS_PER_MS,
+		.reverse_age_ms_max = LIMIT_REVERSE_AGE_MS,
+		.is_verifying = proof_is_on(r),
+		.relays = r->relay_n,
+		.sides_up = { r->at[0].is_up, r->at[1].is_up },
+		.fenced = r->at[other].fenced,
+		.record_owed = r->record_owed,
+	};
+	if (r->proof_last != NULL)
+		ret->verified_different =
+			strcmp(json_string_value(
+				       json_object_get(r->proof_last, "state")),
+		               "different") == 0;
+	for (uint32_t i = 0; i < r->relay_n; i++)
+		ret->relays_current += r->acked[i] >= r->generation ? 1 : 0;
+}
+
+/* ---- one step each; 0 or an error ---------------------------------------- */
+
+static int
+do_freeze(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	struct authority to = authority_freeze(&a);
+	enum side from = authority_side(a.state);
+
+	return journal_move(r->journal, JOURNAL_FREEZE, &a, &to,
+	                    json_pack("{s:s,s:s}", "from", side_name(from),
+	                              "to", side_name(side_other(from))),
+	                    err);
+}
+
+static int
+do_commit(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	struct authority to = authority_commit(&a);
+
+	return journal_move(
+		r->journal, JOURNAL_COMMIT, &a, &to,
+		json_pack("{s:s,s:s,s:I,s:b}", "from", side_name(r->cut.from),
+	                  "to", side_name(side_other(r->cut.from)), "position",
+	                  (json_int_t)r->cut.position, "lossy", r->cut.lossy),
+		err);
+}
+
+static int
+do_back_record(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	struct authority to = authority_abort(&a);
+
+	return journal_move(r->journal, JOURNAL_ABORT, &a, &to,
+	                    json_pack("{s:s,s:s}", "at",
+	                              cutover_step_name(r->cut.died), "why",
+	                              r->cut.why),
+	                    err);
+}
+
+static int
+do_hold(struct run *r)
+{
+	struct mail m = { .kind = MAIL_HOLD,
+		          .epoch = r->cut.r.epoch,
+		          .deadline_ns =
+		                  r->cut.hold_at_ns + r->cut.limits.drain_ns };
+
+	r->drained = 0;
+	machines_tell(r, &m);
+	return 0;
+}
+
+/* The last message, then the clients are cut: in shift_tick. */
+static int
+do_announce(struct run *r, struct err *err)
+{
+	r->marked = 0;
+	r->marked_until_ns = os_mono_ns() + LIMIT_MARKED_MS * NS_PER_MS;
+	for (uint32_t i = 0; i < r->relay_n; i++) {
+		if (atomic_load(&r->traffic[i].subscribed) == 0)
+			r->marked |= 1ull << i;
+	}
+	return fence_say_last(r, r->cut.from, r->cut.r.epoch, err);
+}
+
+static int
+do_barrier(struct run *r)
+{
+	struct mail m = { .kind = MAIL_BARRIER,
+		          .epoch = r->cut.r.epoch,
+		          .side = r->cut.from,
+		          .position = r->cut.position };
+
+	machines_tell_mover(r, &m);
+	return 0;
+}
+
+static void
+send_release(struct run *r, bool flipped)
+{
+	struct mail flip = { .kind = flipped ? MAIL_FLIP : MAIL_THAW,
+		             .epoch = r->cut.r.epoch,
+		             .side = authority_side(r->cut.r.state),
+		             .position = r->cut.position };
+	struct mail m = { .kind = MAIL_RELEASE };
+
+	if (flipped || r->cut.barrier_begun)
+		machines_tell_mover(r, &flip);
+	if (flipped) {
+		r->read_ppm = 0;
+		r->in_step_ns = 0;
+		r->proven_ns = 0;
+	}
+	m.route = machines_route(r);
+	/* R on disk may still be frozen when the disk is full: the same side. */
+	m.route.epoch = r->cut.r.epoch;
+	m.epoch = r->cut.r.epoch;
+	machines_tell(r, &m);
+}
+
+/* Perform one step. Answers 1 when its end comes by mail. */
+static int
+perform(struct run *r, enum cutover_step step, struct err *err)
+{
+	struct cutover *c = &r->cut;
+	enum side to = side_other(c->from);
+	int rc;
+
+	switch (step) {
+	case CUT_FREEZE: return do_freeze(r, err);
+	case CUT_HOLD: rc = do_hold(r); return rc == 0 ? 1 : rc;
+	case CUT_FENCE: return fence_shut(r, c->from, c->r.epoch, err);
+	case CUT_ANNOUNCE: rc = do_announce(r, err); return rc == 0 ? 1 : rc;
+	case CUT_MARK: return fence_position(r, c->from, &c->position, err);
+	case CUT_BARRIER: rc = do_barrier(r); return rc == 0 ? 1 : rc;
+	case CUT_CHECK: return fence_holds(r, c->from, c->r.epoch, err);
+	case CUT_COMMIT: return do_commit(r, err);
+	case CUT_OPEN: return fence_lift(r, to, c->r.epoch, err);
+	case CUT_RELEASE: send_release(r, true); return 1;
+	case CUT_BACK_RECORD: return do_back_record(r, err);
+	case CUT_BACK_UNFENCE: return fence_lift(r, c->from, c->r.epoch, err);
+	case CUT_BACK_RELEASE: send_release(r, false); return 1;
+	case CUT_IDLE:
+	case CUT_DONE:
+	case CUT_ABORTED:
+	case CUT_N: break;
+	}
+	NEVER("a step without an action");
+}
+
+static void
+hold_ended(struct run *r)
+{
+	uint64_t ms = (os_mono_ns() - r->cut.hold_at_ns) / NS_PER_MS;
+
+	if (r->cut.hold_at_ns == 0)
+		return;
+	r->hold_last_ms = ms;
+	if (ms > r->hold_max_ms)
+		r->hold_max_ms = ms;
+}
+
+static void
+over(struct run *r)
+{
+	struct cutover *c = &r->cut;
+	enum side to = side_other(c->from);
+	struct err err;
+
+	hold_ended(r);
+	r->cut_on = false;
+	r->record_owed = c->record_owed;
+	if (c->step == CUT_DONE) {
+		run_event(r, "switched",
+		          "%s has authority (epoch %llu), held %llu ms%s",
+		          side_name(to), (unsigned long long)c->r.epoch,
+		          (unsigned long long)r->hold_last_ms,
+		          c->lossy ? "; writes may be lost" : "");
+		if (journal_add(r->journal, JOURNAL_SWITCHED,
+		                json_pack("{s:s,s:I}", "to", side_name(to),
+		                          "hold_ms",
+		                          (json_int_t)r->hold_last_ms),
+		                &err) != 0)
+			run_event(r, "disk", "%s", err.text);
+	} else {
+		run_event(r, "aborted",
+		          "%s: %s; %s keeps authority, held %llu "
+		          "ms",
+		          cutover_step_name(c->died), c->why,
+		          side_name(c->from),
+		          (unsigned long long)r->hold_last_ms);
+		/* A stale unfence of the other side must carry less than
+		 * this epoch. */
+		if (c->fence_begun && fence_settle(r, &err) != 0)
+			run_event(r, "fence", "%s", err.text);
+	}
+	fence_persist(r, SIDE_OLD);
+	fence_persist(r, SIDE_NEW);
+	verbs_switched(r);
+}
+
+static void
+feed(struct run *r, const struct cutover_event *ev)
+{
+	drive(r, cutover_feed(&r->cut, ev));
+}
+
+static void
+answer(struct run *r, enum cutover_step step, int rc, const struct err *err)
+{
+	struct cutover_event ev = {
+		.kind = rc == 0 ? CUT_EV_OK : CUT_EV_FAIL,
+		.step = step,
+		.now_ns = os_mono_ns(),
+		.position = r->cut.position,
+		.why = rc == 0 ? NULL : err->text,
+	};
+
+	feed(r, &ev);
+}
+
+/* Perform steps until one waits for a mail. */
+static void
+drive(struct run *r, enum cutover_step step)
+{
+	while (step != CUT_IDLE) {
+		struct err err = { .code = ERR_NONE };
+		struct cutover_event ev = { .step = step };
+		int rc;
+
+		if (step == CUT_DONE || step == CUT_ABORTED) {
+			over(r);
+			return;
+		}
+		rc = perform(r, step, &err);
+		if (rc == 1)
+			return;
+		ev.kind = rc == 0 ? CUT_EV_OK : CUT_EV_FAIL;
+		ev.now_ns = os_mono_ns();
+		ev.position = r->cut.position;
+		ev.why = rc == 0 ? NULL : err.text;
+		step = cutover_feed(&r->cut, &ev);
+	}
+}
+
+void
+shift_begin(struct run *r, bool forced)
+{
+	struct authority a = journal_authority(r->journal);
+	struct cutover_limits limits = limits_of(r->conf);
+	struct cutover_event ev = { .kind = CUT_EV_START,
+		                    .now_ns = os_mono_ns() };
+
+	REQUIRE(!r->cut_on);
+	cutover_init(&r->cut, &a, &limits, forced);
+	r->cut_on = true;
+	run_event(r, "switch", "%s to %s begins", side_name(r->cut.from),
+	          side_name(side_other(r->cut.from)));
+	feed(r, &ev);
+}
+
+void
+shift_stop(struct run *r, const char *why)
+{
+	struct cutover_event ev = { .kind = CUT_EV_STOP,
+		                    .now_ns = os_mono_ns(),
+		                    .why = why };
+
+	if (r->cut_on)
+		feed(r, &ev);
+}
+
+static void
+relay_said(struct run *r, const struct mail *m, uint64_t *set,
+           enum cutover_step step)
+{
+	if (m->epoch != r->cut.r.epoch || m->who >= r->relay_n)
+		return;
+	*set |= 1ull << m->who;
+	if (r->cut.step == step && *set == machines_all_bits(r) &&
+	    step == CUT_HOLD)
+		answer(r, step, 0, NULL);
+}
+
+static void
+passed(struct run *r, const struct mail *m)
+{
+	if (r->cut.step != CUT_BARRIER || m->epoch != r->cut.r.epoch)
+		return;
+	/* With the commit: where the other side's stream begins. */
+	if (m->text[0] != '\0')
+		journal_stage_progress(r->journal, side_other(r->cut.from),
+		                       m->text, m->position);
+	answer(r, CUT_BARRIER, 0, NULL);
+}
+
+void
+shift_mail(struct run *r, const struct mail *m)
+{
+	if (!r->cut_on)
+		return;
+	if (m->kind == MAIL_DRAINED)
+		relay_said(r, m, &r->drained, CUT_HOLD);
+	else if (m->kind == MAIL_MARKED)
+		relay_said(r, m, &r->marked, CUT_ANNOUNCE);
+	else if (m->kind == MAIL_PASSED)
+		passed(r, m);
+	else if (m->kind == MAIL_ROUTE_ACK && machines_all_current(r) &&
+	         (r->cut.step == CUT_RELEASE ||
+	          r->cut.step == CUT_BACK_RELEASE))
+		answer(r, r->cut.step, 0, NULL);
+}
+
+void
+shift_tick(struct run *r, uint64_t now_ns)
+{
+	struct cutover_event ev = { .kind = CUT_EV_TIME, .now_ns = now_ns };
+	struct err err;
+
+	if (!r->cut_on)
+		return;
+	if (r->cut.step == CUT_ANNOUNCE && (r->marked == machines_all_bits(r) ||
+	                                    now_ns >= r->marked_until_ns)) {
+		int rc = fence_kill(r, r->cut.from, &err);
+
+		answer(r, CUT_ANNOUNCE, rc, &err);
+		if (!r->cut_on)
+			return;
+	}
+	if (now_ns >= cutover_wake_ns(&r->cut)) {
+		if (r->cut.step == CUT_HOLD)
+			ev.why = "running requests took too long";
+		else if (r->cut.step == CUT_BARRIER)
+			ev.why = "the stream did not arrive in time";
+		feed(r, &ev);
+	}
+}
+
+uint64_t
+shift_wake_ns(const struct run *r)
+{
+	uint64_t at;
+
+	if (!r->cut_on)
+		return UINT64_MAX;
+	at = cutover_wake_ns(&r->cut);
+	if (r->cut.step == CUT_ANNOUNCE) {
+		if (r->marked == machines_all_bits(r))
+			return 0;
+		if (r->marked_until_ns < at)
+			at = r->marked_until_ns;
+	}
+	return at;
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/start.c: a migration begins, or goes on where its journal ends.
+ *
+ * Order matters: every decision is in the journal before it takes effect, and
+ * nothing listens before authority is at rest and the fences agree with it.
+ */
+#define _DEFAULT_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "control/run_parts.h"
+
+/* n random bytes as hexadecimal digits; ret has 2n+1 bytes. */
+static int
+random_hex(char *ret, size_t n, struct err *err)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint8_t bytes[32];
+
+	REQUIRE(n <= sizeof(bytes));
+	if (getrandom(bytes, n, 0) != (ssize_t)n)
+		return err_set(err, ERR_IO, "no random bytes: %s",
+		               strerror(errno));
+	for (size_t i = 0; i < n; i++) {
+		ret[2 * i] = digits[bytes[i] >> 4];
+		ret[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	ret[2 * n] = '\0';
+	return 0;
+}
+
+static int
+parse_urls(struct run *r, struct err *err)
+{
+	const char *text[SIDE_N] = { r->conf->old_url, r->conf->new_url };
+
+	for (int s = 0; s < SIDE_N; s++) {
+		int rc = url_parse(text[s], &r->at[s].url, err);
+
+		if (rc != 0)
+			return rc;
+		url_side(&r->at[s].url, (enum side)s, &r->side[s]);
+	}
+	if (url_same(&r->at[SIDE_OLD].url, &r->at[SIDE_NEW].url))
+		return err_set(err, ERR_REFUSED,
+		               "OLD and NEW are the same address (%s); name "
+		               "two servers",
+		               r->at[SIDE_OLD].url.label);
+	return 0;
+}
+
+/* The three values that must not change between two runs. */
+static int
+same_as_before(struct run *r, struct err *err)
+{
+	const struct {
+		const char *key;
+		const char *now;
+		const char *option;
+	} must[] = {
+		{ "old", r->at[SIDE_OLD].url.label, "OLD" },
+		{ "new", r->at[SIDE_NEW].url.label, "NEW" },
+		{ "strategy", strategy_name(r->strategy.kind), "--strategy" },
+	};
+
+	for (size_t i = 0; i < sizeof(must) / sizeof(must[0]); i++) {
+		char *before = journal_meta(r->journal, must[i].key);
+		bool same = before != NULL && strcmp(before, must[i].now) == 0;
+		int rc = 0;
+
+		if (!same)
+			rc = err_set(err, ERR_STATE,
+			             "%s was %s when this migration began "
+			             "(%s), now it is %s; give the same, or "
+			             "another --state for a new migration",
+			             must[i].option,
+			             before != NULL ? before : "unknown",
+			             r->conf->state, must[i].now);
+		free(before);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* Id, users and passwords: chosen once, kept in the journal. */
+static int
+choose_names(struct run *r, struct err *err)
+{
+	char pass[SIDE_N][2][72];
+	json_t *metas;
+	int rc = random_hex(r->id, 4, err);
+
+	for (int s = 0; s < SIDE_N; s++) {
+		for (int i = 0; i < 2; i++) {
+			if (rc == 0)
+				rc = random_hex(pass[s][i], 32, err);
+		}
+	}
+	if (rc != 0)
+		return rc;
+	metas = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "id", r->id,
+	                  "old", r->at[SIDE_OLD].url.label, "new",
+	                  r->at[SIDE_NEW].url.label, "strategy",
+	                  strategy_name(r->strategy.kind), "old_pass",
+	                  pass[0][0], "old_reader_pass", pass[0][1], "new_pass",
+	                  pass[1][0], "new_reader_pass", pass[1][1]);
+	rc = journal_set_metas(r->journal, metas, err);
+	json_decref(metas);
+	return rc;
+}
+
+static int
+copy_meta(struct run *r, const char *key, char *ret, size_t n, struct err *err)
+{
+	char *v = journal_meta(r->journal, key);
+	int rc = 0;
+
+	if (v == NULL || strlen(v) >= n)
+		rc = err_set(err, ERR_BAD, "state file %s lacks \"%s\"",
+		             r->conf->state, key);
+	else
+		memcpy(ret, v, strlen(v) + 1);
+	free(v);
+	return rc;
+}
+
+static int
+read_names(struct run *r, struct err *err)
+{
+	static const char *const keys[SIDE_N][2] = {
+		{ "old_pass", "old_reader_pass" },
+		{ "new_pass", "new_reader_pass" },
+	};
+	int rc = copy_meta(r, "id", r->id, sizeof(r->id), err);
+
+	(void)snprintf(r->names[0], sizeof(r->names[0]), "godwit-%s", r->id);
+	(void)snprintf(r->names[1], sizeof(r->names[1]), "godwit-%s-r", r->id);
+	(void)snprintf(r->names[2], sizeof(r->names[2]), "godwit:%s:", r->id);
+	(void)snprintf(r->agent_name, sizeof(r->agent_name), "%scontrol",
+	               r->names[2]);
+	r->own = (struct fence_own){ r->names[0], r->names[1], r->names[2] };
+	for (int s = 0; s < SIDE_N && rc == 0; s++) {
+		struct side_conf *c = &r->side[s];
+
+		memcpy(c->own_user, r->names[0], sizeof(r->names[0]));
+		memcpy(c->reader_user, r->names[1], sizeof(r->names[1]));
+		_Static_assert(sizeof(r->names[0]) <= sizeof(c->own_user),
+		               "a name fits");
+		rc = copy_meta(r, keys[s][0], c->own_pass, sizeof(c->own_pass),
+		               err);
+		if (rc == 0)
+			rc = copy_meta(r, keys[s][1], c->reader_pass,
+			               sizeof(c->reader_pass), err);
+		agent_init(&r->at[s].agent, c, r->agent_name);
+	}
+	return rc;
+}
+
+static const char *
+conflict_name(enum conflict_rule c)
+{
+	return c == CONFLICT_NONE    ? "none"
+	       : c == CONFLICT_MERGE ? "merge"
+	                             : "replace";
+}
+
+static int
+check_servers(struct run *r, struct err *err)
+{
+	struct preflight_conf c = { .side = { r->side[0], r->side[1] },
+		                    .conflict =
+		                            conflict_name(r->conf->conflict),
+		                    .is_resume = r->is_resumed,
+		                    .needs_fence = true };
+	struct facts f[SIDE_N];
+	int rc = preflight(&c, &r->checks, f, err);
+
+	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
+		struct run_side *at = &r->at[s];
+
+		at->is_up = true;
+		at->has_aclfile = f[s].has_aclfile;
+		at->has_config = f[s].has_config_file;
+		memcpy(at->run_id, f[s].run_id, sizeof(at->run_id));
+	}
+	return rc;
+}
+
+/* ---- reading the journal back -------------------------------------------- */
+
+static void
+read_saved(struct run *r)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		json_t *match =
+			json_pack("{s:s}", "side", side_name((enum side)s));
+		json_t *last =
+			journal_last(r->journal, JOURNAL_ACL_SAVED, match);
+
+		if (last != NULL)
+			r->at[s].saved =
+				json_incref(json_object_get(last, "rules"));
+		json_decref(last);
+		json_decref(match);
+	}
+}
+
+static void
+read_state(struct run *r)
+{
+	json_t *last = journal_last(r->journal, JOURNAL_STATE, NULL);
+	json_t *share = journal_last(r->journal, JOURNAL_SHARE, NULL);
+	json_t *copied = journal_last(r->journal, JOURNAL_COPIED, NULL);
+	const char *to = json_string_value(json_object_get(last, "to"));
+	const char *reason = json_string_value(json_object_get(last, "reason"));
+
+	r->state = to != NULL ? life_state_find(to) : LIFE_READY;
+	if (r->state >= LIFE_N)
+		r->state = LIFE_READY;
+	r->forced = r->state == LIFE_COMPLETED && reason != NULL &&
+	            strcmp(reason, "forced") == 0;
+	r->step = (uint32_t)json_integer_value(json_object_get(share, "step"));
+	r->read_ppm =
+		(uint32_t)json_integer_value(json_object_get(share, "ppm"));
+	r->generation = (uint64_t)json_integer_value(
+		json_object_get(share, "generation"));
+	r->copied = copied != NULL;
+	r->proof_last = journal_last(r->journal, JOURNAL_VERIFIED, NULL);
+	json_decref(last);
+	json_decref(share);
+	json_decref(copied);
+}
+
+/* R as it was found becomes R at rest: a switch that was under way is aborted,
+ * one that was committed counts. */
+static int
+settle_record(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	struct authority to;
+	int rc = 0;
+
+	if (authority_is_frozen(a.state)) {
+		to = authority_abort(&a);
+		rc = journal_move(
+			r->journal, JOURNAL_ABORT, &a, &to,
+			json_pack("{s:s,s:s}", "at", "resume", "why",
+		                  "the process ended inside a switch"),
+			err);
+		if (rc == 0)
+			run_event(r, "aborted",
+			          "the switch that was under way is undone; %s "
+			          "keeps authority",
+			          side_name(authority_side(to.state)));
+	}
+	if (run_authority(r) == SIDE_NEW) {
+		r->read_ppm = 0;
+		r->step = r->strategy.step_n;
+	}
+	return rc;
+}
+
+/* A rollback that was under way is finished, or must be asked for again. */
+static int
+settle_state(struct run *r, struct err *err)
+{
+	int rc;
+
+	if (r->state == LIFE_READY)
+		return run_apply(r, VERB_MIGRATE, "start", err);
+	if (r->state != LIFE_ROLLING_BACK)
+		return 0;
+	if (run_authority(r) == SIDE_NEW)
+		return run_apply(r, VERB_FAIL,
+		                 "the process ended inside a rollback", err);
+	rc = journal_add(r->journal, JOURNAL_SHARE,
+	                 json_pack("{s:i,s:i,s:I}", "step", 0, "ppm", 0,
+	                           "generation", (json_int_t)r->generation + 1),
+	                 err);
+	if (rc != 0)
+		return rc;
+	r->step = 0;
+	r->read_ppm = 0;
+	return run_apply(r, VERB_WENT_BACK, "resume", err);
+}
+
+static int
+make_users(struct run *r, struct err *err)
+{
+	int rc = 0;
+
+	for (int s = 0; s < SIDE_N && rc == 0; s++) {
+		if (r->state == LIFE_COMPLETED)
+			break;
+		r->at[s].users_made = r->is_resumed;
+		rc = journal_add(
+			r->journal, JOURNAL_USERS,
+			json_pack("{s:s}", "side", side_name((enum side)s)),
+			err);
+		if (rc == 0)
+			rc = fence_users(r, (enum side)s, err);
+	}
+	return rc;
+}
+
+static int
+make_fences(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	enum side other = side_other(authority_side(a.state));
+	int rc;
+
+	if (r->state == LIFE_COMPLETED) {
+		r->at[SIDE_OLD].fenced = true;
+		return 0;
+	}
+	rc = fence_save(r, other, err);
+	if (rc == 0)
+		rc = journal_add(r->journal, JOURNAL_FENCE,
+		                 json_pack("{s:s}", "side", side_name(other)),
+		                 err);
+	if (rc == 0)
+		rc = fence_settle(r, err);
+	if (rc != 0)
+		return rc;
+	fence_persist(r, SIDE_OLD);
+	fence_persist(r, SIDE_NEW);
+	return 0;
+}
+
+static int
+open_journal(struct run *r, struct err *err)
+{
+	int rc;
+
+	r->journal = journal_open(r->conf->state, err);
+	if (r->journal == NULL)
+		return -(int)err->code;
+	r->is_resumed = !journal_is_new(r->journal);
+	if (!r->is_resumed)
+		rc = choose_names(r, err);
+	else
+		rc = same_as_before(r, err);
+	return rc == 0 ? read_names(r, err) : rc;
+}
+
+static int
+decide(struct run *r, struct err *err)
+{
+	int rc = 0;
+
+	if (!r->is_resumed)
+		rc = journal_add(r->journal, JOURNAL_CREATED,
+		                 json_pack("{s:s,s:s,s:s,s:s,s:s}", "id", r->id,
+		                           "old", r->at[SIDE_OLD].url.label,
+		                           "new", r->at[SIDE_NEW].url.label,
+		                           "strategy",
+		                           strategy_name(r->strategy.kind),
+		                           "listen", r->conf->listen),
+		                 err);
+	if (rc != 0)
+		return rc;
+	read_saved(r);
+	read_state(r);
+	rc = settle_record(r, err);
+	if (rc == 0)
+		rc = make_users(r, err);
+	if (rc == 0)
+		rc = make_fences(r, err);
+	return rc == 0 ? settle_state(r, err) : rc;
+}
+
+static void
+say_hello(struct run *r)
+{
+	struct mail m = { .kind = MAIL_MOVE, .side = run_authority(r) };
+	struct mail p = { .kind = MAIL_MOVE_PAUSE };
+
+	machines_tell_mover(r, &m);
+	if (r->state == LIFE_PAUSED)
+		machines_tell_mover(r, &p);
+	run_event(r, r->is_resumed ? "resumed" : "started",
+	          "%s -> %s, clients at %s, %s has authority",
+	          r->at[SIDE_OLD].url.label, r->at[SIDE_NEW].url.label,
+	          r->conf->listen, side_name(run_authority(r)));
+	for (uint32_t i = 0; i < r->checks.n; i++) {
+		if (r->checks.line[i].result == CHECK_WARN)
+			run_event(r, "warning", "%s", r->checks.line[i].detail);
+	}
+}
+
+static void
+on_verb(void *arg, uint64_t client, const char *verb, json_t *args)
+{
+	verbs_ask(arg, client, verb, args);
+}
+
+int
+run_start(struct run *r, struct err *err)
+{
+	char path[540];
+	int rc;
+
+	r->strategy.kind = r->conf->strategy;
+	r->strategy.step_n = r->conf->step_n;
+	memcpy(r->strategy.step_ppm, r->conf->step_ppm,
+	       sizeof(r->strategy.step_ppm));
+	rc = strategy_check(&r->strategy, err);
+	if (rc == 0)
+		rc = parse_urls(r, err);
+	if (rc == 0)
+		rc = open_journal(r, err);
+	if (rc == 0)
+		rc = check_servers(r, err);
+	/* A port that is taken must be known before anything is changed. */
+	if (rc == 0)
+		rc = listen_open(r->conf->listen, r->conf->workers,
+		                 r->listen_fd, &r->port, err);
+	if (rc == 0)
+		rc = decide(r, err);
+	if (rc != 0)
+		return rc;
+	(void)snprintf(path, sizeof(path), "%s.sock", r->conf->state);
+	r->panel = panel_new(path, on_verb, r, err);
+	if (r->panel == NULL)
+		return -(int)err->code;
+	rc = machines_make(r, err);
+	if (rc == 0)
+		say_hello(r);
+	return rc;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/stop.c: the graceful end of the process.
+ *
+ * Running requests end, positions are kept; the same command goes on later.
+ * After a rollback or a completion what Godwit put into the servers is removed.
+ */
+#define _DEFAULT_SOURCE
+#include "control/run_parts.h"
+
+void
+stop_begin(struct run *r)
+{
+	struct mail m = { .kind = MAIL_STOP };
+
+	run_event(r, "stopping", "running requests end, the state is kept");
+	r->op.stage = OP_LEAVE;
+	r->op.retry_ns = os_mono_ns() + LIMIT_STOP_MS * NS_PER_MS;
+	r->stopped = 0;
+	r->mover_stopped = r->mover == NULL;
+	machines_tell(r, &m);
+	machines_tell_mover(r, &m);
+}
+
+static void
+clean(struct run *r, enum side s, bool keep_users)
+{
+	struct err err;
+
+	if (journal_add(r->journal, JOURNAL_CLEANED,
+	                json_pack("{s:s,s:b}", "side", side_name(s),
+	                          "keep_users", keep_users),
+	                &err) != 0) {
+		run_event(r, "disk", "%s", err.text);
+		return;
+	}
+	fence_clean(r, s, keep_users);
+}
+
+/* What is left behind: nothing after a rollback; after a completion old's fence
+ * and the user that can lift it. */
+static void
+clean_up(struct run *r)
+{
+	struct authority a = journal_authority(r->journal);
+	struct err err;
+
+	if (r->state == LIFE_ROLLED_BACK) {
+		if (fence_lift(r, SIDE_NEW, a.epoch, &err) != 0)
+			run_event(r, "left", "%s", err.text);
+		fence_persist(r, SIDE_NEW);
+		clean(r, SIDE_NEW, false);
+		clean(r, SIDE_OLD, false);
+	} else if (r->state == LIFE_COMPLETED) {
+		clean(r, SIDE_NEW, false);
+		clean(r, SIDE_OLD, true);
+	}
+}
+
+void
+stop_tick(struct run *r, uint64_t now_ns)
+{
+	bool gone = r->stopped == machines_all_bits(r) && r->mover_stopped;
+
+	if (!gone && now_ns < r->op.retry_ns)
+		return;
+	clean_up(r);
+	if (r->op.client != 0)
+		panel_ok(r->panel, r->op.client, status_json(r));
+	json_decref(r->op.args);
+	r->op = (struct op){ .kind = OP_NONE };
+	r->is_over = true;
+	r->exit_status = r->auto_aborted ? err_exit(ERR_ABORTED) : 0;
+}

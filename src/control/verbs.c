@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/verbs.c: what people (and --auto) ask; one verb at a time.
+ *
+ *  ask ──→ queue ──→ OP_BEGIN ──→ OP_ROUTE ──→ done, answered
+ *                     │  ↑  └───→ OP_SWITCH ─→ done | again, later | postponed
+ *                     │  └ retry  OP_PROOF ──→ OP_ROUTE → OP_MOVER (complete)
+ *                     └─────────→ OP_LEAVE (stop)
+ */
+#define _DEFAULT_SOURCE
+#include <stdlib.h>
+
+#include "control/run_parts.h"
+
+struct word {
+	const char *name;
+	enum op_kind kind;
+	enum life_verb verb; /* asked of the lifecycle; VERB_N: not asked */
+};
+
+// clang-format off
+static const struct word words[] = {
+	{ "promote",  OP_PROMOTE,  VERB_PROMOTE },
+	{ "rollback", OP_ROLLBACK, VERB_ROLLBACK },
+	{ "complete", OP_COMPLETE, VERB_COMPLETE },
+	{ "verify",   OP_VERIFY,   VERB_N },
+	{ "pause",    OP_PAUSE,    VERB_PAUSE },
+	{ "resume",   OP_RESUME,   VERB_RESUME },
+	{ "retry",    OP_RETRY,    VERB_RETRY },
+	{ "stop",     OP_STOP,     VERB_N },
+};
+// clang-format on
+
+#define WORD_N (sizeof(words) / sizeof(words[0]))
+
+static const char *
+op_name(enum op_kind k)
+{
+	for (size_t i = 0; i < WORD_N; i++) {
+		if (words[i].kind == k)
+			return words[i].name;
+	}
+	return "nothing";
+}
+
+static const char *
+arg_text(const struct op *o, const char *key)
+{
+	const char *t = json_string_value(json_object_get(o->args, key));
+
+	return t != NULL ? t : "";
+}
+
+static const char *
+reason_of(const struct op *o)
+{
+	return o->client == 0 ? "auto" : arg_text(o, "reason");
+}
+
+/* ---- the ends ------------------------------------------------------------ */
+
+static void
+finish(struct run *r)
+{
+	json_decref(r->op.args);
+	r->op = (struct op){ .kind = OP_NONE };
+	if (r->queue_n > 0) {
+		r->op = r->queue[0];
+		r->queue_n--;
+		for (uint32_t i = 0; i < r->queue_n; i++)
+			r->queue[i] = r->queue[i + 1];
+		r->op.began_ns = os_mono_ns();
+	}
+	r->status_at_ns = 0;
+}
+
+static void
+done(struct run *r, json_t *extra)
+{
+	if (r->op.client != 0) {
+		json_t *data = status_json(r);
+
+		if (extra != NULL)
+			(void)json_object_update(data, extra);
+		panel_ok(r->panel, r->op.client, data);
+	}
+	json_decref(extra);
+	finish(r);
+}
+
+static void
+refuse(struct run *r, const struct err *err)
+{
+	run_event(r, "refused", "%s: %s", op_name(r->op.kind), err->text);
+	if (r->op.client != 0)
+		panel_fail(r->panel, r->op.client, err, NULL);
+	finish(r);
+}
+
+/* Try again later, or give up with exit 5. True: later. */
+static bool
+later(struct run *r, const char *why)
+{
+	struct err err;
+	uint64_t wait_ms = LIMIT_SWITCH_BACKOFF_MS;
+
+	r->op.tries++;
+	if (r->op.tries < LIMIT_SWITCH_TRIES) {
+		wait_ms <<= r->op.tries - 1;
+		r->op.stage = OP_BEGIN;
+		r->op.retry_ns = os_mono_ns() + wait_ms * NS_PER_MS;
+		run_event(r, "postponed", "%s: %s; again in %llu ms",
+		          op_name(r->op.kind), why,
+		          (unsigned long long)wait_ms);
+		return true;
+	}
+	if (r->state == LIFE_ROLLING_BACK &&
+	    run_apply(r, VERB_FAIL, why, &err) != 0)
+		run_event(r, "disk", "%s", err.text);
+	(void)err_set(&err, ERR_POSTPONED,
+	              "%s postponed: %s; nothing changed, try again later",
+	              op_name(r->op.kind), why);
+	refuse(r, &err);
+	return false;
+}
+
+/* ---- shares -------------------------------------------------------------- */
+
+static int
+record_share(struct run *r, uint32_t step, uint32_t ppm, struct err *err)
+{
+	int rc =
+		journal_add(r->journal, JOURNAL_SHARE,
+	                    json_pack("{s:I,s:I,s:I}", "step", (json_int_t)step,
+	                              "ppm", (json_int_t)ppm, "generation",
+	                              (json_int_t)r->generation + 1),
+	                    err);
+
+	if (rc != 0)
+		return rc;
+	r->step = step;
+	r->read_ppm = ppm;
+	return 0;
+}
+
+static void
+to_share(struct run *r)
+{
+	const struct strategy_move *m = &r->op.move;
+	struct gates g;
+	struct err err;
+	char why[200];
+
+	shift_gates(r, &g);
+	/* Fewer reads on the other side is always possible. */
+	if (m->ppm > r->read_ppm &&
+	    migration_gate_share(&g, why, sizeof(why)) != GATE_OPEN) {
+		(void)later(r, why);
+		return;
+	}
+	if (record_share(r, m->step, m->ppm, &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	r->op.stage = OP_ROUTE;
+	machines_send_route(r);
+	run_event(r, "share", "%u.%u %% of reads may go to the other side",
+	          m->ppm / 10000, m->ppm % 10000 / 1000);
+}
+
+/* ---- promote ------------------------------------------------------------- */
+
+static int
+choose_move(struct run *r, struct err *err)
+{
+	const char *to = arg_text(&r->op, "to");
+
+	if (to[0] != '\0')
+		return strategy_jump(&r->strategy, to, run_authority(r),
+		                     &r->op.move, err);
+	r->op.move = strategy_next(&r->strategy, r->step, run_authority(r));
+	if (r->op.move.kind == MOVE_NOWHERE)
+		return err_set(err, ERR_STATE,
+		               "new has authority already, nothing is left to "
+		               "promote; possible: complete, rollback, verify");
+	return 0;
+}
+
+static void
+promote(struct run *r)
+{
+	struct gates g;
+	struct err err;
+	char why[200];
+	int rc = 0;
+
+	if (r->state == LIFE_ROLLED_BACK)
+		rc = run_apply(r, VERB_MIGRATE, reason_of(&r->op), &err);
+	if (rc == 0 && !life_may(r->state, VERB_PROMOTE)) {
+		enum life_state to;
+
+		rc = life_apply(r->state, VERB_PROMOTE, &to, &err);
+	}
+	if (rc == 0 && !r->op.move_known)
+		rc = choose_move(r, &err);
+	if (rc != 0) {
+		refuse(r, &err);
+		return;
+	}
+	r->op.move_known = true;
+	if (r->op.move.kind == MOVE_TO_SHARE) {
+		to_share(r);
+		return;
+	}
+	shift_gates(r, &g);
+	if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN) {
+		(void)later(r, why);
+		return;
+	}
+	r->op.stage = OP_SWITCH;
+	shift_begin(r, false);
+}
+
+/* ---- rollback ------------------------------------------------------------ */
+
+static void
+went_back(struct run *r)
+{
+	struct err err;
+
+	if (run_apply(r, VERB_WENT_BACK, reason_of(&r->op), &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	run_event(r, "rolled_back",
+	          "old has authority; the stream goes on, "
+	          "promote migrates again");
+	done(r, NULL);
+}
+
+static void
+rollback_switch(struct run *r)
+{
+	struct gates g;
+	struct err err;
+	char why[200];
+
+	r->op.is_forced =
+		json_is_true(json_object_get(r->op.args, "accept_data_loss"));
+	shift_gates(r, &g);
+	if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN &&
+	    !r->op.is_forced) {
+		(void)later(r, why);
+		return;
+	}
+	if (r->state != LIFE_ROLLING_BACK &&
+	    run_apply(r, VERB_ROLLBACK, reason_of(&r->op), &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	r->op.stage = OP_SWITCH;
+	shift_begin(r, r->op.is_forced);
+}
+
+static void
+rollback(struct run *r)
+{
+	struct err err;
+	enum life_state to;
+
+	if (r->state != LIFE_ROLLING_BACK &&
+	    life_apply(r->state, VERB_ROLLBACK, &to, &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	if (run_authority(r) == SIDE_NEW) {
+		rollback_switch(r);
+		return;
+	}
+	if (r->state != LIFE_ROLLING_BACK &&
+	    run_apply(r, VERB_ROLLBACK, reason_of(&r->op), &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	if (record_share(r, 0, 0, &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	r->op.stage = OP_ROUTE;
+	machines_send_route(r);
+}
+
+/* ---- complete ------------------------------------------------------------ */
+
+static void
+let_go(struct run *r)
+{
+	struct err err;
+
+	r->forced = r->op.is_forced && !proof_is_clean(r);
+	if (run_apply(r, VERB_COMPLETE,
+	              r->forced ? "forced" : reason_of(&r->op), &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	/* Nobody waits for the old side from here on. */
+	r->op.stage = OP_ROUTE;
+	machines_send_route(r);
+}
+
+static void
+complete(struct run *r)
+{
+	struct gates g;
+	struct err err;
+	enum life_state to;
+	char why[200];
+
+	r->op.is_forced = json_is_true(json_object_get(r->op.args, "force"));
+	if (life_apply(r->state, VERB_COMPLETE, &to, &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	if (run_authority(r) != SIDE_NEW) {
+		(void)err_set(&err, ERR_STATE,
+		              "complete is not possible: old still has "
+		              "authority; promote to the cutover first");
+		refuse(r, &err);
+		return;
+	}
+	shift_gates(r, &g);
+	g.verified_different = false;
+	if (!r->op.is_forced &&
+	    migration_gate_share(&g, why, sizeof(why)) != GATE_OPEN) {
+		(void)later(r, why);
+		return;
+	}
+	if (proof_is_clean(r) || r->op.is_forced) {
+		let_go(r);
+		return;
+	}
+	r->op.stage = OP_PROOF;
+	if (!proof_is_on(r) && proof_start(r, &err) != 0)
+		refuse(r, &err);
+}
+
+static void
+completed(struct run *r)
+{
+	run_event(r, "completed",
+	          "%s; old stays fenced (godwit release opens it again)",
+	          r->forced ? "forced, not verified" : "verified");
+	done(r, NULL);
+}
+
+/* ---- the small ones ------------------------------------------------------ */
+
+static void
+verify(struct run *r)
+{
+	struct err err;
+
+	if (r->mover == NULL || r->state == LIFE_COMPLETED) {
+		(void)err_set(&err, ERR_STATE,
+		              "verify is not possible after complete: the two "
+		              "sides go their own ways");
+		refuse(r, &err);
+		return;
+	}
+	r->op.stage = OP_PROOF;
+	if (!proof_is_on(r) && proof_start(r, &err) != 0)
+		refuse(r, &err);
+}
+
+static void
+simple(struct run *r, enum life_verb verb, enum mail_kind mail)
+{
+	struct mail m = { .kind = mail };
+	struct err err;
+
+	if (run_apply(r, verb, reason_of(&r->op), &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	machines_tell_mover(r, &m);
+	run_event(r, life_verb_name(verb), "%s", reason_of(&r->op));
+	done(r, NULL);
+}
+
+static void
+begin(struct run *r)
+{
+	switch (r->op.kind) {
+	case OP_PROMOTE: promote(r); return;
+	case OP_ROLLBACK: rollback(r); return;
+	case OP_COMPLETE: complete(r); return;
+	case OP_VERIFY: verify(r); return;
+	case OP_PAUSE: simple(r, VERB_PAUSE, MAIL_MOVE_PAUSE); return;
+	case OP_RESUME: simple(r, VERB_RESUME, MAIL_MOVE_RESUME); return;
+	case OP_RETRY: simple(r, VERB_RETRY, MAIL_MOVE_RESUME); return;
+	case OP_STOP: stop_begin(r); return;
+	case OP_NONE: return;
+	}
+}
+
+/* ---- going on ------------------------------------------------------------ */
+
+static void
+routed(struct run *r)
+{
+	if (!machines_all_current(r))
+		return;
+	if (r->op.kind == OP_ROLLBACK) {
+		went_back(r);
+	} else if (r->op.kind == OP_COMPLETE) {
+		struct mail m = { .kind = MAIL_STOP };
+
+		r->op.stage = OP_MOVER;
+		r->op.retry_ns = os_mono_ns() + LIMIT_MOVER_STOP_MS * NS_PER_MS;
+		r->mover_stopped = false;
+		machines_tell_mover(r, &m);
+	} else {
+		done(r, NULL);
+	}
+}
+
+static void
+mover_ended(struct run *r, uint64_t now_ns)
+{
+	if (r->mover != NULL && !r->mover_stopped && now_ns < r->op.retry_ns)
+		return;
+	if (r->mover != NULL) {
+		loop_stop(r->mover);
+		loop_free(r->mover);
+		r->mover = NULL;
+		r->move = MOVE_IDLE;
+	}
+	completed(r);
+}
+
+static void
+proven(struct run *r)
+{
+	struct err err;
+	bool clean;
+
+	if (proof_is_on(r))
+		return;
+	clean = proof_is_clean(r);
+	if (r->op.kind == OP_COMPLETE && clean) {
+		let_go(r);
+		return;
+	}
+	if (r->op.kind == OP_VERIFY && r->proof_last != NULL &&
+	    json_object_get(r->proof_last, "error") == NULL) {
+		/* Exit 8 is the caller's conclusion from the data. */
+		done(r, json_pack("{s:O}", "verification", r->proof_last));
+		return;
+	}
+	if (r->proof_last != NULL &&
+	    json_object_get(r->proof_last, "error") != NULL)
+		(void)err_set(&err, ERR_LOST, "verification did not end: %s",
+		              json_string_value(
+				      json_object_get(r->proof_last, "error")));
+	else
+		(void)err_set(&err, ERR_DIVERGED,
+		              "the two sides differ (see status, "
+		              "verification); nothing was changed; complete "
+		              "--force ends it all the same");
+	refuse(r, &err);
+}
+
+void
+verbs_switched(struct run *r)
+{
+	struct err err;
+	bool ok = r->cut.step == CUT_DONE;
+
+	if (r->op.stage != OP_SWITCH)
+		return;
+	if (!ok) {
+		(void)later(r, r->cut.why);
+		return;
+	}
+	if (r->op.kind == OP_ROLLBACK) {
+		/* The shares of before belong to the attempt of before. */
+		if (record_share(r, 0, 0, &err) != 0)
+			run_event(r, "disk", "%s", err.text);
+		went_back(r);
+		return;
+	}
+	r->step = r->strategy.step_n;
+	done(r, json_pack("{s:I}", "hold_ms", (json_int_t)r->hold_last_ms));
+}
+
+void
+verbs_tick(struct run *r, uint64_t now_ns)
+{
+	enum op_kind kind;
+
+	do {
+		kind = r->op.kind;
+		switch (r->op.stage) {
+		case OP_BEGIN:
+			if (kind == OP_NONE || now_ns < r->op.retry_ns)
+				return;
+			r->op.retry_ns = 0;
+			begin(r);
+			break;
+		case OP_ROUTE: routed(r); break;
+		case OP_PROOF: proven(r); break;
+		case OP_MOVER: mover_ended(r, now_ns); break;
+		case OP_LEAVE: stop_tick(r, now_ns); return;
+		case OP_SWITCH: return;
+		}
+		/* The next one of the queue begins at once. */
+	} while (r->op.kind != OP_NONE && r->op.stage == OP_BEGIN &&
+	         r->op.retry_ns == 0 && !r->is_over);
+}
+
+uint64_t
+verbs_wake_ns(const struct run *r)
+{
+	if (r->op.kind == OP_NONE)
+		return UINT64_MAX;
+	if (r->op.stage == OP_BEGIN || r->op.stage == OP_MOVER ||
+	    r->op.stage == OP_LEAVE)
+		return r->op.retry_ns;
+	return UINT64_MAX;
+}
+
+/* ---- asking -------------------------------------------------------------- */
+
+static void
+push(struct run *r, struct op *o)
+{
+	struct err err;
+
+	o->began_ns = os_mono_ns();
+	if (r->op.kind == OP_NONE) {
+		r->op = *o;
+		return;
+	}
+	/* A rollback, a pause or a stop does not wait for what only waits. */
+	if ((o->kind == OP_ROLLBACK || o->kind == OP_STOP ||
+	     o->kind == OP_PAUSE) &&
+	    r->op.stage == OP_BEGIN && r->op.retry_ns != 0) {
+		(void)err_set(&err, ERR_ABORTED, "%s gave way to %s",
+		              op_name(r->op.kind), op_name(o->kind));
+		if (r->op.client != 0)
+			panel_fail(r->panel, r->op.client, &err, NULL);
+		json_decref(r->op.args);
+		r->op = *o;
+		return;
+	}
+	if (o->kind == OP_PAUSE || o->kind == OP_STOP)
+		shift_stop(r, "somebody asked to stop");
+	if (r->queue_n == LIMIT_QUEUE) {
+		(void)err_set(&err, ERR_LIMIT,
+		              "too many verbs are waiting for %s to end",
+		              op_name(r->op.kind));
+		if (o->client != 0)
+			panel_fail(r->panel, o->client, &err, NULL);
+		json_decref(o->args);
+		return;
+	}
+	r->queue[r->queue_n++] = *o;
+}
+
+void
+verbs_push(struct run *r, enum op_kind kind)
+{
+	struct op o = { .kind = kind, .args = json_object() };
+
+	push(r, &o);
+}
+
+void
+verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
+{
+	struct op o = { .client = client, .args = args };
+	struct err err;
+
+	if (strcmp(verb, "status") == 0) {
+		panel_ok(r->panel, client, status_json(r));
+	} else if (strcmp(verb, "events") == 0) {
+		panel_ok(r->panel, client,
+		         json_pack("{s:o,s:o}", "events",
+		                   status_events(r, LIMIT_EVENTS), "journal",
+		                   journal_tail(r->journal, 200)));
+	} else if (strcmp(verb, "watch") == 0) {
+		panel_watch(r->panel, client);
+		panel_send(r->panel, client,
+		           json_pack("{s:o}", "status", status_json(r)));
+	} else {
+		for (size_t i = 0; i < WORD_N; i++) {
+			if (strcmp(words[i].name, verb) != 0)
+				continue;
+			o.kind = words[i].kind;
+			push(r, &o);
+			return;
+		}
+		(void)err_set(&err, ERR_USAGE,
+		              "no verb \"%.40s\"; known: status, watch, "
+		              "promote, pause, resume, rollback, complete, "
+		              "verify, retry, events, stop",
+		              verb);
+		panel_fail(r->panel, client, &err, NULL);
+	}
+	json_decref(args);
+}
