@@ -15,7 +15,7 @@ from conftest import FULL, SEED
 from harness.godwit import run
 from harness.process import until
 from oracle.resp import RespError
-from scenario import Run, admin, refused
+from scenario import Run, inside, refused
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -165,7 +165,7 @@ def test_sigkill_at_random_instants(place):
 def test_a_crash_copies_nothing_twice_beyond_need(place):
     """P7: after the copy a restart goes on from positions."""
     r = Run(place, "--strategy", "big_bang", load=False, keys=40000).in_step()
-    with r.new.conn(**admin(r.g)) as c:
+    with inside(r.g, r.new) as c:
         before = calls(c, "restore")
         r.g.kill()
         with r.old.conn() as o:

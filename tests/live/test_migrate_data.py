@@ -8,7 +8,7 @@ import pytest
 
 from harness.process import until
 from harness.server import fill
-from scenario import Run, admin, differences
+from scenario import Run, differences, inside
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -69,7 +69,7 @@ def test_every_type_arrives(place, mode):
                 c.cmd("COPY", key, b"again:" + key)
     r.equal()
     streams = ("stream:100", "stream:1", "again:stream:100")
-    with r.new.conn(**admin(r.g)) as c, r.old.conn() as o:
+    with inside(r.g, r.new) as c, r.old.conn() as o:
         for key in streams:
             assert c.cmd("XINFO", "GROUPS", key) == o.cmd("XINFO", "GROUPS", key), key
         assert c.cmd("XPENDING", "stream:100", "g") == o.cmd("XPENDING", "stream:100", "g")
@@ -102,7 +102,7 @@ def test_keys_that_are_there_already(place, rule):
         new.cmd("SET", "only:new:db", "mine", db=4)
 
     r = Run(place, "--strategy", "big_bang", "--conflict", rule, data=data, **NO_LOAD).in_step()
-    with r.new.conn(**admin(r.g)) as c:
+    with inside(r.g, r.new) as c:
         got = {
             "str": c.cmd("GET", "c:str"),
             "hash": dict(zip(*[iter(c.cmd("HGETALL", "c:hash"))] * 2)),
@@ -313,11 +313,11 @@ def test_a_target_that_is_full_says_so(place):
         code, out, err = g.verb("promote")
         assert code != 0, "a cutover to a full server"
         # Room is made: it goes on by itself or after resume.
-        with new.conn(**admin(g)) as c:
+        with inside(g, new) as c:
             c.cmd("CONFIG", "SET", "maxmemory", "0")
         if g.status()["status"] in ("paused", "failed"):
             g.verb("resume")
         g.until_in_step(40)
-        until(lambda: not differences(old, new, admin(g)), 10, 0.3, "both sides to be equal")
+        until(lambda: not differences(old, new, g), 10, 0.3, "both sides to be equal")
     else:
         assert g.proc.returncode == 3 and "memory" in g.tail().lower(), g.tail()

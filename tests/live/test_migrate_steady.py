@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness.godwit import run
-from scenario import Run, differences, refused
+from scenario import Run, differences, inside, refused
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -96,7 +96,7 @@ def test_dual_write_acknowledges_on_both_sides(place):
     r = Run(place, "--strategy", "canary", "--steps", "50", "--write-mode", "dual_write", "--ack", "both")
     r.in_step()
     r.must("promote")
-    with r.g.conn() as c, r.new.conn(**reader(r)) as direct:
+    with r.g.conn() as c, inside(r.g, r.new) as direct:
         for i in range(300):
             assert c.cmd("SET", "dual:%d" % i, i) == b"OK"
             assert direct.cmd("GET", "dual:%d" % i) == b"%d" % i
@@ -105,20 +105,13 @@ def test_dual_write_acknowledges_on_both_sides(place):
     clean(r.judge())
 
 
-def reader(r):
-    """Credentials that may read a fenced side."""
-    from scenario import admin
-
-    return admin(r.g)
-
-
 @pytest.mark.limit(90)
 def test_acknowledged_on_both_sides_during_the_soak(place):
     """By default a write during the soak is on old as well when it is
     acknowledged, so that new may die."""
     r = Run(place, "--strategy", "big_bang", load={"scale": 0.5}).in_step()
     r.must("promote")
-    with r.g.conn() as c, r.old.conn(**reader(r)) as direct:
+    with r.g.conn() as c, inside(r.g, r.old) as direct:
         for i in range(300):
             assert c.cmd("SET", "soak:%d" % i, i) == b"OK"
             assert direct.cmd("GET", "soak:%d" % i) == b"%d" % i
@@ -148,7 +141,7 @@ def test_pause_stops_the_copy_and_the_steps_but_not_the_stream(place):
     code, out, err = r.g.verb("promote")
     assert code == 3 and err.strip(), (code, out, err)
     assert r.g.status()["reads"]["desired_percentage"] == 10
-    with r.g.conn() as c, r.new.conn(**reader(r)) as direct:
+    with r.g.conn() as c, inside(r.g, r.new) as direct:
         c.cmd("SET", "while:paused", "1")
         end = time.monotonic() + 5
         while direct.cmd("GET", "while:paused") != b"1":
