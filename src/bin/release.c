@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bin/release.c: godwit release OLD: lift the fence after a completed migration.
+ *
+ * What the users were allowed before the fence is in the journal; the user that
+ * may give it back to them is Godwit's own, which the completion left on OLD.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bin/status.h"
+#include "bin/verbs.h"
+#include "control/agent.h"
+#include "control/journal.h"
+#include "control/url.h"
+#include "engine/redis/admin/fence.h"
+
+#define ANSWER_MS 5000
+
+struct release {
+	const struct args *args;
+	struct journal *journal;
+	json_t *rules; /* user name -> rules before the fence            */
+	struct side_conf side;
+	char names[3][64]; /* Godwit's users, the prefix of its names      */
+	struct fence_own own;
+	struct agent agent;
+	uint64_t epoch;
+	uint32_t users;  /* of applications                               */
+	uint32_t fenced; /* of these, before                              */
+};
+
+static int
+copy_meta(const struct release *r, const char *key, char *ret, size_t n,
+          struct err *err)
+{
+	char *v = journal_meta(r->journal, key);
+	int rc = 0;
+
+	if (v == NULL || strlen(v) >= n)
+		rc = err_set(err, ERR_BAD,
+		             "%s is no state file of a migration (it lacks "
+		             "\"%s\")",
+		             r->args->text[OPT_STATE], key);
+	else
+		memcpy(ret, v, strlen(v) + 1);
+	free(v);
+	return rc;
+}
+
+/* Is the journal about this server, and is the migration over? */
+static int
+check_journal(const struct release *r, const struct url *old, struct err *err)
+{
+	char label[sizeof(old->label)];
+	json_t *last = journal_last(r->journal, JOURNAL_STATE, NULL);
+	const char *to = json_string_value(json_object_get(last, "to"));
+	int rc = copy_meta(r, "old", label, sizeof(label), err);
+
+	if (rc == 0 && strcmp(label, old->label) != 0)
+		rc = err_set(err, ERR_STATE,
+		             "OLD of the migration in %s is %s, not %s",
+		             r->args->text[OPT_STATE], label, old->label);
+	if (rc == 0 && (to == NULL || strcmp(to, "completed") != 0))
+		rc = err_set(err, ERR_STATE,
+		             "the migration is %s, not completed; its fence "
+		             "is Godwit's to lift (rollback opens OLD)",
+		             to != NULL ? to : "not begun");
+	json_decref(last);
+	return rc;
+}
+
+static int
+read_journal(struct release *r, const struct url *old, struct err *err)
+{
+	json_t *match = json_pack("{s:s}", "side", "old");
+	json_t *last;
+	char id[40];
+	int rc = check_journal(r, old, err);
+
+	if (rc == 0)
+		rc = copy_meta(r, "id", id, sizeof(id), err);
+	if (rc == 0)
+		rc = copy_meta(r, "old_pass", r->side.own_pass,
+		               sizeof(r->side.own_pass), err);
+	if (rc == 0) {
+		last = journal_last(r->journal, JOURNAL_ACL_SAVED, match);
+		r->rules = json_incref(json_object_get(last, "rules"));
+		json_decref(last);
+		r->epoch = journal_authority(r->journal).epoch;
+		(void)snprintf(r->names[0], sizeof(r->names[0]), "godwit-%s",
+		               id);
+		(void)snprintf(r->names[1], sizeof(r->names[1]), "godwit-%s-r",
+		               id);
+		(void)snprintf(r->names[2], sizeof(r->names[2]),
+		               "godwit:%s:", id);
+		memcpy(r->side.own_user, r->names[0], sizeof(r->side.own_user));
+		r->own = (struct fence_own){ r->names[0], r->names[1],
+			                     r->names[2] };
+	}
+	json_decref(match);
+	return rc;
+}
+
+static bool
+saved_rules(void *arg, struct span name, struct span *ret)
+{
+	char key[256];
+	const char *rules;
+
+	reply_text(name, key, sizeof(key));
+	rules = json_string_value(json_object_get(arg, key));
+	if (rules == NULL)
+		return false;
+	*ret = span_str(rules);
+	return true;
+}
+
+/* Look, and give each fenced user what the journal says. */
+static int
+unfence(struct release *r, struct err *err)
+{
+	struct fence_look look;
+	struct span replies;
+	uint32_t n = admin_put_look(&r->agent.tx);
+	int rc = agent_call(&r->agent, n, ANSWER_MS, &replies, err);
+
+	if (rc == 0)
+		rc = admin_read_look(replies, r->side.label, &r->own, &look,
+		                     err);
+	if (rc != 0)
+		return rc;
+	r->users = look.users;
+	r->fenced = look.fenced;
+	if (look.has_token && look.epoch > r->epoch)
+		return err_set(err, ERR_STATE,
+		               "%s carries the fence of epoch %llu, the "
+		               "journal ends at %llu: another migration holds "
+		               "it now",
+		               r->side.label, (unsigned long long)look.epoch,
+		               (unsigned long long)r->epoch);
+	if (look.fenced == 0)
+		return 0;
+	n = admin_put_unfence(&r->agent.tx, &look, &r->own, r->epoch,
+	                      saved_rules, r->rules);
+	rc = agent_call(&r->agent, n, ANSWER_MS, &replies, err);
+	return rc == 0 ? admin_read_exec(replies, n, r->side.label, "release",
+	                                 err)
+	               : rc;
+}
+
+/* Godwit's keys and users go; what is left is written to the server's file. What
+ * does not work is told in *err: the users have their rights all the same. */
+static void
+clean(struct release *r, struct err *err)
+{
+	struct facts facts;
+	struct span replies;
+	uint32_t n = admin_put_no_keys(&r->agent.tx) +
+	             admin_put_no_users(&r->agent.tx, &r->own);
+	struct err ignored;
+	int rc;
+
+	/* DELUSER may end our own connection before its answer is here. */
+	if (agent_call(&r->agent, n, ANSWER_MS, &replies, &ignored) != 0)
+		agent_close(&r->agent);
+	agent_close(&r->agent);
+	rc = agent_open(&r->agent, false, ANSWER_MS, err);
+	if (rc == 0)
+		rc = agent_probe(&r->agent, ANSWER_MS, &facts, err);
+	if (rc != 0 || (!facts.has_aclfile && !facts.has_config_file))
+		return;
+	n = admin_put_persist(&r->agent.tx, facts.has_aclfile);
+	rc = agent_call(&r->agent, n, ANSWER_MS, &replies, err);
+	if (rc == 0 &&
+	    reply_ok(&replies, r->side.label,
+	             facts.has_aclfile ? "ACL SAVE" : "CONFIG REWRITE",
+	             err) != 0)
+		return;
+}
+
+static void
+report(const struct release *r, const struct err *unclean)
+{
+	if (unclean->code != ERR_NONE)
+		(void)fprintf(stderr,
+		              "godwit release: note: the users have their "
+		              "rights, but not everything could be put in "
+		              "order: %s\n",
+		              unclean->text);
+	if (r->args->number[OPT_JSON] != 0)
+		(void)printf("{\"released\":%u,\"users\":%u}\n", r->fenced,
+		             r->users);
+	else if (r->fenced == 0)
+		(void)printf("release: %s was not fenced\n", r->side.label);
+	else
+		(void)printf("release: %u users of %s have their rights "
+		             "back; its data goes its own way from now on\n",
+		             r->fenced, r->side.label);
+}
+
+int
+verb_release(const struct args *a)
+{
+	struct release r = { .args = a };
+	struct err unclean = { .code = ERR_NONE };
+	struct err err;
+	struct url old;
+	int rc = verb_url(a, OPT_OLD_PASSWORD_FILE, "GODWIT_OLD_PASSWORD", 0,
+	                  &old, &err);
+
+	if (rc == 0 && a->text[OPT_STATE][0] == '\0')
+		rc = err_set(&err, ERR_USAGE,
+		             "--state is missing: which migration fenced OLD?");
+	if (rc == 0) {
+		url_side(&old, SIDE_OLD, &r.side);
+		r.journal = journal_peek(a->text[OPT_STATE], &err);
+		rc = r.journal != NULL ? read_journal(&r, &old, &err)
+		                       : -(int)err.code;
+	}
+	if (rc == 0) {
+		agent_init(&r.agent, &r.side, "godwit:release");
+		rc = agent_open(&r.agent, true, ANSWER_MS, &err);
+		if (rc == 0)
+			rc = unfence(&r, &err);
+		if (rc == 0)
+			clean(&r, &unclean);
+		agent_fini(&r.agent);
+	}
+	journal_close(r.journal);
+	json_decref(r.rules);
+	if (rc != 0)
+		return verb_fail(a, &err);
+	report(&r, &unclean);
+	return STATUS_DONE;
+}
