@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/command.h: what each command of Redis is, from one table.
+ *
+ * The table (tables/resp.tbl) is made from a real server's COMMAND; a name that
+ * is not in it is not known, and what is not known is not relayed.
+ *
+ * Owns:   nothing; the table is constant, struct command_index is the caller's.
+ * Thread: any; the index is built once and only read afterwards.
+ */
+#pragma once
+
+#include "base/span.h"
+
+enum command_kind {
+	COMMAND_READ,  /* reads keys, changes nothing                     */
+	COMMAND_WRITE, /* may change keys                                 */
+	COMMAND_ADMIN, /* neither, or tells of the server: authority only */
+};
+
+/* What the relay does with it. */
+enum command_handler {
+	COMMAND_PLAIN,     /* sent as it is, one reply                    */
+	COMMAND_REFUSE,    /* refused by name; why says the reason        */
+	COMMAND_CONTAINER, /* the second word decides                     */
+	COMMAND_AUTH,
+	COMMAND_SELECT,
+	COMMAND_HELLO,
+	COMMAND_QUIT,
+	COMMAND_RESET,
+	COMMAND_PING,
+	COMMAND_SETNAME,
+	COMMAND_GETNAME,
+	COMMAND_CLIENTID,
+	COMMAND_CLIENTINFO,
+	COMMAND_MULTI,
+	COMMAND_EXEC,
+	COMMAND_DISCARD,
+	COMMAND_WATCH,
+	COMMAND_UNWATCH,
+	COMMAND_SUBSCRIBE,
+	COMMAND_UNSUBSCRIBE,
+	COMMAND_SCAN,        /* argument 1 is a cursor                    */
+	COMMAND_SCANKEY,     /* argument 2 is a cursor                    */
+	COMMAND_BLOCK_LAST,  /* may block; the last argument is the time  */
+	COMMAND_BLOCK_FIRST, /* may block; argument 1 is the time         */
+	COMMAND_BLOCK_WORD,  /* blocks when BLOCK ms is among its options */
+	COMMAND_EVAL,
+	COMMAND_EVALSHA,
+	COMMAND_SCRIPT_LOAD,
+	COMMAND_SCRIPT_FLUSH,
+};
+
+struct command {
+	char name[32]; /* lower case; "client|setname" */
+	uint8_t name_n;
+	uint8_t kind;    /* enum command_kind    */
+	uint8_t handler; /* enum command_handler */
+	int8_t arity;    /* n words exactly, or at least -n                 */
+	int8_t first;    /* argument index of the first key, 0: none        */
+	int8_t last;     /* of the last one; negative: from the end         */
+	int8_t step;
+	int8_t numkeys;  /* index of the argument that counts keys, 0: none */
+	const char *why; /* of COMMAND_REFUSE                               */
+};
+
+#define COMMAND_SLOTS 1024 /* over twice the rows of the table */
+
+struct command_index {
+	uint16_t slot[COMMAND_SLOTS]; /* row + 1, 0: empty */
+};
+
+void command_index_init(struct command_index *ix);
+
+/* The row of a name in any case, NULL when unknown. For a container the second
+ * word is looked up with command_find_sub(). */
+const struct command *command_find(const struct command_index *ix,
+                                   struct span name);
+const struct command *command_find_sub(const struct command_index *ix,
+                                       const struct command *container,
+                                       struct span sub);
+
+/* Is argc (all words, the name included) a number of words it takes? */
+bool command_takes(const struct command *c, uint32_t argc);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/causal.c: when a read may go to the other side.
+ *
+ * Rule (core/board.h): everything that a session wrote or saw on the authority
+ * has been passed, and the other side is settled, when the read is sent and
+ * still when its answer begins to arrive.
+ *
+ * What a session saw is known by probes: a batch of requests on a lane is
+ * followed by one ROLE, whose answer tells a position not before theirs. The
+ * session remembers the batch; the lane remembers its newest answered probe. A
+ * session that has left the lane (all was answered) may use any later probe.
+ */
+#include "engine/redis/relay/inside.h"
+
+bool
+causal_is_on(const struct relay *r)
+{
+	return r->route.read_ppm > 0 || r->route.ack == ACK_BOTH;
+}
+
+void
+causal_new_era(struct relay *r)
+{
+	r->era++;
+	r->any_batch = 0;
+	r->any_pos = 0;
+	list_each(lane, l, all, &r->lanes) {
+		l->done_batch = 0;
+		l->done_pos = 0;
+	}
+}
+
+static void
+resolve(struct relay *r, struct session *s)
+{
+	uint64_t pos = 0;
+
+	if (s->op_batch == 0)
+		return;
+	if (s->op_lane != NULL) {
+		if (s->op_lane->done_batch < s->op_batch)
+			return;
+		pos = s->op_lane->done_pos;
+	} else {
+		if (r->any_batch < s->op_batch)
+			return;
+		pos = r->any_pos;
+	}
+	if (pos > s->need)
+		s->need = pos;
+	s->op_batch = 0;
+	s->op_lane = NULL;
+}
+
+void
+causal_leave(struct relay *r, struct session *s)
+{
+	resolve(r, s);
+	if (s->op_batch != 0)
+		s->op_batch = r->batch;
+	s->op_lane = NULL;
+}
+
+bool
+causal_may_read(struct relay *r, struct session *s)
+{
+	struct board *b = r->board;
+	enum side authority = r->route.authority;
+
+	if (r->behind || r->hold.on || b == NULL || !r->default_full ||
+	    !s->is_default || (s->cred == NULL && !r->default_open))
+		return false;
+	if (s->era != r->era) {
+		/* Positions before mean nothing: a new probe has to tell. */
+		s->era = r->era;
+		s->need = 0;
+		s->op_lane = NULL;
+		s->op_batch = r->batch;
+		return false;
+	}
+	if (s->lane != NULL && s->lane->kind == LANE_READER && s->inflight > 0)
+		return (atomic_load(&b->unsettled) & 1) == 0;
+	resolve(r, s);
+	if (s->op_batch != 0)
+		return false;
+	return (atomic_load(&b->unsettled) & 1) == 0 &&
+	       atomic_load(&b->passed[authority]) >= s->need;
+}
+
+bool
+causal_is_valid(struct relay *r, uint64_t unsettled)
+{
+	return !r->behind && atomic_load(&r->board->unsettled) == unsettled &&
+	       atomic_load(&r->board->history) == r->history;
+}
+
+void
+causal_role(struct relay *r, struct lane *lane, uint64_t batch,
+            struct span reply)
+{
+	struct resp_item it;
+	bool ok;
+
+	ok = resp_read(&reply, &it) == WIRE_PART && it.type == RESP_ARRAY &&
+	     resp_read(&reply, &it) == WIRE_PART && it.type == RESP_BULK &&
+	     span_eq(it.text, SPAN("master")) &&
+	     resp_read(&reply, &it) == WIRE_PART && it.type == RESP_INT;
+	if (!ok || it.number < 0) {
+		lane->no_role = true;
+		ack_known(r, lane, 1);
+		return;
+	}
+	if (lane->side != r->route.authority) {
+		ack_known(r, lane, (uint64_t)it.number);
+		return;
+	}
+	lane->done_batch = batch;
+	lane->done_pos = (uint64_t)it.number;
+	if (batch > r->any_batch)
+		r->any_batch = batch;
+	if (lane->done_pos > r->any_pos)
+		r->any_pos = lane->done_pos;
+	ack_known(r, lane, lane->done_pos);
+}
+
+void
+causal_probe(struct relay *r)
+{
+	struct lane *lane;
+
+	if (r->board != NULL) {
+		uint64_t h = atomic_load(&r->board->history);
+
+		if (h != r->history) {
+			r->history = h;
+			causal_new_era(r);
+		}
+	}
+	while ((lane = lane_probe_pop(&r->probes)) != NULL) {
+		struct pending *e;
+
+		lane->in_probe = false;
+		if (!causal_is_on(r) || lane->link == NULL ||
+		    lane->side != r->route.authority ||
+		    lane->kind == LANE_READER || lane->no_role)
+			continue;
+		if (lane->mine != NULL && lane->mine->multi)
+			continue;
+		e = lane_ask(r, lane, PEND_ROLE, SPAN("*1\r\n$4\r\nROLE\r\n"));
+		if (e != NULL)
+			e->mark = r->batch;
+	}
+}
+
+/* ---- who may read there ------------------------------------------------ */
+
+void
+causal_ask_user(struct relay *r)
+{
+	struct lane *lane;
+
+	if (r->board == NULL)
+		return;
+	lane = lane_admin(r, r->route.authority);
+	if (lane == NULL || lane->state != LANE_READY)
+		return;
+	buf_clear(&r->scratch);
+	resp_put_cmd(&r->scratch, "ACL", "GETUSER", "default", NULL);
+	(void)lane_ask(r, lane, PEND_USER, buf_span(&r->scratch));
+}
+
+/* Is the default user of the authority one that may do everything? Then its
+ * reads may be made by Godwit's reader on the other side. */
+void
+causal_user(struct relay *r, struct span reply)
+{
+	struct resp_item it;
+	bool open = false;
+	bool on = false;
+	bool all = false;
+	bool keys = false;
+	int field = 0; /* 1: flags, 2: commands, 3: keys */
+
+	while (resp_read(&reply, &it) == WIRE_PART) {
+		if (it.type != RESP_BULK && it.type != RESP_STATUS)
+			continue;
+		if (span_eq(it.text, SPAN("flags")))
+			field = 1;
+		else if (span_eq(it.text, SPAN("passwords")) ||
+		         span_eq(it.text, SPAN("channels")) ||
+		         span_eq(it.text, SPAN("selectors")))
+			field = 0;
+		else if (span_eq(it.text, SPAN("commands")))
+			field = 2;
+		else if (span_eq(it.text, SPAN("keys")))
+			field = 3;
+		else if (field == 1 && span_eq(it.text, SPAN("nopass")))
+			open = true;
+		else if (field == 1 && span_eq(it.text, SPAN("on")))
+			on = true;
+		else if (field == 2)
+			all = span_eq(it.text, SPAN("+@all"));
+		else if (field == 3)
+			keys = span_eq(it.text, SPAN("~*"));
+	}
+	r->default_full = on && all && keys;
+	r->default_open = r->default_full && open;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/cred.c: credentials of clients, shared by their sessions
+ * and lanes. A credential is the AUTH request itself.
+ */
+#include "engine/redis/relay/inside.h"
+
+struct cred *
+cred_get(struct relay *r, struct span request, bool is_default)
+{
+	struct cred *c;
+
+	for (c = r->creds; c != NULL; c = c->next) {
+		if (span_eq(span_of(c->request, c->n), request)) {
+			c->refs++;
+			return c;
+		}
+	}
+	c = mem_alloc(r->mem, sizeof(*c) + request.n);
+	if (c == NULL)
+		return NULL;
+	c->refs = 1;
+	c->n = (uint32_t)request.n;
+	c->is_default = is_default;
+	memcpy(c->request, request.p, request.n);
+	c->next = r->creds;
+	r->creds = c;
+	return c;
+}
+
+void
+cred_ref(struct cred *c)
+{
+	if (c != NULL)
+		c->refs++;
+}
+
+void
+cred_unref(struct relay *r, struct cred *c)
+{
+	struct cred **at = &r->creds;
+
+	if (c == NULL || --c->refs > 0)
+		return;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	mem_free(r->mem, c, sizeof(*c) + c->n);
+}

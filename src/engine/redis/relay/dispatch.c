@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/dispatch.c: where a request goes.
+ *
+ * A request is taken (DISPATCHED) or stays in front (DISPATCH_WAIT) until
+ * something changes: the session's replies came, a lane is ready, a hold ends.
+ * Then it is looked at again from the beginning.
+ */
+#include "base/hash.h"
+#include "engine/redis/relay/inside.h"
+
+#define OWN_PREFIX "__godwit:"
+
+static enum dispatched
+refuse_text(struct relay *r, struct session *s, struct span text)
+{
+	struct wide *w;
+
+	if (s->multi && !s->multi_lost) {
+		w = session_wide(r, s);
+		if (w == NULL)
+			return DISPATCH_CLOSED;
+		if (text.n >= sizeof(w->refusal_text))
+			text.n = sizeof(w->refusal_text) - 1;
+		memcpy(w->refusal_text, text.p, text.n);
+		w->refusal_text[text.n] = '\0';
+		return tx_spoil(r, s);
+	}
+	if (s->inflight > 0)
+		return DISPATCH_WAIT;
+	r->n.refused++;
+	session_sayf(r, s, "-%.*s\r\n", (int)text.n, (const char *)text.p);
+	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
+}
+
+static enum dispatched refuse(struct relay *r, struct session *s,
+                              const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static enum dispatched
+refuse(struct relay *r, struct session *s, const char *fmt, ...)
+{
+	struct buf b;
+	va_list ap;
+	enum dispatched ret;
+
+	buf_init(&b, r->mem);
+	va_start(ap, fmt);
+	buf_putv(&b, fmt, ap);
+	va_end(ap);
+	ret = refuse_text(r, s, buf_span(&b));
+	buf_fini(&b);
+	return ret;
+}
+
+static enum dispatched
+refuse_unknown(struct relay *r, struct session *s, const struct command *c,
+               const struct resp_cmd *q)
+{
+	struct span word = q->argv[c == NULL ? 0 : 1];
+	char name[64];
+	size_t n = word.n < sizeof(name) ? word.n : sizeof(name) - 1;
+
+	for (size_t i = 0; i < n; i++) {
+		uint8_t b = word.p[i];
+
+		name[i] = b >= 32 && b < 127 ? (char)b : '?';
+	}
+	if (c == NULL)
+		return refuse(
+			r, s,
+			"ERR unknown command '%.*s': godwit relays the "
+			"commands of Redis 7.0 and does not know this one",
+			(int)n, name);
+	return refuse(r, s,
+	              "ERR unknown subcommand '%.*s' of %s: godwit does not "
+	              "know it",
+	              (int)n, name, c->name);
+}
+
+/* ---- keys -------------------------------------------------------------- */
+
+static bool
+is_ours(struct span key)
+{
+	return key.n >= sizeof(OWN_PREFIX) - 1 && key.p[0] == '_' &&
+	       memcmp(key.p, OWN_PREFIX, sizeof(OWN_PREFIX) - 1) == 0;
+}
+
+static bool
+parse_count(struct span s, uint32_t *ret)
+{
+	uint32_t v = 0;
+
+	if (s.n == 0 || s.n > 7)
+		return false;
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		v = v * 10 + (uint32_t)(s.p[i] - '0');
+	}
+	*ret = v;
+	return true;
+}
+
+/* Where the keys of a request stand: arguments lo, lo + step ... up to hi, and
+ * lo2 ... hi2. */
+struct keys {
+	uint32_t lo;
+	uint32_t hi;
+	uint32_t step;
+	uint32_t lo2;
+	uint32_t hi2;
+};
+
+static struct keys
+keys_of(const struct command *c, const struct resp_cmd *q)
+{
+	struct keys k = { .lo = 1, .hi = 0, .step = 1, .lo2 = 1, .hi2 = 0 };
+	uint32_t n = 0;
+
+	if (c->first > 0) {
+		k.lo = (uint32_t)c->first;
+		k.step = c->step > 0 ? (uint32_t)c->step : 1;
+		if (c->last >= 0)
+			k.hi = (uint32_t)c->last;
+		else if (q->argc > (uint32_t)-c->last)
+			k.hi = q->argc - (uint32_t)-c->last;
+	}
+	if (c->numkeys > 0 && (uint32_t)c->numkeys < q->argc &&
+	    c->numkeys < RESP_SPANS && parse_count(q->argv[c->numkeys], &n)) {
+		k.lo2 = (uint32_t)c->numkeys + 1;
+		k.hi2 = (uint32_t)c->numkeys + n;
+	}
+	return k;
+}
+
+static bool
+is_key(const struct keys *k, uint32_t i)
+{
+	return (i >= k->lo && i <= k->hi && (i - k->lo) % k->step == 0) ||
+	       (i >= k->lo2 && i <= k->hi2);
+}
+
+/* Does no key belong to Godwit, and (ret_taken) does the assignment take all of
+ * them (at least one) to the other side? */
+static bool
+check_keys(struct relay *r, const struct command *c, const struct resp_cmd *q,
+           struct span raw, bool *ret_taken)
+{
+	struct keys k = keys_of(c, q);
+	struct span arg;
+	size_t pos = 0;
+	bool any = false;
+	bool all = true;
+
+	for (uint32_t i = 0; i < q->argc; i++) {
+		if (i < RESP_SPANS && q->argc <= RESP_SPANS)
+			arg = q->argv[i];
+		else if (!resp_cmd_walk(raw, &pos, &arg))
+			break;
+		if (!is_key(&k, i))
+			continue;
+		if (is_ours(arg))
+			return false;
+		any = true;
+		if (ret_taken != NULL && all)
+			all = route_takes(&r->route, hash_bytes(arg, 0));
+	}
+	if (ret_taken != NULL)
+		*ret_taken = any && all;
+	return true;
+}
+
+/* XREAD, SORT ... STORE and the like: any word may be a key. */
+static bool
+mentions_ours(const struct resp_cmd *q, struct span raw)
+{
+	struct span arg;
+	size_t pos = 0;
+
+	(void)q;
+	while (resp_cmd_walk(raw, &pos, &arg)) {
+		if (is_ours(arg))
+			return true;
+	}
+	return false;
+}
+
+/* ---- lanes ------------------------------------------------------------- */
+
+bool
+dispatch_is_held(struct relay *r, struct session *s)
+{
+	if (!r->hold.on || (s->multi && !s->multi_lost))
+		return false;
+	session_wait(r, s, &r->hold.held);
+	return true;
+}
+
+static struct lane *
+usable(struct relay *r, struct session *s, struct lane *lane)
+{
+	if (lane == NULL)
+		return NULL;
+	if (lane->state == LANE_READY) {
+		if (buf_len(&lane->link->tx) <= RELAY_LANE_TX_MAX)
+			return lane;
+		lane->link->want_drained = true;
+		port_touch(r->port, lane->link);
+	} else {
+		lane_want(r, lane);
+	}
+	session_wait(r, s, &lane->waiters);
+	return NULL;
+}
+
+struct lane *
+dispatch_lane(struct relay *r, struct session *s, bool own)
+{
+	struct lane *lane = s->lane;
+
+	own = own || s->multi || s->watching;
+	if (lane != NULL && !lane->dead) {
+		if (lane->kind == LANE_OWN && lane->mine == s &&
+		    (s->multi || s->watching ||
+		     (own && lane->side == r->route.authority &&
+		      lane->db == s->db)))
+			return usable(r, s, lane);
+		if (!own && lane->kind == LANE_SHARED &&
+		    lane->side == r->route.authority && lane->cred == s->cred &&
+		    lane->db == s->db)
+			return usable(r, s, lane);
+	}
+	if (s->inflight > 0 || s->withheld > 0)
+		return NULL;
+	lane_attach(r, s, NULL);
+	lane = own ? lane_own(r, s)
+	           : lane_shared(r, r->route.authority, s->cred, s->db);
+	if (lane == NULL) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return NULL;
+	}
+	lane_attach(r, s, lane);
+	return usable(r, s, lane);
+}
+
+enum dispatched
+dispatch_send(struct relay *r, struct session *s, struct lane *lane,
+              struct span raw, enum pending_kind kind, uint8_t flags)
+{
+	struct pending *e = ring_push(&lane->fifo, r->mem);
+
+	if (__builtin_expect(e == NULL, 0)) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return DISPATCH_CLOSED;
+	}
+	e->s = s;
+	e->mark = 0;
+	e->kept = 0;
+	e->kind = (uint8_t)kind;
+	e->flags = flags;
+	if (flags & PEND_F_KEPT) {
+		e->kept = (uint32_t)raw.n;
+		buf_put(&lane->keep, raw.p, raw.n);
+	}
+	buf_put(&lane->link->tx, raw.p, raw.n);
+	port_touch(r->port, lane->link);
+	s->inflight++;
+	s->burst += raw.n;
+	causal_sent(r, s, lane);
+	if (!lane->in_probe) {
+		lane->in_probe = true;
+		lane_probe_push(&r->probes, lane);
+	}
+	if (lane->sample_ns == 0 && (lane->sent_n & 15) == 0) {
+		lane->sample_at = lane->fifo.tail - 1;
+		lane->sample_ns = r->port->clock_ns(r->port);
+	}
+	lane->sent_n++;
+	if (flags & PEND_F_WRITE)
+		r->n.writes[lane->side]++;
+	else if (flags & PEND_F_READ)
+		r->n.reads[lane->side]++;
+	return DISPATCHED;
+}
+
+void
+dispatch_again(struct relay *r, struct session *s, struct span raw,
+               uint8_t flags)
+{
+	struct lane *lane = lane_shared(r, r->route.authority, s->cred, s->db);
+
+	/* In order: whatever of s is still under way on the other side will be
+	 * repeated behind this as well (must_retry). */
+	if (lane == NULL || lane->state != LANE_READY) {
+		session_close(r, s, NULL);
+		return;
+	}
+	(void)dispatch_send(r, s, lane, raw, PEND_PASS, flags);
+}
+
+/* ---- reads on the other side ------------------------------------------- */
+
+/* True: sent there, or (*ret) it has to wait. */
+static bool
+try_reader(struct relay *r, struct session *s, struct span raw,
+           enum dispatched *ret)
+{
+	struct lane *lane = s->lane;
+	struct pending *e;
+
+	if (s->multi || s->watching || s->big > 0 || s->must_retry ||
+	    !causal_may_read(r, s))
+		return false;
+	if (lane == NULL || lane->kind != LANE_READER) {
+		if (s->inflight > 0 || s->withheld > 0)
+			return false;
+	}
+	lane = lane_reader(r, side_other(r->route.authority), s->db);
+	if (lane == NULL || lane->state != LANE_READY ||
+	    buf_len(&lane->link->tx) > RELAY_LANE_TX_MAX)
+		return false;
+	lane_attach(r, s, lane);
+	e = lane_pend(r, lane, s, PEND_READ);
+	if (e == NULL)
+		return false;
+	e->flags = PEND_F_KEPT | PEND_F_READ;
+	e->kept = (uint32_t)raw.n;
+	e->mark = atomic_load(&r->board->unsettled);
+	buf_put_span(&lane->keep, raw);
+	buf_put_span(&lane->link->tx, raw);
+	s->on_reader++;
+	s->burst += raw.n;
+	if (lane->sample_ns == 0 && (lane->sent_n++ & 15) == 0) {
+		lane->sample_at = lane->fifo.tail - 1;
+		lane->sample_ns = r->port->clock_ns(r->port);
+	}
+	*ret = DISPATCHED;
+	return true;
+}
+
+/* ---- plain requests ---------------------------------------------------- */
+
+static enum pending_kind
+kind_of(const struct command *c, uint8_t *flags)
+{
+	switch (c->handler) {
+	case COMMAND_EVALSHA: *flags |= PEND_F_KEPT; return PEND_SHA;
+	case COMMAND_SCRIPT_LOAD: *flags |= PEND_F_KEPT; return PEND_LOAD;
+	default: return PEND_PASS;
+	}
+}
+
+static enum dispatched
+plain(struct relay *r, struct session *s, const struct command *c,
+      const struct resp_cmd *q, struct span raw)
+{
+	bool is_read = c->kind == COMMAND_READ;
+	bool taken = false;
+	enum dispatched ret = DISPATCH_WAIT;
+	uint8_t flags = c->kind == COMMAND_WRITE ? PEND_F_WRITE
+	                : is_read                ? PEND_F_READ
+	                                         : 0;
+	enum pending_kind kind = PEND_PASS;
+	struct lane *lane;
+
+	if (c->first == 1 && c->last == 1 && c->numkeys == 0 && q->argc > 1) {
+		if (is_ours(q->argv[1]))
+			return refuse(
+				r, s,
+				"ERR godwit: keys that begin with " OWN_PREFIX
+				" are Godwit's own");
+		if (is_read && r->route.read_ppm > 0)
+			taken = route_takes(&r->route,
+			                    hash_bytes(q->argv[1], 0));
+	} else if (c->first > 0 || c->numkeys > 0) {
+		if (!check_keys(r, c, q, raw,
+		                is_read && r->route.read_ppm > 0 ? &taken
+		                                                 : NULL))
+			return refuse(
+				r, s,
+				"ERR godwit: keys that begin with " OWN_PREFIX
+				" are Godwit's own");
+	}
+	if (taken && try_reader(r, s, raw, &ret))
+		return ret;
+	if (c->handler != COMMAND_PLAIN && !s->multi) {
+		kind = kind_of(c, &flags);
+		if (c->handler == COMMAND_EVAL && q->argc > 1)
+			script_remember(r, q->argv[1]);
+		else if (c->handler == COMMAND_SCRIPT_FLUSH)
+			script_forget(r);
+	}
+	lane = dispatch_lane(r, s, s->big > 0);
+	if (lane == NULL)
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	if (s->big > 0)
+		s->big--;
+	if (s->multi)
+		flags &= (uint8_t)~PEND_F_WRITE;
+	return dispatch_send(r, s, lane, raw, kind, flags);
+}
+
+/* ---- one request ------------------------------------------------------- */
+
+static enum dispatched
+handle(struct relay *r, struct session *s, const struct command *c,
+       const struct resp_cmd *q, struct span raw)
+{
+	switch ((enum command_handler)c->handler) {
+	case COMMAND_PLAIN:
+	case COMMAND_EVAL:
+	case COMMAND_EVALSHA:
+	case COMMAND_SCRIPT_LOAD:
+	case COMMAND_SCRIPT_FLUSH:
+	case COMMAND_PING: return plain(r, s, c, q, raw);
+	case COMMAND_REFUSE:
+		return refuse(r, s, "ERR godwit refuses %s: %s", c->name,
+		              c->why);
+	case COMMAND_CONTAINER: return refuse_unknown(r, s, c, q);
+	case COMMAND_AUTH:
+	case COMMAND_SELECT:
+	case COMMAND_HELLO:
+	case COMMAND_QUIT:
+	case COMMAND_RESET:
+	case COMMAND_SETNAME:
+	case COMMAND_GETNAME:
+	case COMMAND_CLIENTID:
+	case COMMAND_CLIENTINFO:
+		if (s->multi && c->handler != COMMAND_QUIT &&
+		    c->handler != COMMAND_RESET)
+			return refuse(r, s,
+			              "ERR godwit refuses %s inside MULTI",
+			              c->name);
+		return local_dispatch(r, s, c, q, raw);
+	case COMMAND_MULTI:
+	case COMMAND_EXEC:
+	case COMMAND_DISCARD:
+	case COMMAND_WATCH:
+	case COMMAND_UNWATCH: return tx_dispatch(r, s, c, q, raw);
+	case COMMAND_SUBSCRIBE:
+	case COMMAND_UNSUBSCRIBE:
+		if (s->multi)
+			return refuse(r, s,
+			              "ERR godwit refuses %s inside MULTI",
+			              c->name);
+		return pubsub_dispatch(r, s, c, q, raw);
+	case COMMAND_SCAN:
+	case COMMAND_SCANKEY:
+		if (s->multi)
+			return refuse(r, s,
+			              "ERR godwit refuses %s inside MULTI",
+			              c->name);
+		return scan_dispatch(r, s, c, q, raw);
+	case COMMAND_BLOCK_LAST:
+	case COMMAND_BLOCK_FIRST:
+	case COMMAND_BLOCK_WORD:
+		if (mentions_ours(q, raw))
+			return refuse(
+				r, s,
+				"ERR godwit: keys that begin with " OWN_PREFIX
+				" are Godwit's own");
+		if (s->multi)
+			return plain(r, s, c, q, raw);
+		return block_dispatch(r, s, c, q, raw);
+	}
+	NEVER("a handler outside its enum");
+}
+
+static enum dispatched
+dispatch_inline(struct relay *r, struct session *s, struct span raw)
+{
+	struct buf b;
+	enum dispatched ret = DISPATCHED;
+
+	buf_init(&b, r->mem);
+	resp_put_inline(&b, raw);
+	resp_cmd_init(&r->cmd2);
+	if (buf_len(&b) > 0 &&
+	    resp_cmd_feed(&r->cmd2, buf_span(&b)) == WIRE_PART) {
+		struct resp_cmd q = r->cmd2;
+
+		ret = dispatch(r, s, &q, buf_span(&b));
+	}
+	buf_fini(&b);
+	return ret;
+}
+
+enum dispatched
+dispatch(struct relay *r, struct session *s, const struct resp_cmd *q,
+         struct span raw)
+{
+	const struct command *c;
+
+	if (q->argc == 0)
+		return DISPATCHED;
+	if (q->is_inline)
+		return dispatch_inline(r, s, raw);
+	if (__builtin_expect(r->hold.on || s->waits_in != NULL, 0) &&
+	    (s->waits_in != NULL || dispatch_is_held(r, s)))
+		return DISPATCH_WAIT;
+	if (s->inflight >= RELAY_INFLIGHT_MAX ||
+	    (s->burst > RELAY_BURST_MAX && s->inflight > 0) ||
+	    buf_len(&s->link->tx) > RELAY_SLOW_TX)
+		return DISPATCH_WAIT;
+	c = command_find(&r->commands, q->argv[0]);
+	if (c != NULL && c->handler == COMMAND_CONTAINER && q->argc > 1) {
+		const struct command *sub =
+			command_find_sub(&r->commands, c, q->argv[1]);
+
+		c = sub != NULL ? sub : c;
+	} else if (c != NULL && c->handler == COMMAND_CONTAINER) {
+		/* COMMAND alone is a command; the others are wrong anyway. */
+		static const struct command bare = { .kind = COMMAND_ADMIN,
+			                             .handler = COMMAND_PLAIN };
+
+		c = &bare;
+	}
+	if (c == NULL)
+		return refuse_unknown(r, s, NULL, q);
+	if (s->wide != NULL && s->wide->sub != NULL)
+		return pubsub_dispatch(r, s, c, q, raw);
+	if (s->multi_lost && c->handler != COMMAND_QUIT &&
+	    c->handler != COMMAND_RESET)
+		return tx_dispatch(r, s, c, q, raw);
+	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc)) {
+		static const struct command wrong = { .kind = COMMAND_ADMIN,
+			                              .handler =
+			                                      COMMAND_PLAIN };
+
+		c = &wrong; /* the server says what is wrong with it */
+	}
+	return handle(r, s, c, q, raw);
+}
+
+enum dispatched
+dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
+                struct span head)
+{
+	const struct command *c;
+	struct lane *lane;
+	uint8_t flags = 0;
+	struct span name;
+
+	if (q->args_seen < 1)
+		return DISPATCH_NO; /* not known enough */
+	name = resp_cmd_arg(q, head, 0);
+	c = command_find(&r->commands, name);
+	if (c == NULL || c->handler != COMMAND_PLAIN || c->first <= 0 ||
+	    q->args_seen <= (uint32_t)c->first || s->multi || s->watching ||
+	    s->watch_lost || s->multi_lost ||
+	    (s->wide != NULL && s->wide->sub != NULL))
+		return DISPATCH_NO;
+	if (is_ours(resp_cmd_arg(q, head, (uint32_t)c->first)))
+		return DISPATCH_NO; /* refused when it is whole */
+	if (c->last != c->first || c->numkeys > 0)
+		return DISPATCH_NO; /* other keys may follow */
+	if (s->waits_in != NULL || dispatch_is_held(r, s))
+		return DISPATCH_WAIT;
+	lane = dispatch_lane(r, s, true);
+	if (lane == NULL)
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	if (s->big == 0)
+		s->big = 64;
+	if (c->kind == COMMAND_WRITE)
+		flags = PEND_F_WRITE;
+	return dispatch_send(r, s, lane, span_of(head.p, 0), PEND_PASS, flags);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/hold.c: a switch, as the relay sees it.
+ *
+ *   (open) ─[hold_begin]→ HOLDING ─[hold_check: all quiet]→ told DRAINED
+ *     ↑                      │                                │
+ *     └──────────────────────┴──────────[hold_end]────────────┘
+ *
+ * While it is on, nothing new is given out; what runs ends; open transactions
+ * may go on until break_ns; blocked clients are unblocked where they are and
+ * their commands are issued again after it (block.c).
+ */
+#include "engine/redis/relay/inside.h"
+
+#define ASK_AGAIN_NS 2000000ull
+
+/* Connections to the side that may get the authority, as far as its fence lets
+ * us: connected and authenticated. */
+static void
+warm(struct relay *r)
+{
+	enum side other = side_other(r->route.authority);
+
+	(void)lane_admin(r, other);
+	list_each(lane, l, all, &r->lanes) {
+		if (l->kind == LANE_SHARED && !l->dead &&
+		    l->side == r->route.authority && l->users > 0)
+			(void)lane_shared(r, other, l->cred, l->db);
+	}
+}
+
+void
+hold_begin(struct relay *r, const struct mail *m)
+{
+	uint64_t now = r->port->now_ns;
+
+	r->hold.epoch = m->epoch;
+	r->hold.told = false;
+	if (!r->hold.on)
+		r->hold.began_ns = now;
+	r->hold.on = true;
+	r->hold.break_ns = m->deadline_ns == 0 ? now
+	                   : m->deadline_ns > now
+	                           ? now + (m->deadline_ns - now) / 4 * 3
+	                           : now;
+	r->mark_told = false;
+	r->mark_epoch = m->epoch;
+	port_wake(r->port, r->hold.break_ns);
+	warm(r);
+	script_preload(r, side_other(r->route.authority));
+	list_each(session, s, all, &r->sessions) {
+		if (s->link != NULL && s->watching && !s->multi)
+			tx_break(r, s);
+	}
+	block_ask(r);
+	r->hold.ask_ns = now + ASK_AGAIN_NS;
+	pubsub_hold(r);
+}
+
+static bool
+is_quiet(struct relay *r)
+{
+	list_each(lane, l, all, &r->lanes) {
+		if (l->kind != LANE_ADMIN && l->kind != LANE_SUB &&
+		    l->state >= LANE_GREETING && ring_n(&l->fifo) > 0 &&
+		    (l->side == r->route.authority || l->kind == LANE_READER))
+			return false;
+	}
+	return true;
+}
+
+/* Transactions that stand open (nothing of them under way). */
+static uint32_t
+open_transactions(struct relay *r, bool end_them)
+{
+	uint32_t n = 0;
+
+	list_each(session, s, all, &r->sessions) {
+		bool streams = s->part != NULL && s->part->streaming;
+
+		if (s->link == NULL)
+			continue;
+		if (s->watching && !s->multi) {
+			tx_break(r, s);
+		} else if (s->multi && !s->multi_lost) {
+			if (end_them)
+				tx_break(r, s);
+			n += s->multi && !s->multi_lost;
+		}
+		n += streams;
+	}
+	return n;
+}
+
+void
+hold_check(struct relay *r)
+{
+	struct mail m = { .kind = MAIL_DRAINED,
+		          .who = r->conf->who,
+		          .epoch = r->hold.epoch };
+	uint64_t now = r->port->now_ns;
+
+	if (!r->hold.on || r->hold.told)
+		return;
+	if (now >= r->hold.ask_ns) {
+		block_ask(r);
+		r->hold.ask_ns = now + ASK_AGAIN_NS;
+	}
+	if (now < r->hold.break_ns)
+		port_wake(r->port, r->hold.break_ns);
+	if (r->blocked > 0)
+		port_wake(r->port, r->hold.ask_ns);
+	if (!is_quiet(r) || open_transactions(r, now >= r->hold.break_ns) > 0)
+		return;
+	r->hold.told = true;
+	r->port->ops->mail(r->port, &m);
+}
+
+static void
+ack_route(struct relay *r)
+{
+	struct mail m = { .kind = MAIL_ROUTE_ACK,
+		          .who = r->conf->who,
+		          .epoch = r->route.epoch };
+
+	m.route = r->route;
+	r->port->ops->mail(r->port, &m);
+}
+
+/* The lanes of the side that lost the authority: nobody uses them any more. */
+static void
+leave_side(struct relay *r)
+{
+	list_each(session, s, all, &r->sessions) {
+		if (s->lane != NULL && s->inflight == 0 && s->withheld == 0 &&
+		    (s->lane->side != r->route.authority ||
+		     s->lane->kind == LANE_READER))
+			lane_attach(r, s, NULL);
+	}
+	list_each(lane, l, all, &r->lanes) {
+		bool loser = l->side != r->route.authority &&
+		             (l->kind == LANE_SHARED || l->kind == LANE_OWN);
+		bool stale =
+			l->side == r->route.authority && l->kind == LANE_READER;
+
+		if ((loser || stale) && !l->dead && ring_n(&l->fifo) == 0)
+			lane_end(r, l, true);
+		else if (l->side == r->route.authority && l->state == LANE_WARM)
+			lane_settle(r, l);
+	}
+}
+
+static void
+adopt(struct relay *r, const struct route *route)
+{
+	enum side before = r->route.authority;
+
+	r->route = *route;
+	if (route->authority != before) {
+		causal_new_era(r);
+		leave_side(r);
+		pubsub_flip(r);
+	}
+	if (route->ack != ACK_BOTH) {
+		r->late_told = false;
+		ack_release(r);
+	}
+	causal_ask_user(r);
+	if (causal_is_on(r) && r->board != NULL && route->read_ppm > 0)
+		(void)lane_reader(r, side_other(route->authority), 0);
+}
+
+void
+hold_route(struct relay *r, const struct route *route)
+{
+	adopt(r, route);
+	ack_route(r);
+}
+
+void
+hold_end(struct relay *r, const struct route *route)
+{
+	bool was = r->hold.on;
+
+	r->hold.on = false;
+	adopt(r, route);
+	if (was) {
+		r->hold.last_ns = r->port->now_ns - r->hold.began_ns;
+		if (r->hold.last_ns > r->hold.max_ns)
+			r->hold.max_ns = r->hold.last_ns;
+	}
+	list_each(session, s, all, &r->sessions) {
+		if (s->wide != NULL && s->wide->block != NULL)
+			block_again(r, s);
+	}
+	session_wake(r, &r->hold.held);
+	ack_route(r);
+}

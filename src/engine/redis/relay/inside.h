@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/inside.h: what the files of the relay share.
+ *
+ *   client ── session ──┐                       ┌── lane ── server (old)
+ *   client ── session ──┼─ dispatch ─ pending ──┤
+ *   client ── session ──┘   (FIFO of a lane)    └── lane ── server (new)
+ *
+ * A session uses one lane at a time; it changes lanes only when nothing of it
+ * is under way, so replies keep their order. A lane's replies belong to its
+ * pending entries, first in, first out.
+ */
+#pragma once
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "engine/redis/command.h"
+#include "engine/redis/relay/relay.h"
+#include "wire/resp.h"
+
+/* What link->owner points to; first field of both. */
+enum owner_kind {
+	OWNER_SESSION,
+	OWNER_LANE
+};
+
+/* ---- pending.c: who gets the next reply of a lane ---------------------- */
+
+enum pending_kind {
+	PEND_PASS, /* bytes go to the session as they come              */
+	/* from here on: the whole reply is collected, then reply_whole() */
+	PEND_IGNORE, /* nobody's                                          */
+	PEND_GREET,  /* AUTH or SELECT of a lane that is being set up     */
+	PEND_ID,     /* CLIENT ID of a lane                               */
+	PEND_ROLE,   /* probe; mark: batch                                */
+	PEND_READ,   /* read on the other side; mark: unsettled; kept     */
+	PEND_SHA,    /* EVALSHA; kept                                     */
+	PEND_LOAD,   /* SCRIPT LOAD of a client; kept                     */
+	PEND_SCAN,   /* cursor in the reply gets the side's tag           */
+	PEND_HELLO,  /* id in the reply becomes the session's             */
+	PEND_AUTH,   /* AUTH of a client on a lane of its credentials     */
+	PEND_PROVE,  /* the same for HELLO: then HELLO is looked at again */
+	PEND_BAD,    /* a transaction was spoiled on purpose: own text    */
+	PEND_DROP,   /* DISCARD in place of EXEC: nil                     */
+	PEND_BLOCK,  /* blocking command                                  */
+	PEND_LAST,   /* XINFO STREAM for a `$`                            */
+	PEND_FREE,   /* CLIENT UNBLOCK on an admin lane                   */
+	PEND_USER,   /* ACL GETUSER default on an admin lane              */
+	PEND_FENCED, /* SUBSCRIBE stream: never in a FIFO                 */
+};
+
+enum pending_flag {
+	PEND_F_WRITE = 1, /* ack both: the reply waits                    */
+	PEND_F_KEPT = 2,  /* its request is at the front of lane->keep    */
+	PEND_F_READ = 4,  /* counted as a read                            */
+	PEND_F_RETRY = 8, /* already repeated once                        */
+};
+
+struct pending {
+	struct session *s; /* NULL: Godwit's own */
+	uint64_t mark;
+	uint32_t kept; /* bytes in lane->keep */
+	uint8_t kind;
+	uint8_t flags;
+};
+
+struct ring {
+	struct pending *p;
+	uint32_t cap;  /* a power of two, or 0 */
+	uint32_t head; /* free running         */
+	uint32_t tail;
+};
+
+static inline uint32_t
+ring_n(const struct ring *q)
+{
+	return q->tail - q->head;
+}
+
+static inline struct pending *
+ring_first(struct ring *q)
+{
+	return q->head == q->tail ? NULL : &q->p[q->head & (q->cap - 1)];
+}
+
+static inline struct pending *
+ring_at(struct ring *q, uint32_t i) /* i-th from the front */
+{
+	return &q->p[(q->head + i) & (q->cap - 1)];
+}
+
+/* Room for one more at the end (already counted), or NULL: no memory. */
+struct pending *ring_push_slow(struct ring *q, struct mem *mem);
+void ring_fini(struct ring *q, struct mem *mem);
+
+static inline struct pending *
+ring_push(struct ring *q, struct mem *mem)
+{
+	if (q->tail - q->head == q->cap)
+		return ring_push_slow(q, mem);
+	return &q->p[q->tail++ & (q->cap - 1)];
+}
+
+/* ---- session.c --------------------------------------------------------- */
+
+struct cred; /* cred.c */
+struct lane;
+struct session;
+struct sub;   /* pubsub.c */
+struct block; /* block.c */
+
+struct waiting_list;
+
+/* Input that could not be dispatched yet: an unfinished request, or finished
+ * ones that wait. Allocated only while there is some. */
+struct part {
+	struct buf buf;
+	struct resp_cmd cmd;   /* of the request at the front of buf  */
+	struct resp_skip skip; /* of a request that is streamed       */
+	bool streaming;
+	uint8_t pad[200]; /* a size that the pool keeps */
+};
+
+/* What few sessions need. */
+struct wide {
+	char name[64]; /* CLIENT SETNAME */
+	uint32_t name_n;
+	const char *refusal; /* text of a PEND_BAD            */
+	struct sub *sub;     /* subscribed                    */
+	struct block *block; /* in a blocking command         */
+	char refusal_text[200];
+};
+
+struct session {
+	uint8_t owner; /* OWNER_SESSION */
+	bool read_off;
+	bool multi;        /* MULTI was sent, EXEC or DISCARD not yet       */
+	bool watching;     /* WATCH was sent on its own lane                */
+	bool watch_lost;   /* a switch broke the watch: EXEC answers nil    */
+	bool multi_lost;   /* a switch ended the transaction, see hold.c    */
+	bool must_retry;   /* the rest of its reads on the other side too   */
+	bool runnable;     /* in r->run                                     */
+	bool closing;      /* QUIT: close when all was answered             */
+	bool parked;       /* its input waits (in part)                     */
+	bool lane_off;     /* its own lane is not read: slow client         */
+	bool is_default;   /* user: default                                 */
+	uint8_t big;       /* requests to go before it may share again      */
+	struct link *link; /* NULL: the client is gone                    */
+	struct lane *lane; /* in use, NULL: none                          */
+	struct cred *cred; /* NULL: never sent AUTH                       */
+	struct part *part;
+	struct wide *wide;
+	struct waiting_list *waits_in;
+	uint32_t inflight;
+	uint32_t on_reader; /* of these on the other side                 */
+	uint32_t withheld;  /* segments of replies that wait (ack.c)      */
+	uint32_t db;
+	size_t burst; /* bytes sent since nothing was under way           */
+	uint64_t id;
+	uint64_t waits_since_ns;
+	/* causal.c */
+	uint64_t need;     /* position                                    */
+	uint64_t op_batch; /* 0: need is known                            */
+	struct lane *op_lane;
+	uint64_t era;
+	struct buf *held; /* withheld replies (ack.c)                     */
+	LIST_LINK(session) all;
+	LIST_LINK(session) run;
+	LIST_LINK(session) wait;
+};
+LIST_OF(session, all, session_all);
+LIST_OF(session, run, session_run);
+LIST_OF(session, wait, session_wait);
+
+struct waiting_list {
+	struct session_wait_list l;
+};
+
+/* ---- lane.c ------------------------------------------------------------ */
+
+enum lane_kind {
+	LANE_SHARED, /* clients' requests; key: side, cred, db            */
+	LANE_READER, /* their reads on the other side; key: side, db      */
+	LANE_OWN,    /* one client's: transaction, blocking, big values   */
+	LANE_ADMIN,  /* Godwit's own; key: side                           */
+	LANE_SUB,    /* one subscriber's, see pubsub.c                    */
+};
+
+enum lane_state {
+	LANE_DOWN,
+	LANE_CONNECTING,
+	LANE_GREETING, /* AUTH, SELECT under way                          */
+	LANE_WARM,     /* authenticated on the side without authority     */
+	LANE_READY,
+};
+
+/* A piece of withheld replies. */
+struct segment {
+	struct session *s;
+	uint64_t pos; /* 0: the probe has not answered yet */
+	uint64_t at_ns;
+	size_t n;
+};
+
+struct lane {
+	uint8_t owner; /* OWNER_LANE */
+	uint8_t kind;  /* enum lane_kind  */
+	uint8_t state; /* enum lane_state */
+	uint8_t side;
+	bool in_probe;  /* in r->probes: clients' commands were sent      */
+	bool dead;      /* free it when nobody points to it any more      */
+	bool as_reader; /* LANE_SUB: Godwit's reader user                 */
+	bool no_role;   /* its user may not ask ROLE                      */
+	bool valid;     /* PEND_READ: validated at the first byte         */
+	bool authing;   /* the next PEND_GREET answers AUTH               */
+	uint32_t greet_left;
+	uint32_t db;
+	uint32_t users; /* sessions whose lane it is                      */
+	struct link *link;
+	struct cred *cred;
+	struct session *mine; /* LANE_OWN, LANE_SUB: whose                */
+	struct ring fifo;
+	struct resp_skip skip;
+	struct buf keep; /* requests of PEND_F_KEPT entries               */
+	struct buf part; /* reply being collected                         */
+	size_t reply_n;  /* bytes of the current passed reply             */
+	int64_t client_id;
+	uint64_t retry_ns; /* when down: not before                       */
+	uint64_t pause_ns;
+	uint64_t idle_ns;
+	uint64_t sample_ns; /* 0: none under way */
+	uint32_t sample_at;
+	uint32_t sent_n;
+	/* probes */
+	uint64_t done_batch;
+	uint64_t done_pos;
+	/* withheld replies, first in first out */
+	struct segment *seg;
+	uint32_t seg_cap;
+	uint32_t seg_head;
+	uint32_t seg_tail;
+	uint32_t seg_known; /* before it pos is known */
+	struct waiting_list waiters;
+	struct err cause; /* of the last loss */
+	LIST_LINK(lane) all;
+	LIST_LINK(lane) probe;
+};
+LIST_OF(lane, all, lane_all);
+LIST_OF(lane, probe, lane_probe);
+
+/* ---- the relay --------------------------------------------------------- */
+
+struct counts {
+	uint64_t requests;
+	uint64_t reads[SIDE_N];
+	uint64_t writes[SIDE_N];
+	uint64_t errors[SIDE_N];
+	uint64_t lost[SIDE_N];
+	uint64_t read_retries;
+	uint64_t refused;
+	uint64_t bytes_in;
+	uint64_t bytes_out;
+};
+
+struct hold {
+	bool on;
+	bool told; /* MAIL_DRAINED was sent */
+	uint64_t epoch;
+	uint64_t began_ns;
+	uint64_t break_ns; /* open transactions end then */
+	uint64_t ask_ns;   /* blocked clients: ask again  */
+	uint64_t last_ns;
+	uint64_t max_ns;
+	struct waiting_list held;
+};
+
+struct relay {
+	const struct relay_conf *conf;
+	struct port *port;
+	struct mem *mem;
+	struct board *board;
+	struct traffic *traffic;
+	struct command_index commands;
+	struct route route;
+	bool behind;    /* MAIL_BEHIND: ack like authority, no other side */
+	bool late_told; /* MAIL_LATE was sent                             */
+	bool stopping;
+	bool stopped;
+	bool reap; /* some lane is dead */
+	uint64_t stop_ns;
+	uint64_t batch; /* number of the current one, from 1              */
+	uint64_t era;   /* +1: positions before mean nothing now          */
+	uint64_t history;
+	uint64_t any_batch; /* newest probe answered on any lane          */
+	uint64_t any_pos;
+	bool default_full; /* the user default may do everything          */
+	bool default_open; /* ... and needs no password                   */
+	uint64_t next_id;
+	struct counts n;
+	uint32_t clients;
+	uint32_t blocked;
+	uint32_t subscribed;
+	struct hold hold;
+	struct session_all_list sessions;
+	struct session_run_list run;
+	struct lane_all_list lanes;
+	struct lane_probe_list probes;
+	struct cred *creds;
+	struct resp_cmd cmd;  /* of the request in hand                   */
+	struct resp_cmd cmd2; /* of an inline request, as an array        */
+	struct buf scratch;
+	struct map scripts; /* sha1 (20 bytes) -> struct script           */
+	size_t script_bytes;
+	/* pubsub.c */
+	uint64_t mark_epoch;
+	bool mark_told;
+};
+
+struct session *session_new(struct relay *r, struct link *l);
+void session_bytes(struct relay *r, struct session *s, struct span in);
+/* Go on with the input that waited. */
+void session_resume(struct relay *r, struct session *s);
+/* Say why (may be NULL), then close; requests under way are forgotten. */
+void session_close(struct relay *r, struct session *s, const char *why);
+void session_gone(struct relay *r, struct session *s);  /* EV_DOWN */
+void session_unref(struct relay *r, struct session *s); /* free when unused */
+void session_free(struct relay *r, struct session *s);
+void session_run(struct relay *r, struct session *s); /* soon */
+void session_wait(struct relay *r, struct session *s, struct waiting_list *in);
+void session_unwait(struct session *s);
+void session_wake(struct relay *r, struct waiting_list *w); /* all of them */
+/* Answer the request at the front of its input with this error line. */
+void session_fail_front(struct relay *r, struct session *s, struct span error);
+void session_drained(struct relay *r, struct session *s);
+/* Its wide part, made when there was none; NULL: no memory (s is closed). */
+struct wide *session_wide(struct relay *r, struct session *s);
+/* After one reply was handed over: tidy up and go on. */
+void session_replied(struct relay *r, struct session *s);
+/* Look at the size of its tx. */
+void session_pace(struct relay *r, struct session *s);
+
+/* Bytes for the client, behind replies that are withheld. */
+void session_say(struct relay *r, struct session *s, struct span bytes);
+void session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- lane.c ------------------------------------------------------------ */
+
+/* The shared lane of these, opened when there is none; may not be ready. NULL:
+ * no memory. */
+struct lane *lane_shared(struct relay *r, enum side side, struct cred *cred,
+                         uint32_t db);
+struct lane *lane_reader(struct relay *r, enum side side, uint32_t db);
+struct lane *lane_admin(struct relay *r, enum side side);
+/* A lane for s alone, from the spares or new. */
+struct lane *lane_own(struct relay *r, struct session *s);
+struct lane *lane_sub(struct relay *r, struct session *s, enum side side,
+                      bool as_reader);
+/* Make lane the session's lane (NULL: none). Nothing of it is under way. */
+void lane_attach(struct relay *r, struct session *s, struct lane *lane);
+void lane_up(struct relay *r, struct lane *lane);
+void lane_lost(struct relay *r, struct lane *lane, const struct err *err);
+void lane_greeted(struct relay *r, struct lane *lane, struct span reply);
+/* Connect when it is down and may. */
+void lane_want(struct relay *r, struct lane *lane);
+/* SELECT and name on a warm lane whose side has the authority now. */
+void lane_settle(struct relay *r, struct lane *lane);
+/* Close and forget; the session that owns it is not told. */
+void lane_end(struct relay *r, struct lane *lane, bool flush);
+void lane_tick(struct relay *r);
+void lane_reap(struct relay *r); /* free the dead ones; end of a step */
+void lane_fini(struct relay *r, struct lane *lane);
+/* One request of Godwit's own (RESP bytes), answered to `kind`. */
+struct pending *lane_ask(struct relay *r, struct lane *lane,
+                         enum pending_kind kind, struct span request);
+/* A pending entry behind bytes that the caller has put; NULL: memory. */
+struct pending *lane_pend(struct relay *r, struct lane *lane, struct session *s,
+                          enum pending_kind kind);
+
+/* ---- reply.c ----------------------------------------------------------- */
+
+void reply_bytes(struct relay *r, struct lane *lane, struct span in);
+
+/* ---- dispatch.c -------------------------------------------------------- */
+
+enum dispatched {
+	DISPATCHED,      /* the request was taken                        */
+	DISPATCH_WAIT,   /* it stays; the session is or will be woken    */
+	DISPATCH_CLOSED, /* the session is gone                         */
+	DISPATCH_NO,     /* dispatch_stream(): collect it as usual      */
+};
+
+enum dispatched dispatch(struct relay *r, struct session *s,
+                         const struct resp_cmd *q, struct span raw);
+/* A big request of which only the first bytes are here: prepare a lane of its
+ * own. DISPATCHED: stream to s->lane. */
+enum dispatched dispatch_stream(struct relay *r, struct session *s,
+                                const struct resp_cmd *q, struct span head);
+/* Send a plain request to the authority again (its old entry is gone). */
+void dispatch_again(struct relay *r, struct session *s, struct span raw,
+                    uint8_t flags);
+/* The session's lane on the authority that is ready, or NULL (it waits). */
+struct lane *dispatch_lane(struct relay *r, struct session *s, bool own);
+enum dispatched dispatch_send(struct relay *r, struct session *s,
+                              struct lane *lane, struct span raw,
+                              enum pending_kind kind, uint8_t flags);
+/* May the session's next request be given out? */
+bool dispatch_is_held(struct relay *r, struct session *s);
+
+/* ---- local.c: what Godwit answers itself ------------------------------- */
+
+enum dispatched local_dispatch(struct relay *r, struct session *s,
+                               const struct command *c,
+                               const struct resp_cmd *q, struct span raw);
+void local_authed(struct relay *r, struct session *s, struct cred *cred,
+                  enum pending_kind kind, struct span reply);
+void local_hello(struct relay *r, struct session *s, struct span reply);
+void local_reset(struct relay *r, struct session *s);
+
+/* ---- tx.c: transactions ------------------------------------------------ */
+
+enum dispatched tx_dispatch(struct relay *r, struct session *s,
+                            const struct command *c, const struct resp_cmd *q,
+                            struct span raw);
+/* A request that Godwit refuses inside MULTI: spoils it as the server would. */
+enum dispatched tx_spoil(struct relay *r, struct session *s);
+void tx_break(struct relay *r, struct session *s); /* see hold.c */
+
+/* ---- scan.c ------------------------------------------------------------ */
+
+enum dispatched scan_dispatch(struct relay *r, struct session *s,
+                              const struct command *c, const struct resp_cmd *q,
+                              struct span raw);
+void scan_reply(struct relay *r, struct session *s, struct lane *lane,
+                struct span reply, uint8_t flags);
+
+/* ---- cred.c ------------------------------------------------------------ */
+
+struct cred {
+	struct cred *next;
+	uint32_t refs;
+	uint32_t n; /* bytes of the AUTH request */
+	bool is_default;
+	uint8_t request[];
+};
+
+struct cred *cred_get(struct relay *r, struct span request, bool is_default);
+void cred_ref(struct cred *c);
+void cred_unref(struct relay *r, struct cred *c);
+
+/* ---- causal.c ---------------------------------------------------------- */
+
+/* Something of s was sent to the authority. */
+static inline void
+causal_sent(struct relay *r, struct session *s, struct lane *lane)
+{
+	s->op_lane = lane;
+	s->op_batch = r->batch;
+}
+/* s leaves its lane; everything of it was answered. */
+void causal_leave(struct relay *r, struct session *s);
+/* May a read of s go to the other side now? */
+bool causal_may_read(struct relay *r, struct session *s);
+bool causal_is_valid(struct relay *r, uint64_t unsettled);
+void causal_probe(struct relay *r); /* EV_BATCH */
+void causal_role(struct relay *r, struct lane *lane, uint64_t batch,
+                 struct span reply);
+void causal_new_era(struct relay *r);
+bool causal_is_on(const struct relay *r);
+void causal_user(struct relay *r, struct span reply); /* ACL GETUSER */
+void causal_ask_user(struct relay *r);
+
+/* ---- ack.c ------------------------------------------------------------- */
+
+bool ack_is_on(const struct relay *r);
+void ack_withhold(struct relay *r, struct session *s, struct lane *lane,
+                  struct span bytes);
+void ack_known(struct relay *r, struct lane *lane, uint64_t pos);
+void ack_release(struct relay *r); /* what the board allows */
+void ack_release_all(struct relay *r);
+void ack_lost(struct relay *r, struct lane *lane);
+static inline bool
+ack_is_empty(const struct lane *lane)
+{
+	return lane->seg_head == lane->seg_tail;
+}
+
+/* ---- hold.c ------------------------------------------------------------ */
+
+void hold_begin(struct relay *r, const struct mail *m);
+void hold_end(struct relay *r, const struct route *route);
+void hold_check(struct relay *r); /* EV_BATCH */
+void hold_route(struct relay *r, const struct route *route);
+
+/* ---- block.c ----------------------------------------------------------- */
+
+enum dispatched block_dispatch(struct relay *r, struct session *s,
+                               const struct command *c,
+                               const struct resp_cmd *q, struct span raw);
+void block_reply(struct relay *r, struct session *s, struct lane *lane,
+                 struct span reply);
+void block_last(struct relay *r, struct session *s, struct span reply);
+void block_free(struct relay *r, struct session *s);
+void block_ask(struct relay *r); /* unblock all: a hold began        */
+void block_again(struct relay *r, struct session *s); /* after a hold    */
+
+/* ---- script.c ---------------------------------------------------------- */
+
+void script_remember(struct relay *r, struct span body);
+struct span script_find(struct relay *r, struct span sha_hex);
+void script_forget(struct relay *r);
+void script_preload(struct relay *r, enum side side);
+void script_fini(struct relay *r);
+
+/* ---- pubsub.c ---------------------------------------------------------- */
+
+enum dispatched pubsub_dispatch(struct relay *r, struct session *s,
+                                const struct command *c,
+                                const struct resp_cmd *q, struct span raw);
+void pubsub_bytes(struct relay *r, struct lane *lane, struct span in);
+void pubsub_ready(struct relay *r, struct lane *lane);
+void pubsub_lost(struct relay *r, struct lane *lane);
+void pubsub_free(struct relay *r, struct session *s);
+void pubsub_hold(struct relay *r);
+void pubsub_flip(struct relay *r);
+void pubsub_check(struct relay *r);
+void pubsub_stop(struct relay *r, struct session *s);

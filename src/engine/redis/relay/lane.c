@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/lane.c: connections to the servers.
+ *
+ *   DOWN ─[lane_want]→ CONNECTING ─[lane_up]→ GREETING ─[lane_greeted]→ READY
+ *     ↑                    │                     │  └→ WARM ─[lane_settle]→ GREETING
+ *     └────[lane_lost]─────┴─────────────────────┴───── from each
+ *
+ * READY means: AUTH and SELECT were answered well, so that no request can be
+ * executed as the wrong user or in the wrong database.
+ */
+#include "engine/redis/relay/inside.h"
+
+#define IDLE_NS 60000000000ull /* an unused lane is closed after that */
+
+static struct lane *
+lane_new(struct relay *r, enum lane_kind kind, enum side side,
+         struct cred *cred, uint32_t db)
+{
+	struct lane *lane = mem_zero(r->mem, sizeof(*lane));
+
+	if (lane == NULL)
+		return NULL;
+	lane->owner = OWNER_LANE;
+	lane->kind = (uint8_t)kind;
+	lane->side = (uint8_t)side;
+	lane->db = db;
+	lane->cred = cred;
+	lane->client_id = -1;
+	lane->idle_ns = r->port->now_ns;
+	cred_ref(cred);
+	buf_init(&lane->keep, r->mem);
+	buf_init(&lane->part, r->mem);
+	resp_skip_init(&lane->skip);
+	lane_all_push(&r->lanes, lane);
+	return lane;
+}
+
+static struct lane *
+find(struct relay *r, enum lane_kind kind, enum side side,
+     const struct cred *cred, uint32_t db)
+{
+	list_each(lane, l, all, &r->lanes) {
+		if (l->kind == kind && l->side == side && l->cred == cred &&
+		    l->db == db && !l->dead)
+			return l;
+	}
+	return NULL;
+}
+
+static struct lane *
+find_or_new(struct relay *r, enum lane_kind kind, enum side side,
+            struct cred *cred, uint32_t db)
+{
+	struct lane *lane = find(r, kind, side, cred, db);
+
+	if (lane == NULL)
+		lane = lane_new(r, kind, side, cred, db);
+	if (lane != NULL && lane->state == LANE_DOWN)
+		lane_want(r, lane);
+	else if (lane != NULL && lane->state == LANE_WARM &&
+	         lane->side == r->route.authority)
+		lane_settle(r, lane);
+	return lane;
+}
+
+struct lane *
+lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db)
+{
+	return find_or_new(r, LANE_SHARED, side, cred, db);
+}
+
+struct lane *
+lane_reader(struct relay *r, enum side side, uint32_t db)
+{
+	return find_or_new(r, LANE_READER, side, NULL, db);
+}
+
+struct lane *
+lane_admin(struct relay *r, enum side side)
+{
+	return find_or_new(r, LANE_ADMIN, side, NULL, 0);
+}
+
+struct lane *
+lane_own(struct relay *r, struct session *s)
+{
+	struct lane *lane = NULL;
+
+	list_each(lane, l, all, &r->lanes) {
+		if (l->kind == LANE_OWN && l->mine == NULL && !l->dead &&
+		    l->side == r->route.authority && l->cred == s->cred &&
+		    l->db == s->db && l->state == LANE_READY &&
+		    ring_n(&l->fifo) == 0) {
+			lane = l;
+			break;
+		}
+	}
+	if (lane == NULL)
+		lane = lane_new(r, LANE_OWN, r->route.authority, s->cred,
+		                s->db);
+	if (lane == NULL)
+		return NULL;
+	lane->mine = s;
+	if (lane->state == LANE_DOWN)
+		lane_want(r, lane);
+	return lane;
+}
+
+struct lane *
+lane_sub(struct relay *r, struct session *s, enum side side, bool as_reader)
+{
+	struct lane *lane =
+		lane_new(r, LANE_SUB, side, as_reader ? NULL : s->cred, 0);
+
+	if (lane == NULL)
+		return NULL;
+	lane->mine = s;
+	lane->as_reader = as_reader;
+	lane_want(r, lane);
+	return lane;
+}
+
+static void
+free_lane(struct relay *r, struct lane *lane)
+{
+	REQUIRE(lane->link == NULL && lane->users == 0);
+	if (lane->in_probe)
+		lane_probe_remove(&r->probes, lane);
+	lane_all_remove(&r->lanes, lane);
+	cred_unref(r, lane->cred);
+	ring_fini(&lane->fifo, r->mem);
+	buf_fini(&lane->keep);
+	buf_fini(&lane->part);
+	mem_free(r->mem, lane->seg, lane->seg_cap * sizeof(*lane->seg));
+	mem_free(r->mem, lane, sizeof(*lane));
+}
+
+void
+lane_fini(struct relay *r, struct lane *lane)
+{
+	lane->link = NULL; /* the world closes it */
+	lane->users = 0;
+	free_lane(r, lane);
+}
+
+/* Entries of a connection that is gone. */
+static void
+forget_fifo(struct relay *r, struct lane *lane)
+{
+	while (ring_n(&lane->fifo) > 0) {
+		struct pending e = *ring_first(&lane->fifo);
+
+		lane->fifo.head++;
+		if (e.s == NULL)
+			continue;
+		e.s->inflight--;
+		if (e.kind == PEND_READ)
+			e.s->on_reader--;
+		session_unref(r, e.s);
+	}
+	buf_release(&lane->keep);
+	buf_release(&lane->part);
+	resp_skip_init(&lane->skip);
+	lane->reply_n = 0;
+	lane->sample_ns = 0;
+}
+
+void
+lane_end(struct relay *r, struct lane *lane, bool flush)
+{
+	if (lane->link != NULL)
+		r->port->ops->close(r->port, lane->link, flush);
+	lane->link = NULL;
+	lane->state = LANE_DOWN;
+	lane->mine = NULL;
+	lane->dead = true;
+	forget_fifo(r, lane);
+	session_wake(r, &lane->waiters);
+	r->reap = true;
+}
+
+void
+lane_reap(struct relay *r)
+{
+	r->reap = false;
+	list_each(lane, l, all, &r->lanes) {
+		if (l->dead && l->users == 0 && ack_is_empty(l))
+			free_lane(r, l);
+	}
+}
+
+/* Back to the spares, or closed. */
+static void
+release_own(struct relay *r, struct lane *lane)
+{
+	uint32_t spares = 0;
+
+	if (lane->kind != LANE_OWN || lane->mine == NULL)
+		return;
+	lane->mine = NULL;
+	lane->idle_ns = r->port->now_ns;
+	list_each(lane, l, all, &r->lanes) {
+		spares += l->kind == LANE_OWN && l->mine == NULL;
+	}
+	if (lane->dead || lane->state != LANE_READY || !ack_is_empty(lane) ||
+	    ring_n(&lane->fifo) > 0 || spares > RELAY_SPARE_MAX ||
+	    lane->side != r->route.authority)
+		lane_end(r, lane, true);
+}
+
+void
+lane_attach(struct relay *r, struct session *s, struct lane *lane)
+{
+	struct lane *was = s->lane;
+
+	if (was == lane)
+		return;
+	REQUIRE(s->inflight == 0 && s->withheld == 0);
+	s->lane = lane;
+	if (lane != NULL)
+		lane->users++;
+	if (was == NULL)
+		return;
+	causal_leave(r, s);
+	was->users--;
+	was->idle_ns = r->port->now_ns;
+	if (s->lane_off && was->link != NULL)
+		r->port->ops->read(r->port, was->link, true);
+	s->lane_off = false;
+	if (was->kind == LANE_OWN && was->mine == s)
+		release_own(r, was);
+	r->reap |= was->dead;
+}
+
+void
+lane_want(struct relay *r, struct lane *lane)
+{
+	if (lane->state != LANE_DOWN || lane->dead)
+		return;
+	if (lane->retry_ns > r->port->now_ns) {
+		port_wake(r->port, lane->retry_ns);
+		return;
+	}
+	lane->link = r->port->ops->open(r->port, &r->conf->side[lane->side].at,
+	                                lane);
+	if (lane->link == NULL) {
+		(void)err_set(&lane->cause, ERR_NOMEM,
+		              "out of memory or descriptors");
+		lane->retry_ns = r->port->now_ns + RELAY_RETRY_MAX;
+		port_wake(r->port, lane->retry_ns);
+		return;
+	}
+	lane->state = LANE_CONNECTING;
+}
+
+/* ---- setting up -------------------------------------------------------- */
+
+struct pending *
+lane_pend(struct relay *r, struct lane *lane, struct session *s,
+          enum pending_kind kind)
+{
+	struct pending *e = ring_push(&lane->fifo, r->mem);
+
+	if (e == NULL)
+		return NULL;
+	*e = (struct pending){ .s = s, .kind = (uint8_t)kind };
+	if (s != NULL)
+		s->inflight++;
+	port_touch(r->port, lane->link);
+	return e;
+}
+
+struct pending *
+lane_ask(struct relay *r, struct lane *lane, enum pending_kind kind,
+         struct span request)
+{
+	REQUIRE(lane->link != NULL);
+	buf_put_span(&lane->link->tx, request);
+	return lane_pend(r, lane, NULL, kind);
+}
+
+/* AUTH of a lane that is Godwit's own; empty: none is needed. */
+static void
+put_own_auth(struct relay *r, struct lane *lane, struct buf *b)
+{
+	const struct side_conf *c = &r->conf->side[lane->side];
+	bool reader = lane->kind == LANE_READER || lane->as_reader;
+	const char *user = reader ? c->reader_user : c->own_user;
+	const char *pass = reader ? c->reader_pass : c->own_pass;
+
+	if (user[0] == '\0') {
+		user = c->url_user;
+		pass = c->url_pass;
+	}
+	if (user[0] != '\0')
+		resp_put_cmd(b, "AUTH", user, pass, NULL);
+	else if (pass[0] != '\0')
+		resp_put_cmd(b, "AUTH", pass, NULL);
+}
+
+static bool
+is_own(const struct lane *lane)
+{
+	return lane->kind == LANE_READER || lane->kind == LANE_ADMIN ||
+	       lane->as_reader;
+}
+
+static void
+put_name(struct relay *r, struct lane *lane)
+{
+	char name[80];
+	struct buf *b = &r->scratch;
+
+	buf_clear(b);
+	buf_putf(b, "godwit:%s:relay%u", r->conf->id, r->conf->who);
+	if (buf_len(b) >= sizeof(name))
+		return;
+	memcpy(name, buf_span(b).p, buf_len(b));
+	name[buf_len(b)] = '\0';
+	resp_put_cmd(&lane->link->tx, "CLIENT", "SETNAME", name, NULL);
+	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
+}
+
+static void
+ready(struct relay *r, struct lane *lane)
+{
+	lane->state = LANE_READY;
+	lane->pause_ns = 0;
+	if (lane->kind == LANE_SUB)
+		pubsub_ready(r, lane);
+	session_wake(r, &lane->waiters);
+}
+
+void
+lane_settle(struct relay *r, struct lane *lane)
+{
+	lane->state = LANE_GREETING;
+	if (lane->db != 0) {
+		buf_clear(&r->scratch);
+		buf_put_u64(&r->scratch, lane->db);
+		resp_put_array(&lane->link->tx, 2);
+		resp_put_bulk(&lane->link->tx, SPAN("SELECT"));
+		resp_put_bulk(&lane->link->tx, buf_span(&r->scratch));
+		(void)lane_pend(r, lane, NULL, PEND_GREET);
+		lane->greet_left++;
+	}
+	put_name(r, lane);
+	if (lane->kind == LANE_OWN) {
+		resp_put_cmd(&lane->link->tx, "CLIENT", "ID", NULL);
+		(void)lane_pend(r, lane, NULL, PEND_ID);
+	}
+	if (lane->greet_left == 0)
+		ready(r, lane);
+}
+
+/* AUTH is over. */
+static void
+authed(struct relay *r, struct lane *lane)
+{
+	if (is_own(lane) || lane->side == r->route.authority ||
+	    lane->kind == LANE_SUB)
+		lane_settle(r, lane);
+	else
+		lane->state = LANE_WARM;
+}
+
+void
+lane_up(struct relay *r, struct lane *lane)
+{
+	struct buf *b = &lane->link->tx;
+	size_t before = buf_len(b);
+
+	lane->state = LANE_GREETING;
+	lane->greet_left = 0;
+	lane->no_role = false;
+	if (lane->cred != NULL)
+		buf_put(b, lane->cred->request, lane->cred->n);
+	else if (is_own(lane))
+		put_own_auth(r, lane, b);
+	if (buf_len(b) == before) {
+		authed(r, lane);
+		return;
+	}
+	(void)lane_pend(r, lane, NULL, PEND_GREET);
+	lane->greet_left = 1;
+	lane->authing = true;
+}
+
+/* The sessions that wait for this lane get an error for one request each. */
+static void
+fail_waiters(struct relay *r, struct lane *lane, struct span error)
+{
+	struct session *s;
+
+	while ((s = lane->waiters.l.first) != NULL) {
+		session_unwait(s);
+		session_fail_front(r, s, error);
+	}
+}
+
+static void
+refused(struct relay *r, struct lane *lane, struct span reply)
+{
+	size_t n = reply.n >= 2 ? reply.n - 2 : 0;
+
+	if (n > 150)
+		n = 150;
+	(void)err_set(&lane->cause, ERR_AUTH, "%.*s", (int)n,
+	              (const char *)reply.p);
+	buf_clear(&r->scratch);
+	buf_put_span(&r->scratch, reply);
+	r->port->ops->close(r->port, lane->link, false);
+	lane->link = NULL;
+	lane->state = LANE_DOWN;
+	forget_fifo(r, lane);
+	lane->retry_ns = r->port->now_ns + RELAY_RETRY_MIN;
+	if (lane->kind == LANE_SUB) {
+		pubsub_lost(r, lane);
+		return;
+	}
+	if (lane->kind == LANE_SHARED || lane->kind == LANE_OWN) {
+		lane->dead = true; /* tried anew with the next request */
+		r->reap = true;
+	}
+	fail_waiters(r, lane, buf_span(&r->scratch));
+}
+
+void
+lane_greeted(struct relay *r, struct lane *lane, struct span reply)
+{
+	REQUIRE(lane->greet_left > 0);
+	if (reply.p[0] == '-') {
+		/* Godwit's own user may not exist yet, or not any more. */
+		refused(r, lane, reply);
+		return;
+	}
+	lane->greet_left--;
+	if (lane->authing) {
+		lane->authing = false;
+		authed(r, lane);
+	} else if (lane->greet_left == 0) {
+		ready(r, lane);
+	}
+}
+
+/* ---- losing ------------------------------------------------------------ */
+
+/* What was under way on a lost lane: reads of the other side are repeated on
+ * the authority, everything else has an unknown outcome: those clients are
+ * closed, as they would be without Godwit. */
+static void
+settle_fifo(struct relay *r, struct lane *lane)
+{
+	struct ring fifo = lane->fifo;
+	struct buf keep = lane->keep;
+
+	lane->fifo = (struct ring){ .cap = 0 };
+	buf_init(&lane->keep, r->mem);
+	while (ring_n(&fifo) > 0) {
+		struct pending e = *ring_first(&fifo);
+		struct span raw = span_of(buf_span(&keep).p, e.kept);
+
+		fifo.head++;
+		if (e.s != NULL) {
+			e.s->inflight--;
+			if (e.kind == PEND_READ) {
+				e.s->on_reader--;
+				e.s->must_retry = e.s->on_reader > 0;
+				r->n.read_retries++;
+				if (e.s->link != NULL)
+					dispatch_again(r, e.s, raw,
+					               PEND_F_READ);
+			} else if (e.s->link != NULL) {
+				r->n.lost[lane->side]++;
+				session_close(r, e.s, NULL);
+			}
+			session_unref(r, e.s);
+		}
+		if (e.flags & PEND_F_KEPT)
+			buf_take(&keep, e.kept);
+	}
+	ring_fini(&fifo, r->mem);
+	buf_fini(&keep);
+}
+
+void
+lane_lost(struct relay *r, struct lane *lane, const struct err *err)
+{
+	lane->link = NULL;
+	lane->state = LANE_DOWN;
+	lane->client_id = -1;
+	lane->done_batch = 0;
+	lane->cause = *err;
+	lane->pause_ns =
+		lane->pause_ns == 0 ? RELAY_RETRY_MIN : lane->pause_ns * 2;
+	if (lane->pause_ns > RELAY_RETRY_MAX)
+		lane->pause_ns = RELAY_RETRY_MAX;
+	lane->retry_ns = r->port->now_ns + lane->pause_ns;
+	if (lane->in_probe)
+		lane_probe_remove(&r->probes, lane);
+	lane->in_probe = false;
+	if (lane->kind == LANE_SUB) {
+		pubsub_lost(r, lane);
+		return;
+	}
+	settle_fifo(r, lane);
+	forget_fifo(r, lane);
+	ack_lost(r, lane);
+	if (lane->kind == LANE_OWN) {
+		struct session *s = lane->mine;
+
+		if (s != NULL && s->link != NULL &&
+		    (s->multi || (s->part != NULL && s->part->streaming))) {
+			r->n.lost[lane->side]++;
+			session_close(r, s, NULL);
+			session_unref(r, s);
+		} else if (s != NULL && s->watching) {
+			s->watching = false;
+			s->watch_lost = true;
+		}
+		if (lane->waiters.l.n == 0 && lane->users == 0) {
+			lane_end(r, lane, false);
+			return;
+		}
+		if (lane->waiters.l.n == 0) {
+			lane->dead = true;
+			r->reap = true;
+			return;
+		}
+	}
+	if (lane->waiters.l.n > 0)
+		port_wake(r->port, lane->retry_ns);
+}
+
+/* ---- time -------------------------------------------------------------- */
+
+static void
+tick_waiters(struct relay *r, struct lane *lane)
+{
+	const struct side_conf *c = &r->conf->side[lane->side];
+	struct session *s;
+
+	if (lane->state == LANE_READY)
+		return; /* they wait for room */
+	while ((s = lane->waiters.l.first) != NULL &&
+	       s->waits_since_ns + RELAY_WAIT_NS <= r->port->now_ns) {
+		buf_clear(&r->scratch);
+		resp_put_errorf(&r->scratch,
+		                "ERR godwit: %s is not reachable: %s", c->label,
+		                lane->cause.text[0] != '\0' ? lane->cause.text
+		                                            : "no answer yet");
+		session_unwait(s);
+		session_fail_front(r, s, buf_span(&r->scratch));
+	}
+	if (lane->waiters.l.first != NULL) {
+		if (lane->state == LANE_DOWN)
+			lane_want(r, lane);
+		port_wake(r->port, lane->waiters.l.first->waits_since_ns +
+		                           RELAY_WAIT_NS);
+	}
+}
+
+void
+lane_tick(struct relay *r)
+{
+	list_each(lane, l, all, &r->lanes) {
+		if (l->waiters.l.n > 0)
+			tick_waiters(r, l);
+	}
+	list_each(lane, l, all, &r->lanes) {
+		bool unused = l->users == 0 && l->mine == NULL &&
+		              l->waiters.l.n == 0 && ack_is_empty(l) &&
+		              ring_n(&l->fifo) == 0;
+
+		if (unused && l->kind != LANE_ADMIN &&
+		    (l->dead || l->idle_ns + IDLE_NS < r->port->now_ns))
+			lane_end(r, l, true);
+	}
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/local.c: what Godwit answers itself: the state of a
+ * connection (user, database, name), which the shared lanes cannot hold.
+ *
+ * Passwords are proven by the authority: on the lane of these credentials, or
+ * by the lane that is opened for them.
+ */
+#include "engine/redis/relay/inside.h"
+
+static enum dispatched
+answered(const struct session *s)
+{
+	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
+}
+
+/* ---- AUTH -------------------------------------------------------------- */
+
+/* Prove credentials; kind tells what happens with the reply. */
+static enum dispatched
+prove(struct relay *r, struct session *s, struct span user, struct span pass,
+      enum pending_kind kind)
+{
+	struct buf b;
+	struct cred *cred;
+	struct lane *lane;
+	enum dispatched ret = DISPATCH_WAIT;
+
+	buf_init(&b, r->mem);
+	resp_put_array(&b, user.p == NULL ? 2 : 3);
+	resp_put_bulk(&b, SPAN("AUTH"));
+	if (user.p != NULL)
+		resp_put_bulk(&b, user);
+	resp_put_bulk(&b, pass);
+	cred = cred_get(r, buf_span(&b),
+	                user.p == NULL || span_eq(user, SPAN("default")));
+	lane = cred == NULL ? NULL
+	                    : lane_shared(r, r->route.authority, cred, 0);
+	if (lane == NULL) {
+		session_close(r, s, "ERR godwit: out of memory");
+		ret = DISPATCH_CLOSED;
+	} else {
+		lane_attach(r, s, lane);
+		if (lane->state == LANE_READY)
+			ret = dispatch_send(r, s, lane, buf_span(&b), kind, 0);
+		else
+			session_wait(r, s, &lane->waiters);
+	}
+	cred_unref(r, cred);
+	buf_fini(&b);
+	return ret;
+}
+
+void
+local_authed(struct relay *r, struct session *s, struct cred *cred,
+             enum pending_kind kind, struct span reply)
+{
+	bool ok = reply.n > 0 && reply.p[0] == '+';
+
+	if (ok) {
+		cred_ref(cred);
+		cred_unref(r, s->cred);
+		s->cred = cred;
+		s->is_default = cred == NULL || cred->is_default;
+	}
+	if (kind == PEND_AUTH)
+		session_say(r, s, reply);
+	else if (!ok)
+		session_fail_front(r, s, reply);
+}
+
+static enum dispatched
+auth(struct relay *r, struct session *s, const struct resp_cmd *q,
+     struct span raw)
+{
+	if (q->argc > 3 || q->argc < 2) {
+		struct lane *lane = dispatch_lane(r, s, false);
+
+		if (lane == NULL)
+			return s->link == NULL ? DISPATCH_CLOSED
+			                       : DISPATCH_WAIT;
+		return dispatch_send(r, s, lane, raw, PEND_PASS, 0);
+	}
+	if (q->argc == 2)
+		return prove(r, s, span_of(NULL, 0), q->argv[1], PEND_AUTH);
+	return prove(r, s, q->argv[1], q->argv[2], PEND_AUTH);
+}
+
+/* ---- SELECT ------------------------------------------------------------ */
+
+static enum dispatched
+select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
+{
+	struct span word = q->argv[1];
+	struct lane *lane;
+	uint32_t db = 0;
+
+	for (size_t i = 0; i < word.n; i++) {
+		if (word.p[i] < '0' || word.p[i] > '9' || word.n > 6) {
+			session_say(r, s,
+			            SPAN("-ERR value is not an integer or out "
+			                 "of range\r\n"));
+			return answered(s);
+		}
+		db = db * 10 + (uint32_t)(word.p[i] - '0');
+	}
+	lane = lane_shared(r, r->route.authority, s->cred, db);
+	if (lane == NULL) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return DISPATCH_CLOSED;
+	}
+	if (lane->state != LANE_READY) {
+		session_wait(r, s, &lane->waiters);
+		return DISPATCH_WAIT;
+	}
+	s->db = db;
+	session_say(r, s, SPAN("+OK\r\n"));
+	return answered(s);
+}
+
+/* ---- HELLO ------------------------------------------------------------- */
+
+/* The reply of HELLO 2 with the session's own id in place of the lane's. */
+void
+local_hello(struct relay *r, struct session *s, struct span reply)
+{
+	static const struct span word = { (const uint8_t *)"$2\r\nid\r\n:", 9 };
+	struct buf b;
+	const uint8_t *end = reply.p + reply.n;
+
+	buf_init(&b, r->mem);
+	for (const uint8_t *p = reply.p; p + word.n < end; p++) {
+		const uint8_t *cr;
+
+		if (memcmp(p, word.p, word.n) != 0)
+			continue;
+		cr = memchr(p + word.n, '\r', (size_t)(end - p) - word.n);
+		if (cr == NULL)
+			break;
+		buf_put(&b, reply.p, (size_t)(p + word.n - reply.p));
+		buf_put_u64(&b, s->id);
+		buf_put(&b, cr, (size_t)(end - cr));
+		break;
+	}
+	session_say(r, s, buf_len(&b) > 0 ? buf_span(&b) : reply);
+	buf_fini(&b);
+}
+
+static bool
+set_name(struct relay *r, struct session *s, struct span name)
+{
+	struct wide *w = session_wide(r, s);
+
+	if (w == NULL)
+		return false;
+	for (size_t i = 0; i < name.n; i++) {
+		if (name.p[i] < '!' || name.p[i] > '~') {
+			session_say(r, s,
+			            SPAN("-ERR Client names cannot contain "
+			                 "spaces, newlines or special "
+			                 "characters.\r\n"));
+			return false;
+		}
+	}
+	w->name_n =
+		(uint32_t)(name.n < sizeof(w->name) ? name.n : sizeof(w->name));
+	memcpy(w->name, name.p, w->name_n);
+	return true;
+}
+
+/* HELLO [2 [AUTH user pass] [SETNAME name]]: credentials are proven first, then
+ * (the session has them already) the rest is asked. */
+static enum dispatched
+hello(struct relay *r, struct session *s, const struct resp_cmd *q)
+{
+	struct span user = { NULL, 0 };
+	struct span pass = { NULL, 0 };
+	struct span name = { NULL, 0 };
+	struct lane *lane;
+
+	if (q->argc > 1 && !span_eq(q->argv[1], SPAN("2"))) {
+		r->n.refused++;
+		session_say(
+			r, s,
+			SPAN("-NOPROTO unsupported protocol version: godwit "
+		             "relays RESP2\r\n"));
+		return answered(s);
+	}
+	for (uint32_t i = 2; i < q->argc && i < RESP_SPANS; i++) {
+		if (span_is_word(q->argv[i], SPAN("auth")) && i + 2 < q->argc) {
+			user = q->argv[i + 1];
+			pass = q->argv[i + 2];
+			i += 2;
+		} else if (span_is_word(q->argv[i], SPAN("setname")) &&
+		           i + 1 < q->argc) {
+			name = q->argv[++i];
+		} else {
+			session_say(r, s,
+			            SPAN("-ERR Syntax error in HELLO\r\n"));
+			return answered(s);
+		}
+	}
+	if (user.p != NULL) {
+		struct buf b;
+		bool same;
+
+		buf_init(&b, r->mem);
+		resp_put_array(&b, 3);
+		resp_put_bulk(&b, SPAN("AUTH"));
+		resp_put_bulk(&b, user);
+		resp_put_bulk(&b, pass);
+		same = s->cred != NULL &&
+		       span_eq(buf_span(&b),
+		               span_of(s->cred->request, s->cred->n));
+		buf_fini(&b);
+		if (!same) {
+			enum dispatched ret =
+				prove(r, s, user, pass, PEND_PROVE);
+
+			return ret == DISPATCHED ? DISPATCH_WAIT : ret;
+		}
+	}
+	if (name.p != NULL && !set_name(r, s, name))
+		return answered(s);
+	lane = dispatch_lane(r, s, false);
+	if (lane == NULL)
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	return dispatch_send(r, s, lane,
+	                     SPAN("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"),
+	                     PEND_HELLO, 0);
+}
+
+/* ---- names, ids, the end ----------------------------------------------- */
+
+void
+local_reset(struct relay *r, struct session *s)
+{
+	struct lane *lane = s->lane;
+
+	s->multi = false;
+	s->watching = false;
+	s->watch_lost = false;
+	s->multi_lost = false;
+	lane_attach(r, s, NULL);
+	if (lane != NULL && lane->kind == LANE_OWN && !lane->dead)
+		lane_end(r, lane, false);
+	pubsub_free(r, s);
+	cred_unref(r, s->cred);
+	s->cred = NULL;
+	s->is_default = true;
+	s->db = 0;
+	if (s->wide != NULL)
+		s->wide->name_n = 0;
+}
+
+static void
+put_name(const struct session *s, struct buf *b)
+{
+	if (s->wide != NULL && s->wide->name_n > 0)
+		resp_put_bulk(b, span_of(s->wide->name, s->wide->name_n));
+	else
+		resp_put_nil(b);
+}
+
+static void
+put_info(const struct session *s, struct buf *b)
+{
+	struct buf line;
+
+	buf_init(&line, b->mem);
+	buf_putf(&line, "id=%llu name=%.*s db=%u multi=%d resp=2 user=%s\n",
+	         (unsigned long long)s->id,
+	         s->wide == NULL ? 0 : (int)s->wide->name_n,
+	         s->wide == NULL ? "" : s->wide->name, s->db, s->multi ? 0 : -1,
+	         s->is_default ? "default" : "(other)");
+	resp_put_bulk(b, buf_span(&line));
+	buf_fini(&line);
+}
+
+static enum dispatched
+say(struct relay *r, struct session *s, const struct command *c,
+    const struct resp_cmd *q)
+{
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	switch (c->handler) {
+	case COMMAND_SETNAME:
+		if (set_name(r, s, q->argv[2]))
+			resp_put_status(&b, "OK");
+		break;
+	case COMMAND_GETNAME: put_name(s, &b); break;
+	case COMMAND_CLIENTID: resp_put_int(&b, (int64_t)s->id); break;
+	case COMMAND_CLIENTINFO: put_info(s, &b); break;
+	case COMMAND_RESET:
+		local_reset(r, s);
+		resp_put_status(&b, "RESET");
+		break;
+	default: NEVER("not a command that is answered here");
+	}
+	session_say(r, s, buf_span(&b));
+	buf_fini(&b);
+	return answered(s);
+}
+
+enum dispatched
+local_dispatch(struct relay *r, struct session *s, const struct command *c,
+               const struct resp_cmd *q, struct span raw)
+{
+	if (s->inflight > 0 || s->withheld > 0)
+		return DISPATCH_WAIT;
+	switch (c->handler) {
+	case COMMAND_AUTH: return auth(r, s, q, raw);
+	case COMMAND_SELECT:
+		if (s->watching) {
+			session_say(r, s,
+			            SPAN("-ERR godwit refuses select after "
+			                 "WATCH\r\n"));
+			return answered(s);
+		}
+		return select_db(r, s, q);
+	case COMMAND_HELLO: return hello(r, s, q);
+	case COMMAND_QUIT:
+		session_say(r, s, SPAN("+OK\r\n"));
+		session_close(r, s, "");
+		return DISPATCH_CLOSED;
+	default: return say(r, s, c, q);
+	}
+}

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/relay.c: the machine: events in, calls to the nouns.
+ */
+#include "engine/redis/relay/inside.h"
+
+#define TICK_NS 1000000000ull
+
+void
+relay_init(void *self, void *conf)
+{
+	struct relay *r = self;
+	const struct relay_conf *c = conf;
+
+	r->conf = c;
+	r->board = c->board;
+	r->traffic = c->traffic;
+	r->route = c->first_route;
+	r->batch = 1;
+	command_index_init(&r->commands);
+}
+
+static void
+start(struct relay *r)
+{
+	buf_init(&r->scratch, r->mem);
+	map_init(&r->scripts, r->mem, sizeof(void *) * 2, 0);
+	if (r->board != NULL)
+		r->history = atomic_load(&r->board->history);
+	if (r->board != NULL && r->conf->side[0].own_user[0] != '\0') {
+		(void)lane_admin(r, SIDE_OLD);
+		(void)lane_admin(r, SIDE_NEW);
+	}
+	(void)lane_shared(r, r->route.authority, NULL, 0);
+	port_wake(r->port, r->port->now_ns + TICK_NS);
+}
+
+/* ---- counters ---------------------------------------------------------- */
+
+#define PUT(field, v) \
+	atomic_store_explicit(&t->field, (v), memory_order_relaxed)
+
+static void
+publish_rare(struct relay *r, struct traffic *t)
+{
+	uint32_t up[SIDE_N] = { 0, 0 };
+	uint32_t multi = 0;
+
+	list_each(lane, l, all, &r->lanes) {
+		up[l->side] += l->link != NULL;
+		multi += l->kind == LANE_OWN && l->mine != NULL &&
+		         (l->mine->multi || l->mine->watching);
+	}
+	PUT(upstreams[0], up[0]);
+	PUT(upstreams[1], up[1]);
+	PUT(in_transaction, multi);
+	PUT(hold_last_ns, r->hold.last_ns);
+	PUT(hold_max_ns, r->hold.max_ns);
+	PUT(generation, r->route.generation);
+	PUT(mem, r->mem->used);
+}
+
+static void
+publish(struct relay *r)
+{
+	struct traffic *t = r->traffic;
+	const struct counts *n = &r->n;
+
+	if (t == NULL)
+		return;
+	PUT(requests, n->requests);
+	for (int i = 0; i < SIDE_N; i++) {
+		PUT(reads[i], n->reads[i]);
+		PUT(writes[i], n->writes[i]);
+		PUT(errors[i], n->errors[i]);
+		PUT(lost[i], n->lost[i]);
+	}
+	PUT(read_retries, n->read_retries);
+	PUT(refused, n->refused);
+	PUT(bytes_in, n->bytes_in);
+	PUT(bytes_out, n->bytes_out);
+	PUT(clients, r->clients);
+	PUT(blocked, r->blocked);
+	PUT(subscribed, r->subscribed);
+	PUT(held, (uint32_t)r->hold.held.l.n);
+	if ((r->batch & 255) == 0 || r->hold.on || r->clients < 64)
+		publish_rare(r, t);
+}
+
+/* ---- mails ------------------------------------------------------------- */
+
+static void
+behind(struct relay *r, const struct mail *m)
+{
+	struct mail back = { .kind = MAIL_BEHIND_ACK,
+		             .who = r->conf->who,
+		             .epoch = m->epoch,
+		             .flag = m->flag };
+
+	r->behind = m->flag != 0;
+	r->late_told = false;
+	r->port->ops->mail(r->port, &back);
+	if (r->behind)
+		ack_release_all(r);
+}
+
+static void
+stop_check(struct relay *r)
+{
+	struct mail m = { .kind = MAIL_STOPPED, .who = r->conf->who };
+	bool busy = false;
+
+	if (!r->stopping || r->stopped)
+		return;
+	list_each(session, s, all, &r->sessions) {
+		busy |= s->link != NULL &&
+		        (s->inflight > 0 || s->withheld > 0) &&
+		        (s->wide == NULL || s->wide->block == NULL);
+	}
+	if (busy && r->port->now_ns < r->stop_ns) {
+		port_wake(r->port, r->stop_ns);
+		return;
+	}
+	list_each(session, s, all, &r->sessions) {
+		session_close(r, s,
+		              s->link != NULL && buf_len(&s->link->tx) > 0
+		                      ? ""
+		                      : NULL);
+	}
+	r->stopped = true;
+	r->port->ops->mail(r->port, &m);
+}
+
+static void
+mail(struct relay *r, const struct mail *m)
+{
+	switch (m->kind) {
+	case MAIL_ROUTE: hold_route(r, &m->route); break;
+	case MAIL_HOLD: hold_begin(r, m); break;
+	case MAIL_RELEASE: hold_end(r, &m->route); break;
+	case MAIL_BEHIND: behind(r, m); break;
+	case MAIL_STOP:
+		r->stopping = true;
+		r->stop_ns = r->port->now_ns + RELAY_STOP_NS;
+		r->hold.on = true; /* nothing new is given out */
+		r->hold.told = true;
+		break;
+	case MAIL_ROUTE_ACK:
+	case MAIL_DRAINED:
+	case MAIL_LATE:
+	case MAIL_BEHIND_ACK:
+	case MAIL_MARKED:
+	case MAIL_MOVE:
+	case MAIL_MOVE_PAUSE:
+	case MAIL_MOVE_RESUME:
+	case MAIL_BARRIER:
+	case MAIL_THAW:
+	case MAIL_FLIP:
+	case MAIL_HEARTBEAT:
+	case MAIL_MOVE_PHASE:
+	case MAIL_PASSED:
+	case MAIL_PROGRESS:
+	case MAIL_HEARTBEAT_BACK:
+	case MAIL_TROUBLE:
+	case MAIL_STOPPED: break;
+	}
+}
+
+/* ---- events ------------------------------------------------------------ */
+
+static bool
+is_lane(const struct link *l)
+{
+	const uint8_t *owner = l->owner;
+
+	return owner != NULL && *owner == OWNER_LANE;
+}
+
+static void
+bytes(struct relay *r, struct link *l, struct span in)
+{
+	if (is_lane(l)) {
+		struct lane *lane = l->owner;
+
+		if (lane->kind == LANE_SUB && lane->state == LANE_READY)
+			pubsub_bytes(r, lane, in);
+		else
+			reply_bytes(r, lane, in);
+	} else if (l->owner != NULL) {
+		session_bytes(r, l->owner, in);
+	}
+}
+
+static void
+drained(struct relay *r, struct link *l)
+{
+	if (is_lane(l)) {
+		struct lane *lane = l->owner;
+
+		session_wake(r, &lane->waiters);
+	} else if (l->owner != NULL) {
+		session_drained(r, l->owner);
+	}
+}
+
+static void
+down(struct relay *r, struct link *l, const struct err *err)
+{
+	if (is_lane(l))
+		lane_lost(r, l->owner, err);
+	else if (l->owner != NULL)
+		session_gone(r, l->owner);
+}
+
+static void
+up(struct relay *r, struct link *l)
+{
+	struct lane *lane = l->owner;
+
+	if (!is_lane(l))
+		return;
+	lane_up(r, lane);
+}
+
+static void
+accept_client(struct relay *r, struct link *l)
+{
+	struct session *s = r->stopping ? NULL : session_new(r, l);
+
+	if (s == NULL) {
+		r->port->ops->close(r->port, l, false);
+		return;
+	}
+	l->owner = s;
+}
+
+static void
+free_session_if_done(struct relay *r, struct session *s)
+{
+	if (s->inflight == 0 && s->withheld == 0)
+		session_free(r, s);
+}
+
+static void
+run(struct relay *r)
+{
+	struct session *s;
+
+	while ((s = session_run_pop(&r->run)) != NULL) {
+		s->runnable = false;
+		if (s->link == NULL)
+			free_session_if_done(r, s);
+		else
+			session_resume(r, s);
+	}
+	if (r->reap)
+		lane_reap(r);
+}
+
+static void
+timer(struct relay *r)
+{
+	if (r->board != NULL)
+		ack_release(r);
+	lane_tick(r);
+	pubsub_check(r);
+	port_wake(r->port, r->port->now_ns + TICK_NS);
+}
+
+static void
+step(void *self, struct port *p, const struct event *ev)
+{
+	struct relay *r = self;
+
+	r->port = p;
+	r->mem = p->mem;
+	switch (ev->kind) {
+	case EV_START: start(r); break;
+	case EV_ACCEPT: accept_client(r, ev->link); break;
+	case EV_UP: up(r, ev->link); break;
+	case EV_BYTES: bytes(r, ev->link, ev->bytes); break;
+	case EV_DRAINED: drained(r, ev->link); break;
+	case EV_DOWN: down(r, ev->link, ev->err); break;
+	case EV_MAIL: mail(r, ev->mail); break;
+	case EV_TIMER: timer(r); break;
+	case EV_BOARD:
+		if (r->board != NULL)
+			ack_release(r);
+		break;
+	case EV_BATCH:
+		run(r);
+		causal_probe(r);
+		hold_check(r);
+		stop_check(r);
+		publish(r);
+		r->batch++;
+		break;
+	}
+	if (r->run.first != NULL || r->reap)
+		run(r);
+}
+
+static void
+fini(void *self, struct port *p)
+{
+	struct relay *r = self;
+
+	r->port = p;
+	r->mem = p->mem;
+	list_each(session, s, all, &r->sessions) {
+		s->inflight = 0;
+		s->withheld = 0;
+		session_close(r, s, NULL);
+	}
+	list_each(lane, l, all, &r->lanes) {
+		l->seg_head = l->seg_tail;
+		if (!l->dead)
+			lane_end(r, l, false);
+	}
+	list_each(session, s, all, &r->sessions) {
+		s->inflight = 0;
+		session_free(r, s);
+	}
+	lane_reap(r);
+	script_fini(r);
+	buf_fini(&r->scratch);
+}
+
+static void
+show(const void *self, struct buf *text)
+{
+	const struct relay *r = self;
+
+	buf_putf(text,
+	         "relay %u: %u clients, authority %s, generation %llu%s\n",
+	         r->conf->who, r->clients, side_name(r->route.authority),
+	         (unsigned long long)r->route.generation,
+	         r->hold.on ? ", holding" : "");
+	list_each(lane, l, all, &r->lanes) {
+		buf_putf(text,
+		         "  lane kind %u side %s state %u db %u: %u under way, "
+		         "%u users, %zu wait\n",
+		         l->kind, side_name((enum side)l->side), l->state,
+		         l->db, ring_n(&l->fifo), l->users, l->waiters.l.n);
+	}
+}
+
+const struct machine relay_machine = {
+	.name = "relay",
+	.self_size = sizeof(struct relay),
+	.step = step,
+	.fini = fini,
+	.show = show,
+};

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/reply.c: what the servers answer.
+ *
+ * Replies of one session that stand behind each other leave in one copy.
+ */
+#include "base/hist.h"
+#include "engine/redis/relay/inside.h"
+
+static void
+count_latency(struct relay *r, struct lane *lane)
+{
+	uint64_t ns = r->port->clock_ns(r->port) - lane->sample_ns;
+	_Atomic uint32_t *slot;
+
+	lane->sample_ns = 0;
+	if (r->traffic == NULL)
+		return;
+	slot = &r->traffic->latency[lane->side][hist_bucket(ns / 1000)];
+	atomic_store_explicit(
+		slot, atomic_load_explicit(slot, memory_order_relaxed) + 1,
+		memory_order_relaxed);
+}
+
+/* The entry at the front is answered. */
+static inline void
+end_entry(struct relay *r, struct lane *lane, struct pending *e)
+{
+	struct session *s = e->s;
+
+	if (e->flags & PEND_F_KEPT)
+		buf_take(&lane->keep, e->kept);
+	if (lane->sample_ns != 0 && lane->sample_at == lane->fifo.head)
+		count_latency(r, lane);
+	lane->fifo.head++;
+	if (s == NULL)
+		return;
+	s->inflight--;
+	if (s->inflight == 0 || s->parked || s->link == NULL)
+		session_replied(r, s);
+}
+
+static void
+big_reply(struct session *s)
+{
+	s->big = 64;
+}
+
+/* n bytes of the reply to the front entry, which may end there. */
+static inline void
+pass(struct relay *r, struct lane *lane, const struct pending *e,
+     struct span bytes)
+{
+	struct session *s = e->s;
+
+	lane->reply_n += bytes.n;
+	if (s->link == NULL)
+		return;
+	if (__builtin_expect(s->withheld > 0, 0) ||
+	    ((e->flags & PEND_F_WRITE) && ack_is_on(r))) {
+		ack_withhold(r, s, lane, bytes);
+		return;
+	}
+	buf_put(&s->link->tx, bytes.p, bytes.n);
+	port_touch(r->port, s->link);
+	r->n.bytes_out += bytes.n;
+	if (buf_len(&s->link->tx) > RELAY_SLOW_TX)
+		session_say(r, s, span_of(bytes.p, 0)); /* limits, pace */
+}
+
+/* ---- replies that are read whole --------------------------------------- */
+
+static bool
+is_error(struct span reply)
+{
+	return reply.n > 0 && reply.p[0] == '-';
+}
+
+static void
+read_reply(struct relay *r, struct lane *lane, struct pending e,
+           struct span request, struct span reply)
+{
+	struct session *s = e.s;
+
+	s->on_reader--;
+	if (s->link == NULL) {
+		s->must_retry = false;
+		return;
+	}
+	if (!s->must_retry && !is_error(reply) &&
+	    (lane->valid || causal_is_valid(r, e.mark))) {
+		r->n.reads[lane->side]++;
+		session_say(r, s, reply);
+		if (reply.n > RELAY_BIG_REPLY)
+			big_reply(s);
+		return;
+	}
+	if (is_error(reply))
+		r->n.errors[lane->side]++;
+	r->n.read_retries++;
+	s->must_retry = s->on_reader > 0;
+	dispatch_again(r, s, request, PEND_F_READ);
+}
+
+static void
+sha_reply(struct relay *r, struct lane *lane, struct pending e,
+          struct span request, struct span reply)
+{
+	struct session *s = e.s;
+	struct span body;
+	struct resp_cmd *q = &r->cmd2;
+
+	resp_cmd_init(q);
+	if (span_has_prefix(reply, SPAN("-NOSCRIPT")) && s->inflight == 0 &&
+	    !(e.flags & PEND_F_RETRY) && lane->link != NULL &&
+	    resp_cmd_feed(q, request) == WIRE_PART && q->argc > 1) {
+		body = script_find(r, q->argv[1]);
+		if (body.p != NULL) {
+			struct buf *b = &lane->link->tx;
+
+			resp_put_array(b, 3);
+			resp_put_bulk(b, SPAN("SCRIPT"));
+			resp_put_bulk(b, SPAN("LOAD"));
+			resp_put_bulk(b, body);
+			(void)lane_pend(r, lane, NULL, PEND_IGNORE);
+			(void)dispatch_send(r, s, lane, request, PEND_SHA,
+			                    e.flags | PEND_F_RETRY);
+			return;
+		}
+	}
+	lane->reply_n = 0;
+	pass(r, lane, &e, reply);
+}
+
+static void
+load_reply(struct relay *r, struct lane *lane, struct pending e,
+           struct span request, struct span reply)
+{
+	struct resp_cmd *q = &r->cmd2;
+
+	resp_cmd_init(q);
+	if (!is_error(reply) && resp_cmd_feed(q, request) == WIRE_PART &&
+	    q->argc == 3)
+		script_remember(r, q->argv[2]);
+	pass(r, lane, &e, reply);
+}
+
+static void
+id_reply(struct lane *lane, struct span reply)
+{
+	struct resp_item it;
+
+	if (resp_read(&reply, &it) == WIRE_PART && it.type == RESP_INT)
+		lane->client_id = it.number;
+}
+
+static void
+whole_of_session(struct relay *r, struct lane *lane, struct pending e,
+                 struct span request, struct span reply)
+{
+	struct session *s = e.s;
+
+	switch ((enum pending_kind)e.kind) {
+	case PEND_READ: read_reply(r, lane, e, request, reply); break;
+	case PEND_SHA: sha_reply(r, lane, e, request, reply); break;
+	case PEND_LOAD: load_reply(r, lane, e, request, reply); break;
+	case PEND_SCAN: scan_reply(r, s, lane, reply, e.flags); break;
+	case PEND_HELLO: local_hello(r, s, reply); break;
+	case PEND_AUTH:
+	case PEND_PROVE:
+		local_authed(r, s, lane->cred, (enum pending_kind)e.kind,
+		             reply);
+		break;
+	case PEND_BAD:
+		if (s->wide != NULL && s->link != NULL)
+			session_sayf(r, s, "-%s\r\n", s->wide->refusal_text);
+		break;
+	case PEND_DROP: session_say(r, s, SPAN("*-1\r\n")); break;
+	case PEND_BLOCK: block_reply(r, s, lane, reply); break;
+	case PEND_LAST: block_last(r, s, reply); break;
+	case PEND_PASS:
+	case PEND_IGNORE:
+	case PEND_GREET:
+	case PEND_ID:
+	case PEND_ROLE:
+	case PEND_FREE:
+	case PEND_USER:
+	case PEND_FENCED: break;
+	}
+	if (s->link == NULL || s->inflight == 0 || s->parked)
+		session_replied(r, s);
+}
+
+static void
+whole(struct relay *r, struct lane *lane, struct span reply)
+{
+	struct pending e = *ring_first(&lane->fifo);
+	struct buf kept;
+
+	buf_init(&kept, r->mem);
+	if (e.flags & PEND_F_KEPT) {
+		/* A copy: handling the reply may send again, which appends. */
+		buf_put(&kept, buf_span(&lane->keep).p, e.kept);
+	}
+	if (is_error(reply) && e.s != NULL && e.kind != PEND_READ)
+		r->n.errors[lane->side]++;
+	if (e.flags & PEND_F_KEPT)
+		buf_take(&lane->keep, e.kept);
+	lane->fifo.head++;
+	if (e.s != NULL) {
+		e.s->inflight--;
+		whole_of_session(r, lane, e, buf_span(&kept), reply);
+	} else if (e.kind == PEND_GREET) {
+		lane_greeted(r, lane, reply);
+	} else if (e.kind == PEND_ID) {
+		id_reply(lane, reply);
+	} else if (e.kind == PEND_ROLE) {
+		causal_role(r, lane, e.mark, reply);
+	} else if (e.kind == PEND_USER) {
+		causal_user(r, reply);
+	}
+	buf_fini(&kept);
+}
+
+/* Bytes of a reply that is read whole; done: they are its end. */
+static void
+collect(struct relay *r, struct lane *lane, struct pending *e,
+        struct span bytes, bool done)
+{
+	struct buf part;
+
+	if (done && buf_len(&lane->part) == 0) {
+		whole(r, lane, bytes);
+		return;
+	}
+	if (buf_len(&lane->part) == 0 && e->kind == PEND_READ)
+		lane->valid = causal_is_valid(r, e->mark) && bytes.n > 0 &&
+		              bytes.p[0] != '-';
+	buf_put_span(&lane->part, bytes);
+	if (!done)
+		return;
+	part = lane->part;
+	buf_init(&lane->part, r->mem);
+	whole(r, lane, buf_span(&part));
+	buf_fini(&part);
+	lane->valid = false;
+}
+
+static void
+broken(struct relay *r, struct lane *lane, const char *why)
+{
+	struct err err;
+
+	(void)err_set(&err, ERR_PROTO, "%s: %s",
+	              r->conf->side[lane->side].label, why);
+	r->port->ops->close(r->port, lane->link, false);
+	lane_lost(r, lane, &err);
+}
+
+void
+reply_bytes(struct relay *r, struct lane *lane, struct span in)
+{
+	while (in.n > 0) {
+		struct pending *e = ring_first(&lane->fifo);
+		size_t used = 0;
+		bool done;
+		enum wire_rc rc;
+
+		if (e == NULL) {
+			broken(r, lane, "it said something nobody asked for");
+			return;
+		}
+		if (lane->reply_n == 0 && in.p[0] == '-' && e->s != NULL &&
+		    e->kind == PEND_PASS)
+			r->n.errors[lane->side]++;
+		rc = resp_skip_feed(&lane->skip, in, &used);
+		if (rc < 0) {
+			broken(r, lane, "it does not speak the protocol");
+			return;
+		}
+		done = rc == WIRE_PART;
+		if (e->kind == PEND_PASS) {
+			pass(r, lane, e, span_of(in.p, used));
+			if (done) {
+				if (lane->reply_n > RELAY_BIG_REPLY)
+					big_reply(e->s);
+				lane->reply_n = 0;
+				end_entry(r, lane, e);
+			}
+		} else {
+			collect(r, lane, e, span_of(in.p, used), done);
+		}
+		if (lane->link == NULL)
+			return;
+		in = span_skip(in, used);
+	}
+}

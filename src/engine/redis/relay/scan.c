@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/scan.c: cursors that know their side.
+ *
+ * A server's cursor c (never 0) is shown to clients as 2 c + side. When it comes
+ * back after the authority has moved, the scan starts again from 0 there: what
+ * was there all the time is met, some of it twice, which SCAN allows.
+ */
+#include "engine/redis/relay/inside.h"
+
+#define CURSOR_MAX (UINT64_C(1) << 62)
+
+static bool
+parse(struct span s, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (s.n == 0 || s.n > 19)
+		return false;
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		v = v * 10 + (uint64_t)(s.p[i] - '0');
+	}
+	*ret = v;
+	return true;
+}
+
+enum dispatched
+scan_dispatch(struct relay *r, struct session *s, const struct command *c,
+              const struct resp_cmd *q, struct span raw)
+{
+	uint32_t at = c->handler == COMMAND_SCAN ? 1 : 2;
+	struct lane *lane = dispatch_lane(r, s, false);
+	struct buf b;
+	struct span arg;
+	size_t pos = 0;
+	uint64_t cursor = 0;
+	enum dispatched ret;
+
+	if (lane == NULL)
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	if (q->argc <= at || !parse(q->argv[at], &cursor) || cursor == 0)
+		return dispatch_send(r, s, lane, raw, PEND_SCAN, PEND_F_READ);
+	if ((cursor & 1) == (uint64_t)r->route.authority)
+		cursor >>= 1;
+	else
+		cursor = 0;
+	buf_init(&b, r->mem);
+	resp_put_array(&b, q->argc);
+	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
+		if (i == at)
+			resp_put_bulk_u64(&b, cursor);
+		else
+			resp_put_bulk(&b, arg);
+	}
+	ret = dispatch_send(r, s, lane, buf_span(&b), PEND_SCAN, PEND_F_READ);
+	buf_fini(&b);
+	return ret;
+}
+
+void
+scan_reply(struct relay *r, struct session *s, struct lane *lane,
+           struct span reply, uint8_t flags)
+{
+	struct span rest = reply;
+	struct resp_item it;
+	uint64_t cursor = 0;
+	struct buf b;
+
+	(void)flags;
+	if (resp_read(&rest, &it) != WIRE_PART || it.type != RESP_ARRAY ||
+	    it.number != 2 || resp_read(&rest, &it) != WIRE_PART ||
+	    it.type != RESP_BULK || !parse(it.text, &cursor) || cursor == 0) {
+		session_say(r, s, reply);
+		return;
+	}
+	if (cursor >= CURSOR_MAX) {
+		session_say(r, s, SPAN("-ERR godwit: a cursor above 2^62\r\n"));
+		return;
+	}
+	buf_init(&b, r->mem);
+	resp_put_array(&b, 2);
+	resp_put_bulk_u64(&b, cursor * 2 + lane->side);
+	buf_put_span(&b, rest);
+	session_say(r, s, buf_span(&b));
+	buf_fini(&b);
+}

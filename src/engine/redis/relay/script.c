@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/script.c: script bodies by their SHA1.
+ *
+ * EVALSHA of a script that a server has forgotten (restart, other side) is
+ * repeated once with its body; the side that gets the authority is given all
+ * known scripts before.
+ *
+ * Limits: RELAY_SCRIPTS_MAX bytes; the oldest go first.
+ */
+#include "engine/redis/relay/inside.h"
+#include "engine/redis/sha1.h"
+
+struct script {
+	uint8_t *p;
+	size_t n;
+};
+
+static void
+drop(struct relay *r, struct map_entry *e)
+{
+	struct script *sc = map_value(e);
+
+	r->script_bytes -= sc->n;
+	mem_free(r->mem, sc->p, sc->n);
+	map_drop(&r->scripts, e);
+}
+
+void
+script_remember(struct relay *r, struct span body)
+{
+	uint8_t sha[SHA1_N];
+	struct map_entry *e;
+	struct script *sc;
+	bool is_new = false;
+
+	if (body.n == 0 || body.n > RELAY_SCRIPTS_MAX / 4)
+		return;
+	sha1(body, sha);
+	e = map_put(&r->scripts, span_of(sha, sizeof(sha)), &is_new);
+	if (e == NULL)
+		return;
+	if (!is_new) {
+		map_renew(&r->scripts, e);
+		return;
+	}
+	sc = map_value(e);
+	sc->p = mem_alloc(r->mem, body.n);
+	if (sc->p == NULL) {
+		map_drop(&r->scripts, e);
+		return;
+	}
+	memcpy(sc->p, body.p, body.n);
+	sc->n = body.n;
+	r->script_bytes += body.n;
+	while (r->script_bytes > RELAY_SCRIPTS_MAX && r->scripts.first != e)
+		drop(r, r->scripts.first);
+}
+
+static int
+digit(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+struct span
+script_find(struct relay *r, struct span sha_hex)
+{
+	uint8_t sha[SHA1_N];
+	struct script *sc;
+
+	if (sha_hex.n != SHA1_N * 2)
+		return span_of(NULL, 0);
+	for (size_t i = 0; i < SHA1_N; i++) {
+		int hi = digit(sha_hex.p[i * 2]);
+		int lo = digit(sha_hex.p[i * 2 + 1]);
+
+		if (hi < 0 || lo < 0)
+			return span_of(NULL, 0);
+		sha[i] = (uint8_t)(hi * 16 + lo);
+	}
+	sc = map_get(&r->scripts, span_of(sha, sizeof(sha)));
+	return sc == NULL ? span_of(NULL, 0) : span_of(sc->p, sc->n);
+}
+
+void
+script_forget(struct relay *r)
+{
+	while (r->scripts.first != NULL)
+		drop(r, r->scripts.first);
+}
+
+void
+script_preload(struct relay *r, enum side side)
+{
+	struct lane *lane;
+
+	if (map_count(&r->scripts) == 0)
+		return;
+	lane = lane_admin(r, side);
+	if (lane == NULL || lane->state != LANE_READY)
+		return; /* EVALSHA repairs it later */
+	map_each(e, &r->scripts) {
+		struct script *sc = map_value(e);
+		struct buf *b = &lane->link->tx;
+
+		resp_put_array(b, 3);
+		resp_put_bulk(b, SPAN("SCRIPT"));
+		resp_put_bulk(b, SPAN("LOAD"));
+		resp_put_bulk(b, span_of(sc->p, sc->n));
+		(void)lane_pend(r, lane, NULL, PEND_IGNORE);
+	}
+}
+
+void
+script_fini(struct relay *r)
+{
+	script_forget(r);
+	map_fini(&r->scripts);
+}

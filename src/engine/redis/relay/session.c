@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/session.c: one client: its input, its output, its end.
+ *
+ * Whole requests are dispatched from the world's read buffer; what cannot be
+ * dispatched yet is kept in struct part, so an idle client holds no buffer.
+ * Nothing here frees a session at once: a closed one goes through the run list
+ * and is freed there when no pending entry and no withheld reply names it.
+ */
+#include "engine/redis/relay/inside.h"
+
+struct session *
+session_new(struct relay *r, struct link *l)
+{
+	struct session *s = mem_zero(r->mem, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->owner = OWNER_SESSION;
+	s->link = l;
+	s->id = ++r->next_id;
+	s->is_default = true;
+	s->era = r->era;
+	session_all_push(&r->sessions, s);
+	r->clients++;
+	return s;
+}
+
+void
+session_run(struct relay *r, struct session *s)
+{
+	if (s->runnable)
+		return;
+	s->runnable = true;
+	session_run_push(&r->run, s);
+}
+
+void
+session_wait(struct relay *r, struct session *s, struct waiting_list *in)
+{
+	if (s->waits_in == in)
+		return;
+	session_unwait(s);
+	s->waits_in = in;
+	s->waits_since_ns = r->port->now_ns;
+	session_wait_push(&in->l, s);
+	port_wake(r->port, r->port->now_ns + RELAY_WAIT_NS);
+}
+
+void
+session_unwait(struct session *s)
+{
+	if (s->waits_in != NULL)
+		session_wait_remove(&s->waits_in->l, s);
+	s->waits_in = NULL;
+}
+
+void
+session_wake(struct relay *r, struct waiting_list *w)
+{
+	struct session *s;
+
+	while ((s = w->l.first) != NULL) {
+		session_unwait(s);
+		session_run(r, s);
+	}
+}
+
+/* ---- the end ----------------------------------------------------------- */
+
+static void
+drop_part(struct relay *r, struct session *s)
+{
+	if (s->part == NULL)
+		return;
+	buf_fini(&s->part->buf);
+	mem_free(r->mem, s->part, sizeof(*s->part));
+	s->part = NULL;
+	s->parked = false;
+}
+
+static void
+drop_wide(struct relay *r, struct session *s)
+{
+	if (s->wide == NULL)
+		return;
+	pubsub_free(r, s);
+	block_free(r, s);
+	mem_free(r->mem, s->wide, sizeof(*s->wide));
+	s->wide = NULL;
+}
+
+/* The client is gone: what only it needed goes as well. */
+static void
+bury(struct relay *r, struct session *s)
+{
+	struct lane *lane = s->lane;
+
+	r->clients--;
+	session_unwait(s);
+	if (lane != NULL && lane->kind == LANE_OWN && lane->mine == s &&
+	    (s->inflight > 0 || s->multi || s->watching ||
+	     (s->part != NULL && s->part->streaming)))
+		lane_end(r, lane, false);
+	drop_part(r, s);
+	drop_wide(r, s);
+	s->multi = false;
+	s->watching = false;
+	session_run(r, s);
+}
+
+void
+session_free(struct relay *r, struct session *s)
+{
+	REQUIRE(s->inflight == 0 && s->withheld == 0);
+	lane_attach(r, s, NULL);
+	if (s->held != NULL) {
+		buf_fini(s->held);
+		mem_free(r->mem, s->held, sizeof(*s->held));
+	}
+	cred_unref(r, s->cred);
+	if (s->runnable)
+		session_run_remove(&r->run, s);
+	session_all_remove(&r->sessions, s);
+	mem_free(r->mem, s, sizeof(*s));
+}
+
+void
+session_unref(struct relay *r, struct session *s)
+{
+	if (s->link == NULL)
+		session_run(r, s);
+}
+
+void
+session_close(struct relay *r, struct session *s, const char *why)
+{
+	if (s->link == NULL)
+		return;
+	if (why != NULL && why[0] != '\0')
+		resp_put_errorf(&s->link->tx, "%s", why);
+	r->port->ops->close(r->port, s->link, why != NULL);
+	s->link = NULL;
+	bury(r, s);
+}
+
+void
+session_gone(struct relay *r, struct session *s)
+{
+	s->link = NULL;
+	bury(r, s);
+}
+
+/* ---- output ------------------------------------------------------------ */
+
+void
+session_pace(struct relay *r, struct session *s)
+{
+	bool slow;
+
+	if (s->link == NULL)
+		return;
+	slow = buf_len(&s->link->tx) > RELAY_SLOW_TX;
+	if (slow) {
+		s->link->want_drained = true;
+		port_touch(r->port, s->link);
+		if (s->lane != NULL && s->lane->kind == LANE_OWN &&
+		    !s->lane_off && s->lane->link != NULL) {
+			s->lane_off = true;
+			r->port->ops->read(r->port, s->lane->link, false);
+		}
+	}
+	slow = slow || s->parked;
+	if (slow != s->read_off) {
+		s->read_off = slow;
+		r->port->ops->read(r->port, s->link, !slow);
+	}
+}
+
+void
+session_drained(struct relay *r, struct session *s)
+{
+	if (s->lane_off) {
+		s->lane_off = false;
+		if (s->lane != NULL && s->lane->link != NULL)
+			r->port->ops->read(r->port, s->lane->link, true);
+	}
+	if (s->parked && s->waits_in == NULL)
+		session_run(r, s);
+	session_pace(r, s);
+}
+
+void
+session_say(struct relay *r, struct session *s, struct span bytes)
+{
+	if (s->link == NULL)
+		return;
+	if (s->withheld > 0) {
+		ack_withhold(r, s, s->lane, bytes);
+		return;
+	}
+	buf_put_span(&s->link->tx, bytes);
+	port_touch(r->port, s->link);
+	r->n.bytes_out += bytes.n;
+	if (buf_len(&s->link->tx) > RELAY_SLOW_TX) {
+		if (buf_len(&s->link->tx) > RELAY_CLIENT_TX_MAX)
+			session_close(r, s, NULL);
+		else
+			session_pace(r, s);
+	}
+}
+
+void
+session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
+{
+	struct buf b;
+	va_list ap;
+
+	buf_init(&b, r->mem);
+	va_start(ap, fmt);
+	buf_putv(&b, fmt, ap);
+	va_end(ap);
+	session_say(r, s, buf_span(&b));
+	buf_fini(&b);
+}
+
+struct wide *
+session_wide(struct relay *r, struct session *s)
+{
+	if (s->wide == NULL)
+		s->wide = mem_zero(r->mem, sizeof(*s->wide));
+	if (s->wide == NULL)
+		session_close(r, s, NULL);
+	return s->wide;
+}
+
+void
+session_replied(struct relay *r, struct session *s)
+{
+	if (s->inflight == 0)
+		s->burst = 0;
+	if (s->link == NULL) {
+		session_run(r, s);
+		return;
+	}
+	if (s->parked && s->waits_in == NULL &&
+	    (s->inflight == 0 || s->inflight == RELAY_INFLIGHT_MAX / 2))
+		session_run(r, s);
+}
+
+/* ---- input ------------------------------------------------------------- */
+
+static bool
+keep(struct relay *r, struct session *s, struct span in)
+{
+	if (s->part == NULL) {
+		s->part = mem_alloc(r->mem, sizeof(*s->part));
+		if (s->part == NULL) {
+			session_close(r, s, "ERR godwit: out of memory");
+			return false;
+		}
+		buf_init(&s->part->buf, r->mem);
+		resp_cmd_init(&s->part->cmd);
+		s->part->streaming = false;
+	}
+	buf_put_span(&s->part->buf, in);
+	if (buf_failed(&s->part->buf)) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return false;
+	}
+	return true;
+}
+
+static void
+park(struct relay *r, struct session *s)
+{
+	s->parked = true;
+	session_pace(r, s);
+}
+
+/* The client does not speak the protocol: the server's own words, then the end,
+ * once everything before it was answered. False: not yet. */
+static bool
+bad_input(struct relay *r, struct session *s, const struct resp_cmd *q)
+{
+	if (s->inflight > 0 || s->withheld > 0)
+		return false;
+	resp_put_errorf(&s->link->tx, "ERR %s", q->why);
+	session_close(r, s, "");
+	return true;
+}
+
+/* Pass on what is here of a request that is streamed. */
+static void
+stream(struct relay *r, struct session *s)
+{
+	struct part *p = s->part;
+	struct lane *lane = s->lane;
+	size_t used = 0;
+	enum wire_rc rc;
+
+	if (lane == NULL || lane->link == NULL) {
+		session_close(r, s, "ERR godwit: the connection was lost");
+		return;
+	}
+	if (buf_len(&lane->link->tx) > RELAY_SLOW_TX) {
+		lane->link->want_drained = true;
+		session_wait(r, s, &lane->waiters);
+		s->parked = true;
+		return;
+	}
+	rc = resp_skip_feed(&p->skip, buf_span(&p->buf), &used);
+	buf_put(&lane->link->tx, buf_span(&p->buf).p, used);
+	port_touch(r->port, lane->link);
+	buf_take(&p->buf, used);
+	if (rc < 0)
+		session_close(r, s, "ERR Protocol error: invalid request");
+	else if (rc == WIRE_PART) {
+		p->streaming = false;
+		resp_cmd_init(&p->cmd);
+	}
+}
+
+/* The request at the front is not complete. False: it has to wait. */
+static bool
+start_stream(struct relay *r, struct session *s)
+{
+	struct part *p = s->part;
+
+	if (p->cmd.need <= RELAY_BIG_REQUEST || p->cmd.is_inline)
+		return true;
+	switch (dispatch_stream(r, s, &p->cmd, buf_span(&p->buf))) {
+	case DISPATCHED:
+		resp_skip_init(&p->skip);
+		p->streaming = true;
+		r->n.requests++;
+		return true;
+	case DISPATCH_WAIT: return false;
+	case DISPATCH_CLOSED:
+	case DISPATCH_NO: return true;
+	}
+	NEVER("an answer outside its enum");
+}
+
+void
+session_resume(struct relay *r, struct session *s)
+{
+	s->parked = false;
+	while (s->link != NULL && s->part != NULL && !s->parked) {
+		struct part *p = s->part;
+		struct span in = buf_span(&p->buf);
+		enum wire_rc rc;
+
+		if (in.n == 0) {
+			if (!p->streaming)
+				drop_part(r, s);
+			break;
+		}
+		if (p->streaming) {
+			stream(r, s);
+			continue;
+		}
+		rc = resp_cmd_feed(&p->cmd, in);
+		if (rc == WIRE_MORE) {
+			if (!start_stream(r, s))
+				s->parked = true;
+			if (s->part != p || !p->streaming)
+				break;
+		} else if (rc < 0) {
+			if (bad_input(r, s, &p->cmd))
+				return;
+			resp_cmd_init(&p->cmd);
+			s->parked = true;
+		} else {
+			size_t used = p->cmd.used;
+			enum dispatched d =
+				dispatch(r, s, &p->cmd, span_of(in.p, used));
+
+			if (d == DISPATCH_CLOSED)
+				return;
+			resp_cmd_init(&p->cmd);
+			if (d == DISPATCH_WAIT) {
+				s->parked = true;
+			} else {
+				r->n.requests++;
+				buf_take(&p->buf, used);
+			}
+		}
+	}
+	if (s->link != NULL)
+		session_pace(r, s);
+}
+
+void
+session_fail_front(struct relay *r, struct session *s, struct span error)
+{
+	struct part *p = s->part;
+
+	if (s->link == NULL)
+		return;
+	session_run(r, s);
+	if (p == NULL || p->streaming || !s->parked)
+		return;
+	resp_cmd_init(&p->cmd);
+	if (resp_cmd_feed(&p->cmd, buf_span(&p->buf)) == WIRE_PART) {
+		size_t used = p->cmd.used;
+
+		session_say(r, s, error);
+		if (s->link == NULL)
+			return;
+		buf_take(&p->buf, used);
+	} else {
+		session_say(r, s, error); /* a big one that has not come yet */
+		session_close(r, s, "");
+		return;
+	}
+	resp_cmd_init(&p->cmd);
+}
+
+void
+session_bytes(struct relay *r, struct session *s, struct span in)
+{
+	struct resp_cmd *q = &r->cmd;
+
+	r->n.bytes_in += in.n;
+	if (s->part != NULL) {
+		if (keep(r, s, in) && !s->parked)
+			session_resume(r, s);
+		return;
+	}
+	while (in.n > 0) {
+		enum wire_rc rc;
+
+		resp_cmd_init(q);
+		rc = resp_cmd_feed(q, in);
+		if (rc != WIRE_PART) {
+			if (keep(r, s, in))
+				session_resume(r, s);
+			return;
+		}
+		switch (dispatch(r, s, q, span_of(in.p, q->used))) {
+		case DISPATCHED: r->n.requests++; break;
+		case DISPATCH_NO:
+		case DISPATCH_WAIT:
+			if (keep(r, s, in))
+				park(r, s);
+			return;
+		case DISPATCH_CLOSED: return;
+		}
+		in = span_skip(in, q->used);
+	}
+}

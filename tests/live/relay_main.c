@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/live/relay_main.c: the relay alone, in world loops, for its own tests.
+ *
+ *     relay_main LISTEN OLD-PORT NEW-PORT [WORKERS]
+ *
+ * Says its port, then obeys lines on stdin and prints the relays' mails:
+ *     route PPM both|authority [TIMEOUT-MS]    hold MS    release old|new
+ *     behind 0|1    board PASSED-OLD PASSED-NEW UNSETTLED HISTORY    stop
+ *     show    stats    user NAME PASSWORD (before anything else)
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/redis/relay/relay.h"
+#include "world/os/loop.h"
+
+#define WORKERS_MAX 8
+
+struct stage {
+	struct relay_conf conf[WORKERS_MAX];
+	struct board board;
+	struct traffic traffic[WORKERS_MAX];
+	struct loop *loops[WORKERS_MAX];
+	struct crowd crowd;
+	struct inbox *inbox;
+	struct route route;
+	uint64_t epoch;
+	uint32_t n;
+};
+
+static struct stage st;
+
+static void
+set_side(struct side_conf *c, const char *name, const char *port)
+{
+	(void)snprintf(c->at.host, sizeof(c->at.host), "127.0.0.1");
+	c->at.port = (uint16_t)strtoul(port, NULL, 10);
+	(void)snprintf(c->label, sizeof(c->label), "%s 127.0.0.1:%s", name,
+	               port);
+}
+
+static void
+post(const struct mail *m)
+{
+	for (uint32_t i = 0; i < st.n; i++)
+		loop_post(st.loops[i], m);
+}
+
+static void
+stats(void)
+{
+	for (uint32_t i = 0; i < st.n; i++) {
+		const struct traffic *t = &st.traffic[i];
+
+		printf("stats requests=%lu reads_old=%lu reads_new=%lu "
+		       "writes_old=%lu writes_new=%lu errors_old=%lu "
+		       "errors_new=%lu lost_old=%lu lost_new=%lu retries=%lu "
+		       "refused=%lu clients=%u blocked=%u subscribed=%u "
+		       "multi=%u held=%u up_old=%u up_new=%u hold_max_us=%lu "
+		       "mem=%lu\n",
+		       t->requests, t->reads[0], t->reads[1], t->writes[0],
+		       t->writes[1], t->errors[0], t->errors[1], t->lost[0],
+		       t->lost[1], t->read_retries, t->refused, t->clients,
+		       t->blocked, t->subscribed, t->in_transaction, t->held,
+		       t->upstreams[0], t->upstreams[1], t->hold_max_ns / 1000,
+		       t->mem);
+	}
+}
+
+static void
+line(char *text)
+{
+	struct mail m = { .kind = MAIL_ROUTE };
+	char a[32] = "";
+	char b[32] = "";
+	unsigned long v[4] = { 0, 0, 0, 0 };
+
+	if (sscanf(text, "route %lu %31s %lu", &v[0], a, &v[1]) >= 2) {
+		st.route.generation++;
+		st.route.read_ppm = (uint32_t)v[0];
+		st.route.ack = a[0] == 'b' ? ACK_BOTH : ACK_AUTHORITY;
+		st.route.ack_timeout_ms = (uint32_t)v[1];
+		m.route = st.route;
+		post(&m);
+	} else if (sscanf(text, "hold %lu", &v[0]) == 1) {
+		m.kind = MAIL_HOLD;
+		m.epoch = ++st.epoch;
+		m.deadline_ns = os_mono_ns() + v[0] * 1000000ul;
+		post(&m);
+	} else if (sscanf(text, "release %31s", a) == 1) {
+		m.kind = MAIL_RELEASE;
+		st.route.generation++;
+		st.route.epoch = st.epoch;
+		st.route.authority = a[0] == 'n' ? SIDE_NEW : SIDE_OLD;
+		m.route = st.route;
+		post(&m);
+	} else if (sscanf(text, "behind %lu", &v[0]) == 1) {
+		m.kind = MAIL_BEHIND;
+		m.flag = (uint32_t)v[0];
+		post(&m);
+	} else if (sscanf(text, "board %lu %lu %lu %lu", &v[0], &v[1], &v[2],
+	                  &v[3]) == 4) {
+		atomic_store(&st.board.passed[0], v[0]);
+		atomic_store(&st.board.passed[1], v[1]);
+		atomic_store(&st.board.unsettled, v[2]);
+		atomic_store(&st.board.history, v[3]);
+		for (uint32_t i = 0; i < st.n; i++)
+			loop_poke(st.loops[i]);
+	} else if (strncmp(text, "stop", 4) == 0) {
+		m.kind = MAIL_STOP;
+		post(&m);
+	} else if (strncmp(text, "stats", 5) == 0) {
+		stats();
+	}
+	(void)b;
+	(void)fflush(stdout);
+}
+
+static void
+say_mails(void)
+{
+	static const char *names[] = {
+		[MAIL_ROUTE_ACK] = "route_ack",
+		[MAIL_DRAINED] = "drained",
+		[MAIL_LATE] = "late",
+		[MAIL_BEHIND_ACK] = "behind_ack",
+		[MAIL_MARKED] = "marked",
+		[MAIL_STOPPED] = "stopped",
+	};
+	struct mail m;
+
+	while (inbox_take(st.inbox, &m)) {
+		const char *name = NULL;
+
+		if ((size_t)m.kind < sizeof(names) / sizeof(names[0]))
+			name = names[m.kind];
+		printf("mail %s %u %lu %u\n", name == NULL ? "?" : name, m.who,
+		       m.epoch, m.flag);
+	}
+	(void)fflush(stdout);
+}
+
+static int
+open_all(const char *listen, const char *old, const char *new)
+{
+	int fds[WORKERS_MAX];
+	uint16_t port = 0;
+	struct err err = { .code = ERR_NONE };
+	const char *user = getenv("RELAY_USER");
+
+	st.inbox = inbox_new(&err);
+	atomic_init(&st.board.unsettled, 1);
+	st.route = (struct route){ .generation = 1, .salt = 7 };
+	if (listen_open(listen, st.n, fds, &port, &err) != 0) {
+		(void)fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	for (uint32_t i = 0; i < st.n; i++) {
+		struct relay_conf *c = &st.conf[i];
+		struct loop_conf lc = { .machine = &relay_machine,
+			                .init = relay_init,
+			                .arg = c,
+			                .to_control = st.inbox,
+			                .crowd = &st.crowd,
+			                .listen_fds = &fds[i],
+			                .listen_n = 1,
+			                .name = "relay" };
+
+		set_side(&c->side[0], "old", old);
+		set_side(&c->side[1], "new", new);
+		for (int s = 0; user != NULL && s < SIDE_N; s++) {
+			(void)snprintf(c->side[s].own_user, 64, "%s", user);
+			(void)snprintf(c->side[s].own_pass, 80, "secret");
+			(void)snprintf(c->side[s].reader_user, 64, "%s-r",
+			               user);
+			(void)snprintf(c->side[s].reader_pass, 80, "secret");
+		}
+		c->board = &st.board;
+		c->traffic = &st.traffic[i];
+		c->first_route = st.route;
+		c->who = i;
+		(void)snprintf(c->id, sizeof(c->id), "test");
+		st.loops[i] = loop_new(&lc, &err);
+		if (st.loops[i] == NULL) {
+			(void)fprintf(stderr, "%s\n", err.text);
+			return 1;
+		}
+		st.crowd.loops[st.crowd.n++] = st.loops[i];
+	}
+	for (uint32_t i = 0; i < st.n; i++) {
+		if (loop_start(st.loops[i], &err) != 0)
+			return 1;
+	}
+	printf("port %u\n", port);
+	(void)fflush(stdout);
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	char text[256];
+
+	if (argc < 4)
+		return 2;
+	st.n = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 1;
+	if (st.n == 0 || st.n > WORKERS_MAX ||
+	    open_all(argv[1], argv[2], argv[3]))
+		return 1;
+	for (;;) {
+		struct pollfd p[2] = { { .fd = 0, .events = POLLIN },
+			               { .fd = inbox_fd(st.inbox),
+			                 .events = POLLIN } };
+
+		if (poll(p, 2, -1) < 0)
+			continue;
+		if (p[1].revents != 0)
+			say_mails();
+		if (p[0].revents != 0) {
+			ssize_t n = 0;
+
+			while (n < (ssize_t)sizeof(text) - 1 &&
+			       read(0, text + n, 1) == 1 && text[n] != '\n')
+				n++;
+			if (n == 0 && (p[0].revents & POLLHUP))
+				break;
+			text[n] = '\0';
+			if (strcmp(text, "quit") == 0)
+				break;
+			line(text);
+		}
+	}
+	for (uint32_t i = 0; i < st.n; i++)
+		loop_stop(st.loops[i]);
+	for (uint32_t i = 0; i < st.n; i++)
+		loop_free(st.loops[i]);
+	inbox_free(st.inbox);
+	return 0;
+}
