@@ -201,6 +201,45 @@ nothing_is_read_while_reading_is_off(void **state)
 	probe_end(&p);
 }
 
+struct gulps {
+	_Atomic uint32_t bytes;
+	size_t most;
+};
+
+static void
+read_lazily(void *arg, struct port *p, const struct event *ev)
+{
+	struct gulps *g = arg;
+
+	(void)p;
+	if (ev->kind != EV_BYTES)
+		return;
+	if (ev->bytes.n > g->most)
+		g->most = ev->bytes.n;
+	atomic_fetch_add(&g->bytes, (uint32_t)ev->bytes.n);
+	net_sleep_ms(3);
+}
+
+/* More waits than one read takes: the rest comes without a new edge. */
+static void
+what_one_read_leaves_is_read_later(void **state)
+{
+	struct gulps g = { .most = 0 };
+	struct probe p = { .on = read_lazily, .arg = &g };
+	static const uint8_t zeros[1 << 20];
+	int c;
+
+	(void)state;
+	probe_start(&p);
+	c = net_connect(p.port);
+	for (int i = 0; i < 24; i++)
+		net_send(c, zeros, sizeof(zeros));
+	assert_true(net_until(&g.bytes, 24u << 20));
+	(void)close(c);
+	probe_end(&p);
+	assert_int_equal(g.most, 256 * 1024);
+}
+
 /* ---- writing ----------------------------------------------------------- */
 
 #define FLOOD ((size_t)64 * 1024 * 1024)
@@ -230,6 +269,11 @@ flood(void *arg, struct port *p, const struct event *ev)
 	note(s, ev);
 	if (ev->kind != EV_BYTES)
 		return;
+	if (atomic_load(&s->drains) > 0) { /* the wish was for once */
+		buf_put_str(&ev->link->tx, "!");
+		port_touch(p, ev->link);
+		return;
+	}
 	put_flood(&ev->link->tx, FLOOD);
 	ev->link->want_drained = true;
 	port_touch(p, ev->link);
@@ -263,6 +307,7 @@ a_slow_reader_gets_every_byte(void **state)
 	struct seen s = { .link = NULL };
 	struct probe p = { .on = flood, .arg = &s };
 	size_t idle;
+	char last;
 	int c;
 
 	(void)state;
@@ -278,6 +323,11 @@ a_slow_reader_gets_every_byte(void **state)
 	assert_true(net_until(&s.drains, 1));
 	/* The block is given back: an idle link holds none. */
 	assert_true(probe_memory_until(&p, idle, idle));
+	net_send(c, "x", 1);
+	net_recv(c, &last, 1);
+	net_send(c, "x", 1);
+	net_recv(c, &last, 1);
+	assert_int_equal(last, '!');
 	assert_int_equal(atomic_load(&s.drains), 1);
 	(void)close(c);
 	probe_end(&p);
@@ -371,35 +421,37 @@ a_link_closed_by_the_machine_is_not_heard_of(void **state)
 }
 
 static void
-write_on(void *arg, struct port *p, const struct event *ev)
+write_late(void *arg, struct port *p, const struct event *ev)
 {
 	struct seen *s = arg;
 
 	note(s, ev);
-	if (ev->kind == EV_MAIL || ev->kind == EV_TIMER) {
-		if (atomic_load(&s->downs) > 0)
-			return;
-		buf_put_str(&s->link->tx, "more");
-		port_touch(p, s->link);
-		port_wake(p, p->now_ns + MS);
-	}
+	if (ev->kind != EV_MAIL)
+		return;
+	buf_put_str(&s->link->tx, "more");
+	port_touch(p, s->link);
+	net_sleep_ms(ev->mail->flag);
 }
 
-/* The peer's last words arrive even when our writes already fail. */
+/* The peer's last words arrive even when our write meets its reset. */
 static void
 bytes_before_a_reset_are_heard(void **state)
 {
 	struct seen s = { .link = NULL };
-	struct probe p = { .on = write_on, .arg = &s };
-	struct mail go = { .kind = MAIL_ROUTE };
+	struct probe p = { .on = write_late, .arg = &s };
+	struct mail soon = { .kind = MAIL_ROUTE, .flag = 0 };
+	struct mail late = { .kind = MAIL_ROUTE, .flag = 200 };
+	char first[1];
 	int c;
 
 	(void)state;
 	probe_start(&p);
 	c = net_connect(p.port);
 	assert_true(net_until(&s.accepts, 1));
-	loop_post(p.loop, &go);
-	net_sleep_ms(20);
+	loop_post(p.loop, &soon);
+	net_recv(c, first, 1); /* three bytes stay unread */
+	loop_post(p.loop, &late);
+	assert_true(net_until(&s.mails, 2));
 	net_send(c, "-ERR last words\r\n", 17);
 	(void)close(c); /* with unread input: a reset follows */
 	assert_true(net_until(&s.downs, 1));
@@ -495,6 +547,7 @@ main(void)
 		cmocka_unit_test(a_refused_link_names_address_and_cause),
 		cmocka_unit_test(a_silent_server_is_given_up),
 		cmocka_unit_test(nothing_is_read_while_reading_is_off),
+		cmocka_unit_test(what_one_read_leaves_is_read_later),
 		cmocka_unit_test(a_slow_reader_gets_every_byte),
 		cmocka_unit_test(close_with_flush_sends_the_rest),
 		cmocka_unit_test(a_reader_that_never_reads_is_cut_off),
