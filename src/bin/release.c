@@ -152,7 +152,7 @@ unfence(struct release *r, struct err *err)
 
 /* Godwit's keys and users go; what is left is written to the server's file. What
  * does not work is told in *err: the users have their rights all the same. */
-static void
+static int
 clean(struct release *r, struct err *err)
 {
 	struct facts facts;
@@ -163,27 +163,26 @@ clean(struct release *r, struct err *err)
 	int rc;
 
 	/* DELUSER may end our own connection before its answer is here. */
-	if (agent_call(&r->agent, n, ANSWER_MS, &replies, &ignored) != 0)
-		agent_close(&r->agent);
+	(void)(agent_call(&r->agent, n, ANSWER_MS, &replies, &ignored) == 0);
 	agent_close(&r->agent);
 	rc = agent_open(&r->agent, false, ANSWER_MS, err);
 	if (rc == 0)
 		rc = agent_probe(&r->agent, ANSWER_MS, &facts, err);
 	if (rc != 0 || (!facts.has_aclfile && !facts.has_config_file))
-		return;
+		return rc;
 	n = admin_put_persist(&r->agent.tx, facts.has_aclfile);
 	rc = agent_call(&r->agent, n, ANSWER_MS, &replies, err);
-	if (rc == 0 &&
-	    reply_ok(&replies, r->side.label,
-	             facts.has_aclfile ? "ACL SAVE" : "CONFIG REWRITE",
-	             err) != 0)
-		return;
+	if (rc == 0)
+		rc = reply_ok(&replies, r->side.label,
+		              facts.has_aclfile ? "ACL SAVE" : "CONFIG REWRITE",
+		              err);
+	return rc;
 }
 
 static void
 report(const struct release *r, const struct err *unclean)
 {
-	if (unclean->code != ERR_NONE)
+	if (unclean != NULL)
 		(void)fprintf(stderr,
 		              "godwit release: note: the users have their "
 		              "rights, but not everything could be put in "
@@ -204,7 +203,8 @@ int
 verb_release(const struct args *a)
 {
 	struct release r = { .args = a };
-	struct err unclean = { .code = ERR_NONE };
+	bool is_clean = true;
+	struct err unclean;
 	struct err err;
 	struct url old;
 	int rc = verb_url(a, OPT_OLD_PASSWORD_FILE, "GODWIT_OLD_PASSWORD", 0,
@@ -225,13 +225,13 @@ verb_release(const struct args *a)
 		if (rc == 0)
 			rc = unfence(&r, &err);
 		if (rc == 0)
-			clean(&r, &unclean);
+			is_clean = clean(&r, &unclean) == 0;
 		agent_fini(&r.agent);
 	}
 	journal_close(r.journal);
 	json_decref(r.rules);
 	if (rc != 0)
 		return verb_fail(a, &err);
-	report(&r, &unclean);
+	report(&r, is_clean ? NULL : &unclean);
 	return STATUS_DONE;
 }
