@@ -235,6 +235,8 @@ over(struct run *r)
 	}
 	fence_persist(r, SIDE_OLD);
 	fence_persist(r, SIDE_NEW);
+	/* The way back has turned round: prove it soon. */
+	r->heartbeat_at_ns = 0;
 	verbs_switched(r);
 }
 
