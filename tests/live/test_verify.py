@@ -452,6 +452,8 @@ def test_authority_that_refuses_the_marker(place):
     old.cmd("SET", "a", 1)
     follow(old, new)
     old.cmd("SET", "b", 1)
+    while not new.cmd("EXISTS", "b"):
+        time.sleep(0.01)
     r = verify(new, old, "live")  # the replica is read-only
     assert r["marker_refused"] == 0 and r["compared"] == 2
     new.cmd("CONFIG", "SET", "replica-read-only", "no")

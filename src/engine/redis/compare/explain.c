@@ -9,37 +9,55 @@
 /* How much of an element's name is shown. */
 #define NAME_MAX_TEXT 72
 
+/* Characters that a byte takes. */
+static size_t
+width(uint8_t c)
+{
+	if (c == '\\')
+		return 2;
+	return c >= 0x20 && c < 0x7f ? 1 : 4;
+}
+
+static size_t
+put_char(char *ret, uint8_t c)
+{
+	static const char hex[] = "0123456789abcdef";
+	size_t n = width(c);
+
+	ret[0] = '\\';
+	if (n == 1) {
+		ret[0] = (char)c;
+	} else if (n == 2) {
+		ret[1] = '\\';
+	} else {
+		ret[1] = 'x';
+		ret[2] = hex[c >> 4];
+		ret[3] = hex[c & 15];
+	}
+	return n;
+}
+
 void
 explain_text(struct span s, char *ret, size_t n)
 {
-	static const char hex[] = "0123456789abcdef";
+	size_t all = 0;
 	size_t at = 0;
+	bool is_cut;
 
 	REQUIRE(n >= 8);
+	for (size_t i = 0; i < s.n && all < n; i++)
+		all += width(s.p[i]);
+	is_cut = all >= n;
 	for (size_t i = 0; i < s.n; i++) {
-		uint8_t c = s.p[i];
-		bool is_plain = c >= 0x20 && c < 0x7f && c != '\\';
-		size_t need = is_plain ? 1 : c == '\\' ? 2 : 4;
-		bool is_last = i + 1 == s.n;
-
-		if (at + need + (is_last ? 1 : 4) > n) {
-			memcpy(ret + at, "...", 3);
-			at += 3;
+		if (is_cut && at + width(s.p[i]) + 4 > n)
 			break;
-		}
-		if (is_plain) {
-			ret[at++] = (char)c;
-			continue;
-		}
-		ret[at++] = '\\';
-		if (c == '\\') {
-			ret[at++] = '\\';
-			continue;
-		}
-		ret[at++] = 'x';
-		ret[at++] = hex[c >> 4];
-		ret[at++] = hex[c & 15];
+		at += put_char(ret + at, s.p[i]);
 	}
+	if (is_cut) {
+		memcpy(ret + at, "...", 3);
+		at += 3;
+	}
+	ENSURE(at < n);
 	ret[at] = '\0';
 }
 
