@@ -432,7 +432,7 @@ void tx_break(struct relay *r, struct session *s); /* see hold.c */
 enum dispatched scan_dispatch(struct relay *r, struct session *s,
                               const struct command *c, const struct resp_cmd *q,
                               struct span raw);
-void scan_reply(struct relay *r, struct session *s, struct lane *lane,
+void scan_answer(struct relay *r, struct session *s, struct lane *lane,
                 struct span reply, uint8_t flags);
 
 /* ---- cred.c ------------------------------------------------------------ */

@@ -164,7 +164,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_READ: read_reply(r, lane, e, request, reply); break;
 	case PEND_SHA: sha_reply(r, lane, e, request, reply); break;
 	case PEND_LOAD: load_reply(r, lane, e, request, reply); break;
-	case PEND_SCAN: scan_reply(r, s, lane, reply, e.flags); break;
+	case PEND_SCAN: scan_answer(r, s, lane, reply, e.flags); break;
 	case PEND_HELLO: local_hello(r, s, reply); break;
 	case PEND_AUTH:
 	case PEND_PROVE:

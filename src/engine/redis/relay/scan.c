@@ -60,8 +60,8 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 }
 
 void
-scan_reply(struct relay *r, struct session *s, struct lane *lane,
-           struct span reply, uint8_t flags)
+scan_answer(struct relay *r, struct session *s, struct lane *lane,
+            struct span reply, uint8_t flags)
 {
 	struct span rest = reply;
 	struct resp_item it;
