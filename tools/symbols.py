@@ -21,7 +21,7 @@ PURE = ["base", "wire", "core", "engine", "flow"]
 # Memory and strings, nothing else; the rest is what the compiler itself adds.
 ALLOW = set("""memcpy memmove memset memcmp memchr memrchr memmem strlen strcmp
 strncmp strchr strrchr strnlen __memcpy_chk __memmove_chk __memset_chk
-__stack_chk_fail _GLOBAL_OFFSET_TABLE_ __tls_get_addr""".split())
+__stack_chk_fail _GLOBAL_OFFSET_TABLE_ __tls_get_addr __popcountdi2""".split())
 ALLOW_IN = {"base": {"vsnprintf", "__vsnprintf_chk"}}
 # Instrumented builds call their run-time library everywhere.
 IGNORE = re.compile(r"^(__asan|__ubsan|__tsan|__sanitizer|__sancov|__gcov|"

@@ -29,15 +29,15 @@ static verb_run_f verify_run_either;
 
 static verb_run_f *const runs[CMD_N] = {
 	[CMD_MIGRATE] = verb_migrate,
-	[CMD_STATUS] = verb_panel,
-	[CMD_PROMOTE] = verb_panel,
-	[CMD_PAUSE] = verb_panel,
-	[CMD_RESUME] = verb_panel,
-	[CMD_ROLLBACK] = verb_panel,
-	[CMD_COMPLETE] = verb_panel,
+	[CMD_STATUS] = verb_ask,
+	[CMD_PROMOTE] = verb_ask,
+	[CMD_PAUSE] = verb_ask,
+	[CMD_RESUME] = verb_ask,
+	[CMD_ROLLBACK] = verb_ask,
+	[CMD_COMPLETE] = verb_ask,
 	[CMD_VERIFY] = verify_run_either,
-	[CMD_EVENTS] = verb_panel,
-	[CMD_STOP] = verb_panel,
+	[CMD_EVENTS] = verb_ask,
+	[CMD_STOP] = verb_ask,
 	[CMD_COPY] = verb_copy,
 	[CMD_RELEASE] = verb_release,
 	[CMD_COMPLETION] = completion_run,
@@ -48,7 +48,7 @@ static verb_run_f *const runs[CMD_N] = {
 static int
 verify_run_either(const struct args *a)
 {
-	return a->operand_n == 2 ? verb_compare(a) : verb_panel(a);
+	return a->operand_n == 2 ? verb_compare(a) : verb_ask(a);
 }
 
 static int

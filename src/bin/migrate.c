@@ -24,10 +24,10 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "bin/panel.h"
 #include "bin/screen.h"
 #include "bin/state.h"
 #include "bin/status.h"
+#include "bin/talk.h"
 #include "bin/term.h"
 #include "bin/verbs.h"
 #include "bin/watch.h"
@@ -313,17 +313,17 @@ struct lines {
 static void
 ask_to_stop(const struct lines *l)
 {
-	struct panel p;
+	struct talk p;
 	json_t *args = json_pack("{s:s}", "reason", "SIGINT");
-	int rc = panel_open(&p, l->conf->state, NULL);
+	int rc = talk_open(&p, l->conf->state, NULL);
 
 	if (rc == 0)
-		rc = panel_send(&p, "stop", args, NULL);
+		rc = talk_send(&p, "stop", args, NULL);
 	/* Without an answering socket there is still the signal. */
 	if (rc != 0)
 		(void)kill(getpid(), SIGTERM);
 	json_decref(args);
-	panel_close(&p);
+	talk_close(&p);
 }
 
 static bool

@@ -20,8 +20,8 @@
 
 #include "bin/frame.h"
 #include "bin/look.h"
-#include "bin/panel.h"
 #include "bin/said.h"
+#include "bin/talk.h"
 #include "bin/term.h"
 
 #define LINES_FIXED 18 /* the frame without events, a blank, the keys       */
@@ -45,8 +45,8 @@ static const struct key keys[] = {
 
 struct screen {
 	const char *state;
-	struct panel watch;  /* streams the status                           */
-	struct panel verb;   /* one request at a time; fd -1: none           */
+	struct talk watch;   /* streams the status                           */
+	struct talk verb;    /* one request at a time; fd -1: none           */
 	const char *working; /* the verb's name, NULL: none                 */
 	time_t working_since;
 	const struct key *asking; /* waits for y or n                       */
@@ -210,14 +210,14 @@ begin_verb(struct screen *s, const struct key *k)
 	const char *verb = verb_of(s, k);
 	struct err err;
 	json_t *args = json_pack("{s:s}", "reason", "screen");
-	int rc = panel_open(&s->verb, s->state, &err);
+	int rc = talk_open(&s->verb, s->state, &err);
 
 	if (rc == 0)
-		rc = panel_send(&s->verb, verb, args, &err);
+		rc = talk_send(&s->verb, verb, args, &err);
 	json_decref(args);
 	if (rc != 0) {
 		note(s, FRAME_BAD, verb, err.text);
-		panel_close(&s->verb);
+		talk_close(&s->verb);
 		return;
 	}
 	s->working = verb;
@@ -236,7 +236,7 @@ end_verb(struct screen *s, int rc, const json_t *answer, const struct err *err)
 		note(s, look_bool(answer, "ok") ? FRAME_GOOD : FRAME_BAD,
 		     s->working, text);
 	}
-	panel_close(&s->verb);
+	talk_close(&s->verb);
 	s->working = NULL;
 }
 
@@ -246,7 +246,7 @@ read_verb(struct screen *s)
 	while (s->working != NULL) {
 		struct err err;
 		json_t *answer = NULL;
-		int rc = panel_next(&s->verb, 0, &answer, &err);
+		int rc = talk_next(&s->verb, 0, &answer, &err);
 
 		if (rc == -ERR_TIMEOUT)
 			return;
@@ -310,7 +310,7 @@ read_watch(struct screen *s)
 	for (;;) {
 		json_t *j = NULL;
 		json_t *status;
-		int rc = panel_next(&s->watch, 0, &j, NULL);
+		int rc = talk_next(&s->watch, 0, &j, NULL);
 
 		if (rc == -ERR_TIMEOUT)
 			return;
@@ -372,9 +372,9 @@ screen_open(struct screen *s, struct err *err)
 	s->signal_fd = signalfd(-1, &s->signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
 		return err_set(err, ERR_IO, "signalfd: %s", strerror(errno));
-	rc = panel_open(&s->watch, s->state, err);
+	rc = talk_open(&s->watch, s->state, err);
 	if (rc == 0)
-		rc = panel_send(&s->watch, "watch", NULL, err);
+		rc = talk_send(&s->watch, "watch", NULL, err);
 	if (rc == 0)
 		term_raw(&s->term);
 	return rc;
@@ -386,8 +386,8 @@ screen_close(struct screen *s)
 	if (s->drawn > 0)
 		control("\033[?25h");
 	term_restore(&s->term);
-	panel_close(&s->watch);
-	panel_close(&s->verb);
+	talk_close(&s->watch);
+	talk_close(&s->verb);
 	json_decref(s->status);
 	if (s->signal_fd >= 0)
 		(void)close(s->signal_fd);

@@ -17,5 +17,5 @@ enum screen_end {
 };
 
 /* Show the migration of that state file until the user leaves or it ends. 0,
- * or as panel_open when nobody answers there. */
+ * or as talk_open when nobody answers there. */
 int screen_run(const char *state, enum screen_end *ret, struct err *err) MUST;

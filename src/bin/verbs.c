@@ -10,11 +10,11 @@
 
 #include "bin/frame.h"
 #include "bin/look.h"
-#include "bin/panel.h"
 #include "bin/said.h"
 #include "bin/screen.h"
 #include "bin/state.h"
 #include "bin/status.h"
+#include "bin/talk.h"
 #include "bin/term.h"
 #include "bin/watch.h"
 
@@ -226,16 +226,16 @@ now_ms(void)
 static int
 ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
 {
-	struct panel p;
+	struct talk p;
 	json_t *answer = NULL;
 	json_t *args = arguments(a);
-	int rc = panel_open(&p, state, err);
+	int rc = talk_open(&p, state, err);
 	int status;
 
 	if (rc == 0)
-		rc = panel_ask(&p, commands[a->command].name, args,
-		               a->number[OPT_JSON] != 0 ? NULL : tell_event,
-		               NULL, &answer, err);
+		rc = talk_ask(&p, commands[a->command].name, args,
+		              a->number[OPT_JSON] != 0 ? NULL : tell_event,
+		              NULL, &answer, err);
 	json_decref(args);
 	if (rc != 0)
 		status = is_last ? verb_fail(a, err) : err_exit(err->code);
@@ -244,7 +244,7 @@ ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
 	else
 		status = print_answer(a, state, answer);
 	json_decref(answer);
-	panel_close(&p);
+	talk_close(&p);
 	return status;
 }
 
@@ -274,7 +274,7 @@ ask_patiently(const struct args *a, const char *state)
 }
 
 int
-verb_panel(const struct args *a)
+verb_ask(const struct args *a)
 {
 	char state[STATE_PATH_MAX];
 	struct err err;

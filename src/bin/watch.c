@@ -15,11 +15,11 @@
 
 #include "bin/frame.h"
 #include "bin/look.h"
-#include "bin/panel.h"
+#include "bin/talk.h"
 
 struct watch {
 	const struct watch_conf *conf;
-	struct panel panel;
+	struct talk talk;
 	json_t *status;   /* the last one                                  */
 	bool is_printed;  /* ... and it was printed                        */
 	int64_t print_at; /* next periodic line                            */
@@ -139,11 +139,11 @@ take(struct watch *w, const json_t *j)
 
 /* Answers false when the other end is gone. */
 static bool
-read_panel(struct watch *w)
+read_talk(struct watch *w)
 {
 	for (;;) {
 		json_t *j = NULL;
-		int rc = panel_next(&w->panel, 0, &j, NULL);
+		int rc = talk_next(&w->talk, 0, &j, NULL);
 
 		if (rc == -ERR_TIMEOUT)
 			return true;
@@ -157,16 +157,16 @@ read_panel(struct watch *w)
 int
 watch_lines(const struct watch_conf *c, struct err *err)
 {
-	struct watch w = { .conf = c, .panel = { .fd = -1 } };
+	struct watch w = { .conf = c, .talk = { .fd = -1 } };
 	bool goes_on = true;
-	int rc = panel_open(&w.panel, c->state, err);
+	int rc = talk_open(&w.talk, c->state, err);
 
 	if (rc == 0)
-		rc = panel_send(&w.panel, "watch", NULL, err);
+		rc = talk_send(&w.talk, "watch", NULL, err);
 	w.print_at = now_ms();
 	while (rc == 0 && goes_on) {
 		struct pollfd fds[] = {
-			{ .fd = w.panel.fd, .events = POLLIN },
+			{ .fd = w.talk.fd, .events = POLLIN },
 			{ .fd = c->signal_fd, .events = POLLIN },
 		};
 		int64_t left = w.print_at - now_ms();
@@ -179,12 +179,12 @@ watch_lines(const struct watch_conf *c, struct err *err)
 		if (poll(fds, 2, (int)left) <= 0)
 			continue;
 		if (fds[0].revents != 0)
-			goes_on = read_panel(&w);
+			goes_on = read_talk(&w);
 		if (fds[1].revents != 0 && c->on_signal(c->arg))
 			goes_on = false;
 	}
 	print_status(&w);
-	panel_close(&w.panel);
+	talk_close(&w.talk);
 	json_decref(w.status);
 	return rc;
 }

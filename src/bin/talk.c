@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bin/panel.c: a connection to a running migration's control socket.
+ * bin/talk.c: a connection to a running migration's control socket.
  */
 #define _DEFAULT_SOURCE
-#include "bin/panel.h"
+#include "bin/talk.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -15,25 +15,24 @@
 #include "bin/state.h"
 
 int
-panel_open(struct panel *p, const char *state, struct err *err)
+talk_open(struct talk *p, const char *state, struct err *err)
 {
-	*p = (struct panel){ .fd = -1 };
+	*p = (struct talk){ .fd = -1 };
 	p->fd = state_connect(state, err);
 	return p->fd < 0 ? p->fd : 0;
 }
 
 void
-panel_close(struct panel *p)
+talk_close(struct talk *p)
 {
 	if (p->fd >= 0)
 		(void)close(p->fd);
 	free(p->line);
-	*p = (struct panel){ .fd = -1 };
+	*p = (struct talk){ .fd = -1 };
 }
 
 int
-panel_send(struct panel *p, const char *verb, const json_t *args,
-           struct err *err)
+talk_send(struct talk *p, const char *verb, const json_t *args, struct err *err)
 {
 	json_t *copy = args != NULL ? json_deep_copy(args) : json_object();
 	json_t *request = json_pack("{s:s, s:o}", "verb", verb, "args", copy);
@@ -62,7 +61,7 @@ panel_send(struct panel *p, const char *verb, const json_t *args,
 
 /* Take the first complete line out of the buffer. */
 static bool
-take_line(struct panel *p, json_t **ret)
+take_line(struct talk *p, json_t **ret)
 {
 	char *end = p->n > 0 ? memchr(p->line, '\n', p->n) : NULL;
 	size_t used;
@@ -77,14 +76,13 @@ take_line(struct panel *p, json_t **ret)
 }
 
 static int
-fill(struct panel *p, struct err *err)
+fill(struct talk *p, struct err *err)
 {
 	ssize_t got;
 
 	if (p->cap - p->n < 4096) {
 		size_t cap = p->cap == 0 ? 16384 : p->cap * 2;
-		char *line =
-			cap > PANEL_LINE_MAX ? NULL : realloc(p->line, cap);
+		char *line = cap > TALK_LINE_MAX ? NULL : realloc(p->line, cap);
 
 		if (line == NULL)
 			return err_set(err, ERR_PROTO,
@@ -115,7 +113,7 @@ now_ms(void)
 }
 
 int
-panel_next(struct panel *p, int wait_ms, json_t **ret, struct err *err)
+talk_next(struct talk *p, int wait_ms, json_t **ret, struct err *err)
 {
 	int64_t until = wait_ms < 0 ? INT64_MAX : now_ms() + wait_ms;
 
@@ -148,15 +146,15 @@ panel_next(struct panel *p, int wait_ms, json_t **ret, struct err *err)
 }
 
 int
-panel_ask(struct panel *p, const char *verb, const json_t *args,
-          void (*on_event)(const json_t *event, void *arg), void *arg,
-          json_t **ret, struct err *err)
+talk_ask(struct talk *p, const char *verb, const json_t *args,
+         void (*on_event)(const json_t *event, void *arg), void *arg,
+         json_t **ret, struct err *err)
 {
-	int rc = panel_send(p, verb, args, err);
+	int rc = talk_send(p, verb, args, err);
 
 	*ret = NULL;
 	while (rc == 0) {
-		rc = panel_next(p, -1, ret, err);
+		rc = talk_next(p, -1, ret, err);
 		if (rc != 0 || json_object_get(*ret, "ok") != NULL)
 			return rc;
 		if (on_event != NULL)
