@@ -283,27 +283,34 @@ line_verify(struct frame *f, const json_t *j)
 	frame_end(f);
 }
 
+/* How many pass; what does not, by name and reason. */
 static void
 line_checks(struct frame *f, const json_t *j)
 {
 	const json_t *checks = look_at(j, "checks");
+	size_t n = json_array_size(checks);
+	size_t passed = 0;
 	const json_t *c;
 	size_t i;
 
+	json_array_foreach(checks, i, c) passed +=
+		strcmp(look_text(c, "result"), "pass") == 0;
 	name_of_line(f, "checks");
+	frame_put(f, n > 0 && passed == n ? FRAME_GOOD : FRAME_PLAIN,
+	          "%zu of %zu pass", passed, n);
 	json_array_foreach(checks, i, c)
 	{
 		const char *result = look_text(c, "result");
-		bool is_pass = strcmp(result, "pass") == 0;
+		const char *detail = look_text(c, "detail");
 
-		frame_put(f, is_pass ? FRAME_GOOD : FRAME_WARN, "%s%s %s",
-		          i > 0 ? "  " : "", look_text(c, "name"), result);
-		if (!is_pass && look_text(c, "detail")[0] != '\0')
-			frame_put(f, FRAME_PLAIN, " (%s)",
-			          look_text(c, "detail"));
+		if (strcmp(result, "pass") == 0)
+			continue;
+		frame_put(f,
+		          strcmp(result, "fail") == 0 ? FRAME_BAD : FRAME_WARN,
+		          "  %s %s", look_text(c, "name"), result);
+		if (detail[0] != '\0')
+			frame_put(f, FRAME_PLAIN, " (%s)", detail);
 	}
-	if (json_array_size(checks) == 0)
-		frame_put(f, FRAME_PLAIN, "none yet");
 	frame_end(f);
 }
 
