@@ -65,6 +65,7 @@ grow(struct buf *b, size_t n)
 		p = mem_alloc(b->mem, cap);
 		if (p == NULL)
 			return false;
+		REQUIRE(b->p != NULL); /* something was taken from it */
 		memcpy(p, b->p + b->off, len);
 		mem_free(b->mem, b->p, b->cap);
 	}

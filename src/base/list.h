@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): types and names are pasted. */
 #define LIST_LINK(type)            \
 	struct {                   \
 		struct type *prev; \
@@ -110,3 +111,4 @@
 #define list_each(type, e, link, l)                                            \
 	for (struct type *e = (l)->first, *e##_next = e ? e->link.next : NULL; \
 	     e != NULL; e = e##_next, e##_next = e ? e->link.next : NULL)
+/* NOLINTEND(bugprone-macro-parentheses) */

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 
 #define MAP_BUCKETS_MIN 16
+#define BUCKET_SIZE     sizeof(void *)
 
 void
 map_init(struct map *m, struct mem *mem, size_t value_n, uint64_t seed)
@@ -27,8 +28,8 @@ void
 map_fini(struct map *m)
 {
 	map_clear(m);
-	m->bytes -= m->bucket_n * sizeof(struct map_entry *);
-	mem_free(m->mem, m->buckets, m->bucket_n * sizeof(struct map_entry *));
+	m->bytes -= m->bucket_n * BUCKET_SIZE;
+	mem_free(m->mem, m->buckets, m->bucket_n * BUCKET_SIZE);
 	m->buckets = NULL;
 	m->bucket_n = 0;
 	ENSURE(m->bytes == 0);
@@ -54,7 +55,7 @@ map_clear(struct map *m)
 		e = next;
 	}
 	if (m->buckets != NULL)
-		memset(m->buckets, 0, m->bucket_n * sizeof(*m->buckets));
+		memset(m->buckets, 0, m->bucket_n * BUCKET_SIZE);
 	m->first = NULL;
 	m->last = NULL;
 	m->count = 0;
@@ -103,19 +104,19 @@ map_get(const struct map *m, struct span key)
 static void
 grow(struct map *m)
 {
-	size_t old_bytes = m->bucket_n * sizeof(struct map_entry *);
+	size_t old_bytes = m->bucket_n * BUCKET_SIZE;
 	size_t n = m->bucket_n == 0 ? MAP_BUCKETS_MIN : m->bucket_n * 2;
 	struct map_entry **buckets;
 
 	if (n > (size_t)UINT32_MAX)
 		return;
-	buckets = mem_zero(m->mem, n * sizeof(struct map_entry *));
+	buckets = mem_zero(m->mem, n * BUCKET_SIZE);
 	if (buckets == NULL)
 		return;
 	mem_free(m->mem, m->buckets, old_bytes);
 	m->buckets = buckets;
 	m->bucket_n = n;
-	m->bytes += n * sizeof(struct map_entry *) - old_bytes;
+	m->bytes += n * BUCKET_SIZE - old_bytes;
 	for (struct map_entry *e = m->first; e != NULL; e = e->next) {
 		struct map_entry **at = bucket_of(m, e->hash);
 

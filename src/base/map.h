@@ -78,6 +78,8 @@ void map_renew(struct map *m, struct map_entry *e);
 
 /* Walk in order of arrival. Entries may be put meanwhile (they come last, and
  * may or may not be met); the entry in hand may be dropped, no other may. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): e is declared here. */
 #define map_each(e, m)                                                         \
 	for (struct map_entry *e = (m)->first, *e##_next = e ? e->next : NULL; \
 	     e != NULL; e = e##_next, e##_next = e ? e->next : NULL)
+/* NOLINTEND(bugprone-macro-parentheses) */

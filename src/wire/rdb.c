@@ -37,6 +37,7 @@ enum opcode {
 #define HEADER_N      9
 #define CHECKSUM_FROM 5 /* the format version that brought the checksum */
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): r writes to it later. */
 void
 rdb_init(struct rdb *r, size_t window_max, uint8_t *scratch, size_t scratch_n)
 {
@@ -87,7 +88,7 @@ feed_header(struct rdb *r, struct span in, struct rdb_part *part, size_t *used)
 	for (size_t i = 0; i < in.n && i < HEADER_N; i++) {
 		uint8_t c = in.p[i];
 
-		if (i < 5 ? c != magic[i] : c < '0' || c > '9')
+		if (i < 5 ? c != (uint8_t)magic[i] : c < '0' || c > '9')
 			return WIRE_BAD;
 		if (i >= 5)
 			version = version * 10 + (uint32_t)(c - '0');

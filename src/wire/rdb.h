@@ -37,7 +37,7 @@
 #define RDB_VERSION_MAX 11
 #define RDB_EXTRA       64
 #define RDB_SCRATCH_MIN 16384
-#define RDB_RANGE       (256 * 1024) /* most bytes of one part of a big string */
+#define RDB_RANGE       262144 /* most bytes of one part of a big string */
 
 enum rdb_kind {
 	RDB_HEADER,     /* version is set                                     */

@@ -272,7 +272,7 @@ static int
 feed_item(struct rdb *r, struct span in, struct rdb_part *part, size_t *used)
 {
 	struct rdb_space space = rdb_space(r);
-	struct unit u;
+	struct unit u = { .n = 0 };
 	int rc;
 
 	if (r->elems_left == 0)
@@ -302,8 +302,8 @@ static int
 feed_nodes(struct rdb *r, struct span in, struct rdb_part *part, size_t *used)
 {
 	struct rdb_space space = rdb_space(r);
-	struct span blob;
-	struct unit u;
+	struct span blob = { NULL, 0 };
+	struct unit u = { .n = 0 };
 	int rc;
 
 	if (r->elems_left == 0)

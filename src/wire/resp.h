@@ -20,9 +20,9 @@
 #include "base/buf.h"
 #include "wire/wire.h"
 
-#define RESP_ARGS_MAX   (1024 * 1024)
+#define RESP_ARGS_MAX   1048576
 #define RESP_BULK_MAX   (512LL * 1024 * 1024)
-#define RESP_INLINE_MAX (64 * 1024)
+#define RESP_INLINE_MAX 65536
 #define RESP_SPANS      16
 
 /*

@@ -64,11 +64,33 @@ read_char(struct span s, uint8_t quote, uint8_t *ret_c)
 	return 2;
 }
 
+/* A byte of the word, decoded. */
+static void
+add(struct resp_word *word, uint8_t *to, uint8_t c)
+{
+	if (to != NULL)
+		to[word->n] = c;
+	word->n++;
+}
+
+/* From behind an opening quote to its closing one, where *s ends up. */
+static bool
+read_quoted(struct span *s, uint8_t quote, struct resp_word *word, uint8_t *to)
+{
+	while (s->n > 0 && s->p[0] != quote) {
+		uint8_t c;
+		size_t step = read_char(*s, quote, &c);
+
+		add(word, to, c);
+		*s = span_skip(*s, step);
+	}
+	return s->n == 1 || (s->n > 1 && is_space(s->p[1]));
+}
+
 int
 resp_word_next(struct span *line, struct resp_word *ret, uint8_t *to)
 {
 	struct span s = *line;
-	uint8_t quote = 0;
 	const uint8_t *first;
 
 	while (s.n > 0 && is_space(s.p[0]))
@@ -77,34 +99,21 @@ resp_word_next(struct span *line, struct resp_word *ret, uint8_t *to)
 		return 0;
 	first = s.p[0] == '"' || s.p[0] == '\'' ? s.p + 1 : s.p;
 	ret->n = 0;
-	for (;;) {
-		size_t step = 1;
-		uint8_t c;
+	while (s.n > 0 && !is_end(s.p[0])) {
+		uint8_t c = s.p[0];
 
-		if (s.n == 0 || (quote == 0 && is_end(s.p[0]))) {
-			if (quote != 0)
-				return -1;
-			break;
-		}
-		c = s.p[0];
-		if (quote == 0 && (c == '"' || c == '\'')) {
-			quote = c;
-			s = span_skip(s, 1);
+		s = span_skip(s, 1);
+		if (c != '"' && c != '\'') {
+			add(ret, to, c);
 			continue;
 		}
-		if (quote != 0 && c == quote) {
-			if (s.n > 1 && !is_space(s.p[1]))
-				return -1;
-			break;
-		}
-		if (quote != 0)
-			step = read_char(s, quote, &c);
-		if (to != NULL)
-			to[ret->n] = c;
-		ret->n++;
-		s = span_skip(s, step);
+		if (!read_quoted(&s, c, ret, to))
+			return -1;
+		ret->raw = span_of(first, (size_t)(s.p - first));
+		*line = span_skip(s, 1);
+		return 1;
 	}
 	ret->raw = span_of(first, (size_t)(s.p - first));
-	*line = quote != 0 ? span_skip(s, 1) : s;
+	*line = s;
 	return 1;
 }

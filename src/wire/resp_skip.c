@@ -9,8 +9,9 @@
  *   TYPE ─[$ ! =]→ NUMBER ─→ BULK ─[n + 2 bytes]→ TYPE
  *   TYPE ─[* ~ > % |]→ NUMBER ─→ TYPE
  *
- * While the input holds a whole line, value() takes it in one go; the states
- * LINE and NUMBER are for lines that are cut.
+ * Nearly every value is whole, plain and small: whole_scalar() takes it in one
+ * go or not at all. Lengths are read in one go while their line is whole; the
+ * states LINE and NUMBER are for lines that are cut.
  */
 #include "base/check.h"
 #include "wire/resp.h"
@@ -39,6 +40,42 @@ die(struct resp_skip *s, enum wire_rc rc)
 {
 	s->state = SKIP_DEAD;
 	return rc;
+}
+
+/* What is behind the whole value at p; NULL when it is an aggregate, not whole,
+ * or in any way unusual. */
+static inline const uint8_t *__attribute__((always_inline))
+whole_scalar(const uint8_t *p, const uint8_t *end)
+{
+	uint32_t n = 0;
+
+	if (end - p < 4)
+		return NULL;
+	switch (*p++) {
+	case '$':
+		if (*p == '-')
+			return end - p >= 4 && memcmp(p, "-1\r\n", 4) == 0
+			               ? p + 4
+			               : NULL;
+		p = resp_number_fast(p, end, &n);
+		if (p == NULL || (size_t)(end - p) < (size_t)n + 2)
+			return NULL;
+		return resp_is_crlf(p + n) ? p + n + 2 : NULL;
+	case '+':
+		if (end - p >= 4 && memcmp(p, "OK\r\n", 4) == 0)
+			return p + 4;
+		p = memchr(p, '\r', (size_t)(end - p));
+		break;
+	case '-': p = memchr(p, '\r', (size_t)(end - p)); break;
+	case ':':
+		while (p < end && *p != '\r')
+			p++;
+		break;
+	default: return NULL;
+	}
+	if (p == NULL || end - p < 2 || p[1] != '\n')
+		return NULL;
+	return p + 2;
 }
 
 /* The length line of s->kind said n. WIRE_MORE: go on, as s->state says. */
@@ -216,20 +253,13 @@ start_value(struct resp_skip *s, const uint8_t **p, const uint8_t *end)
 	case ',':
 	case '(':
 	case '#':
-	case '_':
-		if (end - *p >= 4 && memcmp(*p, "OK\r\n", 4) == 0) {
-			*p += 4;
-			s->todo--;
-			return WIRE_MORE;
-		}
-		s->state = SKIP_LINE;
-		return feed_line(s, p, end);
+	case '_': s->state = SKIP_LINE; return feed_line(s, p, end);
 	default: return die(s, WIRE_BAD);
 	}
 }
 
-enum wire_rc
-resp_skip_feed(struct resp_skip *s, struct span in, size_t *ret_used)
+static enum wire_rc __attribute__((noinline))
+feed_slowly(struct resp_skip *s, struct span in, size_t *ret_used)
 {
 	const uint8_t *p = in.p;
 	const uint8_t *end = in.p + in.n;
@@ -247,11 +277,34 @@ resp_skip_feed(struct resp_skip *s, struct span in, size_t *ret_used)
 		case SKIP_BULK: rc = feed_bulk(s, &p, end); break;
 		case SKIP_DEAD: NEVER("a dead reader goes on");
 		}
-		if (rc == WIRE_MORE && s->state == SKIP_BULK)
-			rc = feed_bulk(s, &p, end);
+		/* The items of an array are mostly whole, too. (An attribute's
+		 * last value is the reply itself; start_value notes its type.) */
+		while (s->state == SKIP_TYPE && s->todo > s->attribute) {
+			const uint8_t *next = whole_scalar(p, end);
+
+			if (next == NULL)
+				break;
+			p = next;
+			s->todo--;
+		}
 		if (rc == WIRE_MORE && s->todo == 0)
 			rc = WIRE_PART;
 	}
 	*ret_used = (size_t)(p - in.p);
 	return rc;
+}
+
+enum wire_rc
+resp_skip_feed(struct resp_skip *s, struct span in, size_t *ret_used)
+{
+	if (s->state == SKIP_TYPE && s->todo == 0) {
+		const uint8_t *next = whole_scalar(in.p, in.p + in.n);
+
+		if (next != NULL) {
+			s->type = in.p[0];
+			*ret_used = (size_t)(next - in.p);
+			return WIRE_PART;
+		}
+	}
+	return feed_slowly(s, in, ret_used);
 }

@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "wire/resp.h"
+#include "wire/resp_number.h"
 
 #define HEAD_MAX (1 + NUM_TEXT_MAX + 2)
 
@@ -17,7 +18,7 @@ head(uint8_t *to, uint8_t type, size_t v)
 
 	to[0] = type;
 	n = 1 + num_put_u64(to + 1, v);
-	memcpy(to + n, "\r\n", 2);
+	resp_put_crlf(to + n);
 	return n + 2;
 }
 
@@ -41,7 +42,7 @@ resp_put_bulk(struct buf *b, struct span s)
 	n = head(to, '$', s.n);
 	if (s.n > 0)
 		memcpy(to + n, s.p, s.n);
-	memcpy(to + n + s.n, "\r\n", 2);
+	resp_put_crlf(to + n + s.n);
 	buf_grew(b, n + s.n + 2);
 }
 

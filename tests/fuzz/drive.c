@@ -268,8 +268,9 @@ check_item(const struct resp_item *item)
 	}
 	s = buf_span(&b);
 	REQUIRE(resp_read(&s, &again) == WIRE_PART && s.n == 0);
-	REQUIRE(again.type == item->type && span_eq(again.text, item->text));
-	REQUIRE(item->type == RESP_INT || again.number == item->number);
+	REQUIRE(again.type == item->type && again.number == item->number);
+	/* A number may have come with leading zeros. */
+	REQUIRE(item->type == RESP_INT || span_eq(again.text, item->text));
 	buf_fini(&b);
 }
 

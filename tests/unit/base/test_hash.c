@@ -57,8 +57,7 @@ test_slot(void **state)
 	assert_int_equal(hash_slot(SPAN("{foo}{bar}")), 12182);
 	assert_int_equal(hash_slot(SPAN("foo{}{bar}")), 8363);
 	assert_int_equal(hash_slot(SPAN("foo{{bar}}zap")), 4015);
-	assert_int_equal(hash_slot(SPAN("foo{bar")),
-	                 hash_slot(SPAN("foo{bar")));
+	assert_int_equal(hash_slot(SPAN("foo{bar")), 15278);
 }
 
 static void

@@ -20,7 +20,7 @@ walk(enum rdb_pack pack, struct span s, char *text)
 		if (rc != WIRE_PART)
 			return rc;
 		(void)strncat(text, (const char *)got.p, got.n);
-		(void)strcat(text, ",");
+		(void)strncat(text, ",", 2);
 	}
 }
 
