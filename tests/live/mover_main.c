@@ -88,6 +88,10 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->one_shot = true;
 	else if (IS("fill_done"))
 		c->fill_done = true;
+	else if (IS("refill"))
+		c->refill = true;
+	else if (IS("keep_extra"))
+		c->keep_extra = true;
 	else if (IS("naive"))
 		c->naive = true;
 	else if (IS("no_target_feed"))
@@ -102,11 +106,15 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->limits.writer_tx = (size_t)strtoull(v, NULL, 10);
 	else if (IS("rx"))
 		c->limits.stream_rx = (size_t)strtoull(v, NULL, 10);
-	else if (IS("position"))
-		c->position[*from] = strtoull(v, NULL, 10);
-	else if (IS("history"))
-		snprintf(c->history[*from], sizeof(c->history[0]), "%s", v);
-	else
+	else if (IS("old") || IS("new")) {
+		/* a resume point: position:history */
+		enum side side = IS("new") ? SIDE_NEW : SIDE_OLD;
+		char *text = NULL;
+
+		c->position[side] = strtoull(v, &text, 10);
+		snprintf(c->history[side], sizeof(c->history[0]), "%s",
+		         text + 1);
+	} else
 		return false;
 	return true;
 }

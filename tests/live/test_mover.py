@@ -96,15 +96,16 @@ class Mover:
         self.reader.join(5)
 
     def resume_args(self):
-        p = self.last("progress")
-        if p is None:
-            return []
-        return [
-            "from=" + p["side"],
-            "fill_done=1",
-            "position=%d" % p["position"],
-            "history=" + p["text"],
-        ]
+        side = "old"
+        out = []
+        for m in self.mails:
+            if m["mail"] == "progress":
+                side = m["side"]  # the authority's comes last
+                out.append(m)
+        if not out:
+            return ["refill=1"]
+        out = ["%s=%s" % (m["side"], "%d:%s" % (m["position"], m["text"])) for m in out[-2:]]
+        return ["from=" + side, "fill_done=1", *out]
 
     def stop(self):
         if self.proc.poll() is None:
@@ -242,3 +243,208 @@ def test_flip_and_back(pair):
         m.say("flip", m.epoch, ("old", "new")[side])
     m.say("heartbeat", 12345)
     m.wait(lambda: (m.last("heartbeat") or {}).get("token") == 12345)
+
+
+def populate(server, n, prefix="p"):
+    server.r.execute_command("DEBUG", "POPULATE", n, prefix, 50)
+
+
+def test_lost_links(pair):
+    """Connections of either side are cut again and again."""
+    preload(pair[0], 3000)
+    w = load(pair) + load(pair, 1, kind="ttl")
+    m = mover(pair)
+    m.wait_phase("in_step")
+    for i in range(8):
+        time.sleep(0.4)
+        pair[i % 2].r.execute_command("CLIENT", "KILL", "TYPE", ("replica", "replica", "normal")[i % 3])
+        if i % 3 == 2:  # the writers' connections are killed with it
+            halt_quietly(w)
+            w = load(pair) + load(pair, 1, kind="ttl")
+    time.sleep(1)
+    m.wait_phase("in_step")
+    halt(w)
+    check_equal(pair, m)
+
+
+def halt_quietly(procs):
+    for p in procs:
+        p.kill()
+        p.wait()
+
+
+def test_gap_is_compared(pair):
+    """The history is gone: every key is compared, equal ones are left alone."""
+    populate(pair[0], 20000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    m.kill()
+    pair[0].r.delete("p:7", "p:8")
+    pair[0].r.set("p:9", "other")
+    pair[0].r.execute_command("DEBUG", "CHANGE-REPL-ID")
+    pair[1].r.config_resetstat()
+    m.start(*m.resume_args())
+    m.wait_phase("in_step")
+    assert any("gap" in t["text"] for t in m.mails if t["mail"] == "trouble")
+    restored = pair[1].r.info("commandstats").get("cmdstat_restore", {"calls": 0})["calls"]
+    assert 0 < restored < 10
+    check_equal(pair, m)
+
+
+def test_empty_authority_is_no_order_to_delete(pair):
+    populate(pair[0], 5000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    pair[0].kill() if hasattr(pair[0], "kill") else pair[0].stop()
+    time.sleep(0.3)
+    pair[0].start()
+    m.wait(lambda: [t for t in m.mails if "without its data" in t["text"]], 20)
+    assert pair[1].r.dbsize() == 5000
+
+
+def test_target_restarts_empty(pair):
+    populate(pair[0], 5000)
+    w = load(pair)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    pair[1].kill() if hasattr(pair[1], "kill") else pair[1].stop()
+    time.sleep(0.3)
+    pair[1].start()
+    m.wait(lambda: [t for t in m.mails if "may have lost" in t["text"]], 20)
+    m.wait_phase("in_step")
+    time.sleep(0.5)
+    halt(w)
+    check_equal(pair, m, at_least=5000)
+
+
+def test_values_of_100_mib(pair):
+    """In the first copy, in the stream, and as a dirty key; memory stays flat."""
+    big = bytes(range(256)) * (100 * 4096)
+    r = pair[0].r
+    r.set("big", big)
+    p = r.pipeline(transaction=False)
+    for i in range(0, 400000, 1000):
+        p.hset("hash", mapping={"field:%d" % j: "v" * 60 + str(j) for j in range(i, i + 1000)})
+        p.rpush("list", *["item:%d" % j * 5 for j in range(i, i + 1000)])
+        p.zadd("zset", {"member:%d" % j * 4: j for j in range(i, i + 1000)})
+        p.sadd("set", *["member:%d" % j * 4 for j in range(i, i + 1000)])
+    p.execute()
+    w = load(pair, 1)
+    m = mover(pair)
+    m.wait_phase("in_step", 90)
+    r.set("big2", big)
+    r.set("n", 1)
+    r.append("big", "tail")
+    r.execute_command("COPY", "big", "big3")
+    time.sleep(1)
+    halt(w)
+    check_equal(pair, m)
+    assert pair[1].r.strlen("big2") == len(big)
+    m.stop()
+    assert m.end["mem_max"] < 256 << 20
+
+
+@pytest.mark.parametrize("rule", ["none", "replace"])
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_conflicts(pair, mode, rule):
+    old, new = pair[0].r, pair[1].r
+    populate(pair[0], 2000)
+    new.set("p:1", "mine")
+    new.rpush("p:2", "mine")
+    new.set("p:3", "mine")
+    new.set("only", "mine")
+    m = mover(pair, "rule=" + rule, "mode=" + mode)
+    m.wait_phase("in_step")
+    assert new.get("only") == b"mine"
+    if rule == "none":
+        assert new.get("p:1") == b"mine" and new.lrange("p:2", 0, -1) == [b"mine"]
+        assert m.board["conflicts"] == 3
+    old.append("p:3", "x")  # from its first write on it is the source's
+    m.barrier()
+    assert new.get("p:3") == old.get("p:3")
+    if rule == "replace":
+        assert new.get("p:1") == old.get("p:1") and new.type("p:2") == b"string"
+
+
+def test_target_full(pair):
+    populate(pair[0], 1000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    used = pair[1].r.info("memory")["used_memory"]
+    pair[1].r.config_set("maxmemory", used)
+    p = pair[0].r.pipeline(transaction=False)
+    for i in range(3000):
+        p.set("q:%d" % i, "x" * 100)
+    p.execute()
+    m.wait(lambda: [t for t in m.mails if "OOM" in t["text"]], 10)
+    passed = m.board["passed"][0]
+    time.sleep(0.5)
+    assert m.board["passed"][0] == passed and m.board["unsettled"] % 2 == 1
+    pair[1].r.config_set("maxmemory", 0)
+    check_equal(pair, m, at_least=4000)
+
+
+def test_pressure_becomes_dirty_keys(pair):
+    """Little room on the way to the target: units turn into copies."""
+    preload(pair[0], 3000)
+    w = load(pair)
+    m = mover(pair, "tx=2000", "rx=4000")
+    m.wait_phase("in_step", 60)
+    time.sleep(SECONDS)
+    halt(w)
+    check_equal(pair, m)
+
+
+def test_too_many_dirty_keys(pair):
+    preload(pair[0], 20000)
+    w = load(pair, keys=3000)
+    m = mover(pair, "marks=300", "mode=rdb")
+    time.sleep(SECONDS)
+    halt(w)
+    m.wait_phase("in_step", 60)
+    check_equal(pair, m)
+
+
+def differences(pair, m):
+    m.barrier()
+    diff, _ = compare(pair[0].r, pair[1].r)
+    return len(diff)
+
+
+def test_control_naive_replay(pair):
+    """Without the rules the oracle finds differences, so it can fail."""
+    preload(pair[0], 20000)
+    w = load(pair)
+    time.sleep(0.5)
+    m = mover(pair, "naive=1")
+    m.wait_phase("in_step")
+    time.sleep(1)
+    halt(w)
+    assert differences(pair, m) > 0
+
+
+def test_control_no_target_feed(pair):
+    preload(pair[0], 2000)
+    w = load(pair, kind="ttl")
+    m = mover(pair, "no_target_feed=1")
+    m.wait_phase("in_step")
+    time.sleep(SECONDS)
+    halt(w)
+    assert differences(pair, m) > 0
+
+
+def test_control_ignored_crash(pair):
+    preload(pair[0], 2000)
+    w = load(pair, keys=20000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    time.sleep(1.5)
+    for _ in range(3):
+        args = m.resume_args()
+        time.sleep(0.4)
+        m.kill()
+        m.start("ignore_uncertain=1", *args)
+        m.wait_phase("in_step")
+        time.sleep(1.2)
+    halt(w)
+    assert differences(pair, m) > 0

@@ -56,6 +56,31 @@ start_dial(struct mover *m)
 		conn_open(m, SIDE_NEW);
 }
 
+/* Is what the server has now a continuation of this history? */
+static bool
+is_related(const struct server *sv, const char *history)
+{
+	return strcmp(sv->replid, history) == 0 ||
+	       strcmp(sv->replid2, history) == 0;
+}
+
+/* The other side must still have what it confirmed. */
+static void
+check_other(struct mover *m)
+{
+	const struct server *o = &m->server[other(m)];
+	const char *history = m->history[other(m)];
+
+	if (!m->fill_done || m->need_rescan || history[0] == '\0' ||
+	    (is_related(o, history) && o->offset >= m->confirmed[other(m)].at))
+		return;
+	m->need_rescan = true;
+	mover_trouble(m, ERR_DIVERGED, 0,
+	              "%s: restarted, and may have lost what it had; comparing "
+	              "every key",
+	              m->conf->side[other(m)].label);
+}
+
 /* Both servers have said who they are. */
 static void
 check_servers(struct mover *m)
@@ -77,6 +102,12 @@ check_servers(struct mover *m)
 		           "%s: is a replica; name its master, or promote it",
 		           m->conf->side[a->is_replica ? m->from : other(m)]
 		                   .label);
+	else if (a->version < 70000)
+		mover_fail(m, ERR_REFUSED,
+		           "%s: Redis 7.0 or newer is needed (PEXPIRETIME)",
+		           m->conf->side[m->from].label);
+	else
+		check_other(m);
 }
 
 /* The stream could not be continued: is the authority's data still there? */
@@ -87,15 +118,16 @@ is_collapsed(const struct mover *m)
 	                          ? m->last_keys
 	                          : m->server[other(m)].keys;
 
-	return m->server[m->from].keys * 10 < before;
+	return !is_related(&m->server[m->from], m->history[m->from]) &&
+	       m->server[m->from].keys * 10 < before;
 }
 
+/* Its stream goes on at another place than where we were. */
 static void
 on_gap(struct mover *m)
 {
 	struct board *b = m->conf->board;
 
-	mover_unsettle(m);
 	if (is_collapsed(m)) {
 		mover_fail(m, ERR_DIVERGED,
 		           "%s: restarted without its data (%llu keys, the "
@@ -106,16 +138,14 @@ on_gap(struct mover *m)
 		           (unsigned long long)m->server[other(m)].keys);
 		return;
 	}
+	if (!m->need_rescan)
+		mover_trouble(m, ERR_LOST, 0,
+		              "%s: its stream has a gap; comparing every key",
+		              m->conf->side[m->from].label);
 	m->need_rescan = true;
 	m->fill_done = false;
 	m->passed[m->from] = (struct place){ 0 };
-	m->history[m->from][0] = '\0';
 	atomic_store(&b->passed[m->from], 0);
-	atomic_fetch_add(&b->history, 1);
-	m->port->ops->poke(m->port);
-	mover_trouble(m, ERR_LOST, 0,
-	              "%s: its stream has a gap; comparing every key",
-	              m->conf->side[m->from].label);
 }
 
 /* The authority's stream is attached. */
@@ -125,16 +155,16 @@ on_feed(struct mover *m)
 	struct feed *f = &m->feed[m->from];
 	bool had = m->history[m->from][0] != '\0' && m->passed[m->from].at != 0;
 
-	if (!f->is_resumed && had && m->fill_done) {
-		on_gap(m);
+	if (!f->is_resumed) {
+		if (had && m->fill_done)
+			on_gap(m);
 		if (m->failed)
 			return;
-	}
-	if (!f->is_resumed)
 		atomic_fetch_add(&m->conf->board->history, 1);
-	memcpy(m->history[m->from], f->history, sizeof(f->history));
-	if (!f->is_resumed)
+		m->port->ops->poke(m->port);
 		m->settled = (struct place){ f->pos, f->db };
+	}
+	memcpy(m->history[m->from], f->history, sizeof(f->history));
 	m->last_keys = m->server[m->from].keys;
 	atomic_store_explicit(&m->conf->board->total_records,
 	                      m->server[m->from].keys, memory_order_relaxed);
@@ -164,14 +194,16 @@ ask_functions(struct mover *m)
 static void
 fill_start(struct mover *m)
 {
-	bool again = m->need_rescan || m->failures > 0 ||
-	             m->conf->position[m->from] != 0;
+	bool again = m->need_rescan || m->fill_begun;
 	bool scan = again || m->conf->copy_mode == MOVER_FILL_SCAN ||
 	            m->bulk.is_refused || m->conf->rule == MOVER_RULE_MERGE ||
 	            m->conf->naive;
 
+	if (!again && m->server[other(m)].keys > 0)
+		m->keep_extra = true;
+	m->fill_begun = true;
 	if (scan)
-		scan_start(m, again, m->need_rescan);
+		scan_start(m, again, again);
 	else
 		bulk_start(m);
 }

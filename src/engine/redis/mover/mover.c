@@ -148,9 +148,8 @@ mover_fail(struct mover *m, enum err_code code, const char *fmt, ...)
 
 /* "<history>:<db>", what conf.history takes. */
 static void
-history_text(const struct mover *m, enum side side, char *to)
+history_text(const struct mover *m, enum side side, uint32_t db, char *to)
 {
-	uint32_t db = m->passed[side].db;
 	char digits[12];
 	size_t n = sizeof(digits);
 	size_t len = strlen(m->history[side]);
@@ -166,20 +165,33 @@ history_text(const struct mover *m, enum side side, char *to)
 }
 
 static void
-tell_progress(struct mover *m)
+tell_position(struct mover *m, enum side side, struct place p)
 {
 	struct mail mail = {
 		.kind = MAIL_PROGRESS,
-		.side = m->from,
-		.position = m->passed[m->from].at,
+		.side = side,
+		.position = p.at,
 	};
 
-	if (!m->fill_done || mail.position == 0 ||
-	    mail.position == m->told_at || m->margin == UINT64_MAX)
-		return;
-	m->told_at = mail.position;
-	history_text(m, m->from, mail.text);
+	history_text(m, side, p.db, mail.text);
 	m->port->ops->mail(m->port, &mail);
+}
+
+/* Both resume points: what has passed, and where the other side was when it
+ * confirmed that (to see later whether it has lost something). */
+static void
+tell_progress(struct mover *m)
+{
+	enum side to = side_other(m->from);
+	struct place p = m->passed[m->from];
+
+	if (!m->fill_done || p.at == 0 || p.at == m->told_at ||
+	    m->margin == UINT64_MAX)
+		return;
+	m->told_at = p.at;
+	if (m->history[to][0] != '\0' && m->confirmed[to].at != 0)
+		tell_position(m, to, m->confirmed[to]);
+	tell_position(m, m->from, p);
 }
 
 /* ---- the board ----------------------------------------------------------- */
@@ -263,7 +275,7 @@ check_barrier(struct mover *m)
 	m->frozen_at.db = m->feed[to].db;
 	mail.position = m->frozen_at.at;
 	m->passed[to] = m->frozen_at;
-	history_text(m, to, mail.text);
+	history_text(m, to, m->frozen_at.db, mail.text);
 	m->port->ops->mail(m->port, &mail);
 }
 
@@ -286,6 +298,8 @@ on_flip(struct mover *m, const struct mail *mail)
 	ENSURE(pend_todo(&m->pend) == 0);
 	pend_clear(&m->pend);
 	mover_unsettle(m);
+	m->confirmed[m->from] =
+		(struct place){ m->feed[m->from].pos, m->feed[m->from].db };
 	m->from = mail->side;
 	m->passed[m->from] = m->frozen_at;
 	m->settled = m->frozen_at;
@@ -639,6 +653,8 @@ mover_init(void *self, void *conf)
 	m->conf = c;
 	m->stage = STAGE_IDLE;
 	m->fill_done = c->fill_done;
+	m->fill_begun = c->refill;
+	m->keep_extra = c->keep_extra;
 	m->limits.marks = or_default(c->limits.marks, 600000);
 	m->limits.stream_rx = or_default(c->limits.stream_rx, 16 * 1024 * 1024);
 	m->limits.writer_tx = or_default(c->limits.writer_tx, 4 * 1024 * 1024);
@@ -657,6 +673,7 @@ mover_init(void *self, void *conf)
 			continue;
 		memcpy(m->history[i], text.p, 40);
 		m->passed[i] = (struct place){ c->position[i], (uint32_t)db };
+		m->confirmed[i] = m->passed[i];
 	}
 	m->bulk_feed.is_bulk = true;
 }
@@ -683,7 +700,7 @@ mover_start(struct mover *m)
 	buf_init(&m->wrong, mem);
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
 	map_init(&m->kept, mem, 0, m->port->entropy(m->port));
-	m->margin = UINT64_MAX;
+	m->margin = m->conf->ignore_uncertain && m->fill_done ? 0 : UINT64_MAX;
 	m->second_ns = m->port->now_ns + SECOND;
 	m->copy_size = 100;
 }

@@ -10,9 +10,12 @@
  * Talks by mails (engine/mail.h) and by the board (core/board.h). Starts with
  * MAIL_MOVE. Resume points: each MAIL_PROGRESS carries (side, position, text);
  * text goes into mover_conf.history of that side as it is (it is the replication
- * id and the selected database, "<40 hex>:<db>"), position into .position. A
- * MAIL_PROGRESS is only sent when the bulk is complete: the caller sets
- * fill_done exactly when it has a resume point.
+ * id and the selected database, "<40 hex>:<db>"), position into .position. They
+ * come for both sides: the authority's is where the stream goes on, the other's
+ * tells later whether that server has lost what it had. A MAIL_PROGRESS of the
+ * authority is only sent when the bulk is complete: the caller sets fill_done
+ * exactly when it has one. MAIL_PASSED carries such a text for the other side as
+ * well: that side's resume point if the flip is committed.
  *
  * Owns:   its links and all memory behind them, from port->mem.
  * Limits: mover_conf.limits; memory does not depend on the size of the data.
@@ -51,8 +54,10 @@ struct mover_conf {
 	bool one_shot;   /* end (MOVE_IN_STEP) after bulk and dirty keys; no
 	                 * feed of the target                               */
 	bool fill_done;  /* the bulk was complete before (resume)            */
-	bool keep_extra; /* after a gap never remove keys that only the other
-	                  * side has (it had records of its own before)     */
+	bool refill;     /* an earlier process began the bulk and did not end
+	                 * it: compare, and remove what it left behind      */
+	bool keep_extra; /* the other side had records of its own before the
+	                  * first copy: never remove keys that only it has  */
 	char history[SIDE_N][48];  /* resume points, "" none                */
 	uint64_t position[SIDE_N]; /* resume points, 0 none                 */
 	char id[40];               /* of the migration, for CLIENT SETNAME  */

@@ -17,7 +17,7 @@ scan_start(struct mover *m, bool compare, bool sweep)
 	m->scan = (struct scan){
 		.phase = SCAN_SOURCE,
 		.compare = compare,
-		.sweep = sweep && !m->conf->keep_extra,
+		.sweep = sweep && !m->keep_extra,
 		.count = SCAN_COUNT,
 	};
 }

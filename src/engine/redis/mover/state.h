@@ -235,6 +235,8 @@ struct mover {
 	bool was_started;
 	bool paused;
 	bool fill_done;
+	bool fill_begun;  /* an attempt left something on the other side   */
+	bool keep_extra;  /* the other side had records of its own         */
 	bool need_rescan; /* a gap in the stream: compare everything       */
 	bool stopping;
 	bool failed; /* attach_reset() at the end of this step        */
@@ -260,6 +262,7 @@ struct mover {
 
 	struct place passed[SIDE_N];
 	char history[SIDE_N][41]; /* that passed belongs to                 */
+	struct place confirmed[SIDE_N]; /* of the other side, at passed     */
 	struct place settled;   /* s of the last probe that came back         */
 	struct buf probes;      /* struct probe                               */
 	size_t probes_answered; /* of those in the buf                      */

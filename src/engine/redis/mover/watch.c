@@ -201,6 +201,7 @@ watch_confirm(struct mover *m)
 			p.s = p.floor;
 		if (now.at < p.s.at)
 			p.s = now;
+		m->confirmed[f->side] = (struct place){ p.t, f->db };
 		mover_publish(m, p.s);
 	}
 	spread_trim(m);
