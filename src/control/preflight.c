@@ -27,7 +27,7 @@ ask(const struct side_conf *side, bool use_own, struct facts *ret,
 		memcpy(text, err->text, sizeof(text));
 		return err_set(err, ERR_REFUSED,
 		               rc == -ERR_PROTO
-		                       ? "%s; name a Redis server"
+		                       ? "%s"
 		                       : "%s; is it running, and reachable "
 		                         "from here?",
 		               text);

@@ -119,6 +119,7 @@ struct run {
 	uint32_t step;
 	uint32_t read_ppm;
 	uint64_t generation;
+	uint64_t reads_base[SIDE_N];    /* answered before the share changed */
 	uint64_t acked[RUN_RELAYS_MAX]; /* newest generation of each        */
 	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
 	bool mover_stopped;

@@ -123,15 +123,19 @@ do_announce(struct run *r, struct err *err)
 }
 
 static int
-do_barrier(struct run *r)
+do_barrier(struct run *r, struct err *err)
 {
 	struct mail m = { .kind = MAIL_BARRIER,
 		          .epoch = r->cut.r.epoch,
 		          .side = r->cut.from,
 		          .position = r->cut.position };
 
+	/* Nobody needs to wait for what cannot come. */
+	if (r->cut.forced && r->cut.position == 0)
+		return err_set(err, ERR_LOST, "%s: its position is not known",
+		               r->side[r->cut.from].label);
 	machines_tell_mover(r, &m);
-	return 0;
+	return 1;
 }
 
 static void
@@ -171,7 +175,7 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	case CUT_FENCE: return fence_shut(r, c->from, c->r.epoch, err);
 	case CUT_ANNOUNCE: rc = do_announce(r, err); return rc == 0 ? 1 : rc;
 	case CUT_MARK: return fence_position(r, c->from, &c->position, err);
-	case CUT_BARRIER: rc = do_barrier(r); return rc == 0 ? 1 : rc;
+	case CUT_BARRIER: return do_barrier(r, err);
 	case CUT_CHECK: return fence_holds(r, c->from, c->r.epoch, err);
 	case CUT_COMMIT: return do_commit(r, err);
 	case CUT_OPEN: return fence_lift(r, to, c->r.epoch, err);

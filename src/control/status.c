@@ -92,10 +92,12 @@ strategy_json(const struct run *r)
 static json_t *
 reads_json(const struct run *r, const struct totals *t)
 {
-	uint64_t all = t->reads[0] + t->reads[1];
 	enum side other = side_other(run_authority(r));
+	uint64_t there = t->reads[other] - r->reads_base[other];
+	uint64_t here =
+		t->reads[side_other(other)] - r->reads_base[side_other(other)];
 	double actual =
-		all > 0 ? 100.0 * (double)t->reads[other] / (double)all : 0;
+		there > 0 ? 100.0 * (double)there / (double)(there + here) : 0;
 
 	return json_pack("{s:f,s:f,s:I,s:I,s:I}", "desired_percentage",
 	                 r->read_ppm / 10000.0, "actual_percentage", actual,

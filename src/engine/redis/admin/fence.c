@@ -232,21 +232,44 @@ admin_put_fence(struct buf *tx, const struct fence_look *look,
 	return n + 1;
 }
 
+/* Only what the fence took away is given back: the command rules and the
+ * selectors. Passwords, keys and channels were not touched, and may have been
+ * changed meanwhile by their owner. */
+static bool
+next_right(struct span *rules, bool *in_selector, struct span *ret)
+{
+	while (reply_word(rules, ret)) {
+		uint8_t c = ret->p[0];
+		bool take = *in_selector || c == '+' || c == '-' || c == '(';
+
+		if (c == '(')
+			*in_selector = true;
+		if (ret->p[ret->n - 1] == ')')
+			*in_selector = false;
+		if (take)
+			return true;
+	}
+	return false;
+}
+
 static void
 put_setuser(struct buf *tx, struct span name, struct span rules)
 {
 	struct span words = rules;
 	struct span word;
+	bool in_selector = false;
 	size_t argc = 0;
 
-	while (reply_word(&words, &word))
+	while (next_right(&words, &in_selector, &word))
 		argc++;
-	resp_put_array(tx, 4 + argc);
+	resp_put_array(tx, 5 + argc);
 	resp_put_bulk_str(tx, "ACL");
 	resp_put_bulk_str(tx, "SETUSER");
 	resp_put_bulk(tx, name);
-	resp_put_bulk_str(tx, "reset");
-	while (reply_word(&rules, &word))
+	resp_put_bulk_str(tx, "-@all");
+	resp_put_bulk_str(tx, "clearselectors");
+	in_selector = false;
+	while (next_right(&rules, &in_selector, &word))
 		resp_put_bulk(tx, word);
 }
 
