@@ -283,6 +283,24 @@ line_verify(struct frame *f, const json_t *j)
 	frame_end(f);
 }
 
+static void
+put_check(struct frame *f, const json_t *c)
+{
+	const char *result = look_text(c, "result");
+	const char *detail = look_text(c, "detail");
+
+	frame_put(f, strcmp(result, "fail") == 0 ? FRAME_BAD : FRAME_WARN,
+	          "  %s %s", look_text(c, "name"), result);
+	if (detail[0] != '\0')
+		frame_put(f, FRAME_PLAIN, " (%s)", detail);
+}
+
+static bool
+is_pass(const json_t *c)
+{
+	return strcmp(look_text(c, "result"), "pass") == 0;
+}
+
 /* How many pass; what does not, by name and reason. */
 static void
 line_checks(struct frame *f, const json_t *j)
@@ -290,27 +308,15 @@ line_checks(struct frame *f, const json_t *j)
 	const json_t *checks = look_at(j, "checks");
 	size_t n = json_array_size(checks);
 	size_t passed = 0;
-	const json_t *c;
-	size_t i;
 
-	json_array_foreach(checks, i, c) passed +=
-		strcmp(look_text(c, "result"), "pass") == 0;
+	for (size_t i = 0; i < n; i++)
+		passed += is_pass(json_array_get(checks, i));
 	name_of_line(f, "checks");
 	frame_put(f, n > 0 && passed == n ? FRAME_GOOD : FRAME_PLAIN,
 	          "%zu of %zu pass", passed, n);
-	json_array_foreach(checks, i, c)
-	{
-		const char *result = look_text(c, "result");
-		const char *detail = look_text(c, "detail");
-
-		if (strcmp(result, "pass") == 0)
-			continue;
-		frame_put(f,
-		          strcmp(result, "fail") == 0 ? FRAME_BAD : FRAME_WARN,
-		          "  %s %s", look_text(c, "name"), result);
-		if (detail[0] != '\0')
-			frame_put(f, FRAME_PLAIN, " (%s)", detail);
-	}
+	for (size_t i = 0; i < n; i++)
+		if (!is_pass(json_array_get(checks, i)))
+			put_check(f, json_array_get(checks, i));
 	frame_end(f);
 }
 

@@ -191,7 +191,7 @@ child(const struct args *a, const struct run_conf *c, int ready_fd)
 		(void)dup2(out, STDERR_FILENO);
 	}
 	status = run_migration(c, ready_fd, &err);
-	if (err.code != ERR_NONE)
+	if (status != 0 && err.code != ERR_NONE)
 		(void)verb_fail(a, &err);
 	(void)fflush(NULL);
 	_exit(status);
@@ -447,7 +447,7 @@ run_without_terminal(const struct args *a, const struct run_conf *c)
 	status = run_migration(c, ready[1], &err);
 	(void)close(over[1]);
 	(void)pthread_join(thread, NULL);
-	if (err.code != ERR_NONE)
+	if (status != 0 && err.code != ERR_NONE)
 		(void)verb_fail(a, &err);
 	return status;
 }

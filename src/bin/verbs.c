@@ -133,11 +133,10 @@ print_events(const struct args *a, const json_t *data)
 {
 	const json_t *list =
 		json_is_array(data) ? data : look_at(data, "events");
-	const json_t *e;
-	size_t i;
 
-	json_array_foreach(list, i, e)
-	{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *e = json_array_get(list, i);
+
 		if (a->number[OPT_JSON] != 0)
 			print_json(e);
 		else
