@@ -104,6 +104,19 @@ give(struct pool *p, void *block, size_t n)
 	p->kept_bytes += n;
 }
 
+/* From one class to another; a buf that grows does this again and again. */
+static void *
+move(struct pool *p, void *old_p, size_t old_n, size_t new_n)
+{
+	void *block = take(p, new_n);
+
+	if (block == NULL)
+		return NULL;
+	memcpy(block, old_p, old_n < new_n ? old_n : new_n);
+	give(p, old_p, old_n);
+	return block;
+}
+
 static void *
 pool_resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
 {
@@ -120,6 +133,8 @@ pool_resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
 		return NULL;
 	if (old_p == NULL)
 		block = take(p, new_n);
+	else if (class_of(old_n) >= 0 && class_of(new_n) >= 0)
+		block = move(p, old_p, old_n, new_n);
 	else
 		block = realloc(old_p, new_n);
 	if (block != NULL)

@@ -58,6 +58,29 @@ gives_a_kept_block_again(void **state)
 }
 
 static void
+keeps_the_bytes_of_a_block_that_moves(void **state)
+{
+	struct pool p;
+	uint8_t *a;
+
+	(void)state;
+	pool_init(&p, 0);
+	a = mem_alloc(&p.mem, 256);
+	for (size_t i = 0; i < 256; i++)
+		a[i] = (uint8_t)i;
+	for (size_t n = 256; n < 4 * POOL_MAX; n *= 2)
+		a = mem_resize(&p.mem, a, n, 2 * n);
+	a = mem_resize(&p.mem, a, 4 * POOL_MAX, 1024);
+	a = mem_resize(&p.mem, a, 1024, 256);
+	for (size_t i = 0; i < 256; i++)
+		assert_int_equal(a[i], i);
+	assert_int_equal(p.mem.used, 256);
+	mem_free(&p.mem, a, 256);
+	assert_int_equal(p.mem.used, 0);
+	pool_fini(&p);
+}
+
+static void
 keeps_no_more_than_its_limit(void **state)
 {
 	struct pool p;
@@ -121,6 +144,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(counts_what_is_out),
 		cmocka_unit_test(gives_a_kept_block_again),
+		cmocka_unit_test(keeps_the_bytes_of_a_block_that_moves),
 		cmocka_unit_test(keeps_no_more_than_its_limit),
 		cmocka_unit_test(refuses_beyond_the_limit),
 		cmocka_unit_test(publishes_for_other_threads),
