@@ -93,8 +93,8 @@ read_keyspace(struct verify *v, uint32_t side, struct spaces *s,
 		if (item.type == RESP_ERROR)
 			(void)reply_refused(item.text, err);
 		else
-			(void)err_set(err, ERR_PROTO, "no answer to INFO");
-		return peer_wrap(&v->mark[side], err);
+			return peer_broken(&v->mark[side], "no answer to INFO",
+			                   err);
 	}
 	s->keys[side] = 0;
 	for (struct span at = item.text; at.n > 0; at = span_skip(at, 1)) {

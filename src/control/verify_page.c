@@ -68,8 +68,7 @@ open_page(struct verify *v, const struct peer *p, const struct buf *page,
 	if (!value_item(&in, RESP_ARRAY, &item) || item.number != 2 ||
 	    !value_item(&in, RESP_BULK, &cursor) ||
 	    !value_item(&in, RESP_ARRAY, &item)) {
-		(void)err_set(err, ERR_PROTO, "the answer to SCAN is broken");
-		return peer_wrap(p, err);
+		return peer_broken(p, "the answer to SCAN is broken", err);
 	}
 	*ret_cursor = cursor.text;
 	if ((size_t)item.number > v->items_cap) {
@@ -84,9 +83,8 @@ open_page(struct verify *v, const struct peer *p, const struct buf *page,
 	}
 	for (int64_t i = 0, all = item.number; i < all; i++) {
 		if (!value_item(&in, RESP_BULK, &item)) {
-			(void)err_set(err, ERR_PROTO,
-			              "the answer to SCAN is broken");
-			return peer_wrap(p, err);
+			return peer_broken(p, "the answer to SCAN is broken",
+			                   err);
 		}
 		if (span_has_prefix(item.text, span_str(VERIFY_OWN)))
 			continue;
@@ -151,6 +149,31 @@ read_bodies(struct verify *v, uint32_t side, struct item *items, size_t n,
 	return rc;
 }
 
+/* Ask for the values of one slice, from items on; *ret_asked: how many. Answers
+ * how many items the slice has. */
+static size_t
+ask_slice(struct verify *v, const struct item *items, size_t n, uint32_t sides,
+          uint32_t *ret_asked)
+{
+	uint64_t bytes = 0;
+	size_t i;
+
+	*ret_asked = 0;
+	for (i = 0; i < n && bytes < VERIFY_SLICE_BYTES; i++) {
+		const struct item *it = &items[i];
+
+		if (!wants_body(it, sides))
+			continue;
+		if ((sides & 1) != 0)
+			value_ask_body(&v->peer[0].out, it->v[0].type, it->key);
+		if ((sides & 2) != 0)
+			value_ask_body(&v->peer[1].out, it->v[1].type, it->key);
+		bytes += body_bytes(it, sides);
+		(*ret_asked)++;
+	}
+	return i;
+}
+
 /* The values of items, in slices of bounded size, on the given sides. */
 static int
 read_values(struct verify *v, struct item *items, size_t n, uint32_t sides,
@@ -158,28 +181,20 @@ read_values(struct verify *v, struct item *items, size_t n, uint32_t sides,
 {
 	int rc = 0;
 
-	for (size_t from = 0, i = 0; rc == 0 && from < n; from = i) {
-		uint64_t bytes = 0;
-		uint32_t asked = 0;
+	while (rc == 0 && n > 0) {
+		uint32_t asked;
+		size_t some = ask_slice(v, items, n, sides, &asked);
 
-		for (i = from; i < n && bytes < VERIFY_SLICE_BYTES; i++) {
-			if (!wants_body(&items[i], sides))
-				continue;
-			for (uint32_t side = 0; side < 2; side++)
-				if ((sides & (1u << side)) != 0)
-					value_ask_body(&v->peer[side].out,
-					               items[i].v[side].type,
-					               items[i].key);
-			bytes += body_bytes(&items[i], sides);
-			asked++;
-		}
-		for (uint32_t side = 0; rc == 0 && side < 2; side++)
-			if ((sides & (1u << side)) != 0)
-				rc = peer_send(&v->peer[side], err);
-		for (uint32_t side = 0; rc == 0 && side < 2; side++)
-			if ((sides & (1u << side)) != 0)
-				rc = read_bodies(v, side, items + from,
-				                 i - from, sides, asked, err);
+		if (asked > 0 && (sides & 1) != 0)
+			rc = peer_send(&v->peer[0], err);
+		if (rc == 0 && asked > 0 && (sides & 2) != 0)
+			rc = peer_send(&v->peer[1], err);
+		if (rc == 0 && asked > 0 && (sides & 1) != 0)
+			rc = read_bodies(v, 0, items, some, sides, asked, err);
+		if (rc == 0 && asked > 0 && (sides & 2) != 0)
+			rc = read_bodies(v, 1, items, some, sides, asked, err);
+		items += some;
+		n -= some;
 	}
 	return rc;
 }
@@ -336,9 +351,9 @@ page_compare_all(struct verify *v, struct err *err)
 	int rc = first_page(v, &v->peer[0], err);
 
 	while (rc == 0) {
-		struct span cursor;
+		struct span cursor = SPAN("0");
 		bool has_more;
-		size_t n;
+		size_t n = 0;
 
 		if ((rc = page_stopped(v, err)) < 0 ||
 		    (rc = open_page(v, &v->peer[0], &v->page[0], &cursor, &n,
@@ -377,9 +392,8 @@ find_extra(struct verify *v, size_t n, struct err *err)
 	rc = peer_call(p, (uint32_t)n, &in, err);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		if (!value_item(&in, RESP_INT, &item)) {
-			(void)err_set(err, ERR_PROTO,
-			              "the answer to EXISTS is broken");
-			return peer_wrap(p, err);
+			return peer_broken(p, "the answer to EXISTS is broken",
+			                   err);
 		}
 		if (item.number == 0)
 			v->items[i].v[1].bytes = UINT64_MAX;
@@ -417,8 +431,7 @@ check_extra(struct verify *v, size_t n, struct span cursor, bool has_more,
 	if (rc == 0 && n > 0)
 		rc = peer_recv(p, 1, &in, err);
 	if (rc == 0 && n > 0 && !value_item(&in, RESP_INT, &item)) {
-		(void)err_set(err, ERR_PROTO, "the answer to EXISTS is broken");
-		return peer_wrap(p, err);
+		return peer_broken(p, "the answer to EXISTS is broken", err);
 	}
 	if (rc == 0 && has_more)
 		rc = peer_recv(&v->peer[1], 1, &in, err);
@@ -435,9 +448,9 @@ page_extra_all(struct verify *v, struct err *err)
 	int rc = first_page(v, &v->peer[1], err);
 
 	while (rc == 0) {
-		struct span cursor;
+		struct span cursor = SPAN("0");
 		bool has_more;
-		size_t n;
+		size_t n = 0;
 
 		if ((rc = page_stopped(v, err)) < 0 ||
 		    (rc = open_page(v, &v->peer[1], &v->page[0], &cursor, &n,

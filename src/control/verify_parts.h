@@ -91,6 +91,8 @@ int peer_call(struct peer *p, uint32_t n, struct span *ret,
               struct err *err) MUST;
 /* Name the side before what went wrong, and the next step after it. */
 int peer_wrap(const struct peer *p, struct err *err);
+/* The peer said what Redis does not say: ERR_PROTO. */
+int peer_broken(const struct peer *p, const char *what, struct err *err);
 int peer_select(struct peer *p, uint32_t db, struct err *err) MUST;
 /* Set no_expiretime, or learn the server's clock again. */
 int peer_learn(struct peer *p, struct err *err) MUST;

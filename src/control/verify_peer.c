@@ -20,6 +20,14 @@ peer_wrap(const struct peer *p, struct err *err)
 }
 
 int
+peer_broken(const struct peer *p, const char *what, struct err *err)
+{
+	(void)err_set(err, ERR_PROTO, "%s", what);
+	(void)peer_wrap(p, err);
+	return -ERR_PROTO;
+}
+
+int
 peer_send(struct peer *p, struct err *err)
 {
 	int rc;
@@ -55,8 +63,7 @@ peer_expect(struct peer *p, struct span reply, enum err_code code,
 	struct resp_item item;
 
 	if (resp_read(&reply, &item) != WIRE_PART) {
-		(void)err_set(err, ERR_PROTO, "the answer is broken");
-		return peer_wrap(p, err);
+		return peer_broken(p, "the answer is broken", err);
 	}
 	if (item.type != RESP_ERROR)
 		return 0;
@@ -67,7 +74,7 @@ peer_expect(struct peer *p, struct span reply, enum err_code code,
 
 /* Godwit's own user when there is one, else the URL's. */
 static int
-login(struct peer *p, struct err *err)
+authenticate(struct peer *p, struct err *err)
 {
 	const struct side_conf *c = p->conf;
 	bool is_own = c->own_user[0] != '\0';
@@ -121,8 +128,7 @@ peer_learn(struct peer *p, struct err *err)
 		return rc;
 	if (resp_read(&in, &item[0]) != WIRE_PART ||
 	    resp_read(&in, &item[1]) != WIRE_PART) {
-		(void)err_set(err, ERR_PROTO, "the answer is broken");
-		return peer_wrap(p, err);
+		return peer_broken(p, "the answer is broken", err);
 	}
 	p->no_expiretime =
 		item[0].type == RESP_ERROR &&
@@ -168,7 +174,7 @@ peer_open(struct peer *p, struct mem *mem, const struct side_conf *conf,
 	p->c = client_open(&conf->at, 5000, err);
 	if (p->c == NULL)
 		return peer_wrap(p, err);
-	if ((rc = login(p, err)) < 0 || (rc = introduce(p, err)) < 0)
+	if ((rc = authenticate(p, err)) < 0 || (rc = introduce(p, err)) < 0)
 		return rc;
 	return peer_learn(p, err);
 }

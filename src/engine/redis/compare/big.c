@@ -268,7 +268,7 @@ take_piece(struct big *b, struct resp_item item[2], struct err *err)
 			i++;
 		(void)err_set(&b->why, ERR_DIVERGED,
 		              "string: byte %llu of %llu",
-		              (unsigned long long)(b->at + i),
+		              (unsigned long long)b->at + i,
 		              (unsigned long long)b->length[0]);
 		done(b, DIFF_DATA);
 		return 0;
@@ -500,8 +500,7 @@ pending_entry(struct span *in, struct span *ret_id, struct digest *ret)
 	if (!value_item(in, RESP_BULK, &item))
 		return false;
 	digest_chain(ret, digest_of(item.text, 0));
-	if (!value_item(in, RESP_INT, &item) ||
-	    !value_item(in, RESP_INT, &item))
+	if (!reply_skip(in) || !value_item(in, RESP_INT, &item))
 		return false;
 	digest_chain(ret, (struct digest){ (uint64_t)item.number, 0 });
 	return true;
