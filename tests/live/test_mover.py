@@ -119,7 +119,7 @@ class Mover:
 def pair(tmp_path):
     servers = []
     for name in ("old", "new"):
-        s = Server(str(tmp_path), name, save='""').start()
+        s = Server(str(tmp_path), name, save='""', repl_backlog_size="64mb").start()
         s.r = redis.Redis(port=s.port)
         servers.append(s)
     things = list(servers)
@@ -364,6 +364,66 @@ def test_conflicts(pair, mode, rule):
     assert new.get("p:3") == old.get("p:3")
     if rule == "replace":
         assert new.get("p:1") == old.get("p:1") and new.type("p:2") == b"string"
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_merge(pair, mode):
+    old, new = pair[0].r, pair[1].r
+    populate(pair[0], 500)
+    old.hset("h", mapping={"a": 1, "b": 2})
+    new.hset("h", mapping={"b": 9, "c": 3})
+    old.sadd("t", 1, 2)
+    new.sadd("t", 2, 3)
+    old.zadd("z", {"a": 1, "b": 2})
+    new.zadd("z", {"b": 9, "c": 3})
+    old.pfadd("p", *range(500))
+    new.pfadd("p", *range(500, 1000))
+    for r, ids in ((old, (1, 3, 5)), (new, (2, 3, 9))):
+        for i in ids:
+            r.xadd("x", {"from": "old" if r is old else "new"}, id="%d-0" % i)
+    old.set("s", "old", px=50000)
+    new.set("s", "new")
+    old.rpush("l", "old")
+    new.rpush("l", "new")
+    new.set("h2", "a string")
+    old.hset("h2", "f", 1)
+    m = mover(pair, "rule=merge", "mode=" + mode)
+    m.wait_phase("in_step")
+    assert new.hgetall("h") == {b"a": b"1", b"b": b"2", b"c": b"3"}
+    assert new.smembers("t") == {b"1", b"2", b"3"}
+    assert new.zrange("z", 0, -1, withscores=True) == [(b"a", 1), (b"b", 2), (b"c", 3)]
+    assert 950 < new.pfcount("p") < 1050
+    assert [(i, e[b"from"]) for i, e in new.xrange("x")] == [
+        (b"1-0", b"old"),
+        (b"2-0", b"new"),
+        (b"3-0", b"old"),
+        (b"5-0", b"old"),
+        (b"9-0", b"new"),
+    ]
+    assert new.get("s") == b"old" and 0 < new.pttl("s") <= 50000
+    assert new.lrange("l", 0, -1) == [b"old"]
+    assert new.hgetall("h2") == {b"f": b"1"}
+    assert m.board["conflicts"] == 8
+    assert not new.keys("__godwit*")
+    old.hincrby("h", "a", 5)
+    m.barrier()
+    assert new.hget("h", "a") == b"6" and new.hget("h", "c") == b"3"
+
+
+def test_kept_records_after_a_crash(pair):
+    old, new = pair[0].r, pair[1].r
+    populate(pair[0], 500)
+    new.set("p:1", "mine")
+    new.set("p:2", "mine")
+    m = mover(pair, "rule=none")
+    m.wait_phase("in_step")
+    m.kill()
+    m.start("keep_extra=1", *m.resume_args())
+    m.wait_phase("in_step")
+    assert new.get("p:1") == b"mine"
+    old.append("p:2", "x")
+    m.barrier()
+    assert new.get("p:1") == b"mine" and new.get("p:2") == old.get("p:2")
 
 
 def test_target_full(pair):

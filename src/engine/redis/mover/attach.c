@@ -26,7 +26,9 @@ attach_reset(struct mover *m, bool flush)
 	bulk_stop(m);
 	m->scan.phase = SCAN_OFF;
 	pend_clear(&m->pend);
-	map_clear(&m->kept);
+	/* What is kept is known until the process ends. */
+	if (!m->fill_done)
+		map_clear(&m->kept);
 	buf_release(&m->probes);
 	buf_release(&m->samples);
 	buf_release(&m->spread);
@@ -168,7 +170,7 @@ on_feed(struct mover *m)
 	m->last_keys = m->server[m->from].keys;
 	atomic_store_explicit(&m->conf->board->total_records,
 	                      m->server[m->from].keys, memory_order_relaxed);
-	if (m->fill_done) {
+	if (m->fill_done && !m->rebuild) {
 		mover_stage(m, STAGE_WATCH);
 		return;
 	}
@@ -196,11 +198,21 @@ fill_start(struct mover *m)
 {
 	bool again = m->need_rescan || m->fill_begun;
 	bool scan = again || m->conf->copy_mode == MOVER_FILL_SCAN ||
-	            m->bulk.is_refused || m->conf->rule == MOVER_RULE_MERGE ||
-	            m->conf->naive;
+	            m->bulk.is_refused || m->conf->naive;
 
+	if (m->rebuild && !again) {
+		scan_start(m, true, false);
+		return;
+	}
+	m->rebuild = false;
 	if (!again && m->server[other(m)].keys > 0)
 		m->keep_extra = true;
+	if (again && m->keep_extra && m->conf->rule == MOVER_RULE_NONE)
+		mover_trouble(
+			m, ERR_DIVERGED, 0,
+			"%s: the first copy was interrupted; records that "
+			"differ are replaced",
+			m->conf->side[other(m)].label);
 	m->fill_begun = true;
 	if (scan)
 		scan_start(m, again, again);
@@ -213,6 +225,7 @@ fill_end(struct mover *m)
 {
 	bulk_stop(m);
 	m->scan.phase = SCAN_OFF;
+	m->rebuild = false;
 	m->fill_done = true;
 	m->need_rescan = false;
 	atomic_store_explicit(&m->conf->board->copy_ended_ns, m->port->now_ns,

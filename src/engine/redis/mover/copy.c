@@ -139,9 +139,9 @@ put_delete(struct mover *m, const struct mark *k)
 static void
 decide(struct mover *m, struct copy_read *r)
 {
-	r->replace = !r->k->is_fill || r->k->compare ||
+	r->replace = !r->k->is_fill || r->k->compare || r->k->merge ||
 	             m->conf->rule == MOVER_RULE_REPLACE;
-	r->near = r->replace && r->expires_ms > 0 &&
+	r->near = r->replace && !r->k->merge && r->expires_ms > 0 &&
 	          r->expires_ms < m->port->wall_ms + NEAR_MS;
 }
 
@@ -160,14 +160,14 @@ restore_begin(struct mover *m, struct copy_read *r, size_t n)
 	conn_select(m, c, db);
 	b = conn_out(m, c);
 	resp_put_array(b, 5 + (size_t)r->replace);
-	copy_restore_head(b, key,
+	copy_restore_head(b, r->k->merge ? SPAN(MERGE_KEY) : key,
 	                  r->near || r->expires_ms < 0 ? 0 : r->expires_ms, n);
 	w = conn_want(m, c, WANT_WRITE, 1);
 	w->is_fill = !r->replace;
 	if (!r->near && r->expires_ms > 0)
 		w->expires_ms = r->expires_ms;
 	conn_key(c, w, db, key);
-	if (r->near)
+	if (r->near || r->k->merge)
 		conn_key(c, conn_want(m, c, WANT_WRITE, 1), db, key);
 }
 
@@ -183,6 +183,8 @@ restore_end(struct mover *m, struct copy_read *r)
 	if (r->replace)
 		resp_put_bulk_str(b, "REPLACE");
 	resp_put_bulk_str(b, "ABSTTL");
+	if (r->k->merge)
+		merge_put(b, mark_key(&m->pend, r->k));
 	if (!r->near)
 		return;
 	resp_put_array(b, 3);
@@ -244,8 +246,10 @@ on_value(struct mover *m, struct conn *c, const struct want *w,
 		k->digest = d;
 		k->has_digest = true;
 	} else if (k->compare && k->has_digest && k->digest == d) {
-		k->is_written = true;
 		count(m, payload.n);
+	} else if (m->rebuild && k->is_fill && k->has_digest &&
+	           k->digest != 0) {
+		tail_keep(m, mark_db(k), mark_key(&m->pend, k));
 	} else if (payload.n == 0) {
 		put_delete(m, k);
 		count(m, 0);

@@ -655,6 +655,9 @@ mover_init(void *self, void *conf)
 	m->fill_done = c->fill_done;
 	m->fill_begun = c->refill;
 	m->keep_extra = c->keep_extra;
+	/* Which records are kept is known to no journal: find them again. */
+	m->rebuild =
+		c->fill_done && c->keep_extra && c->rule == MOVER_RULE_NONE;
 	m->limits.marks = or_default(c->limits.marks, 600000);
 	m->limits.stream_rx = or_default(c->limits.stream_rx, 16 * 1024 * 1024);
 	m->limits.writer_tx = or_default(c->limits.writer_tx, 4 * 1024 * 1024);

@@ -200,7 +200,6 @@ pend_read(struct pend *p, struct mark *k)
 		mark_turn_remove(&p->judging, k);
 	k->state = MARK_READING;
 	k->skipped = 0;
-	k->is_written = false;
 	mark_turn_push(&p->reading, k);
 }
 
@@ -242,6 +241,7 @@ pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s)
 	k->at = at;
 	k->compare = false;
 	k->is_fill = false;
+	k->merge = false;
 	k->is_repair = false;
 	mark_order_push(&p->ahead, k);
 }

@@ -50,7 +50,7 @@ struct mark {
 	bool is_fill;     /* nobody wrote it: the conflict rule applies */
 	bool compare;     /* equal values are not written again         */
 	bool has_digest;
-	bool is_written; /* this read's value was passed on            */
+	bool merge; /* unite it with what the other side has      */
 };
 
 LIST_OF(mark, order, mark_order);

@@ -86,7 +86,7 @@ on_source_key(struct mover *m, uint32_t db, struct span key)
 		return;
 	}
 	k->compare = m->scan.compare;
-	k->is_fill = !m->scan.compare;
+	k->is_fill = !m->scan.compare || m->rebuild;
 }
 
 static void

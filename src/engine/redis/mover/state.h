@@ -235,6 +235,7 @@ struct mover {
 	bool was_started;
 	bool paused;
 	bool fill_done;
+	bool rebuild;     /* the fill only looks for keys to be kept */
 	bool fill_begun;  /* an attempt left something on the other side   */
 	bool keep_extra;  /* the other side had records of its own         */
 	bool need_rescan; /* a gap in the stream: compare everything       */
@@ -364,6 +365,7 @@ void tail_error(struct mover *m, const struct want *w, struct conn *c,
 void tail_mark(struct mover *m, uint32_t db, struct span key,
                struct place since, uint64_t end);
 void tail_repair(struct mover *m, uint32_t db, struct span key);
+void tail_keep(struct mover *m, uint32_t db, struct span key);
 bool is_ours(struct span key);
 struct place tail_place(struct mover *m); /* processed so far */
 
@@ -393,6 +395,10 @@ void copy_resume(struct mover *m); /* the writer has room again */
 void copy_restore_head(struct buf *b, struct span key, int64_t expires_ms,
                        size_t payload_n);
 void copy_restore_tail(struct buf *b, bool replace, bool absolute);
+
+/* merge.c: the value restored under MERGE_KEY is united with the key's own */
+#define MERGE_KEY "__godwit:merge"
+void merge_put(struct buf *b, struct span key);
 
 /* scan.c */
 void scan_start(struct mover *m, bool compare, bool sweep);

@@ -80,6 +80,7 @@ tail_mark(struct mover *m, uint32_t db, struct span key, struct place since,
 		return;
 	}
 	k->is_fill = false;
+	k->merge = false;
 }
 
 void
@@ -96,16 +97,30 @@ tail_repair(struct mover *m, uint32_t db, struct span key)
 		return;
 	}
 	k->is_fill = false;
+	k->merge = false;
 	watch_clip(m);
 }
 
-static void
-keep(struct mover *m, uint32_t db, struct span key)
+/* The other side has a value of its own. */
+void
+tail_keep(struct mover *m, uint32_t db, struct span key)
 {
 	uint8_t small[256];
 
 	atomic_fetch_add_explicit(&m->conf->board->conflicts, 1,
 	                          memory_order_relaxed);
+	if (m->conf->rule == MOVER_RULE_MERGE) {
+		struct mark *k = pend_find(&m->pend, db, key);
+
+		/* Written by the stream meanwhile: then that wins. */
+		if (k != NULL)
+			return;
+		tail_mark(m, db, key, tail_place(m), 0);
+		k = pend_find(&m->pend, db, key);
+		if (k != NULL)
+			k->merge = true;
+		return;
+	}
 	if (key.n > sizeof(small) - 4 || map_count(&m->kept) > 1000000) {
 		tail_mark(m, db, key, tail_place(m), 0);
 		return;
@@ -151,7 +166,7 @@ tail_error(struct mover *m, const struct want *w, struct conn *c,
 		return;
 	while (conn_take_key(c, &db, &key)) {
 		if (busy)
-			keep(m, db, key);
+			tail_keep(m, db, key);
 		else
 			spread_repair(m, db, key);
 	}

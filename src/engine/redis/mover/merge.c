@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/merge.c: two values of one key become one.
+ *
+ * The source's value is restored under a name of our own, and a script unites the
+ * two on the other side in one step: fields, members and entries of the source
+ * win; other types and different types are replaced. The expiry is the source's.
+ */
+#include "engine/redis/mover/state.h"
+
+static const char script[] =
+	"local k, t, u = KEYS[1], KEYS[2], KEYS[3]\n"
+	"local call = redis.call\n"
+	"local kind = call('TYPE', t)['ok']\n"
+	"local function whole() call('RENAME', t, k) return 1 end\n"
+	"if kind == 'none' then return 0 end\n"
+	"if call('TYPE', k)['ok'] ~= kind then return whole() end\n"
+	"local at = call('PEXPIRETIME', t)\n"
+	"if kind == 'hash' then\n"
+	"  local a = call('HGETALL', t)\n"
+	"  for i = 1, #a, 2 do call('HSET', k, a[i], a[i + 1]) end\n"
+	"elseif kind == 'set' then\n"
+	"  call('SUNIONSTORE', k, k, t)\n"
+	"elseif kind == 'zset' then\n"
+	"  local a = call('ZRANGE', t, 0, -1, 'WITHSCORES')\n"
+	"  for i = 1, #a, 2 do call('ZADD', k, a[i + 1], a[i]) end\n"
+	"elseif kind == 'string' then\n"
+	"  if call('GETRANGE', k, 0, 3) ~= 'HYLL' or\n"
+	"     call('GETRANGE', t, 0, 3) ~= 'HYLL' then return whole() end\n"
+	"  call('PFMERGE', k, k, t)\n"
+	"elseif kind == 'stream' then\n"
+	"  local ours, all, extra = {}, call('XRANGE', t, '-', '+'), 0\n"
+	"  for _, e in ipairs(all) do ours[e[1]] = true end\n"
+	"  for _, e in ipairs(call('XRANGE', k, '-', '+')) do\n"
+	"    if not ours[e[1]] then all[#all + 1] = e; extra = extra + 1 end\n"
+	"  end\n"
+	"  if extra == 0 then return whole() end\n"
+	"  local function parts(id)\n"
+	"    local a, b = string.match(id, '(%d+)-(%d+)')\n"
+	"    return tonumber(a), tonumber(b)\n"
+	"  end\n"
+	"  table.sort(all, function(x, y)\n"
+	"    local a, b = parts(x[1])\n"
+	"    local c, d = parts(y[1])\n"
+	"    if a ~= c then return a < c end\n"
+	"    return b < d\n"
+	"  end)\n"
+	"  call('UNLINK', u)\n"
+	"  for _, e in ipairs(all) do\n"
+	"    call('XADD', u, e[1], unpack(e[2]))\n"
+	"  end\n"
+	"  call('RENAME', u, k)\n"
+	"else\n"
+	"  return whole()\n"
+	"end\n"
+	"if at > 0 then call('PEXPIREAT', k, at) else call('PERSIST', k) end\n"
+	"call('UNLINK', t)\n"
+	"return 1\n";
+
+void
+merge_put(struct buf *b, struct span key)
+{
+	resp_put_array(b, 6);
+	resp_put_bulk_str(b, "EVAL");
+	resp_put_bulk_str(b, script);
+	resp_put_bulk_str(b, "3");
+	resp_put_bulk(b, key);
+	resp_put_bulk(b, SPAN(MERGE_KEY));
+	resp_put_bulk_str(b, "__godwit:merge2");
+}
