@@ -46,6 +46,11 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 {
 	struct segment *g;
 
+	if (!lane->in_probe) {
+		/* Whatever happens, a probe will tell its position. */
+		lane->in_probe = true;
+		lane_probe_push(&r->probes, lane);
+	}
 	if (s->held == NULL) {
 		s->held = mem_alloc(r->mem, sizeof(*s->held));
 		if (s->held == NULL) {

@@ -147,6 +147,9 @@ causal_probe(struct relay *r)
 			continue;
 		if (lane->mine != NULL && lane->mine->multi)
 			continue;
+		if (lane->sent_batch != r->batch &&
+		    lane->seg_known == lane->seg_tail)
+			continue;
 		e = lane_ask(r, lane, PEND_ROLE, SPAN("*1\r\n$4\r\nROLE\r\n"));
 		if (e != NULL)
 			e->mark = r->batch;

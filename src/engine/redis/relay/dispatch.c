@@ -203,7 +203,9 @@ usable(struct relay *r, struct session *s, struct lane *lane)
 {
 	if (lane == NULL)
 		return NULL;
-	if (lane->state == LANE_READY) {
+	if (lane->state == LANE_READY && !lane->link->is_up) {
+		/* Lost in this batch; EV_DOWN follows. */
+	} else if (lane->state == LANE_READY) {
 		if (buf_len(&lane->link->tx) <= RELAY_LANE_TX_MAX)
 			return lane;
 		lane->link->want_drained = true;
@@ -278,6 +280,7 @@ dispatch_send(struct relay *r, struct session *s, struct lane *lane,
 		lane->sample_ns = r->port->clock_ns(r->port);
 	}
 	lane->sent_n++;
+	lane->sent_batch = r->batch;
 	if (flags & PEND_F_WRITE)
 		r->n.writes[lane->side]++;
 	else if (flags & PEND_F_READ)
@@ -318,7 +321,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 			return false;
 	}
 	lane = lane_reader(r, side_other(r->route.authority), s->db);
-	if (lane == NULL || lane->state != LANE_READY ||
+	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up ||
 	    buf_len(&lane->link->tx) > RELAY_LANE_TX_MAX)
 		return false;
 	lane_attach(r, s, lane);
@@ -500,9 +503,10 @@ dispatch(struct relay *r, struct session *s, const struct resp_cmd *q,
 	if (__builtin_expect(r->hold.on || s->waits_in != NULL, 0) &&
 	    (s->waits_in != NULL || dispatch_is_held(r, s)))
 		return DISPATCH_WAIT;
-	if (s->inflight >= RELAY_INFLIGHT_MAX ||
+	if (s->inflight >= s->window ||
 	    (s->burst > RELAY_BURST_MAX && s->inflight > 0) ||
-	    buf_len(&s->link->tx) > RELAY_SLOW_TX)
+	    buf_len(&s->link->tx) > RELAY_SLOW_TX ||
+	    (s->wide != NULL && s->wide->block != NULL))
 		return DISPATCH_WAIT;
 	c = command_find(&r->commands, q->argv[0]);
 	if (c != NULL && c->handler == COMMAND_CONTAINER && q->argc > 1) {

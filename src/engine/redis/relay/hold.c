@@ -191,7 +191,7 @@ hold_end(struct relay *r, const struct route *route)
 	}
 	list_each(session, s, all, &r->sessions) {
 		if (s->wide != NULL && s->wide->block != NULL)
-			block_again(r, s);
+			session_run(r, s);
 	}
 	session_wake(r, &r->hold.held);
 	ack_route(r);

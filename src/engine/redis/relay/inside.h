@@ -45,9 +45,7 @@ enum pending_kind {
 	PEND_DROP,   /* DISCARD in place of EXEC: nil                     */
 	PEND_BLOCK,  /* blocking command                                  */
 	PEND_LAST,   /* XINFO STREAM for a `$`                            */
-	PEND_FREE,   /* CLIENT UNBLOCK on an admin lane                   */
 	PEND_USER,   /* ACL GETUSER default on an admin lane              */
-	PEND_FENCED, /* SUBSCRIBE stream: never in a FIFO                 */
 };
 
 enum pending_flag {
@@ -153,6 +151,7 @@ struct session {
 	struct wide *wide;
 	struct waiting_list *waits_in;
 	uint32_t inflight;
+	uint32_t window;    /* most that may be under way; grows with use  */
 	uint32_t on_reader; /* of these on the other side                 */
 	uint32_t withheld;  /* segments of replies that wait (ack.c)      */
 	uint32_t db;
@@ -232,6 +231,7 @@ struct lane {
 	uint64_t sample_ns; /* 0: none under way */
 	uint32_t sample_at;
 	uint32_t sent_n;
+	uint64_t sent_batch; /* of the last client's request */
 	/* probes */
 	uint64_t done_batch;
 	uint64_t done_pos;
@@ -433,7 +433,7 @@ enum dispatched scan_dispatch(struct relay *r, struct session *s,
                               const struct command *c, const struct resp_cmd *q,
                               struct span raw);
 void scan_answer(struct relay *r, struct session *s, struct lane *lane,
-                struct span reply, uint8_t flags);
+                 struct span reply, uint8_t flags);
 
 /* ---- cred.c ------------------------------------------------------------ */
 
@@ -503,7 +503,8 @@ void block_reply(struct relay *r, struct session *s, struct lane *lane,
 void block_last(struct relay *r, struct session *s, struct span reply);
 void block_free(struct relay *r, struct session *s);
 void block_ask(struct relay *r); /* unblock all: a hold began        */
-void block_again(struct relay *r, struct session *s); /* after a hold    */
+/* Issue what is not under way, when it may. */
+void block_issue(struct relay *r, struct session *s);
 
 /* ---- script.c ---------------------------------------------------------- */
 

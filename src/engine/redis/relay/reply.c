@@ -183,9 +183,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_GREET:
 	case PEND_ID:
 	case PEND_ROLE:
-	case PEND_FREE:
-	case PEND_USER:
-	case PEND_FENCED: break;
+	case PEND_USER: break;
 	}
 	if (s->link == NULL || s->inflight == 0 || s->parked)
 		session_replied(r, s);

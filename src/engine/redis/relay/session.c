@@ -9,6 +9,8 @@
  */
 #include "engine/redis/relay/inside.h"
 
+#define WINDOW_MIN 64
+
 struct session *
 session_new(struct relay *r, struct link *l)
 {
@@ -20,6 +22,7 @@ session_new(struct relay *r, struct link *l)
 	s->link = l;
 	s->id = ++r->next_id;
 	s->is_default = true;
+	s->window = WINDOW_MIN;
 	s->era = r->era;
 	session_all_push(&r->sessions, s);
 	r->clients++;
@@ -162,6 +165,8 @@ session_pace(struct relay *r, struct session *s)
 		return;
 	slow = buf_len(&s->link->tx) > RELAY_SLOW_TX;
 	if (slow) {
+		s->big = 64; /* a lane of its own from the next request on */
+		s->window = WINDOW_MIN;
 		s->link->want_drained = true;
 		port_touch(r->port, s->link);
 		if (s->lane != NULL && s->lane->kind == LANE_OWN &&
@@ -237,14 +242,17 @@ session_wide(struct relay *r, struct session *s)
 void
 session_replied(struct relay *r, struct session *s)
 {
-	if (s->inflight == 0)
+	if (s->inflight == 0) {
 		s->burst = 0;
+		if (s->parked && s->window < RELAY_INFLIGHT_MAX)
+			s->window *= 2;
+	}
 	if (s->link == NULL) {
 		session_run(r, s);
 		return;
 	}
 	if (s->parked && s->waits_in == NULL &&
-	    (s->inflight == 0 || s->inflight == RELAY_INFLIGHT_MAX / 2))
+	    (s->inflight == 0 || s->inflight == s->window / 2))
 		session_run(r, s);
 }
 
@@ -345,6 +353,11 @@ start_stream(struct relay *r, struct session *s)
 void
 session_resume(struct relay *r, struct session *s)
 {
+	if (s->wide != NULL && s->wide->block != NULL) {
+		block_issue(r, s);
+		if (s->link == NULL || s->wide->block != NULL)
+			return;
+	}
 	s->parked = false;
 	while (s->link != NULL && s->part != NULL && !s->parked) {
 		struct part *p = s->part;
@@ -399,6 +412,11 @@ session_fail_front(struct relay *r, struct session *s, struct span error)
 	if (s->link == NULL)
 		return;
 	session_run(r, s);
+	if (s->wide != NULL && s->wide->block != NULL) {
+		block_free(r, s);
+		session_say(r, s, error);
+		return;
+	}
 	if (p == NULL || p->streaming || !s->parked)
 		return;
 	resp_cmd_init(&p->cmd);
