@@ -43,12 +43,30 @@ run_conf_init(struct run_conf *c)
 	};
 }
 
+/* Every event is in the table that people read. */
+static bool
+is_known(const char *name)
+{
+	static const char *const names[] = {
+#define X(name, level, what) #name,
+#include "event.tbl"
+#undef X
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 run_event(struct run *r, const char *name, const char *fmt, ...)
 {
 	struct run_event *e = &r->events[r->event_n % LIMIT_EVENTS];
 	va_list ap;
 
+	REQUIRE(is_known(name));
 	*e = (struct run_event){ .at_ms = os_wall_ms() };
 	(void)snprintf(e->name, sizeof(e->name), "%s", name);
 	va_start(ap, fmt);

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/control/test_admin.c: fences, probes and judgements as bytes.
+ *
+ * The replies are those of a 7.0.15 server, shortened.
+ */
+// clang-format off
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+// clang-format on
+
+#include "engine/redis/admin/fence.h"
+#include "engine/redis/admin/probe.h"
+#include "world/os/loop.h"
+
+static const struct fence_own own = { "godwit-ab", "godwit-ab-r",
+	                              "godwit:ab:" };
+static struct mem mem;
+static struct buf tx;
+static struct buf rx;
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	os_mem_init(&mem, 0);
+	buf_init(&tx, &mem);
+	buf_init(&rx, &mem);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	buf_fini(&tx);
+	buf_fini(&rx);
+	return mem.used == 0 ? 0 : -1;
+}
+
+/* Do the bytes in tx contain this text? */
+static bool
+says(const char *text)
+{
+	struct span s = buf_span(&tx);
+	size_t n = strlen(text);
+
+	for (size_t i = 0; i + n <= s.n; i++) {
+		if (memcmp(s.p + i, text, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Replies to admin_put_look: token (NULL: none) and ACL LIST. */
+static struct span
+look_replies(const char *token, const char *const *users, size_t n)
+{
+	buf_clear(&rx);
+	resp_put_status(&rx, "OK");
+	if (token != NULL)
+		resp_put_bulk_str(&rx, token);
+	else
+		resp_put_nil(&rx);
+	resp_put_array(&rx, n);
+	for (size_t i = 0; i < n; i++)
+		resp_put_bulk_str(&rx, users[i]);
+	return buf_span(&rx);
+}
+
+static const char *const users[] = {
+	"user alice on #12ab ~a* resetchannels -@all +get (~b* -@all +set)",
+	"user bob off resetchannels -@all +ping",
+	"user default on nopass ~* &* +@all",
+	"user godwit-ab on #cd ~* &* +@all",
+	"user godwit-ab-r on #ef ~* &* -@all +@read",
+};
+
+static void
+fenced_or_not(void **state)
+{
+	(void)state;
+	assert_true(acl_is_fenced(SPAN("on nopass ~* &* -@all +ping")));
+	assert_true(acl_is_fenced(SPAN("-@all +ping")));
+	assert_false(acl_is_fenced(SPAN("on nopass ~* &* +@all")));
+	assert_false(acl_is_fenced(SPAN("on ~* -@all +ping +get")));
+	assert_false(acl_is_fenced(SPAN("on ~* -@all +ping (~b* +get)")));
+	assert_false(acl_is_fenced(SPAN("on ~* +ping -@all")));
+	assert_false(acl_is_fenced(SPAN("on ~* -@all")));
+	assert_false(acl_is_fenced(SPAN("")));
+}
+
+static void
+fence_and_back(void **state)
+{
+	struct fence_look l;
+	struct err err;
+	uint32_t n;
+
+	(void)state;
+	assert_int_equal(admin_read_look(look_replies("6", users, 5), "old",
+	                                 &own, &l, &err),
+	                 0);
+	assert_true(l.has_token);
+	assert_int_equal(l.epoch, 6);
+	assert_int_equal(l.users, 3);
+	assert_int_equal(l.fenced, 1);
+	n = admin_put_fence(&tx, &l, &own, 7);
+	/* MULTI, SET, alice, default, EXEC; bob is shut already. */
+	assert_int_equal(n, 5);
+	assert_true(says("$14\r\n__godwit:fence\r\n$1\r\n7\r\n"));
+	assert_true(says("$5\r\nalice\r\n$5\r\n-@all\r\n$14\r\nclearselectors"
+	                 "\r\n$5\r\n+ping\r\n"));
+	assert_true(says("$7\r\ndefault\r\n"));
+	assert_false(says("bob"));
+	assert_false(says("godwit-ab"));
+}
+
+static bool
+saved(void *arg, struct span name, struct span *ret)
+{
+	(void)arg;
+	if (!span_eq(name, SPAN("alice")))
+		return false;
+	*ret = SPAN("on #12ab ~a* resetchannels -@all +get "
+	            "(~b* resetchannels -@all +set)");
+	return true;
+}
+
+static void
+unfence_gives_back_rights_only(void **state)
+{
+	static const char *const shut[] = {
+		"user alice on #99 ~a* resetchannels -@all +ping",
+		"user carol on nopass ~* -@all +ping",
+		"user dave on nopass ~* +@all",
+	};
+	struct fence_look l;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(admin_read_look(look_replies(NULL, shut, 3), "old",
+	                                 &own, &l, &err),
+	                 0);
+	assert_false(l.has_token);
+	/* carol has no saved rules and stays; dave is open. */
+	assert_int_equal(admin_put_unfence(&tx, &l, &own, 3, saved, NULL), 4);
+	assert_true(says("$5\r\nalice\r\n$5\r\n-@all\r\n$14\r\nclearselectors"
+	                 "\r\n$5\r\n-@all\r\n$4\r\n+get\r\n$4\r\n(~b*\r\n$13"
+	                 "\r\nresetchannels\r\n$5\r\n-@all\r\n$5\r\n+set)"
+	                 "\r\n"));
+	/* The password that was changed meanwhile stays changed. */
+	assert_false(says("#12ab"));
+	assert_false(says("carol"));
+	assert_false(says("dave"));
+}
+
+static void
+the_transaction_ends(void **state)
+{
+	struct err err;
+
+	(void)state;
+	resp_put_status(&rx, "OK");
+	resp_put_status(&rx, "QUEUED");
+	resp_put_array(&rx, 1);
+	resp_put_status(&rx, "OK");
+	assert_int_equal(
+		admin_read_exec(buf_span(&rx), 3, "old", "fence", &err), 0);
+	buf_clear(&rx);
+	resp_put_status(&rx, "OK");
+	resp_put_status(&rx, "QUEUED");
+	resp_put_nil_array(&rx);
+	assert_int_equal(
+		admin_read_exec(buf_span(&rx), 3, "old", "fence", &err),
+		-ERR_STATE);
+	buf_clear(&rx);
+	resp_put_status(&rx, "OK");
+	resp_put_errorf(&rx, "NOPERM this user has no permissions");
+	assert_int_equal(
+		admin_read_exec(buf_span(&rx), 3, "old", "fence", &err),
+		-ERR_REFUSED);
+	buf_clear(&rx);
+	/* One of the commands inside failed. */
+	resp_put_status(&rx, "OK");
+	resp_put_status(&rx, "QUEUED");
+	resp_put_array(&rx, 2);
+	resp_put_status(&rx, "OK");
+	resp_put_errorf(&rx, "ERR Error in ACL SETUSER modifier");
+	assert_int_equal(
+		admin_read_exec(buf_span(&rx), 3, "old", "fence", &err),
+		-ERR_REFUSED);
+	assert_non_null(strstr(err.text, "modifier"));
+	/* Cut short. */
+	buf_clear(&rx);
+	resp_put_status(&rx, "OK");
+	assert_int_equal(
+		admin_read_exec(buf_span(&rx), 3, "old", "fence", &err),
+		-ERR_PROTO);
+}
+
+static void
+who_is_killed(void **state)
+{
+	(void)state;
+	resp_put_bulk_str(
+		&rx, "id=3 addr=127.0.0.1:1 name= flags=N db=0 user=default\n"
+		     "id=4 addr=127.0.0.1:2 name=godwit:ab:mover flags=N db=0\n"
+		     "id=5 addr=127.0.0.1:3 name=godwit:abc flags=b db=0\n"
+		     "id=6 addr=127.0.0.1:4 name= flags=S db=0\n"
+		     "id=7 addr=127.0.0.1:5 name=godwit:ab: flags=P db=0\n"
+		     "id=8 addr=127.0.0.1:6 name=app flags=P db=0\n");
+	assert_int_equal(admin_put_kills(&tx, buf_span(&rx), &own), 3);
+	assert_true(says("$1\r\n3\r\n"));
+	assert_true(says("$1\r\n5\r\n"));
+	assert_true(says("$1\r\n8\r\n"));
+	assert_false(says("$1\r\n4\r\n"));
+	assert_false(says("$1\r\n6\r\n"));
+	assert_false(says("$1\r\n7\r\n"));
+}
+
+static void
+position_of_a_master(void **state)
+{
+	uint64_t at = 0;
+	struct err err;
+
+	(void)state;
+	resp_put_array(&rx, 3);
+	resp_put_bulk_str(&rx, "master");
+	resp_put_int(&rx, 3129659);
+	resp_put_array(&rx, 0);
+	assert_int_equal(admin_read_role(buf_span(&rx), "old", &at, &err), 0);
+	assert_int_equal(at, 3129659);
+	buf_clear(&rx);
+	resp_put_array(&rx, 5);
+	resp_put_bulk_str(&rx, "slave");
+	assert_int_equal(admin_read_role(buf_span(&rx), "old", &at, &err),
+	                 -ERR_PROTO);
+	resp_put_bulk_str(&rx, "10.0.0.1");
+	resp_put_int(&rx, 6379);
+	resp_put_bulk_str(&rx, "connected");
+	resp_put_int(&rx, 1);
+	assert_int_equal(admin_read_role(buf_span(&rx), "old", &at, &err),
+	                 -ERR_STATE);
+}
+
+/* ---- the judge ----------------------------------------------------------- */
+
+static const struct judge_conf judge = {
+	{ "old redis://a:1", "new redis://b:2" }, "replace", false, true
+};
+
+static void
+good(struct facts f[SIDE_N])
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		f[s] = (struct facts){ .version_n = 70015,
+			               .is_master = true,
+			               .policy = "noeviction",
+			               .whoami = "default",
+			               .has_aclfile = true,
+			               .clock_ms = 1000000,
+			               .user_n = 1,
+			               .users = { "default" } };
+		(void)memcpy(f[s].version, "7.0.15", 7);
+		f[s].run_id[0] = s == 0 ? 'x' : 'y';
+	}
+}
+
+/* The result of the first line of that name, or -1; prefer the worst. */
+static int
+verdict(const struct facts f[SIDE_N], const struct judge_conf *c,
+        const char *name)
+{
+	struct checks k;
+	int worst = -1;
+
+	probe_judge(f, c, &k);
+	for (uint32_t i = 0; i < k.n; i++) {
+		if (strcmp(k.line[i].name, name) == 0 &&
+		    (int)k.line[i].result > worst)
+			worst = (int)k.line[i].result;
+	}
+	return worst;
+}
+
+static void
+a_good_pair_passes(void **state)
+{
+	struct facts f[SIDE_N];
+	struct checks k;
+
+	(void)state;
+	good(f);
+	probe_judge(f, &judge, &k);
+	assert_int_equal(k.failed, 0);
+	for (uint32_t i = 0; i < k.n; i++)
+		assert_int_equal(k.line[i].result, CHECK_PASS);
+}
+
+static void
+each_fault_is_named(void **state)
+{
+	struct facts f[SIDE_N];
+	struct judge_conf resumed = judge;
+
+	(void)state;
+	resumed.is_resume = true;
+#define CASE(set, name, want)                                       \
+	do {                                                        \
+		good(f);                                            \
+		set;                                                \
+		assert_int_equal(verdict(f, &judge, name), (want)); \
+	} while (0)
+	CASE(f[0].is_cluster = true, "kind", CHECK_FAIL);
+	CASE(f[1].is_sentinel = true, "kind", CHECK_FAIL);
+	CASE(f[0].version_n = 60210, "version", CHECK_FAIL);
+	CASE((void)memcpy(f[0].modules, "search", 7), "modules", CHECK_FAIL);
+	CASE(f[1].is_loading = true, "loading", CHECK_FAIL);
+	CASE(f[0].is_master = false, "role", CHECK_FAIL);
+	CASE(f[0].absent = 1u << PROBE_PSYNC, "rights", CHECK_FAIL);
+	CASE(f[1].denied = 1u << PROBE_ACL, "rights", CHECK_FAIL);
+	CASE(f[1].run_id[0] = 'x', "same_server", CHECK_FAIL);
+	CASE(f[0].version_n = 70200, "rdb_version", CHECK_FAIL);
+	CASE(f[1].version_n = 70400, "rdb_version", CHECK_WARN);
+	CASE(f[1].clock_ms += 2000, "clock", CHECK_WARN);
+	CASE(f[0].clock_ms += 2000, "clock", CHECK_WARN);
+	CASE((f[1].maxmemory = 1 << 30,
+	      (void)memcpy(f[1].policy, "allkeys-lru", 12)),
+	     "eviction", CHECK_WARN);
+	CASE((f[1].maxmemory = 10, f[0].used_memory = 11), "memory",
+	     CHECK_WARN);
+	CASE(f[0].slave_limit = 1 << 20, "output_buffer", CHECK_WARN);
+	CASE((f[0].user_n = 2, (void)memcpy(f[0].users[1], "app", 4)), "users",
+	     CHECK_WARN);
+	CASE((f[0].user_n = 2, (void)memcpy(f[0].users[1], "godwit-1", 9)),
+	     "users", CHECK_PASS);
+	CASE(f[0].has_aclfile = false, "fence", CHECK_WARN);
+	CASE(f[0].replicas = 2, "replicas", CHECK_WARN);
+	CASE(f[1].keys = 5, "contents", CHECK_WARN);
+#undef CASE
+	good(f);
+	f[1].keys = 5;
+	assert_int_equal(verdict(f, &resumed, "contents"), CHECK_PASS);
+}
+
+static void
+info_is_read(void **state)
+{
+	struct facts f;
+	struct err err;
+
+	(void)state;
+	resp_put_bulk_str(&rx, "# Server\r\nredis_version:7.0.15\r\n"
+	                       "redis_mode:standalone\r\nrun_id:abc\r\n"
+	                       "config_file:\r\nrole:slave\r\n"
+	                       "master_host:10.0.0.9\r\nloading:0\r\n"
+	                       "used_memory:1048576\r\nmaxmemory:0\r\n"
+	                       "connected_slaves:2\r\ncluster_enabled:1\r\n"
+	                       "db0:keys=5,expires=1,avg_ttl=0\r\n"
+	                       "db9:keys=7,expires=0,avg_ttl=0\r\n");
+	resp_put_array(&rx, 2);
+	resp_put_bulk_str(&rx, "1700000000");
+	resp_put_bulk_str(&rx, "250000");
+	resp_put_bulk_str(&rx, "default");
+	resp_put_array(&rx, 2);
+	resp_put_bulk_str(&rx, "user alice on ~*");
+	resp_put_bulk_str(&rx, "user default on nopass ~* +@all");
+	resp_put_array(&rx, 2);
+	resp_put_bulk_str(&rx, "maxmemory-policy");
+	resp_put_bulk_str(&rx, "volatile-lru");
+	resp_put_array(&rx, 2);
+	resp_put_bulk_str(&rx, "client-output-buffer-limit");
+	resp_put_bulk_str(&rx, "normal 0 0 0 slave 268435456 67108864 60");
+	resp_put_errorf(&rx, "ERR no such thing");
+	resp_put_array(&rx, 0);
+	resp_put_array(&rx, PROBE_COMMAND_N);
+	for (int i = 0; i < PROBE_COMMAND_N; i++) {
+		if (i == PROBE_PSYNC)
+			resp_put_nil_array(&rx);
+		else
+			resp_put_array(&rx, 0);
+	}
+	assert_int_equal(probe_read_first(buf_span(&rx), "old", &f, &err), 0);
+	assert_int_equal(f.version_n, 70015);
+	assert_false(f.is_master);
+	assert_string_equal(f.master, "10.0.0.9");
+	assert_true(f.is_cluster);
+	assert_int_equal(f.keys, 12);
+	assert_int_equal(f.clock_ms, 1700000000250);
+	assert_int_equal(f.user_n, 2);
+	assert_string_equal(f.users[0], "alice");
+	assert_string_equal(f.policy, "volatile-lru");
+	assert_int_equal(f.slave_limit, 268435456);
+	assert_false(f.has_aclfile);
+	assert_false(f.has_config_file);
+	assert_int_equal(f.absent, 1u << PROBE_PSYNC);
+	buf_clear(&rx);
+	resp_put_errorf(&rx, "NOAUTH Authentication required.");
+	assert_int_equal(probe_read_first(buf_span(&rx), "old", &f, &err),
+	                 -ERR_AUTH);
+	buf_clear(&rx);
+	resp_put_bulk_str(&rx, "memcached 1.6");
+	assert_int_equal(probe_read_first(buf_span(&rx), "old", &f, &err),
+	                 -ERR_PROTO);
+}
+
+int
+main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(fenced_or_not),
+		T(fence_and_back),
+		T(unfence_gives_back_rights_only),
+		T(the_transaction_ends),
+		T(who_is_killed),
+		T(position_of_a_master),
+		T(a_good_pair_passes),
+		T(each_fault_is_named),
+		T(info_is_read),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/control/test_journal.c: what is durable, and who may write.
+ */
+#define _DEFAULT_SOURCE
+// clang-format off
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+// clang-format on
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control/journal.h"
+
+static char dir[] = "/tmp/godwit-journal-XXXXXX";
+static char path[64];
+
+static void
+forget(void)
+{
+	static const char *const ends[] = { "", "-wal", "-shm", ".lock" };
+
+	for (size_t i = 0; i < 4; i++) {
+		char name[96];
+
+		(void)snprintf(name, sizeof(name), "%s%s", path, ends[i]);
+		(void)unlink(name);
+	}
+}
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	forget();
+	return 0;
+}
+
+static void
+begins_with_old(void **state)
+{
+	struct err err;
+	struct stat st;
+	struct journal *j = journal_open(path, &err);
+	struct authority a;
+
+	(void)state;
+	assert_non_null(j);
+	assert_true(journal_is_new(j));
+	a = journal_authority(j);
+	assert_int_equal(a.epoch, 1);
+	assert_int_equal(a.state, AUTHORITY_OLD);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	journal_close(j);
+}
+
+static void
+records_come_back(void **state)
+{
+	struct err err;
+	struct journal *j = journal_open(path, &err);
+	struct authority a;
+	struct authority to;
+	char history[48];
+	uint64_t position = 0;
+	json_t *body;
+	char *v;
+
+	(void)state;
+	assert_int_equal(journal_add(j, JOURNAL_SHARE,
+	                             json_pack("{s:i}", "ppm", 5), &err),
+	                 0);
+	assert_int_equal(journal_add(j, JOURNAL_SHARE,
+	                             json_pack("{s:i}", "ppm", 25), &err),
+	                 0);
+	assert_int_equal(journal_set_meta(j, "id", "x'\"; DROP", &err), 0);
+	journal_stage_progress(j, SIDE_NEW, "abc:0", 42);
+	a = journal_authority(j);
+	to = authority_freeze(&a);
+	assert_int_equal(journal_move(j, JOURNAL_FREEZE, &a, &to, NULL, &err),
+	                 0);
+	journal_close(j);
+
+	j = journal_open(path, &err);
+	assert_non_null(j);
+	assert_false(journal_is_new(j));
+	assert_int_equal(journal_count(j), 3);
+	a = journal_authority(j);
+	assert_int_equal(a.epoch, 2);
+	assert_int_equal(a.state, AUTHORITY_FREEZE);
+	body = journal_last(j, JOURNAL_SHARE, NULL);
+	assert_int_equal(json_integer_value(json_object_get(body, "ppm")), 25);
+	json_decref(body);
+	assert_null(journal_last(j, JOURNAL_COMMIT, NULL));
+	v = journal_meta(j, "id");
+	assert_string_equal(v, "x'\"; DROP");
+	free(v);
+	assert_true(journal_progress(j, SIDE_NEW, history, sizeof(history),
+	                             &position));
+	assert_string_equal(history, "abc:0");
+	assert_int_equal(position, 42);
+	assert_false(journal_progress(j, SIDE_OLD, history, sizeof(history),
+	                              &position));
+	journal_close(j);
+}
+
+static void
+authority_is_compared(void **state)
+{
+	struct err err;
+	struct journal *j = journal_open(path, &err);
+	struct authority a = journal_authority(j);
+	struct authority stale = a;
+	struct authority to = authority_freeze(&a);
+
+	(void)state;
+	assert_int_equal(journal_move(j, JOURNAL_FREEZE, &a, &to, NULL, &err),
+	                 0);
+	/* What somebody remembers does not count. */
+	assert_int_equal(
+		journal_move(j, JOURNAL_FREEZE, &stale, &to, NULL, &err),
+		-ERR_STATE);
+	/* Nor a step that is not drawn. */
+	a = journal_authority(j);
+	to = (struct authority){ a.epoch + 2, AUTHORITY_NEW };
+	assert_int_equal(journal_move(j, JOURNAL_COMMIT, &a, &to, NULL, &err),
+	                 -ERR_STATE);
+	assert_int_equal(journal_count(j), 1);
+	assert_int_equal(journal_authority(j).state, AUTHORITY_FREEZE);
+	journal_close(j);
+}
+
+static void
+one_process_at_a_time(void **state)
+{
+	struct err err;
+	struct journal *j = journal_open(path, &err);
+	pid_t pid;
+	int status;
+
+	(void)state;
+	assert_non_null(j);
+	pid = fork();
+	if (pid == 0) {
+		struct journal *other = journal_open(path, &err);
+		char want[32];
+
+		(void)snprintf(want, sizeof(want), "process %ld;",
+		               (long)getppid());
+		_exit(other == NULL && err.code == ERR_EXISTS &&
+		                      strstr(err.text, want) != NULL
+		              ? 0
+		              : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	journal_close(j);
+	j = journal_open(path, &err);
+	assert_non_null(j);
+	journal_close(j);
+}
+
+/* A child that adds three records and dies where it is told. Answers how many
+ * are there afterwards. */
+static uint64_t
+crash(const char *at)
+{
+	struct err err;
+	struct journal *j;
+	uint64_t n;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)setenv("GODWIT_CRASH_AT", at, 1);
+		j = journal_open(path, &err);
+		for (int i = 0; j != NULL && i < 3; i++) {
+			if (journal_add(j, JOURNAL_SHARE, NULL, &err) != 0)
+				_exit(2);
+		}
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	j = journal_open(path, &err);
+	assert_non_null(j);
+	n = journal_count(j);
+	journal_close(j);
+	return n;
+}
+
+static void
+crash_hook(void **state)
+{
+	(void)state;
+	assert_int_equal(crash("1:before"), 0);
+	forget();
+	assert_int_equal(crash("1:after"), 1);
+	forget();
+	assert_int_equal(crash("2"), 2);
+	forget();
+	assert_int_equal(crash("3:before"), 2);
+}
+
+/* No room: the decision is not taken, and later ones are. */
+static void
+full_disk(void **state)
+{
+	struct err err;
+	struct journal *j = journal_open(path, &err);
+	struct authority a = journal_authority(j);
+	struct authority to = authority_freeze(&a);
+	struct rlimit before;
+	struct rlimit tight;
+	struct stat st;
+	char wal[96];
+	uint64_t n;
+	int rc = 0;
+
+	(void)state;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)snprintf(wal, sizeof(wal), "%s-wal", path);
+	assert_int_equal(journal_add(j, JOURNAL_SHARE, NULL, &err), 0);
+	n = journal_count(j);
+	assert_int_equal(stat(wal, &st), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	tight = before;
+	tight.rlim_cur = (rlim_t)st.st_size;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+	rc = journal_move(j, JOURNAL_FREEZE, &a, &to, NULL, &err);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(rc, -ERR_IO);
+	assert_non_null(strstr(err.text, path));
+	assert_int_equal(journal_authority(j).state, AUTHORITY_OLD);
+	assert_int_equal(journal_count(j), n);
+	assert_int_equal(journal_move(j, JOURNAL_FREEZE, &a, &to, NULL, &err),
+	                 0);
+	journal_close(j);
+	j = journal_open(path, &err);
+	assert_int_equal(journal_authority(j).state, AUTHORITY_FREEZE);
+	assert_int_equal(journal_count(j), n + 1);
+	journal_close(j);
+}
+
+static void
+not_a_state_file(void **state)
+{
+	struct err err;
+	FILE *f = fopen(path, "w");
+
+	(void)state;
+	assert_non_null(f);
+	(void)fputs("this is no database, and long enough to be read as one; "
+	            "this is no database, and long enough to be read as one",
+	            f);
+	(void)fclose(f);
+	assert_null(journal_open(path, &err));
+	assert_int_equal(err.code, ERR_BAD);
+	(void)snprintf(path + strlen(path), 8, ".no");
+	assert_null(journal_peek(path, &err));
+	assert_int_equal(err.code, ERR_MISSING);
+	path[strlen(path) - 3] = '\0';
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(begins_with_old, set_up),
+		cmocka_unit_test_setup(records_come_back, set_up),
+		cmocka_unit_test_setup(authority_is_compared, set_up),
+		cmocka_unit_test_setup(one_process_at_a_time, set_up),
+		cmocka_unit_test_setup(crash_hook, set_up),
+		cmocka_unit_test_setup(full_disk, set_up),
+		cmocka_unit_test_setup(not_a_state_file, set_up),
+	};
+	int rc;
+
+	if (mkdtemp(dir) == NULL)
+		return 1;
+	(void)snprintf(path, sizeof(path), "%s/state.db", dir);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	forget();
+	(void)rmdir(dir);
+	return rc;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/flow/test_migration.c: phases, gates, and the judge of --auto.
+ */
+// clang-format off
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+// clang-format on
+
+#include "flow/migration.h"
+
+static const struct gates good = {
+	.move = MOVE_IN_STEP,
+	.lag_ms = 3,
+	.lag_ms_max = 1000,
+	.reverse_proven = true,
+	.reverse_age_ms = 10,
+	.reverse_age_ms_max = 5000,
+	.relays = 2,
+	.relays_current = 2,
+	.sides_up = { true, true },
+	.fenced = true,
+};
+
+static void
+phases(void **state)
+{
+	(void)state;
+	assert_int_equal(migration_phase(MOVE_IDLE, SIDE_OLD, false),
+	                 PHASE_COPYING);
+	assert_int_equal(migration_phase(MOVE_COPYING, SIDE_OLD, false),
+	                 PHASE_COPYING);
+	assert_int_equal(migration_phase(MOVE_CATCHING_UP, SIDE_OLD, false),
+	                 PHASE_CATCHING_UP);
+	assert_int_equal(migration_phase(MOVE_BROKEN, SIDE_OLD, false),
+	                 PHASE_CATCHING_UP);
+	assert_int_equal(migration_phase(MOVE_IN_STEP, SIDE_OLD, false),
+	                 PHASE_SHIFTING);
+	for (int m = MOVE_IDLE; m <= MOVE_BROKEN; m++) {
+		assert_int_equal(
+			migration_phase((enum move_phase)m, SIDE_NEW, false),
+			PHASE_SOAKING);
+		assert_int_equal(
+			migration_phase((enum move_phase)m, SIDE_OLD, true),
+			PHASE_HOLDING);
+	}
+}
+
+/* Each condition alone shuts its gate, and says so. */
+static void
+each_gate(void **state)
+{
+	char why[120];
+	struct gates g;
+
+	(void)state;
+	assert_int_equal(migration_gate_switch(&good, why, sizeof(why)),
+	                 GATE_OPEN);
+	assert_string_equal(why, "");
+#define CASE(set, share, full)                                                \
+	do {                                                                  \
+		g = good;                                                     \
+		set;                                                          \
+		assert_int_equal(migration_gate_share(&g, why, sizeof(why)),  \
+		                 (share));                                    \
+		assert_int_equal(migration_gate_switch(&g, why, sizeof(why)), \
+		                 (full));                                     \
+		assert_true(((full) == GATE_OPEN) == (why[0] == '\0'));       \
+	} while (0)
+	CASE(g.record_owed = true, GATE_DISK, GATE_DISK);
+	CASE(g.sides_up[0] = false, GATE_SIDE_DOWN, GATE_SIDE_DOWN);
+	CASE(g.sides_up[1] = false, GATE_SIDE_DOWN, GATE_SIDE_DOWN);
+	CASE(g.move = MOVE_IDLE, GATE_COPYING, GATE_COPYING);
+	CASE(g.move = MOVE_COPYING, GATE_COPYING, GATE_COPYING);
+	CASE(g.move = MOVE_CATCHING_UP, GATE_BEHIND, GATE_BEHIND);
+	CASE(g.move = MOVE_BROKEN, GATE_BROKEN, GATE_BROKEN);
+	CASE(g.verified_different = true, GATE_DIFFERENT, GATE_DIFFERENT);
+	CASE(g.lag_ms = 1001, GATE_OPEN, GATE_BEHIND);
+	CASE(g.lag_ms = 1000, GATE_OPEN, GATE_OPEN);
+	CASE(g.reverse_proven = false, GATE_OPEN, GATE_REVERSE);
+	CASE(g.reverse_age_ms = 5001, GATE_OPEN, GATE_REVERSE);
+	CASE(g.relays_current = 1, GATE_OPEN, GATE_RELAYS);
+	CASE(g.fenced = false, GATE_OPEN, GATE_FENCE);
+#undef CASE
+	/* A short buffer is cut, not overrun. */
+	g = good;
+	g.record_owed = true;
+	assert_int_equal(migration_gate_share(&g, why, 5), GATE_DISK);
+	assert_string_equal(why, "the ");
+}
+
+static const struct watch_limits limits = {
+	.k = 3,
+	.n = 5,
+	.step_ms = 10000,
+	.requests_min = 100,
+	.error_ppm_max = 10000,
+	.latency_factor = 5,
+	.latency_us_min = 1000,
+	.lag_ms_max = 500,
+};
+
+static struct sample
+healthy(uint64_t requests)
+{
+	return (struct sample){ .requests = { requests, requests },
+		                .p99_us = { 300, 400 },
+		                .in_step = true };
+}
+
+static void
+passes_when_all_is_seen(void **state)
+{
+	struct watch w;
+	struct judgement j;
+	struct sample s = healthy(99);
+
+	(void)state;
+	watch_begin(&w, &limits, 0);
+	for (uint64_t t = 1000; t <= 12000; t += 1000) {
+		j = watch_look(&w, &s, SIDE_NEW, t);
+		assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+		assert_true(j.reason[0] != '\0');
+	}
+	s = healthy(100);
+	j = watch_look(&w, &s, SIDE_NEW, 13000);
+	assert_int_equal(j.verdict, VERDICT_PASS);
+	assert_int_equal(j.requests, 100);
+	/* Enough requests, too early. */
+	watch_begin(&w, &limits, 0);
+	for (uint64_t t = 1000; t <= 9000; t += 1000) {
+		j = watch_look(&w, &s, SIDE_NEW, t);
+		assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	}
+	assert_int_equal(watch_look(&w, &s, SIDE_NEW, 10000).verdict,
+	                 VERDICT_PASS);
+}
+
+static void
+fails_at_k_of_n(void **state)
+{
+	struct watch w;
+	struct judgement j;
+	struct sample bad = healthy(1000);
+	struct sample fine = healthy(1000);
+
+	(void)state;
+	bad.errors[SIDE_NEW] = 11; /* 1.1 %, one is allowed */
+	watch_begin(&w, &limits, 0);
+	/* bad fine bad fine fine: never three of five. */
+	for (int i = 0; i < 5; i++) {
+		j = watch_look(&w, i == 0 || i == 2 ? &bad : &fine, SIDE_NEW,
+		               (uint64_t)i * 1000);
+		assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	}
+	(void)watch_look(&w, &bad, SIDE_NEW, 6000);
+	(void)watch_look(&w, &bad, SIDE_NEW, 7000);
+	j = watch_look(&w, &bad, SIDE_NEW, 8000);
+	assert_int_equal(j.verdict, VERDICT_FAIL);
+	assert_int_equal(j.check, WATCH_ERRORS);
+	assert_int_equal(j.value, 11000);
+	assert_int_equal(j.threshold, 10000);
+	assert_int_equal(j.requests, 1000);
+}
+
+static void
+each_check_fails(void **state)
+{
+	struct watch w;
+	struct judgement j = { .verdict = VERDICT_PASS };
+	struct sample s;
+
+	(void)state;
+	for (int c = 0; c < WATCH_N; c++) {
+		s = healthy(1000);
+		if (c == WATCH_ERRORS)
+			s.errors[SIDE_NEW] = 500;
+		else if (c == WATCH_LOST)
+			s.lost[SIDE_NEW] = 1;
+		else if (c == WATCH_LATENCY)
+			s.p99_us[SIDE_NEW] = 1501;
+		else
+			s.in_step = false;
+		watch_begin(&w, &limits, 0);
+		for (uint64_t i = 0; i < 3; i++)
+			j = watch_look(&w, &s, SIDE_NEW, i);
+		assert_int_equal(j.verdict, VERDICT_FAIL);
+		assert_int_equal(j.check, c);
+		/* The other side's troubles are not this one's. */
+		watch_begin(&w, &limits, 0);
+		for (uint64_t i = 0; i < 3 && c != WATCH_LAG; i++)
+			assert_int_equal(
+				watch_look(&w, &s, SIDE_OLD, i).verdict,
+				VERDICT_INCONCLUSIVE);
+	}
+	/* Slow, but so is the authority; and fast is never too slow. */
+	s = healthy(1000);
+	s.p99_us[SIDE_OLD] = 400;
+	s.p99_us[SIDE_NEW] = 2000;
+	watch_begin(&w, &limits, 0);
+	for (uint64_t i = 0; i < 5; i++)
+		j = watch_look(&w, &s, SIDE_NEW, i);
+	assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(phases),
+		cmocka_unit_test(each_gate),
+		cmocka_unit_test(passes_when_all_is_seen),
+		cmocka_unit_test(fails_at_k_of_n),
+		cmocka_unit_test(each_check_fails),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
