@@ -240,14 +240,19 @@ def godwit_status(state):
 
 
 def wait_in_step(state, seconds=30.0):
+    """The status once the stream is in step. The control socket may answer a
+    moment later than the interlay, so that early refusals are not final."""
     end = time.monotonic() + seconds
-    status = None
+    last = None
     while time.monotonic() < end:
-        status = godwit_status(state)
-        if status["stream"]["in_step"]:
-            return status
+        run = godwit_verb("status", state, "--json", check=False)
+        last = run.stderr or run.stdout
+        if run.returncode == 0:
+            status = json.loads(run.stdout)
+            if status["stream"]["in_step"]:
+                return status
         time.sleep(0.1)
-    raise RuntimeError("godwit is not in step: %s" % status)
+    raise RuntimeError("godwit is not in step: %s" % last)
 
 
 def command(port, *words, timeout=30.0):
