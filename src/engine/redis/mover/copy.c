@@ -100,7 +100,7 @@ copy_run(struct mover *m)
 		port_wake(m->port, m->held_off_ns);
 		return;
 	}
-	while (m->pend.queued.n > 0 && m->copies_flying < COPY_FLIGHTS &&
+	while (m->pend.queued.n > 0 && m->copies_flying < m->flights_max &&
 	       conn_backlog(out) < m->limits.writer_tx / 4)
 		send_batch(m);
 }
@@ -198,7 +198,11 @@ count(struct mover *m, uint64_t bytes)
 {
 	struct board *b = m->conf->board;
 
-	m->copy_size = (m->copy_size * 15 + bytes) / 16;
+	/* Grows at once, falls slowly: a batch of big values would be a long
+	 * stop for the source and much memory for its reply. */
+	m->copy_size = (m->copy_size * 63 + bytes) / 64;
+	if (bytes > m->copy_size)
+		m->copy_size = bytes;
 	atomic_store_explicit(
 		&b->copied_bytes,
 		atomic_load_explicit(&b->copied_bytes, memory_order_relaxed) +
@@ -283,8 +287,13 @@ on_batch_error(struct mover *m, struct conn *c, struct want *w,
 static void
 on_batch(struct mover *m, struct conn *c, struct want *w, uint64_t at)
 {
-	(void)c;
+	struct conn *out = &m->cmd[side_other(m->from)];
+
 	m->copies_flying--;
+	if (m->copy_size > 8192)
+		m->flights_max = 1;
+	else if (m->flights_max < COPY_FLIGHTS)
+		m->flights_max++;
 	for (uint32_t i = 0; i < w->n; i++) {
 		struct mark *k;
 
@@ -303,6 +312,10 @@ on_batch(struct mover *m, struct conn *c, struct want *w, uint64_t at)
 	m->settle_after = m->probes_sent + 1;
 	m->need_probe = true;
 	w->n = 0;
+	if (c->side == m->from && conn_backlog(out) > m->limits.writer_tx) {
+		m->port->ops->read(m->port, c->link, false);
+		out->link->want_drained = true;
+	}
 }
 
 /* A line at the front of in, without CRLF; false: not complete. */

@@ -706,6 +706,7 @@ mover_start(struct mover *m)
 	m->margin = m->conf->ignore_uncertain && m->fill_done ? 0 : UINT64_MAX;
 	m->second_ns = m->port->now_ns + SECOND;
 	m->copy_size = 100;
+	m->flights_max = 1;
 }
 
 static void

@@ -34,7 +34,7 @@
 #define SECOND (1000 * MS)
 
 #define COPY_BATCH   50
-#define COPY_FLIGHTS 4             /* batches being read at a time            */
+#define COPY_FLIGHTS 16            /* batches being read at a time, at most */
 #define STREAM_VALUE (1024 * 1024) /* longer payloads are passed on piecewise */
 #define UNIT_MAX     (8 * 1024 * 1024) /* a longer unit of the stream is marked  */
 #define NEAR_MS      30000 /* keys that expire sooner than this       */
@@ -276,6 +276,7 @@ struct mover {
 	uint64_t units_seen;
 	uint64_t units_passed;
 	uint32_t copies_flying; /* batches                                  */
+	uint32_t flights_max;   /* grows while values are small */
 	uint64_t copy_size;     /* of a value, lately                       */
 	bool quiet; /* a barrier waits: read no more copies          */
 	uint64_t held_off_ns; /* no copies before (errors of the writer)    */

@@ -62,6 +62,17 @@ causal_leave(struct relay *r, struct session *s)
 	s->op_lane = NULL;
 }
 
+static void
+look_at_history(struct relay *r)
+{
+	uint64_t h = atomic_load(&r->board->history);
+
+	if (h == r->history)
+		return;
+	r->history = h;
+	causal_new_era(r);
+}
+
 bool
 causal_may_read(struct relay *r, struct session *s)
 {
@@ -71,6 +82,7 @@ causal_may_read(struct relay *r, struct session *s)
 	if (r->behind || r->hold.on || b == NULL || !r->default_full ||
 	    !s->is_default || (s->cred == NULL && !r->default_open))
 		return false;
+	look_at_history(r);
 	if (s->era != r->era) {
 		/* Positions before mean nothing: a new probe has to tell. */
 		s->era = r->era;
@@ -88,11 +100,17 @@ causal_may_read(struct relay *r, struct session *s)
 	       atomic_load(&b->passed[authority]) >= s->need;
 }
 
-bool
-causal_is_valid(struct relay *r, uint64_t unsettled)
+uint64_t
+causal_mark(const struct relay *r)
 {
-	return !r->behind && atomic_load(&r->board->unsettled) == unsettled &&
-	       atomic_load(&r->board->history) == r->history;
+	return atomic_load(&r->board->history) << 48 |
+	       (atomic_load(&r->board->unsettled) & 0xffffffffffffu);
+}
+
+bool
+causal_is_valid(struct relay *r, uint64_t mark)
+{
+	return !r->behind && causal_mark(r) == mark;
 }
 
 void
@@ -129,14 +147,8 @@ causal_probe(struct relay *r)
 {
 	struct lane *lane;
 
-	if (r->board != NULL) {
-		uint64_t h = atomic_load(&r->board->history);
-
-		if (h != r->history) {
-			r->history = h;
-			causal_new_era(r);
-		}
-	}
+	if (r->board != NULL)
+		look_at_history(r);
 	while ((lane = lane_probe_pop(&r->probes)) != NULL) {
 		struct pending *e;
 

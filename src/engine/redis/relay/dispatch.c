@@ -330,7 +330,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 		return false;
 	e->flags = PEND_F_KEPT | PEND_F_READ;
 	e->kept = (uint32_t)raw.n;
-	e->mark = atomic_load(&r->board->unsettled);
+	e->mark = causal_mark(r);
 	buf_put_span(&lane->keep, raw);
 	buf_put_span(&lane->link->tx, raw);
 	s->on_reader++;

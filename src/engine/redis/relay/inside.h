@@ -34,7 +34,7 @@ enum pending_kind {
 	PEND_GREET,  /* AUTH or SELECT of a lane that is being set up     */
 	PEND_ID,     /* CLIENT ID of a lane                               */
 	PEND_ROLE,   /* probe; mark: batch                                */
-	PEND_READ,   /* read on the other side; mark: unsettled; kept     */
+	PEND_READ,   /* read on the other side; mark: the board; kept     */
 	PEND_SHA,    /* EVALSHA; kept                                     */
 	PEND_LOAD,   /* SCRIPT LOAD of a client; kept                     */
 	PEND_SCAN,   /* cursor in the reply gets the side's tag           */
@@ -462,7 +462,9 @@ causal_sent(struct relay *r, struct session *s, struct lane *lane)
 void causal_leave(struct relay *r, struct session *s);
 /* May a read of s go to the other side now? */
 bool causal_may_read(struct relay *r, struct session *s);
-bool causal_is_valid(struct relay *r, uint64_t unsettled);
+/* What the board says now of the other side; valid while it stays the same. */
+uint64_t causal_mark(const struct relay *r);
+bool causal_is_valid(struct relay *r, uint64_t mark);
 void causal_probe(struct relay *r); /* EV_BATCH */
 void causal_role(struct relay *r, struct lane *lane, uint64_t batch,
                  struct span reply);
