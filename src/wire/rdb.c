@@ -37,7 +37,6 @@ enum opcode {
 #define HEADER_N      9
 #define CHECKSUM_FROM 5 /* the format version that brought the checksum */
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): r writes to it later. */
 void
 rdb_init(struct rdb *r, size_t window_max, uint8_t *scratch, size_t scratch_n)
 {
@@ -45,10 +44,10 @@ rdb_init(struct rdb *r, size_t window_max, uint8_t *scratch, size_t scratch_n)
 	REQUIRE(scratch_n >= RDB_SCRATCH_MIN);
 	*r = (struct rdb){
 		.window_max = window_max,
-		.scratch = scratch,
 		.scratch_n = scratch_n,
 		.state = RDB_AT_HEADER,
 	};
+	r->scratch = scratch;
 }
 
 void

@@ -31,9 +31,13 @@ def word(longest):
 
 
 def fill(c):
+    # Where the backward length of a listpack's entry becomes longer.
+    c.config_set("list-max-listpack-size", -5)
+    c.rpush("edges", *(rnd.randbytes(n) for first in (60, 120, 4090, 16374)
+                       for n in range(first, first + 8)))
     for i in range(400):
         kind = rnd.randrange(7)
-        key = b"%d:" % i + word(20 if rnd.random() < .9 else 120)
+        key = b"%d:" % i + word(50)  # fits any window
         count = rnd.choice([1, 3, 20, 200, 1000])
         longest = rnd.choice([8, 8, 70, 300] if count > 20 else
                              [8, 70, 5000, 30000])
@@ -127,7 +131,7 @@ def main():
         data = snapshot(old, folder)
         keys = old.keys()
         # A value that is passed on whole is what DUMP says.
-        for window in (64, 500, 4000, 20000, 1 << 20):
+        for window in (64, 500, 4000, 20000, 70000, 1 << 20):
             out = subprocess.run(
                 [sys.argv[1], str(window), str(rnd.randrange(1, 20000))],
                 input=data, capture_output=True, check=False)

@@ -53,6 +53,8 @@ def make_resp_cmd():
     bad = {
         "count-letter": b"*a\r\n", "count-zero": b"*03\r\n",
         "count-minus-zero": b"*-0\r\n", "count-plus": b"*+1\r\n",
+        "zero-before-count": b"*01\r\n$4\r\nPING\r\n",
+        "zero-before-length": b"*1\r\n$04\r\nPING\r\n",
         "count-none": b"*\r\n", "count-long": b"*1111111111111111111\r\n",
         "count-no-lf": b"*1\rx", "count-huge": b"*1048577\r\n",
         "count-most": b"*1048576\r\n",
@@ -93,6 +95,7 @@ def make_resp_replies():
         "nested-huge": b"*1000000000\r\n*1000000000\r\n:1\r\n",
         "bad-type": b":1\r\n?\r\n", "bad-length": b"$-2\r\n",
         "bad-array": b"*-2\r\n", "bad-zero": b"$00\r\n",
+        "bad-zero-before": b"$03\r\nabc\r\n",
         "bad-minus": b"$-\r\n", "bad-empty": b"$\r\n",
         "bad-crlf": b"$3\r\nabcd\r\n", "bad-lf": b"$3\r\nabc\rx",
         "bad-length-lf": b"$3\rx", "bad-streamed": b"$?\r\n",
