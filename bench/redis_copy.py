@@ -12,6 +12,7 @@ ends with a count of the keys; the first of each method also compares samples.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,10 +83,21 @@ def same_samples(source, target, keys):
     b.close()
 
 
+def wait_child(port):
+    """A child's CPU counts for its server once the server has reaped it."""
+    conn = load.Connection(port)
+    while info(conn, "persistence", "rdb_bgsave_in_progress") != "0":
+        time.sleep(0.05)
+    conn.close()
+    time.sleep(0.2)
+
+
 def one_run(w, method, source, keys, check):
     options = ["--repl-diskless-load",
                "swapdb" if method == "replicaof-swapdb" else "disabled"]
-    target_port, target = w.redis("target", *options)
+    # A directory of its own: what a replica has loaded stays there.
+    name = "target-" + os.urandom(4).hex()
+    target_port, target = w.redis(name, *options)
     source_port, source_proc = source
     cpu = {p.pid: world.cpu_s(p.pid) for p in (source_proc, target)}
     noise = world.Noise([source_proc.pid, target.pid])
@@ -100,6 +112,7 @@ def one_run(w, method, source, keys, check):
                            ["--copy-mode", mode] if mode else [])
     result["seconds"] = time.monotonic() - start
     result["probe"] = end_probe(probe)
+    wait_child(source_port)
     for side, proc in (("source_s", source_proc), ("target_s", target)):
         result[side] = world.cpu_s(proc.pid) - cpu[proc.pid]
     result["foreign"] = noise.share()
@@ -111,6 +124,7 @@ def one_run(w, method, source, keys, check):
     if check:
         same_samples(source_port, target_port, keys)
     w.stop(target)
+    shutil.rmtree(os.path.join(w.dir, name), ignore_errors=True)
     return {"method": method, "keys": keys, **result}
 
 
