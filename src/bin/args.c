@@ -43,8 +43,12 @@ void
 args_env_name(const char *option, char *ret, size_t n)
 {
 	(void)snprintf(ret, n, "GODWIT_%s", option);
-	for (char *p = ret; *p != '\0'; p++)
-		*p = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
+	for (char *p = ret; *p != '\0'; p++) {
+		if (*p == '-')
+			*p = '_';
+		else if (*p >= 'a' && *p <= 'z')
+			*p = (char)(*p - 'a' + 'A');
+	}
 }
 
 bool

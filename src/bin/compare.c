@@ -19,6 +19,7 @@
 #include "bin/verbs.h"
 #include "control/url.h"
 #include "control/verify.h"
+#include "world/os/loop.h"
 
 #define LOOK_MS 100
 
@@ -207,7 +208,7 @@ verb_compare(const struct args *a)
 	if (signal_fd < 0 || pipe(c.over) != 0 ||
 	    pthread_create(&thread, NULL, compare_thread, &c) != 0) {
 		(void)err_set(&c.err, ERR_IO, "cannot begin: %s",
-		              strerror(errno));
+		              os_cause(errno));
 		return verb_fail(a, &c.err);
 	}
 	gauge_init(&gauge, "verify", a->number[OPT_JSON] != 0);

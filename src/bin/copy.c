@@ -135,7 +135,7 @@ follow(struct copy *c, struct err *err)
 
 		if (poll(fds, 2, LOOK_MS) < 0 && errno != EINTR)
 			return err_set(err, ERR_IO, "poll: %s",
-			               strerror(errno));
+			               os_cause(errno));
 		if (fds[1].revents != 0)
 			return err_set(err, ERR_STATE,
 			               "stopped; NEW holds a part. The same "
@@ -244,7 +244,7 @@ prepare(struct copy *c, struct err *err)
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	c->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (c->signal_fd < 0)
-		return err_set(err, ERR_IO, "signalfd: %s", strerror(errno));
+		return err_set(err, ERR_IO, "signalfd: %s", os_cause(errno));
 	c->inbox = inbox_new(err);
 	return c->inbox != NULL ? 0 : -ERR_NOMEM;
 }

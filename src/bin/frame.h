@@ -24,7 +24,7 @@ uint32_t frame_print(FILE *out, const json_t *status,
                      const struct frame_conf *conf);
 
 /* The same in one line, for logs: no colours, no end. */
-void frame_line(FILE *out, const json_t *status);
+void frame_line(FILE *out, const json_t *j);
 
 enum frame_style {
 	FRAME_PLAIN,

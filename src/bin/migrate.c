@@ -33,6 +33,7 @@
 #include "bin/watch.h"
 #include "control/run.h"
 #include "control/url.h"
+#include "world/os/loop.h"
 
 #define LINE_MS 5000 /* between status lines                                */
 
@@ -52,7 +53,7 @@ fill_state(const struct args *a, struct run_conf *c, struct err *err)
 		here[0] = '\0';
 	else if (getcwd(here, sizeof(here) - 1) == NULL)
 		return err_set(err, ERR_IO, "the current directory: %s",
-		               strerror(errno));
+		               os_cause(errno));
 	if (snprintf(c->state, sizeof(c->state), "%s%s%s", here,
 	             here[0] != '\0' ? "/" : "",
 	             given) >= (int)sizeof(c->state))
@@ -258,7 +259,7 @@ run_with_terminal(const struct args *a, const struct run_conf *c)
 	int rc;
 
 	if (pipe(ready) != 0) {
-		(void)err_set(&err, ERR_IO, "pipe: %s", strerror(errno));
+		(void)err_set(&err, ERR_IO, "pipe: %s", os_cause(errno));
 		return verb_fail(a, &err);
 	}
 	(void)fflush(NULL);
@@ -268,7 +269,7 @@ run_with_terminal(const struct args *a, const struct run_conf *c)
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	pid = fork();
 	if (pid < 0) {
-		(void)err_set(&err, ERR_IO, "fork: %s", strerror(errno));
+		(void)err_set(&err, ERR_IO, "fork: %s", os_cause(errno));
 		return verb_fail(a, &err);
 	}
 	if (pid == 0) {
@@ -435,7 +436,7 @@ run_without_terminal(const struct args *a, const struct run_conf *c)
 	(void)signal(SIGPIPE, SIG_IGN);
 	l.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (l.signal_fd < 0 || pipe(ready) != 0 || pipe(over) != 0) {
-		(void)err_set(&err, ERR_IO, "pipe: %s", strerror(errno));
+		(void)err_set(&err, ERR_IO, "pipe: %s", os_cause(errno));
 		return verb_fail(a, &err);
 	}
 	l.ready_fd = ready[0];

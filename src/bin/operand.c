@@ -9,6 +9,7 @@
 
 #include "bin/verbs.h"
 #include "control/url.h"
+#include "world/os/loop.h"
 
 /* The first line of a file, as a password. */
 static int
@@ -20,7 +21,7 @@ read_password(const char *path, struct url *u, struct err *err)
 
 	if (f == NULL)
 		return err_set(err, ERR_USAGE, "password file %s: %s", path,
-		               strerror(errno));
+		               os_cause(errno));
 	if (fgets(line, sizeof(line), f) == NULL || line[0] == '\n')
 		rc = err_set(err, ERR_USAGE,
 		             "password file %s: its first "

@@ -23,6 +23,7 @@
 #include "bin/said.h"
 #include "bin/talk.h"
 #include "bin/term.h"
+#include "world/os/loop.h"
 
 #define LINES_FIXED 18 /* the frame without events, a blank, the keys       */
 #define LINES_LAST  4  /* next, rollback, the blank, the keys               */
@@ -371,7 +372,7 @@ screen_open(struct screen *s, struct err *err)
 	(void)pthread_sigmask(SIG_BLOCK, &s->signals, &s->signals_before);
 	s->signal_fd = signalfd(-1, &s->signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
-		return err_set(err, ERR_IO, "signalfd: %s", strerror(errno));
+		return err_set(err, ERR_IO, "signalfd: %s", os_cause(errno));
 	rc = talk_open(&s->watch, s->state, err);
 	if (rc == 0)
 		rc = talk_send(&s->watch, "watch", NULL, err);

@@ -15,6 +15,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/check.h"
+#include "world/os/loop.h"
+
 /* The standard directory: $XDG_STATE_HOME/godwit or ~/.local/state/godwit. */
 static int
 standard_folder(char *ret, size_t n, struct err *err)
@@ -45,6 +48,7 @@ make_folders(const char *path, struct err *err)
 {
 	char part[STATE_PATH_MAX];
 
+	REQUIRE(path[0] == '/');
 	for (const char *p = path + 1;; p++) {
 		if (*p != '/' && *p != '\0')
 			continue;
@@ -52,7 +56,7 @@ make_folders(const char *path, struct err *err)
 		               path);
 		if (mkdir(part, 0700) != 0 && errno != EEXIST)
 			return err_set(err, ERR_IO, "mkdir %s: %s", part,
-			               strerror(errno));
+			               os_cause(errno));
 		if (*p == '\0')
 			return 0;
 	}
@@ -62,7 +66,7 @@ int
 state_for_listen(const char *listen, char *ret, size_t n, struct err *err)
 {
 	const char *port = strrchr(listen, ':');
-	char folder[STATE_PATH_MAX];
+	char folder[STATE_PATH_MAX] = "";
 	int used;
 	int rc;
 
@@ -102,7 +106,7 @@ socket_address(const char *path, struct sockaddr_un *ret, int *ret_folder,
 	*ret_folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*ret_folder < 0)
 		return err_set(err, ERR_STATE, "%s: %s", folder,
-		               strerror(errno));
+		               os_cause(errno));
 	if (snprintf(ret->sun_path, sizeof(ret->sun_path),
 	             "/proc/self/fd/%d/%s", *ret_folder,
 	             slash != NULL ? slash + 1 : path) >=

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "bin/state.h"
+#include "world/os/loop.h"
 
 int
 talk_open(struct talk *p, const char *state, struct err *err)
@@ -136,7 +137,7 @@ talk_next(struct talk *p, int wait_ms, json_t **ret, struct err *err)
 			return -ERR_TIMEOUT;
 		if (rc < 0 && errno != EINTR)
 			return err_set(err, ERR_IO, "poll: %s",
-			               strerror(errno));
+			               os_cause(errno));
 		if (rc > 0) {
 			rc = fill(p, err);
 			if (rc != 0)

@@ -14,7 +14,7 @@
 
 #include "base/err.h"
 
-#define TALK_LINE_MAX (4 * 1024 * 1024)
+#define TALK_LINE_MAX ((size_t)4 * 1024 * 1024)
 
 struct talk {
 	int fd; /* -1: closed */

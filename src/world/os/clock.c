@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * world/os/clock.c: the machine's clocks and randomness.
+ * world/os/clock.c: the machine's clocks, randomness and words for errors.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -37,4 +38,12 @@ os_entropy(void)
 			NEVER("the kernel has no random numbers");
 	}
 	return v;
+}
+
+const char *
+os_cause(int error_number)
+{
+	const char *text = strerrordesc_np(error_number);
+
+	return text != NULL ? text : "unknown error";
 }

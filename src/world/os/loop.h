@@ -65,6 +65,8 @@ int listen_open(const char *where, uint32_t n, int *ret_fds, uint16_t *ret_port,
 uint64_t os_mono_ns(void);
 int64_t os_wall_ms(void);
 uint64_t os_entropy(void);
+/* What an errno means ("Connection refused"); a constant, safe in any thread. */
+const char *os_cause(int error_number);
 
 /* The malloc-backed struct mem for code outside a loop. */
 void os_mem_init(struct mem *m, size_t limit);
