@@ -11,7 +11,7 @@ all: $(BUILD)/godwit ## build build/godwit (installs what is missing)
 $(BUILD)/godwit: FORCE
 	@tools/setup build
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
-	@ninja -C $(BUILD)
+	@ninja -C $(BUILD) src/bin/godwit
 
 demo: ## a live Redis moves under load, with proof; about a minute
 	@tools/setup demo
@@ -20,10 +20,12 @@ demo: ## a live Redis moves under load, with proof; about a minute
 
 test: all ## unit tests
 	@tools/setup test
-	@meson test -C $(BUILD) --print-errorlogs
+	@ninja -C $(BUILD)
+	@meson test -C $(BUILD) --no-rebuild --print-errorlogs
 
 live: all ## tests with real servers (K=word: only those)
 	@tools/setup test
+	@ninja -C $(BUILD)
 	@GODWIT_BIN=$(CURDIR)/$(BUILD)/godwit $(PYTHON) -m pytest -ra \
 		$(if $(K),-k '$(K)') tests/live
 
