@@ -719,3 +719,83 @@ def test_stop(two):
     two.wait("mail stopped")
     with pytest.raises(ConnectionError):
         c.read()
+
+
+# ---- publish and subscribe --------------------------------------------------
+
+
+def test_subscribe(relay, pair):
+    s, p = relay.conn(), relay.conn()
+    assert s.cmd("UNSUBSCRIBE") == [b"unsubscribe", None, 0]
+    assert s.cmd("SUBSCRIBE", "a") == [b"subscribe", b"a", 1]
+    assert s.cmd("PSUBSCRIBE", "p*") == [b"psubscribe", b"p*", 2]
+    s.send("SUBSCRIBE", "b", "c")
+    assert [s.read(), s.read()] == [[b"subscribe", b"b", 3], [b"subscribe", b"c", 4]]
+    assert p.cmd("PUBLISH", "a", "1") == 1
+    assert s.read() == [b"message", b"a", b"1"]
+    assert p.cmd("PUBLISH", "pq", "2") == 1
+    assert s.read() == [b"pmessage", b"p*", b"pq", b"2"]
+    assert "Can't execute 'get'" in s.raw("GET", "x").text
+    assert s.cmd("PING") == [b"pong", b""]
+    s.send("UNSUBSCRIBE")
+    assert sorted(s.read()[1] for _ in range(3)) == [b"a", b"b", b"c"]
+    assert s.cmd("PUNSUBSCRIBE", "p*") == [b"punsubscribe", b"p*", 0]
+    assert s.cmd("SET", "x", 1) == b"OK"
+    assert "Godwit's own" in s.raw("SUBSCRIBE", "__godwit:marker").text
+    big = b"z" * 3000000
+    assert s.cmd("SUBSCRIBE", "a") == [b"subscribe", b"a", 1]
+    p.cmd("PUBLISH", "a", big)
+    assert s.read() == [b"message", b"a", big]
+    s.close()
+    time.sleep(0.1)
+    assert p.cmd("PUBLISH", "a", "1") == 0
+    assert relay.stats()["subscribed"] == 0
+
+
+def test_messages_cross_a_flip(two, pair):
+    old, new = pair
+    s, ps, p = two.conn(), two.conn(), two.conn()
+    s.cmd("SUBSCRIBE", "ch")
+    ps.cmd("PSUBSCRIBE", "*")
+    time.sleep(0.2)
+    sent, stop = [0], []
+
+    def publish():
+        while not stop:
+            p.cmd("PUBLISH", "ch", sent[0])
+            sent[0] += 1
+
+    t = later(publish)
+    for turn in range(6):
+        time.sleep(0.1)
+        two.hold()
+        two.wait("mail drained")
+        loser = pair[turn % 2]
+        loser.cmd("PUBLISH", "__godwit:marker", turn + 1)
+        two.wait("mail marked")
+        two.release("new" if turn % 2 == 0 else "old")
+    time.sleep(0.1)
+    stop.append(1)
+    assert t.get() is None
+    assert [int(s.read()[2]) for _ in range(sent[0])] == list(range(sent[0]))
+    assert [int(ps.read()[3]) for _ in range(sent[0])] == list(range(sent[0]))
+    assert old.cmd("PUBSUB", "NUMSUB", "ch") == [b"ch", 1]
+    assert new.cmd("PUBSUB", "NUMSUB", "ch") == [b"ch", 1]
+
+
+def test_late_marker_keeps_order(two, pair):
+    old, new = pair
+    s = two.conn()
+    s.cmd("SUBSCRIBE", "ch")
+    time.sleep(0.2)
+    two.hold()
+    two.wait("mail drained")
+    two.none("mail marked", 0.1)
+    two.release("new")
+    two.conn().cmd("PUBLISH", "ch", "second")
+    old.cmd("PUBLISH", "ch", "first")
+    old.cmd("PUBLISH", "__godwit:marker", 1)
+    assert [s.read()[2], s.read()[2]] == [b"first", b"second"]
+    old.cmd("PUBLISH", "ch", "nobody")
+    two.conn().cmd("PUBLISH", "ch", "third")
+    assert s.read()[2] == b"third"

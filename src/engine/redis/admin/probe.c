@@ -153,10 +153,12 @@ config_value(struct span one, struct span *ret)
 {
 	struct resp_item it;
 
+	struct span name;
+
 	if (!reply_item(&one, &it) || it.type != RESP_ARRAY || it.number < 2)
 		return false;
-	if (!reply_item(&one, &it) || !reply_item(&one, &it) ||
-	    it.type != RESP_BULK)
+	name = reply_take(&one);
+	if (name.n == 0 || !reply_item(&one, &it) || it.type != RESP_BULK)
 		return false;
 	*ret = it.text;
 	return true;
@@ -186,7 +188,10 @@ read_users(struct span one, struct facts *f)
 	while (f->user_n < PROBE_USERS && reply_item(&one, &it)) {
 		struct span word;
 
-		if (!reply_word(&it.text, &word) ||
+		struct span user;
+
+		/* "user <name> ..." */
+		if (!reply_word(&it.text, &user) ||
 		    !reply_word(&it.text, &word))
 			continue;
 		reply_text(word, f->users[f->user_n], sizeof(f->users[0]));

@@ -155,10 +155,9 @@ static void
 on_feed(struct mover *m)
 {
 	struct feed *f = &m->feed[m->from];
-	bool had = m->history[m->from][0] != '\0' && m->passed[m->from].at != 0;
 
 	if (!f->is_resumed) {
-		if (had && m->fill_done)
+		if (m->fill_done)
 			on_gap(m);
 		if (m->failed)
 			return;

@@ -173,10 +173,14 @@ pend_repair(struct pend *p, uint32_t db, struct span key, struct place since)
 	k->is_repair = true;
 	k->has_digest = false;
 	k->compare = false;
-	if (p->repair.last != NULL && p->repair.last->since.at > since.at)
+	if (p->repair.last != NULL && p->repair.last->since.at > since.at) {
+		/* In front, so at least as low as what is there. */
+		if (p->repair.first->since.at < since.at)
+			k->since = p->repair.first->since;
 		mark_order_push_front(&p->repair, k);
-	else
+	} else {
 		mark_order_push(&p->repair, k);
+	}
 	return k;
 }
 

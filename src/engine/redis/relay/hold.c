@@ -100,7 +100,11 @@ hold_check(struct relay *r)
 		          .epoch = r->hold.epoch };
 	uint64_t now = r->port->now_ns;
 
-	if (!r->hold.on || r->hold.told)
+	if (!r->hold.on)
+		return;
+	if (!r->mark_told)
+		pubsub_check(r);
+	if (r->hold.told)
 		return;
 	if (now >= r->hold.ask_ns) {
 		block_ask(r);

@@ -528,4 +528,3 @@ void pubsub_free(struct relay *r, struct session *s);
 void pubsub_hold(struct relay *r);
 void pubsub_flip(struct relay *r);
 void pubsub_check(struct relay *r);
-void pubsub_stop(struct relay *r, struct session *s);

@@ -501,6 +501,7 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 		lane_probe_remove(&r->probes, lane);
 	lane->in_probe = false;
 	if (lane->kind == LANE_SUB) {
+		forget_fifo(r, lane);
 		pubsub_lost(r, lane);
 		return;
 	}

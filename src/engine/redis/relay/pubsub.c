@@ -1,62 +1,579 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/relay/pubsub.c: subscribers.
+ * engine/redis/relay/pubsub.c: subscribers, and how they cross a switch.
+ *
+ * A subscriber has a connection of its own to the authority (live) and one to
+ * the other side (shadow, Godwit's reader), subscribed to the same. Messages of
+ * live are delivered, those of shadow are dropped. Each is also subscribed to
+ * the channel of the marker, which the fence of a switch publishes last:
+ *
+ *   live ─[flip]→ old ─[its marker, or its time is over]→ closed
+ *   shadow ─[flip]→ live; until then its messages are kept, in order
+ *
+ * So a switch loses, doubles and reorders nothing.
+ *
+ * What is subscribed is what the server has confirmed. The entries of a lane
+ * count the confirmations that each request still has to get (mark).
  */
 #include "engine/redis/relay/inside.h"
+
+#define MARKER  "__godwit:marker"
+#define PREFIX  "__godwit:"
+#define OLD_NS  1000000000ull
+#define ITEMS_N 4
+
+struct sub {
+	struct lane *live;
+	struct lane *shadow;
+	struct lane *old; /* the authority before the switch */
+	struct map channels;
+	struct map patterns;
+	struct buf held; /* messages of live while old may have more */
+	uint64_t marked; /* epoch of the newest marker on live       */
+	uint64_t old_until_ns;
+};
+
+static struct sub *
+sub_of(const struct session *s)
+{
+	return s->wide == NULL ? NULL : s->wide->sub;
+}
+
+static size_t
+count(const struct sub *u)
+{
+	return map_count(&u->channels) + map_count(&u->patterns);
+}
+
+static void
+end_lane(struct relay *r, struct lane **at)
+{
+	struct lane *lane = *at;
+
+	*at = NULL;
+	if (lane != NULL)
+		lane_end(r, lane, false);
+}
+
+void
+pubsub_free(struct relay *r, struct session *s)
+{
+	struct sub *u = sub_of(s);
+
+	if (u == NULL)
+		return;
+	s->wide->sub = NULL;
+	r->subscribed--;
+	end_lane(r, &u->live);
+	end_lane(r, &u->shadow);
+	end_lane(r, &u->old);
+	map_fini(&u->channels);
+	map_fini(&u->patterns);
+	buf_fini(&u->held);
+	mem_free(r->mem, u, sizeof(*u));
+}
+
+static struct sub *
+new_sub(struct relay *r, struct session *s)
+{
+	struct wide *w = session_wide(r, s);
+	struct sub *u = w == NULL ? NULL : mem_zero(r->mem, sizeof(*u));
+
+	if (u == NULL)
+		return NULL;
+	map_init(&u->channels, r->mem, 0, s->id);
+	map_init(&u->patterns, r->mem, 0, s->id);
+	buf_init(&u->held, r->mem);
+	u->live = lane_sub(r, s, r->route.authority, false);
+	if (r->conf->side[0].reader_user[0] != '\0')
+		u->shadow =
+			lane_sub(r, s, side_other(r->route.authority), true);
+	w->sub = u;
+	r->subscribed++;
+	return u;
+}
+
+/* ---- requests to the servers ------------------------------------------- */
+
+/* (P)SUBSCRIBE or (P)UNSUBSCRIBE of all names in the map, for ourselves. */
+static void
+send_all(struct relay *r, struct lane *lane, struct map *names,
+         const char *verb, struct session *s)
+{
+	struct buf *tx = &lane->link->tx;
+	struct pending *e;
+
+	if (map_count(names) == 0)
+		return;
+	resp_put_array(tx, map_count(names) + 1);
+	resp_put_bulk_str(tx, verb);
+	map_each(at, names)
+		resp_put_bulk(tx, map_key(names, at));
+	e = lane_pend(r, lane, s, s == NULL ? PEND_IGNORE : PEND_PASS);
+	if (e != NULL)
+		e->mark = map_count(names);
+}
+
+static void
+send_one(struct relay *r, struct lane *lane, const char *verb, struct span name)
+{
+	struct buf *tx;
+	struct pending *e;
+
+	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
+		return; /* everything is sent when it becomes ready */
+	tx = &lane->link->tx;
+	resp_put_array(tx, 2);
+	resp_put_bulk_str(tx, verb);
+	resp_put_bulk(tx, name);
+	e = lane_pend(r, lane, NULL, PEND_IGNORE);
+	if (e != NULL)
+		e->mark = 1;
+}
+
+void
+pubsub_ready(struct relay *r, struct lane *lane)
+{
+	struct sub *u = lane->mine == NULL ? NULL : sub_of(lane->mine);
+
+	send_one(r, lane, "SUBSCRIBE", SPAN(MARKER));
+	if (u == NULL)
+		return;
+	send_all(r, lane, &u->channels, "SUBSCRIBE", NULL);
+	send_all(r, lane, &u->patterns, "PSUBSCRIBE", NULL);
+}
+
+/* ---- requests of the client -------------------------------------------- */
+
+static bool
+has_word(const struct command *c, const char *word)
+{
+	return strcmp(c->name, word) == 0;
+}
+
+static enum dispatched
+done(const struct session *s)
+{
+	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
+}
+
+/* UNSUBSCRIBE of one who is not subscribed. */
+static enum dispatched
+nothing_to_leave(struct relay *r, struct session *s, const struct command *c,
+                 struct span raw)
+{
+	struct sub *u = sub_of(s);
+	struct buf b;
+	struct span arg;
+	size_t pos = 0;
+	uint32_t n = 0;
+
+	buf_init(&b, r->mem);
+	while (resp_cmd_walk(raw, &pos, &arg)) {
+		if (n++ == 0)
+			continue;
+		resp_put_array(&b, 3);
+		resp_put_bulk_str(&b, c->name);
+		resp_put_bulk(&b, arg);
+		resp_put_int(&b, 0);
+	}
+	if (n == 1) {
+		resp_put_array(&b, 3);
+		resp_put_bulk_str(&b, c->name);
+		resp_put_nil(&b);
+		resp_put_int(&b, u == NULL ? 0 : (int64_t)count(u));
+	}
+	session_say(r, s, buf_span(&b));
+	buf_fini(&b);
+	return done(s);
+}
+
+static enum dispatched
+pass(struct relay *r, struct session *s, const struct resp_cmd *q,
+     struct span raw)
+{
+	struct sub *u = sub_of(s);
+	struct pending *e = lane_pend(r, u->live, s, PEND_PASS);
+
+	if (e == NULL)
+		return DISPATCH_CLOSED;
+	e->mark = q->argc > 1 ? q->argc - 1 : 1;
+	buf_put_span(&u->live->link->tx, raw);
+	return DISPATCHED;
+}
+
+static enum dispatched
+subscription(struct relay *r, struct session *s, const struct command *c,
+             const struct resp_cmd *q, struct span raw)
+{
+	struct sub *u = sub_of(s);
+	struct span arg;
+	size_t pos = 0;
+	bool leaves = c->handler == COMMAND_UNSUBSCRIBE;
+
+	while (resp_cmd_walk(raw, &pos, &arg)) {
+		if (!span_has_prefix(arg, SPAN(PREFIX)))
+			continue;
+		session_say(r, s,
+		            SPAN("-ERR godwit: channels that begin with " PREFIX
+		                 " are Godwit's own\r\n"));
+		return done(s);
+	}
+	if (leaves && q->argc == 1) {
+		struct map *m = has_word(c, "unsubscribe") ? &u->channels
+		                                           : &u->patterns;
+
+		if (s->inflight > 0)
+			return DISPATCH_WAIT; /* what is there is not sure */
+		if (map_count(m) == 0)
+			return nothing_to_leave(r, s, c, raw);
+		send_all(r, u->live, m, c->name, s);
+		return DISPATCHED;
+	}
+	return pass(r, s, q, raw);
+}
+
+/* The live lane, when it is ready. */
+static bool
+is_ready(struct relay *r, struct session *s, struct sub *u)
+{
+	if (u->live == NULL)
+		u->live = lane_sub(r, s, r->route.authority, false);
+	if (u->live == NULL) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return false;
+	}
+	if (u->live->state == LANE_READY && u->live->link->is_up)
+		return true;
+	lane_want(r, u->live);
+	session_wait(r, s, &u->live->waiters);
+	return false;
+}
 
 enum dispatched
 pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
                 const struct resp_cmd *q, struct span raw)
 {
-	(void)c;
-	(void)q;
-	(void)raw;
-	session_say(r, s, SPAN("-ERR not yet\r\n"));
-	return DISPATCHED;
+	struct sub *u = sub_of(s);
+
+	if (u == NULL) {
+		if (s->inflight > 0 || s->withheld > 0)
+			return DISPATCH_WAIT;
+		if (c->handler == COMMAND_UNSUBSCRIBE)
+			return nothing_to_leave(r, s, c, raw);
+		lane_attach(r, s, NULL);
+		u = new_sub(r, s);
+		if (u == NULL)
+			return DISPATCH_CLOSED;
+	}
+	if (c->handler == COMMAND_SUBSCRIBE ||
+	    c->handler == COMMAND_UNSUBSCRIBE || c->handler == COMMAND_PING) {
+		if (!is_ready(r, s, u))
+			return s->link == NULL ? DISPATCH_CLOSED
+			                       : DISPATCH_WAIT;
+		if (c->handler == COMMAND_PING) {
+			struct resp_cmd one = { .argc = 1 };
+
+			return pass(r, s, &one, raw);
+		}
+		return subscription(r, s, c, q, raw);
+	}
+	if (s->inflight > 0)
+		return DISPATCH_WAIT;
+	if (count(u) == 0 || c->handler == COMMAND_QUIT ||
+	    c->handler == COMMAND_RESET) {
+		pubsub_free(r, s);
+		return dispatch(r, s, q, raw);
+	}
+	session_sayf(r, s,
+	             "-ERR Can't execute '%s': only (P|S)SUBSCRIBE / "
+	             "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
+	             "this context\r\n",
+	             c->name);
+	return done(s);
 }
+
+/* ---- what the servers say ---------------------------------------------- */
+
+static void
+end_old(struct relay *r, struct session *s)
+{
+	struct sub *u = sub_of(s);
+
+	end_lane(r, &u->old);
+	if (buf_len(&u->held) == 0)
+		return;
+	session_say(r, s, buf_span(&u->held));
+	/* Saying may have closed the session and freed u. */
+	u = sub_of(s);
+	if (u != NULL)
+		buf_release(&u->held);
+}
+
+static void
+deliver(struct relay *r, struct lane *lane, struct span message)
+{
+	struct session *s = lane->mine;
+	struct sub *u = sub_of(s);
+
+	if (lane == u->old || (lane == u->live && u->old == NULL)) {
+		session_say(r, s, message);
+	} else if (lane == u->live) {
+		buf_put_span(&u->held, message);
+		if (buf_len(&u->held) > RELAY_SUB_HOLD_MAX)
+			session_close(r, s, NULL);
+	}
+}
+
+static void
+got_marker(struct relay *r, struct lane *lane, struct span payload)
+{
+	struct session *s = lane->mine;
+	struct sub *u = sub_of(s);
+	uint64_t epoch = 0;
+
+	for (size_t i = 0; i < payload.n && i < 19; i++) {
+		if (payload.p[i] >= '0' && payload.p[i] <= '9')
+			epoch = epoch * 10 + (uint64_t)(payload.p[i] - '0');
+	}
+	if (lane == u->live && u->old == NULL)
+		u->marked = epoch;
+	else if (lane == u->old)
+		end_old(r, s);
+	pubsub_check(r);
+}
+
+/* A confirmation: (un)subscribed to name. */
+static void
+confirmed(struct relay *r, struct lane *lane, struct span verb,
+          struct span name, int64_t n, bool shown)
+{
+	struct session *s = lane->mine;
+	struct sub *u = sub_of(s);
+	bool pattern = verb.p[0] == 'p';
+	bool leaves = span_has_prefix(verb, SPAN("unsub")) ||
+	              span_has_prefix(verb, SPAN("punsub"));
+	struct map *m = pattern ? &u->patterns : &u->channels;
+	struct buf b;
+
+	if (!shown)
+		return;
+	if (leaves) {
+		(void)map_remove(m, name);
+		send_one(r, u->shadow, pattern ? "PUNSUBSCRIBE" : "UNSUBSCRIBE",
+		         name);
+	} else if (map_put(m, name, NULL) != NULL) {
+		send_one(r, u->shadow, pattern ? "PSUBSCRIBE" : "SUBSCRIBE",
+		         name);
+	}
+	buf_init(&b, r->mem);
+	resp_put_array(&b, 3);
+	resp_put_bulk(&b, verb);
+	if (name.p == NULL)
+		resp_put_nil(&b);
+	else
+		resp_put_bulk(&b, name);
+	resp_put_int(&b, n > 0 ? n - 1 : 0); /* without the marker's */
+	session_say(r, s, buf_span(&b));
+	buf_fini(&b);
+}
+
+/* The first entry got one of its replies, or (whole) all of them. */
+static bool
+take_entry(struct relay *r, struct lane *lane, bool all)
+{
+	struct pending *e = ring_first(&lane->fifo);
+	bool shown;
+
+	if (e == NULL)
+		return false;
+	shown = e->kind == PEND_PASS;
+	if (!all && e->mark > 1) {
+		e->mark--;
+		return shown;
+	}
+	lane->fifo.head++;
+	if (e->s != NULL) {
+		e->s->inflight--;
+		session_replied(r, e->s);
+	}
+	return shown;
+}
+
+static void
+one_push(struct relay *r, struct lane *lane, struct span reply)
+{
+	struct resp_item it[ITEMS_N + 1];
+	struct span rest = reply;
+	struct span verb;
+	int n = 0;
+
+	while (n < ITEMS_N + 1 && resp_read(&rest, &it[n]) == WIRE_PART)
+		n++;
+	if (n == 0)
+		return;
+	if (it[0].type != RESP_ARRAY || n < 3 || it[1].type != RESP_BULK) {
+		/* +OK of a name, an error instead of confirmations */
+		if (take_entry(r, lane, true) && lane->mine->link != NULL)
+			session_say(r, lane->mine, reply);
+		return;
+	}
+	verb = it[1].text;
+	if (span_eq(verb, SPAN("message")) && n == 4) {
+		if (span_eq(it[2].text, SPAN(MARKER)))
+			got_marker(r, lane, it[3].text);
+		else
+			deliver(r, lane, reply);
+	} else if (span_eq(verb, SPAN("pmessage")) && n == 5) {
+		if (!span_has_prefix(it[3].text, SPAN(PREFIX)))
+			deliver(r, lane, reply);
+	} else if (span_eq(verb, SPAN("pong"))) {
+		if (take_entry(r, lane, true))
+			session_say(r, lane->mine, reply);
+	} else if (n == 4) {
+		bool shown = take_entry(r, lane, false);
+
+		confirmed(r, lane, verb,
+		          it[2].type == RESP_NIL ? span_of(NULL, 0)
+		                                 : it[2].text,
+		          it[3].number, shown);
+	}
+}
+
 void
 pubsub_bytes(struct relay *r, struct lane *lane, struct span in)
 {
-	(void)r;
-	(void)lane;
-	(void)in;
+	while (in.n > 0 && lane->link != NULL && lane->mine != NULL &&
+	       sub_of(lane->mine) != NULL) {
+		size_t used = 0;
+		enum wire_rc rc = resp_skip_feed(&lane->skip, in, &used);
+		struct buf part;
+
+		if (rc < 0) {
+			session_close(r, lane->mine, NULL);
+			return;
+		}
+		if (rc == WIRE_PART && buf_len(&lane->part) == 0) {
+			one_push(r, lane, span_of(in.p, used));
+		} else {
+			buf_put(&lane->part, in.p, used);
+			if (rc == WIRE_PART) {
+				part = lane->part;
+				buf_init(&lane->part, r->mem);
+				one_push(r, lane, buf_span(&part));
+				buf_fini(&part);
+			}
+		}
+		in = span_skip(in, used);
+	}
 }
-void
-pubsub_ready(struct relay *r, struct lane *lane)
-{
-	(void)r;
-	(void)lane;
-}
+
+/* ---- losses ------------------------------------------------------------ */
+
 void
 pubsub_lost(struct relay *r, struct lane *lane)
 {
-	(void)r;
-	(void)lane;
+	struct session *s = lane->mine;
+	struct sub *u = s == NULL ? NULL : sub_of(s);
+
+	if (u != NULL && u->old == lane) {
+		end_old(r, s);
+		return;
+	}
+	if (u != NULL && u->shadow == lane) {
+		u->shadow = NULL; /* opened again by pubsub_check */
+	} else if (u != NULL && u->live == lane) {
+		bool told = u->marked == r->mark_epoch && r->hold.on;
+
+		u->live = NULL;
+		if (!told && count(u) > 0) {
+			r->n.lost[lane->side]++;
+			session_close(r, s, NULL);
+		} else if (!told) {
+			session_fail_front(r, s,
+			                   SPAN("-ERR godwit: the connection "
+			                        "for subscriptions was "
+			                        "lost\r\n"));
+		}
+	}
+	if (!lane->dead)
+		lane_end(r, lane, false);
 }
-void
-pubsub_free(struct relay *r, struct session *s)
-{
-	(void)r;
-	(void)s;
-}
+
+/* ---- a switch ---------------------------------------------------------- */
+
 void
 pubsub_hold(struct relay *r)
 {
-	(void)r;
+	pubsub_check(r);
 }
-void
-pubsub_flip(struct relay *r)
+
+/* All subscribers have seen the marker of this hold: tell it once. */
+static void
+tell_marked(struct relay *r)
 {
-	(void)r;
+	struct mail m = { .kind = MAIL_MARKED,
+		          .who = r->conf->who,
+		          .epoch = r->mark_epoch };
+
+	if (!r->hold.on || r->mark_told || r->stopping)
+		return;
+	if (r->subscribed > 0) {
+		list_each(session, s, all, &r->sessions) {
+			struct sub *u = sub_of(s);
+
+			if (u != NULL && u->live != NULL && count(u) > 0 &&
+			    u->marked != r->mark_epoch)
+				return;
+		}
+	}
+	r->mark_told = true;
+	r->port->ops->mail(r->port, &m);
 }
+
 void
 pubsub_check(struct relay *r)
 {
-	(void)r;
+	tell_marked(r);
+	if (r->subscribed == 0)
+		return;
+	list_each(session, s, all, &r->sessions) {
+		struct sub *u = sub_of(s);
+
+		if (u == NULL || s->link == NULL)
+			continue;
+		if (u->old != NULL && u->old_until_ns <= r->port->now_ns) {
+			end_old(r, s);
+			u = sub_of(s);
+		}
+		if (u != NULL && u->shadow == NULL && !r->hold.on &&
+		    r->conf->side[0].reader_user[0] != '\0')
+			u->shadow = lane_sub(
+				r, s, side_other(r->route.authority), true);
+		if (u != NULL && u->live == NULL && !r->hold.on && count(u) > 0)
+			u->live = lane_sub(r, s, r->route.authority, false);
+	}
 }
+
+/* The authority has moved. */
 void
-pubsub_stop(struct relay *r, struct session *s)
+pubsub_flip(struct relay *r)
 {
-	(void)r;
-	(void)s;
+	list_each(session, s, all, &r->sessions) {
+		struct sub *u = sub_of(s);
+
+		if (u == NULL || s->link == NULL)
+			continue;
+		end_lane(r, &u->old);
+		if (u->live != NULL && u->marked == r->mark_epoch)
+			end_lane(r, &u->live);
+		u->old = u->live;
+		u->live = u->shadow;
+		u->shadow = NULL;
+		if (u->old != NULL) {
+			u->old_until_ns = r->port->now_ns + OLD_NS;
+			port_wake(r->port, u->old_until_ns);
+		}
+	}
+	pubsub_check(r);
 }

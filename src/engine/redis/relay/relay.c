@@ -263,7 +263,8 @@ timer(struct relay *r)
 	if (r->board != NULL)
 		ack_release(r);
 	lane_tick(r);
-	pubsub_check(r);
+	if (!r->stopping)
+		pubsub_check(r);
 	port_wake(r->port, r->port->now_ns + TICK_NS);
 }
 
