@@ -403,6 +403,19 @@ def test_verbs(place):
     assert code == 3 and "same migrate command" in err
 
 
+def test_verify_finds(place):
+    """The verb's exit status is 8 when the two sides differ; so is complete's."""
+    old, new = place.pair()
+    old.cmd("SET", "k", "old")
+    new.cmd("SET", "k", "new")
+    g = place.godwit(old, new, "--conflict", "none")
+    g.until_in_step()
+    code, out, err = g.verb("verify")
+    assert code == 8 and "1 different" in out, (code, out, err)
+    code, out, _ = g.verb("verify", "--json")
+    assert code == 8 and json.loads(out)["verification"]["different"] == 1
+
+
 def test_refusals(place):
     """What is not possible now changes nothing and says why (exit 3)."""
     old, new = place.pair()
@@ -586,12 +599,28 @@ def test_screen_without_color_and_small(place, terminal):
     text = t.screen(colors=True)
     assert "\033[" not in text
     assert max(len(x) for x in text.splitlines()) <= 60
-    t.tmux("resize-window", "-x", "100", "-y", "30")
+    t.tmux("resize-window", "-x", "100", "-y", "60")
     t.until(r"^events ")
     t.until(r"^checks ")
+    time.sleep(1.2)  # some pictures later there is still one, drawn in place
     assert len(re.findall(r"^godwit \S+  canary", t.screen(), re.M)) == 1
     t.type("C-c")
     t.until(r"goes on without this terminal")
+
+
+@need_tmux
+def test_terminal_that_goes_away(place, terminal):
+    """A closed window or a lost ssh takes the screen, never the migration."""
+    old, new = place.pair()
+    g = Godwit(place.dir, old, new)
+    t = terminal()
+    t.run(*g.argv)
+    t.until(r"^stream .* in step")
+    t.close()
+    time.sleep(1)
+    assert g.status()["status"] == "running"
+    with g.conn() as c:
+        assert c.cmd("SET", "still", "here")
 
 
 @need_tmux
