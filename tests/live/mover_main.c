@@ -174,7 +174,7 @@ on_check(const char *file, int line, const char *what)
 static void
 serve(struct loop *l, struct inbox *ib, struct board *b)
 {
-	char text[65536];
+	static char text[65536];
 	size_t have = 0;
 	bool stop = false;
 

@@ -508,3 +508,113 @@ def test_control_ignored_crash(pair):
         time.sleep(1.2)
     halt(w)
     assert differences(pair, m) > 0
+
+
+def test_odd_commands(pair):
+    """What random writers do not do, before and while the stream runs."""
+    old, new = pair[0].r, pair[1].r
+    one = redis.Redis(port=pair[0].port, db=1)
+    populate(pair[0], 3000)
+    lib = "#!lua name=%s\nredis.register_function('%s', function() return 1 end)"
+    old.execute_command("FUNCTION", "LOAD", lib % ("before", "b"))
+    one.set("in1", 1)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    old.execute_command("FUNCTION", "LOAD", lib % ("during", "d"))
+    for i in range(20):
+        old.set("m:%d" % i, i)
+        old.move("m:%d" % i, 1)
+        old.execute_command("COPY", "p:%d" % i, "c:%d" % i, "DB", 2)
+    old.rpush("l", 3, 1, 2)
+    old.sort("l", store="sorted")
+    old.execute_command("RESTORE", "r", 0, old.dump("l"))
+    old.execute_command("RESTORE", "r2", 100000, old.dump("l"))
+    p = old.pipeline(transaction=True)
+    p.set("x", 1).flushdb().set("y", 2)
+    p.execute()
+    assert old.keys("*") == [b"y"]
+    old.mset({"k%d" % i: "v" * 100 for i in range(5000)})
+    old.set("huge", "x" * (20 << 20))
+    old.execute_command("EVAL", "for i=1,30000 do redis.call('set','e'..i,string.rep('z',500)) end", 0)
+    old.delete(*["k%d" % i for i in range(4000)])
+    m.barrier()
+    m.say("thaw", m.epoch)
+    one.execute_command("SWAPDB", 0, 1)
+    one.set("after", 1)
+    m.wait(lambda: m.board["passed"][0] > 0 and m.board["lag_bytes"] == 0, 20)
+    time.sleep(0.3)
+    m.wait_phase("in_step")
+    check_equal(pair, m)
+    names = sorted(x[1] for x in new.execute_command("FUNCTION", "LIST"))
+    assert names == [b"before", b"during"]
+
+
+def test_one_shot(pair):
+    preload(pair[0], 5000)
+    w = load(pair, 1)
+    time.sleep(0.7)
+    m = mover(pair, "one_shot=1")
+    m.wait_phase("in_step")
+    halt(w)
+    m.wait(lambda: m.board["lag_bytes"] == 0, 10)
+    time.sleep(0.2)
+    diff, n = compare(pair[0].r, pair[1].r)
+    assert diff == [] and n > 1000
+    assert not [c for c in pair[1].r.client_list() if "S" in c["flags"]]
+    m.stop()
+
+
+def test_pause(pair):
+    preload(pair[0], 5000)
+    m = Mover(pair[0], pair[1])
+    pair[2].append(m)
+    m.say("pause")
+    time.sleep(1)
+    n = pair[1].r.dbsize()
+    time.sleep(0.3)
+    assert pair[1].r.dbsize() == n
+    m.say("resume")
+    m.wait_phase("in_step")
+    check_equal(pair, m)
+
+
+def test_gap_under_load(pair):
+    preload(pair[0], 20000)
+    w = load(pair)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    time.sleep(1)
+    m.kill()
+    pair[0].r.execute_command("DEBUG", "CHANGE-REPL-ID")
+    time.sleep(0.3)
+    m.start(*m.resume_args())
+    m.wait_phase("in_step")
+    time.sleep(1)
+    halt(w)
+    check_equal(pair, m)
+
+
+def test_settings_are_restored(pair):
+    for s in pair[:2]:
+        s.r.config_set("repl-diskless-sync-delay", 5)
+    preload(pair[0], 1000)
+    t = time.time()
+    m = mover(pair)
+    m.wait_phase("in_step")
+    assert time.time() - t < 4
+    time.sleep(0.2)
+    for s in pair[:2]:
+        assert s.r.config_get("repl-diskless-sync-delay")["repl-diskless-sync-delay"] == "5"
+    m.stop()
+
+
+def test_lazy_expire(pair):
+    """A target whose own deletions are UNLINK."""
+    pair[1].r.config_set("lazyfree-lazy-expire", "yes")
+    w = load(pair, kind="ttl")
+    m = mover(pair)
+    m.wait_phase("in_step")
+    time.sleep(SECONDS)
+    halt(w)
+    check_equal(pair, m)
+    assert m.board["repaired"] > 0

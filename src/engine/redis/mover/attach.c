@@ -14,6 +14,8 @@ other(const struct mover *m)
 void
 attach_reset(struct mover *m, bool flush)
 {
+	/* Nobody watches the other side now. */
+	mover_unsettle(m);
 	for (int i = 0; i < SIDE_N; i++) {
 		/* Unsent writes must die with a lost connection: they would
 		 * arrive behind what the next one sends. */

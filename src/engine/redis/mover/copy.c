@@ -203,6 +203,8 @@ count(struct mover *m, uint64_t bytes)
 	m->copy_size = (m->copy_size * 63 + bytes) / 64;
 	if (bytes > m->copy_size)
 		m->copy_size = bytes;
+	if (m->stage != STAGE_FILL)
+		return;
 	atomic_store_explicit(
 		&b->copied_bytes,
 		atomic_load_explicit(&b->copied_bytes, memory_order_relaxed) +

@@ -19,7 +19,9 @@ static bool
 is_resumable(const struct mover *m, const struct feed *f)
 {
 	return !f->is_bulk && f->side == m->from && !m->need_rescan &&
-	       m->history[f->side][0] != '\0' && m->passed[f->side].at != 0;
+	       m->history[f->side][0] != '\0' && m->passed[f->side].at != 0 &&
+	       server_has(&m->server[f->side], m->history[f->side],
+	                  m->passed[f->side].at);
 }
 
 void

@@ -286,10 +286,16 @@ on_flip(struct mover *m, const struct mail *mail)
 
 	if (mail->side == m->from)
 		return;
+	if (m->stage == STAGE_IDLE || m->stage == STAGE_BROKEN) {
+		m->from = mail->side;
+		m->barrier = false;
+		return;
+	}
 	if (!m->frozen) {
 		/* Only a barrier makes the sides equal. After a loss the new
 		 * authority's stream is attached from its resume point. */
 		m->from = mail->side;
+		m->barrier = false;
 		mover_fail(m, ERR_STATE,
 		           "flip without a barrier; attaching "
 		           "again");
@@ -393,6 +399,8 @@ on_mail(struct mover *m, const struct mail *mail)
 	}
 }
 
+#define SAMPLES_MANY (4096 * sizeof(struct lag_sample))
+
 /* ---- links ----------------------------------------------------------------- */
 
 static struct conn *
@@ -418,8 +426,11 @@ on_down(struct mover *m, const struct event *ev)
 {
 	struct conn *c = conn_of(m, ev->link);
 	struct feed *f = feed_of(m, ev->link);
-	enum side side = c != NULL ? c->side : f->side;
+	enum side side;
 
+	if (c == NULL && f == NULL)
+		return;
+	side = c != NULL ? c->side : f->side;
 	if (c != NULL)
 		c->link = NULL;
 	else
@@ -457,8 +468,10 @@ on_bytes(struct mover *m, const struct event *ev)
 		if (n > 0)
 			memcpy(&last, m->samples.p + m->samples.end - sizeof(s),
 			       sizeof(last));
-		/* One a millisecond is enough. */
-		if (n == 0 || s.ns - last.ns > MS)
+		/* One a millisecond is enough, and less when many wait. */
+		if (m->margin != UINT64_MAX &&
+		    (n == 0 ||
+		     s.ns - last.ns > (n < SAMPLES_MANY ? MS : SECOND)))
 			buf_put(&m->samples, &s, sizeof(s));
 	}
 }
@@ -504,24 +517,43 @@ gauges(struct mover *m)
 	                      memory_order_relaxed);
 }
 
-/* A connection that hangs without being lost. */
+/* A message that comes back in that side's stream. */
+static void
+prod(struct mover *m, enum side side)
+{
+	struct conn *c = &m->cmd[side];
+
+	if (!c->is_ready)
+		return;
+	resp_put_cmd(conn_out(m, c), "PUBLISH", "__godwit:ping", "1", NULL);
+	(void)conn_want(m, c, WANT_QUIET, 1);
+}
+
+/* Connections that hang without being lost. */
 static void
 check_silence(struct mover *m)
 {
-	for (int i = 0; i < SIDE_N && !m->failed; i++) {
-		struct conn *c = &m->cmd[i];
-		struct feed *f = &m->feed[i];
+	/* We may be the ones who do not listen. */
+	bool full = conn_backlog(&m->cmd[side_other(m->from)]) > 0;
 
-		if (c->link != NULL && conn_wants(c) > 0 &&
-		    m->port->now_ns > c->heard_ns + 30 * SECOND)
+	for (int i = 0; i < SIDE_N && !m->failed; i++) {
+		const struct conn *c = &m->cmd[i];
+		const struct feed *f = &m->feed[i];
+		uint64_t now = m->port->now_ns;
+
+		if (c->link != NULL && conn_wants(c) > 0 && !full &&
+		    now > c->heard_ns + 30 * SECOND)
 			mover_fail(m, ERR_TIMEOUT,
 			           "%s: no answer for 30 seconds",
 			           m->conf->side[i].label);
 		else if (f->state == FEED_STREAM &&
-		         m->port->now_ns > f->heard_ns + 60 * SECOND)
+		         now > f->heard_ns + 60 * SECOND)
 			mover_fail(m, ERR_TIMEOUT,
 			           "%s: its stream is silent for 60 seconds",
 			           m->conf->side[i].label);
+		else if (f->state == FEED_STREAM &&
+		         now > f->heard_ns + 45 * SECOND)
+			prod(m, (enum side)i);
 	}
 }
 

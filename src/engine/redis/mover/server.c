@@ -142,6 +142,10 @@ server_info(struct mover *m, enum side side, struct span text)
 	text_of(sv->replid2, sizeof(sv->replid2),
 	        field(text, SPAN("master_replid2")));
 	sv->offset = digits(field(text, SPAN("master_repl_offset")), NULL);
+	sv->second_offset =
+		digits(field(text, SPAN("second_repl_offset")), NULL);
+	sv->backlog_first = digits(
+		field(text, SPAN("repl_backlog_first_byte_offset")), NULL);
 	v = field(text, SPAN("repl_backlog_active"));
 	sv->has_backlog = v.n == 1 && v.p[0] == '1';
 	sv->is_replica = span_eq(field(text, SPAN("role")), SPAN("slave"));
@@ -268,4 +272,17 @@ server_clients(struct mover *m, struct conn *c, struct span reply)
 			kill_client(m, c, id);
 	}
 	ask_more(m, c);
+}
+
+/* Would it continue this history behind `at`? Asked first, because a refusal
+ * costs a snapshot. */
+bool
+server_has(const struct server *sv, const char *history, uint64_t at)
+{
+	bool known = strcmp(sv->replid, history) == 0 ||
+	             (strcmp(sv->replid2, history) == 0 &&
+	              at + 1 <= sv->second_offset);
+
+	return known && sv->has_backlog && at + 1 >= sv->backlog_first &&
+	       at <= sv->offset;
 }

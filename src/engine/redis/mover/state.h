@@ -155,6 +155,8 @@ struct server {
 	char replid[41];
 	char replid2[41];
 	uint64_t offset;
+	uint64_t second_offset;
+	uint64_t backlog_first;
 	bool has_backlog;
 	bool is_replica;
 	bool is_loading;
@@ -340,6 +342,7 @@ void server_ask(struct mover *m, struct conn *c);
 void server_clients(struct mover *m, struct conn *c, struct span reply);
 void server_info(struct mover *m, enum side side, struct span text);
 void server_config(struct mover *m, enum side side, struct span reply);
+bool server_has(const struct server *sv, const char *history, uint64_t at);
 void server_hurry(struct mover *m, enum side side);   /* no sync delay  */
 void server_restore(struct mover *m, enum side side); /* as it was      */
 
