@@ -295,7 +295,7 @@ def test_a_state_file_of_something_else(place):
     path = os.path.join(place.dir, "start.db")
     with open(path, "wb") as f:
         f.write(b"this is no database" * 500)
-    start_fails(place, old.url, new.url, words=("start.db",))
+    start_fails(place, old.url, new.url, code=2, words=("start.db",))
     with open(path, "rb") as f:
         assert f.read(19) == b"this is no database", "it was overwritten"
 

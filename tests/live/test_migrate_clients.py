@@ -370,7 +370,7 @@ def test_users_and_passwords_pass_through(place):
     """A user with few rights keeps them, on both sides of the switch."""
     acl = [
         "user default on >secret ~* &* +@all",
-        "user app on >app ~app:* resetchannels -@all +@read +@write +@connection",
+        "user app on >app ~app:* resetchannels -@all +@read +@write +@connection -@dangerous",
     ]
     old, new = place.pair(acl=acl, password=None)
     for s in (old, new):

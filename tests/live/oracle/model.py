@@ -53,7 +53,8 @@ def apply(state, cmd, reply):
 
 
 def is_cut(reply):
-    return isinstance(reply, dict) and "cut" in reply
+    """No answer, or an error that the model does not foresee: who knows?"""
+    return isinstance(reply, dict) and reply != NO_KEY
 
 
 def hset(st, a, _):

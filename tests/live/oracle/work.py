@@ -486,11 +486,11 @@ def mixed(c, ns, think, peers):
             replies = yield cmds
             # A missing source of RENAME is the model's to predict.
             outs = [
-                "ok" if isinstance(r, RespError) and "no such key" in r.text else c.outcome(r)
+                "ok" if isinstance(r, RespError) and r.text == "ERR no such key" else c.outcome(r)
                 for r in replies
             ]
             c.log("D", tag, c.db, json.dumps([cmds, [plain(r) for r in replies]]))
-            if "unk" in outs:
+            if "unk" in outs or "err" in outs:
                 break
 
 
