@@ -125,7 +125,11 @@ reply_text(struct span s, char *ret, size_t n)
 	size_t len = s.n < n - 1 ? s.n : n - 1;
 
 	REQUIRE(n > 0);
-	for (size_t i = 0; i < len; i++)
-		ret[i] = s.p[i] >= ' ' && s.p[i] <= '~' ? (char)s.p[i] : '?';
+	if (len > 0)
+		memcpy(ret, s.p, len);
+	for (size_t i = 0; i < len; i++) {
+		if (ret[i] < ' ' || ret[i] > '~')
+			ret[i] = '?';
+	}
 	ret[len] = '\0';
 }

@@ -83,11 +83,14 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 
 /* The probe answered: pos is behind everything before it. */
 void
-ack_known(struct relay *r, struct lane *lane, uint64_t pos)
+ack_known(struct relay *r, struct lane *lane, uint32_t upto, uint64_t pos)
 {
-	bool any = lane->seg_known != lane->seg_tail;
+	bool any = lane->seg_known != upto;
 
-	for (; lane->seg_known != lane->seg_tail; lane->seg_known++)
+	/* An answer that comes after a newer one has nothing to tell. */
+	if ((int32_t)(upto - lane->seg_known) <= 0)
+		return;
+	for (; lane->seg_known != upto; lane->seg_known++)
 		at(lane, lane->seg_known)->pos = pos;
 	if (any)
 		ack_release(r);

@@ -13,6 +13,8 @@
  */
 #include "engine/redis/relay/inside.h"
 
+#define AGAIN_NS 10000000ull /* until Godwit's own lane is asked again */
+
 bool
 causal_is_on(const struct relay *r)
 {
@@ -113,9 +115,19 @@ causal_is_valid(struct relay *r, uint64_t mark)
 	return !r->behind && causal_mark(r) == mark;
 }
 
-void
-causal_role(struct relay *r, struct lane *lane, uint64_t batch,
-            struct span reply)
+static struct lane *
+lane_of_id(struct relay *r, uint64_t id)
+{
+	list_each(lane, l, all, &r->lanes) {
+		if (l->id == id)
+			return l;
+	}
+	return NULL;
+}
+
+/* The position in an answer to ROLE; false: it is none. */
+static bool
+read_role(struct span reply, uint64_t *ret)
 {
 	struct resp_item it;
 	bool ok;
@@ -123,48 +135,113 @@ causal_role(struct relay *r, struct lane *lane, uint64_t batch,
 	ok = resp_read(&reply, &it) == WIRE_PART && it.type == RESP_ARRAY &&
 	     resp_read(&reply, &it) == WIRE_PART && it.type == RESP_BULK &&
 	     span_eq(it.text, SPAN("master")) &&
-	     resp_read(&reply, &it) == WIRE_PART && it.type == RESP_INT;
-	if (!ok || it.number < 0) {
+	     resp_read(&reply, &it) == WIRE_PART && it.type == RESP_INT &&
+	     it.number >= 0;
+	if (ok)
+		*ret = (uint64_t)it.number;
+	return ok;
+}
+
+static void
+want_probe(struct relay *r, struct lane *lane)
+{
+	if (lane->in_probe)
+		return;
+	lane->in_probe = true;
+	lane_probe_push(&r->probes, lane);
+}
+
+void
+causal_role(struct relay *r, struct lane *lane, const struct pending *e,
+            struct span reply)
+{
+	uint64_t pos = 0;
+	bool ok = read_role(reply, &pos);
+
+	if (e->kind == PEND_ROLE_FOR) {
+		lane = lane_of_id(r, e->mark);
+		if (lane == NULL)
+			return;
+		lane->asks_for = false;
+		if (ok)
+			ack_known(r, lane, e->kept, pos);
+		if (lane->seg_known != lane->seg_tail)
+			want_probe(r, lane);
+		return;
+	}
+	if (!ok) {
+		/* Its user may not ask: Godwit's own does. */
 		lane->no_role = true;
-		ack_known(r, lane, 1);
+		want_probe(r, lane);
 		return;
 	}
-	if (lane->side != r->route.authority) {
-		ack_known(r, lane, (uint64_t)it.number);
-		return;
+	if (lane->side == r->route.authority) {
+		lane->done_batch = e->mark;
+		lane->done_pos = pos;
+		if (e->mark > r->any_batch)
+			r->any_batch = e->mark;
+		if (pos > r->any_pos)
+			r->any_pos = pos;
 	}
-	lane->done_batch = batch;
-	lane->done_pos = (uint64_t)it.number;
-	if (batch > r->any_batch)
-		r->any_batch = batch;
-	if (lane->done_pos > r->any_pos)
-		r->any_pos = lane->done_pos;
-	ack_known(r, lane, lane->done_pos);
+	ack_known(r, lane, lane->seg_tail, pos);
+}
+
+/* The lane's own user may not ask for the position. True: later again. */
+static bool
+ask_for(struct relay *r, struct lane *lane)
+{
+	struct lane *admin;
+	struct pending *e;
+
+	if (lane->seg_known == lane->seg_tail || lane->asks_for)
+		return false;
+	admin = lane_admin(r, (enum side)lane->side);
+	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
+		return true;
+	e = lane_ask(r, admin, PEND_ROLE_FOR, SPAN("*1\r\n$4\r\nROLE\r\n"));
+	if (e == NULL)
+		return true;
+	e->mark = lane->id;
+	e->kept = lane->seg_tail;
+	lane->asks_for = true;
+	return false;
+}
+
+/* ROLE behind what was sent on the lane in this batch. */
+static void
+probe(struct relay *r, struct lane *lane)
+{
+	struct pending *e;
+
+	if (lane->link == NULL || lane->side != r->route.authority ||
+	    (lane->mine != NULL && lane->mine->multi) ||
+	    (lane->sent_batch != r->batch && lane->seg_known == lane->seg_tail))
+		return;
+	e = lane_ask(r, lane, PEND_ROLE, SPAN("*1\r\n$4\r\nROLE\r\n"));
+	if (e != NULL)
+		e->mark = r->batch;
 }
 
 void
 causal_probe(struct relay *r)
 {
+	struct lane *again = NULL;
 	struct lane *lane;
 
 	if (r->board != NULL)
 		look_at_history(r);
 	while ((lane = lane_probe_pop(&r->probes)) != NULL) {
-		struct pending *e;
-
 		lane->in_probe = false;
-		if (!causal_is_on(r) || lane->link == NULL ||
-		    lane->side != r->route.authority ||
-		    lane->kind == LANE_READER || lane->no_role)
+		if (!causal_is_on(r) || lane->kind == LANE_READER)
 			continue;
-		if (lane->mine != NULL && lane->mine->multi)
-			continue;
-		if (lane->sent_batch != r->batch &&
-		    lane->seg_known == lane->seg_tail)
-			continue;
-		e = lane_ask(r, lane, PEND_ROLE, SPAN("*1\r\n$4\r\nROLE\r\n"));
-		if (e != NULL)
-			e->mark = r->batch;
+		if (lane->no_role)
+			again = ask_for(r, lane) ? lane : again;
+		else
+			probe(r, lane);
+	}
+	if (again != NULL) {
+		want_probe(r, again);
+		port_wake(r->port, r->port->now_ns + AGAIN_NS);
 	}
 }
 

@@ -128,7 +128,8 @@ keys_of(const struct command *c, const struct resp_cmd *q)
 			k.hi = q->argc - (uint32_t)-c->last;
 	}
 	if (c->numkeys > 0 && (uint32_t)c->numkeys < q->argc &&
-	    c->numkeys < RESP_SPANS && parse_count(q->argv[c->numkeys], &n)) {
+	    c->numkeys < RESP_SPANS &&
+	    parse_count(q->argv[(uint8_t)c->numkeys], &n)) {
 		k.lo2 = (uint32_t)c->numkeys + 1;
 		k.hi2 = (uint32_t)c->numkeys + n;
 	}
@@ -355,39 +356,50 @@ kind_of(const struct command *c, uint8_t *flags)
 	}
 }
 
+/* May it go on? taken: it is a read that the assignment gives to the other
+ * side. */
+static bool
+look_at_keys(struct relay *r, const struct command *c, const struct resp_cmd *q,
+             struct span raw, bool *ret_taken)
+{
+	bool may_move = c->kind == COMMAND_READ && r->route.read_ppm > 0;
+
+	if (c->first == 1 && c->last == 1 && c->numkeys == 0) {
+		if (q->argc < 2)
+			return true;
+		if (may_move)
+			*ret_taken = route_takes(&r->route,
+			                         hash_bytes(q->argv[1], 0));
+		return !is_ours(q->argv[1]);
+	}
+	if (c->first == 0 && c->numkeys == 0)
+		return true;
+	return check_keys(r, c, q, raw, may_move ? ret_taken : NULL);
+}
+
 static enum dispatched
 plain(struct relay *r, struct session *s, const struct command *c,
       const struct resp_cmd *q, struct span raw)
 {
-	bool is_read = c->kind == COMMAND_READ;
-	bool taken = false;
 	enum dispatched ret = DISPATCH_WAIT;
-	uint8_t flags = c->kind == COMMAND_WRITE ? PEND_F_WRITE
-	                : is_read                ? PEND_F_READ
-	                                         : 0;
 	enum pending_kind kind = PEND_PASS;
+	uint8_t flags = 0;
+	bool taken = false;
 	struct lane *lane;
 
-	if (c->first == 1 && c->last == 1 && c->numkeys == 0 && q->argc > 1) {
-		if (is_ours(q->argv[1]))
-			return refuse(
-				r, s,
-				"ERR godwit: keys that begin with " OWN_PREFIX
-				" are Godwit's own");
-		if (is_read && r->route.read_ppm > 0)
-			taken = route_takes(&r->route,
-			                    hash_bytes(q->argv[1], 0));
-	} else if (c->first > 0 || c->numkeys > 0) {
-		if (!check_keys(r, c, q, raw,
-		                is_read && r->route.read_ppm > 0 ? &taken
-		                                                 : NULL))
-			return refuse(
-				r, s,
-				"ERR godwit: keys that begin with " OWN_PREFIX
-				" are Godwit's own");
-	}
+	if (c->kind == COMMAND_WRITE)
+		flags = PEND_F_WRITE;
+	else if (c->kind == COMMAND_READ)
+		flags = PEND_F_READ;
+	if (!look_at_keys(r, c, q, raw, &taken))
+		return refuse(r, s,
+		              "ERR godwit: keys that begin with " OWN_PREFIX
+		              " are Godwit's own");
 	if (taken && try_reader(r, s, raw, &ret))
 		return ret;
+	lane = dispatch_lane(r, s, s->big > 0);
+	if (lane == NULL)
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (c->handler != COMMAND_PLAIN && !s->multi) {
 		kind = kind_of(c, &flags);
 		if (c->handler == COMMAND_EVAL && q->argc > 1)
@@ -395,9 +407,6 @@ plain(struct relay *r, struct session *s, const struct command *c,
 		else if (c->handler == COMMAND_SCRIPT_FLUSH)
 			script_forget(r);
 	}
-	lane = dispatch_lane(r, s, s->big > 0);
-	if (lane == NULL)
-		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (s->big > 0)
 		s->big--;
 	if (s->multi)
@@ -471,6 +480,67 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	NEVER("a handler outside its enum");
 }
 
+enum dispatched
+dispatch_command(struct relay *r, struct session *s, const struct command *c,
+                 const struct resp_cmd *q, struct span raw)
+{
+	if (s->multi_lost && c->handler != COMMAND_QUIT &&
+	    c->handler != COMMAND_RESET)
+		return tx_dispatch(r, s, c, q, raw);
+	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc)) {
+		static const struct command wrong = { .kind = COMMAND_ADMIN,
+			                              .handler =
+			                                      COMMAND_PLAIN };
+
+		c = &wrong; /* the server says what is wrong with it */
+	}
+	return handle(r, s, c, q, raw);
+}
+
+/* The row of a request, NULL when its name is unknown. */
+static const struct command *
+row_of(struct relay *r, const struct resp_cmd *q)
+{
+	/* COMMAND alone is a command; other containers alone are wrong, and the
+	 * server says so. */
+	static const struct command bare = { .kind = COMMAND_ADMIN,
+		                             .handler = COMMAND_PLAIN };
+	const struct command *c = command_find(&r->commands, q->argv[0]);
+	const struct command *sub;
+
+	if (c == NULL || c->handler != COMMAND_CONTAINER)
+		return c;
+	if (q->argc == 1)
+		return &bare;
+	sub = command_find_sub(&r->commands, c, q->argv[1]);
+	return sub != NULL ? sub : c;
+}
+
+/* Must it wait, whatever it is? */
+static bool
+is_blocked(struct relay *r, struct session *s)
+{
+	if (s->waits_in != NULL || s->inflight >= s->window ||
+	    (s->burst > RELAY_BURST_MAX && s->inflight > 0) ||
+	    buf_len(&s->link->tx) > RELAY_SLOW_TX ||
+	    (s->wide != NULL && s->wide->block != NULL))
+		return true;
+	return r->hold.on && dispatch_is_held(r, s);
+}
+
+static enum dispatched
+dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
+               struct span raw)
+{
+	const struct command *c = row_of(r, q);
+
+	if (c == NULL)
+		return refuse_unknown(r, s, NULL, q);
+	if (s->wide != NULL && s->wide->sub != NULL)
+		return pubsub_dispatch(r, s, c, q, raw);
+	return dispatch_command(r, s, c, q, raw);
+}
+
 static enum dispatched
 dispatch_inline(struct relay *r, struct session *s, struct span raw)
 {
@@ -484,7 +554,7 @@ dispatch_inline(struct relay *r, struct session *s, struct span raw)
 	    resp_cmd_feed(&r->cmd2, buf_span(&b)) == WIRE_PART) {
 		struct resp_cmd q = r->cmd2;
 
-		ret = dispatch(r, s, &q, buf_span(&b));
+		ret = dispatch_array(r, s, &q, buf_span(&b));
 	}
 	buf_fini(&b);
 	return ret;
@@ -494,48 +564,13 @@ enum dispatched
 dispatch(struct relay *r, struct session *s, const struct resp_cmd *q,
          struct span raw)
 {
-	const struct command *c;
-
 	if (q->argc == 0)
 		return DISPATCHED;
+	if (is_blocked(r, s))
+		return DISPATCH_WAIT;
 	if (q->is_inline)
 		return dispatch_inline(r, s, raw);
-	if (__builtin_expect(r->hold.on || s->waits_in != NULL, 0) &&
-	    (s->waits_in != NULL || dispatch_is_held(r, s)))
-		return DISPATCH_WAIT;
-	if (s->inflight >= s->window ||
-	    (s->burst > RELAY_BURST_MAX && s->inflight > 0) ||
-	    buf_len(&s->link->tx) > RELAY_SLOW_TX ||
-	    (s->wide != NULL && s->wide->block != NULL))
-		return DISPATCH_WAIT;
-	c = command_find(&r->commands, q->argv[0]);
-	if (c != NULL && c->handler == COMMAND_CONTAINER && q->argc > 1) {
-		const struct command *sub =
-			command_find_sub(&r->commands, c, q->argv[1]);
-
-		c = sub != NULL ? sub : c;
-	} else if (c != NULL && c->handler == COMMAND_CONTAINER) {
-		/* COMMAND alone is a command; the others are wrong anyway. */
-		static const struct command bare = { .kind = COMMAND_ADMIN,
-			                             .handler = COMMAND_PLAIN };
-
-		c = &bare;
-	}
-	if (c == NULL)
-		return refuse_unknown(r, s, NULL, q);
-	if (s->wide != NULL && s->wide->sub != NULL)
-		return pubsub_dispatch(r, s, c, q, raw);
-	if (s->multi_lost && c->handler != COMMAND_QUIT &&
-	    c->handler != COMMAND_RESET)
-		return tx_dispatch(r, s, c, q, raw);
-	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc)) {
-		static const struct command wrong = { .kind = COMMAND_ADMIN,
-			                              .handler =
-			                                      COMMAND_PLAIN };
-
-		c = &wrong; /* the server says what is wrong with it */
-	}
-	return handle(r, s, c, q, raw);
+	return dispatch_array(r, s, q, raw);
 }
 
 enum dispatched

@@ -30,22 +30,24 @@ enum owner_kind {
 enum pending_kind {
 	PEND_PASS, /* bytes go to the session as they come              */
 	/* from here on: the whole reply is collected, then reply_whole() */
-	PEND_IGNORE, /* nobody's                                          */
-	PEND_GREET,  /* AUTH or SELECT of a lane that is being set up     */
-	PEND_ID,     /* CLIENT ID of a lane                               */
-	PEND_ROLE,   /* probe; mark: batch                                */
-	PEND_READ,   /* read on the other side; mark: the board; kept     */
-	PEND_SHA,    /* EVALSHA; kept                                     */
-	PEND_LOAD,   /* SCRIPT LOAD of a client; kept                     */
-	PEND_SCAN,   /* cursor in the reply gets the side's tag           */
-	PEND_HELLO,  /* id in the reply becomes the session's             */
-	PEND_AUTH,   /* AUTH of a client on a lane of its credentials     */
-	PEND_PROVE,  /* the same for HELLO: then HELLO is looked at again */
-	PEND_BAD,    /* a transaction was spoiled on purpose: own text    */
-	PEND_DROP,   /* DISCARD in place of EXEC: nil                     */
-	PEND_BLOCK,  /* blocking command                                  */
-	PEND_LAST,   /* XINFO STREAM for a `$`                            */
-	PEND_USER,   /* ACL GETUSER default on an admin lane              */
+	PEND_IGNORE,   /* nobody's                                          */
+	PEND_GREET,    /* AUTH or SELECT of a lane that is being set up     */
+	PEND_ID,       /* CLIENT ID of a lane                               */
+	PEND_ROLE,     /* probe; mark: batch                                */
+	PEND_ROLE_FOR, /* the same on an admin lane for lane `mark`, up to
+	                * segment `kept`                                  */
+	PEND_READ,     /* read on the other side; mark: the board; kept     */
+	PEND_SHA,      /* EVALSHA; kept                                     */
+	PEND_LOAD,     /* SCRIPT LOAD of a client; kept                     */
+	PEND_SCAN,     /* cursor in the reply gets the side's tag           */
+	PEND_HELLO,    /* id in the reply becomes the session's             */
+	PEND_AUTH,     /* AUTH of a client on a lane of its credentials     */
+	PEND_PROVE,    /* the same for HELLO: then HELLO is looked at again */
+	PEND_BAD,      /* a transaction was spoiled on purpose: own text    */
+	PEND_DROP,     /* DISCARD in place of EXEC: nil                     */
+	PEND_BLOCK,    /* blocking command                                  */
+	PEND_LAST,     /* XINFO STREAM for a `$`                            */
+	PEND_USER,     /* ACL GETUSER default on an admin lane              */
 };
 
 enum pending_flag {
@@ -211,9 +213,11 @@ struct lane {
 	bool dead;      /* free it when nobody points to it any more      */
 	bool as_reader; /* LANE_SUB: Godwit's reader user                 */
 	bool no_role;   /* its user may not ask ROLE                      */
+	bool asks_for;  /* a PEND_ROLE_FOR for it is under way            */
 	bool valid;     /* PEND_READ: validated at the first byte         */
 	bool authing;   /* the next PEND_GREET answers AUTH               */
 	uint32_t greet_left;
+	uint32_t id; /* unique in its relay */
 	uint32_t db;
 	uint32_t users; /* sessions whose lane it is                      */
 	struct link *link;
@@ -297,6 +301,8 @@ struct relay {
 	bool default_full; /* the user default may do everything          */
 	bool default_open; /* ... and needs no password                   */
 	uint64_t next_id;
+	uint32_t next_lane;
+	uint64_t rare_ns; /* gauges were published then */
 	struct counts n;
 	uint32_t clients;
 	uint32_t blocked;
@@ -393,6 +399,11 @@ enum dispatched {
 
 enum dispatched dispatch(struct relay *r, struct session *s,
                          const struct resp_cmd *q, struct span raw);
+/* The same for a request that is known already and not inline, and whose
+ * session is no subscriber. */
+enum dispatched dispatch_command(struct relay *r, struct session *s,
+                                 const struct command *c,
+                                 const struct resp_cmd *q, struct span raw);
 /* A big request of which only the first bytes are here: prepare a lane of its
  * own. DISPATCHED: stream to s->lane. */
 enum dispatched dispatch_stream(struct relay *r, struct session *s,
@@ -466,7 +477,7 @@ bool causal_may_read(struct relay *r, struct session *s);
 uint64_t causal_mark(const struct relay *r);
 bool causal_is_valid(struct relay *r, uint64_t mark);
 void causal_probe(struct relay *r); /* EV_BATCH */
-void causal_role(struct relay *r, struct lane *lane, uint64_t batch,
+void causal_role(struct relay *r, struct lane *lane, const struct pending *e,
                  struct span reply);
 void causal_new_era(struct relay *r);
 bool causal_is_on(const struct relay *r);
@@ -478,7 +489,8 @@ void causal_ask_user(struct relay *r);
 bool ack_is_on(const struct relay *r);
 void ack_withhold(struct relay *r, struct session *s, struct lane *lane,
                   struct span bytes);
-void ack_known(struct relay *r, struct lane *lane, uint64_t pos);
+/* pos is behind all segments before `upto` (free-running index). */
+void ack_known(struct relay *r, struct lane *lane, uint32_t upto, uint64_t pos);
 void ack_release(struct relay *r); /* what the board allows */
 void ack_release_all(struct relay *r);
 void ack_lost(struct relay *r, struct lane *lane);

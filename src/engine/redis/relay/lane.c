@@ -27,6 +27,7 @@ lane_new(struct relay *r, enum lane_kind kind, enum side side,
 	lane->db = db;
 	lane->cred = cred;
 	lane->client_id = -1;
+	lane->id = ++r->next_lane;
 	lane->idle_ns = r->port->now_ns;
 	cred_ref(cred);
 	buf_init(&lane->keep, r->mem);
@@ -329,6 +330,8 @@ ready(struct relay *r, struct lane *lane)
 	lane->pause_ns = 0;
 	if (lane->kind == LANE_SUB)
 		pubsub_ready(r, lane);
+	if (lane->kind == LANE_ADMIN && lane->side == r->route.authority)
+		causal_ask_user(r);
 	session_wake(r, &lane->waiters);
 }
 

@@ -283,7 +283,7 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 	if (count(u) == 0 || c->handler == COMMAND_QUIT ||
 	    c->handler == COMMAND_RESET) {
 		pubsub_free(r, s);
-		return dispatch(r, s, q, raw);
+		return dispatch_command(r, s, c, q, raw);
 	}
 	session_sayf(r, s,
 	             "-ERR Can't execute '%s': only (P|S)SUBSCRIBE / "

@@ -2,9 +2,12 @@
 /*
  * engine/redis/relay/relay.c: the machine: events in, calls to the nouns.
  */
+#include "engine/redis/relay/relay.h"
+
 #include "engine/redis/relay/inside.h"
 
 #define TICK_NS 1000000000ull
+#define RARE_NS 10000000ull
 
 void
 relay_init(void *self, void *conf)
@@ -83,8 +86,10 @@ publish(struct relay *r)
 	PUT(blocked, r->blocked);
 	PUT(subscribed, r->subscribed);
 	PUT(held, (uint32_t)r->hold.held.l.n);
-	if ((r->batch & 255) == 0 || r->hold.on || r->clients < 64)
+	if (r->hold.on || r->rare_ns + RARE_NS <= r->port->now_ns) {
+		r->rare_ns = r->port->now_ns;
 		publish_rare(r, t);
+	}
 }
 
 /* ---- mails ------------------------------------------------------------- */
@@ -265,6 +270,8 @@ timer(struct relay *r)
 	lane_tick(r);
 	if (!r->stopping)
 		pubsub_check(r);
+	if (r->route.read_ppm > 0)
+		causal_ask_user(r); /* rights may change */
 	port_wake(r->port, r->port->now_ns + TICK_NS);
 }
 

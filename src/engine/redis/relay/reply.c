@@ -54,7 +54,7 @@ pass(struct relay *r, struct lane *lane, const struct pending *e,
 	struct session *s = e->s;
 
 	lane->reply_n += bytes.n;
-	if (s->link == NULL)
+	if (s == NULL || s->link == NULL)
 		return;
 	if (__builtin_expect(s->withheld > 0, 0) ||
 	    ((e->flags & PEND_F_WRITE) && ack_is_on(r))) {
@@ -183,6 +183,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_GREET:
 	case PEND_ID:
 	case PEND_ROLE:
+	case PEND_ROLE_FOR:
 	case PEND_USER: break;
 	}
 	if (s->link == NULL || s->inflight == 0 || s->parked)
@@ -212,8 +213,8 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 		lane_greeted(r, lane, reply);
 	} else if (e.kind == PEND_ID) {
 		id_reply(lane, reply);
-	} else if (e.kind == PEND_ROLE) {
-		causal_role(r, lane, e.mark, reply);
+	} else if (e.kind == PEND_ROLE || e.kind == PEND_ROLE_FOR) {
+		causal_role(r, lane, &e, reply);
 	} else if (e.kind == PEND_USER) {
 		causal_user(r, reply);
 	}

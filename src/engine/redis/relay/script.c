@@ -72,7 +72,7 @@ script_find(struct relay *r, struct span sha_hex)
 	uint8_t sha[SHA1_N];
 	struct script *sc;
 
-	if (sha_hex.n != SHA1_N * 2)
+	if (sha_hex.n != (size_t)SHA1_N * 2)
 		return span_of(NULL, 0);
 	for (size_t i = 0; i < SHA1_N; i++) {
 		int hi = digit(sha_hex.p[i * 2]);

@@ -350,6 +350,55 @@ start_stream(struct relay *r, struct session *s)
 	NEVER("an answer outside its enum");
 }
 
+/* One whole request at the front of part, or what is there of a stream. False:
+ * no more can be done now. */
+static bool
+resume_one(struct relay *r, struct session *s, struct part *p)
+{
+	struct span in = buf_span(&p->buf);
+	enum wire_rc rc;
+	size_t used;
+
+	if (in.n == 0) {
+		if (!p->streaming)
+			drop_part(r, s);
+		return false;
+	}
+	if (p->streaming) {
+		stream(r, s);
+		return true;
+	}
+	rc = resp_cmd_feed(&p->cmd, in);
+	if (rc == WIRE_MORE) {
+		if (!start_stream(r, s))
+			s->parked = true;
+		return s->part == p && p->streaming;
+	}
+	if (rc < 0) {
+		if (!bad_input(r, s, &p->cmd)) {
+			resp_cmd_init(&p->cmd);
+			s->parked = true;
+		}
+		return false;
+	}
+	used = p->cmd.used;
+	switch (dispatch(r, s, &p->cmd, span_of(in.p, used))) {
+	case DISPATCHED:
+		r->n.requests++;
+		if (s->part != p)
+			return false;
+		resp_cmd_init(&p->cmd);
+		buf_take(&p->buf, used);
+		return true;
+	case DISPATCH_CLOSED: return false;
+	case DISPATCH_NO:
+	case DISPATCH_WAIT: break;
+	}
+	resp_cmd_init(&p->cmd);
+	s->parked = true;
+	return false;
+}
+
 void
 session_resume(struct relay *r, struct session *s)
 {
@@ -359,46 +408,8 @@ session_resume(struct relay *r, struct session *s)
 			return;
 	}
 	s->parked = false;
-	while (s->link != NULL && s->part != NULL && !s->parked) {
-		struct part *p = s->part;
-		struct span in = buf_span(&p->buf);
-		enum wire_rc rc;
-
-		if (in.n == 0) {
-			if (!p->streaming)
-				drop_part(r, s);
-			break;
-		}
-		if (p->streaming) {
-			stream(r, s);
-			continue;
-		}
-		rc = resp_cmd_feed(&p->cmd, in);
-		if (rc == WIRE_MORE) {
-			if (!start_stream(r, s))
-				s->parked = true;
-			if (s->part != p || !p->streaming)
-				break;
-		} else if (rc < 0) {
-			if (bad_input(r, s, &p->cmd))
-				return;
-			resp_cmd_init(&p->cmd);
-			s->parked = true;
-		} else {
-			size_t used = p->cmd.used;
-			enum dispatched d =
-				dispatch(r, s, &p->cmd, span_of(in.p, used));
-
-			if (d == DISPATCH_CLOSED)
-				return;
-			resp_cmd_init(&p->cmd);
-			if (d == DISPATCH_WAIT) {
-				s->parked = true;
-			} else {
-				r->n.requests++;
-				buf_take(&p->buf, used);
-			}
-		}
+	while (s->link != NULL && s->part != NULL && !s->parked &&
+	       resume_one(r, s, s->part)) {
 	}
 	if (s->link != NULL)
 		session_pace(r, s);
