@@ -32,10 +32,10 @@ agent_close(struct agent *a)
 }
 
 static int
-login(struct agent *a, const char *user, const char *pass, uint32_t timeout_ms,
-      struct err *err)
+log_in(struct agent *a, const char *user, const char *pass, uint32_t timeout_ms,
+       struct err *err)
 {
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
 	int rc;
 
@@ -60,7 +60,7 @@ agent_open(struct agent *a, bool use_own, uint32_t timeout_ms, struct err *err)
 		a->c = client_open(&c->at, timeout_ms, err);
 		if (a->c == NULL)
 			return err_wrap(err, "%s", c->label);
-		rc = login(a, c->own_user, c->own_pass, timeout_ms, err);
+		rc = log_in(a, c->own_user, c->own_pass, timeout_ms, err);
 		a->as_own = rc == 0;
 	}
 	if (rc == -ERR_AUTH) {
@@ -68,7 +68,7 @@ agent_open(struct agent *a, bool use_own, uint32_t timeout_ms, struct err *err)
 		a->c = client_open(&c->at, timeout_ms, err);
 		if (a->c == NULL)
 			return err_wrap(err, "%s", c->label);
-		rc = login(a, c->url_user, c->url_pass, timeout_ms, err);
+		rc = log_in(a, c->url_user, c->url_pass, timeout_ms, err);
 	}
 	if (rc != 0)
 		agent_close(a);
@@ -104,7 +104,7 @@ int
 agent_probe(struct agent *a, uint32_t timeout_ms, struct facts *ret,
             struct err *err)
 {
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n = probe_put_first(&a->tx);
 	int rc = agent_call(a, n, timeout_ms, &replies, err);
 

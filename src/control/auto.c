@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/auto.c: --auto: promote while the checks pass, go back when not.
+ * control/auto.c: promote while the checks pass, go back when not (--auto).
  *
  * Ends before complete, which stays the operator's.
  */

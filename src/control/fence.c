@@ -10,12 +10,29 @@
 
 #include "control/run_parts.h"
 
+/* How long one question may take: inside a hold no longer than what is left of
+ * it, so that a side that hangs does not stretch it. */
+static uint32_t
+call_ms(const struct run *r)
+{
+	uint64_t now = os_mono_ns();
+	uint64_t end = r->cut.hold_at_ns + r->cut.limits.hold_ns;
+	uint64_t left;
+
+	if (!r->cut_on || r->cut.hold_at_ns == 0 || r->cut.committed)
+		return LIMIT_CALL_MS;
+	left = end > now ? (end - now) / NS_PER_MS : 0;
+	if (left < LIMIT_MARGIN_MS)
+		return LIMIT_MARGIN_MS;
+	return left < LIMIT_CALL_MS ? (uint32_t)left : LIMIT_CALL_MS;
+}
+
 static int
 reach(struct run *r, enum side s, struct err *err)
 {
 	struct run_side *at = &r->at[s];
 
-	return agent_open(&at->agent, at->users_made, LIMIT_CONNECT_MS, err);
+	return agent_open(&at->agent, at->users_made, call_ms(r), err);
 }
 
 /* Look at token and users. The spans in *ret live until the next call. */
@@ -23,14 +40,14 @@ static int
 look(struct run *r, enum side s, struct fence_look *ret, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
 	int rc = reach(r, s, err);
 
 	if (rc != 0)
 		return rc;
 	n = admin_put_look(&a->tx);
-	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	rc = agent_call(a, n, call_ms(r), &replies, err);
 	if (rc != 0)
 		return rc;
 	return admin_read_look(replies, r->side[s].label, &r->own, ret, err);
@@ -40,11 +57,11 @@ static void
 unwatch(struct run *r, enum side s)
 {
 	struct agent *a = &r->at[s].agent;
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	struct err err;
 
 	resp_put_cmd(&a->tx, "UNWATCH", NULL);
-	if (agent_call(a, 1, LIMIT_CALL_MS, &replies, &err) != 0)
+	if (agent_call(a, 1, call_ms(r), &replies, &err) != 0)
 		agent_close(a);
 }
 
@@ -128,7 +145,7 @@ fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
 	struct fence_look l;
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
 	int rc = look(r, s, &l, err);
 
@@ -139,7 +156,7 @@ fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 	if (rc != 0)
 		return rc;
 	n = admin_put_fence(&a->tx, &l, &r->own, epoch);
-	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	rc = agent_call(a, n, call_ms(r), &replies, err);
 	if (rc == 0)
 		rc = admin_read_exec(replies, n, r->side[s].label, "fence",
 		                     err);
@@ -168,7 +185,7 @@ fence_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
 	struct fence_look l;
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
 	int rc = look(r, s, &l, err);
 
@@ -178,7 +195,7 @@ fence_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 		return rc;
 	n = admin_put_unfence(&a->tx, &l, &r->own, epoch, saved_rules,
 	                      r->at[s].saved);
-	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	rc = agent_call(a, n, call_ms(r), &replies, err);
 	if (rc == 0)
 		rc = admin_read_exec(replies, n, r->side[s].label, "unfence",
 		                     err);
@@ -214,14 +231,14 @@ int
 fence_say_last(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
 	int rc = reach(r, s, err);
 
 	if (rc != 0)
 		return rc;
 	n = admin_put_marker(&a->tx, epoch);
-	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	rc = agent_call(a, n, call_ms(r), &replies, err);
 	return rc == 0 ? reply_ok(&replies, r->side[s].label, "PUBLISH", err)
 	               : rc;
 }
@@ -230,34 +247,34 @@ int
 fence_kill(struct run *r, enum side s, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
 	int rc = reach(r, s, err);
 
 	if (rc != 0)
 		return rc;
 	n = admin_put_client_list(&a->tx);
-	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	rc = agent_call(a, n, call_ms(r), &replies, err);
 	if (rc != 0)
 		return rc;
 	n = admin_put_kills(&a->tx, replies, &r->own);
 	/* Some may have gone by themselves meanwhile; that is an error reply
 	 * and just as good. */
-	return n > 0 ? agent_call(a, n, LIMIT_CALL_MS, &replies, err) : 0;
+	return n > 0 ? agent_call(a, n, call_ms(r), &replies, err) : 0;
 }
 
 int
 fence_position(struct run *r, enum side s, uint64_t *ret, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
 	int rc = reach(r, s, err);
 
 	if (rc != 0)
 		return rc;
 	n = admin_put_role(&a->tx);
-	rc = agent_call(a, n, LIMIT_CALL_MS, &replies, err);
+	rc = agent_call(a, n, call_ms(r), &replies, err);
 	return rc == 0 ? admin_read_role(replies, r->side[s].label, ret, err)
 	               : rc;
 }
@@ -266,7 +283,7 @@ void
 fence_persist(struct run *r, enum side s)
 {
 	struct run_side *at = &r->at[s];
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	struct err err;
 	uint32_t n;
 
@@ -288,15 +305,15 @@ int
 fence_users(struct run *r, enum side s, struct err *err)
 {
 	struct run_side *at = &r->at[s];
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	uint32_t n;
-	int rc = agent_open(&at->agent, true, LIMIT_CONNECT_MS, err);
+	int rc = agent_open(&at->agent, true, call_ms(r), err);
 
 	if (rc != 0)
 		return rc;
 	n = admin_put_users(&at->agent.tx, &r->own, r->side[s].own_pass,
 	                    r->side[s].reader_pass);
-	rc = agent_call(&at->agent, n, LIMIT_CALL_MS, &replies, err);
+	rc = agent_call(&at->agent, n, call_ms(r), &replies, err);
 	for (uint32_t i = 0; rc == 0 && i < n; i++)
 		rc = reply_ok(&replies, r->side[s].label, "ACL SETUSER", err);
 	if (rc != 0)
@@ -328,7 +345,7 @@ void
 fence_clean(struct run *r, enum side s, bool keep_users)
 {
 	struct run_side *at = &r->at[s];
-	struct span replies;
+	struct span replies = { NULL, 0 };
 	struct err err;
 	uint32_t n;
 
@@ -340,7 +357,7 @@ fence_clean(struct run *r, enum side s, bool keep_users)
 	if (!keep_users)
 		n += admin_put_no_users(&at->agent.tx, &r->own);
 	/* DELUSER ends our own connection: its answer may be the last. */
-	if (agent_call(&at->agent, n, LIMIT_CALL_MS, &replies, &err) != 0)
+	if (agent_call(&at->agent, n, call_ms(r), &replies, &err) != 0)
 		agent_close(&at->agent);
 	if (!keep_users) {
 		agent_close(&at->agent);

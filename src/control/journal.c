@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "control/sys.h"
 #include "world/os/loop.h"
 
 #define JOURNAL_VERSION 1
@@ -113,7 +114,7 @@ lock_take(struct journal *j, struct err *err)
 	j->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (j->lock_fd < 0)
 		return err_set(err, ERR_IO, "%s: %s; choose another --state",
-		               path, strerror(errno));
+		               path, sys_text(errno, (char[SYS_TEXT]){ 0 }));
 	if (fcntl(j->lock_fd, F_SETLK, &l) != 0) {
 		return err_set(err, ERR_EXISTS,
 		               "state file %s is in use by process %ld; stop "
@@ -123,7 +124,8 @@ lock_take(struct journal *j, struct err *err)
 	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
 	if (ftruncate(j->lock_fd, 0) != 0 ||
 	    pwrite(j->lock_fd, pid, (size_t)n, 0) != n)
-		return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+		return err_set(err, ERR_IO, "%s: %s", path,
+		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
 	return 0;
 }
 
@@ -131,7 +133,9 @@ lock_take(struct journal *j, struct err *err)
 static void
 crash_read(struct journal *j)
 {
-	const char *t = getenv("GODWIT_CRASH_AT");
+	/* Nothing here changes the environment. */
+	const char *t =
+		getenv("GODWIT_CRASH_AT"); // NOLINT(concurrency-mt-unsafe)
 	char *end;
 
 	if (t == NULL)
@@ -189,7 +193,7 @@ check_version(struct journal *j, struct err *err)
 	(void)sqlite3_finalize(s);
 	if (version == JOURNAL_VERSION || version == 0)
 		return 0;
-	return err_set(err, ERR_BAD,
+	return err_set(err, ERR_STATE,
 	               "%s is no state file of this Godwit (%s); choose "
 	               "another --state",
 	               j->path,
@@ -215,7 +219,7 @@ open_db(struct journal *j, bool write, struct err *err)
 		return rc;
 	if (chmod(j->path, 0600) != 0)
 		return err_set(err, ERR_IO, "state file %s: %s", j->path,
-		               strerror(errno));
+		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
 	rc = db_do(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err);
 	if (rc == 0)
 		rc = db_do(j, "BEGIN IMMEDIATE", err);
@@ -270,7 +274,7 @@ journal_peek(const char *path, struct err *err)
 {
 	if (access(path, R_OK) != 0) {
 		(void)err_set(err, ERR_MISSING, "state file %s: %s", path,
-		              strerror(errno));
+		              sys_text(errno, (char[SYS_TEXT]){ 0 }));
 		return NULL;
 	}
 	return make(path, false, err);

@@ -34,8 +34,8 @@ struct journal;
 
 const char *journal_kind_name(enum journal_kind k);
 
-/* Open or create the file. ERR_EXISTS names the process that has it; ERR_BAD: not
- * a state file of this version; ERR_IO. */
+/* Open or create the file. ERR_EXISTS names the process that has it; ERR_STATE:
+ * not a state file of this version; ERR_IO. */
 struct journal *journal_open(const char *path, struct err *err);
 /* Read only and without the lock (a process may have it). */
 struct journal *journal_peek(const char *path, struct err *err);

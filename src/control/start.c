@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "control/run_parts.h"
+#include "control/sys.h"
 
 /* n random bytes as hexadecimal digits; ret has 2n+1 bytes. */
 static int
@@ -25,7 +26,7 @@ random_hex(char *ret, size_t n, struct err *err)
 	REQUIRE(n <= sizeof(bytes));
 	if (getrandom(bytes, n, 0) != (ssize_t)n)
 		return err_set(err, ERR_IO, "no random bytes: %s",
-		               strerror(errno));
+		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
 	for (size_t i = 0; i < n; i++) {
 		ret[2 * i] = digits[bytes[i] >> 4];
 		ret[2 * i + 1] = digits[bytes[i] & 15];
@@ -122,7 +123,7 @@ copy_meta(struct run *r, const char *key, char *ret, size_t n, struct err *err)
 	int rc = 0;
 
 	if (v == NULL || strlen(v) >= n)
-		rc = err_set(err, ERR_BAD, "state file %s lacks \"%s\"",
+		rc = err_set(err, ERR_STATE, "state file %s lacks \"%s\"",
 		             r->conf->state, key);
 	else
 		memcpy(ret, v, strlen(v) + 1);

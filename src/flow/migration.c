@@ -40,92 +40,125 @@ migration_gate_name(enum gate g)
 	return gate_names[g];
 }
 
-/* A sentence through struct err, the one formatter of the pure half. */
-#define SAY(why, n, ...)                                      \
-	do {                                                  \
-		struct err say_;                              \
-		size_t len_;                                  \
-		(void)err_set(&say_, ERR_STATE, __VA_ARGS__); \
-		len_ = strlen(say_.text);                     \
-		if (len_ > (n)-1)                             \
-			len_ = (n)-1;                         \
-		memcpy((why), say_.text, len_);               \
-		(why)[len_] = '\0';                           \
-	} while (0)
+/* Sentences are made by err_set(), the one formatter of the pure half. */
+static void
+copy_text(const struct err *e, char *ret, size_t n)
+{
+	size_t len = strlen(e->text);
+
+	if (len > n - 1)
+		len = n - 1;
+	memcpy(ret, e->text, len);
+	ret[len] = '\0';
+}
 
 #define ULL(v) ((unsigned long long)(v))
 
-enum gate
-migration_gate_share(const struct gates *g, char *why, size_t n)
+static enum gate
+gate_stream(const struct gates *g, struct err *e)
 {
-	REQUIRE(n > 1);
-	why[0] = '\0';
-	if (g->record_owed) {
-		SAY(why, n, "the last decision is not on disk yet");
-		return GATE_DISK;
-	}
-	for (int s = 0; s < SIDE_N; s++) {
-		if (!g->sides_up[s]) {
-			SAY(why, n, "%s does not answer",
-			    side_name((enum side)s));
-			return GATE_SIDE_DOWN;
-		}
-	}
 	switch (g->move) {
 	case MOVE_IDLE:
 	case MOVE_ATTACHING:
 	case MOVE_COPYING:
-		SAY(why, n, "the copy is not complete");
+		(void)err_set(e, ERR_STATE, "the copy is not complete");
 		return GATE_COPYING;
 	case MOVE_CATCHING_UP:
-		SAY(why, n, "the stream is catching up (%llu records pending)",
-		    ULL(g->pending));
+		(void)err_set(e, ERR_STATE,
+		              "the stream is catching up (%llu records "
+		              "pending)",
+		              ULL(g->pending));
 		return GATE_BEHIND;
 	case MOVE_BROKEN:
-		SAY(why, n, "the stream is interrupted");
+		(void)err_set(e, ERR_STATE, "the stream is interrupted");
 		return GATE_BROKEN;
-	case MOVE_IN_STEP: break;
+	case MOVE_IN_STEP: return GATE_OPEN;
 	}
+	NEVER("a phase of the mover that is none");
+}
+
+static enum gate
+gate_share(const struct gates *g, struct err *e)
+{
+	enum gate stream;
+
+	if (g->record_owed) {
+		(void)err_set(e, ERR_STATE,
+		              "the last decision is not on disk yet");
+		return GATE_DISK;
+	}
+	if (!g->sides_up[SIDE_OLD] || !g->sides_up[SIDE_NEW]) {
+		(void)err_set(e, ERR_STATE, "%s does not answer",
+		              g->sides_up[SIDE_OLD] ? "new" : "old");
+		return GATE_SIDE_DOWN;
+	}
+	stream = gate_stream(g, e);
+	if (stream != GATE_OPEN)
+		return stream;
 	if (g->verified_different) {
-		SAY(why, n,
-		    "the last verification found differences; run "
-		    "verify again");
+		(void)err_set(e, ERR_STATE,
+		              "the last verification found differences; run "
+		              "verify again");
 		return GATE_DIFFERENT;
 	}
 	return GATE_OPEN;
 }
 
-enum gate
-migration_gate_switch(const struct gates *g, char *why, size_t n)
+static enum gate
+gate_switch(const struct gates *g, struct err *e)
 {
-	enum gate first = migration_gate_share(g, why, n);
+	enum gate first = gate_share(g, e);
 
 	if (first != GATE_OPEN)
 		return first;
 	if (g->lag_ms > g->lag_ms_max) {
-		SAY(why, n,
-		    "the stream is %llu ms late, at most %llu ms are "
-		    "allowed",
-		    ULL(g->lag_ms), ULL(g->lag_ms_max));
+		(void)err_set(e, ERR_STATE,
+		              "the stream is %llu ms late, at most %llu ms "
+		              "are allowed",
+		              ULL(g->lag_ms), ULL(g->lag_ms_max));
 		return GATE_BEHIND;
 	}
 	if (!g->reverse_proven || g->reverse_age_ms > g->reverse_age_ms_max) {
-		SAY(why, n,
-		    "the way back is not proven: no heartbeat came "
-		    "from the other side in the last %llu ms",
-		    ULL(g->reverse_age_ms_max));
+		(void)err_set(e, ERR_STATE,
+		              "the way back is not proven: no heartbeat came "
+		              "from the other side in the last %llu ms",
+		              ULL(g->reverse_age_ms_max));
 		return GATE_REVERSE;
 	}
 	if (g->relays_current < g->relays) {
-		SAY(why, n, "%u of %u relays run the newest route",
-		    g->relays_current, g->relays);
+		(void)err_set(e, ERR_STATE,
+		              "%u of %u relays run the newest route",
+		              g->relays_current, g->relays);
 		return GATE_RELAYS;
 	}
 	if (!g->fenced) {
-		SAY(why, n, "the side without authority is not fenced");
+		(void)err_set(e, ERR_STATE,
+		              "the side without authority is not fenced");
 		return GATE_FENCE;
 	}
 	return GATE_OPEN;
+}
+
+enum gate
+migration_gate_share(const struct gates *g, char *why, size_t n)
+{
+	struct err e = { .code = ERR_NONE };
+	enum gate ret = gate_share(g, &e);
+
+	REQUIRE(n > 1);
+	copy_text(&e, why, n);
+	return ret;
+}
+
+enum gate
+migration_gate_switch(const struct gates *g, char *why, size_t n)
+{
+	struct err e = { .code = ERR_NONE };
+	enum gate ret = gate_switch(g, &e);
+
+	REQUIRE(n > 1);
+	copy_text(&e, why, n);
+	return ret;
 }
 
 static const char *const check_names[WATCH_N] = {
@@ -199,52 +232,82 @@ count_bits(uint32_t v)
 	return (uint32_t)__builtin_popcount(v);
 }
 
-struct judgement
-watch_look(struct watch *w, const struct sample *s, enum side other,
-           uint64_t now_ms)
+/* One bit a look into each check's history. */
+static void
+remember(struct watch *w)
 {
 	uint32_t mask =
 		w->limits.n == 32 ? UINT32_MAX : (1u << w->limits.n) - 1;
-	struct judgement j = { .verdict = VERDICT_INCONCLUSIVE };
 
-	measure(w, s, other);
-	j.requests = w->seen;
 	w->looks++;
 	for (unsigned i = 0; i < WATCH_N; i++) {
 		uint32_t bad = w->value[i] > w->threshold[i] ? 1 : 0;
 
 		w->history[i] = ((w->history[i] << 1) | bad) & mask;
 	}
+}
+
+/* Has a check failed k times of n? */
+static bool
+has_failed(const struct watch *w, struct judgement *j, struct err *e)
+{
 	for (unsigned i = 0; i < WATCH_N; i++) {
-		if (count_bits(w->history[i]) < w->limits.k)
+		uint32_t bad = count_bits(w->history[i]);
+
+		if (bad < w->limits.k)
 			continue;
-		j.verdict = VERDICT_FAIL;
-		j.check = (enum watch_check)i;
-		j.value = w->value[i];
-		j.threshold = w->threshold[i];
-		SAY(j.reason, sizeof(j.reason),
-		    "%s: %llu, at most %llu; failed in %u of %u looks",
-		    check_names[i], ULL(j.value), ULL(j.threshold),
-		    count_bits(w->history[i]), w->limits.n);
-		return j;
+		j->verdict = VERDICT_FAIL;
+		j->check = (enum watch_check)i;
+		j->value = w->value[i];
+		j->threshold = w->threshold[i];
+		(void)err_set(e, ERR_STATE,
+		              "%s: %llu, at most %llu; failed in %u of %u "
+		              "looks",
+		              check_names[i], ULL(j->value), ULL(j->threshold),
+		              bad, w->limits.n);
+		return true;
 	}
+	return false;
+}
+
+/* Long enough, and enough of it? */
+static bool
+has_seen_enough(const struct watch *w, uint64_t now_ms, struct err *e)
+{
 	if (w->looks < w->limits.n) {
-		SAY(j.reason, sizeof(j.reason), "%u of %u looks", w->looks,
-		    w->limits.n);
-		return j;
+		(void)err_set(e, ERR_STATE, "%u of %u looks", w->looks,
+		              w->limits.n);
+		return false;
 	}
 	if (now_ms - w->since_ms < w->limits.step_ms) {
-		SAY(j.reason, sizeof(j.reason), "%llu of %llu ms on this step",
-		    ULL(now_ms - w->since_ms), ULL(w->limits.step_ms));
-		return j;
+		(void)err_set(e, ERR_STATE, "%llu of %llu ms on this step",
+		              ULL(now_ms - w->since_ms),
+		              ULL(w->limits.step_ms));
+		return false;
 	}
 	if (w->seen < w->limits.requests_min) {
-		SAY(j.reason, sizeof(j.reason), "%llu of %llu requests",
-		    ULL(w->seen), ULL(w->limits.requests_min));
-		return j;
+		(void)err_set(e, ERR_STATE, "%llu of %llu requests",
+		              ULL(w->seen), ULL(w->limits.requests_min));
+		return false;
 	}
-	j.verdict = VERDICT_PASS;
-	SAY(j.reason, sizeof(j.reason), "%llu requests, no check failed",
-	    ULL(w->seen));
+	return true;
+}
+
+struct judgement
+watch_look(struct watch *w, const struct sample *s, enum side other,
+           uint64_t now_ms)
+{
+	struct judgement j = { .verdict = VERDICT_INCONCLUSIVE };
+	struct err e = { .code = ERR_NONE };
+
+	measure(w, s, other);
+	remember(w);
+	j.requests = w->seen;
+	if (!has_failed(w, &j, &e) && has_seen_enough(w, now_ms, &e)) {
+		j.verdict = VERDICT_PASS;
+		(void)err_set(&e, ERR_STATE, "%llu requests, no check failed",
+		              ULL(w->seen));
+	}
+	copy_text(&e, j.reason, sizeof(j.reason));
 	return j;
 }

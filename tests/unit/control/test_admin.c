@@ -277,7 +277,7 @@ static int
 verdict(const struct facts f[SIDE_N], const struct judge_conf *c,
         const char *name)
 {
-	struct checks k;
+	static struct checks k;
 	int worst = -1;
 
 	probe_judge(f, c, &k);
@@ -292,8 +292,8 @@ verdict(const struct facts f[SIDE_N], const struct judge_conf *c,
 static void
 a_good_pair_passes(void **state)
 {
-	struct facts f[SIDE_N];
-	struct checks k;
+	static struct facts f[SIDE_N];
+	static struct checks k;
 
 	(void)state;
 	good(f);
@@ -306,7 +306,7 @@ a_good_pair_passes(void **state)
 static void
 each_fault_is_named(void **state)
 {
-	struct facts f[SIDE_N];
+	static struct facts f[SIDE_N];
 	struct judge_conf resumed = judge;
 
 	(void)state;
