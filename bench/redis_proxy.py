@@ -75,14 +75,14 @@ def build(w, name):
     return Path(name, port, proxy, server)
 
 
-def one_run(path, pipeline, op, n, pids):
+def one_run(path, pipeline, op, n, pids, clients):
     before = {"proxy": world.cpu_s(path.proxy.pid) if path.proxy else 0.0,
               "server": world.cpu_s(path.server.pid)}
     threads = world.thread_cpu_s(path.proxy.pid) if path.proxy else {}
     noise = world.Noise(pids)
     run = subprocess.run(
         ["redis-benchmark", "-h", "127.0.0.1", "-p", str(path.port), "-t", op,
-         "-n", str(n), "-c", str(CLIENTS), "-d", str(SIZE), "-r", "100000",
+         "-n", str(n), "-c", str(clients), "-d", str(SIZE), "-r", "100000",
          "-P", str(pipeline), "--csv"],
         capture_output=True, text=True, timeout=300)
     foreign = noise.share()
@@ -111,7 +111,10 @@ def one_run(path, pipeline, op, n, pids):
     return result
 
 
-def measure(paths, reps, pids, scale, patience):
+def measure(paths, pids, args):
+    reps = args.reps
+    scale = 0.2 if args.quick else 1.0
+    patience = args.patience
     runs = []
     for rep in range(reps + 1):
         for pipeline, op, n in CASES:
@@ -120,10 +123,12 @@ def measure(paths, reps, pids, scale, patience):
                 world.wait_quiet(seconds=patience)
                 warm = rep == 0
                 r = one_run(path, pipeline, op,
-                            int(n * scale * (0.2 if warm else 1)), pids)
+                            int(n * scale * (0.2 if warm else 1)), pids,
+                            args.clients)
                 if r["foreign"] > 0.12 and not warm and patience:
                     world.wait_quiet(seconds=2 * patience)
-                    r = one_run(path, pipeline, op, int(n * scale), pids)
+                    r = one_run(path, pipeline, op, int(n * scale), pids,
+                                args.clients)
                 if not warm:
                     runs.append(r)
         paths = paths[1:] + paths[:1]
@@ -200,6 +205,7 @@ def idle_memory(paths):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reps", type=int, default=5)
+    parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--only", default=",".join(PATHS))
     parser.add_argument("--quick", action="store_true",
                         help="a fifth of the requests")
@@ -214,10 +220,9 @@ def main():
         paths = [build(w, n) for n in names]
         idle, idle_table = ([], "") if args.no_idle else idle_memory(paths)
         pids = [p.pid for p in w.procs]
-        runs = measure(paths, args.reps, pids, 0.2 if args.quick else 1.0,
-                       args.patience)
+        runs = measure(paths, pids, args)
     print("Proxies of one Redis, %d clients, %d-byte values, medians of %d"
-          % (CLIENTS, SIZE, args.reps))
+          % (args.clients, SIZE, args.reps))
     print(show(runs, names))
     if idle_table:
         print("\nMemory of idle connections")
