@@ -66,6 +66,9 @@ look(struct run *r, enum side s)
 	if (strcmp(run_id, at->run_id) == 0 &&
 	    (at->agent.as_own || !at->users_made))
 		return;
+	/* The epoch of now is not on disk: its fences come after it. */
+	if (r->record_owed)
+		return;
 	rc = fence_users(r, s, &err);
 	if (rc == 0)
 		rc = put_right(r, s, &err);
@@ -89,7 +92,7 @@ look_at_fence(struct run *r)
 	enum side other = side_other(authority_side(a.state));
 	struct err err;
 
-	if (!r->at[other].is_up || !r->at[other].users_made ||
+	if (!r->at[other].is_up || !r->at[other].users_made || r->record_owed ||
 	    r->state == LIFE_COMPLETED)
 		return;
 	if (r->at[other].fenced && fence_holds(r, other, a.epoch, &err) == 0)
@@ -144,6 +147,30 @@ heartbeat(struct run *r)
 	machines_tell_mover(r, &m);
 }
 
+/* The abort that could not be written when it was made. Until it is, R on disk
+ * is frozen, which names the same side. */
+static void
+pay_record(struct run *r)
+{
+	struct authority a = journal_authority(r->journal);
+	struct authority to;
+	struct err err;
+
+	REQUIRE(authority_is_frozen(a.state));
+	to = authority_abort(&a);
+	if (journal_move(r->journal, JOURNAL_ABORT, &a, &to,
+	                 json_pack("{s:s,s:s}", "at",
+	                           cutover_step_name(r->cut.died), "why",
+	                           r->cut.why),
+	                 &err) != 0)
+		return;
+	r->record_owed = false;
+	run_event(r, "aborted", "the undone switch is on disk now (epoch %llu)",
+	          (unsigned long long)to.epoch);
+	if (fence_settle(r, &err) != 0)
+		run_event(r, "fence", "%s", err.text);
+}
+
 void
 health_tick(struct run *r, uint64_t now_ns)
 {
@@ -159,23 +186,12 @@ health_tick(struct run *r, uint64_t now_ns)
 	}
 	if (now_ns < r->health_at_ns)
 		return;
-	look(r, SIDE_OLD);
+	if (r->state != LIFE_COMPLETED)
+		look(r, SIDE_OLD);
 	look(r, SIDE_NEW);
 	look_at_fence(r);
-	if (r->record_owed) {
-		struct authority a = journal_authority(r->journal);
-		struct authority to;
-		struct err err;
-
-		r->record_owed = authority_is_frozen(a.state);
-		to = r->record_owed ? authority_abort(&a) : a;
-		if (r->record_owed &&
-		    journal_move(r->journal, JOURNAL_ABORT, &a, &to,
-		                 json_pack("{s:s,s:s}", "at", "later", "why",
-		                           "the disk was full"),
-		                 &err) == 0)
-			r->record_owed = false;
-	}
+	if (r->record_owed)
+		pay_record(r);
 	/* A side that hangs must not take all of this thread's time. */
 	took_ns = os_mono_ns() - now_ns;
 	r->health_at_ns =

@@ -19,7 +19,7 @@
 #include "world/os/loop.h"
 
 #define JOURNAL_VERSION 1
-#define BUSY_MS         2000
+#define BUSY_MS         250 /* somebody reads; never as long as a hold */
 
 struct journal {
 	sqlite3 *db;

@@ -234,7 +234,8 @@ over(struct run *r)
 		          (unsigned long long)r->hold_last_ms);
 		/* A stale unfence of the other side must carry less than
 		 * this epoch. */
-		if (c->fence_begun && fence_settle(r, &err) != 0)
+		if (c->fence_begun && !r->record_owed &&
+		    fence_settle(r, &err) != 0)
 			run_event(r, "fence", "%s", err.text);
 	}
 	fence_persist(r, SIDE_OLD);

@@ -171,6 +171,42 @@ conflict_name(enum conflict_rule c)
 	                             : "replace";
 }
 
+static void
+note_facts(struct run *r, enum side s, const struct facts *f)
+{
+	struct run_side *at = &r->at[s];
+
+	at->is_up = true;
+	at->has_aclfile = f->has_aclfile;
+	at->has_config = f->has_config_file;
+	memcpy(at->run_id, f->run_id, sizeof(at->run_id));
+}
+
+/* A migration that goes on serves the authority although the other side is away;
+ * what is wrong there is put right when it comes back. */
+static int
+check_again(struct run *r, enum side rules, struct err *err)
+{
+	enum side other = side_other(rules);
+	struct run_side *at = &r->at[rules];
+	struct facts f;
+	int rc = agent_open(&at->agent, true, LIMIT_PREFLIGHT_MS, err);
+
+	if (rc == 0)
+		rc = agent_probe(&at->agent, LIMIT_PREFLIGHT_MS, &f, err);
+	if (rc != 0)
+		return rc;
+	note_facts(r, rules, &f);
+	r->checks.n = 1;
+	r->checks.line[0] =
+		(struct check_line){ .name = "reach", .result = CHECK_WARN };
+	(void)snprintf(r->checks.line[0].detail,
+	               sizeof(r->checks.line[0].detail),
+	               "%s does not answer; the migration waits for it",
+	               r->side[other].label);
+	return 0;
+}
+
 static int
 check_servers(struct run *r, struct err *err)
 {
@@ -179,17 +215,23 @@ check_servers(struct run *r, struct err *err)
 		                            conflict_name(r->conf->conflict),
 		                    .is_resume = r->is_resumed,
 		                    .needs_fence = true };
+	enum side rules = run_authority(r);
 	struct facts f[SIDE_N];
-	int rc = preflight(&c, &r->checks, f, err);
+	struct agent probe;
+	int rc = 0;
 
-	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
-		struct run_side *at = &r->at[s];
+	if (r->is_resumed) {
+		enum side other = side_other(rules);
 
-		at->is_up = true;
-		at->has_aclfile = f[s].has_aclfile;
-		at->has_config = f[s].has_config_file;
-		memcpy(at->run_id, f[s].run_id, sizeof(at->run_id));
+		agent_init(&probe, &r->side[other], r->agent_name);
+		rc = agent_open(&probe, true, LIMIT_CONNECT_MS, err);
+		agent_fini(&probe);
 	}
+	if (rc != 0)
+		return check_again(r, rules, err);
+	rc = preflight(&c, &r->checks, f, err);
+	for (int s = 0; rc == 0 && s < SIDE_N; s++)
+		note_facts(r, (enum side)s, &f[s]);
 	return rc;
 }
 
@@ -297,9 +339,9 @@ make_users(struct run *r, struct err *err)
 	int rc = 0;
 
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
-		if (r->state == LIFE_COMPLETED)
-			break;
 		r->at[s].users_made = r->is_resumed;
+		if (r->state == LIFE_COMPLETED || !r->at[s].is_up)
+			continue;
 		rc = journal_add(
 			r->journal, JOURNAL_USERS,
 			json_pack("{s:s}", "side", side_name((enum side)s)),
@@ -321,7 +363,7 @@ make_fences(struct run *r, struct err *err)
 		r->at[SIDE_OLD].fenced = true;
 		return 0;
 	}
-	rc = fence_save(r, other, err);
+	rc = r->at[other].is_up ? fence_save(r, other, err) : 0;
 	if (rc == 0)
 		rc = journal_add(r->journal, JOURNAL_FENCE,
 		                 json_pack("{s:s}", "side", side_name(other)),

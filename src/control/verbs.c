@@ -242,14 +242,16 @@ static void
 rollback_switch(struct run *r)
 {
 	struct gates g;
+	enum gate gate;
 	struct err err;
 	char why[200];
 
 	r->op.is_forced =
 		json_is_true(json_object_get(r->op.args, "accept_data_loss"));
 	shift_gates(r, &g);
-	if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN &&
-	    !r->op.is_forced) {
+	gate = migration_gate_switch(&g, why, sizeof(why));
+	/* An accepted loss opens every gate but that of the journal. */
+	if (gate != GATE_OPEN && (!r->op.is_forced || gate == GATE_DISK)) {
 		(void)later(r, why);
 		return;
 	}
