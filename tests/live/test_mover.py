@@ -474,8 +474,8 @@ def differences(pair, m):
 def test_control_naive_replay(pair):
     """Without the rules the oracle finds differences, so it can fail."""
     preload(pair[0], 20000)
-    w = load(pair)
-    time.sleep(0.5)
+    w = load(pair, keys=20000)
+    time.sleep(2)
     m = mover(pair, "naive=1")
     m.wait_phase("in_step")
     time.sleep(1)
@@ -618,3 +618,25 @@ def test_lazy_expire(pair):
     halt(w)
     check_equal(pair, m)
     assert m.board["repaired"] > 0
+
+
+def test_passed_is_never_ahead(pair):
+    """What was written before a position that has passed is on the other side."""
+    preload(pair[0], 3000)
+    w = load(pair, 2) + load(pair, 1, kind="multi")
+    m = mover(pair)
+    m.wait_phase("in_step")
+    for i in range(40):
+        key = "mark:%d" % (i % 3)
+        p = pair[0].r.pipeline(transaction=True)
+        p.incr(key)
+        p.execute_command("LMOVE", "queue", "queue2", "LEFT", "RIGHT")
+        p.rpush("queue", i)
+        p.execute()
+        at = pair[0].r.execute_command("ROLE")[1]
+        n = int(pair[0].r.get(key))
+        m.wait(lambda: m.board["passed"][0] >= at, 10)
+        assert int(pair[1].r.get(key)) == n
+        assert pair[1].r.lrange("queue2", 0, -1) == pair[0].r.lrange("queue2", 0, -1)
+    halt(w)
+    check_equal(pair, m)

@@ -15,7 +15,7 @@ check(const char *line, const char *expected)
 	uint32_t argc = 0;
 	struct resp_cmd cmd;
 	struct words_key k;
-	uint64_t at = 0;
+	struct words_at at = { 0 };
 	const struct word *w;
 	char *save = NULL;
 

@@ -253,10 +253,10 @@ run_fill(struct mover *m)
 	if (m->failed)
 		return;
 	scan_run(m);
-	if (m->bulk.is_used && m->bulk.is_done && conn_wants(out) == 0)
-		fill_end(m);
-	else if (m->scan.phase == SCAN_DONE && m->pend.queued.n == 0 &&
-	         m->copies_flying == 0 && conn_wants(out) == 0)
+	if (conn_wants(out) == 0 &&
+	    ((m->bulk.is_used && m->bulk.is_done) ||
+	     (m->scan.phase == SCAN_DONE && m->pend.queued.n == 0 &&
+	      m->copies_flying == 0)))
 		fill_end(m);
 }
 

@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "engine/redis/mover/state.h"
 
-#define SCRATCH (2 * 1024 * 1024)
+#define SCRATCH ((size_t)2 << 20)
 
 void
 bulk_start(struct mover *m)

@@ -130,7 +130,8 @@ mover_name(const struct mover *m, char *name)
 	REQUIRE(n <= sizeof(m->conf->id) - 1);
 	memcpy(name, "godwit:", 7);
 	memcpy(name + 7, m->conf->id, n);
-	memcpy(name + 7 + n, ":mover", 7);
+	memcpy(name + 7 + n, ":mover", 6);
+	name[7 + n + 6] = '\0';
 }
 
 void

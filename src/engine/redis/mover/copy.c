@@ -24,7 +24,7 @@ enum copy_state {
 	COPY_ROLE,
 };
 
-#define COPY_BYTES (512 * 1024) /* aim of one batch */
+#define COPY_BYTES ((size_t)512 << 10) /* aim of one batch */
 
 static void
 put_batch(struct mover *m, struct conn *c, enum want_kind kind, uint32_t n,

@@ -393,43 +393,49 @@ grow_unit(struct mover *m, struct feed *f)
 	return false;
 }
 
+/* The unit is not complete. True: look again, something was taken away. */
+static bool
+wait_for_more(struct mover *m, struct feed *f)
+{
+	if (buf_len(&f->rx) <= UNIT_MAX)
+		return false;
+	if (f->cmd.args_seen < 2 && f->unit_n == 0)
+		return false;
+	go_huge(m, f);
+	return f->is_skipping;
+}
+
 bool
 feed_unit(struct mover *m, struct feed *f, struct span *ret, bool *ret_multi)
 {
-	while (f->is_skipping && buf_len(&f->rx) > 0)
-		skip_huge(f);
-	while (!m->failed && !f->is_skipping) {
+	while (!m->failed) {
 		struct span in = buf_span(&f->rx);
 		enum wire_rc rc;
 		bool multi = f->in_multi;
 
 		if (in.n == f->unit_n)
 			return false;
+		if (f->is_skipping) {
+			skip_huge(f);
+			continue;
+		}
 		rc = resp_cmd_feed(&f->cmd, span_skip(in, f->unit_n));
 		if (rc < 0) {
 			mover_fail(m, ERR_PROTO, "%s: the stream is broken: %s",
 			           m->conf->side[f->side].label, f->cmd.why);
 			return false;
 		}
-		if (rc == WIRE_MORE) {
-			if (in.n <= UNIT_MAX)
-				return false;
-			if (f->cmd.args_seen >= 2 || f->unit_n > 0)
-				go_huge(m, f);
-			if (!f->is_skipping)
-				return false;
-			while (f->is_skipping && buf_len(&f->rx) > 0)
-				skip_huge(f);
+		if (rc == WIRE_MORE && !wait_for_more(m, f))
+			return false;
+		if (rc == WIRE_MORE)
 			continue;
-		}
-		if (!grow_unit(m, f)) {
+		if (grow_unit(m, f)) {
+			*ret = span_of(buf_span(&f->rx).p, f->unit_n);
+			*ret_multi = multi;
 			resp_cmd_init(&f->cmd);
-			continue;
+			return true;
 		}
-		*ret = span_of(buf_span(&f->rx).p, f->unit_n);
-		*ret_multi = multi;
 		resp_cmd_init(&f->cmd);
-		return true;
 	}
 	return false;
 }

@@ -691,9 +691,9 @@ mover_init(void *self, void *conf)
 	m->rebuild =
 		c->fill_done && c->keep_extra && c->rule == MOVER_RULE_NONE;
 	m->limits.marks = or_default(c->limits.marks, 600000);
-	m->limits.stream_rx = or_default(c->limits.stream_rx, 16 * 1024 * 1024);
-	m->limits.writer_tx = or_default(c->limits.writer_tx, 4 * 1024 * 1024);
-	m->limits.window = or_default(c->limits.window, 16 * 1024 * 1024);
+	m->limits.stream_rx = or_default(c->limits.stream_rx, (size_t)16 << 20);
+	m->limits.writer_tx = or_default(c->limits.writer_tx, (size_t)4 << 20);
+	m->limits.window = or_default(c->limits.window, (size_t)16 << 20);
 	for (int i = 0; i < SIDE_N; i++) {
 		struct span text = span_str(c->history[i]);
 		uint64_t db = 0;

@@ -56,17 +56,20 @@ join(struct pend *p, uint32_t db, struct span key)
 	return span_of(p->key, key.n + 4);
 }
 
+/* The value follows its entry (base/map.h). */
 static struct map_entry *
-entry_of(const struct mark *k)
+entry_of(struct mark *k)
 {
-	/* The value follows its entry (base/map.h). */
-	return (struct map_entry *)(uintptr_t)k - 1;
+	return (struct map_entry *)(void *)k - 1;
 }
 
 struct span
 mark_key(const struct pend *p, const struct mark *k)
 {
-	return span_skip(map_key(&p->map, entry_of(k)), 4);
+	const struct map_entry *e =
+		(const struct map_entry *)(const void *)k - 1;
+
+	return span_skip(map_key(&p->map, e), 4);
 }
 
 uint32_t

@@ -38,7 +38,7 @@ spread_note(struct mover *m, const struct word *w, struct span request,
 {
 	struct spread_head head = { .probe = m->probes_sent + 1 };
 	struct words_key wk;
-	uint64_t at = 0;
+	struct words_at at = { 0 };
 	size_t start = buf_len(&m->spread);
 
 	if (w->first2 == 0 && (w->use & WORD_READ) == 0)

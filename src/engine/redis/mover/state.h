@@ -34,10 +34,11 @@
 #define SECOND (1000 * MS)
 
 #define COPY_BATCH   50
-#define COPY_FLIGHTS 16            /* batches being read at a time, at most */
-#define STREAM_VALUE (1024 * 1024) /* longer payloads are passed on piecewise */
-#define UNIT_MAX     (8 * 1024 * 1024) /* a longer unit of the stream is marked  */
-#define NEAR_MS      30000 /* keys that expire sooner than this       */
+#define COPY_FLIGHTS 16 /* batches being read at a time, at most */
+#define STREAM_VALUE \
+	((size_t)1 << 20)          /* longer payloads are passed on piecewise */
+#define UNIT_MAX ((size_t)8 << 20) /* a longer unit of the stream is marked  */
+#define NEAR_MS  30000             /* keys that expire sooner than this       */
 
 enum stage {
 	STAGE_IDLE,

@@ -301,7 +301,7 @@ collect(struct mover *m, struct unit *u)
 	while (feed_walk(u->bytes, &pos, &cmd, &one)) {
 		const struct word *w;
 		struct words_key wk;
-		uint64_t at = 0;
+		struct words_at at = { 0 };
 		uint64_t v;
 		size_t before = u->keys_n;
 
@@ -620,7 +620,7 @@ tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 	struct span rx = buf_span(&f->rx);
 	const struct word *w;
 	struct words_key wk = { .db = f->db, .use = WORD_WRITE };
-	uint64_t at = 0;
+	struct words_at at = { 0 };
 	uint64_t v;
 	uint32_t n = cmd->args_seen < RESP_SPANS ? cmd->args_seen : RESP_SPANS;
 

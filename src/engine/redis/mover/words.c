@@ -179,11 +179,8 @@ move_key(const struct word *w, struct span request, uint32_t argc,
 
 bool
 words_key(const struct word *w, struct span request, uint32_t argc, uint32_t db,
-          uint64_t *at, struct words_key *ret)
+          struct words_at *at, struct words_key *ret)
 {
-	/* *at: index of the next argument << 40 | its place in the request */
-	uint32_t i = (uint32_t)(*at >> 40);
-	size_t pos = (size_t)(*at & ((1ULL << 40) - 1));
 	uint64_t keys2 = 0;
 	struct span arg;
 
@@ -191,25 +188,21 @@ words_key(const struct word *w, struct span request, uint32_t argc, uint32_t db,
 	if (w->first == 0)
 		return false;
 	if (strcmp(w->name, "move") == 0) {
-		*at += 1ULL << 40;
-		return move_key(w, request, argc, ret, i);
+		return move_key(w, request, argc, ret, at->i++);
 	}
 	if (w->numkeys > 0)
 		(void)words_number(argument(request, (uint32_t)w->numkeys),
 		                   &keys2);
-	while (resp_cmd_walk(request, &pos, &arg)) {
-		uint8_t use = use_of(w, argc, i, keys2);
+	while (resp_cmd_walk(request, &at->pos, &arg)) {
+		uint8_t use = use_of(w, argc, at->i++, keys2);
 
-		i++;
 		if (use == 0)
 			continue;
 		ret->key = arg;
 		ret->use = use;
 		if (w->first2 == 1 && (use & WORD_WRITE) != 0)
 			ret->db = db_of(w, request, argc, db);
-		*at = (uint64_t)i << 40 | pos;
 		return true;
 	}
-	*at = (uint64_t)i << 40 | pos;
 	return false;
 }

@@ -53,10 +53,16 @@ struct words_key {
 	uint8_t use; /* enum word_use, both possible */
 };
 
-/* The next key of a complete request, or false at the end. *at starts at 0.
+/* How far words_key() has come; all zero to begin. */
+struct words_at {
+	size_t pos;
+	uint32_t i;
+};
+
+/* The next key of a complete request, or false at the end.
  * db: the selected one (COPY and MOVE name another). */
 bool words_key(const struct word *w, struct span request, uint32_t argc,
-               uint32_t db, uint64_t *at, struct words_key *ret);
+               uint32_t db, struct words_at *at, struct words_key *ret);
 
 /* Decimal digits only, below 2^64 - 9; else false. */
 bool words_number(struct span s, uint64_t *ret);
