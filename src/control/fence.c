@@ -279,26 +279,45 @@ fence_position(struct run *r, enum side s, uint64_t *ret, struct err *err)
 	               : rc;
 }
 
-void
-fence_persist(struct run *r, enum side s)
+/* Send what a->tx holds last: keep the rules over a restart. */
+static void
+persist_now(struct run *r, enum side s)
 {
 	struct run_side *at = &r->at[s];
 	struct span replies = { NULL, 0 };
 	struct err err;
-	uint32_t n;
+	uint32_t n = admin_put_persist(&at->agent.tx, at->has_aclfile);
 
-	if ((!at->has_aclfile && !at->has_config) || reach(r, s, &err) != 0)
-		return;
-	n = admin_put_persist(&at->agent.tx, at->has_aclfile);
 	if (agent_call(&at->agent, n, LIMIT_PREFLIGHT_MS, &replies, &err) != 0)
 		return;
 	if (reply_ok(&replies, r->side[s].label,
 	             at->has_aclfile ? "ACL SAVE" : "CONFIG REWRITE",
-	             &err) != 0) {
-		run_event(r, "volatile", "%s", err.text);
-		at->has_aclfile = false;
-		at->has_config = false;
+	             &err) == 0)
+		return;
+	run_event(r, "volatile", "%s", err.text);
+	at->has_aclfile = false;
+	at->has_config = false;
+}
+
+void
+fence_persist(struct run *r, enum side s)
+{
+	static const char *const keys[SIDE_N] = { "kept_old", "kept_new" };
+	struct run_side *at = &r->at[s];
+	struct err err;
+
+	if ((!at->has_aclfile && !at->has_config) || !at->is_up ||
+	    reach(r, s, &err) != 0)
+		return;
+	if (!at->kept) {
+		/* Whoever cleans up later has to know. */
+		if (journal_set_meta(r->journal, keys[s], "1", &err) != 0) {
+			run_event(r, "disk", "%s", err.text);
+			return;
+		}
+		at->kept = true;
 	}
+	persist_now(r, s);
 }
 
 int
@@ -351,16 +370,22 @@ fence_clean(struct run *r, enum side s, bool keep_users)
 	struct err err;
 	uint32_t n;
 
-	if (reach(r, s, &err) != 0) {
+	/* As the URL's user, so that the answers outlive our own user. */
+	agent_close(&at->agent);
+	if (agent_open(&at->agent, keep_users, LIMIT_CALL_MS, &err) != 0 &&
+	    agent_open(&at->agent, true, LIMIT_CALL_MS, &err) != 0) {
 		run_event(r, "left", "%s", err.text);
 		return;
 	}
 	n = admin_put_no_keys(&at->agent.tx);
 	if (!keep_users)
 		n += admin_put_no_users(&at->agent.tx, &r->own);
-	/* DELUSER ends our own connection: its answer may be the last. */
-	if (agent_call(&at->agent, n, call_ms(r), &replies, &err) != 0)
-		agent_close(&at->agent);
+	if (agent_call(&at->agent, n, LIMIT_CALL_MS, &replies, &err) != 0) {
+		run_event(r, "left", "%s", err.text);
+		return;
+	}
+	if (at->kept)
+		persist_now(r, s);
 	if (!keep_users) {
 		agent_close(&at->agent);
 		at->users_made = false;

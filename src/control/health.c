@@ -63,8 +63,9 @@ look(struct run *r, enum side s)
 	}
 	if (!was_up)
 		run_event(r, "side_up", "%s answers again", r->side[s].label);
-	if (strcmp(run_id, at->run_id) == 0 &&
-	    (at->agent.as_own || !at->users_made))
+	if (r->state == LIFE_COMPLETED ||
+	    (strcmp(run_id, at->run_id) == 0 &&
+	     (at->agent.as_own || !at->users_made)))
 		return;
 	/* The epoch of now is not on disk: its fences come after it. */
 	if (r->record_owed)

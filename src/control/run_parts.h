@@ -47,6 +47,7 @@ struct run_side {
 	bool fenced;     /* shut, as far as we know                  */
 	bool has_aclfile;
 	bool has_config; /* CONFIG REWRITE is possible               */
+	bool kept;       /* rules with a fence were made to last */
 	json_t *saved;   /* user name -> rules, from acl_saved       */
 };
 

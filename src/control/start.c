@@ -197,6 +197,8 @@ check_again(struct run *r, enum side rules, struct err *err)
 	if (rc != 0)
 		return rc;
 	note_facts(r, rules, &f);
+	if (r->state == LIFE_COMPLETED)
+		return 0;
 	r->checks.n = 1;
 	r->checks.line[0] =
 		(struct check_line){ .name = "reach", .result = CHECK_WARN };
@@ -220,6 +222,9 @@ check_servers(struct run *r, struct err *err)
 	struct agent probe;
 	int rc = 0;
 
+	/* Old may be anything by now, or nothing. */
+	if (r->state == LIFE_COMPLETED)
+		return check_again(r, rules, err);
 	if (r->is_resumed) {
 		enum side other = side_other(rules);
 
@@ -275,6 +280,13 @@ read_state(struct run *r)
 		json_object_get(share, "generation"));
 	r->copied = copied != NULL;
 	r->proof_last = journal_last(r->journal, JOURNAL_VERIFIED, NULL);
+	for (int s = 0; s < SIDE_N; s++) {
+		char *kept = journal_meta(
+			r->journal, s == SIDE_OLD ? "kept_old" : "kept_new");
+
+		r->at[s].kept = kept != NULL;
+		free(kept);
+	}
 	json_decref(last);
 	json_decref(share);
 	json_decref(copied);
@@ -372,8 +384,10 @@ make_fences(struct run *r, struct err *err)
 		rc = fence_settle(r, err);
 	if (rc != 0)
 		return rc;
-	fence_persist(r, SIDE_OLD);
-	fence_persist(r, SIDE_NEW);
+	fence_persist(r, other);
+	/* The open side's rules on disk may still be those of its fence. */
+	if (r->at[side_other(other)].kept)
+		fence_persist(r, side_other(other));
 	return 0;
 }
 
@@ -390,7 +404,13 @@ open_journal(struct run *r, struct err *err)
 		rc = choose_names(r, err);
 	else
 		rc = same_as_before(r, err);
-	return rc == 0 ? read_names(r, err) : rc;
+	if (rc == 0)
+		rc = read_names(r, err);
+	if (rc == 0) {
+		read_saved(r);
+		read_state(r);
+	}
+	return rc;
 }
 
 static int
@@ -409,8 +429,6 @@ decide(struct run *r, struct err *err)
 		                 err);
 	if (rc != 0)
 		return rc;
-	read_saved(r);
-	read_state(r);
 	rc = settle_record(r, err);
 	if (rc == 0)
 		rc = make_users(r, err);

@@ -48,7 +48,6 @@ clean_up(struct run *r)
 	if (r->state == LIFE_ROLLED_BACK) {
 		if (fence_lift(r, SIDE_NEW, a.epoch, &err) != 0)
 			run_event(r, "left", "%s", err.text);
-		fence_persist(r, SIDE_NEW);
 		clean(r, SIDE_NEW, false);
 		clean(r, SIDE_OLD, false);
 	} else if (r->state == LIFE_COMPLETED) {

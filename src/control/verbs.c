@@ -194,8 +194,13 @@ promote(struct run *r)
 	char why[200];
 	int rc = 0;
 
-	if (r->state == LIFE_ROLLED_BACK)
+	if (r->state == LIFE_ROLLED_BACK) {
+		struct mail m = { .kind = MAIL_MOVE_RESUME };
+
 		rc = run_apply(r, VERB_MIGRATE, reason_of(&r->op), &err);
+		/* It may have been paused before it was rolled back. */
+		machines_tell_mover(r, &m);
+	}
 	if (rc == 0 && !life_may(r->state, VERB_PROMOTE)) {
 		enum life_state to;
 
