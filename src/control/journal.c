@@ -193,7 +193,7 @@ check_version(struct journal *j, struct err *err)
 	(void)sqlite3_finalize(s);
 	if (version == JOURNAL_VERSION || version == 0)
 		return 0;
-	return err_set(err, ERR_STATE,
+	return err_set(err, ERR_BAD,
 	               "%s is no state file of this Godwit (%s); choose "
 	               "another --state",
 	               j->path,

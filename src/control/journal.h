@@ -34,7 +34,7 @@ struct journal;
 
 const char *journal_kind_name(enum journal_kind k);
 
-/* Open or create the file. ERR_EXISTS names the process that has it; ERR_STATE:
+/* Open or create the file. ERR_EXISTS names the process that has it; ERR_BAD:
  * not a state file of this version; ERR_IO. */
 struct journal *journal_open(const char *path, struct err *err);
 /* Read only and without the lock (a process may have it). */

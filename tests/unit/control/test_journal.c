@@ -265,7 +265,7 @@ not_a_state_file(void **state)
 	            f);
 	(void)fclose(f);
 	assert_null(journal_open(path, &err));
-	assert_int_equal(err.code, ERR_STATE);
+	assert_int_equal(err.code, ERR_BAD);
 	(void)snprintf(path + strlen(path), 8, ".no");
 	assert_null(journal_peek(path, &err));
 	assert_int_equal(err.code, ERR_MISSING);
