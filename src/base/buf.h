@@ -31,7 +31,9 @@ void buf_fini(struct buf *b); /* gives the block back; b is empty, usable */
 static inline struct span
 buf_span(const struct buf *b)
 {
-	return (struct span){ b->p + b->off, b->end - b->off };
+	/* NULL + 0 is not C. */
+	return (struct span){ b->off == 0 ? b->p : b->p + b->off,
+		              b->end - b->off };
 }
 
 static inline size_t
