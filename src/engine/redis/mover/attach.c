@@ -184,6 +184,63 @@ on_feed(struct mover *m)
 	mover_stage(m, STAGE_FILL);
 }
 
+void
+attach_note(struct mover *m, struct conn *c, struct span reply)
+{
+	struct resp_item item;
+	struct span id = span_str(m->conf->id);
+
+	if (resp_read(&reply, &item) != WIRE_PART || item.type != RESP_BULK ||
+	    item.text.n < id.n + 6 || !span_has_prefix(item.text, id))
+		return;
+	m->has_note = true;
+	m->note_side = c->side;
+	m->note_until_ns = UINT64_MAX;
+	if (c->side == m->from || m->fill_done)
+		return;
+	m->fill_begun = true;
+	m->keep_extra |= span_eq(span_skip(item.text, id.n), SPAN(":extra"));
+}
+
+void
+attach_note_put(struct mover *m)
+{
+	struct conn *c = &m->cmd[other(m)];
+	struct span id = span_str(m->conf->id);
+	struct buf *b;
+
+	m->has_note = true;
+	m->note_side = c->side;
+	m->note_until_ns = UINT64_MAX;
+	conn_select(m, c, 0);
+	b = conn_out(m, c);
+	resp_put_array(b, 3);
+	resp_put_bulk_str(b, "SET");
+	resp_put_bulk_str(b, FILL_NOTE);
+	buf_put(b, "$", 1);
+	buf_put_u64(b, id.n + 6);
+	buf_put(b, "\r\n", 2);
+	buf_put_span(b, id);
+	buf_put_str(b, m->keep_extra ? ":extra\r\n" : ":empty\r\n");
+	(void)conn_want(m, c, WANT_QUIET, 1);
+}
+
+/* The resume point is known to the control: the note has done its work. */
+void
+attach_note_drop(struct mover *m)
+{
+	struct conn *c = &m->cmd[m->note_side];
+
+	if (!m->has_note || m->frozen || !c->is_ready)
+		return;
+	m->has_note = false;
+	conn_select(m, c, 0);
+	resp_put_cmd(conn_out(m, c),
+	             m->server[c->side].lazy_expire ? "DEL" : "UNLINK",
+	             FILL_NOTE, NULL);
+	(void)conn_want(m, c, WANT_QUIET, 1);
+}
+
 static void
 ask_functions(struct mover *m)
 {
@@ -215,6 +272,7 @@ fill_start(struct mover *m)
 			"differ are replaced",
 			m->conf->side[other(m)].label);
 	m->fill_begun = true;
+	attach_note_put(m);
 	if (scan)
 		scan_start(m, again, again);
 	else

@@ -189,6 +189,8 @@ tell_progress(struct mover *m)
 	    m->margin == UINT64_MAX)
 		return;
 	m->told_at = p.at;
+	if (m->has_note && m->note_until_ns == UINT64_MAX)
+		m->note_until_ns = m->port->now_ns + 5 * SECOND;
 	if (m->history[to][0] != '\0' && m->confirmed[to].at != 0)
 		tell_position(m, to, m->confirmed[to]);
 	tell_position(m, m->from, p);
@@ -227,6 +229,8 @@ mover_settle(struct mover *m)
 	}
 	if (m->stage == STAGE_CATCH) {
 		m->failures = 0;
+		if (m->conf->one_shot)
+			attach_note_drop(m);
 		mover_stage(m, STAGE_STEP);
 		tell_progress(m);
 	}
@@ -596,6 +600,9 @@ tick(struct mover *m)
 	if (m->bulk_feed.state == FEED_SNAPSHOT)
 		feed_ack(m, &m->bulk_feed, 0);
 	tell_progress(m);
+	if (m->has_note && m->port->now_ns > m->note_until_ns &&
+	    m->stage >= STAGE_CATCH && m->stage <= STAGE_STEP)
+		attach_note_drop(m);
 	check_silence(m);
 }
 

@@ -22,6 +22,8 @@ ask_more(struct mover *m, struct conn *c)
 	resp_put_cmd(b, "CONFIG", "GET", "repl-diskless-sync-delay", NULL);
 	resp_put_cmd(b, "CONFIG", "GET", "lazyfree-lazy-expire", NULL);
 	(void)conn_want(m, c, WANT_CONFIG, 2);
+	resp_put_cmd(b, "GET", FILL_NOTE, NULL);
+	(void)conn_want(m, c, WANT_NOTE, 1);
 	resp_put_cmd(b, "INFO", NULL);
 	(void)conn_want(m, c, WANT_INFO, 1);
 }

@@ -60,6 +60,7 @@ enum want_kind {
 	WANT_LOGIN,   /* an error is final                                   */
 	WANT_ID,      /* CLIENT ID                                           */
 	WANT_CLIENTS, /* CLIENT LIST                                        */
+	WANT_NOTE,    /* GET of FILL_NOTE */
 	WANT_INFO,
 	WANT_CONFIG,
 	WANT_WRITE,  /* keys: the written ones                              */
@@ -238,7 +239,10 @@ struct mover {
 	bool was_started;
 	bool paused;
 	bool fill_done;
-	bool rebuild;     /* the fill only looks for keys to be kept */
+	bool rebuild;  /* the fill only looks for keys to be kept */
+	bool has_note; /* FILL_NOTE is on note_side */
+	enum side note_side;
+	uint64_t note_until_ns; /* then it can go */
 	bool fill_begun;  /* an attempt left something on the other side   */
 	bool keep_extra;  /* the other side had records of its own         */
 	bool need_rescan; /* a gap in the stream: compare everything       */
@@ -418,6 +422,12 @@ void bulk_stop(struct mover *m);
 void bulk_functions(struct mover *m, struct span reply);
 
 /* attach.c */
+/* A key on the side that is being filled: "<id>:empty" or "<id>:extra" (it had
+ * records of its own). Who finds it knows that a first copy was interrupted. */
+#define FILL_NOTE "__godwit:fill"
+void attach_note(struct mover *m, struct conn *c, struct span reply);
+void attach_note_put(struct mover *m);
+void attach_note_drop(struct mover *m);
 void attach_run(struct mover *m); /* moves the stages on */
 /* Everything but the resume points is forgotten, the links closed. */
 void attach_reset(struct mover *m, bool flush);

@@ -239,6 +239,8 @@ barrier(struct mover *m, const struct word *w, struct span request,
 		note_flush(m, w->cls == WORD_FLUSHALL ? DB_ALL : f->db, end);
 	}
 	forward_plain(m, request, f->db);
+	if (m->stage == STAGE_FILL && m->has_note)
+		attach_note_put(m);
 	return true;
 }
 
