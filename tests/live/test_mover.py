@@ -431,7 +431,7 @@ def test_merge(pair, mode):
     assert new.lrange("l", 0, -1) == [b"old"]
     assert new.hgetall("h2") == {b"f": b"1"}
     assert m.board["conflicts"] == 8
-    assert not new.keys("__godwit*")
+    assert not new.keys("__godwit:merge*")
     old.hincrby("h", "a", 5)
     m.barrier()
     assert new.hget("h", "a") == b"6" and new.hget("h", "c") == b"3"

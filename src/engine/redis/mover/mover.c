@@ -350,6 +350,8 @@ static void
 on_stop(struct mover *m)
 {
 	tell_progress(m);
+	if (m->told_at != 0)
+		attach_note_drop(m);
 	attach_reset(m, true);
 	mover_stage(m, STAGE_STOPPED);
 	m->port->ops->mail(m->port, &(struct mail){ .kind = MAIL_STOPPED });
