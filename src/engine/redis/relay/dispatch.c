@@ -58,24 +58,24 @@ refuse_unknown(struct relay *r, struct session *s, const struct command *c,
                const struct resp_cmd *q)
 {
 	struct span word = q->argv[c == NULL ? 0 : 1];
-	char name[64];
+	uint8_t name[64];
 	size_t n = word.n < sizeof(name) ? word.n : sizeof(name) - 1;
 
 	for (size_t i = 0; i < n; i++) {
 		uint8_t b = word.p[i];
 
-		name[i] = b >= 32 && b < 127 ? (char)b : '?';
+		name[i] = b < 32 || b > 126 ? (uint8_t)'?' : b;
 	}
 	if (c == NULL)
 		return refuse(
 			r, s,
 			"ERR unknown command '%.*s': godwit relays the "
 			"commands of Redis 7.0 and does not know this one",
-			(int)n, name);
+			(int)n, (const char *)name);
 	return refuse(r, s,
 	              "ERR unknown subcommand '%.*s' of %s: godwit does not "
 	              "know it",
-	              (int)n, name, c->name);
+	              (int)n, (const char *)name, c->name);
 }
 
 /* ---- keys -------------------------------------------------------------- */

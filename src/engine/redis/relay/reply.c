@@ -281,7 +281,8 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 		if (e->kind == PEND_PASS) {
 			pass(r, lane, e, span_of(in.p, used));
 			if (done) {
-				if (lane->reply_n > RELAY_BIG_REPLY)
+				if (lane->reply_n > RELAY_BIG_REPLY &&
+				    e->s != NULL)
 					big_reply(e->s);
 				lane->reply_n = 0;
 				end_entry(r, lane, e);
