@@ -82,9 +82,9 @@ print_remarks(const struct verify_result *r)
 		             "different was proven\n",
 		             amount_count((int64_t)r->unstable).s);
 	if (r->noted > 0)
-		(void)printf("%s keys differ only in what replication does "
-		             "not carry (consumers' counters); they count as "
-		             "equal\n",
+		(void)printf("%s keys are noted and count as equal: they "
+		             "differ only in what replication does not carry, "
+		             "or never stood still\n",
 		             amount_count((int64_t)r->noted).s);
 	if (r->marker_refused)
 		(void)printf("OLD refused the marker: compared as if nobody "

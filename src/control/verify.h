@@ -10,7 +10,7 @@
  * Shares nothing with the mover but the wire codec. Keys that start with
  * "__godwit:" are skipped, logically expired keys count as absent.
  *
- * Limits: memory about 32 MiB whatever the data, more only for single elements
+ * Limits: memory about 16 MiB whatever the data, more only for single elements
  *         of many MiB; VERIFY_LIST_MAX keys are named, all are counted.
  * Thread: blocking; run it in a thread of its own.
  */
@@ -33,10 +33,12 @@ enum verify_kind {
 	VERIFY_EXTRA,     /* the other side has it, the authority not      */
 	VERIFY_DIFFERENT, /* both have it                                  */
 	VERIFY_UNSTABLE,  /* it changed all the time; not proven either way */
-	VERIFY_NOTED,     /* differs only in what the server's own
-	                   * replication does not carry: entries-read and
-	                   * lag of stream groups, consumers without
-	                   * pending entries; not a difference             */
+	VERIFY_NOTED,     /* no difference, but to be known: it differs only
+	                   * in what the server's own replication does not
+	                   * carry (entries-read and lag of stream groups,
+	                   * consumers without pending entries), or it was
+	                   * equal at several looks but never stood still
+	                   * for one that proves it                       */
 };
 
 struct verify_find {

@@ -10,12 +10,12 @@
  *   authority  MULTI, EXEC: nil when any of the keys was touched since WATCH;
  *              then read them again                                 (x2)
  *
- * y equal to x1 or x2: equal. Nothing touched: what the authority held before
+ * Nothing touched: what the authority held before
  * the marker it holds still, and the other side has passed the marker, so a
  * difference is one; a mover that copies some keys out of order may still be on
- * its way, hence VERIFY_STRIKES rounds with new markers. Something touched, and
- * x1 = x2 != y: that key comes again in a smaller group, down to a group of its
- * own. At rest a round is x1, y, x2 without marker, and x1 = x2 != y is a
+ * its way, hence VERIFY_STRIKES rounds with new markers. Something touched:
+ * x1 = y = x2 is equal; x1 = x2 != y comes again in a smaller group, down to a
+ * group of its own; the rest comes again. At rest a round is x1, y, x2 without marker, and x1 = x2 != y is a
  * difference.
  */
 #include <inttypes.h>
@@ -30,6 +30,8 @@
 #define DOUBTS_MAX     1024
 #define DOUBT_BYTES    ((size_t)1024 * 1024)
 #define FINAL_MAX      100000 /* keys remembered as counted                  */
+#define EQUALS_MIN     5      /* looks that found a key equal that never   */
+#define TRIES_NOTED    64     /* stood still, out of at least so many      */
 #define TRIES_MIN      5      /* before a key is called unstable             */
 #define POLL_NS        200000
 #define STRIKE_WAIT_NS 20000000 /* between rounds that found differences   */
@@ -308,7 +310,8 @@ read_suspects(struct verify *v, const struct big *b, uint32_t side,
 }
 
 /* A big value that changes all the time: its suspects alone, element by
- * element. *ret: DIFF_DATA proven, DIFF_NONE all found equal, DIFF_NOTE open. */
+ * element. *ret: DIFF_DATA proven, DIFF_NONE all found equal, DIFF_NOTE open,
+ * DIFF_TTL open but all of them were equal at some look. */
 static int
 judge_suspects(struct verify *v, struct big *b, enum value_diff *ret,
                struct err *err)
@@ -341,6 +344,8 @@ judge_suspects(struct verify *v, struct big *b, enum value_diff *ret,
 			*ret = struck > 0 ? DIFF_DATA : DIFF_NONE;
 			break;
 		}
+		/* What is open was seen equal while it changed. */
+		*ret = b->unseen_n == 0 ? DIFF_TTL : DIFF_NOTE;
 	}
 	for (int i = 0; i < 3; i++)
 		buf_fini(&reads[i]);
@@ -354,23 +359,47 @@ enum verdict {
 	IS_OPEN
 };
 
+/* Did the authority's key stay as it was, as far as it differs from y? A big
+ * value that differs by its head alone was not read. */
+static bool
+is_same(const struct verify *v, const struct value *x, const struct value *y,
+        const struct value *x2)
+{
+	if (value_cmp_head(x, y, &v->rule) != DIFF_NONE)
+		return value_cmp_head(x, x2, &v->rule) == DIFF_NONE;
+	return value_cmp(x, x2, &v->rule) == DIFF_NONE;
+}
+
+/*
+ * One equal look at a key that was touched meanwhile proves little: a counter
+ * that is one ahead equals what the authority says a moment later. So it takes a
+ * look at a key that stood still, or both reads of the authority.
+ */
 static enum verdict
-judge_small(const struct verify *v, const struct group *g, size_t i)
+judge_small(const struct verify *v, const struct group *g, size_t i,
+            struct doubt *d)
 {
 	const struct value *x = &g->item[i].v[0];
 	const struct value *y = &g->item[i].v[1];
 	const struct value *x2 = &g->again[i].v[0];
+	bool is_equal = value_cmp(x, y, &v->rule) == DIFF_NONE;
+	bool is_witnessed = g->is_live && g->is_watched;
+	bool is_equal_later;
 
-	if (value_cmp(x, y, &v->rule) == DIFF_NONE)
-		return IS_EQUAL;
 	if (g->is_live && g->is_quiet)
-		return IS_STRUCK;
-	if (value_cmp(x2, y, &v->rule) == DIFF_NONE)
+		return is_equal ? IS_EQUAL : IS_STRUCK;
+	is_equal_later = value_cmp(x2, y, &v->rule) == DIFF_NONE;
+	if ((is_equal && is_equal_later) ||
+	    ((is_equal || is_equal_later) && !is_witnessed))
 		return IS_EQUAL;
-	if (value_cmp(x, x2, &v->rule) != DIFF_NONE)
+	if (is_equal || is_equal_later) {
+		d->equals++;
+		return IS_OPEN;
+	}
+	if (!is_same(v, x, y, x2))
 		return IS_OPEN;
 	/* WATCH is the better witness; without it two equal reads must do. */
-	return g->is_live && g->is_watched ? IS_STILL : IS_STRUCK;
+	return is_witnessed ? IS_STILL : IS_STRUCK;
 }
 
 /* Count a strike, or the key when it has enough of them. */
@@ -389,19 +418,45 @@ strike(struct verify *v, struct group *g, size_t i, const char *why,
 	return settle_as(v, e, &g->item[i], kind_of(v, &g->item[i]), why, err);
 }
 
-/* Leave it open; after the deadline, and when it was looked at often enough, it
- * is called unstable. */
+/* Leave it open. After the deadline, or very many looks, a key that was seen equal
+ * often enough, with nothing against it, is noted; any other is unstable after
+ * the deadline. */
 static int
 leave_open(struct verify *v, struct group *g, size_t i, uint64_t until,
            struct err *err)
 {
 	struct map_entry *e = g->entry[i];
 	struct doubt *d = map_value(e);
+	bool is_late = os_mono_ns() >= until;
+	char why[80];
 
-	if (os_mono_ns() >= until && d->tries >= TRIES_MIN)
+	if (d->tries < (is_late ? TRIES_MIN : TRIES_NOTED)) {
+		map_renew(&v->doubts, e);
+		return 0;
+	}
+	if (d->strikes == 0 && d->equals >= EQUALS_MIN) {
+		(void)snprintf(why, sizeof(why),
+		               "%s: never still; equal at %u of %u looks",
+		               value_type_name(g->item[i].v[0].type), d->equals,
+		               d->tries);
+		return settle_as(v, e, &g->item[i], VERIFY_NOTED, why, err);
+	}
+	if (is_late)
 		return settle_as(v, e, &g->item[i], VERIFY_UNSTABLE, NULL, err);
 	map_renew(&v->doubts, e);
 	return 0;
+}
+
+/* Six looks at its suspects are behind it, see judge_suspects. */
+static int
+leave_big(struct verify *v, struct group *g, size_t i, enum value_diff diff,
+          uint64_t until, struct err *err)
+{
+	struct doubt *d = map_value(g->entry[i]);
+
+	d->equals = diff == DIFF_TTL ? d->equals + 1 : 0;
+	d->tries += TRIES_NOTED / EQUALS_MIN;
+	return leave_open(v, g, i, until, err);
 }
 
 /* One key whose heads are equal and whose value is big. */
@@ -425,7 +480,7 @@ judge_big(struct verify *v, struct group *g, size_t i, uint64_t until,
 		else if (rc == 0 && diff == DIFF_NONE)
 			drop(v, g->entry[i]);
 		else if (rc == 0)
-			rc = leave_open(v, g, i, until, err);
+			rc = leave_big(v, g, i, diff, until, err);
 	} else if (rc == 0 && diff == DIFF_NONE) {
 		drop(v, g->entry[i]);
 	} else if (rc == 0 && diff == DIFF_NOTE) {
@@ -491,7 +546,7 @@ judge_group(struct verify *v, struct group *g, uint64_t until, struct err *err)
 				d->kind = DOUBT_BIG;
 			continue;
 		}
-		switch (judge_small(v, g, i)) {
+		switch (judge_small(v, g, i, d)) {
 		case IS_EQUAL: drop(v, g->entry[i]); break;
 		case IS_STRUCK: rc = strike(v, g, i, NULL, err); break;
 		case IS_STILL:

@@ -58,6 +58,7 @@ struct doubt {
 	enum doubt_kind kind;
 	uint32_t strikes; /* rounds that proved a difference              */
 	uint32_t tries;   /* rounds altogether                            */
+	uint32_t equals;  /* rounds in which it was equal, but touched    */
 };
 
 struct verify {

@@ -532,18 +532,24 @@ test_suspects_are_judged_one_by_one(void **state)
 	buf_init(&out, &heap);
 	assert_true(big_ask_suspects(&b, &out));
 	buf_fini(&out);
-	/* a: equal to the first read; b: stands and differs; c: changes. */
+	/* a: equal to the first read only; b: stands and differs; c: changes. */
 	assert_int_equal(big_judge(&b, reads, strikes, 2, &open, &struck, &err),
 	                 0);
-	assert_int_equal(open, 2);
+	assert_int_equal(open, 3);
 	assert_int_equal(struck, 0);
-	assert_int_equal(strikes[0], BIG_EQUAL);
+	assert_int_equal(strikes[0], 0);
+	assert_int_equal(b.unseen_n, 2);
 	assert_int_equal(strikes[1], 1);
 	assert_int_equal(strikes[2], 0);
 	assert_int_equal(big_judge(&b, reads, strikes, 2, &open, &struck, &err),
 	                 0);
-	assert_int_equal(open, 1);
+	assert_int_equal(open, 2);
 	assert_int_equal(struck, 1);
+	reads[2] = x1;
+	assert_int_equal(big_judge(&b, reads, strikes, 2, &open, &struck, &err),
+	                 0);
+	assert_int_equal(strikes[0], BIG_EQUAL);
+	assert_int_equal(open, 1);
 	end(&b, DIFF_DATA, "hash: field \"b\" differs");
 }
 

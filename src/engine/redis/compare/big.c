@@ -666,12 +666,15 @@ big_judge(struct big *b, const struct span reads[3],
 
 	REQUIRE(b->suspect_n <= BIG_SUSPECTS);
 	*ret_open = *ret_struck = 0;
+	b->unseen_n = 0;
 	for (int i = 0; i < 3; i++)
 		if (!value_item(&in[i], RESP_ARRAY, &item[i]) ||
 		    item[i].number != b->suspect_n)
 			return broken(b, err);
 	for (uint32_t i = 0; i < b->suspect_n; i++) {
 		struct resp_item name;
+		bool before;
+		bool after;
 
 		if (!value_item(&names, RESP_BULK, &name) ||
 		    !next_probe(&in[0], &item[0]) ||
@@ -680,9 +683,12 @@ big_judge(struct big *b, const struct span reads[3],
 			return broken(b, err);
 		if (strikes[i] == BIG_EQUAL || strikes[i] >= enough)
 			continue;
-		if (is_probe_equal(b, &item[0], &item[1]) ||
-		    is_probe_equal(b, &item[2], &item[1]))
+		before = is_probe_equal(b, &item[0], &item[1]);
+		after = is_probe_equal(b, &item[2], &item[1]);
+		if (before && after)
 			strikes[i] = BIG_EQUAL;
+		else if (before || after)
+			b->seen |= 1ull << i;
 		else if (is_probe_equal(b, &item[0], &item[2]))
 			strikes[i]++;
 		if (strikes[i] == enough)
@@ -691,6 +697,7 @@ big_judge(struct big *b, const struct span reads[3],
 	for (uint32_t i = 0; i < b->suspect_n; i++) {
 		*ret_struck += strikes[i] != BIG_EQUAL && strikes[i] >= enough;
 		*ret_open += strikes[i] < enough;
+		b->unseen_n += strikes[i] < enough && (b->seen >> i & 1) == 0;
 	}
 	return 0;
 }

@@ -55,6 +55,8 @@ struct big {
 	struct buf groups;   /* names still to do, as RESP bulk strings     */
 	struct buf suspects; /* names of elements, as RESP bulk strings     */
 	uint32_t suspect_n;  /* all that differed, also those not kept      */
+	uint64_t seen;       /* suspects that were equal at one of two reads */
+	uint32_t unseen_n;   /* open ones of the last big_judge that were not */
 	enum value_diff diff;
 	struct err why; /* ERR_DIVERGED and where, when diff is set    */
 };
@@ -80,7 +82,7 @@ bool big_ask_suspects(const struct big *b, struct buf *out);
 
 /* Read before a marker from the authority (x1), after it from the other side
  * (y), then from the authority again (x2); count strikes for suspects that did
- * not change and differ, forget those found equal. *ret_open: how many are
+ * not change and differ, forget those equal to both. *ret_open: how many are
  * neither equal nor have `enough` strikes; *ret_struck: how many have. The first
  * of these is named in b->why. */
 int big_judge(struct big *b, const struct span reads[3],
