@@ -61,7 +61,8 @@ span_is_word(struct span a, struct span b)
 static inline struct span
 span_skip(struct span s, size_t n)
 {
-	return (struct span){ s.p + n, s.n - n };
+	/* NULL + 0 is undefined in C; the compiler makes one addition of it. */
+	return (struct span){ n > 0 ? s.p + n : s.p, s.n - n };
 }
 
 static inline bool
