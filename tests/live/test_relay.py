@@ -607,6 +607,9 @@ def test_reads_never_show_errors_of_the_other_side(two, pair):
         b"string", [b"a"], b"string", 1]
     st = two.stats()
     assert st["retries"] >= 2 and st["reads_new"] >= 1
+    e = two.conn(db=5)  # nobody asked the authority for this database before
+    new.cmd("SET", "l", "wrong type here", db=5)
+    assert e.cmd("LRANGE", "l", 0, -1) == []
     d = two.conn()
     new.freeze()
     for _ in range(10):

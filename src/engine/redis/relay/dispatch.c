@@ -312,6 +312,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
            enum dispatched *ret)
 {
 	struct lane *lane = s->lane;
+	struct lane *home;
 	struct pending *e;
 
 	if (s->multi || s->watching || s->big > 0 || s->must_retry ||
@@ -321,6 +322,11 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 		if (s->inflight > 0 || s->withheld > 0)
 			return false;
 	}
+	/* Where it is repeated when the other side's answer is no good. */
+	home = lane_shared(r, r->route.authority, s->cred, s->db);
+	if (home == NULL || home->state != LANE_READY)
+		return false;
+	home->idle_ns = r->port->now_ns;
 	lane = lane_reader(r, side_other(r->route.authority), s->db);
 	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up ||
 	    buf_len(&lane->link->tx) > RELAY_LANE_TX_MAX)
