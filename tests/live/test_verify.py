@@ -364,8 +364,8 @@ def test_a_million_keys(place):
     assert_clean(r, 1000000)
     rate = 1000000 * 1000 // r["took_ms"]
     print("compared %d keys/s" % rate)
-    # The aim is 150,000; the bound leaves room for a busy machine.
-    assert rate > 50000
+    # The aim is 150,000; the bound leaves room for a busy machine and ASan.
+    assert rate > 15000
 
 
 class Writers:
@@ -456,7 +456,7 @@ def test_writers_do_not_make_false_differences(place):
 
 
 @pytest.mark.limit(120)
-@pytest.mark.parametrize("late", [0.005, 0.05, 0.3])
+@pytest.mark.parametrize("late", [0.005, 0.05, pytest.param(0.3, marks=pytest.mark.full)])
 def test_a_late_stream_makes_no_false_differences(place, late):
     old, new = place.pair()
     fill(old, 500)
