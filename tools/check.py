@@ -114,7 +114,7 @@ def unit(name, folder, env=None):
     return report(name, began, passed, failed, skipped, text, tail=80)
 
 
-def live(name, folder, env=None, limit_s=600):
+def live(name, folder, env=None, limit_s=1500):
     """The tests with real servers, against the binary of a build."""
     began = time.monotonic()
     made = os.path.join(LOGS, name + ".xml")
@@ -179,10 +179,10 @@ STEPS = [
     ("fuzz", lambda: simple(
         "fuzz", ["tools/fuzz.py", "--time", "60"] if FULL else
         ["tools/fuzz.py", "--replay"], 3600 if FULL else 300)),
-    ("live", lambda: live("live", "build", limit_s=7200 if FULL else 600)),
+    ("live", lambda: live("live", "build", limit_s=7200 if FULL else 1500)),
     ("live-asan", lambda: live("live-asan", "build-asan",
                                sanitizer_env("live-asan"),
-                               limit_s=7200 if FULL else 600)),
+                               limit_s=7200 if FULL else 1500)),
 ]
 STEPS_FULL = [
     ("build-tsan", lambda: build("build-tsan", "build-tsan", *TSAN,
