@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keys that the stream must not touch yet. */
+/*
+ * tests/unit/mover/test_pend.c: the keys that the stream must not touch yet.
+ */
 #include "base/rng.h"
 #include "engine/redis/mover/pend.h"
 #include "unit.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What commands of a stream touch. */
+/*
+ * tests/unit/mover/test_words.c: what commands of a stream touch.
+ */
 #include "engine/redis/mover/words.h"
 #include "unit.h"
 #include "wire/resp.h"
@@ -19,15 +21,16 @@ check(const char *line, const char *expected)
 	const struct word *w;
 	char *save = NULL;
 
-	strcpy(words, line);
+	assert_true(strlen(line) < sizeof(words));
+	memcpy(words, line, strlen(line) + 1);
 	for (const char *p = line; *p != '\0'; p++)
 		argc += *p == ' ';
 	argc++;
-	n += (size_t)sprintf(request, "*%u\r\n", argc);
+	n += (size_t)snprintf(request, sizeof(request), "*%u\r\n", argc);
 	for (char *t = strtok_r(words, " ", &save); t != NULL;
 	     t = strtok_r(NULL, " ", &save))
-		n += (size_t)sprintf(request + n, "$%zu\r\n%s\r\n", strlen(t),
-		                     t);
+		n += (size_t)snprintf(request + n, sizeof(request) - n,
+		                      "$%zu\r\n%s\r\n", strlen(t), t);
 	resp_cmd_init(&cmd);
 	assert_int_equal(resp_cmd_feed(&cmd, span_of(request, n)), WIRE_PART);
 	assert_int_equal(cmd.used, n);
@@ -37,12 +40,15 @@ check(const char *line, const char *expected)
 
 		if (k.key.p == cmd.argv[0].p)
 			continue;
-		len += (size_t)sprintf(got + len, "%s%.*s", len == 0 ? "" : " ",
-		                       (int)k.key.n, (const char *)k.key.p);
+		len += (size_t)snprintf(got + len, sizeof(got) - len, "%s%.*s",
+		                        len == 0 ? "" : " ", (int)k.key.n,
+		                        (const char *)k.key.p);
 		if (k.db != 7)
-			len += (size_t)sprintf(got + len, "@%u", k.db);
-		sprintf(got + len, ":%s%s", (k.use & WORD_READ) != 0 ? "r" : "",
-		        (k.use & WORD_WRITE) != 0 ? "w" : "");
+			len += (size_t)snprintf(got + len, sizeof(got) - len,
+			                        "@%u", k.db);
+		snprintf(got + len, sizeof(got) - len, ":%s%s",
+		         (k.use & WORD_READ) != 0 ? "r" : "",
+		         (k.use & WORD_WRITE) != 0 ? "w" : "");
 	}
 	assert_string_equal(got, expected);
 }

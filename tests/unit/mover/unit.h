@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmocka wants these before it. */
+/*
+ * tests/unit/mover/unit.h: cmocka, after the headers it wants first.
+ */
 #pragma once
 
 /* clang-format off */
