@@ -13,9 +13,20 @@
 #include "core/route.h"
 #include "core/strategy.h"
 
-enum write_mode { WRITE_CUTOVER, WRITE_DUAL };
-enum conflict_rule { CONFLICT_NONE, CONFLICT_REPLACE, CONFLICT_MERGE };
-enum copy_mode { COPY_AUTO, COPY_RDB, COPY_SCAN };
+enum write_mode {
+	WRITE_CUTOVER,
+	WRITE_DUAL
+};
+enum conflict_rule {
+	CONFLICT_NONE,
+	CONFLICT_REPLACE,
+	CONFLICT_MERGE
+};
+enum copy_mode {
+	COPY_AUTO,
+	COPY_RDB,
+	COPY_SCAN
+};
 
 #define RUN_STEPS_MAX STRATEGY_STEPS_MAX
 
@@ -23,21 +34,21 @@ struct run_conf {
 	char old_url[512];
 	char new_url[512];
 	char listen[128];
-	char state[512];           /* path of the SQLite file               */
+	char state[512]; /* path of the SQLite file               */
 	enum strategy_kind strategy;
 	uint32_t step_ppm[RUN_STEPS_MAX]; /* canary read shares, ascending  */
 	uint32_t step_n;
 	enum write_mode write_mode;
-	enum ack_mode ack;         /* both by default; see contracts.md     */
+	enum ack_mode ack; /* both by default; see contracts.md     */
 	uint32_t ack_timeout_ms;
 	enum conflict_rule conflict;
 	enum copy_mode copy_mode;
 	uint32_t workers;
-	uint32_t hold_max_ms;      /* the switch is aborted beyond this     */
-	uint32_t lag_max_ms;       /* gate of the cutover                   */
+	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
+	uint32_t lag_max_ms;  /* gate of the cutover                   */
 	bool is_auto;
-	uint32_t step_seconds;     /* --auto: stay this long on a step      */
-	uint32_t step_requests;    /* --auto: and see this many requests    */
+	uint32_t step_seconds;  /* --auto: stay this long on a step      */
+	uint32_t step_requests; /* --auto: and see this many requests    */
 };
 
 /* Fill the defaults (tables/limit.tbl gives the numbers). */

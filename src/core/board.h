@@ -30,10 +30,10 @@ struct board {
 	_Atomic uint64_t history;   /* +1 when a feed's replid changed      */
 
 	/* gauges written by the mover, for the status */
-	_Atomic uint32_t move_phase;      /* enum move_phase                */
+	_Atomic uint32_t move_phase; /* enum move_phase                */
 	_Atomic uint64_t copied_records;
 	_Atomic uint64_t copied_bytes;
-	_Atomic uint64_t total_records;   /* 0: not known                   */
+	_Atomic uint64_t total_records; /* 0: not known                   */
 	_Atomic uint64_t copy_started_ns;
 	_Atomic uint64_t copy_ended_ns;
 	_Atomic uint64_t stream_position; /* last position seen on the feed */
@@ -41,9 +41,9 @@ struct board {
 	_Atomic uint64_t lag_records;
 	_Atomic uint64_t lag_bytes;
 	_Atomic uint64_t lag_ms;
-	_Atomic uint64_t pending_records; /* dirty keys                     */
-	_Atomic uint64_t repaired;        /* other side's own deletions     */
-	_Atomic uint64_t conflicts;       /* records kept or merged         */
-	_Atomic uint64_t mover_mem;       /* bytes now                      */
+	_Atomic uint64_t pending_records;   /* dirty keys                     */
+	_Atomic uint64_t repaired;          /* other side's own deletions     */
+	_Atomic uint64_t conflicts;         /* records kept or merged         */
+	_Atomic uint64_t mover_mem;         /* bytes now                      */
 	_Atomic uint64_t reverse_proven_ns; /* last heartbeat that came back */
 };

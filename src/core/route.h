@@ -17,13 +17,13 @@ enum ack_mode {
 };
 
 struct route {
-	uint64_t generation;     /* grows by one with each route            */
-	uint64_t epoch;          /* of the authority record R               */
+	uint64_t generation; /* grows by one with each route            */
+	uint64_t epoch;      /* of the authority record R               */
 	enum side authority;
-	uint32_t read_ppm;       /* desired share of reads on the other side */
+	uint32_t read_ppm; /* desired share of reads on the other side */
 	enum ack_mode ack;
 	uint32_t ack_timeout_ms;
-	uint64_t salt;           /* of the assignment hash: per migration   */
+	uint64_t salt; /* of the assignment hash: per migration   */
 };
 
 /* Assignment v1: does a key go to the other side at this share? Monotone in

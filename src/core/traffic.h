@@ -15,13 +15,13 @@
 
 struct traffic {
 	_Atomic uint64_t requests;
-	_Atomic uint64_t reads[SIDE_N];   /* answered by that side           */
+	_Atomic uint64_t reads[SIDE_N]; /* answered by that side           */
 	_Atomic uint64_t writes[SIDE_N];
-	_Atomic uint64_t errors[SIDE_N];  /* error replies of that side      */
-	_Atomic uint64_t lost[SIDE_N];    /* replies lost with a connection  */
-	_Atomic uint64_t read_retries;    /* reads sent again to the authority
+	_Atomic uint64_t errors[SIDE_N]; /* error replies of that side      */
+	_Atomic uint64_t lost[SIDE_N];   /* replies lost with a connection  */
+	_Atomic uint64_t read_retries;   /* reads sent again to the authority
 	                                   * because the other side moved    */
-	_Atomic uint64_t refused;         /* commands refused by name        */
+	_Atomic uint64_t refused;        /* commands refused by name        */
 	_Atomic uint64_t bytes_in;
 	_Atomic uint64_t bytes_out;
 	/* gauges */
@@ -29,11 +29,11 @@ struct traffic {
 	_Atomic uint32_t blocked;
 	_Atomic uint32_t subscribed;
 	_Atomic uint32_t in_transaction;
-	_Atomic uint32_t held;            /* requests waiting in a hold now  */
+	_Atomic uint32_t held; /* requests waiting in a hold now  */
 	_Atomic uint32_t upstreams[SIDE_N];
-	_Atomic uint64_t generation;      /* of the route in use             */
-	_Atomic uint64_t hold_last_ns;    /* length of the last hold         */
+	_Atomic uint64_t generation;   /* of the route in use             */
+	_Atomic uint64_t hold_last_ns; /* length of the last hold         */
 	_Atomic uint64_t hold_max_ns;
-	_Atomic uint64_t mem;             /* bytes now                       */
+	_Atomic uint64_t mem; /* bytes now                       */
 	_Atomic uint32_t latency[SIDE_N][TRAFFIC_BUCKETS];
 };

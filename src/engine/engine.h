@@ -22,8 +22,8 @@
 
 /* Where a server listens. Filled by the control half from a URL. */
 struct address {
-	char host[108];     /* name, address, or the path of a Unix socket  */
-	uint16_t port;      /* 0: host is a path                            */
+	char host[108]; /* name, address, or the path of a Unix socket  */
+	uint16_t port;  /* 0: host is a path                            */
 };
 
 /* One connection. The machine owns the meaning, the world the descriptor. */
@@ -70,7 +70,8 @@ struct port;
 struct port_ops {
 	/* Begin to connect; answers at once with a link that is not up yet.
 	 * NULL only when memory or descriptors are out. */
-	struct link *(*open)(struct port *p, const struct address *to, void *owner);
+	struct link *(*open)(struct port *p, const struct address *to,
+	                     void *owner);
 	/* Gone after this call; no event follows. flush: send tx first (bounded
 	 * by a few seconds), then close. Unsent bytes are lost otherwise. */
 	void (*close)(struct port *p, struct link *l, bool flush);
@@ -82,10 +83,10 @@ struct port_ops {
 struct port {
 	const struct port_ops *ops;
 	struct mem *mem;
-	struct link *dirty;   /* list of links with new bytes               */
-	uint64_t now_ns;      /* monotonic; refreshed before each batch     */
-	int64_t wall_ms;      /* for expiry and people                      */
-	uint64_t wake_ns;     /* next EV_TIMER; UINT64_MAX: none. The machine
+	struct link *dirty; /* list of links with new bytes               */
+	uint64_t now_ns;    /* monotonic; refreshed before each batch     */
+	int64_t wall_ms;    /* for expiry and people                      */
+	uint64_t wake_ns;   /* next EV_TIMER; UINT64_MAX: none. The machine
 	                       * writes it (port_wake)                      */
 	uint64_t (*entropy)(struct port *p);
 	/* precise clock for latency samples; same unit as now_ns */
@@ -127,11 +128,11 @@ struct machine {
  * keeps it alive. Machines get it through <machine>_init(self, &conf). */
 struct side_conf {
 	struct address at;
-	char url_user[64];   /* credentials of the endpoint's URL ("" none)  */
+	char url_user[64]; /* credentials of the endpoint's URL ("" none)  */
 	char url_pass[256];
-	char own_user[64];   /* Godwit's own ACL user ("" : use the URL's)   */
+	char own_user[64]; /* Godwit's own ACL user ("" : use the URL's)   */
 	char own_pass[80];
 	char reader_user[64]; /* Godwit's read-only user for reads of clients */
 	char reader_pass[80];
-	char label[128];     /* for messages: "old redis://127.0.0.1:6379"   */
+	char label[128]; /* for messages: "old redis://127.0.0.1:6379"   */
 };

@@ -10,12 +10,12 @@
 
 enum mail_kind {
 	/* control -> relay (each relay answers with the same generation/epoch) */
-	MAIL_ROUTE,      /* route: use this from now on -> MAIL_ROUTE_ACK     */
-	MAIL_HOLD,       /* epoch, deadline_ns: hold new requests, let running
+	MAIL_ROUTE,   /* route: use this from now on -> MAIL_ROUTE_ACK     */
+	MAIL_HOLD,    /* epoch, deadline_ns: hold new requests, let running
 	                  * ones finish, move blocked clients -> MAIL_DRAINED */
-	MAIL_RELEASE,    /* route: authority may have changed; send what was
+	MAIL_RELEASE, /* route: authority may have changed; send what was
 	                  * held to route.authority -> MAIL_ROUTE_ACK         */
-	MAIL_BEHIND,     /* flag: the other side is behind (1) or has caught
+	MAIL_BEHIND,  /* flag: the other side is behind (1) or has caught
 	                  * up (0). 1: release what ack BOTH holds, read the
 	                  * authority only, ack like AUTHORITY -> MAIL_BEHIND_ACK */
 	/* relay -> control */
@@ -31,23 +31,23 @@ enum mail_kind {
 	                  * other side in step                                */
 	MAIL_MOVE_PAUSE, /* stop filling; the stream goes on                  */
 	MAIL_MOVE_RESUME,
-	MAIL_BARRIER,    /* epoch, position: answer MAIL_PASSED when everything
+	MAIL_BARRIER,   /* epoch, position: answer MAIL_PASSED when everything
 	                  * up to there is on the other side; from then on
 	                  * apply nothing until MAIL_FLIP or MAIL_THAW        */
-	MAIL_THAW,       /* epoch: the switch was aborted; go on              */
-	MAIL_FLIP,       /* epoch, side: the new authority; apply its stream to
+	MAIL_THAW,      /* epoch: the switch was aborted; go on              */
+	MAIL_FLIP,      /* epoch, side: the new authority; apply its stream to
 	                  * the other side from the position of the barrier   */
-	MAIL_HEARTBEAT,  /* token: prove the reverse path                     */
+	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
 	/* mover -> control */
 	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
 	MAIL_PASSED,     /* epoch, position (other side's offset at the time) */
 	MAIL_PROGRESS,   /* side, position, text = history id: safe to resume
 	                  * from here (journalled now and then)               */
 	MAIL_HEARTBEAT_BACK, /* token                                         */
-	MAIL_TROUBLE,    /* text, flag = enum err_code, retry in `position` ms */
+	MAIL_TROUBLE, /* text, flag = enum err_code, retry in `position` ms */
 
 	/* both */
-	MAIL_STOP,       /* finish cleanly -> MAIL_STOPPED                    */
+	MAIL_STOP, /* finish cleanly -> MAIL_STOPPED                    */
 	MAIL_STOPPED,
 };
 
@@ -62,7 +62,7 @@ enum move_phase {
 
 struct mail {
 	enum mail_kind kind;
-	uint32_t who;         /* index of the relay                          */
+	uint32_t who; /* index of the relay                          */
 	uint64_t epoch;
 	uint64_t position;
 	uint64_t deadline_ns;
