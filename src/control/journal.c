@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "control/sys.h"
 #include "world/os/loop.h"
 
 #define JOURNAL_VERSION 1
@@ -114,7 +113,7 @@ lock_take(struct journal *j, struct err *err)
 	j->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (j->lock_fd < 0)
 		return err_set(err, ERR_IO, "%s: %s; choose another --state",
-		               path, sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		               path, os_cause(errno));
 	if (fcntl(j->lock_fd, F_SETLK, &l) != 0) {
 		return err_set(err, ERR_EXISTS,
 		               "state file %s is in use by process %ld; stop "
@@ -124,8 +123,7 @@ lock_take(struct journal *j, struct err *err)
 	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
 	if (ftruncate(j->lock_fd, 0) != 0 ||
 	    pwrite(j->lock_fd, pid, (size_t)n, 0) != n)
-		return err_set(err, ERR_IO, "%s: %s", path,
-		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		return err_set(err, ERR_IO, "%s: %s", path, os_cause(errno));
 	return 0;
 }
 
@@ -219,7 +217,7 @@ open_db(struct journal *j, bool write, struct err *err)
 		return rc;
 	if (chmod(j->path, 0600) != 0)
 		return err_set(err, ERR_IO, "state file %s: %s", j->path,
-		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		               os_cause(errno));
 	rc = db_do(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err);
 	if (rc == 0)
 		rc = db_do(j, "BEGIN IMMEDIATE", err);
@@ -274,7 +272,7 @@ journal_peek(const char *path, struct err *err)
 {
 	if (access(path, R_OK) != 0) {
 		(void)err_set(err, ERR_MISSING, "state file %s: %s", path,
-		              sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		              os_cause(errno));
 		return NULL;
 	}
 	return make(path, false, err);

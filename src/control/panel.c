@@ -17,7 +17,6 @@
 
 #include "base/buf.h"
 #include "control/limit.h"
-#include "control/sys.h"
 #include "world/os/loop.h"
 
 struct terminal {
@@ -62,8 +61,7 @@ make_address(const char *path, struct sockaddr_un *ret, int *ret_dir_fd,
 	dir[n] = '\0';
 	*ret_dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*ret_dir_fd < 0)
-		return err_set(err, ERR_IO, "%s: %s", dir,
-		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		return err_set(err, ERR_IO, "%s: %s", dir, os_cause(errno));
 	len = snprintf(ret->sun_path, sizeof(ret->sun_path),
 	               "/proc/self/fd/%d/%s", *ret_dir_fd, slash + 1);
 	if (len < 0 || (size_t)len >= sizeof(ret->sun_path))
@@ -97,7 +95,7 @@ listen_at(struct panel *p, struct err *err)
 	    bind(p->fd, (const struct sockaddr *)&at, sizeof(at)) != 0 ||
 	    listen(p->fd, LIMIT_PANEL_CLIENTS) != 0)
 		rc = err_set(err, ERR_IO, "control socket %s: %s", p->path,
-		             sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		             os_cause(errno));
 	(void)umask(mask);
 out:
 	if (dir >= 0)

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "control/run_parts.h"
-#include "control/sys.h"
+#include "world/os/loop.h"
 
 /* The one thing a signal handler may touch: the number of a descriptor. */
 static volatile sig_atomic_t term_fd = -1;
@@ -126,14 +126,12 @@ catch_signals(struct run *r, struct err *err)
 
 	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->wake_fd < 0)
-		return err_set(err, ERR_IO, "eventfd: %s",
-		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		return err_set(err, ERR_IO, "eventfd: %s", os_cause(errno));
 	term_seen = 0;
 	term_fd = r->wake_fd;
 	if (sigaction(SIGTERM, &term, NULL) != 0 ||
 	    sigaction(SIGPIPE, &ignore, NULL) != 0)
-		return err_set(err, ERR_IO, "sigaction: %s",
-		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		return err_set(err, ERR_IO, "sigaction: %s", os_cause(errno));
 	return 0;
 }
 

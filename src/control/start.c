@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "control/run_parts.h"
-#include "control/sys.h"
+#include "world/os/loop.h"
 
 /* n random bytes as hexadecimal digits; ret has 2n+1 bytes. */
 static int
@@ -26,7 +26,7 @@ random_hex(char *ret, size_t n, struct err *err)
 	REQUIRE(n <= sizeof(bytes));
 	if (getrandom(bytes, n, 0) != (ssize_t)n)
 		return err_set(err, ERR_IO, "no random bytes: %s",
-		               sys_text(errno, (char[SYS_TEXT]){ 0 }));
+		               os_cause(errno));
 	for (size_t i = 0; i < n; i++) {
 		ret[2 * i] = digits[bytes[i] >> 4];
 		ret[2 * i + 1] = digits[bytes[i] & 15];
