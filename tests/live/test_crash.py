@@ -222,7 +222,7 @@ def test_a_server_dies_and_comes_back(place, who, when):
 
     def is_shut():
         with loser.conn() as c:
-            return refused(c.raw("SET", "split", "brain"))
+            return refused(c.raw("GET", "any"))
 
     until(is_shut, 10, 0.1, "%s to be fenced again" % loser.name)
     if when == "soaking":
@@ -234,6 +234,31 @@ def test_a_server_dies_and_comes_back(place, who, when):
     if who != authority:
         assert v.errors == 0 and v.unknown == 0 and v.cuts == 0, "the follower's death is no client's: %s" % v
     r.equal()
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("who", ["old", "new"])
+@pytest.mark.parametrize("when", ["while", "after"])
+def test_what_is_deleted_around_a_restart_stays_deleted(place, who, when):
+    """Absence is a state: it has to be carried like a value."""
+    r = Run(place, "--strategy", "big_bang", keys=300, load=False, aof="always").in_step()
+    with r.old.conn() as c:
+        c.pipe([("RPUSH", "l", "a", "b"), ("HSET", "h", "f", "1", "g", "2"), ("SET", "s", "1")])
+    r.equal()
+    server = r.old if who == "old" else r.new
+    harm = [("DEL", "l"), ("DEL", "h"), ("HSET", "h", "x", "y"), ("DEL", "s"), ("SET", "n", "1")]
+    server.kill()
+    if when == "while" and who == "new":
+        with r.old.conn() as c:
+            c.pipe(harm)
+    time.sleep(0.3)
+    server.start()
+    with r.old.conn() as c:
+        c.pipe(harm)
+    time.sleep(0.2)
+    r.in_step()
+    r.equal()
+    assert r.g.verb("verify")[0] == 0
 
 
 @pytest.mark.limit(60)

@@ -350,6 +350,7 @@ def subscriber(c, ns, think, peers):
         if c.outcome(r) != "ok":
             if c.stopping:
                 return
+            yield 0.05
             continue
         if not pattern:
             want -= 1
