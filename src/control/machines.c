@@ -180,7 +180,9 @@ make_mover(struct run *r, struct err *err)
 	conf->board = &r->board;
 	conf->rule = mover_rule(r->conf->conflict);
 	conf->copy_mode = mover_fill(r->conf->copy_mode);
-	conf->keep_extra = r->conf->conflict != CONFLICT_REPLACE;
+	/* What new had before is its own; the fence's token is ours. */
+	conf->keep_extra = r->new_keys > 0;
+	conf->own_keys = 1;
 	memcpy(conf->id, r->id, sizeof(conf->id));
 	for (int s = 0; s < SIDE_N; s++) {
 		if (journal_progress(r->journal, (enum side)s, conf->history[s],
@@ -188,6 +190,7 @@ make_mover(struct run *r, struct err *err)
 		                     &conf->position[s]))
 			conf->fill_done = true;
 	}
+	conf->refill = r->is_resumed && !conf->fill_done;
 	lc.arg = conf;
 	r->mover = loop_new(&lc, err);
 	return r->mover != NULL ? 0 : -(int)err->code;

@@ -125,8 +125,9 @@ struct run {
 	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
 	bool mover_stopped;
 	enum move_phase move;
-	bool was_in_step; /* once, in this process              */
-	bool copied;      /* the bulk is complete               */
+	bool was_in_step;  /* once, in this process              */
+	uint64_t new_keys; /* records new had before anything began */
+	bool copied;       /* the bulk is complete               */
 	bool is_behind;
 	uint64_t in_step_ns; /* since when; 0: not                 */
 	uint64_t heartbeat_token;

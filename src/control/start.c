@@ -237,6 +237,8 @@ check_servers(struct run *r, struct err *err)
 	rc = preflight(&c, &r->checks, f, err);
 	for (int s = 0; rc == 0 && s < SIDE_N; s++)
 		note_facts(r, (enum side)s, &f[s]);
+	if (rc == 0 && !r->is_resumed)
+		r->new_keys = f[SIDE_NEW].keys;
 	return rc;
 }
 
@@ -265,6 +267,7 @@ read_state(struct run *r)
 	json_t *last = journal_last(r->journal, JOURNAL_STATE, NULL);
 	json_t *share = journal_last(r->journal, JOURNAL_SHARE, NULL);
 	json_t *copied = journal_last(r->journal, JOURNAL_COPIED, NULL);
+	json_t *created = journal_last(r->journal, JOURNAL_CREATED, NULL);
 	const char *to = json_string_value(json_object_get(last, "to"));
 	const char *reason = json_string_value(json_object_get(last, "reason"));
 
@@ -279,6 +282,9 @@ read_state(struct run *r)
 	r->generation = (uint64_t)json_integer_value(
 		json_object_get(share, "generation"));
 	r->copied = copied != NULL;
+	r->new_keys = (uint64_t)json_integer_value(
+		json_object_get(created, "new_keys"));
+	json_decref(created);
 	r->proof_last = journal_last(r->journal, JOURNAL_VERIFIED, NULL);
 	for (int s = 0; s < SIDE_N; s++) {
 		char *kept = journal_meta(
@@ -419,14 +425,15 @@ decide(struct run *r, struct err *err)
 	int rc = 0;
 
 	if (!r->is_resumed)
-		rc = journal_add(r->journal, JOURNAL_CREATED,
-		                 json_pack("{s:s,s:s,s:s,s:s,s:s}", "id", r->id,
-		                           "old", r->at[SIDE_OLD].url.label,
-		                           "new", r->at[SIDE_NEW].url.label,
-		                           "strategy",
-		                           strategy_name(r->strategy.kind),
-		                           "listen", r->conf->listen),
-		                 err);
+		rc = journal_add(
+			r->journal, JOURNAL_CREATED,
+			json_pack("{s:s,s:s,s:s,s:s,s:s,s:I}", "id", r->id,
+		                  "old", r->at[SIDE_OLD].url.label, "new",
+		                  r->at[SIDE_NEW].url.label, "strategy",
+		                  strategy_name(r->strategy.kind), "listen",
+		                  r->conf->listen, "new_keys",
+		                  (json_int_t)r->new_keys),
+			err);
 	if (rc != 0)
 		return rc;
 	rc = settle_record(r, err);

@@ -263,7 +263,7 @@ fill_start(struct mover *m)
 		return;
 	}
 	m->rebuild = false;
-	if (!again && m->server[other(m)].keys > 0)
+	if (!again && m->server[other(m)].keys > m->conf->own_keys)
 		m->keep_extra = true;
 	if (again && m->keep_extra && m->conf->rule == MOVER_RULE_NONE)
 		mover_trouble(

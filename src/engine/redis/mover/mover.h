@@ -58,6 +58,8 @@ struct mover_conf {
 	                 * it: compare, and remove what it left behind      */
 	bool keep_extra; /* the other side had records of its own before the
 	                  * first copy: never remove keys that only it has  */
+	uint64_t own_keys; /* Godwit's on the other side before the first copy
+	                    * (its fence): not records of its own        */
 	char history[SIDE_N][48];  /* resume points, "" none                */
 	uint64_t position[SIDE_N]; /* resume points, 0 none                 */
 	char id[40];               /* of the migration, for CLIENT SETNAME  */
