@@ -11,17 +11,18 @@ import random
 import threading
 import time
 
-from oracle.resp import Conn, RespError
+from oracle.resp import RespError
 
 KEYS = 40
 
 
 class Storm:
-    def __init__(self, server, seed, threads=3, keys=KEYS, think=0.0005, kind="all", user=None, password=None):
+    def __init__(self, server, seed, threads=3, keys=KEYS, think=0.0005, kind="all", fenced=False):
+        """`fenced`: the server may refuse it in the end."""
         self.server, self.seed, self.keys, self.think = server, seed, keys, think
         self.pick = {"all": self.any, "grow": self.grow, "renew": self.renew}[kind]
         self.born = []
-        self.auth = {"user": user, "password": password or server.password}
+        self.fenced = fenced
         self.stopping = False
         self.ops = 0
         self.errors = []
@@ -47,19 +48,21 @@ class Storm:
     def run(self, n):
         rng = random.Random("%s/%d" % (self.seed, n))
         try:
-            with Conn(self.server.port, **self.auth) as c:
+            with self.server.conn() as c:
                 while not self.stopping:
                     cmds = [self.pick(rng, n) for _ in range(rng.choice((1, 1, 2, 8)))]
                     if rng.random() < 0.2:
                         cmds = [("MULTI",)] + cmds + [("EXEC",)]
                     for r in c.pipe(cmds):
+                        if isinstance(r, RespError) and r.text.startswith("NOPERM") and self.fenced:
+                            return
                         if isinstance(r, RespError) and "unknown command" in r.text:
                             self.errors.append(r.text)
                     self.ops += len(cmds)
                     if self.think:
                         time.sleep(self.think)
         except OSError as e:
-            if not self.stopping:
+            if not self.stopping and not self.fenced:
                 self.errors.append(repr(e))
 
     def grow(self, rng, _):

@@ -9,6 +9,7 @@ import pytest
 from harness.process import until
 from harness.server import fill
 from scenario import Run, differences, inside
+from storm import Storm
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -282,6 +283,26 @@ def test_big_collections(place):
                 done = s["copy"]["done"] and n > 200
     r.equal()
     r.must("promote")
+    r.equal()
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_a_storm_of_random_commands(place, mode):
+    """Straight to old, from before the copy until the switch fences it."""
+    r = Run(place, "--strategy", "big_bang", "--copy-mode", mode, load={"scale": 0.5}, keys=5000)
+    with Storm(r.old, place.seed, fenced=True) as s:
+        with Storm(r.old, place.seed, kind="renew", threads=1, think=0.002, fenced=True):
+            r.in_step()
+            time.sleep(2.5)
+            r.must("promote")
+            assert s.ops > 1000
+    time.sleep(0.5)
+    with Storm(r.new, place.seed + 1, fenced=True):
+        time.sleep(1)
+        r.must("rollback")
+    v = r.judge()
+    assert v.clean(), str(v)
     r.equal()
 
 
