@@ -65,7 +65,7 @@ buf_put(struct buf *b, const void *p, size_t n)
 {
 	if (n == 0)
 		return;
-	if (b->cap - b->end < n || b->failed) {
+	if (b->p == NULL || b->cap - b->end < n || b->failed) {
 		buf_put_slow(b, p, n);
 		return;
 	}

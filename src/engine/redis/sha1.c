@@ -29,10 +29,10 @@ block(uint32_t h[5], const uint8_t *p)
 	uint32_t w[80];
 	uint32_t v[5];
 
-	for (unsigned t = 0; t < 16; t++)
+	for (size_t t = 0; t < 16; t++)
 		w[t] = (uint32_t)p[t * 4] << 24 | (uint32_t)p[t * 4 + 1] << 16 |
 		       (uint32_t)p[t * 4 + 2] << 8 | p[t * 4 + 3];
-	for (unsigned t = 16; t < 80; t++)
+	for (size_t t = 16; t < 80; t++)
 		w[t] = rotate(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1);
 	memcpy(v, h, sizeof(v));
 	for (unsigned t = 0; t < 80; t++) {
