@@ -197,7 +197,7 @@ def restart(server, seconds=0.3):
 
 @pytest.mark.limit(90)
 @pytest.mark.parametrize("who", ["old", "new"])
-@pytest.mark.parametrize("when", ["copying", "streaming", "canary", "soaking"])
+@pytest.mark.parametrize("when", ["copying", "streaming", pytest.param("canary", marks=pytest.mark.full), "soaking"])
 def test_a_server_dies_and_comes_back(place, who, when):
     """It keeps what it acknowledged (appendfsync always); so do we."""
     keys = 40000 if when == "copying" else 2000

@@ -42,9 +42,12 @@ def flapping(p):
 
 FAULTS["flapping"] = flapping
 
+FULL = pytest.mark.full
+EACH = [pytest.param(f, marks=[FULL] if f in ("reset", "late") else []) for f in sorted(FAULTS)]
+
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("fault", sorted(FAULTS))
+@pytest.mark.parametrize("fault", EACH)
 def test_link_to_the_follower(place, fault):
     """Canary reads at 50 %: what new cannot answer is old's to answer."""
     r = Run(place, *CONF, links=True, load=LOAD).in_step()
@@ -67,7 +70,7 @@ def test_link_to_the_follower(place, fault):
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("fault", sorted(FAULTS))
+@pytest.mark.parametrize("fault", EACH)
 def test_link_to_the_authority(place, fault):
     r = Run(place, *CONF, links=True, load=LOAD).in_step()
     r.must("promote")
@@ -98,7 +101,7 @@ def test_link_breaks_during_the_copy(place, side, fault):
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("fault", ["cut", "half_open", "late"])
+@pytest.mark.parametrize("fault", ["cut", "half_open", pytest.param("late", marks=FULL)])
 @pytest.mark.parametrize("side", [0, 1])
 def test_link_breaks_in_the_switch(place, fault, side):
     """Done or undone, never half: one side has authority, and the clients

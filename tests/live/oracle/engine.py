@@ -342,6 +342,7 @@ class Loop:
         self.stopping = False
         self.stop_at = 0.0
         self.live = 0
+        self.clients = []
         self.ops = 0
         self.cuts = 0
         self.unknown = 0
@@ -391,6 +392,7 @@ class Loop:
     def run(self, clients, idle):
         """`idle` is called about every 100 ms with the loop."""
         self.live = len(clients)
+        self.clients = clients
         spread = 0.3 / max(1, len(clients))
         for i, c in enumerate(clients):
             self.at(time.monotonic() + i * spread, c.start)
@@ -428,6 +430,10 @@ class Loop:
         if final:
             r["final"] = True
             r["hung"] = self.live
+            for c in self.clients:
+                if not c.done:
+                    waits = (now_us() - c.t0) / 1e6
+                    self.error_log.append("%s hangs for %.1f s in %.80s" % (c.id, waits, c.request))
             r["hist"] = {i: n for i, n in enumerate(self.hist) if n}
             r["error_log"] = self.error_log
             r["violation_log"] = self.violation_log
