@@ -283,20 +283,40 @@ def play(f, steps):
             for text in model.replay(state, cmds, replies):
                 f.add("wrong", text)
             continue
-        # The last line of a group: any prefix of what is unknown may be done.
+        # The last line of a group.
         states = []
-        first = cut.index(True)
-        is_txn = cmds[0][0] == "MULTI"
+        why = []
         try:
-            for n in [0, len(cmds)] if is_txn else range(first, len(cmds) + 1):
+            for done in choices(cmds, replies):
                 copy = json_copy(state)
-                if n:
-                    model.replay(copy, cmds[:n], replies[:n])
-                states.append(copy)
+                did = [(c, r) for c, r, d in zip(cmds, replies, done) if d]
+                wrong = model.replay(copy, [c for c, _ in did], [r for _, r in did])
+                states += [] if wrong else [copy]
+                why = why or wrong
         except model.Unsure:
             return None
-        return states
+        for text in why if not states else ():
+            f.add("wrong", text)
+        return states or None
     return [state]
+
+
+def choices(cmds, replies):
+    """Which commands may have been done: what was answered, nothing that was
+    refused, any of those that got another error; and of those without an
+    answer the first few."""
+    if cmds[0][0] == "MULTI":
+        return [[False] * len(cmds), [True] * len(cmds)]
+    out = [[]]
+    for r in replies:
+        may = [True] if not model.is_cut(r) else [False] if model.is_refused(r) else [True, False]
+        cut = model.is_cut(r) and "cut" in r
+        out = [o + [m] for o in out for m in may if not (cut and m and LATE in o)]
+        out = [o[:-1] + [LATE] if cut and not o[-1] else o for o in out]
+    return out
+
+
+LATE = None  # not done, and so nothing after it
 
 
 def json_copy(state):

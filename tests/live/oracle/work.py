@@ -485,10 +485,12 @@ def mixed(c, ns, think, peers):
             cmds = mixed_commands(c.rng, tag, n, sha)
             n += 1
             replies = yield cmds
-            # A missing source of RENAME is the model's to predict.
+            # A missing source of RENAME is the model's to predict. Errors of
+            # a transaction's body are inside the answer to EXEC.
+            inner = [x for r in replies if isinstance(r, list) for x in r]
             outs = [
                 "ok" if isinstance(r, RespError) and r.text == "ERR no such key" else c.outcome(r)
-                for r in replies
+                for r in replies + inner
             ]
             c.log("D", tag, c.db, json.dumps([cmds, [plain(r) for r in replies]]))
             if "unk" in outs or "err" in outs:
