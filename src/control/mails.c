@@ -61,6 +61,21 @@ bit(uint64_t *set, uint32_t who)
 		*set |= 1ull << who;
 }
 
+/* Only when no relay reads the other side any more may a reply leave that it
+ * has not applied: else a later read elsewhere would not see that write. */
+static void
+behind_acked(struct run *r, const struct mail *m)
+{
+	struct mail release = { .kind = MAIL_BEHIND, .flag = 2 };
+
+	if (!r->is_behind || m->flag != 1 ||
+	    r->behind_acked == machines_all_bits(r))
+		return;
+	bit(&r->behind_acked, m->who);
+	if (r->behind_acked == machines_all_bits(r))
+		machines_tell(r, &release);
+}
+
 static void
 late(struct run *r)
 {
@@ -88,7 +103,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_MARKED:
 	case MAIL_PASSED: shift_mail(r, m); return;
 	case MAIL_LATE: late(r); return;
-	case MAIL_BEHIND_ACK: bit(&r->behind_acked, m->who); return;
+	case MAIL_BEHIND_ACK: behind_acked(r, m); return;
 	case MAIL_MOVE_PHASE: moved(r, m->phase); return;
 	case MAIL_PROGRESS: progressed(r, m); return;
 	case MAIL_HEARTBEAT_BACK:

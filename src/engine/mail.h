@@ -15,9 +15,10 @@ enum mail_kind {
 	                  * ones finish, move blocked clients -> MAIL_DRAINED */
 	MAIL_RELEASE, /* route: authority may have changed; send what was
 	                  * held to route.authority -> MAIL_ROUTE_ACK         */
-	MAIL_BEHIND,  /* flag: the other side is behind (1) or has caught
-	                  * up (0). 1: release what ack BOTH holds, read the
-	                  * authority only, ack like AUTHORITY -> MAIL_BEHIND_ACK */
+	MAIL_BEHIND,  /* flag: the other side is behind (1): read the
+	               * authority only; when every relay has said that it
+	               * does (2): release what ack BOTH holds and ack like
+	               * AUTHORITY; it has caught up (0) -> MAIL_BEHIND_ACK */
 	/* relay -> control */
 	MAIL_ROUTE_ACK,  /* who, generation                                   */
 	MAIL_DRAINED,    /* who, epoch; a: requests that could not be moved   */

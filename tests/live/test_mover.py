@@ -14,12 +14,13 @@ import time
 import pytest
 import redis
 
+from harness.program import program
 from harness.server import Server
 from mover_load import compare
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-BINARY = os.environ.get("MOVER_MAIN") or os.path.join(ROOT, "build/tests/live/mover_main")
+BINARY = program("mover_main", "MOVER_MAIN")
 SECONDS = float(os.environ.get("MOVER_SECONDS") or (20 if os.environ.get("FULL") else 4))
 SEED = int(os.environ.get("SEED") or time.time()) % 1000000
 

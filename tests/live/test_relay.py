@@ -2,7 +2,6 @@
 """The relay alone (relay_main) between two real servers: protocol, order,
 back-pressure, sessions, holds, reads on the other side, acknowledgements."""
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -10,6 +9,7 @@ import time
 
 import pytest
 
+from harness.program import program
 from harness.relay import Relay
 from harness.server import Server
 from oracle.resp import RespError
@@ -19,23 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 
 
 @pytest.fixture(scope="session")
-def binary(tmp_path_factory):
-    """relay_main, from RELAY_BIN or compiled here."""
-    given = os.environ.get("RELAY_BIN")
-    if given:
-        return given
-    build = os.path.join(ROOT, "build")
-    out = str(tmp_path_factory.mktemp("relay") / "relay_main")
-    libs = [os.path.join(build, "src", x, "lib%s.a" % x)
-            for x in ("world", "flow", "engine", "core", "wire", "base")]
-    libs = [x for x in libs if os.path.exists(x)]
-    subprocess.run(
-        [shutil.which("gcc"), "-std=c17", "-g", "-D_GNU_SOURCE",
-         *os.environ.get("RELAY_CFLAGS", "").split(),
-         "-I", os.path.join(ROOT, "src"), "-I", os.path.join(ROOT, "tables"),
-         os.path.join(HERE, "relay_main.c"), *libs, "-lpthread", "-o", out],
-        check=True)
-    return out
+def binary():
+    return program("relay_main", "RELAY_BIN")
 
 
 @pytest.fixture
@@ -638,6 +623,10 @@ def test_ack_both(two, pair):
     time.sleep(0.3)
     assert t.is_alive()
     two.say("behind 1")
+    two.wait("mail behind_ack")
+    time.sleep(0.1)
+    assert t.is_alive()  # until every relay has said that it reads the authority only
+    two.say("behind 2")
     two.wait("mail behind_ack")
     assert t.get() == b"OK"
     assert c.cmd("SET", "w", 6) == b"OK"

@@ -12,11 +12,12 @@ import time
 
 import pytest
 
+from harness.program import program
 from harness.server import fill
 from oracle.resp import RespError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BINARY = os.environ.get("VERIFY_MAIN") or os.path.join(ROOT, "build/tests/live/verify_main")
+BINARY = program("verify_main", "VERIFY_MAIN")
 NUMBERS = ("missing", "extra", "different", "unstable", "noted")
 
 if not os.access(BINARY, os.X_OK):

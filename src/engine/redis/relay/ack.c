@@ -15,7 +15,7 @@
 bool
 ack_is_on(const struct relay *r)
 {
-	return r->route.ack == ACK_BOTH && !r->behind;
+	return r->route.ack == ACK_BOTH && !r->unbound;
 }
 
 static struct segment *
@@ -46,11 +46,8 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 {
 	struct segment *g;
 
-	if (!lane->in_probe) {
-		/* Whatever happens, a probe will tell its position. */
-		lane->in_probe = true;
-		lane_probe_push(&r->probes, lane);
-	}
+	/* Whatever happens, a probe will tell its position. */
+	causal_want(r, lane);
 	if (s->held == NULL) {
 		s->held = mem_alloc(r->mem, sizeof(*s->held));
 		if (s->held == NULL) {

@@ -287,7 +287,8 @@ struct relay {
 	struct traffic *traffic;
 	struct command_index commands;
 	struct route route;
-	bool behind;    /* MAIL_BEHIND: ack like authority, no other side */
+	bool behind;    /* MAIL_BEHIND 1: no reads on the other side      */
+	bool unbound;   /* MAIL_BEHIND 2: ack like authority as well      */
 	bool late_told; /* MAIL_LATE was sent                             */
 	bool stopping;
 	bool stopped;
@@ -365,6 +366,8 @@ struct lane *lane_sub(struct relay *r, struct session *s, enum side side,
                       bool as_reader);
 /* Make lane the session's lane (NULL: none). Nothing of it is under way. */
 void lane_attach(struct relay *r, struct session *s, struct lane *lane);
+/* The same for one whose requests under way are all on that lane already. */
+void lane_follow(struct relay *r, struct session *s, struct lane *lane);
 void lane_up(struct relay *r, struct lane *lane);
 void lane_lost(struct relay *r, struct lane *lane, const struct err *err);
 void lane_greeted(struct relay *r, struct lane *lane, struct span reply);
@@ -462,12 +465,23 @@ void cred_unref(struct relay *r, struct cred *c);
 
 /* ---- causal.c ---------------------------------------------------------- */
 
-/* Something of s was sent to the authority. */
+/* The lane is asked for its position at the end of this batch. */
+static inline void
+causal_want(struct relay *r, struct lane *lane)
+{
+	if (lane->in_probe)
+		return;
+	lane->in_probe = true;
+	lane_probe_push(&r->probes, lane);
+}
+/* The last byte of a request of s went to the authority. */
 static inline void
 causal_sent(struct relay *r, struct session *s, struct lane *lane)
 {
 	s->op_lane = lane;
 	s->op_batch = r->batch;
+	lane->sent_batch = r->batch;
+	causal_want(r, lane);
 }
 /* s leaves its lane; everything of it was answered. */
 void causal_leave(struct relay *r, struct session *s);
@@ -479,6 +493,8 @@ bool causal_is_valid(struct relay *r, uint64_t mark);
 void causal_probe(struct relay *r); /* EV_BATCH */
 void causal_role(struct relay *r, struct lane *lane, const struct pending *e,
                  struct span reply);
+/* The question of a PEND_ROLE_FOR will not be answered. */
+void causal_role_lost(struct relay *r, const struct pending *e);
 void causal_new_era(struct relay *r);
 bool causal_is_on(const struct relay *r);
 void causal_user(struct relay *r, struct span reply); /* ACL GETUSER */

@@ -103,9 +103,10 @@ behind(struct relay *r, const struct mail *m)
 		             .flag = m->flag };
 
 	r->behind = m->flag != 0;
-	r->late_told = false;
+	r->unbound = m->flag == 2;
+	r->late_told = m->flag == 1; /* it is known already */
 	r->port->ops->mail(r->port, &back);
-	if (r->behind)
+	if (r->unbound)
 		ack_release_all(r);
 }
 
