@@ -142,13 +142,16 @@ read_role(struct span reply, uint64_t *ret)
 	return ok;
 }
 
-static void
-want_probe(struct relay *r, struct lane *lane)
+void
+causal_role_lost(struct relay *r, const struct pending *e)
 {
-	if (lane->in_probe)
+	struct lane *lane = lane_of_id(r, e->mark);
+
+	if (lane == NULL)
 		return;
-	lane->in_probe = true;
-	lane_probe_push(&r->probes, lane);
+	lane->asks_for = false;
+	if (lane->seg_known != lane->seg_tail)
+		causal_want(r, lane);
 }
 
 void
@@ -166,13 +169,13 @@ causal_role(struct relay *r, struct lane *lane, const struct pending *e,
 		if (ok)
 			ack_known(r, lane, e->kept, pos);
 		if (lane->seg_known != lane->seg_tail)
-			want_probe(r, lane);
+			causal_want(r, lane);
 		return;
 	}
 	if (!ok) {
 		/* Its user may not ask: Godwit's own does. */
 		lane->no_role = true;
-		want_probe(r, lane);
+		causal_want(r, lane);
 		return;
 	}
 	if (lane->side == r->route.authority) {
@@ -186,7 +189,19 @@ causal_role(struct relay *r, struct lane *lane, const struct pending *e,
 	ack_known(r, lane, lane->seg_tail, pos);
 }
 
-/* The lane's own user may not ask for the position. True: later again. */
+/* Its client is in the middle of a request or of a transaction: whatever is sent
+ * there now becomes a part of it. */
+static bool
+is_inside(const struct lane *lane)
+{
+	const struct session *s = lane->mine;
+
+	return s != NULL &&
+	       (s->multi || (s->part != NULL && s->part->streaming));
+}
+
+/* The lane cannot ask for the position of its withheld replies itself: Godwit's
+ * own lane does. True: later again. */
 static bool
 ask_for(struct relay *r, struct lane *lane)
 {
@@ -213,8 +228,7 @@ probe(struct relay *r, struct lane *lane)
 {
 	struct pending *e;
 
-	if (lane->link == NULL || lane->side != r->route.authority ||
-	    (lane->mine != NULL && lane->mine->multi) ||
+	if (lane->side != r->route.authority ||
 	    (lane->sent_batch != r->batch && lane->seg_known == lane->seg_tail))
 		return;
 	e = lane_ask(r, lane, PEND_ROLE, SPAN("*1\r\n$4\r\nROLE\r\n"));
@@ -225,7 +239,7 @@ probe(struct relay *r, struct lane *lane)
 void
 causal_probe(struct relay *r)
 {
-	struct lane *again = NULL;
+	struct lane_probe_list again = { .first = NULL };
 	struct lane *lane;
 
 	if (r->board != NULL)
@@ -234,13 +248,15 @@ causal_probe(struct relay *r)
 		lane->in_probe = false;
 		if (!causal_is_on(r) || lane->kind == LANE_READER)
 			continue;
-		if (lane->no_role)
-			again = ask_for(r, lane) ? lane : again;
-		else
+		if (!lane->no_role && lane->link != NULL && !is_inside(lane)) {
 			probe(r, lane);
+		} else if (ask_for(r, lane)) {
+			lane->in_probe = true;
+			lane_probe_push(&again, lane);
+		}
 	}
-	if (again != NULL) {
-		want_probe(r, again);
+	if (again.first != NULL) {
+		lane_probe_move(&r->probes, &again);
 		port_wake(r->port, r->port->now_ns + AGAIN_NS);
 	}
 }

@@ -272,16 +272,11 @@ dispatch_send(struct relay *r, struct session *s, struct lane *lane,
 	s->inflight++;
 	s->burst += raw.n;
 	causal_sent(r, s, lane);
-	if (!lane->in_probe) {
-		lane->in_probe = true;
-		lane_probe_push(&r->probes, lane);
-	}
 	if (lane->sample_ns == 0 && (lane->sent_n & 15) == 0) {
 		lane->sample_at = lane->fifo.tail - 1;
 		lane->sample_ns = r->port->clock_ns(r->port);
 	}
 	lane->sent_n++;
-	lane->sent_batch = r->batch;
 	if (flags & PEND_F_WRITE)
 		r->n.writes[lane->side]++;
 	else if (flags & PEND_F_READ)
@@ -296,11 +291,13 @@ dispatch_again(struct relay *r, struct session *s, struct span raw,
 	struct lane *lane = lane_shared(r, r->route.authority, s->cred, s->db);
 
 	/* In order: whatever of s is still under way on the other side will be
-	 * repeated behind this as well (must_retry). */
+	 * repeated behind this as well (must_retry); then it goes on here. */
 	if (lane == NULL || lane->state != LANE_READY) {
 		session_close(r, s, NULL);
 		return;
 	}
+	if (s->on_reader == 0)
+		lane_follow(r, s, lane);
 	(void)dispatch_send(r, s, lane, raw, PEND_PASS, flags);
 }
 
@@ -330,6 +327,8 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 	lane = lane_reader(r, side_other(r->route.authority), s->db);
 	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up ||
 	    buf_len(&lane->link->tx) > RELAY_LANE_TX_MAX)
+		return false;
+	if (s->lane != lane && s->inflight > 0)
 		return false;
 	lane_attach(r, s, lane);
 	e = lane_pend(r, lane, s, PEND_READ);

@@ -153,6 +153,8 @@ forget_fifo(struct relay *r, struct lane *lane)
 		struct pending e = *ring_first(&lane->fifo);
 
 		lane->fifo.head++;
+		if (e.kind == PEND_ROLE_FOR)
+			causal_role_lost(r, &e);
 		if (e.s == NULL)
 			continue;
 		e.s->inflight--;
@@ -164,6 +166,7 @@ forget_fifo(struct relay *r, struct lane *lane)
 	buf_release(&lane->part);
 	resp_skip_init(&lane->skip);
 	lane->reply_n = 0;
+	lane->valid = false;
 	lane->sample_ns = 0;
 }
 
@@ -177,6 +180,8 @@ lane_end(struct relay *r, struct lane *lane, bool flush)
 	lane->mine = NULL;
 	lane->dead = true;
 	forget_fifo(r, lane);
+	if (lane->seg_known != lane->seg_tail)
+		causal_want(r, lane); /* Godwit's own lane asks for it */
 	session_wake(r, &lane->waiters);
 	r->reap = true;
 }
@@ -210,14 +215,27 @@ release_own(struct relay *r, struct lane *lane)
 		lane_end(r, lane, true);
 }
 
-void
-lane_attach(struct relay *r, struct session *s, struct lane *lane)
+/* s leaves a lane of its own. */
+static void
+leave_own(struct relay *r, struct session *s, struct lane *was)
+{
+	if (!s->watching) {
+		release_own(r, was);
+		return;
+	}
+	/* Its WATCH stays behind: as if it had failed. */
+	s->watching = false;
+	s->watch_lost = true;
+	lane_end(r, was, true);
+}
+
+static void
+change_lane(struct relay *r, struct session *s, struct lane *lane)
 {
 	struct lane *was = s->lane;
 
 	if (was == lane)
 		return;
-	REQUIRE(s->inflight == 0 && s->withheld == 0);
 	s->lane = lane;
 	if (lane != NULL)
 		lane->users++;
@@ -230,8 +248,22 @@ lane_attach(struct relay *r, struct session *s, struct lane *lane)
 		r->port->ops->read(r->port, was->link, true);
 	s->lane_off = false;
 	if (was->kind == LANE_OWN && was->mine == s)
-		release_own(r, was);
+		leave_own(r, s, was);
 	r->reap |= was->dead;
+}
+
+void
+lane_attach(struct relay *r, struct session *s, struct lane *lane)
+{
+	REQUIRE(s->lane == lane || (s->inflight == 0 && s->withheld == 0));
+	change_lane(r, s, lane);
+}
+
+void
+lane_follow(struct relay *r, struct session *s, struct lane *lane)
+{
+	REQUIRE(s->on_reader == 0 && s->withheld == 0);
+	change_lane(r, s, lane);
 }
 
 void
@@ -479,6 +511,8 @@ settle_fifo(struct relay *r, struct lane *lane)
 				session_close(r, e.s, NULL);
 			}
 			session_unref(r, e.s);
+		} else if (e.kind == PEND_ROLE_FOR) {
+			causal_role_lost(r, &e);
 		}
 		if (e.flags & PEND_F_KEPT)
 			buf_take(&keep, e.kept);

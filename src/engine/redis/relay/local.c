@@ -95,14 +95,17 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 	struct lane *lane;
 	uint32_t db = 0;
 
-	for (size_t i = 0; i < word.n; i++) {
-		if (word.p[i] < '0' || word.p[i] > '9' || word.n > 6) {
-			session_say(r, s,
-			            SPAN("-ERR value is not an integer or out "
-			                 "of range\r\n"));
-			return answered(s);
-		}
+	bool good = word.n > 0 && word.n <= 6;
+
+	for (size_t i = 0; i < word.n && good; i++) {
+		good = word.p[i] >= '0' && word.p[i] <= '9';
 		db = db * 10 + (uint32_t)(word.p[i] - '0');
+	}
+	if (!good) {
+		session_say(r, s,
+		            SPAN("-ERR value is not an integer or out of "
+		                 "range\r\n"));
+		return answered(s);
 	}
 	lane = lane_shared(r, r->route.authority, s->cred, db);
 	if (lane == NULL) {
@@ -186,12 +189,16 @@ hello(struct relay *r, struct session *s, const struct resp_cmd *q)
 		             "relays RESP2\r\n"));
 		return answered(s);
 	}
-	for (uint32_t i = 2; i < q->argc && i < RESP_SPANS; i++) {
-		if (span_is_word(q->argv[i], SPAN("auth")) && i + 2 < q->argc) {
+	for (uint32_t i = 2; i < q->argc; i++) {
+		/* More words than are kept can only be repetitions. */
+		bool kept = q->argc <= RESP_SPANS;
+
+		if (kept && span_is_word(q->argv[i], SPAN("auth")) &&
+		    i + 2 < q->argc) {
 			user = q->argv[i + 1];
 			pass = q->argv[i + 2];
 			i += 2;
-		} else if (span_is_word(q->argv[i], SPAN("setname")) &&
+		} else if (kept && span_is_word(q->argv[i], SPAN("setname")) &&
 		           i + 1 < q->argc) {
 			name = q->argv[++i];
 		} else {

@@ -112,8 +112,9 @@ sha_reply(struct relay *r, struct lane *lane, struct pending e,
 
 	resp_cmd_init(q);
 	if (span_has_prefix(reply, SPAN("-NOSCRIPT")) && s->inflight == 0 &&
-	    !(e.flags & PEND_F_RETRY) && lane->link != NULL &&
-	    resp_cmd_feed(q, request) == WIRE_PART && q->argc > 1) {
+	    s->link != NULL && !(e.flags & PEND_F_RETRY) &&
+	    lane->link != NULL && resp_cmd_feed(q, request) == WIRE_PART &&
+	    q->argc > 1) {
 		body = script_find(r, q->argv[1]);
 		if (body.p != NULL) {
 			struct buf *b = &lane->link->tx;

@@ -109,6 +109,8 @@ bury(struct relay *r, struct session *s)
 	drop_wide(r, s);
 	s->multi = false;
 	s->watching = false;
+	s->op_batch = 0; /* nor will it ask what it has seen */
+	s->op_lane = NULL;
 	session_run(r, s);
 }
 
@@ -326,6 +328,7 @@ stream(struct relay *r, struct session *s)
 	else if (rc == WIRE_PART) {
 		p->streaming = false;
 		resp_cmd_init(&p->cmd);
+		causal_sent(r, s, lane);
 	}
 }
 
