@@ -22,7 +22,7 @@ import time
 
 from .resp import MORE, Parser, ProtocolError, RespError, encode
 
-SLOW_US = 5000  # answers slower than this are listed one by one
+SLOW_US = 1000  # answers slower than this are listed one by one
 BIN_US = 10
 BINS = 10000
 
