@@ -142,6 +142,10 @@ def numkeys(specs):
     return 0
 
 
+# Options of these name keys (STORE, BY, GET), wherever they stand.
+ANY_WORD = {"sort", "sort_ro", "georadius", "georadiusbymember"}
+
+
 def decide(name, flags):
     top = name.split("|")[0]
     for key in (name, top):
@@ -170,6 +174,10 @@ def rows(commands):
             continue
         kind, handler, why = decide(name, flags)
         many = numkeys(c[8]) if len(c) > 8 else 0
+        if name in ANY_WORD:
+            many = -1
+        if name == "publish":
+            first = last = step = 1  # its channel: names of Godwit are refused
         yield name, kind, handler, arity, first, last, step, many, why
 
 
@@ -181,7 +189,7 @@ def main():
     s.sendall(b"*1\r\n$7\r\nCOMMAND\r\n")
     print("// The commands of a Redis server and what the relay does with each. Made by")
     print("// tools/make_resp_tbl.py from COMMAND of %s; do not edit." % version)
-    print("// first, last, step: where keys stand (0: none). numkeys: the argument that counts keys behind it.")
+    print("// first, last, step: where keys stand (0: none). numkeys: the argument that counts keys behind it, -1: any word may be one.")
     print("// X(name, kind, handler, arity, first, last, step, numkeys, refusal)")
     print("// clang-format off")
     for r in sorted(rows(read(f))):

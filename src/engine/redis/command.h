@@ -60,9 +60,12 @@ struct command {
 	int8_t first;    /* argument index of the first key, 0: none        */
 	int8_t last;     /* of the last one; negative: from the end         */
 	int8_t step;
-	int8_t numkeys;  /* index of the argument that counts keys, 0: none */
+	int8_t numkeys;  /* index of the argument that counts keys, 0: none,
+	                  * COMMAND_KEYS_ANY: any word may name one          */
 	const char *why; /* of COMMAND_REFUSE                               */
 };
+
+#define COMMAND_KEYS_ANY (-1)
 
 #define COMMAND_SLOTS 1024 /* over twice the rows of the table */
 

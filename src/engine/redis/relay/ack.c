@@ -157,14 +157,28 @@ ack_release(struct relay *r)
 	}
 }
 
+static void
+release_lane(struct relay *r, struct lane *lane)
+{
+	while (!ack_is_empty(lane))
+		let_go(r, lane);
+	lane->seg_known = lane->seg_tail;
+	r->reap |= lane->dead;
+}
+
 void
 ack_release_all(struct relay *r)
 {
+	list_each(lane, l, all, &r->lanes)
+		release_lane(r, l);
+}
+
+void
+ack_release_side(struct relay *r, enum side side)
+{
 	list_each(lane, l, all, &r->lanes) {
-		while (!ack_is_empty(l))
-			let_go(r, l);
-		l->seg_known = l->seg_tail;
-		r->reap |= l->dead;
+		if (l->side == side)
+			release_lane(r, l);
 	}
 }
 

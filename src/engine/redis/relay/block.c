@@ -24,6 +24,7 @@ struct block {
 	bool issued;
 	bool writes;
 	uint32_t asking;      /* XINFO replies to come               */
+	uint32_t told_at;     /* argument behind the last one's      */
 	uint64_t deadline_ns; /* 0: never                            */
 	uint64_t asked_ns;    /* the last CLIENT UNBLOCK             */
 };
@@ -268,12 +269,16 @@ block_last(struct relay *r, struct session *s, struct span reply)
 	struct block *k = s->wide == NULL ? NULL : s->wide->block;
 	struct span id = SPAN("0-0");
 	struct resp_item it;
+	bool known;
 	uint32_t argc;
 	uint32_t at;
 	uint32_t n;
 
 	if (k == NULL)
 		return;
+	/* No such stream: it begins at 0. Not allowed to ask: it stays `$`. */
+	known = reply.p[0] != '-' ||
+	        span_has_prefix(reply, SPAN("-ERR no such key"));
 	while (resp_read(&reply, &it) == WIRE_PART) {
 		if (it.type == RESP_BULK &&
 		    span_eq(it.text, SPAN("last-generated-id")) &&
@@ -285,11 +290,15 @@ block_last(struct relay *r, struct session *s, struct span reply)
 	argc = count_args(buf_span(&k->request));
 	at = word_at(buf_span(&k->request), SPAN("streams"));
 	n = (argc - at - 1) / 2;
-	for (uint32_t i = at + 1 + n; i < argc; i++) {
-		if (span_eq(arg_at(buf_span(&k->request), i), SPAN("$"))) {
+	if (k->told_at == 0)
+		k->told_at = at + 1 + n;
+	for (uint32_t i = k->told_at; i < argc; i++) {
+		if (!span_eq(arg_at(buf_span(&k->request), i), SPAN("$")))
+			continue;
+		if (known)
 			replace(k, argc, i, id);
-			break;
-		}
+		k->told_at = i + 1;
+		break;
 	}
 	k->asking--;
 	if (k->asking == 0)

@@ -369,6 +369,8 @@ look_at_keys(struct relay *r, const struct command *c, const struct resp_cmd *q,
 {
 	bool may_move = c->kind == COMMAND_READ && r->route.read_ppm > 0;
 
+	if (c->numkeys == COMMAND_KEYS_ANY && mentions_ours(q, raw))
+		return false;
 	if (c->first == 1 && c->last == 1 && c->numkeys == 0) {
 		if (q->argc < 2)
 			return true;
@@ -398,7 +400,7 @@ plain(struct relay *r, struct session *s, const struct command *c,
 		flags = PEND_F_READ;
 	if (!look_at_keys(r, c, q, raw, &taken))
 		return refuse(r, s,
-		              "ERR godwit: keys that begin with " OWN_PREFIX
+		              "ERR godwit: names that begin with " OWN_PREFIX
 		              " are Godwit's own");
 	if (taken && try_reader(r, s, raw, &ret))
 		return ret;
@@ -476,7 +478,7 @@ handle(struct relay *r, struct session *s, const struct command *c,
 		if (mentions_ours(q, raw))
 			return refuse(
 				r, s,
-				"ERR godwit: keys that begin with " OWN_PREFIX
+				"ERR godwit: names that begin with " OWN_PREFIX
 				" are Godwit's own");
 		if (s->multi)
 			return plain(r, s, c, q, raw);
@@ -527,7 +529,7 @@ is_blocked(struct relay *r, struct session *s)
 {
 	if (s->waits_in != NULL || s->inflight >= s->window ||
 	    (s->burst > RELAY_BURST_MAX && s->inflight > 0) ||
-	    buf_len(&s->link->tx) > RELAY_SLOW_TX ||
+	    session_unsent(s) > RELAY_SLOW_TX ||
 	    (s->wide != NULL && s->wide->block != NULL))
 		return true;
 	return r->hold.on && dispatch_is_held(r, s);
@@ -598,7 +600,7 @@ dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
 		return DISPATCH_NO;
 	if (is_ours(resp_cmd_arg(q, head, (uint32_t)c->first)))
 		return DISPATCH_NO; /* refused when it is whole */
-	if (c->last != c->first || c->numkeys > 0)
+	if (c->last != c->first || c->numkeys != 0)
 		return DISPATCH_NO; /* other keys may follow */
 	if (s->waits_in != NULL || dispatch_is_held(r, s))
 		return DISPATCH_WAIT;

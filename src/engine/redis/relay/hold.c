@@ -49,8 +49,11 @@ hold_begin(struct relay *r, const struct mail *m)
 	warm(r);
 	script_preload(r, side_other(r->route.authority));
 	list_each(session, s, all, &r->sessions) {
-		if (s->link != NULL && s->watching && !s->multi)
+		if (s->link == NULL)
+			continue;
+		if (s->watching && !s->multi)
 			tx_break(r, s);
+		session_read_all(r, s);
 	}
 	block_ask(r);
 	r->hold.ask_ns = now + ASK_AGAIN_NS;
@@ -69,7 +72,17 @@ is_quiet(struct relay *r)
 	return true;
 }
 
-/* Transactions that stand open (nothing of them under way). */
+/* A big request that its client does not go on with: the server has not begun
+ * it, and when its connection ends it never will. */
+static bool
+stalls(const struct relay *r, const struct session *s)
+{
+	return s->part != NULL && s->part->streaming &&
+	       s->part->moved_ns < r->hold.began_ns;
+}
+
+/* Transactions that stand open (nothing of them under way), and requests that
+ * are still coming. */
 static uint32_t
 open_transactions(struct relay *r, bool end_them)
 {
@@ -90,6 +103,17 @@ open_transactions(struct relay *r, bool end_them)
 		n += streams;
 	}
 	return n;
+}
+
+static void
+end_stalled(struct relay *r)
+{
+	list_each(session, s, all, &r->sessions) {
+		if (s->link == NULL || !stalls(r, s))
+			continue;
+		r->n.lost[r->route.authority]++;
+		session_close(r, s, NULL);
+	}
 }
 
 void
@@ -114,6 +138,8 @@ hold_check(struct relay *r)
 		port_wake(r->port, r->hold.break_ns);
 	if (r->blocked > 0)
 		port_wake(r->port, r->hold.ask_ns);
+	if (now >= r->hold.break_ns)
+		end_stalled(r);
 	if (!is_quiet(r) || open_transactions(r, now >= r->hold.break_ns) > 0)
 		return;
 	r->hold.told = true;
@@ -147,8 +173,8 @@ leave_side(struct relay *r)
 		bool stale =
 			l->side == r->route.authority && l->kind == LANE_READER;
 
-		if ((loser || stale) && !l->dead && ring_n(&l->fifo) == 0)
-			lane_end(r, l, true);
+		if ((loser || stale) && !l->dead)
+			lane_leave(r, l);
 		else if (l->side == r->route.authority && l->state == LANE_WARM)
 			lane_settle(r, l);
 	}
@@ -162,12 +188,13 @@ adopt(struct relay *r, const struct route *route)
 	r->route = *route;
 	if (route->authority != before) {
 		causal_new_era(r);
+		ack_release_side(r, before);
 		leave_side(r);
 		pubsub_flip(r);
 	}
 	if (route->ack != ACK_BOTH) {
 		r->late_told = false;
-		ack_release(r);
+		ack_release_all(r);
 	}
 	causal_ask_user(r);
 	if (causal_is_on(r) && r->board != NULL && route->read_ppm > 0)

@@ -43,6 +43,7 @@ enum pending_kind {
 	PEND_HELLO,    /* id in the reply becomes the session's             */
 	PEND_AUTH,     /* AUTH of a client on a lane of its credentials     */
 	PEND_PROVE,    /* the same for HELLO: then HELLO is looked at again */
+	PEND_MULTI,    /* MULTI of a client: an error means there is none   */
 	PEND_BAD,      /* a transaction was spoiled on purpose: own text    */
 	PEND_DROP,     /* DISCARD in place of EXEC: nil                     */
 	PEND_BLOCK,    /* blocking command                                  */
@@ -119,7 +120,8 @@ struct part {
 	struct resp_cmd cmd;   /* of the request at the front of buf  */
 	struct resp_skip skip; /* of a request that is streamed       */
 	bool streaming;
-	uint8_t pad[200]; /* a size that the pool keeps */
+	uint64_t moved_ns; /* streaming: when bytes were passed on */
+	uint8_t pad[192];  /* a size that the pool keeps */
 };
 
 /* What few sessions need. */
@@ -344,8 +346,17 @@ void session_drained(struct relay *r, struct session *s);
 struct wide *session_wide(struct relay *r, struct session *s);
 /* After one reply was handed over: tidy up and go on. */
 void session_replied(struct relay *r, struct session *s);
+/* Its lane is read again, however slow the client is: a hold waits for it. */
+void session_read_all(struct relay *r, struct session *s);
 /* Look at the size of its tx. */
 void session_pace(struct relay *r, struct session *s);
+
+/* Bytes that its client still has to get, withheld ones included. */
+static inline size_t
+session_unsent(const struct session *s)
+{
+	return buf_len(&s->link->tx) + (s->withheld > 0 ? buf_len(s->held) : 0);
+}
 
 /* Bytes for the client, behind replies that are withheld. */
 void session_say(struct relay *r, struct session *s, struct span bytes);
@@ -377,6 +388,9 @@ void lane_want(struct relay *r, struct lane *lane);
 void lane_settle(struct relay *r, struct lane *lane);
 /* Close and forget; the session that owns it is not told. */
 void lane_end(struct relay *r, struct lane *lane, bool flush);
+/* The same for a lane that no switch has waited for: what is under way there
+ * has an unknown outcome, as if it were lost. */
+void lane_leave(struct relay *r, struct lane *lane);
 void lane_tick(struct relay *r);
 void lane_reap(struct relay *r); /* free the dead ones; end of a step */
 void lane_fini(struct relay *r, struct lane *lane);
@@ -440,6 +454,8 @@ enum dispatched tx_dispatch(struct relay *r, struct session *s,
 /* A request that Godwit refuses inside MULTI: spoils it as the server would. */
 enum dispatched tx_spoil(struct relay *r, struct session *s);
 void tx_break(struct relay *r, struct session *s); /* see hold.c */
+void tx_answer(struct relay *r, struct session *s, struct lane *lane,
+               struct span reply);
 
 /* ---- scan.c ------------------------------------------------------------ */
 
@@ -509,6 +525,8 @@ void ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 void ack_known(struct relay *r, struct lane *lane, uint32_t upto, uint64_t pos);
 void ack_release(struct relay *r); /* what the board allows */
 void ack_release_all(struct relay *r);
+/* side lost the authority: all that it did before was passed. */
+void ack_release_side(struct relay *r, enum side side);
 void ack_lost(struct relay *r, struct lane *lane);
 static inline bool
 ack_is_empty(const struct lane *lane)

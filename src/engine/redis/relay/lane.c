@@ -571,6 +571,21 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 		port_wake(r->port, lane->retry_ns);
 }
 
+void
+lane_leave(struct relay *r, struct lane *lane)
+{
+	struct err err;
+
+	if (ring_n(&lane->fifo) > 0) {
+		(void)err_set(&err, ERR_LOST, "%s lost the authority",
+		              r->conf->side[lane->side].label);
+		if (lane->link != NULL)
+			r->port->ops->close(r->port, lane->link, false);
+		lane_lost(r, lane, &err);
+	}
+	lane_end(r, lane, true);
+}
+
 /* ---- time -------------------------------------------------------------- */
 
 static void

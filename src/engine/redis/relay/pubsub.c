@@ -267,7 +267,10 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 			return DISPATCH_CLOSED;
 	}
 	if (c->handler == COMMAND_SUBSCRIBE ||
-	    c->handler == COMMAND_UNSUBSCRIBE || c->handler == COMMAND_PING) {
+	    c->handler == COMMAND_UNSUBSCRIBE ||
+	    (c->handler == COMMAND_PING && (count(u) > 0 || s->inflight > 0))) {
+		if (c->handler == COMMAND_PING && s->inflight > 0)
+			return DISPATCH_WAIT; /* still subscribed? */
 		if (!is_ready(r, s, u))
 			return s->link == NULL ? DISPATCH_CLOSED
 			                       : DISPATCH_WAIT;
@@ -346,7 +349,7 @@ got_marker(struct relay *r, struct lane *lane, struct span payload)
 /* A confirmation: (un)subscribed to name. */
 static void
 confirmed(struct relay *r, struct lane *lane, struct span verb,
-          struct span name, int64_t n, bool shown)
+          struct span name, bool shown)
 {
 	struct session *s = lane->mine;
 	struct sub *u = sub_of(s);
@@ -373,7 +376,7 @@ confirmed(struct relay *r, struct lane *lane, struct span verb,
 		resp_put_nil(&b);
 	else
 		resp_put_bulk(&b, name);
-	resp_put_int(&b, n > 0 ? n - 1 : 0); /* without the marker's */
+	resp_put_int(&b, (int64_t)count(u));
 	session_say(r, s, buf_span(&b));
 	buf_fini(&b);
 }
@@ -436,7 +439,7 @@ one_push(struct relay *r, struct lane *lane, struct span reply)
 		confirmed(r, lane, verb,
 		          it[2].type == RESP_NIL ? span_of(NULL, 0)
 		                                 : it[2].text,
-		          it[3].number, shown);
+		          shown);
 	}
 }
 

@@ -28,6 +28,9 @@
 #define RELAY_CLIENT_TX_MAX ((size_t)1024 * 1024 * 1024)
 /* A request that surely has so many bytes gets a connection of its own. */
 #define RELAY_BIG_REQUEST   ((size_t)64 * 1024)
+/* A request that is collected whole may have so many bytes (as the server's own
+ * client-query-buffer-limit). */
+#define RELAY_REQUEST_MAX   ((size_t)1024 * 1024 * 1024)
 /* A reply above this moves its client to a connection of its own. */
 #define RELAY_BIG_REPLY     ((size_t)1024 * 1024)
 /* A shared connection with so much to send takes no more for the moment. */

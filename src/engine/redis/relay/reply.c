@@ -172,6 +172,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 		local_authed(r, s, lane->cred, (enum pending_kind)e.kind,
 		             reply);
 		break;
+	case PEND_MULTI: tx_answer(r, s, lane, reply); break;
 	case PEND_BAD:
 		if (s->wide != NULL && s->link != NULL)
 			session_sayf(r, s, "-%s\r\n", s->wide->refusal_text);
@@ -281,6 +282,8 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 		done = rc == WIRE_PART;
 		if (e->kind == PEND_PASS) {
 			pass(r, lane, e, span_of(in.p, used));
+			if (lane->link == NULL)
+				return; /* its client was closed */
 			if (done) {
 				if (lane->reply_n > RELAY_BIG_REPLY &&
 				    e->s != NULL)

@@ -158,6 +158,15 @@ session_gone(struct relay *r, struct session *s)
 
 /* ---- output ------------------------------------------------------------ */
 
+/* A blocked client may be waiting for very long: it is read on, within bounds,
+ * so that its end is noticed. */
+static bool
+may_say_more(const struct session *s)
+{
+	return s->wide != NULL && s->wide->block != NULL &&
+	       (s->part == NULL || buf_len(&s->part->buf) <= RELAY_SLOW_TX);
+}
+
 void
 session_pace(struct relay *r, struct session *s)
 {
@@ -165,19 +174,19 @@ session_pace(struct relay *r, struct session *s)
 
 	if (s->link == NULL)
 		return;
-	slow = buf_len(&s->link->tx) > RELAY_SLOW_TX;
+	slow = session_unsent(s) > RELAY_SLOW_TX;
 	if (slow) {
 		s->big = 64; /* a lane of its own from the next request on */
 		s->window = WINDOW_MIN;
 		s->link->want_drained = true;
 		port_touch(r->port, s->link);
 		if (s->lane != NULL && s->lane->kind == LANE_OWN &&
-		    !s->lane_off && s->lane->link != NULL) {
+		    !s->lane_off && !r->hold.on && s->lane->link != NULL) {
 			s->lane_off = true;
 			r->port->ops->read(r->port, s->lane->link, false);
 		}
 	}
-	slow = slow || s->parked;
+	slow = slow || (s->parked && !may_say_more(s));
 	if (slow != s->read_off) {
 		s->read_off = slow;
 		r->port->ops->read(r->port, s->link, !slow);
@@ -185,13 +194,19 @@ session_pace(struct relay *r, struct session *s)
 }
 
 void
+session_read_all(struct relay *r, struct session *s)
+{
+	if (!s->lane_off)
+		return;
+	s->lane_off = false;
+	if (s->lane != NULL && s->lane->link != NULL)
+		r->port->ops->read(r->port, s->lane->link, true);
+}
+
+void
 session_drained(struct relay *r, struct session *s)
 {
-	if (s->lane_off) {
-		s->lane_off = false;
-		if (s->lane != NULL && s->lane->link != NULL)
-			r->port->ops->read(r->port, s->lane->link, true);
-	}
+	session_read_all(r, s);
 	if (s->parked && s->waits_in == NULL)
 		session_run(r, s);
 	session_pace(r, s);
@@ -273,6 +288,10 @@ keep(struct relay *r, struct session *s, struct span in)
 		resp_cmd_init(&s->part->cmd);
 		s->part->streaming = false;
 	}
+	if (buf_len(&s->part->buf) + in.n > RELAY_REQUEST_MAX) {
+		session_close(r, s, "ERR godwit: a request above 1 GiB");
+		return false;
+	}
 	buf_put_span(&s->part->buf, in);
 	if (buf_failed(&s->part->buf)) {
 		session_close(r, s, "ERR godwit: out of memory");
@@ -323,6 +342,7 @@ stream(struct relay *r, struct session *s)
 	buf_put(&lane->link->tx, buf_span(&p->buf).p, used);
 	port_touch(r->port, lane->link);
 	buf_take(&p->buf, used);
+	p->moved_ns = r->port->now_ns;
 	if (rc < 0)
 		session_close(r, s, "ERR Protocol error: invalid request");
 	else if (rc == WIRE_PART) {
@@ -344,6 +364,7 @@ start_stream(struct relay *r, struct session *s)
 	case DISPATCHED:
 		resp_skip_init(&p->skip);
 		p->streaming = true;
+		p->moved_ns = r->port->now_ns;
 		r->n.requests++;
 		return true;
 	case DISPATCH_WAIT: return false;
@@ -407,8 +428,13 @@ session_resume(struct relay *r, struct session *s)
 {
 	if (s->wide != NULL && s->wide->block != NULL) {
 		block_issue(r, s);
-		if (s->link == NULL || s->wide->block != NULL)
+		if (s->link == NULL)
 			return;
+		if (s->wide->block != NULL) {
+			s->parked = s->part != NULL;
+			session_pace(r, s);
+			return;
+		}
 	}
 	s->parked = false;
 	while (s->link != NULL && s->part != NULL && !s->parked &&
@@ -456,7 +482,11 @@ session_bytes(struct relay *r, struct session *s, struct span in)
 
 	r->n.bytes_in += in.n;
 	if (s->part != NULL) {
-		if (keep(r, s, in) && !s->parked)
+		if (!keep(r, s, in))
+			return;
+		if (s->parked)
+			session_pace(r, s);
+		else
 			session_resume(r, s);
 		return;
 	}

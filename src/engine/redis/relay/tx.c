@@ -110,7 +110,8 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 		return after_break(r, s, c);
 	switch (c->handler) {
 	case COMMAND_MULTI:
-		ret = pass_own(r, s, raw, PEND_PASS, 0);
+		/* A nested one is wrong and changes nothing. */
+		ret = pass_own(r, s, raw, s->multi ? PEND_PASS : PEND_MULTI, 0);
 		if (ret == DISPATCHED)
 			s->multi = true;
 		return ret;
@@ -134,6 +135,21 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 		return ret;
 	default: NEVER("not a command of transactions");
 	}
+}
+
+/* MULTI was answered. When it was refused there is no transaction, unless a
+ * later one is under way, which tells for itself. */
+void
+tx_answer(struct relay *r, struct session *s, struct lane *lane,
+          struct span reply)
+{
+	bool refused = reply.n > 0 && reply.p[0] == '-';
+
+	for (uint32_t i = 0; i < ring_n(&lane->fifo) && refused; i++)
+		refused = ring_at(&lane->fifo, i)->kind != PEND_MULTI;
+	if (refused)
+		s->multi = false;
+	session_say(r, s, reply);
 }
 
 void
