@@ -183,6 +183,32 @@ settle_as(struct verify *v, struct map_entry *e, const struct item *it,
 	return rc;
 }
 
+/* Does anybody follow the authority's stream? Without a follower no marker will
+ * ever arrive, and there is no use in waiting for one. Asked only when the
+ * verifier stands alone: Godwit's own stream may just be attaching again. */
+static int
+is_followed(struct verify *v, bool *ret, struct err *err)
+{
+	struct resp_item item;
+	struct span in;
+	int rc;
+
+	*ret = true;
+	if (v->conf->side[0].own_user[0] != '\0' || v->ret->markers > 0)
+		return 0;
+	/* *3 $6 master :offset *replicas */
+	resp_put_cmd(&v->mark[0].out, "ROLE", NULL);
+	if ((rc = peer_call(&v->mark[0], 1, &in, err)) < 0)
+		return rc;
+	if (value_item(&in, RESP_ARRAY, &item) && item.number == 3 &&
+	    value_item(&in, RESP_BULK, &item) &&
+	    span_eq(item.text, SPAN("master")) &&
+	    value_item(&in, RESP_INT, &item) &&
+	    value_item(&in, RESP_ARRAY, &item))
+		*ret = item.number > 0;
+	return 0;
+}
+
 /* Write a new marker and wait for it. *ret: it arrived. */
 static int
 pass_marker(struct verify *v, bool *ret, struct err *err)
@@ -191,9 +217,14 @@ pass_marker(struct verify *v, bool *ret, struct err *err)
 	struct resp_item item;
 	struct span in;
 	char text[40];
+	bool follows;
 	int rc;
 
 	*ret = false;
+	if ((rc = is_followed(v, &follows, err)) < 0)
+		return rc;
+	if (!follows)
+		until = 0; /* looked for once: it may be the same server */
 	(void)snprintf(text, sizeof(text), "%" PRIx64, v->nonce++);
 	/* It goes by itself should we never come to remove it. */
 	resp_put_cmd(&v->mark[0].out, "SET", VERIFY_MARK, text, "PX", "3600000",
