@@ -228,6 +228,33 @@ fence_holds(struct run *r, enum side s, uint64_t epoch, struct err *err)
 }
 
 int
+fence_is_open(struct run *r, enum side s, struct err *err)
+{
+	struct fence_look l;
+	struct span at;
+	struct span name;
+	struct span rules;
+	uint32_t shut = 0;
+	int rc = look(r, s, &l, err);
+
+	if (rc != 0)
+		return rc;
+	at = l.acl;
+	while (acl_next(&at, &r->own, &name, &rules)) {
+		struct span before;
+
+		if (acl_is_fenced(rules) &&
+		    saved_rules(r->at[s].saved, name, &before))
+			shut++;
+	}
+	unwatch(r, s);
+	if (shut == 0)
+		return 0;
+	return err_set(err, ERR_STATE, "%s: %u of %u users are fenced",
+	               r->side[s].label, shut, l.users);
+}
+
+int
 fence_say_last(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;

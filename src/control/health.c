@@ -105,6 +105,27 @@ look_at_fence(struct run *r)
 		          r->side[other].label);
 }
 
+/* Whoever has authority must be open. The unfence of a switch may have failed: the
+ * side hung, or was away. */
+static void
+look_at_open(struct run *r)
+{
+	struct authority a = journal_authority(r->journal);
+	enum side rules = authority_side(a.state);
+	struct err err;
+
+	if (!r->at[rules].is_up || r->record_owed ||
+	    fence_is_open(r, rules, &err) != -ERR_STATE)
+		return;
+	if (fence_lift(r, rules, a.epoch, &err) != 0) {
+		run_event(r, "fence", "%s", err.text);
+		return;
+	}
+	fence_persist(r, rules);
+	run_event(r, "opened", "%s has authority and was still fenced",
+	          r->side[rules].label);
+}
+
 void
 health_behind(struct run *r, bool on)
 {
@@ -191,6 +212,7 @@ health_tick(struct run *r, uint64_t now_ns)
 		look(r, SIDE_OLD);
 	look(r, SIDE_NEW);
 	look_at_fence(r);
+	look_at_open(r);
 	if (r->record_owed)
 		pay_record(r);
 	/* A side that hangs must not take all of this thread's time. */

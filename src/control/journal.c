@@ -28,6 +28,8 @@ struct journal {
 	uint64_t written;  /* records of this process             */
 	uint64_t crash_at; /* 0: never                            */
 	bool crash_before;
+	bool unsure; /* see journal_is_unsure()              */
+	bool forget; /* with the next record                 */
 	bool staged; /* a progress waits for the next record */
 	enum side staged_side;
 	char staged_history[64];
@@ -348,6 +350,41 @@ set_authority(struct journal *j, const struct authority *expect,
 	return 0;
 }
 
+/* What goes along with a record. */
+static int
+write_staged(struct journal *j, struct err *err)
+{
+	if (j->forget)
+		return db_do(j, "DELETE FROM progress", err);
+	if (j->staged)
+		return journal_set_progress(j, j->staged_side,
+		                            j->staged_history,
+		                            j->staged_position, err);
+	return 0;
+}
+
+static bool
+is_on_disk(struct journal *j, const struct authority *to)
+{
+	struct authority now;
+
+	return read_authority(j, &now, NULL) == 0 && now.epoch == to->epoch &&
+	       now.state == to->state;
+}
+
+/* A COMMIT failed. Did it happen all the same? Frames that are whole but were not
+ * synced are seen by no reader now, but by the recovery after a crash. */
+static bool
+is_there(struct journal *j, const struct authority *to)
+{
+	int code = sqlite3_errcode(j->db);
+
+	(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	if (code != SQLITE_FULL && code != SQLITE_BUSY)
+		j->unsure = true;
+	return to != NULL && is_on_disk(j, to);
+}
+
 /* One transaction: the row, and R when to is not NULL. */
 static int
 record(struct journal *j, enum journal_kind kind,
@@ -363,30 +400,30 @@ record(struct journal *j, enum journal_kind kind,
 	if (text == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
 	crash_point(j, true);
+	rc = 0;
+	if (j->unsure && to != NULL && is_on_disk(j, to))
+		goto done;
 	rc = db_do(j, "BEGIN IMMEDIATE", err);
 	if (rc != 0)
 		goto out;
 	rc = insert(j, kind, epoch, text, err);
 	if (rc == 0 && to != NULL)
 		rc = set_authority(j, expect, to, err);
-	if (rc == 0 && j->staged)
-		rc = journal_set_progress(j, j->staged_side, j->staged_history,
-		                          j->staged_position, err);
 	if (rc == 0)
-		rc = db_do(j, "COMMIT", err);
+		rc = write_staged(j, err);
 	if (rc != 0) {
-		/* A COMMIT that failed is rolled back, or is it? Look. */
-		struct authority now;
-
 		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
-		if (to != NULL && read_authority(j, &now, NULL) == 0 &&
-		    now.epoch == to->epoch && now.state == to->state)
-			rc = 0;
+		goto out;
 	}
+	rc = db_do(j, "COMMIT", err);
+	if (rc != 0 && is_there(j, to))
+		rc = 0;
 	if (rc != 0)
 		goto out;
+done:
 	crash_point(j, false);
-	j->staged = false;
+	j->unsure = false;
+	journal_unstage(j);
 	j->written++;
 	if (to != NULL)
 		j->r = *to;
@@ -497,6 +534,25 @@ journal_stage_progress(struct journal *j, enum side side, const char *history,
 	                     history) < (int)sizeof(j->staged_history);
 	j->staged_side = side;
 	j->staged_position = position;
+}
+
+void
+journal_stage_forget(struct journal *j)
+{
+	j->forget = true;
+}
+
+void
+journal_unstage(struct journal *j)
+{
+	j->staged = false;
+	j->forget = false;
+}
+
+bool
+journal_is_unsure(const struct journal *j)
+{
+	return j->unsure;
 }
 
 bool

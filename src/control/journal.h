@@ -56,6 +56,9 @@ struct authority journal_authority(const struct journal *j);
 int journal_move(struct journal *j, enum journal_kind kind,
                  const struct authority *expect, const struct authority *to,
                  json_t *body, struct err *err) MUST;
+/* A record could not be synced and nothing was written since: a crash may bring
+ * it to light although it was answered with an error. */
+bool journal_is_unsure(const struct journal *j);
 
 /* Names and values that belong to the migration (id, passwords, URLs). NULL: no
  * such key. The answer is malloced. */
@@ -71,6 +74,10 @@ int journal_set_progress(struct journal *j, enum side side, const char *history,
 /* The same, but written together with the next record (a commit). */
 void journal_stage_progress(struct journal *j, enum side side,
                             const char *history, uint64_t position);
+/* Every position is forgotten with the next record: the sides are no longer known
+ * to be equal, a resume compares everything. */
+void journal_stage_forget(struct journal *j);
+void journal_unstage(struct journal *j);
 /* false: none. history has room for n bytes. */
 bool journal_progress(struct journal *j, enum side side, char *history,
                       size_t n, uint64_t *ret_position);

@@ -150,6 +150,7 @@ struct run {
 
 	/* verification */
 	struct run_proof *proof;
+	bool proof_spent;   /* the stream broke since the last began */
 	json_t *proof_last; /* {"state","compared",...,"epoch"}   */
 
 	/* --auto */
@@ -205,6 +206,8 @@ int fence_lift(struct run *r, enum side s, uint64_t epoch,
                struct err *err) MUST;
 int fence_holds(struct run *r, enum side s, uint64_t epoch,
                 struct err *err) MUST;
+/* ERR_STATE: some users are fenced that could have their rights back. */
+int fence_is_open(struct run *r, enum side s, struct err *err) MUST;
 int fence_say_last(struct run *r, enum side s, uint64_t epoch,
                    struct err *err) MUST;
 int fence_kill(struct run *r, enum side s, struct err *err) MUST;
@@ -234,6 +237,8 @@ uint64_t verbs_wake_ns(const struct run *r);
 /* proof.c */
 int proof_start(struct run *r, struct err *err) MUST;
 bool proof_is_on(const struct run *r);
+/* Ask it to end; nobody wants its answer any more. */
+void proof_stop(struct run *r);
 /* Called when the eventfd fired: collects what has ended. */
 bool proof_collect(struct run *r);
 void proof_fini(struct run *r);

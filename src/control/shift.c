@@ -75,6 +75,9 @@ do_commit(struct run *r, struct err *err)
 	struct authority a = journal_authority(r->journal);
 	struct authority to = authority_commit(&a);
 
+	/* The sides will not be equal: whoever comes later compares them. */
+	if (r->cut.lossy)
+		journal_stage_forget(r->journal);
 	return journal_move(
 		r->journal, JOURNAL_COMMIT, &a, &to,
 		json_pack("{s:s,s:s,s:I,s:b}", "from", side_name(r->cut.from),
@@ -89,6 +92,7 @@ do_back_record(struct run *r, struct err *err)
 	struct authority a = journal_authority(r->journal);
 	struct authority to = authority_abort(&a);
 
+	journal_unstage(r->journal);
 	return journal_move(r->journal, JOURNAL_ABORT, &a, &to,
 	                    json_pack("{s:s,s:s}", "at",
 	                              cutover_step_name(r->cut.died), "why",
@@ -238,6 +242,8 @@ over(struct run *r)
 		    fence_settle(r, &err) != 0)
 			run_event(r, "fence", "%s", err.text);
 	}
+	if (c->unfence_owed)
+		r->health_at_ns = 0;
 	fence_persist(r, SIDE_OLD);
 	fence_persist(r, SIDE_NEW);
 	/* The way back has turned round: prove it soon. */
@@ -285,6 +291,7 @@ drive(struct run *r, enum cutover_step step)
 		ev.now_ns = os_mono_ns();
 		ev.position = r->cut.position;
 		ev.why = rc == 0 ? NULL : err.text;
+		ev.unsure = journal_is_unsure(r->journal);
 		step = cutover_feed(&r->cut, &ev);
 	}
 }

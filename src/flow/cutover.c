@@ -224,11 +224,15 @@ failed(struct cutover *c, const struct cutover_event *ev)
 		c->record_owed = true;
 		return go_on(c, ev);
 	}
-	if (c->step == CUT_BACK_UNFENCE && is_late(c, ev->now_ns)) {
+	if ((c->step == CUT_BACK_UNFENCE || c->step == CUT_OPEN) &&
+	    is_late(c, ev->now_ns)) {
+		/* Whoever looks after the servers goes on trying. */
 		c->unfence_owed = true;
-		return enter(c, CUT_BACK_RELEASE, ev->now_ns);
+		return enter(c, rules[c->step].next, ev->now_ns);
 	}
-	if (to == c->step) {
+	/* Whoever reads the disk after a crash may find the commit: the side
+	 * before must not open. The fence stays, so it may be made later. */
+	if (to == c->step || (c->step == CUT_COMMIT && ev->unsure)) {
 		c->retry_at_ns = ev->now_ns + c->limits.retry_ns;
 		return CUT_IDLE;
 	}

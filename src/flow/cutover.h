@@ -59,6 +59,8 @@ struct cutover_event {
 	uint64_t now_ns;
 	uint64_t position; /* OK of CUT_MARK                            */
 	const char *why;   /* FAIL, STOP: kept for people; may be NULL  */
+	bool unsure;       /* FAIL of CUT_COMMIT: it may be on disk; it
+	                    * is tried again, and no side opens before  */
 };
 
 struct cutover {
@@ -81,7 +83,7 @@ struct cutover {
 	bool opened;            /* the winning side may accept applications  */
 	bool lossy;             /* forced, and something was skipped         */
 	bool record_owed;       /* the abort could not be written yet        */
-	bool unfence_owed;      /* the side before could not be opened yet   */
+	bool unfence_owed;      /* the side that rules is not opened yet     */
 	enum cutover_step died; /* where the abort began                     */
 	char why[160];
 };

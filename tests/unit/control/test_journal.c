@@ -12,6 +12,7 @@
 #include <cmocka.h>
 // clang-format on
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -35,6 +36,26 @@ forget(void)
 		(void)snprintf(name, sizeof(name), "%s%s", path, ends[i]);
 		(void)unlink(name);
 	}
+}
+
+/* The library's own calls come here: a disk that takes bytes and cannot say that
+ * they are safe. */
+static bool sync_fails;
+
+int
+fdatasync(int fd)
+{
+	(void)fd;
+	if (!sync_fails)
+		return 0;
+	errno = EIO;
+	return -1;
+}
+
+int
+fsync(int fd)
+{
+	return fdatasync(fd);
 }
 
 static int
@@ -272,6 +293,102 @@ not_a_state_file(void **state)
 	path[strlen(path) - 3] = '\0';
 }
 
+/* What a crash would leave: the files as they are now, under another name. */
+static void
+take_image(const char *to)
+{
+	static const char *const ends[] = { "", "-wal" };
+
+	for (size_t i = 0; i < 2; i++) {
+		char from[96];
+		char name[96];
+		char block[4096];
+		FILE *in;
+		FILE *out;
+		size_t n;
+
+		(void)snprintf(from, sizeof(from), "%s%s", path, ends[i]);
+		(void)snprintf(name, sizeof(name), "%s%s", to, ends[i]);
+		in = fopen(from, "rb");
+		out = fopen(name, "wb");
+		assert_non_null(in);
+		assert_non_null(out);
+		while ((n = fread(block, 1, sizeof(block), in)) > 0)
+			assert_int_equal(fwrite(block, 1, n, out), n);
+		(void)fclose(in);
+		(void)fclose(out);
+	}
+}
+
+/* A commit that was answered with an error can come to light after a crash. Until
+ * something else is durable the journal says that it does not know. */
+static void
+unsure_until_written(void **state)
+{
+	struct err err;
+	struct journal *j = journal_open(path, &err);
+	struct authority a = journal_authority(j);
+	struct authority to = authority_freeze(&a);
+	char image[80];
+
+	(void)state;
+	assert_int_equal(journal_move(j, JOURNAL_FREEZE, &a, &to, NULL, &err),
+	                 0);
+	assert_false(journal_is_unsure(j));
+	a = to;
+	to = authority_commit(&a);
+	sync_fails = true;
+	assert_true(journal_move(j, JOURNAL_COMMIT, &a, &to, NULL, &err) < 0);
+	assert_true(journal_is_unsure(j));
+	assert_int_equal(journal_authority(j).state, AUTHORITY_FREEZE);
+	(void)snprintf(image, sizeof(image), "%s.image", path);
+	take_image(image);
+	sync_fails = false;
+	{
+		struct journal *after = journal_open(image, &err);
+
+		/* The reason for it all. */
+		assert_non_null(after);
+		assert_int_equal(journal_authority(after).state, AUTHORITY_NEW);
+		journal_close(after);
+	}
+	assert_int_equal(journal_move(j, JOURNAL_COMMIT, &a, &to, NULL, &err),
+	                 0);
+	assert_false(journal_is_unsure(j));
+	assert_int_equal(journal_authority(j).state, AUTHORITY_NEW);
+	journal_close(j);
+	(void)unlink(image);
+}
+
+/* Positions are forgotten together with a record, or not at all. */
+static void
+forgets_with_a_record(void **state)
+{
+	struct err err;
+	struct journal *j = journal_open(path, &err);
+	char history[64];
+	uint64_t at = 0;
+
+	(void)state;
+	assert_int_equal(journal_set_progress(j, SIDE_OLD, "h:0", 7, &err), 0);
+	journal_stage_forget(j);
+	journal_unstage(j);
+	assert_int_equal(journal_add(j, JOURNAL_UNFENCE, NULL, &err), 0);
+	assert_true(
+		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
+	journal_stage_forget(j);
+	assert_true(
+		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
+	assert_int_equal(journal_add(j, JOURNAL_UNFENCE, NULL, &err), 0);
+	assert_false(
+		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
+	assert_int_equal(journal_set_progress(j, SIDE_OLD, "h:0", 9, &err), 0);
+	assert_int_equal(journal_add(j, JOURNAL_UNFENCE, NULL, &err), 0);
+	assert_true(
+		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
+	journal_close(j);
+}
+
 int
 main(void)
 {
@@ -283,6 +400,8 @@ main(void)
 		cmocka_unit_test_setup(crash_hook, set_up),
 		cmocka_unit_test_setup(full_disk, set_up),
 		cmocka_unit_test_setup(not_a_state_file, set_up),
+		cmocka_unit_test_setup(unsure_until_written, set_up),
+		cmocka_unit_test_setup(forgets_with_a_record, set_up),
 	};
 	int rc;
 

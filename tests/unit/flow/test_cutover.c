@@ -386,6 +386,65 @@ forced_goes_through(void **state)
 	assert_int_equal(m.r.state, AUTHORITY_OLD);
 }
 
+/* To a step by successes alone. */
+static enum cutover_step
+go_to(struct model *m, struct cutover *c, enum cutover_step step)
+{
+	enum cutover_step a;
+
+	model_init(m, AUTHORITY_OLD);
+	cutover_init(c, &m->r, &limits, false);
+	a = feed(c, m, CUT_EV_START, CUT_IDLE);
+	while (a != step) {
+		perform(m, c, a, true);
+		a = feed(c, m, CUT_EV_OK, a);
+	}
+	return a;
+}
+
+/* A commit of which nobody knows whether it is on disk: nothing opens, whatever
+ * the time; it is made again. */
+static void
+unsure_commit_stays(void **state)
+{
+	struct model m;
+	struct cutover c;
+	struct cutover_event ev = { .kind = CUT_EV_FAIL,
+		                    .step = CUT_COMMIT,
+		                    .unsure = true };
+
+	(void)state;
+	(void)go_to(&m, &c, CUT_COMMIT);
+	for (int i = 0; i < 200; i++) {
+		ev.now_ns = m.now;
+		assert_int_equal(cutover_feed(&c, &ev), CUT_IDLE);
+		assert_int_equal(feed(&c, &m, CUT_EV_STOP, CUT_IDLE), CUT_IDLE);
+		m.now = cutover_wake_ns(&c);
+		assert_int_equal(feed(&c, &m, CUT_EV_TIME, CUT_IDLE),
+		                 CUT_COMMIT);
+	}
+	assert_true(m.now > c.hold_at_ns + limits.hold_ns);
+	perform(&m, &c, CUT_COMMIT, true);
+	assert_int_equal(feed(&c, &m, CUT_EV_OK, CUT_COMMIT), CUT_OPEN);
+}
+
+/* The winner dies behind the commit: requests are not held for ever. */
+static void
+open_is_owed(void **state)
+{
+	struct model m;
+	struct cutover c;
+
+	(void)state;
+	(void)go_to(&m, &c, CUT_OPEN);
+	assert_int_equal(feed(&c, &m, CUT_EV_FAIL, CUT_OPEN), CUT_IDLE);
+	m.now = c.hold_at_ns + limits.hold_ns;
+	assert_int_equal(feed(&c, &m, CUT_EV_TIME, CUT_IDLE), CUT_OPEN);
+	assert_int_equal(feed(&c, &m, CUT_EV_FAIL, CUT_OPEN), CUT_RELEASE);
+	assert_true(c.unfence_owed);
+	assert_int_equal(feed(&c, &m, CUT_EV_OK, CUT_RELEASE), CUT_DONE);
+}
+
 int
 main(void)
 {
@@ -397,6 +456,8 @@ main(void)
 		cmocka_unit_test(every_state_and_event),
 		cmocka_unit_test(random_walks),
 		cmocka_unit_test(forced_goes_through),
+		cmocka_unit_test(unsure_commit_stays),
+		cmocka_unit_test(open_is_owed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
