@@ -62,6 +62,7 @@ proof_start(struct run *r, struct err *err)
 		return err_set(err, ERR_IO, "no thread for the verification");
 	}
 	r->proof = p;
+	r->proof_spent = false;
 	run_event(r, "verifying", "%s against %s", side_name(side_other(rules)),
 	          side_name(rules));
 	return 0;
@@ -71,6 +72,13 @@ bool
 proof_is_on(const struct run *r)
 {
 	return r->proof != NULL;
+}
+
+void
+proof_stop(struct run *r)
+{
+	if (r->proof != NULL)
+		atomic_store(&r->proof->stop, true);
 }
 
 uint64_t
@@ -170,7 +178,8 @@ proof_is_clean(const struct run *r)
 	const json_t *j = r->proof_last;
 	const char *state = json_string_value(json_object_get(j, "state"));
 
-	return state != NULL && strcmp(state, "clean") == 0 &&
+	return !r->proof_spent && state != NULL &&
+	       strcmp(state, "clean") == 0 &&
 	       (uint64_t)json_integer_value(json_object_get(j, "epoch")) ==
 	               journal_authority(r->journal).epoch;
 }

@@ -182,23 +182,38 @@ note_facts(struct run *r, enum side s, const struct facts *f)
 	memcpy(at->run_id, f->run_id, sizeof(at->run_id));
 }
 
-/* A migration that goes on serves the authority although the other side is away;
- * what is wrong there is put right when it comes back. */
 static int
-check_again(struct run *r, enum side rules, struct err *err)
+check_one(struct run *r, enum side s, struct err *err)
 {
-	enum side other = side_other(rules);
-	struct run_side *at = &r->at[rules];
+	struct run_side *at = &r->at[s];
 	struct facts f;
 	int rc = agent_open(&at->agent, true, LIMIT_PREFLIGHT_MS, err);
 
 	if (rc == 0)
 		rc = agent_probe(&at->agent, LIMIT_PREFLIGHT_MS, &f, err);
-	if (rc != 0)
-		return rc;
-	note_facts(r, rules, &f);
+	if (rc == 0)
+		note_facts(r, s, &f);
+	return rc;
+}
+
+/* A migration that goes on serves the authority although the other side is away;
+ * what is wrong there is put right when it comes back. And when the authority is
+ * away somebody must be able to ask for the way back. */
+static int
+check_again(struct run *r, enum side rules, struct err *err)
+{
+	enum side other = side_other(rules);
+	int rc = check_one(r, rules, err);
+
 	if (r->state == LIFE_COMPLETED)
-		return 0;
+		return rc;
+	if (rc != 0) {
+		struct err ignored;
+
+		if (check_one(r, other, &ignored) != 0)
+			return rc;
+		other = rules;
+	}
 	r->checks.n = 1;
 	r->checks.line[0] =
 		(struct check_line){ .name = "reach", .result = CHECK_WARN };
@@ -225,10 +240,8 @@ check_servers(struct run *r, struct err *err)
 	/* Old may be anything by now, or nothing. */
 	if (r->state == LIFE_COMPLETED)
 		return check_again(r, rules, err);
-	if (r->is_resumed) {
-		enum side other = side_other(rules);
-
-		agent_init(&probe, &r->side[other], r->agent_name);
+	for (int s = 0; r->is_resumed && rc == 0 && s < SIDE_N; s++) {
+		agent_init(&probe, &r->side[s], r->agent_name);
 		rc = agent_open(&probe, true, LIMIT_CONNECT_MS, err);
 		agent_fini(&probe);
 	}

@@ -286,9 +286,17 @@ rollback_json(const struct run *r)
 	shift_gates(r, &g);
 	if (migration_gate_switch(&g, why, sizeof(why)) == GATE_OPEN)
 		return json_string("one short hold, nothing would be lost");
-	(void)snprintf(text, sizeof(text),
-	               "not now without loss: %s (%llu records behind)", why,
-	               (unsigned long long)atomic_load(&r->board.lag_records));
+	if (r->move == MOVE_IN_STEP || r->move == MOVE_CATCHING_UP)
+		(void)snprintf(
+			text, sizeof(text),
+			"not now without loss: %s (%llu records behind)", why,
+			(unsigned long long)atomic_load(&r->board.lag_records));
+	else
+		/* What does not arrive cannot be counted. */
+		(void)snprintf(text, sizeof(text),
+		               "not now without loss: %s (how much is missing "
+		               "is not known)",
+		               why);
 	return json_string(text);
 }
 

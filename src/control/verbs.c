@@ -97,6 +97,19 @@ refuse(struct run *r, const struct err *err)
 	finish(r);
 }
 
+/* Somebody waits who wants this to end. */
+static bool
+is_unwelcome(const struct run *r)
+{
+	for (uint32_t i = 0; i < r->queue_n; i++) {
+		if (r->queue[i].kind == OP_STOP ||
+		    r->queue[i].kind == OP_PAUSE ||
+		    r->queue[i].kind == OP_ROLLBACK)
+			return true;
+	}
+	return false;
+}
+
 /* Try again later, or give up with exit 5. True: later. */
 static bool
 later(struct run *r, const char *why)
@@ -105,7 +118,7 @@ later(struct run *r, const char *why)
 	uint64_t wait_ms = LIMIT_SWITCH_BACKOFF_MS;
 
 	r->op.tries++;
-	if (r->op.tries < LIMIT_SWITCH_TRIES) {
+	if (r->op.tries < LIMIT_SWITCH_TRIES && !is_unwelcome(r)) {
 		wait_ms <<= r->op.tries - 1;
 		r->op.stage = OP_BEGIN;
 		r->op.retry_ns = os_mono_ns() + wait_ms * NS_PER_MS;
@@ -458,6 +471,10 @@ proven(struct run *r)
 		let_go(r);
 		return;
 	}
+	if (r->op.kind == OP_COMPLETE && r->proof_spent) {
+		(void)later(r, "the stream broke during the verification");
+		return;
+	}
 	if (r->op.kind == OP_VERIFY && r->proof_last != NULL &&
 	    json_object_get(r->proof_last, "error") == NULL) {
 		/* Exit 8 is the caller's conclusion from the data. */
@@ -538,6 +555,54 @@ verbs_wake_ns(const struct run *r)
 
 /* ---- asking -------------------------------------------------------------- */
 
+/* Does what is under way give way to this? What only waits does, and so does a
+ * verification: the way back must not take as long. */
+static bool
+gives_way(const struct run *r, enum op_kind to)
+{
+	if (to != OP_ROLLBACK && to != OP_STOP && to != OP_PAUSE)
+		return false;
+	return (r->op.stage == OP_BEGIN && r->op.retry_ns != 0) ||
+	       (r->op.stage == OP_PROOF &&
+	        (to != OP_PAUSE || r->op.kind == OP_COMPLETE));
+}
+
+static void
+give_way(struct run *r, const struct op *to)
+{
+	struct err err;
+
+	(void)err_set(&err, ERR_ABORTED, "%s gave way to %s",
+	              op_name(r->op.kind), op_name(to->kind));
+	if (r->op.client != 0)
+		panel_fail(r->panel, r->op.client, &err, NULL);
+	json_decref(r->op.args);
+	if (r->op.stage == OP_PROOF)
+		proof_stop(r);
+	r->op = *to;
+}
+
+/* The process is to end: before everything that waits, and never refused. */
+static void
+push_stop(struct run *r, struct op *o)
+{
+	struct err err;
+	uint32_t last = LIMIT_QUEUE - 1;
+
+	if (r->queue_n == LIMIT_QUEUE) {
+		(void)err_set(&err, ERR_ABORTED, "%s gave way to stop",
+		              op_name(r->queue[last].kind));
+		if (r->queue[last].client != 0)
+			panel_fail(r->panel, r->queue[last].client, &err, NULL);
+		json_decref(r->queue[last].args);
+		r->queue_n--;
+	}
+	for (uint32_t i = r->queue_n; i > 0; i--)
+		r->queue[i] = r->queue[i - 1];
+	r->queue[0] = *o;
+	r->queue_n++;
+}
+
 static void
 push(struct run *r, struct op *o)
 {
@@ -548,20 +613,15 @@ push(struct run *r, struct op *o)
 		r->op = *o;
 		return;
 	}
-	/* A rollback, a pause or a stop does not wait for what only waits. */
-	if ((o->kind == OP_ROLLBACK || o->kind == OP_STOP ||
-	     o->kind == OP_PAUSE) &&
-	    r->op.stage == OP_BEGIN && r->op.retry_ns != 0) {
-		(void)err_set(&err, ERR_ABORTED, "%s gave way to %s",
-		              op_name(r->op.kind), op_name(o->kind));
-		if (r->op.client != 0)
-			panel_fail(r->panel, r->op.client, &err, NULL);
-		json_decref(r->op.args);
-		r->op = *o;
+	if (gives_way(r, o->kind)) {
+		give_way(r, o);
 		return;
 	}
-	if (o->kind == OP_PAUSE || o->kind == OP_STOP)
+	if (o->kind == OP_STOP) {
+		push_stop(r, o);
 		shift_stop(r, "somebody asked to stop");
+		return;
+	}
 	if (r->queue_n == LIMIT_QUEUE) {
 		(void)err_set(&err, ERR_LIMIT,
 		              "too many verbs are waiting for %s to end",
@@ -572,6 +632,9 @@ push(struct run *r, struct op *o)
 		return;
 	}
 	r->queue[r->queue_n++] = *o;
+	/* Queued first: the switch must not be tried again before it. */
+	if (o->kind == OP_PAUSE)
+		shift_stop(r, "somebody asked to pause");
 }
 
 void
