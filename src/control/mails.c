@@ -20,6 +20,9 @@ moved(struct run *r, enum move_phase p)
 	r->move = p;
 	run_event(r, "stream", "%s", names[p]);
 	r->in_step_ns = p == MOVE_IN_STEP ? os_mono_ns() : 0;
+	/* Something may have been lost since the proof. */
+	if (p == MOVE_BROKEN)
+		r->proof_spent = true;
 	first = p == MOVE_IN_STEP && !r->was_in_step;
 	if (!first)
 		return;
@@ -35,6 +38,10 @@ progressed(struct run *r, const struct mail *m)
 	struct err err;
 	int rc = 0;
 
+	/* Said before the switch that was committed since: no longer true when
+	 * that lost something. */
+	if (m->token != (uint64_t)run_authority(r))
+		return;
 	if (!r->copied) {
 		rc = journal_add(r->journal, JOURNAL_COPIED,
 		                 json_pack("{s:I,s:I}", "records",

@@ -46,6 +46,14 @@ clean_up(struct run *r)
 	struct err err;
 
 	if (r->state == LIFE_ROLLED_BACK) {
+		/* Whoever is open is written by others: no position is good for
+		 * a resume. */
+		journal_stage_forget(r->journal);
+		if (journal_add(r->journal, JOURNAL_UNFENCE,
+		                json_pack("{s:s}", "side", "new"), &err) != 0) {
+			run_event(r, "disk", "%s", err.text);
+			return;
+		}
 		if (fence_lift(r, SIDE_NEW, a.epoch, &err) != 0)
 			run_event(r, "left", "%s", err.text);
 		clean(r, SIDE_NEW, false);

@@ -43,7 +43,8 @@ enum mail_kind {
 	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
 	MAIL_PASSED,     /* epoch, position (other side's offset at the time) */
 	MAIL_PROGRESS,   /* side, position, text = history id: safe to resume
-	                  * from here (journalled now and then)               */
+	                  * from here (journalled now and then); token: the
+	                  * side that had authority (enum side)               */
 	MAIL_HEARTBEAT_BACK, /* token                                         */
 	MAIL_TROUBLE, /* text, flag = enum err_code, retry in `position` ms */
 

@@ -68,6 +68,16 @@ is_related(const struct server *sv, const char *history)
 	       strcmp(sv->replid2, history) == 0;
 }
 
+/* Has it everything of this history up to at? A server that was restarted goes on
+ * counting from second_offset: what is behind that is of another history. */
+static bool
+has_still(const struct server *sv, const char *history, uint64_t at)
+{
+	if (strcmp(sv->replid, history) == 0)
+		return sv->offset >= at;
+	return strcmp(sv->replid2, history) == 0 && at + 1 <= sv->second_offset;
+}
+
 /* The other side must still have what it confirmed. */
 static void
 check_other(struct mover *m)
@@ -76,7 +86,7 @@ check_other(struct mover *m)
 	const char *history = m->history[other(m)];
 
 	if (!m->fill_done || m->need_rescan || history[0] == '\0' ||
-	    (is_related(o, history) && o->offset >= m->confirmed[other(m)].at))
+	    has_still(o, history, m->confirmed[other(m)].at))
 		return;
 	m->need_rescan = true;
 	mover_trouble(m, ERR_DIVERGED, 0,
@@ -346,6 +356,10 @@ attach_run(struct mover *m)
 {
 	switch (m->stage) {
 	case STAGE_BROKEN:
+		/* While a switch decides nothing may be written to the side
+		 * that it may open (I10): its end comes by mail. */
+		if (m->barrier)
+			break;
 		if (m->port->now_ns >= m->retry_ns)
 			start_dial(m);
 		else

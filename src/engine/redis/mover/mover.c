@@ -171,6 +171,7 @@ tell_position(struct mover *m, enum side side, struct place p)
 		.kind = MAIL_PROGRESS,
 		.side = side,
 		.position = p.at,
+		.token = m->from,
 	};
 
 	history_text(m, side, p.db, mail.text);
@@ -275,6 +276,7 @@ check_barrier(struct mover *m)
 		return;
 	ENSURE(m->copies_flying == 0);
 	m->frozen = true;
+	m->answered = true;
 	m->frozen_at.at = m->feed[to].pos;
 	m->frozen_at.db = m->feed[to].db;
 	mail.position = m->frozen_at.at;
@@ -290,19 +292,19 @@ on_flip(struct mover *m, const struct mail *mail)
 
 	if (mail->side == m->from)
 		return;
-	if (m->stage == STAGE_IDLE || m->stage == STAGE_BROKEN) {
-		m->from = mail->side;
-		m->barrier = false;
-		return;
-	}
+	/* Only a barrier makes the sides equal. */
+	if (!m->answered)
+		m->need_rescan = true;
+	m->answered = false;
+	m->barrier = false;
 	if (!m->frozen) {
-		/* Only a barrier makes the sides equal. After a loss the new
-		 * authority's stream is attached from its resume point. */
+		/* After a loss the new authority's stream is attached from its
+		 * resume point, or everything is compared. */
 		m->from = mail->side;
-		m->barrier = false;
-		mover_fail(m, ERR_STATE,
-		           "flip without a barrier; attaching "
-		           "again");
+		if (m->stage != STAGE_IDLE && m->stage != STAGE_BROKEN)
+			mover_fail(m, ERR_STATE,
+			           "flip without a barrier; attaching "
+			           "again");
 		return;
 	}
 	ENSURE(pend_todo(&m->pend) == 0);
@@ -317,7 +319,6 @@ on_flip(struct mover *m, const struct mail *mail)
 	ENSURE(m->feed[m->from].pos == m->frozen_at.at);
 	m->margin = m->frozen_at.at;
 	m->frozen = false;
-	m->barrier = false;
 	m->need_probe = true;
 	m->settle_after = 0;
 	buf_clear(&m->samples);
@@ -377,11 +378,13 @@ on_mail(struct mover *m, const struct mail *mail)
 		break;
 	case MAIL_BARRIER:
 		m->barrier = true;
+		m->answered = false;
 		m->barrier_epoch = mail->epoch;
 		m->barrier_at = mail->position;
 		break;
 	case MAIL_THAW:
 		m->barrier = false;
+		m->answered = false;
 		m->frozen = false;
 		break;
 	case MAIL_FLIP: on_flip(m, mail); break;

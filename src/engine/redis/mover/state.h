@@ -265,6 +265,7 @@ struct mover {
 	bool barrier;
 	uint64_t barrier_epoch;
 	uint64_t barrier_at;
+	bool answered; /* PASSED was said for it                         */
 	bool frozen;
 	struct place frozen_at; /* of the other side's stream           */
 

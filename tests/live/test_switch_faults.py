@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Switches that meet a fault, and what is left behind by it.
+
+Each of these went wrong once: a server that hangs between its fence and the
+unfence, one that lost its last write and counts on, a way back with an
+accepted loss, a way back that waited for a verification.
+"""
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness.godwit import BINARY
+from harness.process import until
+from oracle.resp import Conn
+from scenario import Run, inside
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+
+def freeze_at_fence(g, server, frozen):
+    """Stops the server right behind the transaction that fences it."""
+    with inside(g, server) as c:
+        c.cmd("MONITOR")
+        while b'"SET" "__godwit:fence"' not in str(c.read()).encode():
+            pass
+        server.freeze()
+        frozen.set()
+
+
+def serves(g):
+    with Conn(g.port, timeout=5) as c:
+        return c.raw("SET", "after", "1") == "OK" or c.raw("GET", "after") == b"1"
+
+
+@pytest.mark.limit(60)
+def test_a_server_that_hangs_behind_its_fence(place):
+    """The abort cannot lift the fence in its time: it is lifted later, and
+    the side with authority does not stay shut."""
+    r = Run(place, "--strategy", "big_bang", load=False).in_step()
+    frozen = threading.Event()
+    t = threading.Thread(target=freeze_at_fence, args=(r.g, r.old, frozen))
+    t.start()
+    time.sleep(0.3)
+    verb = subprocess.Popen([BINARY, "promote", "--state", r.g.state])
+    assert frozen.wait(10)
+    time.sleep(2)
+    r.old.thaw()
+    t.join()
+    verb.wait()
+
+    until(lambda: serves(r.g), 10, text="the authority to be open:\n" + r.g.tail())
+
+
+@pytest.mark.limit(60)
+def test_a_follower_that_lost_its_last_write(place):
+    """new continues its history from the last snapshot, and what is written
+    there behind the restart must not hide what is missing."""
+    r = Run(place, "--strategy", "big_bang", load=False).in_step()
+    with Conn(r.g.port) as c, inside(r.g, r.new) as n:
+        c.cmd("PING")
+        n.cmd("SAVE")
+        c.cmd("SET", "last", "1")
+        until(lambda: n.cmd("GET", "last") == b"1", 5)
+        r.new.kill()
+    r.new.start()
+    # The fence is put back before the mover looks.
+    time.sleep(2)
+    r.in_step()
+    r.equal()
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_accepted_loss_leaves_no_difference(place, crash):
+    """What new wrote and old never got is lost, on both sides."""
+    r = Run(place, "--strategy", "big_bang", "--ack", "authority", links=True, load=False).in_step()
+    r.must("promote")
+    r.in_step()
+    r.links[0].cut()
+    with Conn(r.g.port) as c:
+        c.pipe([("SET", "lost:%d" % i, "new") for i in range(50)])
+        c.pipe([("DEL", "k:%d" % i) for i in range(50)])
+    verb = subprocess.Popen([BINARY, "rollback", "--accept-data-loss", "--state", r.g.state])
+    until(lambda: r.g.peek()["authority"] == "old", 10)
+    if crash:
+        r.g.proc.kill()
+        r.g.proc.wait()
+    r.links[0].heal()
+    verb.wait()
+    if crash:
+        r.g.start()
+    until(lambda: r.g.peek()["authority"] == "old", 10)
+    r.in_step()
+    until(lambda: serves(r.g), 10, text="old to be open:\n" + r.g.tail())
+    with Conn(r.g.port) as c:
+        assert c.cmd("EXISTS", "lost:1") == 0
+    r.equal()
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("verb", ["verify", "complete"])
+def test_a_way_back_that_does_not_wait(place, verb):
+    """A verification takes minutes where there are many records."""
+    r = Run(place, "--strategy", "big_bang", keys=40000, links=True, load=False).in_step()
+    r.must("promote")
+    r.in_step()
+    r.links[0].late(0.05)
+    slow = subprocess.Popen([BINARY, verb, "--state", r.g.state], stderr=subprocess.PIPE, text=True)
+    until(lambda: r.g.peek()["verification"]["state"] == "running", 5)
+    r.g.must("rollback")
+    assert "gave way" in slow.stderr.read()
+    assert slow.wait() == 4
+    assert r.g.status()["status"] == "rolled_back"
+
+
+@pytest.mark.limit(60)
+def test_the_same_command_after_new_was_given_back(place):
+    """A stop behind a rollback opens new for others: what they write there is
+    found when the migration goes on."""
+    r = Run(place, "--strategy", "big_bang", load=False).in_step()
+    r.must("rollback")
+    r.g.proc.terminate()
+    r.g.proc.wait(20)
+    with r.new.conn() as c:
+        c.cmd("SET", "k:0", "foreign")
+        c.cmd("DEL", "k:1")
+    r.g.start()
+    r.in_step()
+    r.equal()
+
+
+@pytest.mark.limit(60)
+def test_a_start_without_the_authority(place):
+    """ack both: old has all that was acknowledged, so the way back is free;
+    but somebody must be there to be asked for it."""
+    r = Run(place, "--strategy", "big_bang", load=False).in_step()
+    r.must("promote")
+    r.in_step()
+    with Conn(r.g.port) as c:
+        c.cmd("SET", "acknowledged", "1")
+    r.g.proc.kill()
+    r.g.proc.wait()
+    r.new.kill()
+    r.g.start()
+    r.g.must("rollback", "--accept-data-loss")
+    with Conn(r.g.port) as c:
+        assert c.cmd("GET", "acknowledged") == b"1"
+        c.cmd("SET", "more", "1")
