@@ -148,3 +148,20 @@ def test_a_start_without_the_authority(place):
     with Conn(r.g.port) as c:
         assert c.cmd("GET", "acknowledged") == b"1"
         c.cmd("SET", "more", "1")
+
+
+@pytest.mark.limit(60)
+def test_a_setting_of_old_outlives_a_crash(place):
+    """The delay before a snapshot is set to 0 for a moment."""
+    r = Run(place, "--strategy", "big_bang", load=False, conf={"repl_diskless_sync_delay": 3}).in_step()
+    ask = ("CONFIG", "GET", "repl-diskless-sync-delay")
+    assert r.old.cmd(*ask)[1] == b"3"
+    r.g.proc.kill()
+    r.g.proc.wait()
+    # As it was when a process died between its two settings.
+    r.old.cmd("SET", "__godwit:delay", 3)
+    r.old.cmd("CONFIG", "SET", "repl-diskless-sync-delay", 0)
+    r.g.start()
+    r.in_step()
+    until(lambda: r.old.cmd(*ask)[1] == b"3", 5)
+    assert r.old.cmd("EXISTS", "__godwit:delay") == 0

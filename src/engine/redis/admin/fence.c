@@ -447,6 +447,7 @@ admin_put_persist(struct buf *tx, bool has_aclfile)
 uint32_t
 admin_put_no_keys(struct buf *tx)
 {
-	resp_put_cmd(tx, "UNLINK", FENCE_TOKEN, FENCE_SCRATCH, NULL);
+	resp_put_cmd(tx, "UNLINK", FENCE_TOKEN, FENCE_SCRATCH, FENCE_MOVER,
+	             NULL);
 	return 1;
 }

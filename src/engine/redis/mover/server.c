@@ -19,6 +19,9 @@ ask_more(struct mover *m, struct conn *c)
 {
 	struct buf *b = conn_out(m, c);
 
+	/* First: then what CONFIG says is known to be ours. */
+	resp_put_cmd(b, "GET", DELAY_NOTE, NULL);
+	(void)conn_want(m, c, WANT_DELAY, 1);
 	resp_put_cmd(b, "CONFIG", "GET", "repl-diskless-sync-delay", NULL);
 	resp_put_cmd(b, "CONFIG", "GET", "lazyfree-lazy-expire", NULL);
 	(void)conn_want(m, c, WANT_CONFIG, 2);
@@ -176,15 +179,26 @@ server_config(struct mover *m, enum side side, struct span reply)
 		sv->sync_delay = (int64_t)digits(value.text, NULL);
 }
 
+/* A process that died has left the delay at 0. */
+void
+server_delay(struct mover *m, enum side side, struct span reply)
+{
+	struct server *sv = &m->server[side];
+	struct resp_item item;
+	uint64_t v;
+
+	if (sv->saved_delay < 0 && resp_read(&reply, &item) == WIRE_PART &&
+	    item.type == RESP_BULK && words_number(item.text, &v) &&
+	    v <= INT32_MAX)
+		sv->saved_delay = (int64_t)v;
+}
+
 static void
 set_delay(struct mover *m, enum side side, int64_t v)
 {
 	struct conn *c = &m->cmd[side];
-	struct buf *b;
+	struct buf *b = conn_out(m, c);
 
-	if (c->link == NULL || !c->is_ready)
-		return;
-	b = conn_out(m, c);
 	resp_put_array(b, 4);
 	resp_put_bulk_str(b, "CONFIG");
 	resp_put_bulk_str(b, "SET");
@@ -198,8 +212,20 @@ server_hurry(struct mover *m, enum side side)
 {
 	struct server *sv = &m->server[side];
 
-	if (sv->saved_delay >= 0 || sv->sync_delay <= 0)
+	struct conn *c = &m->cmd[side];
+	struct buf *b;
+
+	if (sv->saved_delay >= 0 || sv->sync_delay <= 0 || c->link == NULL ||
+	    !c->is_ready)
 		return;
+	/* What it was is kept there first, for the case that we die. */
+	conn_select(m, c, 0);
+	b = conn_out(m, c);
+	resp_put_array(b, 3);
+	resp_put_bulk_str(b, "SET");
+	resp_put_bulk_str(b, DELAY_NOTE);
+	resp_put_bulk_i64(b, sv->sync_delay);
+	(void)conn_want(m, c, WANT_QUIET, 1);
 	set_delay(m, side, 0);
 	sv->saved_delay = sv->sync_delay;
 }
@@ -209,11 +235,16 @@ server_restore(struct mover *m, enum side side)
 {
 	struct server *sv = &m->server[side];
 
-	if (sv->saved_delay < 0)
+	struct conn *c = &m->cmd[side];
+
+	if (sv->saved_delay < 0 || c->link == NULL || !c->is_ready)
 		return;
 	set_delay(m, side, sv->saved_delay);
-	if (m->cmd[side].link != NULL && m->cmd[side].is_ready)
-		sv->saved_delay = -1;
+	conn_select(m, c, 0);
+	resp_put_cmd(conn_out(m, c), sv->lazy_expire ? "DEL" : "UNLINK",
+	             DELAY_NOTE, NULL);
+	(void)conn_want(m, c, WANT_QUIET, 1);
+	sv->saved_delay = -1;
 }
 
 /* The value of "name=" in a line of CLIENT LIST. */

@@ -61,6 +61,7 @@ enum want_kind {
 	WANT_ID,      /* CLIENT ID                                           */
 	WANT_CLIENTS, /* CLIENT LIST                                        */
 	WANT_NOTE,    /* GET of FILL_NOTE */
+	WANT_DELAY,   /* GET of DELAY_NOTE */
 	WANT_INFO,
 	WANT_CONFIG,
 	WANT_WRITE,  /* keys: the written ones                              */
@@ -348,6 +349,7 @@ void server_ask(struct mover *m, struct conn *c);
 void server_clients(struct mover *m, struct conn *c, struct span reply);
 void server_info(struct mover *m, enum side side, struct span text);
 void server_config(struct mover *m, enum side side, struct span reply);
+void server_delay(struct mover *m, enum side side, struct span reply);
 bool server_has(const struct server *sv, const char *history, uint64_t at);
 void server_hurry(struct mover *m, enum side side);   /* no sync delay  */
 void server_restore(struct mover *m, enum side side); /* as it was      */
@@ -426,6 +428,8 @@ void bulk_functions(struct mover *m, struct span reply);
 /* A key on the side that is being filled: "<id>:empty" or "<id>:extra" (it had
  * records of its own). Who finds it knows that a first copy was interrupted. */
 #define FILL_NOTE "__godwit:fill"
+/* On a side while its repl-diskless-sync-delay is ours: what it was before. */
+#define DELAY_NOTE "__godwit:delay"
 void attach_note(struct mover *m, struct conn *c, struct span reply);
 void attach_note_put(struct mover *m);
 void attach_note_drop(struct mover *m);
