@@ -104,6 +104,8 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->limits.window = (size_t)strtoull(v, NULL, 10);
 	else if (IS("tx"))
 		c->limits.writer_tx = (size_t)strtoull(v, NULL, 10);
+	else if (IS("chunk"))
+		c->limits.chunk_min = (size_t)strtoull(v, NULL, 10);
 	else if (IS("rx"))
 		c->limits.stream_rx = (size_t)strtoull(v, NULL, 10);
 	else if (IS("old") || IS("new")) {

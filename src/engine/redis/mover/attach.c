@@ -27,6 +27,7 @@ attach_reset(struct mover *m, bool flush)
 	}
 	bulk_stop(m);
 	m->scan.phase = SCAN_OFF;
+	chunk_reset(m);
 	pend_clear(&m->pend);
 	/* What is kept is known until the process ends. */
 	if (!m->fill_done)
@@ -293,6 +294,7 @@ static void
 fill_end(struct mover *m)
 {
 	bulk_stop(m);
+	chunk_hold(m);
 	m->scan.phase = SCAN_OFF;
 	m->rebuild = false;
 	m->fill_done = true;
@@ -324,7 +326,7 @@ run_fill(struct mover *m)
 	if (conn_wants(out) == 0 &&
 	    ((m->bulk.is_used && m->bulk.is_done) ||
 	     (m->scan.phase == SCAN_DONE && m->pend.queued.n == 0 &&
-	      m->copies_flying == 0)))
+	      m->copies_flying == 0 && m->pend.asking.n == 0)))
 		fill_end(m);
 }
 

@@ -158,8 +158,11 @@ copy_big(struct mover *m)
 	              tail_place(m), 0);
 	if (k == NULL)
 		mover_fail(m, ERR_NOMEM, "out of memory");
-	else
+	else {
 		k->is_fill = m->conf->rule != MOVER_RULE_REPLACE;
+		if (k->state != MARK_AHEAD)
+			pend_hold(&m->pend, k);
+	}
 }
 
 static void

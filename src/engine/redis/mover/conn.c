@@ -302,6 +302,8 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	case WANT_SCAN: scan_reply(m, c, reply); break;
 	case WANT_EXISTS: scan_exists(m, c, reply); break;
 	case WANT_DUMP_FUNCTIONS: bulk_functions(m, reply); break;
+	case WANT_SIZE: chunk_size(m, reply); break;
+	case WANT_CHUNK: chunk_reply(m, w, reply); break;
 	case WANT_BARRIER:
 		if (bad.n > 0)
 			on_barrier_error(m, c, bad);

@@ -71,7 +71,8 @@ send_batch(struct mover *m)
 	uint32_t n = 0;
 
 	while (k != NULL && n < max && mark_db(k) == db &&
-	       (k->compare && !k->has_digest) == judge) {
+	       (k->compare && !k->has_digest) == judge &&
+	       chunk_is_sized(m, k)) {
 		struct mark *next = k->turn.next;
 
 		if (judge)
@@ -100,7 +101,9 @@ copy_run(struct mover *m)
 		port_wake(m->port, m->held_off_ns);
 		return;
 	}
+	chunk_run(m);
 	while (m->pend.queued.n > 0 && m->copies_flying < m->flights_max &&
+	       chunk_is_sized(m, m->pend.queued.first) &&
 	       conn_backlog(out) < m->limits.writer_tx / 4)
 		send_batch(m);
 }

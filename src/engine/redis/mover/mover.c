@@ -705,6 +705,7 @@ mover_init(void *self, void *conf)
 	m->limits.marks = or_default(c->limits.marks, 600000);
 	m->limits.stream_rx = or_default(c->limits.stream_rx, (size_t)16 << 20);
 	m->limits.writer_tx = or_default(c->limits.writer_tx, (size_t)4 << 20);
+	m->limits.chunk_min = or_default(c->limits.chunk_min, (size_t)1 << 20);
 	m->limits.window = or_default(c->limits.window, (size_t)16 << 20);
 	for (int i = 0; i < SIDE_N; i++) {
 		struct span text = span_str(c->history[i]);
@@ -746,6 +747,7 @@ mover_start(struct mover *m)
 	buf_init(&m->spread, mem);
 	buf_init(&m->wrong, mem);
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
+	chunk_init(m);
 	map_init(&m->kept, mem, 0, m->port->entropy(m->port));
 	m->margin = m->conf->ignore_uncertain && m->fill_done ? 0 : UINT64_MAX;
 	m->second_ns = m->port->now_ns + SECOND;
@@ -786,6 +788,19 @@ show(const void *self, struct buf *text)
 	         pend_count(&m->pend), m->pend.queued.n, m->pend.reading.n,
 	         m->pend.ahead.n, (unsigned long long)m->probes_done,
 	         (unsigned long long)m->probes_sent);
+	for (int i = 0; i < CHUNKS; i++) {
+		const struct chunk *c = &m->chunks.at[i];
+
+		if (c->phase != CHUNK_FREE)
+			buf_putf(text,
+			         "  chunk phase %u last %llu cursor %llu elems "
+			         "%zu queued %zu reading %zu ahead %zu\n",
+			         c->phase, (unsigned long long)c->last,
+			         (unsigned long long)c->cursor, c->elems.count,
+			         c->queued.n, c->reading.n, c->ahead.n);
+	}
+	buf_putf(text, "  asking %zu, big %zu\n", m->pend.asking.n,
+	         m->pend.big.n);
 	buf_putf(text, "  wants old %zu new %zu%s%s%s%s\n",
 	         conn_wants(&m->cmd[SIDE_OLD]), conn_wants(&m->cmd[SIDE_NEW]),
 	         m->barrier ? " barrier" : "", m->frozen ? " frozen" : "",

@@ -44,6 +44,8 @@ struct mover_limits {
 	size_t stream_rx; /* stream bytes kept while a copy is read       */
 	size_t writer_tx; /* bytes waiting for the other side             */
 	size_t window;    /* one value of the RDB kept whole              */
+	size_t chunk_min; /* bigger collections are read piece by piece;
+	                   * SIZE_MAX: never                             */
 };
 
 struct mover_conf {

@@ -23,6 +23,8 @@ pend_clear(struct pend *p)
 	p->queued = (struct mark_turn_list){ 0 };
 	p->judging = (struct mark_turn_list){ 0 };
 	p->reading = (struct mark_turn_list){ 0 };
+	p->asking = (struct mark_turn_list){ 0 };
+	p->big = (struct mark_turn_list){ 0 };
 	p->at_max = 0;
 }
 
@@ -139,6 +141,8 @@ pend_mark(struct pend *p, uint32_t db, struct span key, struct place since,
 		enqueue(p, k, since, false);
 	} else if (k->state == MARK_READING && end > k->skipped) {
 		k->skipped = end;
+	} else if (k->state == MARK_CHUNK) {
+		k->is_stale = true;
 	}
 	return k;
 }
@@ -172,6 +176,8 @@ pend_repair(struct pend *p, uint32_t db, struct span key, struct place since)
 	 * deletes it; only another read is surely later. */
 	if (k->state == MARK_READING)
 		k->skipped = UINT64_MAX;
+	if (k->state == MARK_CHUNK)
+		k->is_stale = true;
 	k->since = since;
 	k->is_repair = true;
 	k->has_digest = false;
@@ -211,6 +217,92 @@ pend_read(struct pend *p, struct mark *k)
 }
 
 void
+pend_ask(struct pend *p, struct mark *k)
+{
+	REQUIRE(k->state == MARK_QUEUED);
+	mark_turn_remove(&p->queued, k);
+	k->state = MARK_ASKING;
+	mark_turn_push(&p->asking, k);
+}
+
+void
+pend_sized(struct pend *p, struct mark *k, bool is_big)
+{
+	REQUIRE(k->state == MARK_ASKING);
+	mark_turn_remove(&p->asking, k);
+	if (is_big) {
+		k->state = MARK_BIG;
+		mark_turn_push(&p->big, k);
+		return;
+	}
+	k->is_sized = true;
+	k->state = MARK_QUEUED;
+	mark_turn_push(&p->queued, k);
+}
+
+void
+pend_take(struct pend *p, struct mark *k)
+{
+	REQUIRE(k->state == MARK_BIG);
+	mark_turn_remove(&p->big, k);
+	k->state = MARK_TAKEN;
+}
+
+void
+pend_chunk(struct pend *p, struct mark *k)
+{
+	(void)p;
+	REQUIRE(k->state == MARK_TAKEN);
+	k->state = MARK_CHUNK;
+	k->is_stale = false;
+}
+
+void
+pend_requeue(struct pend *p, struct mark *k, bool is_sized)
+{
+	REQUIRE(k->state == MARK_TAKEN || k->state == MARK_CHUNK);
+	k->state = MARK_QUEUED;
+	k->is_sized = is_sized;
+	k->is_stale = false;
+	mark_turn_push(&p->queued, k);
+}
+
+void
+pend_piece(struct pend *p, uint64_t at)
+{
+	REQUIRE(at >= p->at_max);
+	p->at_max = at;
+}
+
+/* Out of the list that bounds `passed`. */
+static void
+unbound(struct pend *p, struct mark *k)
+{
+	if (k->is_repair)
+		mark_order_remove(&p->repair, k);
+	else
+		mark_order_remove(&p->stream, k);
+}
+
+void
+pend_chunked(struct pend *p, struct mark *k)
+{
+	REQUIRE(k->state == MARK_CHUNK && !k->is_stale);
+	unbound(p, k);
+	map_drop(&p->map, entry_of(k));
+}
+
+void
+pend_hold(struct pend *p, struct mark *k)
+{
+	REQUIRE(k->state != MARK_AHEAD);
+	unbound(p, k);
+	k->since = (struct place){ 0, 0 };
+	k->is_repair = false;
+	mark_order_push_front(&p->stream, k);
+}
+
+void
 pend_again(struct pend *p, struct mark *k)
 {
 	REQUIRE(k->state == MARK_READING || k->state == MARK_JUDGING);
@@ -236,10 +328,7 @@ pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s)
 		return;
 	}
 	mark_turn_remove(&p->reading, k);
-	if (k->is_repair)
-		mark_order_remove(&p->repair, k);
-	else
-		mark_order_remove(&p->stream, k);
+	unbound(p, k);
 	if (at <= s) {
 		map_drop(&p->map, entry_of(k));
 		return;

@@ -7,6 +7,9 @@
  *   QUEUED   to be copied (pend = infinite)
  *   JUDGING  its value on the other side is being read, to compare
  *   READING  its value is being read on the authority
+ *   ASKING   its size is being asked for
+ *   BIG      too big for one read: waits for chunk.c; TAKEN: it is its turn
+ *   CHUNK    chunk.c reads it piece by piece and knows each element's state
  *   AHEAD    copied as it was at offset `at`, and s has not come there yet
  * "since" is the position up to which the other side is right in spite of it.
  *
@@ -35,7 +38,11 @@ enum mark_state {
 	MARK_QUEUED,
 	MARK_JUDGING,
 	MARK_READING,
-	MARK_AHEAD
+	MARK_AHEAD,
+	MARK_ASKING,
+	MARK_BIG,
+	MARK_TAKEN,
+	MARK_CHUNK
 };
 
 struct mark {
@@ -50,7 +57,10 @@ struct mark {
 	bool is_fill;     /* nobody wrote it: the conflict rule applies */
 	bool compare;     /* equal values are not written again         */
 	bool has_digest;
-	bool merge; /* unite it with what the other side has      */
+	bool merge;    /* unite it with what the other side has      */
+	bool is_sized; /* not big, or to be read whole in spite of it */
+	bool is_stale; /* CHUNK: all of it has to be read again       */
+	uint8_t restarts;
 };
 
 LIST_OF(mark, order, mark_order);
@@ -64,6 +74,8 @@ struct pend {
 	struct mark_turn_list queued;
 	struct mark_turn_list judging;
 	struct mark_turn_list reading;
+	struct mark_turn_list asking;
+	struct mark_turn_list big;
 	uint64_t at_max; /* highest offset ever copied                 */
 	uint8_t *key;    /* scratch for database and key               */
 	size_t key_cap;
@@ -103,6 +115,20 @@ void pend_judge(struct pend *p, struct mark *k); /* QUEUED -> JUDGING   */
 void pend_read(struct pend *p, struct mark *k);  /* -> READING          */
 /* READING -> AHEAD, QUEUED again, or gone. s: the processed position. */
 void pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s);
+void pend_ask(struct pend *p, struct mark *k); /* QUEUED -> ASKING    */
+/* ASKING -> BIG, or QUEUED and sized. */
+void pend_sized(struct pend *p, struct mark *k, bool is_big);
+void pend_take(struct pend *p, struct mark *k);  /* BIG -> TAKEN         */
+void pend_chunk(struct pend *p, struct mark *k); /* TAKEN -> CHUNK       */
+/* TAKEN or CHUNK -> QUEUED: all of it again. sized: in one read. */
+void pend_requeue(struct pend *p, struct mark *k, bool is_sized);
+/* A piece was read at `at`. */
+void pend_piece(struct pend *p, uint64_t at);
+/* CHUNK -> gone: the other side has what the authority had at s. */
+void pend_chunked(struct pend *p, struct mark *k);
+/* Nothing passes before this key is copied (a scan found it, so no unit of the
+ * stream would bring it back after a loss). */
+void pend_hold(struct pend *p, struct mark *k);
 /* The copy could not be made: READING or JUDGING -> QUEUED. */
 void pend_again(struct pend *p, struct mark *k);
 /* The stream has come to s. */

@@ -24,6 +24,7 @@
  */
 #pragma once
 
+#include "engine/redis/mover/chunk.h"
 #include "engine/redis/mover/mover.h"
 #include "engine/redis/mover/pend.h"
 #include "engine/redis/mover/words.h"
@@ -73,6 +74,8 @@ enum want_kind {
 	WANT_SCAN,
 	WANT_EXISTS, /* key                                                 */
 	WANT_DUMP_FUNCTIONS,
+	WANT_SIZE,    /* MEMORY USAGE of pend.asking.first              */
+	WANT_CHUNK,   /* expires_ms: the chunk's serial                */
 	WANT_BARRIER, /* FLUSHALL and the like: an error starts anew        */
 };
 
@@ -195,8 +198,9 @@ struct flush {
 struct unit_key {
 	struct words_key w;
 	struct mark *mark;
-	bool is_kept; /* the other side kept its own value */
-	bool is_ours; /* Godwit's own: not carried         */
+	bool is_kept;  /* the other side kept its own value */
+	bool is_ours;  /* Godwit's own: not carried         */
+	bool is_chunk; /* its elements: chunk.c             */
 };
 
 enum scan_phase {
@@ -256,6 +260,7 @@ struct mover {
 	struct bulk bulk;
 	struct scan scan;
 	struct pend pend;
+	struct chunks chunks;
 	bool functions_asked;
 	bool functions_done;
 
@@ -427,7 +432,7 @@ void bulk_functions(struct mover *m, struct span reply);
 /* attach.c */
 /* A key on the side that is being filled: "<id>:empty" or "<id>:extra" (it had
  * records of its own). Who finds it knows that a first copy was interrupted. */
-#define FILL_NOTE "__godwit:fill"
+#define FILL_NOTE  "__godwit:fill"
 /* On a side while its repl-diskless-sync-delay is ours: what it was before. */
 #define DELAY_NOTE "__godwit:delay"
 void attach_note(struct mover *m, struct conn *c, struct span reply);

@@ -189,6 +189,7 @@ note_flush(struct mover *m, uint32_t db, uint64_t end)
 		if (db == DB_ALL || of == db)
 			map_drop(&m->kept, e);
 	}
+	chunk_flush(m, db);
 	map_each(e, &m->pend.map) {
 		struct mark *k = map_value(e);
 
@@ -334,7 +335,7 @@ mark_written(struct mover *m, const struct unit *u)
 	struct unit_key *uk = keys_of(m);
 
 	for (size_t i = 0; i < u->keys_n && !m->failed; i++)
-		if ((uk[i].w.use & WORD_WRITE) != 0)
+		if ((uk[i].w.use & WORD_WRITE) != 0 && !uk[i].is_chunk)
 			tail_mark(m, uk[i].w.db, uk[i].w.key, since, u->end);
 }
 
@@ -361,7 +362,7 @@ judge(struct mover *m, const struct unit *u)
 
 		kept |= uk[i].is_kept;
 		ours |= uk[i].is_ours;
-		if (k == NULL)
+		if (k == NULL || uk[i].is_chunk)
 			continue;
 		reading |= k->state == MARK_READING;
 		pending |= k->state != MARK_AHEAD || k->at >= u->end;
@@ -407,7 +408,7 @@ put_keys(struct mover *m, struct conn *c, struct want *w, struct unit *u)
 	const struct unit_key *uk = keys_of(m);
 
 	for (size_t i = 0; i < u->keys_n; i++)
-		if ((uk[i].w.use & WORD_WRITE) != 0)
+		if ((uk[i].w.use & WORD_WRITE) != 0 && !uk[i].is_chunk)
 			conn_key(c, w, uk[i].w.db, uk[i].w.key);
 }
 
@@ -434,6 +435,9 @@ apply(struct mover *m, struct unit *u, uint32_t db)
 		    words_number(cmd.argv[1], &v))
 			db = (uint32_t)v;
 		if (w->first == 0 && w->cls != WORD_PASS)
+			continue;
+		if (w->first == 1 && cmd.argc > 1 &&
+		    chunk_has(m, db, cmd.argv[1]))
 			continue;
 		conn_select(m, c, db);
 		put_command(m, c, w, &cmd, one);
@@ -473,12 +477,24 @@ all_ours(struct mover *m, const struct unit *u)
 	return u->keys_n > 0;
 }
 
+static bool
+all_chunks(struct mover *m, const struct unit *u)
+{
+	const struct unit_key *uk = keys_of(m);
+
+	for (size_t i = 0; i < u->keys_n; i++)
+		if (!uk[i].is_chunk)
+			return false;
+	return true;
+}
+
 /* False: not now. */
 static bool
 do_unit(struct mover *m, struct unit *u)
 {
 	uint32_t db = u->db;
 	struct board *board = m->conf->board;
+	enum verdict v;
 
 	collect(m, u);
 	if (u->carried == 0 || all_ours(m, u))
@@ -487,8 +503,16 @@ do_unit(struct mover *m, struct unit *u)
 		apply(m, u, db);
 		return true;
 	}
-	switch (judge(m, u)) {
-	case STALL: return false;
+	if (!chunk_look(m, u->bytes, db, u->end))
+		return false;
+	v = judge(m, u);
+	if (v == STALL)
+		return false;
+	chunk_unit(m, u->bytes, db, u->end);
+	if (all_chunks(m, u))
+		return true;
+	switch (v) {
+	case STALL: break;
 	case APPLY:
 		apply(m, u, db);
 		m->units++;
@@ -609,6 +633,7 @@ tail_run(struct mover *m)
 		m->units_seen++;
 		feed_take(f, bytes.n);
 		pend_pass(&m->pend, f->pos);
+		chunk_pass(m, f->pos);
 		m->need_probe = true;
 	}
 }

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/mover/chunk.h: big hashes, sets and sorted sets, piece by piece.
+ *
+ * One read of a big key stops the authority for long (a DUMP of a million fields:
+ * 0.8 s). So its size is asked for before it is read, and a big one goes through
+ * here:
+ *
+ *   TYPE    what is it? Lists, strings and streams are read whole all the same
+ *   CLAIM   is there one on the other side already? (rule: keep what is there)
+ *   SCAN    removed on the other side, then piece by piece:
+ *           MULTI; HSCAN k cursor COUNT n; ROLE; EXEC -> HSET k ...
+ *   SETTLE  elements that were written meanwhile are read again:
+ *           MULTI; HMGET k f...; ROLE; EXEC -> HSET, HDEL
+ *   CLOCK   MULTI; PEXPIRETIME k; ROLE; EXEC: the expiry at that offset
+ *   TIMED   the stream has to come to that offset; then the expiry is set
+ *
+ * `last` is the offset of the last piece. Units up to it, and units during SCAN,
+ * only make their elements dirty (QUEUED, READING, AHEAD, as pend.h has it for
+ * keys). Later ones are applied at once, element by element, but for those dirty.
+ * So: an element that is not in `elems` has, when the stream is at s >= last, the
+ * value that the authority had at s. It is returned by the scan (present all the
+ * time), or was written by a unit in between, which made it dirty.
+ *
+ * A command that is not about named elements starts the copy of the key again;
+ * after a few times it is read whole.
+ *
+ * Thread: that of the mover.
+ */
+#pragma once
+
+#include "engine/redis/mover/pend.h"
+
+struct mover;
+struct want;
+struct unit_key;
+
+#define CHUNKS      2    /* keys at a time                            */
+#define CHUNK_SMALL 8192 /* hashes of keys known to be small          */
+
+enum elem_state {
+	ELEM_QUEUED,
+	ELEM_READING,
+	ELEM_AHEAD
+};
+
+/* An element that the stream must not touch yet. Its name follows, see map.h. */
+struct elem {
+	LIST_LINK(elem) turn;
+	uint64_t at;      /* AHEAD: offset of the read */
+	uint64_t skipped; /* highest end of a unit skipped while READING */
+	uint8_t state;    /* enum elem_state */
+};
+
+LIST_OF(elem, turn, elem_turn);
+
+enum chunk_phase {
+	CHUNK_FREE,
+	CHUNK_TYPE,
+	CHUNK_CLAIM,
+	CHUNK_SCAN,
+	CHUNK_SETTLE,
+	CHUNK_CLOCK,
+	CHUNK_TIMED
+};
+
+enum chunk_kind {
+	CHUNK_HASH,
+	CHUNK_SET,
+	CHUNK_ZSET
+};
+
+struct chunk {
+	uint8_t phase; /* enum chunk_phase */
+	uint8_t kind;  /* enum chunk_kind */
+	bool is_asked; /* a reply is to come */
+	bool is_first; /* part of the first copy */
+	struct mark *k;
+	uint64_t serial; /* replies of another one are of no interest */
+	uint64_t cursor;
+	uint32_t count;
+	uint64_t last; /* offset of the last piece */
+	struct map elems;
+	struct elem_turn_list queued;
+	struct elem_turn_list reading;
+	struct elem_turn_list ahead; /* by at, growing */
+	int64_t expires_ms;
+	uint64_t expires_at; /* offset */
+};
+
+struct chunks {
+	struct chunk at[CHUNKS];
+	uint32_t n; /* not FREE */
+	bool off;   /* the server does not tell sizes */
+	uint64_t serial;
+	uint64_t small_ns; /* the table is emptied then */
+	uint32_t small[CHUNK_SMALL];
+};
+
+void chunk_init(struct mover *m);
+/* Everything is forgotten (the links are closed); frees what it holds. */
+void chunk_reset(struct mover *m);
+/* Ask for sizes, start chunks, go on with them. */
+void chunk_run(struct mover *m);
+/* May this QUEUED key be read whole, as far as is known? */
+bool chunk_is_sized(struct mover *m, struct mark *k);
+void chunk_size(struct mover *m, struct span reply);
+void chunk_reply(struct mover *m, const struct want *w, struct span reply);
+
+/* The unit in hand, whose keys are in m->keys. False: not now. Sets
+ * unit_key.is_chunk on those that chunk_unit() takes care of. Keys written as a
+ * whole are QUEUED behind it. */
+bool chunk_look(struct mover *m, struct span unit, uint32_t db, uint64_t end);
+/* Elements are marked or written. */
+void chunk_unit(struct mover *m, struct span unit, uint32_t db, uint64_t end);
+/* Was this command done by chunk_unit()? key: its first. */
+bool chunk_has(struct mover *m, uint32_t db, struct span key);
+/* The stream has come to s. */
+void chunk_pass(struct mover *m, uint64_t s);
+/* A database was emptied (DB_ALL: all). */
+void chunk_flush(struct mover *m, uint32_t db);
+/* The first copy ends: the big ones, copied after it, keep `passed` down. */
+void chunk_hold(struct mover *m);
