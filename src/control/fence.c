@@ -65,6 +65,25 @@ unwatch(struct run *r, enum side s)
 		agent_close(a);
 }
 
+/* Rules as text. Patterns may hold any byte, JSON does not; what a fence takes away
+ * (next_right() in admin/fence.c) is ASCII. */
+static json_t *
+rules_text(struct span rules)
+{
+	json_t *ret = json_stringn((const char *)rules.p, rules.n);
+	char *text;
+
+	if (ret != NULL || rules.n == 0)
+		return ret;
+	text = malloc(rules.n + 1);
+	if (text == NULL)
+		return NULL;
+	reply_text(rules, text, rules.n + 1);
+	ret = json_string(text);
+	free(text);
+	return ret;
+}
+
 /* The rules seen now; users that are fenced keep the rules saved before. */
 static json_t *
 rules_of(struct run *r, enum side s, const struct fence_look *l)
@@ -81,9 +100,7 @@ rules_of(struct run *r, enum side s, const struct fence_look *l)
 		reply_text(name, key, sizeof(key));
 		before = json_object_get(r->at[s].saved, key);
 		if (!acl_is_fenced(rules))
-			(void)json_object_set_new(
-				ret, key,
-				json_stringn((const char *)rules.p, rules.n));
+			(void)json_object_set_new(ret, key, rules_text(rules));
 		else if (before != NULL)
 			(void)json_object_set(ret, key, before);
 	}

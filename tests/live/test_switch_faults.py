@@ -165,3 +165,19 @@ def test_a_setting_of_old_outlives_a_crash(place):
     r.in_step()
     until(lambda: r.old.cmd(*ask)[1] == b"3", 5)
     assert r.old.cmd("EXISTS", "__godwit:delay") == 0
+
+
+@pytest.mark.limit(60)
+def test_rules_of_any_bytes_come_back(place):
+    """A pattern of keys need not be text."""
+    r = Run(place, "--strategy", "big_bang", load=False, data=with_odd_user).in_step()
+    r.must("promote")
+    r.in_step()
+    r.must("rollback")
+    with Conn(r.old.port, user="odd", password="pw") as c:
+        assert c.cmd("SET", b"\xff:1", "x") == "OK" or c.cmd("GET", b"\xff:1") == b"x"
+
+
+def with_odd_user(old, new):
+    for s in (old, new):
+        s.cmd("ACL", "SETUSER", "odd", "on", ">pw", b"~\xff:*", "+@all")
