@@ -24,6 +24,8 @@ struct terminal {
 	int fd;
 	bool watches;
 	bool is_dead;
+	uint32_t waits; /* verbs that are not answered yet */
+	uint64_t heard; /* number of its last line         */
 	struct buf rx;
 	struct buf tx;
 };
@@ -31,6 +33,7 @@ struct terminal {
 struct panel {
 	int fd;
 	uint64_t last_id;
+	uint64_t lines; /* ever */
 	panel_verb_f *on_verb;
 	void *arg;
 	struct mem mem;
@@ -175,6 +178,27 @@ panel_fds(const struct panel *p, struct pollfd *fds, size_t n)
 	return used;
 }
 
+/* Room for one more: of those that neither watch nor wait the one that has been
+ * silent for the longest time goes. */
+static void
+make_room(struct panel *p)
+{
+	struct terminal *idle = NULL;
+
+	for (size_t i = 0; i < LIMIT_PANEL_CLIENTS; i++) {
+		struct terminal *t = &p->term[i];
+
+		if (t->id == 0)
+			return;
+		if (t->watches || t->waits > 0)
+			continue;
+		if (idle == NULL || t->heard < idle->heard)
+			idle = t;
+	}
+	if (idle != NULL)
+		drop(idle);
+}
+
 static void
 accept_one(struct panel *p)
 {
@@ -182,12 +206,15 @@ accept_one(struct panel *p)
 
 	if (fd < 0)
 		return;
+	make_room(p);
 	for (size_t i = 0; i < LIMIT_PANEL_CLIENTS; i++) {
 		struct terminal *t = &p->term[i];
 
 		if (t->id != 0 || set_flags(fd) != 0)
 			continue;
-		*t = (struct terminal){ .id = ++p->last_id, .fd = fd };
+		*t = (struct terminal){ .id = ++p->last_id,
+			                .fd = fd,
+			                .heard = ++p->lines };
 		buf_init(&t->rx, &p->mem);
 		buf_init(&t->tx, &p->mem);
 		return;
@@ -279,9 +306,19 @@ panel_has_watchers(const struct panel *p)
 	return false;
 }
 
+static void
+answered(struct panel *p, uint64_t client)
+{
+	struct terminal *t = find(p, client);
+
+	if (t != NULL && t->waits > 0)
+		t->waits--;
+}
+
 void
 panel_ok(struct panel *p, uint64_t client, json_t *data)
 {
+	answered(p, client);
 	panel_send(p, client,
 	           json_pack("{s:b,s:o}", "ok", 1, "data",
 	                     data != NULL ? data : json_object()));
@@ -291,6 +328,7 @@ void
 panel_fail(struct panel *p, uint64_t client, const struct err *err,
            json_t *data)
 {
+	answered(p, client);
 	panel_send(p, client,
 	           json_pack("{s:b,s:s,s:s,s:i,s:o}", "ok", 0, "error",
 	                     err_name(err->code), "message", err->text, "exit",
@@ -308,6 +346,8 @@ handle(struct panel *p, struct terminal *t, struct span line)
 	json_t *args = json_object_get(req, "args");
 	struct err err;
 
+	t->heard = ++p->lines;
+	t->waits++;
 	if (verb == NULL || (args != NULL && !json_is_object(args))) {
 		(void)err_set(&err, ERR_BAD,
 		              "expected one JSON object a line with \"verb\" "

@@ -33,6 +33,10 @@ on_verb(void *arg, uint64_t client, const char *verb, json_t *args)
 	asked++;
 	if (strcmp(verb, "watch") == 0)
 		panel_watch(panel, client);
+	if (strcmp(verb, "wait") == 0) {
+		json_decref(args);
+		return;
+	}
 	panel_ok(panel, client,
 	         json_pack("{s:s,s:o}", "verb", verb, "args", args));
 }
@@ -214,10 +218,20 @@ too_many(void **state)
 	for (int i = 0; i <= LIMIT_PANEL_CLIENTS; i++) {
 		fd[i] = dial();
 		turn();
+		/* These two are not idle. */
+		if (i == 0)
+			say(fd[0], "{\"verb\":\"wait\"}\n");
+		if (i == 1)
+			say(fd[1], "{\"verb\":\"watch\"}\n");
 	}
-	assert_string_equal(hear(fd[LIMIT_PANEL_CLIENTS]), "gone");
-	say(fd[0], "{\"verb\":\"x\"}\n");
-	assert_int_equal(asked, 1);
+	/* The one that was silent for the longest time has made room. */
+	assert_string_equal(hear(fd[2]), "gone");
+	assert_string_equal(hear(fd[0]), "");
+	assert_string_not_equal(hear(fd[1]), "gone");
+	assert_string_equal(hear(fd[3]), "");
+	say(fd[LIMIT_PANEL_CLIENTS], "{\"verb\":\"x\"}\n");
+	assert_int_equal(asked, 3);
+	assert_string_not_equal(hear(fd[LIMIT_PANEL_CLIENTS]), "gone");
 	for (int i = 0; i <= LIMIT_PANEL_CLIENTS; i++)
 		(void)close(fd[i]);
 	turn();
