@@ -68,6 +68,9 @@ is_quiet(struct relay *r)
 		    l->state >= LANE_GREETING && ring_n(&l->fifo) > 0 &&
 		    (l->side == r->route.authority || l->kind == LANE_READER))
 			return false;
+		if (l->kind == LANE_SUB && l->mine != NULL &&
+		    l->mine->inflight > 0 && l->side == r->route.authority)
+			return false; /* SUBSCRIBE is not confirmed yet */
 	}
 	return true;
 }
@@ -141,6 +144,10 @@ hold_check(struct relay *r)
 	if (now >= r->hold.break_ns)
 		end_stalled(r);
 	if (!is_quiet(r) || open_transactions(r, now >= r->hold.break_ns) > 0)
+		return;
+	/* EVALSHA inside MULTI cannot be repeated with its body. */
+	if (now < r->hold.break_ns &&
+	    script_is_loading(r, side_other(r->route.authority)))
 		return;
 	r->hold.told = true;
 	r->port->ops->mail(r->port, &m);

@@ -560,6 +560,8 @@ void script_remember(struct relay *r, struct span body);
 struct span script_find(struct relay *r, struct span sha_hex);
 void script_forget(struct relay *r);
 void script_preload(struct relay *r, enum side side);
+/* Is the side still being given the scripts, or connected to for that? */
+bool script_is_loading(struct relay *r, enum side side);
 void script_fini(struct relay *r);
 
 /* ---- pubsub.c ---------------------------------------------------------- */

@@ -362,8 +362,12 @@ ready(struct relay *r, struct lane *lane)
 	lane->pause_ns = 0;
 	if (lane->kind == LANE_SUB)
 		pubsub_ready(r, lane);
-	if (lane->kind == LANE_ADMIN && lane->side == r->route.authority)
-		causal_ask_user(r);
+	if (lane->kind == LANE_ADMIN) {
+		/* The server may have been restarted since. */
+		script_preload(r, (enum side)lane->side);
+		if (lane->side == r->route.authority)
+			causal_ask_user(r);
+	}
 	session_wake(r, &lane->waiters);
 }
 
@@ -448,12 +452,12 @@ refused(struct relay *r, struct lane *lane, struct span reply)
 	r->port->ops->close(r->port, lane->link, false);
 	lane->link = NULL;
 	lane->state = LANE_DOWN;
-	forget_fifo(r, lane);
 	lane->retry_ns = r->port->now_ns + RELAY_RETRY_MIN;
 	if (lane->kind == LANE_SUB) {
 		pubsub_lost(r, lane);
 		return;
 	}
+	forget_fifo(r, lane);
 	if (lane->kind == LANE_SHARED || lane->kind == LANE_OWN) {
 		lane->dead = true; /* tried anew with the next request */
 		r->reap = true;
@@ -538,7 +542,6 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 		lane_probe_remove(&r->probes, lane);
 	lane->in_probe = false;
 	if (lane->kind == LANE_SUB) {
-		forget_fifo(r, lane);
 		pubsub_lost(r, lane);
 		return;
 	}

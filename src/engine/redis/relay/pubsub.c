@@ -489,7 +489,8 @@ pubsub_lost(struct relay *r, struct lane *lane)
 		bool told = u->marked == r->mark_epoch && r->hold.on;
 
 		u->live = NULL;
-		if (!told && count(u) > 0) {
+		if (s->inflight > 0 || (!told && count(u) > 0)) {
+			/* What it asked for has an unknown outcome. */
 			r->n.lost[lane->side]++;
 			session_close(r, s, NULL);
 		} else if (!told) {
@@ -567,6 +568,12 @@ pubsub_flip(struct relay *r)
 
 		if (u == NULL || s->link == NULL)
 			continue;
+		if (s->inflight > 0) {
+			/* The hold did not wait for its answer. */
+			r->n.lost[side_other(r->route.authority)]++;
+			session_close(r, s, NULL);
+			continue;
+		}
 		end_lane(r, &u->old);
 		if (u->live != NULL && u->marked == r->mark_epoch)
 			end_lane(r, &u->live);

@@ -102,7 +102,7 @@ script_preload(struct relay *r, enum side side)
 		return;
 	lane = lane_admin(r, side);
 	if (lane == NULL || lane->state != LANE_READY)
-		return; /* EVALSHA repairs it later */
+		return; /* done when it is ready */
 	map_each(e, &r->scripts) {
 		struct script *sc = map_value(e);
 		struct buf *b = &lane->link->tx;
@@ -113,6 +113,18 @@ script_preload(struct relay *r, enum side side)
 		resp_put_bulk(b, span_of(sc->p, sc->n));
 		(void)lane_pend(r, lane, NULL, PEND_IGNORE);
 	}
+}
+
+bool
+script_is_loading(struct relay *r, enum side side)
+{
+	const struct lane *lane;
+
+	if (map_count(&r->scripts) == 0)
+		return false;
+	lane = lane_admin(r, side);
+	return lane != NULL && lane->state != LANE_DOWN &&
+	       (lane->state != LANE_READY || ring_n(&lane->fifo) > 0);
 }
 
 void
