@@ -31,9 +31,10 @@
 
 #include "engine/redis/mover/pend.h"
 
+struct buf;
+struct conn;
 struct mover;
 struct want;
-struct unit_key;
 
 #define CHUNKS      2    /* keys at a time                            */
 #define CHUNK_SMALL 8192 /* hashes of keys known to be small          */
@@ -121,3 +122,19 @@ void chunk_pass(struct mover *m, uint64_t s);
 void chunk_flush(struct mover *m, uint32_t db);
 /* The first copy ends: the big ones, copied after it, keep `passed` down. */
 void chunk_hold(struct mover *m);
+
+/* ---- between the files of chunks ---- */
+
+/* All of the key again; whole: in one read. The slot is free then. */
+void chunk_restart(struct mover *m, struct chunk *c, bool whole);
+void chunk_free(struct mover *m, struct chunk *c);
+/* The slot that takes care of this key's elements, or NULL. */
+struct chunk *chunk_of(struct mover *m, const struct mark *k);
+/* A command on the key to the other side; `args` more arguments follow. */
+struct buf *chunk_write(struct mover *m, const struct chunk *c,
+                        const char *verb, size_t args);
+void chunk_remove(struct mover *m, const struct chunk *c);
+struct span chunk_name(const struct chunk *c, const struct elem *x);
+/* TYPE on the authority, EXISTS on the other side. */
+void chunk_ask(struct mover *m, struct chunk *c, struct conn *of,
+               const char *word);
