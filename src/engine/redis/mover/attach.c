@@ -69,14 +69,14 @@ is_related(const struct server *sv, const char *history)
 	       strcmp(sv->replid2, history) == 0;
 }
 
-/* Has it everything of this history up to at? A server that was restarted goes on
- * counting from second_offset: what is behind that is of another history. */
+/* Has it what it had at this place of its history, and nothing else? One that was
+ * restarted has another id. It may have lost its last writes, although what came
+ * behind has pushed its offset further; and until its fence was made again
+ * anybody could write there. */
 static bool
 has_still(const struct server *sv, const char *history, uint64_t at)
 {
-	if (strcmp(sv->replid, history) == 0)
-		return sv->offset >= at;
-	return strcmp(sv->replid2, history) == 0 && at + 1 <= sv->second_offset;
+	return strcmp(sv->replid, history) == 0 && sv->offset >= at;
 }
 
 /* The other side must still have what it confirmed. */
