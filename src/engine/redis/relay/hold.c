@@ -147,7 +147,8 @@ hold_check(struct relay *r)
 		return;
 	/* EVALSHA inside MULTI cannot be repeated with its body. */
 	if (now < r->hold.break_ns &&
-	    script_is_loading(r, side_other(r->route.authority)))
+	    (script_is_loading(r, side_other(r->route.authority)) ||
+	     pubsub_is_settling(r)))
 		return;
 	r->hold.told = true;
 	r->port->ops->mail(r->port, &m);

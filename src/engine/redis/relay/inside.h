@@ -574,5 +574,7 @@ void pubsub_ready(struct relay *r, struct lane *lane);
 void pubsub_lost(struct relay *r, struct lane *lane);
 void pubsub_free(struct relay *r, struct session *s);
 void pubsub_hold(struct relay *r);
+/* Is a subscriber not yet subscribed on the side that it moves to? */
+bool pubsub_is_settling(struct relay *r);
 void pubsub_flip(struct relay *r);
 void pubsub_check(struct relay *r);

@@ -509,7 +509,35 @@ pubsub_lost(struct relay *r, struct lane *lane)
 void
 pubsub_hold(struct relay *r)
 {
+	bool has_reader = r->conf->side[0].reader_user[0] != '\0';
+
+	list_each(session, s, all, &r->sessions) {
+		struct sub *u = sub_of(s);
+
+		if (u != NULL && s->link != NULL && u->shadow == NULL &&
+		    has_reader)
+			u->shadow = lane_sub(
+				r, s, side_other(r->route.authority), true);
+	}
 	pubsub_check(r);
+}
+
+bool
+pubsub_is_settling(struct relay *r)
+{
+	if (r->subscribed == 0)
+		return false;
+	list_each(session, s, all, &r->sessions) {
+		struct sub *u = sub_of(s);
+		struct lane *l = u == NULL ? NULL : u->shadow;
+
+		if (l == NULL || s->link == NULL || count(u) == 0 ||
+		    l->state == LANE_DOWN)
+			continue;
+		if (l->state != LANE_READY || ring_n(&l->fifo) > 0)
+			return true;
+	}
+	return false;
 }
 
 /* All subscribers have seen the marker of this hold: tell it once. */

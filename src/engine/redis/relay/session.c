@@ -174,7 +174,7 @@ session_pace(struct relay *r, struct session *s)
 
 	if (s->link == NULL)
 		return;
-	slow = session_unsent(s) > RELAY_SLOW_TX;
+	slow = buf_len(&s->link->tx) > RELAY_SLOW_TX;
 	if (slow) {
 		s->big = 64; /* a lane of its own from the next request on */
 		s->window = WINDOW_MIN;
