@@ -262,7 +262,7 @@ static enum wire_rc __attribute__((noinline))
 feed_slowly(struct resp_skip *s, struct span in, size_t *ret_used)
 {
 	const uint8_t *p = in.p;
-	const uint8_t *end = in.p + in.n;
+	const uint8_t *end = in.n == 0 ? p : p + in.n; /* p may be NULL */
 	enum wire_rc rc = WIRE_MORE;
 
 	if (s->state == SKIP_DEAD)
@@ -290,14 +290,14 @@ feed_slowly(struct resp_skip *s, struct span in, size_t *ret_used)
 		if (rc == WIRE_MORE && s->todo == 0)
 			rc = WIRE_PART;
 	}
-	*ret_used = (size_t)(p - in.p);
+	*ret_used = in.n == 0 ? 0 : (size_t)(p - in.p);
 	return rc;
 }
 
 enum wire_rc
 resp_skip_feed(struct resp_skip *s, struct span in, size_t *ret_used)
 {
-	if (s->state == SKIP_TYPE && s->todo == 0) {
+	if (s->state == SKIP_TYPE && s->todo == 0 && in.n > 0) {
 		const uint8_t *next = whole_scalar(in.p, in.p + in.n);
 
 		if (next != NULL) {

@@ -9,17 +9,6 @@
 #include "base/check.h"
 #include "world/os/loop.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define POOL_KEEPS 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define POOL_KEEPS 0
-#endif
-#endif
-#ifndef POOL_KEEPS
-#define POOL_KEEPS 1
-#endif
-
 struct pool_block {
 	struct pool_block *next;
 };

@@ -18,6 +18,18 @@
 
 #include "base/mem.h"
 
+/* Under ASan every block is malloc's own, so that late use is seen. */
+#if defined(__SANITIZE_ADDRESS__)
+#define POOL_KEEPS 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POOL_KEEPS 0
+#endif
+#endif
+#ifndef POOL_KEEPS
+#define POOL_KEEPS 1
+#endif
+
 #define POOL_MIN     ((size_t)256)
 #define POOL_MAX     ((size_t)128 * 1024)
 #define POOL_CLASSES 10 /* 256 << 9 == 128 KiB                   */

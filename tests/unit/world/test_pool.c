@@ -7,12 +7,6 @@
 #include "world/os/loop.h"
 #include "world/os/pool.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define KEEPS false
-#else
-#define KEEPS true
-#endif
-
 static void
 counts_what_is_out(void **state)
 {
@@ -32,7 +26,7 @@ counts_what_is_out(void **state)
 	mem_free(&p.mem, NULL, 5);
 	assert_int_equal(p.mem.used, 0);
 	assert_int_equal(p.mem.used_max, 4196);
-	assert_int_equal(p.kept_bytes, KEEPS ? 1024 + 4096 : 0);
+	assert_int_equal(p.kept_bytes, POOL_KEEPS ? 1024 + 4096 : 0);
 	pool_fini(&p);
 }
 
@@ -48,7 +42,7 @@ gives_a_kept_block_again(void **state)
 	a = mem_alloc(&p.mem, 512);
 	memset(a, 7, 512);
 	mem_free(&p.mem, a, 512);
-	assert_int_equal(p.kept_bytes, KEEPS ? 512 : 0);
+	assert_int_equal(p.kept_bytes, POOL_KEEPS ? 512 : 0);
 	b = mem_zero(&p.mem, 512);
 	assert_int_equal(p.kept_bytes, 0);
 	for (int i = 0; i < 512; i++)
@@ -92,7 +86,7 @@ keeps_no_more_than_its_limit(void **state)
 		blocks[i] = mem_alloc(&p.mem, POOL_MAX);
 	for (int i = 0; i < 32; i++)
 		mem_free(&p.mem, blocks[i], POOL_MAX);
-	assert_int_equal(p.kept_bytes, KEEPS ? POOL_KEEP : 0);
+	assert_int_equal(p.kept_bytes, POOL_KEEPS ? POOL_KEEP : 0);
 	assert_int_equal(p.mem.used, 0);
 	pool_fini(&p);
 }
