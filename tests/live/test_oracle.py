@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from oracle.check import check, load_ledgers
+from oracle.check import Findings, check, load_ledgers, play
 
 
 def judge(load, server):
@@ -159,6 +159,18 @@ def test_a_wrong_time_to_live_is_named(honest):
             cmd(*damage)
             f = judge(load, server)
             assert f.n[kind] == 1 and f.total() == 1, f
+
+
+def test_what_was_refused_between_answers_was_not_done():
+    """A server that has just come up refuses the first of a pipeline."""
+    no, cut = {"err": "LOADING Redis is loading"}, {"cut": 1}
+    some = [["SET", "a", 1], ["SET", "b", 1], ["SET", "c", 1]]
+    states = play(Findings(), [[some, [no, "OK", cut]]])
+    assert sorted("".join(sorted(s)) for s in states) == ["b", "bc"]
+    # Inside EXEC: the rest of the transaction is done.
+    txn = [["MULTI"], ["EVALSHA", "x", 3, "l", "h", "n", "v", 1], ["SET", "a", 1], ["EXEC"]]
+    got = ["OK", "QUEUED", "QUEUED", [{"err": "NOSCRIPT No matching script"}, "OK"]]
+    assert [set(s) for s in play(Findings(), [[txn, got]])] == [{"a"}]
 
 
 def test_a_value_that_goes_back_is_seen_at_once(place):
