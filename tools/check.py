@@ -114,16 +114,17 @@ def unit(name, folder, env=None):
     return report(name, began, passed, failed, skipped, text, tail=80)
 
 
-def live(name, folder, env=None, limit_s=1500):
-    """The tests with real servers, against the binary of a build."""
-    began = time.monotonic()
+RETRIES_MAX = 8  # more failures than this are no accident
+
+
+def pytest_once(name, env, limit_s, tests):
+    """Answers (passed, failed, skipped, text, failed tests)."""
     made = os.path.join(LOGS, name + ".xml")
     if os.path.exists(made):
         os.unlink(made)
-    env = {"GODWIT_BIN": os.path.join(ROOT, folder, "godwit"), **(env or {})}
     good, text = run(name, [PYTHON, "-m", "pytest", "-q", "-ra",
-                            "-p", "no:cacheprovider", "--junitxml", made,
-                            "tests/live"], limit_s, env)
+                            "--durations=10", "-p", "no:cacheprovider",
+                            "--junitxml", made, *tests], limit_s, env)
     passed = failed = skipped = 0
     if os.path.exists(made):
         suite = xml.parse(made).getroot().find("testsuite").attrib
@@ -132,6 +133,27 @@ def live(name, folder, env=None, limit_s=1500):
         passed = int(suite["tests"]) - failed - skipped
     if not good and not failed:
         failed = 1
+    names = re.findall(r"^(?:FAILED|ERROR) (tests/live/\S+::\S.*?)(?: - .*)?$",
+                       text, re.M)
+    return passed, failed, skipped, text, sorted(set(names))
+
+
+def live(name, folder, env=None, limit_s=1500):
+    """The tests with real servers, against the binary of a build. What failed
+    is run once more, alone: servers and clients share two cores here. Only
+    what fails twice has failed, and what failed once is named."""
+    began = time.monotonic()
+    env = {"GODWIT_BIN": os.path.join(ROOT, folder, "godwit"), **(env or {})}
+    passed, failed, skipped, text, names = pytest_once(
+        name, env, limit_s, ["tests/live"])
+    if failed and len(names) == failed and failed <= RETRIES_MAX:
+        again, failed, _, more, left = pytest_once(
+            name + "-again", env, 300, names)
+        passed += again
+        for test in names:
+            if test not in left:
+                print("     once: %s" % test, flush=True)
+        text += more
     # A sanitizer's report fails the step even when no test noticed.
     for path in glob.glob(os.path.join(LOGS, name + ".san.*")):
         with open(path, encoding="utf-8", errors="replace") as f:
