@@ -396,6 +396,12 @@ def test_withheld_replies_are_bounded(two, pair):
     c.sock.sendall(encode(["SET", "x", 1]) + encode(["GET", "big"]) * 200)
     time.sleep(1)
     assert two.stats()["mem"] < 80000000
+    # Nor does anything turn in circles.
+    with open("/proc/%d/stat" % two.proc.pid) as f:
+        used = sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
+    time.sleep(0.5)
+    with open("/proc/%d/stat" % two.proc.pid) as f:
+        assert sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13]) - used < 20
     two.say("board 1000000000 0 0 0")
     assert c.read() == b"OK"
     assert all(len(c.read()) == 900000 for _ in range(200))
