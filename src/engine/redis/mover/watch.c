@@ -172,8 +172,11 @@ void
 watch_clip(struct mover *m)
 {
 	size_t n = buf_len(&m->probes) / sizeof(struct probe);
-	struct probe *p = (struct probe *)(void *)(m->probes.p + m->probes.off);
+	struct probe *p;
 
+	if (n == 0)
+		return; /* no block, no address */
+	p = (struct probe *)(void *)(m->probes.p + m->probes.off);
 	for (size_t i = 0; i < n; i++)
 		if (p[i].floor.at > m->settled.at)
 			p[i].floor = m->settled;
