@@ -63,10 +63,10 @@ groups_at(const struct verb *v, struct span request, uint32_t *ret_args)
 	size_t pos = 0;
 	size_t before;
 
-	if (!resp_cmd_walk(request, &pos, &arg) ||
-	    !resp_cmd_walk(request, &pos, &arg))
-		return 0;
-	*ret_args = 2;
+	/* the command itself and the key */
+	for (*ret_args = 0; *ret_args < 2; ++*ret_args)
+		if (!resp_cmd_walk(request, &pos, &arg))
+			return 0;
 	for (;;) {
 		before = pos;
 		if (!v->has_options || !resp_cmd_walk(request, &pos, &arg) ||
@@ -137,7 +137,7 @@ must_wait(struct mover *m, const struct chunk *c, const struct verb *v,
           struct span request, uint64_t end)
 {
 	struct span bytes;
-	struct span name;
+	struct span name = { NULL, 0 };
 	uint32_t args;
 	size_t pos = groups_at(v, request, &args);
 
@@ -266,7 +266,7 @@ do_command(struct mover *m, struct chunk *c, const struct verb *v,
 {
 	struct conn *out = writer(m);
 	struct span bytes;
-	struct span name;
+	struct span name = { NULL, 0 };
 	uint32_t args = 0;
 	size_t start = groups_at(v, request, &args);
 	size_t pos = start;
