@@ -19,7 +19,7 @@
 #define FENCE_MARKER  "__godwit:marker"
 #define FENCE_SCRATCH "__godwit:mark"
 /* What a mover that died may have left. */
-#define FENCE_MOVER "__godwit:fill", "__godwit:merge", "__godwit:delay"
+#define FENCE_MOVER   "__godwit:fill", "__godwit:merge", "__godwit:delay"
 
 /* Who must not be touched: users and connections of this migration. */
 struct fence_own {

@@ -526,46 +526,6 @@ gauges(struct mover *m)
 	                      memory_order_relaxed);
 }
 
-/* A message that comes back in that side's stream. */
-static void
-prod(struct mover *m, enum side side)
-{
-	struct conn *c = &m->cmd[side];
-
-	if (!c->is_ready)
-		return;
-	resp_put_cmd(conn_out(m, c), "PUBLISH", "__godwit:ping", "1", NULL);
-	(void)conn_want(m, c, WANT_QUIET, 1);
-}
-
-/* Connections that hang without being lost. */
-static void
-check_silence(struct mover *m)
-{
-	/* We may be the ones who do not listen. */
-	bool full = conn_backlog(&m->cmd[side_other(m->from)]) > 0;
-
-	for (int i = 0; i < SIDE_N && !m->failed; i++) {
-		const struct conn *c = &m->cmd[i];
-		const struct feed *f = &m->feed[i];
-		uint64_t now = m->port->now_ns;
-
-		if (c->link != NULL && conn_wants(c) > 0 && !full &&
-		    now > c->heard_ns + 30 * SECOND)
-			mover_fail(m, ERR_TIMEOUT,
-			           "%s: no answer for 30 seconds",
-			           m->conf->side[i].label);
-		else if (f->state == FEED_STREAM &&
-		         now > f->heard_ns + 60 * SECOND)
-			mover_fail(m, ERR_TIMEOUT,
-			           "%s: its stream is silent for 60 seconds",
-			           m->conf->side[i].label);
-		else if (f->state == FEED_STREAM &&
-		         now > f->heard_ns + 45 * SECOND)
-			prod(m, (enum side)i);
-	}
-}
-
 /* A snapshot without a disk is over for the server only when it sees an ACK after
  * its child has ended: until the first byte of the stream ask often. */
 static void
@@ -608,7 +568,7 @@ tick(struct mover *m)
 	if (m->has_note && m->port->now_ns > m->note_until_ns &&
 	    m->stage >= STAGE_CATCH && m->stage <= STAGE_STEP)
 		attach_note_drop(m);
-	check_silence(m);
+	conn_check_silence(m);
 }
 
 static void

@@ -331,6 +331,8 @@ void conn_open(struct mover *m, enum side side);
 void conn_close(struct mover *m, struct conn *c, bool flush);
 void conn_up(struct mover *m, struct conn *c);
 void conn_bytes(struct mover *m, struct conn *c, struct span in);
+/* A server that hangs without its connection being lost is given up. */
+void conn_check_silence(struct mover *m);
 /* Where the next command goes. Touches the link. */
 struct buf *conn_out(struct mover *m, struct conn *c);
 struct want *conn_want(struct mover *m, struct conn *c, enum want_kind kind,

@@ -171,6 +171,25 @@ set_name(struct relay *r, struct session *s, struct span name)
 	return true;
 }
 
+/* Are these the credentials that the session has already? */
+static bool
+has_proven(struct relay *r, const struct session *s, struct span user,
+           struct span pass)
+{
+	struct buf b;
+	bool same;
+
+	buf_init(&b, r->mem);
+	resp_put_array(&b, 3);
+	resp_put_bulk(&b, SPAN("AUTH"));
+	resp_put_bulk(&b, user);
+	resp_put_bulk(&b, pass);
+	same = s->cred != NULL &&
+	       span_eq(buf_span(&b), span_of(s->cred->request, s->cred->n));
+	buf_fini(&b);
+	return same;
+}
+
 /* HELLO [2 [AUTH user pass] [SETNAME name]]: credentials are proven first, then
  * (the session has them already) the rest is asked. */
 static enum dispatched
@@ -207,25 +226,10 @@ hello(struct relay *r, struct session *s, const struct resp_cmd *q)
 			return answered(s);
 		}
 	}
-	if (user.p != NULL) {
-		struct buf b;
-		bool same;
+	if (user.p != NULL && !has_proven(r, s, user, pass)) {
+		enum dispatched ret = prove(r, s, user, pass, PEND_PROVE);
 
-		buf_init(&b, r->mem);
-		resp_put_array(&b, 3);
-		resp_put_bulk(&b, SPAN("AUTH"));
-		resp_put_bulk(&b, user);
-		resp_put_bulk(&b, pass);
-		same = s->cred != NULL &&
-		       span_eq(buf_span(&b),
-		               span_of(s->cred->request, s->cred->n));
-		buf_fini(&b);
-		if (!same) {
-			enum dispatched ret =
-				prove(r, s, user, pass, PEND_PROVE);
-
-			return ret == DISPATCHED ? DISPATCH_WAIT : ret;
-		}
+		return ret == DISPATCHED ? DISPATCH_WAIT : ret;
 	}
 	if (name.p != NULL && !set_name(r, s, name))
 		return answered(s);
