@@ -101,6 +101,21 @@ tail_repair(struct mover *m, uint32_t db, struct span key)
 	watch_clip(m);
 }
 
+/* To be copied although no unit of the stream says so: nothing passes before
+ * it is. NULL: it was copied already, or there is no room (overflow). */
+static struct mark *
+mark_held(struct mover *m, uint32_t db, struct span key)
+{
+	struct mark *k;
+
+	tail_mark(m, db, key, tail_place(m), 0);
+	k = pend_find(&m->pend, db, key);
+	if (k == NULL || k->state == MARK_AHEAD)
+		return NULL;
+	pend_hold(&m->pend, k);
+	return k;
+}
+
 /* The other side has a value of its own. */
 void
 tail_keep(struct mover *m, uint32_t db, struct span key)
@@ -115,14 +130,13 @@ tail_keep(struct mover *m, uint32_t db, struct span key)
 		/* Written by the stream meanwhile: then that wins. */
 		if (k != NULL)
 			return;
-		tail_mark(m, db, key, tail_place(m), 0);
-		k = pend_find(&m->pend, db, key);
+		k = mark_held(m, db, key);
 		if (k != NULL)
 			k->merge = true;
 		return;
 	}
 	if (key.n > sizeof(small) - 4 || map_count(&m->kept) > 1000000) {
-		tail_mark(m, db, key, tail_place(m), 0);
+		(void)mark_held(m, db, key);
 		return;
 	}
 	memcpy(small, &db, 4);
