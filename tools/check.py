@@ -114,7 +114,8 @@ def unit(name, folder, env=None):
     return report(name, began, passed, failed, skipped, text, tail=80)
 
 
-RETRIES_MAX = 8  # more failures than this are no accident
+RETRIES_MAX = 12  # more failures than this are no accident
+WORKERS = 4  # the tests wait more than they compute
 
 
 def pytest_once(name, env, limit_s, tests):
@@ -124,6 +125,7 @@ def pytest_once(name, env, limit_s, tests):
         os.unlink(made)
     good, text = run(name, [PYTHON, "-m", "pytest", "-q", "-ra",
                             "--durations=10", "-p", "no:cacheprovider",
+                            "-n", str(WORKERS), "--dist", "load",
                             "--junitxml", made, *tests], limit_s, env)
     passed = failed = skipped = 0
     if os.path.exists(made):
