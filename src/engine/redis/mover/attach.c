@@ -360,7 +360,7 @@ attach_run(struct mover *m)
 	case STAGE_BROKEN:
 		/* While a switch decides nothing may be written to the side
 		 * that it may open (I10): its end comes by mail. */
-		if (m->barrier)
+		if (m->barrier && m->answered)
 			break;
 		if (m->port->now_ns >= m->retry_ns)
 			start_dial(m);
