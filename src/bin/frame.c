@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bin/look.h"
+#include "bin/said.h"
 
 #define BAR_COLUMNS 28
 
@@ -262,6 +263,7 @@ line_verify(struct frame *f, const json_t *j)
 {
 	const char *state = look_text(j, "verification.state");
 	enum frame_style style = FRAME_PLAIN;
+	char more[SAID_MORE_MAX];
 
 	if (strcmp(state, "clean") == 0)
 		style = FRAME_GOOD;
@@ -277,6 +279,9 @@ line_verify(struct frame *f, const json_t *j)
 			amount_count(look_int(j, "verification.missing")).s,
 			amount_count(look_int(j, "verification.extra")).s,
 			amount_count(look_int(j, "verification.different")).s);
+	said_proof_more(j, more, sizeof(more));
+	if (more[0] != '\0')
+		frame_put(f, FRAME_WARN, "  %s", more);
 	if (style != FRAME_PLAIN)
 		frame_put(f, FRAME_DIM, "  %s ago",
 		          amount_seconds(look_real(j, "verification.age_s")).s);

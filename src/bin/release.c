@@ -54,10 +54,13 @@ static int
 check_journal(const struct release *r, const struct url *old, struct err *err)
 {
 	char label[sizeof(old->label)];
-	json_t *last = journal_last(r->journal, JOURNAL_STATE, NULL);
-	const char *to = json_string_value(json_object_get(last, "to"));
-	int rc = copy_meta(r, "old", label, sizeof(label), err);
+	json_t *last;
+	const char *to;
+	int rc = journal_last(r->journal, JOURNAL_STATE, NULL, &last, err);
 
+	to = json_string_value(json_object_get(last, "to"));
+	if (rc == 0)
+		rc = copy_meta(r, "old", label, sizeof(label), err);
 	if (rc == 0 && strcmp(label, old->label) != 0)
 		rc = err_set(err, ERR_STATE,
 		             "OLD of the migration in %s is %s, not %s",
@@ -75,7 +78,7 @@ static int
 read_journal(struct release *r, const struct url *old, struct err *err)
 {
 	json_t *match = json_pack("{s:s}", "side", "old");
-	json_t *last;
+	json_t *last = NULL;
 	char id[40];
 	int rc = check_journal(r, old, err);
 
@@ -84,8 +87,10 @@ read_journal(struct release *r, const struct url *old, struct err *err)
 	if (rc == 0)
 		rc = copy_meta(r, "old_pass", r->side.own_pass,
 		               sizeof(r->side.own_pass), err);
+	if (rc == 0)
+		rc = journal_last(r->journal, JOURNAL_ACL_SAVED, match, &last,
+		                  err);
 	if (rc == 0) {
-		last = journal_last(r->journal, JOURNAL_ACL_SAVED, match);
 		r->rules = json_incref(json_object_get(last, "rules"));
 		json_decref(last);
 		r->epoch = journal_authority(r->journal).epoch;

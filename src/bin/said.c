@@ -31,16 +31,52 @@ back(const json_t *s, char *ret, size_t n)
 	               look_text(s, "authority"), look_real(s, "hold.max_ms"));
 }
 
+/* "; 3 unstable", when not zero. */
+static size_t
+more(char *ret, size_t n, size_t at, int64_t v, const char *word)
+{
+	int len = 0;
+
+	if (v > 0)
+		len = snprintf(ret + at, n - at, "%s%s %s", at > 0 ? ", " : "",
+		               amount_count(v).s, word);
+	return len > 0 && at + (size_t)len < n ? at + (size_t)len : at;
+}
+
+void
+said_proof_more(const json_t *s, char *ret, size_t n)
+{
+	size_t at = 0;
+
+	ret[0] = '\0';
+	at = more(ret, n, at, look_int(s, "verification.unstable"), "unstable");
+	at = more(ret, n, at, look_int(s, "verification.noted"), "noted");
+	if (look_bool(s, "verification.marker_lost"))
+		at += (size_t)snprintf(ret + at, n - at,
+		                       "%sa marker did not arrive",
+		                       at > 0 ? ", " : "");
+	if (at < n && look_bool(s, "verification.marker_refused"))
+		(void)snprintf(ret + at, n - at,
+		               "%sthe marker was refused: compared as if at "
+		               "rest",
+		               at > 0 ? ", " : "");
+}
+
 static void
 proof(const json_t *s, char *ret, size_t n)
 {
+	char rest[SAID_MORE_MAX];
+
+	said_proof_more(s, rest, sizeof(rest));
 	(void)snprintf(ret, n,
-	               "%s: %s compared, %s missing, %s extra, %s different",
+	               "%s: %s compared, %s missing, %s extra, %s different"
+	               "%s%s",
 	               look_text(s, "verification.state"),
 	               amount_count(look_int(s, "verification.compared")).s,
 	               amount_count(look_int(s, "verification.missing")).s,
 	               amount_count(look_int(s, "verification.extra")).s,
-	               amount_count(look_int(s, "verification.different")).s);
+	               amount_count(look_int(s, "verification.different")).s,
+	               rest[0] != '\0' ? ", " : "", rest);
 }
 
 void

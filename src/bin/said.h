@@ -12,3 +12,9 @@
 /* answer: {"ok":...}. Success: what is so now, from the status in its data;
  * failure: its message. */
 void said_text(const char *verb, const json_t *answer, char *ret, size_t n);
+
+#define SAID_MORE_MAX 160
+
+/* What of a verification is seldom: "2 unstable, a marker did not arrive"; ""
+ * when there is nothing to say. n: SAID_MORE_MAX. */
+void said_proof_more(const json_t *s, char *ret, size_t n);

@@ -159,13 +159,18 @@ caught_up(struct run *r, uint64_t now_ns)
 		health_behind(r, false);
 }
 
+/* The same message again until it came back, however long it takes: a slow link
+ * is a link. One may be lost with a connection, hence again. */
 static void
 heartbeat(struct run *r)
 {
 	struct mail m = { .kind = MAIL_HEARTBEAT };
 
-	/* A new one only when the last came back, or is overdue. */
-	m.token = ++r->heartbeat_token;
+	if (r->heartbeat_back || r->heartbeat_token == 0) {
+		r->heartbeat_token++;
+		r->heartbeat_back = false;
+	}
+	m.token = r->heartbeat_token;
 	machines_tell_mover(r, &m);
 }
 

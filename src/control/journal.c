@@ -593,28 +593,42 @@ matches(json_t *body, json_t *match)
 	return true;
 }
 
-json_t *
-journal_last(struct journal *j, enum journal_kind kind, json_t *match)
+int
+journal_last(struct journal *j, enum journal_kind kind, json_t *match,
+             json_t **ret, struct err *err)
 {
 	sqlite3_stmt *s = db_prepare(j, "SELECT body FROM journal WHERE kind=? "
 	                                "ORDER BY seq DESC");
-	json_t *ret = NULL;
+	int step = SQLITE_ERROR;
+	int rc = 0;
 
-	if (s == NULL || sqlite3_bind_text(s, 1, words[kind], -1,
-	                                   SQLITE_STATIC) != SQLITE_OK)
-		goto out;
-	while (ret == NULL && sqlite3_step(s) == SQLITE_ROW) {
+	*ret = NULL;
+	if (s != NULL && sqlite3_bind_text(s, 1, words[kind], -1,
+	                                   SQLITE_STATIC) == SQLITE_OK)
+		step = sqlite3_step(s);
+	while (step == SQLITE_ROW && *ret == NULL && rc == 0) {
 		json_t *body = json_loads(
 			(const char *)sqlite3_column_text(s, 0), 0, NULL);
 
-		if (body != NULL && matches(body, match))
-			ret = body;
-		else
+		if (body == NULL) {
+			rc = err_set(err, ERR_BAD,
+			             "state file %s: a record of kind %s is "
+			             "damaged; restore the file from a copy",
+			             j->path, words[kind]);
+		} else if (matches(body, match)) {
+			*ret = body;
+		} else {
 			json_decref(body);
+			step = sqlite3_step(s);
+		}
 	}
-out:
+	if (rc == 0 && step != SQLITE_ROW && step != SQLITE_DONE)
+		rc = err_set(err, ERR_IO,
+		             "state file %s: reading the %s records: %s; "
+		             "nothing was changed",
+		             j->path, words[kind], sqlite3_errmsg(j->db));
 	(void)sqlite3_finalize(s);
-	return ret;
+	return rc;
 }
 
 json_t *

@@ -83,8 +83,10 @@ bool journal_progress(struct journal *j, enum side side, char *history,
                       size_t n, uint64_t *ret_position);
 
 /* The newest record of a kind for which fields match (match may be NULL: any),
- * as a new reference; NULL: none. */
-json_t *journal_last(struct journal *j, enum journal_kind kind, json_t *match);
+ * as a new reference; *ret is NULL when there is none. ERR_IO: the file could not
+ * be read; ERR_BAD: a record is damaged; either way nothing is known. */
+int journal_last(struct journal *j, enum journal_kind kind, json_t *match,
+                 json_t **ret, struct err *err) MUST;
 
 /* Number of records; of this process: records written since open. */
 uint64_t journal_count(struct journal *j);

@@ -44,12 +44,13 @@ progressed(struct run *r, const struct mail *m)
 		return;
 	if (!r->copied) {
 		rc = journal_add(r->journal, JOURNAL_COPIED,
-		                 json_pack("{s:I,s:I}", "records",
+		                 json_pack("{s:I,s:I,s:s}", "records",
 		                           (json_int_t)atomic_load(
 						   &r->board.copied_records),
 		                           "bytes",
 		                           (json_int_t)atomic_load(
-						   &r->board.copied_bytes)),
+						   &r->board.copied_bytes),
+		                           "by", status_copied_by(r)),
 		                 &err);
 		r->copied = rc == 0;
 	}
@@ -114,8 +115,10 @@ one(struct run *r, const struct mail *m)
 	case MAIL_MOVE_PHASE: moved(r, m->phase); return;
 	case MAIL_PROGRESS: progressed(r, m); return;
 	case MAIL_HEARTBEAT_BACK:
-		if (m->token == r->heartbeat_token)
+		if (m->token == r->heartbeat_token) {
 			r->proven_ns = os_mono_ns();
+			r->heartbeat_back = true;
+		}
 		return;
 	case MAIL_TROUBLE:
 		(void)snprintf(r->trouble, sizeof(r->trouble), "%s", m->text);

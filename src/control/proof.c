@@ -112,16 +112,17 @@ result_json(const struct run_proof *p)
 	             v->different == 0 && v->unstable == 0;
 
 	return json_pack(
-		"{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "state",
-		p->rc != 0 ? "none" : (clean ? "clean" : "different"),
+		"{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:I,s:I,s:I,s:I,s:I}",
+		"state", p->rc != 0 ? "none" : (clean ? "clean" : "different"),
 		"compared", (json_int_t)v->compared, "equal",
 		(json_int_t)v->equal, "missing", (json_int_t)v->missing,
 		"extra", (json_int_t)v->extra, "different",
 		(json_int_t)v->different, "unstable", (json_int_t)v->unstable,
-		"keys_old", (json_int_t)v->keys_old, "keys_new",
-		(json_int_t)v->keys_new, "took_ms", (json_int_t)v->took_ms,
-		"epoch", (json_int_t)p->epoch, "at_ms",
-		(json_int_t)os_wall_ms());
+		"noted", (json_int_t)v->noted, "marker_lost", v->marker_lost,
+		"marker_refused", v->marker_refused, "keys_old",
+		(json_int_t)v->keys_old, "keys_new", (json_int_t)v->keys_new,
+		"took_ms", (json_int_t)v->took_ms, "epoch",
+		(json_int_t)p->epoch, "at_ms", (json_int_t)os_wall_ms());
 }
 
 bool

@@ -41,6 +41,7 @@ run_conf_init(struct run_conf *c)
 		.hold_max_ms = LIMIT_HOLD_MS,
 		.lag_max_ms = LIMIT_LAG_MS,
 		.step_seconds = LIMIT_STEP_SECONDS,
+		.step_requests = LIMIT_STEP_REQUESTS,
 	};
 }
 
@@ -93,11 +94,11 @@ run_apply(struct run *r, enum life_verb verb, const char *reason,
 
 	if (rc == 0)
 		rc = journal_add(r->journal, JOURNAL_STATE,
-		                 json_pack("{s:s,s:s,s:s,s:s}", "from",
+		                 json_pack("{s:s,s:s,s:s,s:s,s:b}", "from",
 		                           life_state_name(r->state), "to",
 		                           life_state_name(to), "verb",
 		                           life_verb_name(verb), "reason",
-		                           reason),
+		                           reason, "forced", r->forced),
 		                 err);
 	if (rc == 0)
 		r->state = to;

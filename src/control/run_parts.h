@@ -125,15 +125,17 @@ struct run {
 	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
 	bool mover_stopped;
 	enum move_phase move;
-	bool was_in_step;  /* once, in this process              */
-	uint64_t new_keys; /* records new had before anything began */
-	bool copied;       /* the bulk is complete               */
+	bool was_in_step;         /* once, in this process              */
+	uint64_t new_keys;        /* records new had before anything began */
+	bool copied;              /* the bulk is complete               */
+	enum copy_mode copied_by; /* in an earlier process          */
 	bool is_behind;
 	uint64_t in_step_ns; /* since when; 0: not                 */
 	uint64_t heartbeat_token;
-	uint64_t proven_ns; /* last heartbeat that came back      */
-	bool forced;        /* completed by force                 */
-	bool record_owed;   /* an abort that is not on disk yet   */
+	bool heartbeat_back; /* that one                          */
+	uint64_t proven_ns;  /* last heartbeat that came back      */
+	bool forced;         /* completed by force                 */
+	bool record_owed;    /* an abort that is not on disk yet   */
 	bool auto_aborted;
 	char trouble[160];
 
@@ -255,6 +257,8 @@ void auto_tick(struct run *r, uint64_t now_ns);
 
 /* status.c */
 json_t *status_json(struct run *r);
+/* The way the bulk goes over: rdb or scan; auto: not known yet. */
+const char *status_copied_by(const struct run *r);
 json_t *status_events(const struct run *r, uint32_t n);
 
 /* stop.c */

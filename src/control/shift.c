@@ -157,6 +157,7 @@ send_release(struct run *r, bool flipped)
 		r->read_ppm = 0;
 		r->in_step_ns = 0;
 		r->proven_ns = 0;
+		r->heartbeat_back = true; /* the other way round: anew */
 	}
 	m.route = machines_route(r);
 	/* R on disk may still be frozen when the disk is full: the same side. */

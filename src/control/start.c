@@ -257,58 +257,90 @@ check_servers(struct run *r, struct err *err)
 
 /* ---- reading the journal back -------------------------------------------- */
 
-static void
-read_saved(struct run *r)
+static int
+read_saved(struct run *r, struct err *err)
 {
-	for (int s = 0; s < SIDE_N; s++) {
+	int rc = 0;
+
+	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		json_t *match =
 			json_pack("{s:s}", "side", side_name((enum side)s));
-		json_t *last =
-			journal_last(r->journal, JOURNAL_ACL_SAVED, match);
+		json_t *last;
 
+		rc = journal_last(r->journal, JOURNAL_ACL_SAVED, match, &last,
+		                  err);
 		if (last != NULL)
 			r->at[s].saved =
 				json_incref(json_object_get(last, "rules"));
 		json_decref(last);
 		json_decref(match);
 	}
+	return rc;
 }
 
+/* Where it ended. */
 static void
-read_state(struct run *r)
+take_state(struct run *r, const json_t *last)
 {
-	json_t *last = journal_last(r->journal, JOURNAL_STATE, NULL);
-	json_t *share = journal_last(r->journal, JOURNAL_SHARE, NULL);
-	json_t *copied = journal_last(r->journal, JOURNAL_COPIED, NULL);
-	json_t *created = journal_last(r->journal, JOURNAL_CREATED, NULL);
 	const char *to = json_string_value(json_object_get(last, "to"));
-	const char *reason = json_string_value(json_object_get(last, "reason"));
 
 	r->state = to != NULL ? life_state_find(to) : LIFE_READY;
 	if (r->state >= LIFE_N)
 		r->state = LIFE_READY;
-	r->forced = r->state == LIFE_COMPLETED && reason != NULL &&
-	            strcmp(reason, "forced") == 0;
+	r->forced = r->state == LIFE_COMPLETED &&
+	            json_is_true(json_object_get(last, "forced"));
+}
+
+static void
+take_share(struct run *r, const json_t *share)
+{
 	r->step = (uint32_t)json_integer_value(json_object_get(share, "step"));
 	r->read_ppm =
 		(uint32_t)json_integer_value(json_object_get(share, "ppm"));
 	r->generation = (uint64_t)json_integer_value(
 		json_object_get(share, "generation"));
+}
+
+static void
+take_copied(struct run *r, const json_t *copied)
+{
+	const char *by = json_string_value(json_object_get(copied, "by"));
+
 	r->copied = copied != NULL;
-	r->new_keys = (uint64_t)json_integer_value(
-		json_object_get(created, "new_keys"));
-	json_decref(created);
-	r->proof_last = journal_last(r->journal, JOURNAL_VERIFIED, NULL);
-	for (int s = 0; s < SIDE_N; s++) {
+	if (by != NULL)
+		r->copied_by = strcmp(by, "scan") == 0 ? COPY_SCAN : COPY_RDB;
+}
+
+static int
+read_state(struct run *r, struct err *err)
+{
+	static const enum journal_kind kinds[] = {
+		JOURNAL_STATE,   JOURNAL_SHARE,    JOURNAL_COPIED,
+		JOURNAL_CREATED, JOURNAL_VERIFIED,
+	};
+	json_t *last[5] = { NULL };
+	int rc = 0;
+
+	for (int i = 0; i < 5 && rc == 0; i++)
+		rc = journal_last(r->journal, kinds[i], NULL, &last[i], err);
+	if (rc == 0) {
+		take_state(r, last[0]);
+		take_share(r, last[1]);
+		take_copied(r, last[2]);
+		r->new_keys = (uint64_t)json_integer_value(
+			json_object_get(last[3], "new_keys"));
+		r->proof_last = json_incref(last[4]);
+	}
+	for (int i = 0; i < 5; i++)
+		json_decref(last[i]);
+	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		char *kept = journal_meta(
 			r->journal, s == SIDE_OLD ? "kept_old" : "kept_new");
 
 		r->at[s].kept = kept != NULL;
 		free(kept);
 	}
-	json_decref(last);
-	json_decref(share);
-	json_decref(copied);
+	return rc;
 }
 
 /* R as it was found becomes R at rest: a switch that was under way is aborted,
@@ -425,11 +457,9 @@ open_journal(struct run *r, struct err *err)
 		rc = same_as_before(r, err);
 	if (rc == 0)
 		rc = read_names(r, err);
-	if (rc == 0) {
-		read_saved(r);
-		read_state(r);
-	}
-	return rc;
+	if (rc == 0)
+		rc = read_saved(r, err);
+	return rc == 0 ? read_state(r, err) : rc;
 }
 
 static int

@@ -105,6 +105,22 @@ reads_json(const struct run *r, const struct totals *t)
 	                 INT(t->reads[SIDE_NEW]), "retried", INT(t->retried));
 }
 
+const char *
+status_copied_by(const struct run *r)
+{
+	static const char *const names[] = {
+		[COPY_AUTO] = "auto",
+		[COPY_RDB] = "rdb",
+		[COPY_SCAN] = "scan",
+	};
+	uint32_t way = atomic_load(&r->board.copy_way);
+
+	if (way != 0)
+		return way == 1 ? "rdb" : "scan";
+	return names[r->copied_by != COPY_AUTO ? r->copied_by
+	                                       : r->conf->copy_mode];
+}
+
 static json_t *
 copy_json(const struct run *r)
 {
@@ -121,16 +137,13 @@ copy_json(const struct run *r)
 
 	if (!done && all > 0)
 		share = n < all ? 100.0 * (double)n / (double)all : 99.9;
-	return json_pack("{s:s,s:I,s:I,s:f,s:I,s:f,s:f,s:b,s:f}", "mode",
-	                 r->conf->copy_mode == COPY_SCAN  ? "scan"
-	                 : r->conf->copy_mode == COPY_RDB ? "rdb"
-	                                                  : "auto",
-	                 "records", INT(n), "records_total", INT(all),
-	                 "percentage", share, "bytes",
-	                 INT(get(&b->copied_bytes)), "rate", rate, "eta_s",
-	                 !done && rate > 0 && all > n ? (double)(all - n) / rate
-	                                              : 0.0,
-	                 "done", done, "took_s", s);
+	return json_pack(
+		"{s:s,s:I,s:I,s:f,s:I,s:f,s:f,s:b,s:f}", "mode",
+		status_copied_by(r), "records", INT(n), "records_total",
+		INT(all), "percentage", share, "bytes",
+		INT(get(&b->copied_bytes)), "rate", rate, "eta_s",
+		!done && rate > 0 && all > n ? (double)(all - n) / rate : 0.0,
+		"done", done, "took_s", s);
 }
 
 static json_t *

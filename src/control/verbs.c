@@ -318,8 +318,8 @@ let_go(struct run *r)
 	struct err err;
 
 	r->forced = r->op.is_forced && !proof_is_clean(r);
-	if (run_apply(r, VERB_COMPLETE,
-	              r->forced ? "forced" : reason_of(&r->op), &err) != 0) {
+	if (run_apply(r, VERB_COMPLETE, reason_of(&r->op), &err) != 0) {
+		r->forced = false;
 		refuse(r, &err);
 		return;
 	}

@@ -165,7 +165,8 @@ own_keys(struct verify *v, uint32_t side, uint64_t *ret, struct err *err)
 	int rc;
 
 	resp_put_cmd(&v->mark[side].out, "EXISTS", VERIFY_MARK,
-	             VERIFY_OWN "fence", NULL);
+	             VERIFY_OWN "fence", VERIFY_OWN "fill", VERIFY_OWN "merge",
+	             VERIFY_OWN "delay", NULL);
 	if ((rc = peer_call(&v->mark[side], 1, &in, err)) < 0)
 		return rc;
 	*ret = value_item(&in, RESP_INT, &item) ? (uint64_t)item.number : 0;

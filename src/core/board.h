@@ -31,6 +31,7 @@ struct board {
 
 	/* gauges written by the mover, for the status */
 	_Atomic uint32_t move_phase; /* enum move_phase                */
+	_Atomic uint32_t copy_way;   /* 0: none yet, 1: rdb, 2: scan    */
 	_Atomic uint64_t copied_records;
 	_Atomic uint64_t copied_bytes;
 	_Atomic uint64_t total_records; /* 0: not known                   */

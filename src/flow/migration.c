@@ -305,8 +305,13 @@ watch_look(struct watch *w, const struct sample *s, enum side other,
 	j.requests = w->seen;
 	if (!has_failed(w, &j, &e) && has_seen_enough(w, now_ms, &e)) {
 		j.verdict = VERDICT_PASS;
-		(void)err_set(&e, ERR_STATE, "%llu requests, no check failed",
-		              ULL(w->seen));
+		if (w->seen == 0)
+			(void)err_set(&e, ERR_STATE,
+			              "without samples, no check failed");
+		else
+			(void)err_set(&e, ERR_STATE,
+			              "%llu requests, no check failed",
+			              ULL(w->seen));
 	}
 	copy_text(&e, j.reason, sizeof(j.reason));
 	return j;

@@ -68,7 +68,8 @@ struct watch_limits {
 	uint32_t k;              /* a check fails when k of its last n fail  */
 	uint32_t n;              /* at most 32                               */
 	uint64_t step_ms;        /* stay at least so long on a step          */
-	uint64_t requests_min;   /* and see so many on the other side        */
+	uint64_t requests_min;   /* and see so many on the other side; 0: a
+	                          * step may pass without samples           */
 	uint32_t error_ppm_max;  /* above the authority's own error rate     */
 	uint32_t latency_factor; /* p99 at most so many times the authority's */
 	uint64_t latency_us_min; /* below it latency is never a reason       */

@@ -308,6 +308,19 @@ def test_copy_conflict(place, rule, expected):
     assert new.cmd("GET", "mine") == b"1"
 
 
+def test_verify_counts_without_our_own_keys(place):
+    """Godwit's own notes are on a side while a copy is under way."""
+    old, new = place.pair()
+    fill(old, 70)
+    fill(new, 70)
+    for key in ("fence", "mark", "fill", "merge", "delay"):
+        old.cmd("SET", "__godwit:" + key, "1")
+    code, out, err = run("verify", old.url, new.url, "--static", "--json")
+    got = json.loads(out.splitlines()[-1])
+    assert code == 0, (out, err)
+    assert (got["keys_old"], got["keys_new"], got["compared"]) == (70, 70, 70), got
+
+
 # -- migrate without a terminal ------------------------------------------------
 
 
@@ -644,6 +657,49 @@ def test_start_that_fails_on_a_terminal(place, terminal):
     t.until(r"has this port")
     t.run("echo status $?")
     t.until(r"^status [13]$")
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("way", ["rdb", "scan"])
+def test_the_way_of_the_copy(place, way):
+    """auto is a wish; the status says what was done, also after a resume."""
+    old, new = place.pair()
+    fill(old, 300)
+    g = place.godwit(old, new, "--copy-mode", "scan" if way == "scan" else "auto")
+    assert g.until_in_step()["copy"]["mode"] == way
+    assert "by " + way in g.verb("status")[1]
+    until(lambda: any(k == "copied" for _, k, _, _ in g.journal()), 10)
+    g.kill()
+    g.start()
+    assert g.until_in_step()["copy"]["mode"] == way
+
+
+@pytest.mark.limit(60)
+def test_a_reason_is_only_a_reason(place):
+    """complete --reason forced was verified all the same."""
+    old, new = place.pair()
+    fill(old, 100)
+    g = place.godwit(old, new)
+    g.until_in_step()
+    g.must("promote", "--to", "cutover")
+    g.must("complete", "--reason", "forced")
+    assert g.status()["forced"] is False
+    g.kill()
+    g.start()
+    s = g.status()
+    assert s["status"] == "completed" and s["forced"] is False, s
+
+
+@pytest.mark.limit(60)
+def test_forced_stays_forced(place):
+    old, new = place.pair()
+    g = place.godwit(old, new)
+    g.until_in_step()
+    g.must("promote", "--to", "cutover")
+    g.must("complete", "--force", "--reason", "verified")
+    g.kill()
+    g.start()
+    assert g.status()["forced"] is True
 
 
 # -- release -------------------------------------------------------------------

@@ -125,6 +125,24 @@ def test_link_breaks_in_the_switch(place, fault, side):
     r.equal()
 
 
+@pytest.mark.limit(90)
+def test_a_slow_link_is_a_way_back(place):
+    """A heartbeat that takes longer than the pause between two proves it, and
+    a link that is slow but healthy lets a switch through."""
+    r = Run(place, "--strategy", "big_bang", "--hold-max", "8s", links=True, load=False).in_step()
+    for link in r.links:
+        link.late(0.2)
+    time.sleep(2)  # no proof of before is on its way; a round trip takes 800 ms
+    for _ in range(3):
+        r.g.until(lambda s: 0 <= s["reverse"]["proven_ms_ago"] < 900, 5, "a proof of the way back")
+        time.sleep(1)
+    for link in r.links:
+        link.late(0.12)
+    r.must("promote")
+    assert r.g.status()["authority"] == "new"
+    r.g.until(lambda s: 0 <= s["reverse"]["proven_ms_ago"] < 1500, 10, "a proof of the other way")
+
+
 @pytest.mark.limit(60)
 def test_dual_write_with_a_dead_follower(place):
     """ack both: the reply waits for its bound, then the side is behind and

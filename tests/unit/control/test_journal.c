@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -119,10 +120,11 @@ records_come_back(void **state)
 	a = journal_authority(j);
 	assert_int_equal(a.epoch, 2);
 	assert_int_equal(a.state, AUTHORITY_FREEZE);
-	body = journal_last(j, JOURNAL_SHARE, NULL);
+	assert_int_equal(journal_last(j, JOURNAL_SHARE, NULL, &body, &err), 0);
 	assert_int_equal(json_integer_value(json_object_get(body, "ppm")), 25);
 	json_decref(body);
-	assert_null(journal_last(j, JOURNAL_COMMIT, NULL));
+	assert_int_equal(journal_last(j, JOURNAL_COMMIT, NULL, &body, &err), 0);
+	assert_null(body);
 	v = journal_meta(j, "id");
 	assert_string_equal(v, "x'\"; DROP");
 	free(v);
@@ -389,6 +391,45 @@ forgets_with_a_record(void **state)
 	journal_close(j);
 }
 
+/* Somebody does something to the file. */
+static void
+hurt(const char *sql)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* "There was none" and "it cannot be read" are two answers. */
+static void
+unreadable_is_not_none(void **state)
+{
+	struct err err = { .code = ERR_NONE };
+	struct journal *j = journal_open(path, &err);
+	json_t *body;
+
+	(void)state;
+	assert_non_null(j);
+	assert_int_equal(journal_add(j, JOURNAL_SHARE,
+	                             json_pack("{s:i}", "ppm", 5), &err),
+	                 0);
+	assert_int_equal(journal_last(j, JOURNAL_STATE, NULL, &body, &err), 0);
+	assert_null(body);
+	hurt("UPDATE journal SET body='{\"ppm'");
+	assert_int_equal(journal_last(j, JOURNAL_SHARE, NULL, &body, &err),
+	                 -ERR_BAD);
+	assert_null(body);
+	assert_non_null(strstr(err.text, path));
+	hurt("DROP TABLE journal");
+	assert_int_equal(journal_last(j, JOURNAL_SHARE, NULL, &body, &err),
+	                 -ERR_IO);
+	assert_null(body);
+	assert_non_null(strstr(err.text, path));
+	journal_close(j);
+}
+
 int
 main(void)
 {
@@ -402,6 +443,7 @@ main(void)
 		cmocka_unit_test_setup(not_a_state_file, set_up),
 		cmocka_unit_test_setup(unsure_until_written, set_up),
 		cmocka_unit_test_setup(forgets_with_a_record, set_up),
+		cmocka_unit_test_setup(unreadable_is_not_none, set_up),
 	};
 	int rc;
 

@@ -141,6 +141,30 @@ passes_when_all_is_seen(void **state)
 }
 
 static void
+nothing_seen_is_no_pass(void **state)
+{
+	struct watch_limits l = limits;
+	struct sample s = healthy(0);
+	struct judgement j = { .verdict = VERDICT_FAIL };
+	struct watch w;
+
+	(void)state;
+	l.requests_min = 1;
+	watch_begin(&w, &l, 0);
+	for (uint64_t t = 1000; t <= 60000; t += 1000)
+		j = watch_look(&w, &s, SIDE_NEW, t);
+	assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	assert_string_equal(j.reason, "0 of 1 requests");
+	/* Unless somebody says so, and then it is said. */
+	l.requests_min = 0;
+	watch_begin(&w, &l, 0);
+	for (uint64_t t = 1000; t <= 60000; t += 1000)
+		j = watch_look(&w, &s, SIDE_NEW, t);
+	assert_int_equal(j.verdict, VERDICT_PASS);
+	assert_non_null(strstr(j.reason, "without samples"));
+}
+
+static void
 fails_at_k_of_n(void **state)
 {
 	struct watch w;
@@ -214,6 +238,7 @@ main(void)
 		cmocka_unit_test(phases),
 		cmocka_unit_test(each_gate),
 		cmocka_unit_test(passes_when_all_is_seen),
+		cmocka_unit_test(nothing_seen_is_no_pass),
 		cmocka_unit_test(fails_at_k_of_n),
 		cmocka_unit_test(each_check_fails),
 	};

@@ -283,6 +283,7 @@ fill_start(struct mover *m)
 			"differ are replaced",
 			m->conf->side[other(m)].label);
 	m->fill_begun = true;
+	atomic_store(&m->conf->board->copy_way, scan ? 2 : 1);
 	attach_note_put(m);
 	if (scan)
 		scan_start(m, again, again);
