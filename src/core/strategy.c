@@ -7,51 +7,89 @@
 #include "base/check.h"
 
 #define PPM_ALL 1000000u
+#define UNIT(i) ((uint64_t)1 << (i))
 
-static const char *const names[] = {
-	[STRATEGY_BIG_BANG] = "big_bang",
-	[STRATEGY_CANARY] = "canary",
-	[STRATEGY_BLUE_GREEN] = "blue_green",
+enum trait {
+	HAS_STEPS = 1,
+	HAS_UNITS = 2,
 };
 
-#define STRATEGY_N (sizeof(names) / sizeof(names[0]))
+static const struct kind_row {
+	const char *name;
+	unsigned traits;
+	const char *unit; /* what its units are called */
+} kinds[STRATEGY_N] = {
+	[STRATEGY_BIG_BANG] = { "big_bang", 0, "" },
+	[STRATEGY_CANARY] = { "canary", HAS_STEPS, "" },
+	[STRATEGY_BLUE_GREEN] = { "blue_green", 0, "" },
+	[STRATEGY_ROLLING_UPDATE] = { "rolling_update", HAS_UNITS, "instance" },
+	[STRATEGY_SHADOW_TRAFFIC] = { "shadow_traffic", 0, "" },
+	[STRATEGY_STRANGLER_FIG] = { "strangler_fig", HAS_UNITS, "feature" },
+	[STRATEGY_FEATURE_FLAG] = { "feature_flag", HAS_STEPS | HAS_UNITS,
+	                            "flag" },
+	[STRATEGY_GEOGRAPHIC] = { "geographic", HAS_UNITS, "region" },
+	[STRATEGY_TIME_WINDOW] = { "time_window", 0, "" },
+};
 
 const char *
 strategy_name(enum strategy_kind k)
 {
 	REQUIRE((unsigned)k < STRATEGY_N);
-	return names[k];
+	return kinds[k].name;
 }
 
 int
 strategy_find(const char *name, enum strategy_kind *ret, struct err *err)
 {
 	for (unsigned i = 0; i < STRATEGY_N; i++) {
-		if (strcmp(names[i], name) == 0) {
+		if (strcmp(kinds[i].name, name) == 0) {
 			*ret = (enum strategy_kind)i;
 			return 0;
 		}
 	}
 	return err_set(err, ERR_USAGE,
-	               "unknown strategy \"%s\"; known: big_bang, canary, "
-	               "blue_green",
+	               "unknown strategy \"%.40s\"; known: big_bang, canary, "
+	               "blue_green, rolling_update, shadow_traffic, "
+	               "strangler_fig, feature_flag, geographic, time_window",
 	               name);
 }
 
-int
-strategy_check(const struct strategy *s, struct err *err)
+enum strategy_kind
+strategy_base(const struct strategy *s)
+{
+	return s->kind == STRATEGY_TIME_WINDOW ? s->inner : s->kind;
+}
+
+static const struct kind_row *
+row_of(const struct strategy *s)
+{
+	enum strategy_kind k = strategy_base(s);
+
+	REQUIRE((unsigned)k < STRATEGY_N);
+	return &kinds[k];
+}
+
+static bool
+has(const struct strategy *s, enum trait t)
+{
+	return (row_of(s)->traits & (unsigned)t) != 0;
+}
+
+/* ---- checks ------------------------------------------------------------ */
+
+static int
+check_steps(const struct strategy *s, struct err *err)
 {
 	uint32_t last = 0;
 
 	if (s->step_n > STRATEGY_STEPS_MAX)
 		return err_set(err, ERR_USAGE, "at most %d steps",
 		               STRATEGY_STEPS_MAX);
-	if (s->kind != STRATEGY_CANARY && s->step_n > 0)
-		return err_set(err, ERR_USAGE, "steps belong to canary, not %s",
-		               strategy_name(s->kind));
-	if (s->kind == STRATEGY_CANARY && s->step_n == 0)
+	if (!has(s, HAS_STEPS) && s->step_n > 0)
 		return err_set(err, ERR_USAGE,
-		               "canary needs steps, as in 5,25,75");
+		               "steps belong to canary and feature_flag, not "
+		               "%s",
+		               row_of(s)->name);
 	for (uint32_t i = 0; i < s->step_n; i++) {
 		if (s->step_ppm[i] <= last || s->step_ppm[i] > PPM_ALL)
 			return err_set(err, ERR_USAGE,
@@ -60,19 +98,175 @@ strategy_check(const struct strategy *s, struct err *err)
 			               i + 1);
 		last = s->step_ppm[i];
 	}
+	if (s->start_ppm > PPM_ALL)
+		return err_set(err, ERR_USAGE, "a share is at most 100 %%");
 	return 0;
+}
+
+static int
+check_unit(const struct strategy *s, uint32_t i, struct err *err)
+{
+	const char *name = s->unit[i];
+
+	if (memchr(name, '\0', STRATEGY_NAME_MAX) == NULL || name[0] == '\0')
+		return err_set(err, ERR_USAGE,
+		               "the name of a %s has 1 to %d bytes",
+		               row_of(s)->unit, STRATEGY_NAME_MAX - 1);
+	if (strcmp(name, "cutover") == 0)
+		return err_set(err, ERR_USAGE,
+		               "no %s can be called cutover: that is the last "
+		               "step",
+		               row_of(s)->unit);
+	for (uint32_t j = 0; j < i; j++) {
+		if (strcmp(name, s->unit[j]) == 0)
+			return err_set(err, ERR_USAGE, "%s %s is there twice",
+			               row_of(s)->unit, name);
+	}
+	return 0;
+}
+
+int
+strategy_check(const struct strategy *s, struct err *err)
+{
+	int rc;
+
+	if ((unsigned)s->kind >= STRATEGY_N)
+		return err_set(err, ERR_USAGE, "no such strategy");
+	if (s->kind == STRATEGY_TIME_WINDOW &&
+	    ((unsigned)s->inner >= STRATEGY_N ||
+	     s->inner == STRATEGY_TIME_WINDOW ||
+	     s->inner == STRATEGY_SHADOW_TRAFFIC))
+		return err_set(err, ERR_USAGE,
+		               "a time_window wraps a strategy that promotes, "
+		               "not a time_window or shadow_traffic");
+	rc = check_steps(s, err);
+	if (rc != 0)
+		return rc;
+	if (s->unit_n > STRATEGY_UNITS_MAX)
+		return err_set(err, ERR_USAGE, "at most %d units",
+		               STRATEGY_UNITS_MAX);
+	if (s->unit_n > 0 && !has(s, HAS_UNITS))
+		return err_set(err, ERR_USAGE, "%s has no units",
+		               row_of(s)->name);
+	if (s->unit_n < STRATEGY_UNITS_MAX && s->unit_on >> s->unit_n != 0)
+		return err_set(err, ERR_USAGE, "a unit is moved that is none");
+	for (uint32_t i = 0; rc == 0 && i < s->unit_n; i++)
+		rc = check_unit(s, i, err);
+	return rc;
+}
+
+/* ---- moves ------------------------------------------------------------- */
+
+static struct strategy_move
+move(enum strategy_move_kind kind, const struct strategy_at *at)
+{
+	return (struct strategy_move){ .kind = kind,
+		                       .step = at->step,
+		                       .ppm = at->ppm,
+		                       .units = at->units,
+		                       .unit = STRATEGY_NO_UNIT };
+}
+
+/* Shares that are not above this one. */
+static uint32_t
+steps_done(const struct strategy *s, uint32_t ppm)
+{
+	uint32_t n = 0;
+
+	while (n < s->step_n && s->step_ppm[n] <= ppm)
+		n++;
+	return n;
+}
+
+struct strategy_at
+strategy_begin(const struct strategy *s)
+{
+	struct strategy_at at = { .authority = SIDE_OLD, .units = s->unit_on };
+
+	if (has(s, HAS_STEPS)) {
+		at.ppm = s->start_ppm;
+		at.step = steps_done(s, s->start_ppm);
+	}
+	return at;
+}
+
+static struct strategy_move
+to_cutover(const struct strategy *s, const struct strategy_at *at)
+{
+	struct strategy_move m = move(MOVE_TO_CUTOVER, at);
+
+	m.step = s->step_n;
+	m.ppm = 0;
+	return m;
+}
+
+static struct strategy_move
+to_unit(const struct strategy *s, const struct strategy_at *at, uint32_t unit)
+{
+	struct strategy_move m = move(MOVE_TO_UNIT, at);
+
+	if (strategy_base(s) == STRATEGY_ROLLING_UPDATE)
+		m.kind = MOVE_TO_INSTANCE;
+	m.unit = unit;
+	m.units |= UNIT(unit);
+	return m;
+}
+
+/* The next share; false: all are done. */
+static bool
+next_share(const struct strategy *s, const struct strategy_at *at,
+           struct strategy_move *ret)
+{
+	uint32_t step = at->step;
+
+	while (step < s->step_n && s->step_ppm[step] <= at->ppm)
+		step++;
+	*ret = move(MOVE_TO_SHARE, at);
+	if (step < s->step_n) {
+		ret->step = step + 1;
+		ret->ppm = s->step_ppm[step];
+		return true;
+	}
+	ret->ppm = PPM_ALL;
+	ret->step = s->step_n;
+	return strategy_base(s) == STRATEGY_FEATURE_FLAG && s->step_n == 0 &&
+	       at->ppm < PPM_ALL;
+}
+
+struct strategy_move
+strategy_promote(const struct strategy *s, const struct strategy_at *at)
+{
+	struct strategy_move m;
+
+	REQUIRE(s->step_n <= STRATEGY_STEPS_MAX);
+	REQUIRE(s->unit_n <= STRATEGY_UNITS_MAX);
+	if (at->authority == SIDE_NEW) {
+		m = move(MOVE_NOWHERE, at);
+		m.step = s->step_n;
+		m.ppm = 0;
+		return m;
+	}
+	if (strategy_base(s) == STRATEGY_SHADOW_TRAFFIC)
+		return move(MOVE_NEVER, at);
+	if (has(s, HAS_STEPS) && next_share(s, at, &m))
+		return m;
+	for (uint32_t i = 0; i < s->unit_n; i++) {
+		if ((at->units & UNIT(i)) == 0)
+			return to_unit(s, at, i);
+	}
+	if (strategy_base(s) == STRATEGY_ROLLING_UPDATE && s->unit_n > 0)
+		return move(MOVE_NOWHERE, at);
+	return to_cutover(s, at);
 }
 
 struct strategy_move
 strategy_next(const struct strategy *s, uint32_t step, enum side authority)
 {
-	REQUIRE(s->step_n <= STRATEGY_STEPS_MAX);
-	if (authority == SIDE_NEW)
-		return (struct strategy_move){ MOVE_NOWHERE, s->step_n, 0 };
-	if (step < s->step_n)
-		return (struct strategy_move){ MOVE_TO_SHARE, step + 1,
-			                       s->step_ppm[step] };
-	return (struct strategy_move){ MOVE_TO_CUTOVER, s->step_n, 0 };
+	struct strategy_at at = { .authority = authority,
+		                  .step = step,
+		                  .units = s->unit_on };
+
+	return strategy_promote(s, &at);
 }
 
 /* "25", "12.5", with or without " %": parts in a million, or -1. */
@@ -101,51 +295,219 @@ share(const char *t)
 	return any && *t == '\0' && v <= PPM_ALL ? v : -1;
 }
 
+static int
+jump_to_unit(const struct strategy *s, const struct strategy_at *at,
+             uint32_t unit, struct strategy_move *ret, struct err *err)
+{
+	if ((at->units & UNIT(unit)) != 0)
+		return err_set(err, ERR_STATE, "%s %s is moved already",
+		               row_of(s)->unit, s->unit[unit]);
+	*ret = to_unit(s, at, unit);
+	return 0;
+}
+
+/* Shares make sense for what has no units, or has both. */
+static bool
+takes_shares(const struct strategy *s)
+{
+	return has(s, HAS_STEPS) || !has(s, HAS_UNITS);
+}
+
 int
-strategy_jump(const struct strategy *s, const char *to, enum side authority,
-              struct strategy_move *ret, struct err *err)
+strategy_jump_from(const struct strategy *s, const struct strategy_at *at,
+                   const char *to, struct strategy_move *ret, struct err *err)
 {
 	int64_t ppm;
-	uint32_t step = 0;
 
-	if (authority == SIDE_NEW)
+	if (at->authority == SIDE_NEW)
 		return err_set(err, ERR_STATE,
 		               "new has authority already; possible: complete, "
 		               "rollback");
+	if (strategy_base(s) == STRATEGY_SHADOW_TRAFFIC)
+		return err_set(err, ERR_STATE,
+		               "shadow_traffic only compares; change the "
+		               "strategy to move traffic");
+	for (uint32_t i = 0; i < s->unit_n; i++) {
+		if (strcmp(to, s->unit[i]) == 0)
+			return jump_to_unit(s, at, i, ret, err);
+	}
 	if (strcmp(to, "cutover") == 0) {
-		*ret = (struct strategy_move){ MOVE_TO_CUTOVER, s->step_n, 0 };
+		*ret = to_cutover(s, at);
 		return 0;
 	}
 	ppm = share(to);
+	if (!takes_shares(s))
+		return err_set(err, ERR_USAGE,
+		               "\"%.40s\" is neither a %s of this migration "
+		               "nor \"cutover\"",
+		               to, row_of(s)->unit);
 	if (ppm < 0)
 		return err_set(err, ERR_USAGE,
 		               "\"%.40s\" is neither a share from 0 to 100 "
 		               "nor \"cutover\"",
 		               to);
-	while (step < s->step_n && s->step_ppm[step] <= (uint32_t)ppm)
-		step++;
-	*ret = (struct strategy_move){ MOVE_TO_SHARE, step, (uint32_t)ppm };
+	*ret = move(MOVE_TO_SHARE, at);
+	ret->step = steps_done(s, (uint32_t)ppm);
+	ret->ppm = (uint32_t)ppm;
 	return 0;
+}
+
+int
+strategy_jump(const struct strategy *s, const char *to, enum side authority,
+              struct strategy_move *ret, struct err *err)
+{
+	struct strategy_at at = { .authority = authority, .units = s->unit_on };
+
+	return strategy_jump_from(s, &at, to, ret, err);
+}
+
+int
+strategy_toggle(const struct strategy *s, const struct strategy_at *at,
+                bool activate_new, struct strategy_move *ret, struct err *err)
+{
+	if (strategy_base(s) != STRATEGY_BLUE_GREEN)
+		return err_set(err, ERR_STATE,
+		               "toggle belongs to blue_green; this migration "
+		               "is %s: use promote or rollback",
+		               row_of(s)->name);
+	if (activate_new == (at->authority == SIDE_NEW))
+		*ret = move(MOVE_NOWHERE, at);
+	else if (activate_new)
+		*ret = to_cutover(s, at);
+	else
+		*ret = move(MOVE_BACK, at);
+	return 0;
+}
+
+/* ---- patches ----------------------------------------------------------- */
+
+/* Units of one strategy by the numbers of another, by name. */
+static uint64_t
+renumber(const struct strategy *from, uint64_t units, const struct strategy *to)
+{
+	uint64_t ret = 0;
+
+	for (uint32_t i = 0; i < from->unit_n; i++) {
+		if ((units & UNIT(i)) == 0)
+			continue;
+		for (uint32_t j = 0; j < to->unit_n; j++) {
+			if (strcmp(from->unit[i], to->unit[j]) == 0)
+				ret |= UNIT(j);
+		}
+	}
+	return ret;
+}
+
+static int
+patch_instances(const struct strategy *wanted, uint64_t had, uint64_t want,
+                struct strategy_move *ret, struct err *err)
+{
+	if ((had & ~want) != 0)
+		return err_set(err, ERR_STATE,
+		               "an instance goes back by the rollback of its "
+		               "interlay, not by a patch");
+	for (uint32_t i = 0; i < wanted->unit_n; i++) {
+		if ((want & ~had & UNIT(i)) == 0)
+			continue;
+		ret->kind = MOVE_TO_INSTANCE;
+		ret->unit = i;
+		ret->units = had | UNIT(i);
+		return 0;
+	}
+	return 0;
+}
+
+int
+strategy_patch(const struct strategy *now, const struct strategy_at *at,
+               const struct strategy *wanted, struct strategy_move *ret,
+               struct err *err)
+{
+	uint64_t had = renumber(now, at->units, wanted);
+
+	if (now->kind != wanted->kind ||
+	    strategy_base(now) != strategy_base(wanted))
+		return err_set(err, ERR_STATE,
+		               "the strategy is %s and runs; its type can be "
+		               "changed before it runs or after a rollback",
+		               strategy_name(now->kind));
+	*ret = move(MOVE_NOWHERE, at);
+	ret->units = had;
+	if (strategy_base(wanted) == STRATEGY_BLUE_GREEN)
+		return strategy_toggle(wanted, at, wanted->start_new, ret, err);
+	if (strategy_base(wanted) == STRATEGY_ROLLING_UPDATE)
+		return patch_instances(wanted, had, wanted->unit_on, ret, err);
+	if (at->authority == SIDE_NEW)
+		return 0;
+	if (has(wanted, HAS_UNITS) && had != wanted->unit_on) {
+		ret->kind = MOVE_TO_UNIT;
+		ret->units = wanted->unit_on;
+	}
+	if (has(wanted, HAS_STEPS)) {
+		if (at->ppm != wanted->start_ppm && ret->kind == MOVE_NOWHERE)
+			ret->kind = MOVE_TO_SHARE;
+		ret->ppm = wanted->start_ppm;
+		ret->step = steps_done(wanted, wanted->start_ppm);
+	}
+	for (uint32_t i = 0; i < wanted->unit_n && ret->kind == MOVE_TO_UNIT;
+	     i++) {
+		if ((wanted->unit_on & ~had & UNIT(i)) != 0) {
+			ret->unit = i;
+			break;
+		}
+	}
+	return 0;
+}
+
+/* ---- words ------------------------------------------------------------- */
+
+static void
+say_share(const struct strategy_move *m, struct buf *text)
+{
+	if (m->ppm % 10000 == 0)
+		buf_putf(text, "promote: %u %% of reads on new",
+		         m->ppm / 10000);
+	else
+		buf_putf(text, "promote: %u.%u %% of reads on new",
+		         m->ppm / 10000, m->ppm % 10000 / 1000);
+}
+
+void
+strategy_tell(const struct strategy *s, const struct strategy_move *m,
+              struct buf *text)
+{
+	const char *unit = "the next one";
+	const char *what = "unit";
+
+	if (s != NULL && m->unit < s->unit_n) {
+		unit = s->unit[m->unit];
+		what = row_of(s)->unit;
+	}
+	switch (m->kind) {
+	case MOVE_TO_SHARE: say_share(m, text); return;
+	case MOVE_TO_UNIT:
+		buf_putf(text, "promote: reads of %s %s on new", what, unit);
+		return;
+	case MOVE_TO_INSTANCE:
+		buf_putf(text, "promote: cutover of instance %s", unit);
+		return;
+	case MOVE_TO_CUTOVER:
+		buf_putf(text, "promote: cutover, new gets authority");
+		return;
+	case MOVE_BACK:
+		buf_putf(text, "toggle: back, old gets authority");
+		return;
+	case MOVE_NOWHERE:
+		buf_putf(text, "complete (ends the way back) or rollback");
+		return;
+	case MOVE_NEVER:
+		buf_putf(text, "nothing: shadow_traffic only compares");
+		return;
+	}
+	NEVER("a move that is none");
 }
 
 void
 strategy_say(const struct strategy_move *m, struct buf *text)
 {
-	switch (m->kind) {
-	case MOVE_TO_SHARE:
-		if (m->ppm % 10000 == 0)
-			buf_putf(text, "promote: %u %% of reads on new",
-			         m->ppm / 10000);
-		else
-			buf_putf(text, "promote: %u.%u %% of reads on new",
-			         m->ppm / 10000, m->ppm % 10000 / 1000);
-		return;
-	case MOVE_TO_CUTOVER:
-		buf_putf(text, "promote: cutover, new gets authority");
-		return;
-	case MOVE_NOWHERE:
-		buf_putf(text, "complete (ends the way back) or rollback");
-		return;
-	}
-	NEVER("a move that is none");
+	strategy_tell(NULL, m, text);
 }

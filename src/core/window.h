@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core/window.h: the times in which a migration may go forward.
+ *
+ * Either one span (from, to), or each time a cron line fires, for a duration, in
+ * an IANA zone. Rollback never asks a window.
+ *
+ * Owns:   nothing; a value.
+ * Thread: any.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "core/cron.h"
+#include "core/zone.h"
+
+enum window_kind {
+	WINDOW_NONE, /* always open                                       */
+	WINDOW_SPAN,
+	WINDOW_CRON,
+};
+
+/* The window ends while a switch is under way, or reads are moved. */
+enum window_overrun {
+	OVERRUN_FINISH,   /* what has begun goes on to its end             */
+	OVERRUN_HOLD,     /* stay where it is until the next window        */
+	OVERRUN_ROLLBACK, /* go back                                       */
+};
+
+struct window {
+	enum window_kind kind;
+	enum window_overrun overrun;
+	int64_t from_ms; /* WINDOW_SPAN; since 1970, UTC                   */
+	int64_t to_ms;
+	struct cron cron; /* WINDOW_CRON                                   */
+	uint32_t duration_s;
+	char zone[64]; /* "Europe/Berlin"                                */
+};
+
+struct window_look {
+	bool is_open;
+	int64_t until_ms; /* open: its end; shut: the next beginning,
+	                   * INT64_MAX when there is none                  */
+};
+
+const char *window_overrun_name(enum window_overrun o); /* "finish" */
+
+/* zone: that of w->zone (NULL: UTC). */
+struct window_look window_look(const struct window *w, const struct zone *zone,
+                               int64_t now_ms);
+
+/* ERR_WINDOW when it is shut, naming the next beginning. */
+int window_gate(const struct window *w, const struct zone *zone, int64_t now_ms,
+                struct err *err) MUST;
