@@ -7,7 +7,11 @@ REPLICAOF (diskless, no delay; with the default load and with swapdb) and
 `godwit copy`. Meanwhile one client sends the source a GET every 2 ms. Each run
 ends with a count of the keys; the first of each method also compares samples.
 
-    bench/redis_copy.py [--reps 3] [--keys 2000000] [--methods ...]
+    bench/redis_copy.py [--reps 3] [--keys 2000000] [--methods ...] [--apart]
+
+--apart gives the source and its client the first core, target and tool the
+others, as if they were other machines: what a copy costs the source's answers
+is then the copy's doing, not a lack of cores.
 """
 import argparse
 import json
@@ -23,6 +27,21 @@ import world
 
 METHODS = ["replicaof", "replicaof-swapdb", "godwit"]
 PROBE_KEY = "string:1"
+
+
+def cores(apart):
+    """(of the source, of target and tool)"""
+    every = sorted(os.sched_getaffinity(0))
+    if not apart:
+        return set(every), set(every)
+    if len(every) < 2:
+        raise SystemExit("--apart needs two cores")
+    return {every[0]}, set(every[1:])
+
+
+def pin(pid, mine):
+    for tid in os.listdir("/proc/%d/task" % pid):
+        os.sched_setaffinity(int(tid), mine)
 
 
 def start_probe(port):
@@ -53,11 +72,13 @@ def by_replicaof(source, target):
     return {"tool_s": 0.0, "rss_mib": 0.0}
 
 
-def by_godwit(source, target, options):
+def by_godwit(source, target, options, mine):
     args = [world.GODWIT, "copy", "redis://127.0.0.1:%d" % source,
             "redis://127.0.0.1:%d" % target, *options]
-    proc = subprocess.Popen(args, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    proc = subprocess.Popen(
+        args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=lambda: os.sched_setaffinity(0, mine))
     out = proc.stdout.read()
     _, status, usage = os.wait4(proc.pid, 0)
     proc.returncode = os.waitstatus_to_exitcode(status)
@@ -92,16 +113,20 @@ def wait_child(port):
     time.sleep(0.2)
 
 
-def one_run(w, method, source, keys, check):
+def one_run(w, method, source, keys, check, apart=False):
     options = ["--repl-diskless-load",
                "swapdb" if method == "replicaof-swapdb" else "disabled"]
     # A directory of its own: what a replica has loaded stays there.
     name = "target-" + os.urandom(4).hex()
     target_port, target = w.redis(name, *options)
     source_port, source_proc = source
+    near, far = cores(apart)
+    pin(source_proc.pid, near)
+    pin(target.pid, far)
     cpu = {p.pid: world.cpu_s(p.pid) for p in (source_proc, target)}
     noise = world.Noise([source_proc.pid, target.pid])
     probe = start_probe(source_port)
+    pin(probe.pid, near)
     time.sleep(0.3)
     start = time.monotonic()
     if method.startswith("replicaof"):
@@ -109,7 +134,7 @@ def one_run(w, method, source, keys, check):
     else:
         _, _, mode = method.partition("-")
         result = by_godwit(source_port, target_port,
-                           ["--copy-mode", mode] if mode else [])
+                           ["--copy-mode", mode] if mode else [], far)
     result["seconds"] = time.monotonic() - start
     result["probe"] = end_probe(probe)
     wait_child(source_port)
@@ -165,6 +190,8 @@ def main():
     parser.add_argument("--methods", default=",".join(METHODS),
                         help="also godwit-rdb, godwit-scan")
     parser.add_argument("--patience", type=float, default=10)
+    parser.add_argument("--apart", action="store_true",
+                        help="the source on a core of its own")
     args = parser.parse_args()
     methods = [m for m in args.methods.split(",")
                if world.has_godwit() or not m.startswith("godwit")]
@@ -179,11 +206,13 @@ def main():
             for i in range(len(methods)):
                 method = methods[(rep + i) % len(methods)]
                 world.wait_quiet(seconds=args.patience)
-                runs.append(one_run(w, method, source, args.keys, rep == 0))
+                runs.append(one_run(w, method, source, args.keys, rep == 0,
+                                    args.apart))
                 sys.stderr.write("%s %.1f s\n" %
                                  (method, runs[-1]["seconds"]))
-    print("Moving %d mixed keys (%d MiB in memory), medians of %d" %
-          (args.keys, used, args.reps))
+    print("Moving %d mixed keys (%d MiB in memory), medians of %d%s" %
+          (args.keys, used, args.reps,
+           ", source on a core of its own" if args.apart else ""))
     print(show(runs, methods))
     print("\nraw runs:", world.keep("copy", {
         "versions": world.versions(), "runs": runs}))
