@@ -34,6 +34,7 @@ struct link {
 	bool dirty;              /* port's                                  */
 	bool is_up;              /* connected                               */
 	bool read_off;           /* port's: see port_read()                 */
+	bool want_eof;           /* machine's: see EV_EOF                   */
 	bool want_drained;       /* machine's: tell me (once) when tx has
 	                          * fallen below LINK_LOW; world clears it  */
 };
@@ -46,6 +47,9 @@ enum event_kind {
 	EV_UP,      /* link: connected                                       */
 	EV_BYTES,   /* link, bytes: valid during this step only; take it all */
 	EV_DRAINED, /* link: tx is below LINK_LOW again                      */
+	EV_EOF,     /* link: the peer sends no more, but may still read. Only
+	             * for links with want_eof; for others it is EV_DOWN.
+	             * No EV_BYTES follow; EV_DOWN when the link is lost.    */
 	EV_DOWN,    /* link, err: it is gone (also: could not connect). The
 	             * link is freed after this step. Not sent for links that
 	             * the machine closed itself.                            */

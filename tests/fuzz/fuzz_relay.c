@@ -31,7 +31,7 @@ say_as_client(struct fake *f, struct buf *b)
 		"SELECT",  "AUTH",    "HELLO",       "2",         "CLIENT",
 		"ID",      "SETNAME", "SCAN",        "HSCAN",     "MGET",
 		"RESET",   "QUIT",    "PSUBSCRIBE",  "PING",      "EVAL",
-		"CONFIG",  "NOSUCH",  "ZUNIONSTORE",
+		"CONFIG",  "NOSUCH",  "ZUNIONSTORE", "1e3",       "INCR",
 	};
 	uint8_t n = world_next(&f->w) % 6;
 
@@ -125,7 +125,12 @@ one(struct fake *f)
 			world_tell(&f->w, &ev);
 		break;
 	case 1: world_up(&f->w, i); break;
-	case 2: world_down(&f->w, i); break;
+	case 2:
+		if (op & 0x40)
+			world_eof(&f->w, i);
+		else
+			world_down(&f->w, i);
+		break;
 	case 3: mail(f); break;
 	case 4:
 		world_pass_time(&f->w, (uint64_t)world_next(&f->w) * 20000000);

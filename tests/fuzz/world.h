@@ -19,6 +19,7 @@ struct world {
 	struct link *links[WORLD_LINKS];
 	struct buf sent[WORLD_LINKS]; /* what left, when keep_sent */
 	bool gone[WORLD_LINKS];       /* closed by the machine     */
+	bool ended[WORLD_LINKS];      /* says no more              */
 	bool client[WORLD_LINKS];
 	uint16_t to[WORLD_LINKS]; /* port of whom it was opened to */
 	bool keep_sent;
@@ -53,6 +54,7 @@ world_link(struct world *w, bool client, void *owner)
 		l->is_up = client;
 		w->links[i] = l;
 		w->gone[i] = false;
+		w->ended[i] = false;
 		w->client[i] = client;
 		return l;
 	}
@@ -185,6 +187,23 @@ world_down(struct world *w, int i)
 	w->falling = NULL;
 }
 
+/* The peer says no more: EV_EOF, or EV_DOWN for who does not want it. */
+static inline void
+world_eof(struct world *w, int i)
+{
+	struct event ev = { .kind = EV_EOF, .link = w->links[i] };
+
+	if (w->links[i] == NULL || w->gone[i] || w->ended[i] ||
+	    !w->links[i]->is_up || w->links[i]->read_off)
+		return;
+	if (!w->links[i]->want_eof) {
+		world_down(w, i);
+		return;
+	}
+	w->ended[i] = true;
+	world_tell(w, &ev);
+}
+
 static inline void
 world_bytes(struct world *w, int i, struct span bytes)
 {
@@ -193,7 +212,7 @@ world_bytes(struct world *w, int i, struct span bytes)
 		            .bytes = bytes };
 
 	if (w->links[i] != NULL && !w->gone[i] && w->links[i]->is_up &&
-	    !w->links[i]->read_off && bytes.n > 0)
+	    !w->ended[i] && !w->links[i]->read_off && bytes.n > 0)
 		world_tell(w, &ev);
 }
 

@@ -405,3 +405,382 @@ def test_withheld_replies_are_bounded(two, pair):
     two.say("board 1000000000 0 0 0")
     assert c.read() == b"OK"
     assert all(len(c.read()) == 900000 for _ in range(200))
+
+
+# ---- a client that says no more, and reads on -------------------------------
+
+
+def half_closed(port, data, timeout=10):
+    """All that is answered to a client that shuts down its sending side."""
+    s = socket.create_connection(("127.0.0.1", port))
+    s.settimeout(timeout)
+    s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+    got = b""
+    while True:
+        more = s.recv(65536)
+        if not more:
+            s.close()
+            return got
+        got += more
+
+
+def test_half_closed_clients_get_their_replies(two, pair):
+    port = two.port
+    assert half_closed(port, b"PING\r\nGET a\r\n") == b"+PONG\r\n$-1\r\n"
+    assert half_closed(port, b"") == b""
+    assert half_closed(port, b"PING\r\n*2\r\n$3\r\nGE") == b"+PONG\r\n"
+    n = 3000
+    assert half_closed(port, encode(["INCR", "n"]) * n).split(b"\r\n")[-2] == b":%d" % n
+    assert half_closed(port, b"MULTI\r\nINCR n\r\n") == b"+OK\r\n+QUEUED\r\n"
+    assert pair[0].cmd("GET", "n") == b"%d" % n
+    assert half_closed(port, b"SUBSCRIBE a\r\n").startswith(b"*3\r\n$9\r\nsubscribe")
+    assert half_closed(port, b"GET a\r\nQUIT\r\nGET a\r\n") == b"$-1\r\n+OK\r\n"
+    pair[0].cmd("SET", "big", b"x" * 5000000)
+    assert len(half_closed(port, b"GET big\r\nGET big\r\n")) > 10000000
+    half = encode(["SET", "half", b"x" * 300000])[:150000]
+    assert half_closed(port, b"PING\r\n" + half) == b"+PONG\r\n"
+    assert pair[0].cmd("EXISTS", "half") == 0
+    deadline = time.time() + 5
+    while two.stats()["clients"] > 0 and time.time() < deadline:
+        time.sleep(0.02)
+    assert two.stats()["clients"] == 0
+
+
+def test_half_closed_in_a_hold(two, pair):
+    two.hold()
+    two.wait("mail drained")
+    t = later(half_closed, two.port, encode(["INCR", "n"]) * 500)
+    time.sleep(0.2)
+    two.release("new")
+    assert t.get().split(b"\r\n")[-2] == b":500"
+    assert pair[1].cmd("GET", "n") == b"500"
+
+
+def test_half_closed_and_withheld(two, pair):
+    two.say("board 0 0 0 0")
+    two.say("route 0 both 60000")
+    two.wait("mail route_ack")
+    t = later(half_closed, two.port, b"SET x 1\r\nGET x\r\n")
+    time.sleep(0.2)
+    assert t.is_alive()
+    two.say("board 1000000000 0 0 0")
+    assert t.get() == b"+OK\r\n$1\r\n1\r\n"
+
+
+def test_half_closed_and_blocked(two, pair):
+    """As the server: what is there is given, who would wait is closed."""
+    pair[0].cmd("RPUSH", "q", "a")
+    assert half_closed(two.port, b"BLPOP q 0\r\n") == b"*2\r\n$1\r\nq\r\n$1\r\na\r\n"
+    assert half_closed(two.port, b"PING\r\nBLPOP q 0\r\nSET never 1\r\n") == b"+PONG\r\n"
+    assert pair[0].cmd("RPUSH", "q", "kept") == 1
+    two.hold()
+    two.wait("mail drained")
+    t = later(half_closed, two.port, b"PING\r\nBLPOP other 0\r\n")
+    time.sleep(0.1)
+    two.release("old")
+    assert t.get() == b"+PONG\r\n"
+    assert pair[0].cmd("LLEN", "q") == 1
+    assert two.stats()["blocked"] == 0
+
+
+# ---- rights of subscribers --------------------------------------------------
+
+
+def flip(two, pair, side, epoch):
+    """A whole switch to the side, with the marker of the fence."""
+    two.hold()
+    two.wait("mail drained")
+    pair[0 if side == "new" else 1].cmd("PUBLISH", "__godwit:marker", epoch)
+    two.wait("mail marked")
+    two.release(side)
+
+
+def test_channels_of_a_user_after_a_flip(two, pair):
+    old, new = pair
+    for s in pair:
+        s.cmd("ACL", "SETUSER", "app", "on", ">s3", "~*", "+@all", "resetchannels", "&a*",
+              "&__godwit:marker")
+    c, p = two.conn(), two.conn()
+    assert c.cmd("AUTH", "app", "s3") == b"OK"
+    assert c.cmd("SUBSCRIBE", "a1") == [b"subscribe", b"a1", 1]
+    assert c.raw("SUBSCRIBE", "b").text.startswith("NOPERM")
+    for epoch, side in ((1, "new"), (2, "old"), (3, "new")):
+        time.sleep(0.1)
+        flip(two, pair, side, epoch)
+        assert c.raw("SUBSCRIBE", "b").text.startswith("NOPERM"), side
+        assert c.raw("SUBSCRIBE", "a2", "b").text.startswith("NOPERM"), side
+        assert c.raw("PSUBSCRIBE", "*").text.startswith("NOPERM"), side
+        name = "a-%d" % epoch
+        assert c.cmd("SUBSCRIBE", name) == [b"subscribe", name.encode(), 2]
+        c.send("SUBSCRIBE", "ax", "ay")
+        assert [c.read(), c.read()] == [[b"subscribe", b"ax", 3], [b"subscribe", b"ay", 4]]
+        assert p.cmd("PUBLISH", "ax", "m") == 1
+        assert c.read() == [b"message", b"ax", b"m"]
+        assert p.cmd("PUBLISH", "b", "m") == 0
+        c.send("UNSUBSCRIBE", name, "ax", "ay")
+        assert [c.read()[2] for _ in range(3)] == [3, 2, 1]
+        # In one packet, in order.
+        got = c.pipe([("SUBSCRIBE", name), ("SUBSCRIBE", "b"), ("UNSUBSCRIBE", name), ("PING",)])
+        assert got[0] == [b"subscribe", name.encode(), 2] and isinstance(got[1], RespError)
+        assert got[2:] == [[b"unsubscribe", name.encode(), 1], [b"pong", b""]]
+    winner = new
+    assert winner.cmd("PUBLISH", "a1", "last") == 1
+    assert c.read() == [b"message", b"a1", b"last"]
+
+
+def test_nothing_is_lost_while_rights_are_checked(two, pair):
+    """Messages flow on while later channels are asked for after a flip."""
+    c, p = two.conn(), two.conn()
+    assert c.cmd("SUBSCRIBE", "ch") == [b"subscribe", b"ch", 1]
+    time.sleep(0.1)
+    flip(two, pair, "new", 1)
+    sent, stop = [0], []
+
+    def publish():
+        while not stop:
+            p.cmd("PUBLISH", "ch", sent[0])
+            sent[0] += 1
+
+    t = later(publish)
+    for turn in range(40):
+        c.send("SUBSCRIBE", "x%d" % turn)
+    time.sleep(0.1)
+    stop.append(1)
+    assert t.get() is None
+    confirmed, messages = 0, []
+    while confirmed < 40 or len(messages) < sent[0]:
+        r = c.read()
+        if r[0] == b"subscribe":
+            assert r == [b"subscribe", b"x%d" % confirmed, confirmed + 2]
+            confirmed += 1
+        else:
+            messages.append(int(r[2]))
+    assert messages == list(range(sent[0]))
+    assert pair[1].cmd("PUBSUB", "NUMSUB", "ch", "x7") == [b"ch", 1, b"x7", 1]
+
+
+# ---- every blocked client moves ---------------------------------------------
+
+
+@pytest.mark.parametrize("rights", ["-client", "-client|id -client|setname", "-@connection +auth"])
+def test_blocked_without_the_right_to_ask_its_id(two, pair, rights):
+    for s in pair:
+        s.cmd("ACL", "SETUSER", "app", "on", ">s3", "~*", "+@all", *rights.split())
+        s.cmd("ACL", "SETUSER", "default", *rights.split())
+    a, b, e = two.conn(), two.conn(), two.conn()
+    for c in (a, b):
+        assert c.cmd("AUTH", "app", "s3") == b"OK"
+    b.cmd("SELECT", 3) if rights == "-client" else None
+    db = 3 if rights == "-client" else 0
+    t = [later(a.cmd, "BLPOP", "qa", 0), later(b.cmd, "BLPOP", "qb", 30),
+         later(e.cmd, "BLPOP", "qe", 0)]
+    time.sleep(0.2)
+    two.hold(300)
+    two.wait("mail drained")
+    two.release("new")
+    with pair[1].conn(user="gw", password="secret") as c:
+        c.cmd("RPUSH", "qa", 1)
+        c.cmd("RPUSH", "qe", 3)
+    with pair[1].conn(user="gw", password="secret", db=db) as c:
+        c.cmd("RPUSH", "qb", 2)
+    assert [x.get() for x in t] == [[b"qa", b"1"], [b"qb", b"2"], [b"qe", b"3"]]
+    # The lanes are the clients' own again, with their rights and no more.
+    for c in (a, b, e):
+        assert c.raw("ACL", "WHOAMI") == (b"default" if c is e else b"app")
+        assert c.pipe([("MULTI",), ("ACL", "WHOAMI"), ("EXEC",)])[2] == [
+            b"default" if c is e else b"app"]
+        got = c.pipe([("MULTI",), ("CLIENT", "NO-EVICT", "off"), ("EXEC",)])
+        assert isinstance(got[2], RespError)
+
+
+@pytest.mark.parametrize("when", ["1e3", "0x10", "4294967297", "0x1p4", "1E1", "+20",
+                                  "9.00000000000000000000000000000001", "100000000000", ".9e1",
+                                  "20.", "1e-400", "-0.0", "0e9"])
+def test_blocked_with_an_odd_time(two, pair, when):
+    c = two.conn()
+    t = later(c.cmd, "BLPOP", "q", when)
+    time.sleep(0.1)
+    if not t.is_alive():
+        # A server that takes it for a moment: so does the one behind us.
+        assert t.get() is None and pair[0].cmd("BLPOP", "q", when) is None
+        return
+    two.hold(300)
+    two.wait("mail drained")
+    two.release("new")
+    time.sleep(0.05)
+    assert t.is_alive()
+    pair[1].cmd("RPUSH", "q", 1)
+    assert t.get() == [b"q", b"1"]
+
+
+def test_odd_times_are_the_servers_own(two, pair):
+    """What the server refuses or takes is refused or taken in the same words."""
+    c = two.conn()
+    with pair[0].conn() as d:
+        for words in (["BLPOP", "q", x] for x in (
+                "", " 1", "1 ", "x", "nan", "inf", "-1", "1e400", "-1e3", "1e", "0x", "0xg", "1e18",
+                "1.2.3", "1d", "--1", "0x1p", "0.05", "5e-2", "0x.1", "1e-9", "+", ".", "e1",
+                "9223372036854775807", "0.0000001")):
+            assert repr(c.raw(*words)) == repr(d.raw(*words)), words
+        for words in (["XREAD", "BLOCK", x, "STREAMS", "st", "0"] for x in (
+                "", "x", "007", "+5", "-1", "1.5", "0x10", "99999999999999999999", "20", " 5")):
+            assert repr(c.raw(*words)) == repr(d.raw(*words)), words
+
+
+def test_blocked_time_is_kept(two, pair):
+    c = two.conn()
+    began = time.time()
+    t = later(c.cmd, "BLPOP", "q", "1.2e0")
+    time.sleep(0.2)
+    two.hold(300)
+    two.wait("mail drained")
+    two.release("new")
+    assert t.get() is None
+    assert 1.1 < time.time() - began < 3
+
+
+# ---- ids --------------------------------------------------------------------
+
+
+def test_ids_are_unique_over_all_workers(binary, pair):  # noqa: F811
+    r = Relay(binary, *pair, workers=4)
+    try:
+        conns = [r.conn() for _ in range(200)]
+        ids = [c.cmd("CLIENT", "ID") for c in conns]
+        assert len(set(ids)) == len(ids)
+        assert all(0 < i < 2 ** 53 for i in ids)
+        assert b"id=%d " % ids[7] in conns[7].cmd("CLIENT", "INFO")
+    finally:
+        r.stop()
+
+
+# ---- MULTI without a server -------------------------------------------------
+
+
+def test_a_transaction_without_a_server_is_refused_whole(relay, pair):
+    old = pair[0]
+    c, d = relay.conn(), relay.conn()
+    assert c.cmd("SET", "x", 0) == b"OK"
+    assert d.cmd("SET", "x", 0) == b"OK"
+    old.kill()
+    time.sleep(0.1)
+    c.sock.sendall(encode(["MULTI"]) + encode(["INCR", "x"]) * 2 + encode(["EXEC"]) +
+                   encode(["SET", "y", 1]))
+    d.sock.sendall(encode(["MULTI"]) + encode(["INCR", "x"])[:9])
+    assert "not reachable" in c.read().text
+    assert "not reachable" in d.read().text
+    old.start()
+    assert all(isinstance(c.read(), RespError) for _ in range(2))
+    assert c.read().text.startswith("EXECABORT")
+    assert c.read() == b"OK"  # SET y: behind it
+    d.sock.sendall(encode(["INCR", "x"])[9:])
+    assert isinstance(d.read(), RespError)
+    assert d.cmd("DISCARD") == b"OK"
+    assert old.cmd("EXISTS", "x") == 0
+    for e in (c, d):
+        assert e.pipe([("MULTI",), ("INCR", "z"), ("EXEC",)])[1] == b"QUEUED"
+    assert old.cmd("GET", "z") == b"2"
+
+
+def test_a_lone_multi_without_a_server_ends(relay, pair):
+    """Nobody knows whether its commands are on their way: they never run."""
+    old = pair[0]
+    c = relay.conn()
+    assert c.cmd("SET", "x", 0) == b"OK"
+    old.kill()
+    assert "not reachable" in c.raw("MULTI").text
+    old.start()
+    with pytest.raises(ConnectionError):
+        c.pipe([("INCR", "x"), ("EXEC",)])
+    assert old.cmd("EXISTS", "x") == 0
+
+
+# ---- transactions that outlast a hold ---------------------------------------
+
+
+def test_a_queued_transaction_is_done_on_the_new_side(two, pair):
+    old, new = pair
+    c = two.conn(db=2)
+    c.cmd("MULTI")
+    assert c.cmd("INCR", "x") == b"QUEUED"
+    for side in ("new", "old", "new"):
+        two.hold(100)
+        two.wait("mail drained")
+        two.release(side)
+    assert c.pipe([("INCR", "x"), ("SET", "y", "z"), ("EXEC",), ("GET", "y")]) == [
+        b"QUEUED", b"QUEUED", [1, 2, b"OK"], b"z"]
+    assert old.cmd("EXISTS", "x", db=2) == 0 and new.cmd("GET", "x", db=2) == b"2"
+    # EXEC that waits in the hold; DISCARD; an error at queueing.
+    c.cmd("MULTI")
+    c.cmd("INCR", "x")
+    d, e = two.conn(), two.conn()
+    d.cmd("MULTI")
+    d.cmd("SET", "d", 1)
+    e.cmd("MULTI")
+    assert isinstance(e.raw("CONFIG", "SET", "a", "b"), RespError)
+    e.cmd("SET", "e", 1)
+    two.hold(100)
+    two.wait("mail drained")
+    t = later(c.cmd, "EXEC")
+    time.sleep(0.05)
+    two.release("old")
+    assert t.get() == [1]
+    assert d.cmd("DISCARD") == b"OK" and d.cmd("GET", "d") is None
+    assert e.raw("EXEC").text.startswith("EXECABORT") and e.cmd("GET", "e") is None
+    assert c.pipe([("MULTI",), ("INCR", "x"), ("EXEC",)])[2] == [2]
+
+
+def test_a_queued_transaction_with_watch_or_too_long_is_nil(two, pair):
+    c, d = two.conn(), two.conn()
+    c.cmd("WATCH", "w")
+    c.cmd("MULTI")
+    c.cmd("INCR", "x")
+    d.cmd("MULTI")
+    for _ in range(4):
+        d.cmd("SET", "y", b"v" * 100000)
+    two.hold(100)
+    two.wait("mail drained")
+    two.release("new")
+    assert c.cmd("EXEC") is None
+    assert d.cmd("GET", "y") == b"QUEUED"
+    assert d.cmd("EXEC") is None
+    assert pair[1].cmd("EXISTS", "x", "y") == 0
+    assert c.pipe([("MULTI",), ("INCR", "x"), ("EXEC",)])[2] == [1]
+
+
+def test_a_queued_transaction_without_rights_there_is_not_done(two, pair):
+    """MULTI itself is refused on the other side: nothing of it runs singly."""
+    c = two.conn()
+    for s in pair:
+        s.cmd("ACL", "SETUSER", "app", "on", ">s3", "~*", "+@all")
+    c.cmd("AUTH", "app", "s3")
+    c.cmd("MULTI")
+    c.cmd("INCR", "x")
+    pair[1].cmd("ACL", "SETUSER", "app", "-multi")
+    two.hold(100)
+    two.wait("mail drained")
+    two.release("new")
+    assert c.cmd("EXEC") is None
+    assert pair[1].cmd("EXISTS", "x") == 0
+
+
+# ---- scripts ----------------------------------------------------------------
+
+
+def test_scripts_after_a_restart_of_the_authority(two, pair):
+    old = pair[0]
+    c, d = two.conn(), two.conn()
+    shas = [c.cmd("SCRIPT", "LOAD", "return %d" % i) for i in range(200)]
+    body = "return redis.call('INCR', KEYS[1])"
+    assert c.pipe([("MULTI",), ("EVAL", body, 1, "n"), ("EXEC",)])[2] == [1]
+    import hashlib
+    sha = hashlib.sha1(body.encode()).hexdigest()
+    for _ in range(3):
+        old.restart()
+        for s in ("gw", "gw-r"):
+            old.cmd("ACL", "SETUSER", s, "on", ">secret", "~*", "&*", "+@all")
+        got = c.pipe([("EVALSHA", s, 0) for s in shas])
+        assert got == list(range(200))
+        got = d.pipe([("MULTI",), ("EVALSHA", shas[7], 0), ("EVALSHA", sha, 1, "m"), ("EXEC",)])
+        assert got[3] == [7, 1]

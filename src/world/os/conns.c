@@ -46,6 +46,7 @@ struct conn {
 	bool readable;
 	bool writable;
 	bool ended;   /* the kernel told of the peer's end         */
+	bool eof;     /* its end was read and told (EV_EOF)        */
 	bool ready;   /* in the ready list                         */
 	bool timed;   /* in the timed list                         */
 	bool came_up; /* connected at once; EV_UP is still due     */
@@ -437,6 +438,19 @@ got(struct conns *cs, struct conn *c, size_t n)
 		put_ready(cs, c);
 }
 
+/* The peer sends no more. */
+static void
+got_end(struct conns *cs, struct conn *c)
+{
+	if (!c->link.want_eof || c->broken) {
+		fail(cs, c, c->broken ? c->cause : CAUSE_END);
+		return;
+	}
+	c->eof = true;
+	c->readable = false;
+	tell(cs, EV_EOF, c);
+}
+
 static void
 read_some(struct conns *cs, struct conn *c)
 {
@@ -445,7 +459,7 @@ read_some(struct conns *cs, struct conn *c)
 	if (n > 0)
 		got(cs, c, (size_t)n);
 	else if (n == 0)
-		fail(cs, c, c->broken ? c->cause : CAUSE_END);
+		got_end(cs, c);
 	else if (errno == EINTR)
 		put_ready(cs, c);
 	else if (errno != EAGAIN)
@@ -484,12 +498,13 @@ conns_read(struct conns *cs, struct link *l, bool on)
 
 /* ---- writing ----------------------------------------------------------- */
 
-/* All bytes of a closed link are out: say our end, wait for the peer's. */
+/* All bytes of a closed link are out: say our end, wait for the peer's (which
+ * may have been read already). */
 static void
 part(struct conns *cs, struct conn *c)
 {
 	c->state = CONN_PARTING;
-	if (shutdown(c->fd, SHUT_WR) != 0)
+	if (shutdown(c->fd, SHUT_WR) != 0 || c->eof)
 		kill_conn(cs, c);
 	else if (c->readable)
 		put_ready(cs, c);
@@ -501,7 +516,7 @@ write_failed(struct conns *cs, struct conn *c, int cause)
 {
 	c->writable = false;
 	buf_release(&c->link.tx);
-	if (c->state != CONN_UP || c->link.read_off) {
+	if (c->state != CONN_UP || c->link.read_off || c->eof) {
 		fail(cs, c, cause);
 		return;
 	}
@@ -600,11 +615,29 @@ conns_close(struct conns *cs, struct link *l, bool flush)
 
 /* ---- events ------------------------------------------------------------ */
 
+/* Events of a link whose end was read: what is left is its loss. */
+static void
+event_after_eof(struct conns *cs, struct conn *c, uint32_t events)
+{
+	if (events & (EPOLLHUP | EPOLLERR)) {
+		int cause = dial_outcome(c->fd);
+
+		fail(cs, c, cause == 0 ? CAUSE_END : cause);
+	} else if ((events & EPOLLOUT) && !c->writable) {
+		c->writable = true;
+		port_touch(cs->port, &c->link);
+	}
+}
+
 void
 conns_event(struct conns *cs, struct conn *c, uint32_t events)
 {
 	if (c->state == CONN_GONE || c->state == CONN_DOWN)
 		return;
+	if (c->eof && c->state == CONN_UP) {
+		event_after_eof(cs, c, events);
+		return;
+	}
 	if (c->dial != NULL) {
 		dialed(cs, c);
 		if (c->dial != NULL || c->state != CONN_UP)

@@ -25,6 +25,7 @@ struct seen {
 	_Atomic uint32_t drains;
 	_Atomic uint32_t bytes;
 	_Atomic uint32_t mails;
+	_Atomic uint32_t ends;
 	struct address to;
 	struct link *link;
 	struct err err;
@@ -238,6 +239,78 @@ what_one_read_leaves_is_read_later(void **state)
 	(void)close(c);
 	probe_end(&p);
 	assert_int_equal(g.most, 256 * 1024);
+}
+
+/* ---- a peer that says no more ------------------------------------------- */
+
+static void
+answer_after_the_end(void *arg, struct port *p, const struct event *ev)
+{
+	struct seen *s = arg;
+
+	note(s, ev);
+	if (ev->kind == EV_ACCEPT) {
+		ev->link->want_eof = true;
+	} else if (ev->kind == EV_EOF) {
+		atomic_fetch_add(&s->ends, 1);
+		s->up_first = ev->link->is_up;
+	} else if (ev->kind == EV_MAIL) {
+		buf_put_str(&s->link->tx, "late");
+		port_touch(p, s->link);
+		if (ev->mail->flag != 0)
+			p->ops->close(p, s->link, true);
+	}
+}
+
+static void
+a_half_closed_link_is_still_written(void **state)
+{
+	struct seen s = { .link = NULL };
+	struct probe p = { .on = answer_after_the_end, .arg = &s };
+	struct mail more = { .kind = MAIL_ROUTE, .flag = 0 };
+	struct mail last = { .kind = MAIL_ROUTE, .flag = 1 };
+	char in[8];
+	int c;
+
+	(void)state;
+	probe_start(&p);
+	c = net_connect(p.port);
+	net_send(c, "abc", 3);
+	assert_int_equal(shutdown(c, SHUT_WR), 0);
+	assert_true(net_until(&s.ends, 1));
+	assert_int_equal(atomic_load(&s.bytes), 3);
+	assert_true(s.up_first);
+	loop_post(p.loop, &more);
+	net_recv(c, in, 4);
+	net_sleep_ms(20);
+	loop_post(p.loop, &last);
+	net_recv(c, in, 4);
+	assert_int_equal(net_recv_some(c, in, 1), 0);
+	(void)close(c);
+	probe_end(&p);
+	assert_int_equal(atomic_load(&s.ends), 1); /* told once */
+	assert_int_equal(atomic_load(&s.downs), 0);
+}
+
+static void
+the_loss_of_a_half_closed_link_is_heard(void **state)
+{
+	struct seen s = { .link = NULL };
+	struct probe p = { .on = answer_after_the_end, .arg = &s };
+	struct mail more = { .kind = MAIL_ROUTE, .flag = 0 };
+	int c;
+
+	(void)state;
+	probe_start(&p);
+	c = net_connect(p.port);
+	assert_true(net_until(&s.accepts, 1));
+	(void)close(c); /* both directions: the first bytes are refused */
+	assert_true(net_until(&s.ends, 1));
+	assert_int_equal(atomic_load(&s.downs), 0);
+	loop_post(p.loop, &more);
+	assert_true(net_until(&s.downs, 1));
+	probe_end(&p);
+	assert_int_equal(s.err.code, ERR_LOST);
 }
 
 /* ---- writing ----------------------------------------------------------- */
@@ -548,6 +621,8 @@ main(void)
 		cmocka_unit_test(a_silent_server_is_given_up),
 		cmocka_unit_test(nothing_is_read_while_reading_is_off),
 		cmocka_unit_test(what_one_read_leaves_is_read_later),
+		cmocka_unit_test(a_half_closed_link_is_still_written),
+		cmocka_unit_test(the_loss_of_a_half_closed_link_is_heard),
 		cmocka_unit_test(a_slow_reader_gets_every_byte),
 		cmocka_unit_test(close_with_flush_sends_the_rest),
 		cmocka_unit_test(a_reader_that_never_reads_is_cut_off),

@@ -45,6 +45,7 @@ echo(void *arg, struct port *p, const struct event *ev)
 		p->ops->read(p, ev->link, true);
 		break;
 	case EV_START:
+	case EV_EOF:
 	case EV_UP:
 	case EV_MAIL:
 	case EV_TIMER:

@@ -630,6 +630,7 @@ step(void *self, struct port *p, const struct event *ev)
 	case EV_MAIL: on_mail(m, ev->mail); break;
 	case EV_BATCH: work(m); break;
 	case EV_ACCEPT:
+	case EV_EOF:
 	case EV_TIMER:
 	case EV_BOARD: break;
 	}

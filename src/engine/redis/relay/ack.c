@@ -40,6 +40,17 @@ grow(struct relay *r, struct lane *lane)
 	return true;
 }
 
+/* When memory is out its client is closed: none of its replies leaves. */
+static void
+hold_back(struct relay *r, struct session *s, struct span bytes)
+{
+	buf_put_span(s->held, bytes);
+	if (!buf_failed(s->held))
+		return;
+	buf_fini(s->held);
+	session_close(r, s, NULL);
+}
+
 void
 ack_withhold(struct relay *r, struct session *s, struct lane *lane,
              struct span bytes)
@@ -60,7 +71,7 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 		g = at(lane, lane->seg_tail - 1);
 		if (g->s == s) {
 			g->n += bytes.n;
-			buf_put_span(s->held, bytes);
+			hold_back(r, s, bytes);
 			return;
 		}
 	}
@@ -71,8 +82,8 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 	}
 	g = at(lane, lane->seg_tail++);
 	*g = (struct segment){ .s = s, .at_ns = r->port->now_ns, .n = bytes.n };
-	buf_put_span(s->held, bytes);
 	s->withheld++;
+	hold_back(r, s, bytes);
 	if (r->route.ack_timeout_ms > 0)
 		port_wake(r->port, g->at_ns + r->route.ack_timeout_ms *
 		                                      UINT64_C(1000000));
@@ -101,21 +112,18 @@ let_go(struct relay *r, struct lane *lane)
 
 	lane->seg_head++;
 	s->withheld--;
-	if (s->link != NULL) {
-		struct span bytes = span_of(buf_span(s->held).p, g.n);
-
-		buf_put_span(&s->link->tx, bytes);
-		port_touch(r->port, s->link);
-		r->n.bytes_out += g.n;
-	}
-	buf_take(s->held, g.n);
 	if (s->link == NULL) {
 		session_run(r, s);
 		return;
 	}
+	buf_put(&s->link->tx, buf_span(s->held).p, g.n);
+	port_touch(r->port, s->link);
+	r->n.bytes_out += g.n;
+	buf_take(s->held, g.n);
 	if (s->withheld == 0) {
 		buf_release(s->held);
-		if (s->parked && s->waits_in == NULL && s->inflight == 0)
+		if ((s->parked || s->eof) && s->waits_in == NULL &&
+		    s->inflight == 0)
 			session_run(r, s);
 	}
 	session_pace(r, s);

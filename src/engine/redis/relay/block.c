@@ -7,10 +7,14 @@
  *                                                 ↓
  *                                               PAUSED ─[hold over]→ ISSUED
  *
- * A hold unblocks each client by CLIENT UNBLOCK on its server. A nil that comes
+ * A hold unblocks each client by CLIENT UNBLOCK on its server (lane.c finds the
+ * id; where Godwit may not unblock the client is told so and closed at the
+ * bound). A nil that comes
  * before the client's time is over is not shown to it: the command is issued
  * again with the rest of the time on the side that then has the authority. An
- * element that was popped meanwhile is delivered, so nothing is popped twice.
+ * element that was popped meanwhile is delivered, so nothing is popped twice. A
+ * time that Godwit cannot read is the server's matter: such a command is issued
+ * as it is, and its nil counts only while nobody has unblocked it.
  */
 #include "engine/redis/relay/inside.h"
 
@@ -23,6 +27,7 @@ struct block {
 	bool in_ms;         /* it counts milliseconds, not seconds */
 	bool issued;
 	bool writes;
+	bool vague;           /* its time could not be read          */
 	uint32_t asking;      /* XINFO replies to come               */
 	uint32_t told_at;     /* argument behind the last one's      */
 	uint64_t deadline_ns; /* 0: never                            */
@@ -55,13 +60,15 @@ put_replaced(struct buf *b, struct span raw, uint32_t argc, uint32_t at,
 		resp_put_bulk(b, i == at ? with : arg);
 }
 
+/* The same in place; when memory is out the request is a failed buf. */
 static void
-replace(struct block *k, uint32_t argc, uint32_t at, struct span with)
+replace(struct block *k, uint32_t argc, uint32_t at, const struct buf *with)
 {
 	struct buf b;
 
 	buf_init(&b, k->request.mem);
-	put_replaced(&b, buf_span(&k->request), argc, at, with);
+	put_replaced(&b, buf_span(&k->request), argc, at, buf_span(with));
+	b.failed |= buf_failed(with) || buf_failed(&k->request);
 	buf_fini(&k->request);
 	k->request = b;
 }
@@ -78,30 +85,151 @@ count_args(struct span raw)
 	return n;
 }
 
-/* Seconds with a fraction, or milliseconds, as nanoseconds. */
-static bool
-parse_time(struct span s, bool in_ms, uint64_t *ret_ns)
+/* ---- its time ---------------------------------------------------------- */
+
+#define TIME_MAX     (UINT64_C(1) << 62) /* ns, 146 years: for ever          */
+#define DIGITS_MAX   19                  /* of an integer                    */
+#define TIME_TEXT    256                 /* longer ones are not looked into  */
+#define EXPONENT_MAX 4000 /* nor such that strtold() may not take */
+
+/* mantissa * base^exponent */
+struct number {
+	uint64_t mantissa;
+	int32_t exponent; /* of 10 or of 2 */
+	bool inexact;     /* digits that are not 0 were left out */
+};
+
+static int
+digit_of(uint8_t c, bool hex)
 {
-	uint64_t whole = 0;
-	uint64_t part = 0;
-	uint64_t unit = in_ms ? MS_NS : 1000 * MS_NS;
-	size_t i = 0;
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return hex && c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 
-	if (s.n == 0 || s.n > 18)
-		return false;
-	for (; i < s.n && s.p[i] >= '0' && s.p[i] <= '9'; i++)
-		whole = whole * 10 + (uint64_t)(s.p[i] - '0');
-	if (i < s.n && s.p[i] == '.' && !in_ms) {
-		uint64_t digit = unit / 10;
+/* Digits with at most one point; s is behind them afterwards. */
+static bool
+read_digits(struct span *s, bool hex, struct number *n)
+{
+	bool point = false;
+	bool any = false;
+	uint64_t max = (UINT64_C(1) << 58); /* room for one more digit */
+	int32_t step = hex ? 4 : 1;
 
-		for (i++; i < s.n && s.p[i] >= '0' && s.p[i] <= '9'; i++) {
-			part += (uint64_t)(s.p[i] - '0') * digit;
-			digit /= 10;
+	for (; s->n > 0; *s = span_skip(*s, 1)) {
+		int d = digit_of(s->p[0], hex);
+
+		if (s->p[0] == '.' && !point) {
+			point = true;
+			continue;
+		}
+		if (d < 0)
+			break;
+		any = true;
+		if (n->mantissa < max) {
+			n->mantissa =
+				n->mantissa * (hex ? 16 : 10) + (uint64_t)d;
+			n->exponent -= point ? step : 0;
+		} else {
+			n->inexact |= d > 0;
+			n->exponent += point ? 0 : step;
 		}
 	}
-	if (i < s.n || whole > UINT32_MAX)
+	return any;
+}
+
+/* e or p with a number, or nothing. */
+static bool
+read_exponent(struct span *s, bool hex, struct number *n)
+{
+	int32_t v = 0;
+	bool minus;
+
+	if (s->n == 0 || (s->p[0] | 0x20) != (hex ? 'p' : 'e'))
+		return true;
+	*s = span_skip(*s, 1);
+	minus = s->n > 0 && s->p[0] == '-';
+	if (s->n > 0 && (s->p[0] == '-' || s->p[0] == '+'))
+		*s = span_skip(*s, 1);
+	if (s->n == 0)
 		return false;
-	*ret_ns = whole * unit + part;
+	for (; s->n > 0 && digit_of(s->p[0], false) >= 0; *s = span_skip(*s, 1))
+		v = v > 99999 ? v : v * 10 + digit_of(s->p[0], false);
+	n->exponent += minus ? -v : v;
+	return true;
+}
+
+/* n seconds in ns, rounded up, TIME_MAX at most. */
+static uint64_t
+to_ns(struct number n, bool hex)
+{
+	uint64_t base = hex ? 2 : 10;
+	uint64_t unit = 1000 * MS_NS;
+	uint64_t v = n.mantissa;
+
+	for (; hex && v > UINT32_MAX; n.exponent++)
+		v >>= 1;
+	if (hex) {
+		v *= unit;
+		unit = 1;
+	}
+	for (; unit > 1 && n.exponent < 0; n.exponent++)
+		unit /= 10; /* base is 10 */
+	for (; n.exponent < 0 && v > 0; n.exponent++) {
+		n.inexact |= v % base != 0;
+		v /= base;
+	}
+	for (; n.exponent > 0 && v > 0; n.exponent--) {
+		if (v >= TIME_MAX / base)
+			return TIME_MAX;
+		v *= base;
+	}
+	return v >= TIME_MAX / unit ? TIME_MAX : v * unit + n.inexact;
+}
+
+/* Seconds as strtold() of the server reads them. False: the server says what is
+ * wrong with it, or it is below zero. */
+static bool
+parse_seconds(struct span s, uint64_t *ret_ns)
+{
+	struct number n = { .mantissa = 0 };
+	bool minus = s.n > 0 && s.p[0] == '-';
+	uint64_t ns;
+	bool hex;
+
+	if (s.n == 0 || s.n > TIME_TEXT)
+		return false;
+	if (s.p[0] == '-' || s.p[0] == '+')
+		s = span_skip(s, 1);
+	hex = s.n > 2 && s.p[0] == '0' && (s.p[1] | 0x20) == 'x';
+	if (hex)
+		s = span_skip(s, 2);
+	if (!read_digits(&s, hex, &n) || !read_exponent(&s, hex, &n) || s.n > 0)
+		return false;
+	if (n.exponent > EXPONENT_MAX || n.exponent < -EXPONENT_MAX)
+		return false;
+	ns = to_ns(n, hex);
+	if (minus && ns > 0)
+		return false;
+	*ret_ns = ns;
+	return true;
+}
+
+/* Milliseconds as the server reads an integer: only what it would write. */
+static bool
+parse_ms(struct span s, uint64_t *ret_ns)
+{
+	uint64_t v = 0;
+
+	if (s.n == 0 || s.n >= DIGITS_MAX || (s.n > 1 && s.p[0] == '0'))
+		return false;
+	for (size_t i = 0; i < s.n; i++) {
+		if (digit_of(s.p[i], false) < 0)
+			return false;
+		v = v * 10 + (uint64_t)digit_of(s.p[i], false);
+	}
+	*ret_ns = v >= TIME_MAX / MS_NS ? TIME_MAX : v * MS_NS;
 	return true;
 }
 
@@ -159,6 +287,14 @@ block_free(struct relay *r, struct session *s)
 	mem_free(r->mem, k, sizeof(*k));
 }
 
+/* So far away that its time stays as the client wrote it. */
+static bool
+is_far(const struct relay *r, const struct block *k)
+{
+	return k->deadline_ns > r->port->now_ns &&
+	       k->deadline_ns - r->port->now_ns >= TIME_MAX / 2;
+}
+
 void
 block_issue(struct relay *r, struct session *s)
 {
@@ -172,7 +308,7 @@ block_issue(struct relay *r, struct session *s)
 	lane = dispatch_lane(r, s, true);
 	if (lane == NULL)
 		return;
-	if (k->deadline_ns != 0) {
+	if (k->deadline_ns != 0 && !is_far(r, k)) {
 		uint64_t now = r->port->now_ns;
 		uint64_t ms = k->deadline_ns > now + MS_NS
 		                      ? (k->deadline_ns - now) / MS_NS
@@ -186,14 +322,19 @@ block_issue(struct relay *r, struct session *s)
 			buf_putf(&b, "%llu.%03u",
 			         (unsigned long long)(ms / 1000),
 			         (unsigned)(ms % 1000));
-		replace(k, count_args(buf_span(&k->request)), k->time_at,
-		        buf_span(&b));
+		replace(k, count_args(buf_span(&k->request)), k->time_at, &b);
 		buf_fini(&b);
+	}
+	if (buf_failed(&k->request)) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return;
 	}
 	k->issued = true;
 	k->asked_ns = 0;
-	(void)dispatch_send(r, s, lane, buf_span(&k->request), PEND_BLOCK,
-	                    k->writes ? PEND_F_WRITE : 0);
+	if (dispatch_send(r, s, lane, buf_span(&k->request), PEND_BLOCK,
+	                  k->writes ? PEND_F_WRITE : 0) == DISPATCHED &&
+	    s->eof)
+		block_leave(r, s);
 }
 
 /* Ask for the last id of each stream that is read from `$`. */
@@ -227,14 +368,16 @@ block_dispatch(struct relay *r, struct session *s, const struct command *c,
 	bool in_ms = c->handler == COMMAND_BLOCK_WORD;
 	uint8_t flags = c->kind == COMMAND_WRITE ? PEND_F_WRITE : 0;
 	uint64_t ns = 0;
-	bool blocks = at != 0 && parse_time(arg_at(raw, at), in_ms, &ns);
+	bool blocks = at != 0;
+	bool clear = blocks && (in_ms ? parse_ms(arg_at(raw, at), &ns)
+	                              : parse_seconds(arg_at(raw, at), &ns));
 	struct lane *lane;
 	struct wide *w;
 	struct block *k;
 
 	if (blocks && (s->inflight > 0 || s->withheld > 0))
 		return DISPATCH_WAIT;
-	lane = dispatch_lane(r, s, blocks || at != 0);
+	lane = dispatch_lane(r, s, blocks);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (!blocks)
@@ -252,12 +395,16 @@ block_dispatch(struct relay *r, struct session *s, const struct command *c,
 	k->time_at = at;
 	k->in_ms = in_ms;
 	k->writes = flags != 0;
+	k->vague = !clear;
 	k->deadline_ns = ns == 0 ? 0 : r->port->now_ns + ns;
 	w->block = k;
 	r->blocked++;
 	if (in_ms && !k->writes)
 		ask_last(r, s, lane, q->argc);
-	block_issue(r, s);
+	if (buf_failed(&k->request))
+		session_close(r, s, "ERR godwit: out of memory");
+	else
+		block_issue(r, s);
 	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
 }
 
@@ -295,8 +442,14 @@ block_last(struct relay *r, struct session *s, struct span reply)
 	for (uint32_t i = k->told_at; i < argc; i++) {
 		if (!span_eq(arg_at(buf_span(&k->request), i), SPAN("$")))
 			continue;
-		if (known)
-			replace(k, argc, i, id);
+		if (known) {
+			struct buf b;
+
+			buf_init(&b, r->mem);
+			buf_put_span(&b, id);
+			replace(k, argc, i, &b);
+			buf_fini(&b);
+		}
 		k->told_at = i + 1;
 		break;
 	}
@@ -312,6 +465,15 @@ is_nil(struct span reply)
 	       span_eq(reply, SPAN("$-1\r\n"));
 }
 
+/* A nil now is not the end of its time. */
+static bool
+is_early(const struct relay *r, const struct block *k)
+{
+	if (k->vague)
+		return k->asked_ns != 0;
+	return k->deadline_ns == 0 || r->port->now_ns < k->deadline_ns;
+}
+
 void
 block_reply(struct relay *r, struct session *s, struct lane *lane,
             struct span reply)
@@ -321,8 +483,11 @@ block_reply(struct relay *r, struct session *s, struct lane *lane,
 
 	if (k == NULL || s->link == NULL)
 		return;
-	if (is_nil(reply) &&
-	    (k->deadline_ns == 0 || r->port->now_ns < k->deadline_ns)) {
+	if (is_nil(reply) && is_early(r, k)) {
+		if (s->eof) { /* as the server: it waits for nobody */
+			session_close(r, s, "");
+			return;
+		}
 		k->issued = false;
 		session_run(r, s); /* again, when it may */
 		return;
@@ -351,12 +516,11 @@ ask_one(struct relay *r, struct session *s)
 	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
 		return;
 	k->asked_ns = r->port->now_ns;
-	buf_clear(&r->scratch);
-	resp_put_array(&r->scratch, 3);
-	resp_put_bulk(&r->scratch, SPAN("CLIENT"));
-	resp_put_bulk(&r->scratch, SPAN("UNBLOCK"));
-	resp_put_bulk_i64(&r->scratch, s->lane->client_id);
-	(void)lane_ask(r, lane, PEND_IGNORE, buf_span(&r->scratch));
+	resp_put_array(&lane->link->tx, 3);
+	resp_put_bulk(&lane->link->tx, SPAN("CLIENT"));
+	resp_put_bulk(&lane->link->tx, SPAN("UNBLOCK"));
+	resp_put_bulk_i64(&lane->link->tx, s->lane->client_id);
+	(void)lane_pend(r, lane, NULL, PEND_UNBLOCK);
 }
 
 void
@@ -369,4 +533,57 @@ block_ask(struct relay *r)
 		    s->wide->block != NULL)
 			ask_one(r, s);
 	}
+}
+
+void
+block_end(struct relay *r)
+{
+	if (r->blocked == 0)
+		return;
+	list_each(session, s, all, &r->sessions) {
+		struct block *k = s->wide == NULL ? NULL : s->wide->block;
+		const struct lane *admin;
+
+		if (s->link == NULL || k == NULL || !k->issued ||
+		    s->lane == NULL)
+			continue;
+		admin = lane_admin(r, (enum side)s->lane->side);
+		if (s->lane->client_id >= 0 &&
+		    (admin == NULL || !admin->no_unblock))
+			continue;
+		r->n.lost[s->lane->side]++;
+		session_close(r, s,
+		              "ERR godwit: a blocked command could not be "
+		              "moved to the other side, its outcome is "
+		              "unknown");
+	}
+}
+
+/* ---- a client that says no more ---------------------------------------- */
+
+void
+block_leave(struct relay *r, struct session *s)
+{
+	ask_one(r, s);
+	r->leave_ns = r->port->now_ns + ASK_NS;
+	port_wake(r->port, r->leave_ns);
+}
+
+void
+block_tick(struct relay *r)
+{
+	bool any = false;
+
+	if (r->leave_ns == 0 || r->leave_ns > r->port->now_ns)
+		return;
+	list_each(session, s, all, &r->sessions) {
+		if (!s->eof || s->link == NULL || s->wide == NULL ||
+		    s->wide->block == NULL)
+			continue;
+		ask_one(r, s);
+		any = true;
+	}
+	r->leave_ns = any ? r->port->now_ns + ASK_NS : 0;
+	if (any)
+		port_wake(r->port, r->leave_ns);
 }

@@ -271,11 +271,11 @@ causal_ask_user(struct relay *r)
 	if (r->board == NULL)
 		return;
 	lane = lane_admin(r, r->route.authority);
-	if (lane == NULL || lane->state != LANE_READY)
+	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
 		return;
-	buf_clear(&r->scratch);
-	resp_put_cmd(&r->scratch, "ACL", "GETUSER", "default", NULL);
-	(void)lane_ask(r, lane, PEND_USER, buf_span(&r->scratch));
+	(void)lane_ask(r, lane, PEND_USER,
+	               SPAN("*3\r\n$3\r\nACL\r\n$7\r\nGETUSER\r\n"
+	                    "$7\r\ndefault\r\n"));
 }
 
 /* Is the default user of the authority one that may do everything? Then its

@@ -48,7 +48,12 @@ refuse(struct relay *r, struct session *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_putv(&b, fmt, ap);
 	va_end(ap);
-	ret = refuse_text(r, s, buf_span(&b));
+	if (buf_failed(&b)) {
+		session_close(r, s, NULL);
+		ret = DISPATCH_CLOSED;
+	} else {
+		ret = refuse_text(r, s, buf_span(&b));
+	}
 	buf_fini(&b);
 	return ret;
 }
@@ -248,25 +253,43 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 	return usable(r, s, lane);
 }
 
+/* Keep a request, to send it again. False: no memory, nothing is kept. */
+static bool
+keep(struct lane *lane, struct span raw)
+{
+	bool failed;
+
+	buf_put_span(&lane->keep, raw);
+	failed = buf_failed(&lane->keep);
+	lane->keep.failed = false; /* it has all that it had before */
+	return !failed;
+}
+
 enum dispatched
 dispatch_send(struct relay *r, struct session *s, struct lane *lane,
               struct span raw, enum pending_kind kind, uint8_t flags)
 {
-	struct pending *e = ring_push(&lane->fifo, r->mem);
+	bool kept = (flags & PEND_F_KEPT) != 0;
+	struct pending *e;
 
+	if (kept && !keep(lane, raw)) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return DISPATCH_CLOSED;
+	}
+	e = ring_push(&lane->fifo, r->mem);
 	if (__builtin_expect(e == NULL, 0)) {
+		if (kept)
+			lane->keep.end -= raw.n;
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
 	}
 	e->s = s;
 	e->mark = 0;
-	e->kept = 0;
+	e->kept = kept ? (uint32_t)raw.n : 0;
 	e->kind = (uint8_t)kind;
 	e->flags = flags;
-	if (flags & PEND_F_KEPT) {
-		e->kept = (uint32_t)raw.n;
-		buf_put(&lane->keep, raw.p, raw.n);
-	}
+	if (s->multi && !s->multi_lost)
+		tx_keep(s, raw);
 	buf_put(&lane->link->tx, raw.p, raw.n);
 	port_touch(r->port, lane->link);
 	s->inflight++;
@@ -330,14 +353,17 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 		return false;
 	if (s->lane != lane && s->inflight > 0)
 		return false;
+	if (!keep(lane, raw))
+		return false;
 	lane_attach(r, s, lane);
 	e = lane_pend(r, lane, s, PEND_READ);
-	if (e == NULL)
+	if (e == NULL) {
+		lane->keep.end -= raw.n;
 		return false;
+	}
 	e->flags = PEND_F_KEPT | PEND_F_READ;
 	e->kept = (uint32_t)raw.n;
 	e->mark = causal_mark(r);
-	buf_put_span(&lane->keep, raw);
 	buf_put_span(&lane->link->tx, raw);
 	s->on_reader++;
 	s->burst += raw.n;
@@ -407,11 +433,11 @@ plain(struct relay *r, struct session *s, const struct command *c,
 	lane = dispatch_lane(r, s, s->big > 0);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
-	if (c->handler != COMMAND_PLAIN && !s->multi) {
+	if (c->handler == COMMAND_EVAL && q->argc > 1) {
+		script_remember(r, q->argv[1]);
+	} else if (c->handler != COMMAND_PLAIN && !s->multi) {
 		kind = kind_of(c, &flags);
-		if (c->handler == COMMAND_EVAL && q->argc > 1)
-			script_remember(r, q->argv[1]);
-		else if (c->handler == COMMAND_SCRIPT_FLUSH)
+		if (c->handler == COMMAND_SCRIPT_FLUSH)
 			script_forget(r);
 	}
 	if (s->big > 0)
@@ -557,8 +583,11 @@ dispatch_inline(struct relay *r, struct session *s, struct span raw)
 	buf_init(&b, r->mem);
 	resp_put_inline(&b, raw);
 	resp_cmd_init(&r->cmd2);
-	if (buf_len(&b) > 0 &&
-	    resp_cmd_feed(&r->cmd2, buf_span(&b)) == WIRE_PART) {
+	if (buf_failed(&b)) {
+		session_close(r, s, NULL);
+		ret = DISPATCH_CLOSED;
+	} else if (buf_len(&b) > 0 &&
+	           resp_cmd_feed(&r->cmd2, buf_span(&b)) == WIRE_PART) {
 		struct resp_cmd q = r->cmd2;
 
 		ret = dispatch_array(r, s, &q, buf_span(&b));

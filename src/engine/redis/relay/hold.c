@@ -141,8 +141,10 @@ hold_check(struct relay *r)
 		port_wake(r->port, r->hold.break_ns);
 	if (r->blocked > 0)
 		port_wake(r->port, r->hold.ask_ns);
-	if (now >= r->hold.break_ns)
+	if (now >= r->hold.break_ns) {
 		end_stalled(r);
+		block_end(r);
+	}
 	if (!is_quiet(r) || open_transactions(r, now >= r->hold.break_ns) > 0)
 		return;
 	/* EVALSHA inside MULTI cannot be repeated with its body. */

@@ -43,6 +43,9 @@ enum pending_kind {
 	PEND_HELLO,    /* id in the reply becomes the session's             */
 	PEND_AUTH,     /* AUTH of a client on a lane of its credentials     */
 	PEND_PROVE,    /* the same for HELLO: then HELLO is looked at again */
+	PEND_AGAIN,    /* MULTI of a transaction that crosses a switch      */
+	PEND_LOADED,   /* the last SCRIPT LOAD of script_preload()          */
+	PEND_UNBLOCK,  /* CLIENT UNBLOCK                                    */
 	PEND_MULTI,    /* MULTI of a client: an error means there is none   */
 	PEND_BAD,      /* a transaction was spoiled on purpose: own text    */
 	PEND_DROP,     /* DISCARD in place of EXEC: nil                     */
@@ -131,26 +134,30 @@ struct wide {
 	const char *refusal; /* text of a PEND_BAD            */
 	struct sub *sub;     /* subscribed                    */
 	struct block *block; /* in a blocking command         */
+	struct buf body;     /* of an open transaction, tx.c  */
+	bool body_ok;        /* ... it is whole               */
 	char refusal_text[200];
 };
 
 struct session {
 	uint8_t owner; /* OWNER_SESSION */
 	bool read_off;
-	bool multi;        /* MULTI was sent, EXEC or DISCARD not yet       */
-	bool watching;     /* WATCH was sent on its own lane                */
-	bool watch_lost;   /* a switch broke the watch: EXEC answers nil    */
-	bool multi_lost;   /* a switch ended the transaction, see hold.c    */
-	bool must_retry;   /* the rest of its reads on the other side too   */
-	bool runnable;     /* in r->run                                     */
-	bool closing;      /* QUIT: close when all was answered             */
-	bool parked;       /* its input waits (in part)                     */
-	bool lane_off;     /* its own lane is not read: slow client         */
-	bool is_default;   /* user: default                                 */
-	uint8_t big;       /* requests to go before it may share again      */
-	struct link *link; /* NULL: the client is gone                    */
-	struct lane *lane; /* in use, NULL: none                          */
-	struct cred *cred; /* NULL: never sent AUTH                       */
+	bool multi;         /* MULTI was sent, EXEC or DISCARD not yet       */
+	bool watching;      /* WATCH was sent on its own lane                */
+	bool watch_lost;    /* a switch broke the watch: EXEC answers nil    */
+	bool multi_lost;    /* a switch ended the transaction, see hold.c    */
+	bool multi_refused; /* multi_lost: MULTI was answered with an error */
+	bool must_retry;    /* the rest of its reads on the other side too   */
+	bool runnable;      /* in r->run                                     */
+	bool closing;       /* QUIT: close when all was answered             */
+	bool parked;        /* its input waits (in part)                     */
+	bool eof;           /* it says no more: closed when all was answered */
+	bool lane_off;      /* its own lane is not read: slow client         */
+	bool is_default;    /* user: default                                 */
+	uint8_t big;        /* requests to go before it may share again      */
+	struct link *link;  /* NULL: the client is gone                    */
+	struct lane *lane;  /* in use, NULL: none                          */
+	struct cred *cred;  /* NULL: never sent AUTH                       */
 	struct part *part;
 	struct wide *wide;
 	struct waiting_list *waits_in;
@@ -211,13 +218,16 @@ struct lane {
 	uint8_t kind;  /* enum lane_kind  */
 	uint8_t state; /* enum lane_state */
 	uint8_t side;
-	bool in_probe;  /* in r->probes: clients' commands were sent      */
-	bool dead;      /* free it when nobody points to it any more      */
-	bool as_reader; /* LANE_SUB: Godwit's reader user                 */
-	bool no_role;   /* its user may not ask ROLE                      */
-	bool asks_for;  /* a PEND_ROLE_FOR for it is under way            */
-	bool valid;     /* PEND_READ: validated at the first byte         */
-	bool authing;   /* the next PEND_GREET answers AUTH               */
+	bool in_probe;      /* in r->probes: clients' commands were sent      */
+	bool dead;          /* free it when nobody points to it any more      */
+	bool as_reader;     /* LANE_SUB: Godwit's reader user                 */
+	bool no_role;       /* its user may not ask ROLE                      */
+	bool asks_for;      /* a PEND_ROLE_FOR for it is under way            */
+	bool valid;         /* PEND_READ: validated at the first byte         */
+	bool authing;       /* the next PEND_GREET answers AUTH               */
+	bool raised;        /* its id was asked by Godwit's own user          */
+	bool no_unblock;    /* LANE_ADMIN: CLIENT UNBLOCK is refused      */
+	bool waits_scripts; /* all but ready: the scripts are missing     */
 	uint32_t greet_left;
 	uint32_t id; /* unique in its relay */
 	uint32_t db;
@@ -319,6 +329,10 @@ struct relay {
 	struct resp_cmd cmd;  /* of the request in hand                   */
 	struct resp_cmd cmd2; /* of an inline request, as an array        */
 	struct buf scratch;
+	uint64_t leave_ns;    /* 0: no blocked client leaves (block.c)       */
+	bool doubt[SIDE_N];   /* may the side have lost the scripts?      */
+	bool loading[SIDE_N]; /* a PEND_LOADED is under way there         */
+	uint64_t scripts_ns[SIDE_N]; /* 0: no lane waits for them         */
 	struct map scripts; /* sha1 (20 bytes) -> struct script           */
 	size_t script_bytes;
 	/* pubsub.c */
@@ -333,6 +347,7 @@ void session_resume(struct relay *r, struct session *s);
 /* Say why (may be NULL), then close; requests under way are forgotten. */
 void session_close(struct relay *r, struct session *s, const char *why);
 void session_gone(struct relay *r, struct session *s);  /* EV_DOWN */
+void session_eof(struct relay *r, struct session *s);   /* EV_EOF */
 void session_unref(struct relay *r, struct session *s); /* free when unused */
 void session_free(struct relay *r, struct session *s);
 void session_run(struct relay *r, struct session *s); /* soon */
@@ -360,6 +375,9 @@ session_unsent(const struct session *s)
 
 /* Bytes for the client, behind replies that are withheld. */
 void session_say(struct relay *r, struct session *s, struct span bytes);
+/* The same for a buf that is done then; when it could not be filled the session
+ * is closed. */
+void session_say_buf(struct relay *r, struct session *s, struct buf *b);
 void session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -382,6 +400,9 @@ void lane_follow(struct relay *r, struct session *s, struct lane *lane);
 void lane_up(struct relay *r, struct lane *lane);
 void lane_lost(struct relay *r, struct lane *lane, const struct err *err);
 void lane_greeted(struct relay *r, struct lane *lane, struct span reply);
+void lane_got_id(struct relay *r, struct lane *lane, struct span reply);
+/* The scripts are there: lanes of the side that waited only for them. */
+void lane_release(struct relay *r, enum side side);
 /* Connect when it is down and may. */
 void lane_want(struct relay *r, struct lane *lane);
 /* SELECT and name on a warm lane whose side has the authority now. */
@@ -397,7 +418,8 @@ void lane_fini(struct relay *r, struct lane *lane);
 /* One request of Godwit's own (RESP bytes), answered to `kind`. */
 struct pending *lane_ask(struct relay *r, struct lane *lane,
                          enum pending_kind kind, struct span request);
-/* A pending entry behind bytes that the caller has put; NULL: memory. */
+/* A pending entry behind bytes that the caller has put. NULL: no memory; then
+ * nothing of the lane's bytes leaves and it is lost after this batch. */
 struct pending *lane_pend(struct relay *r, struct lane *lane, struct session *s,
                           enum pending_kind kind);
 
@@ -454,6 +476,19 @@ enum dispatched tx_dispatch(struct relay *r, struct session *s,
 /* A request that Godwit refuses inside MULTI: spoils it as the server would. */
 enum dispatched tx_spoil(struct relay *r, struct session *s);
 void tx_break(struct relay *r, struct session *s); /* see hold.c */
+/* MULTI of a transaction that crosses a switch was answered. */
+void tx_again(struct relay *r, struct session *s, struct lane *lane,
+              struct span reply);
+/* Keep what was queued (dispatch_send). */
+void tx_keep(struct session *s, struct span raw);
+void tx_forget(struct session *s);
+/* This request is answered with an error of Godwit's own. True: it would have
+ * begun a transaction, see tx_refuse(). */
+bool tx_failed(struct relay *r, struct session *s, const struct resp_cmd *q,
+               struct span raw);
+/* MULTI was answered with an error of Godwit's own: what follows is refused up
+ * to EXEC; more: it (or a part) is here already. */
+void tx_refuse(struct relay *r, struct session *s, bool more);
 void tx_answer(struct relay *r, struct session *s, struct lane *lane,
                struct span reply);
 
@@ -551,6 +586,10 @@ void block_reply(struct relay *r, struct session *s, struct lane *lane,
 void block_last(struct relay *r, struct session *s, struct span reply);
 void block_free(struct relay *r, struct session *s);
 void block_ask(struct relay *r); /* unblock all: a hold began        */
+/* The bound of a hold: end those that can never be unblocked. */
+void block_end(struct relay *r);
+void block_leave(struct relay *r, struct session *s); /* EV_EOF */
+void block_tick(struct relay *r);                     /* EV_BATCH */
 /* Issue what is not under way, when it may. */
 void block_issue(struct relay *r, struct session *s);
 
@@ -560,6 +599,11 @@ void script_remember(struct relay *r, struct span body);
 struct span script_find(struct relay *r, struct span sha_hex);
 void script_forget(struct relay *r);
 void script_preload(struct relay *r, enum side side);
+/* May requests of clients run there? Else the lane waits for lane_release(). */
+bool script_may_run(struct relay *r, enum side side);
+void script_loaded(struct relay *r, enum side side); /* or never will be */
+void script_lost(struct relay *r, const struct lane *lane);
+void script_tick(struct relay *r); /* EV_BATCH */
 /* Is the side still being given the scripts, or connected to for that? */
 bool script_is_loading(struct relay *r, enum side side);
 void script_fini(struct relay *r);

@@ -295,8 +295,12 @@ lane_pend(struct relay *r, struct lane *lane, struct session *s,
 {
 	struct pending *e = ring_push(&lane->fifo, r->mem);
 
-	if (e == NULL)
+	if (e == NULL) {
+		/* Its answer would be taken for another's. */
+		lane->link->tx.failed = true;
+		port_touch(r->port, lane->link);
 		return NULL;
+	}
 	*e = (struct pending){ .s = s, .kind = (uint8_t)kind };
 	if (s != NULL)
 		s->inflight++;
@@ -342,22 +346,28 @@ is_own(const struct lane *lane)
 static void
 put_name(struct relay *r, struct lane *lane)
 {
-	char name[80];
-	struct buf *b = &r->scratch;
+	struct buf *tx = &lane->link->tx;
+	struct buf name;
 
-	buf_clear(b);
-	buf_putf(b, "godwit:%s:relay%u", r->conf->id, r->conf->who);
-	if (buf_len(b) >= sizeof(name))
-		return;
-	memcpy(name, buf_span(b).p, buf_len(b));
-	name[buf_len(b)] = '\0';
-	resp_put_cmd(&lane->link->tx, "CLIENT", "SETNAME", name, NULL);
+	buf_init(&name, r->mem);
+	buf_putf(&name, "godwit:%s:relay%u", r->conf->id, r->conf->who);
+	tx->failed |= buf_failed(&name);
+	resp_put_array(tx, 3);
+	resp_put_bulk(tx, SPAN("CLIENT"));
+	resp_put_bulk(tx, SPAN("SETNAME"));
+	resp_put_bulk(tx, buf_span(&name));
+	buf_fini(&name);
 	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
 }
 
 static void
 ready(struct relay *r, struct lane *lane)
 {
+	lane->waits_scripts =
+		(lane->kind == LANE_SHARED || lane->kind == LANE_OWN) &&
+		!script_may_run(r, (enum side)lane->side);
+	if (lane->waits_scripts)
+		return;
 	lane->state = LANE_READY;
 	lane->pause_ns = 0;
 	if (lane->kind == LANE_SUB)
@@ -372,23 +382,96 @@ ready(struct relay *r, struct lane *lane)
 }
 
 void
+lane_release(struct relay *r, enum side side)
+{
+	list_each(lane, l, all, &r->lanes) {
+		if (l->waits_scripts && l->side == side && !l->dead &&
+		    l->state == LANE_GREETING)
+			ready(r, l);
+	}
+}
+
+/* One more answer that the lane needs to be ready. */
+static void
+greet(struct relay *r, struct lane *lane, enum pending_kind kind)
+{
+	(void)lane_pend(r, lane, NULL, kind);
+	lane->greet_left++;
+}
+
+static void
+put_select(struct relay *r, struct lane *lane)
+{
+	struct buf *tx = &lane->link->tx;
+
+	if (lane->db == 0)
+		return;
+	resp_put_array(tx, 2);
+	resp_put_bulk(tx, SPAN("SELECT"));
+	resp_put_bulk_u64(tx, lane->db);
+	greet(r, lane, PEND_GREET);
+}
+
+static void
+put_id(struct relay *r, struct lane *lane)
+{
+	resp_put_cmd(&lane->link->tx, "CLIENT", "ID", NULL);
+	greet(r, lane, PEND_ID);
+}
+
+void
 lane_settle(struct relay *r, struct lane *lane)
 {
 	lane->state = LANE_GREETING;
-	if (lane->db != 0) {
-		buf_clear(&r->scratch);
-		buf_put_u64(&r->scratch, lane->db);
-		resp_put_array(&lane->link->tx, 2);
-		resp_put_bulk(&lane->link->tx, SPAN("SELECT"));
-		resp_put_bulk(&lane->link->tx, buf_span(&r->scratch));
-		(void)lane_pend(r, lane, NULL, PEND_GREET);
-		lane->greet_left++;
-	}
+	put_select(r, lane);
 	put_name(r, lane);
-	if (lane->kind == LANE_OWN) {
-		resp_put_cmd(&lane->link->tx, "CLIENT", "ID", NULL);
-		(void)lane_pend(r, lane, NULL, PEND_ID);
+	if (lane->kind == LANE_OWN)
+		put_id(r, lane);
+	if (lane->greet_left == 0)
+		ready(r, lane);
+}
+
+/* Its user may not ask for its id, without which nobody can unblock it:
+ * Godwit's own user asks on the same connection, which then goes back to the
+ * client's. No request of the client runs before that was answered well. */
+static void
+ask_as_own(struct relay *r, struct lane *lane)
+{
+	struct buf *tx = &lane->link->tx;
+	size_t before = buf_len(tx);
+	bool resets = lane->cred == NULL;
+
+	lane->raised = true;
+	put_own_auth(r, lane, tx);
+	if (buf_len(tx) == before) {
+		resp_put_cmd(tx, "RESET", NULL);
+		resets = true;
 	}
+	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
+	put_name(r, lane);
+	put_id(r, lane);
+	if (lane->cred != NULL)
+		buf_put(tx, lane->cred->request, lane->cred->n);
+	else
+		resp_put_cmd(tx, "RESET", NULL);
+	greet(r, lane, PEND_GREET);
+	if (resets)
+		put_select(r, lane);
+	if (lane->cred == NULL)
+		put_name(r, lane); /* RESET forgets it */
+}
+
+void
+lane_got_id(struct relay *r, struct lane *lane, struct span reply)
+{
+	struct resp_item it;
+
+	REQUIRE(lane->greet_left > 0);
+	lane->greet_left--;
+	if (resp_read(&reply, &it) == WIRE_PART && it.type == RESP_INT)
+		lane->client_id = it.number;
+	else if (!lane->raised)
+		ask_as_own(r, lane);
 	if (lane->greet_left == 0)
 		ready(r, lane);
 }
@@ -413,6 +496,9 @@ lane_up(struct relay *r, struct lane *lane)
 	lane->state = LANE_GREETING;
 	lane->greet_left = 0;
 	lane->no_role = false;
+	lane->raised = false;
+	lane->no_unblock = false;
+	lane->waits_scripts = false;
 	if (lane->cred != NULL)
 		buf_put(b, lane->cred->request, lane->cred->n);
 	else if (is_own(lane))
@@ -424,6 +510,16 @@ lane_up(struct relay *r, struct lane *lane)
 	(void)lane_pend(r, lane, NULL, PEND_GREET);
 	lane->greet_left = 1;
 	lane->authing = true;
+}
+
+/* The error line in r->scratch, or what can be said without memory. */
+static struct span
+scratch_text(struct relay *r)
+{
+	if (!buf_failed(&r->scratch))
+		return buf_span(&r->scratch);
+	buf_fini(&r->scratch);
+	return SPAN("-ERR godwit: out of memory\r\n");
 }
 
 /* The sessions that wait for this lane get an error for one request each. */
@@ -458,11 +554,13 @@ refused(struct relay *r, struct lane *lane, struct span reply)
 		return;
 	}
 	forget_fifo(r, lane);
+	if (lane->kind == LANE_ADMIN) /* nobody can load them */
+		script_loaded(r, (enum side)lane->side);
 	if (lane->kind == LANE_SHARED || lane->kind == LANE_OWN) {
 		lane->dead = true; /* tried anew with the next request */
 		r->reap = true;
 	}
-	fail_waiters(r, lane, buf_span(&r->scratch));
+	fail_waiters(r, lane, scratch_text(r));
 }
 
 void
@@ -531,6 +629,7 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 	lane->link = NULL;
 	lane->state = LANE_DOWN;
 	lane->client_id = -1;
+	script_lost(r, lane);
 	lane->done_batch = 0;
 	lane->cause = *err;
 	lane->pause_ns =
@@ -552,7 +651,8 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 		struct session *s = lane->mine;
 
 		if (s != NULL && s->link != NULL &&
-		    (s->multi || (s->part != NULL && s->part->streaming))) {
+		    ((s->multi && !s->multi_lost) ||
+		     (s->part != NULL && s->part->streaming))) {
 			r->n.lost[lane->side]++;
 			session_close(r, s, NULL);
 			session_unref(r, s);
@@ -607,7 +707,7 @@ tick_waiters(struct relay *r, struct lane *lane)
 		                lane->cause.text[0] != '\0' ? lane->cause.text
 		                                            : "no answer yet");
 		session_unwait(s);
-		session_fail_front(r, s, buf_span(&r->scratch));
+		session_fail_front(r, s, scratch_text(r));
 	}
 	if (lane->waiters.l.first != NULL) {
 		if (lane->state == LANE_DOWN)

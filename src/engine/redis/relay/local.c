@@ -32,8 +32,11 @@ prove(struct relay *r, struct session *s, struct span user, struct span pass,
 	if (user.p != NULL)
 		resp_put_bulk(&b, user);
 	resp_put_bulk(&b, pass);
-	cred = cred_get(r, buf_span(&b),
-	                user.p == NULL || span_eq(user, SPAN("default")));
+	cred = buf_failed(&b)
+	               ? NULL
+	               : cred_get(r, buf_span(&b),
+	                          user.p == NULL ||
+	                                  span_eq(user, SPAN("default")));
 	lane = cred == NULL ? NULL
 	                    : lane_shared(r, r->route.authority, cred, 0);
 	if (lane == NULL) {
@@ -145,8 +148,9 @@ local_hello(struct relay *r, struct session *s, struct span reply)
 		buf_put(&b, cr, (size_t)(end - cr));
 		break;
 	}
-	session_say(r, s, buf_len(&b) > 0 ? buf_span(&b) : reply);
-	buf_fini(&b);
+	if (buf_len(&b) == 0 && !buf_failed(&b))
+		session_say(r, s, reply);
+	session_say_buf(r, s, &b);
 }
 
 static bool
@@ -252,6 +256,8 @@ local_reset(struct relay *r, struct session *s)
 	s->watching = false;
 	s->watch_lost = false;
 	s->multi_lost = false;
+	s->multi_refused = false;
+	tx_forget(s);
 	lane_attach(r, s, NULL);
 	if (lane != NULL && lane->kind == LANE_OWN && !lane->dead)
 		lane_end(r, lane, false);
@@ -285,6 +291,7 @@ put_info(const struct session *s, struct buf *b)
 	         s->wide == NULL ? "" : s->wide->name, s->db, s->multi ? 0 : -1,
 	         s->is_default ? "default" : "(other)");
 	resp_put_bulk(b, buf_span(&line));
+	b->failed |= buf_failed(&line);
 	buf_fini(&line);
 }
 
@@ -309,8 +316,7 @@ say(struct relay *r, struct session *s, const struct command *c,
 		break;
 	default: NEVER("not a command that is answered here");
 	}
-	session_say(r, s, buf_span(&b));
-	buf_fini(&b);
+	session_say_buf(r, s, &b);
 	return answered(s);
 }
 

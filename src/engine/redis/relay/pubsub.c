@@ -12,6 +12,10 @@
  *
  * So a switch loses, doubles and reorders nothing.
  *
+ * A live that was a shadow may hear everything. What its client asks for later
+ * is therefore asked first on a connection of the client's own (guard), which
+ * leaves it again at once; only what was allowed there is asked on live.
+ *
  * What is subscribed is what the server has confirmed. The entries of a lane
  * count the confirmations that each request still has to get (mark).
  */
@@ -26,6 +30,8 @@ struct sub {
 	struct lane *live;
 	struct lane *shadow;
 	struct lane *old; /* the authority before the switch */
+	struct lane *guard;
+	struct buf asked; /* SUBSCRIBE that the guard looks at; empty: none */
 	struct map channels;
 	struct map patterns;
 	struct buf held; /* messages of live while old may have more */
@@ -67,9 +73,11 @@ pubsub_free(struct relay *r, struct session *s)
 	end_lane(r, &u->live);
 	end_lane(r, &u->shadow);
 	end_lane(r, &u->old);
+	end_lane(r, &u->guard);
 	map_fini(&u->channels);
 	map_fini(&u->patterns);
 	buf_fini(&u->held);
+	buf_fini(&u->asked);
 	mem_free(r->mem, u, sizeof(*u));
 }
 
@@ -79,11 +87,14 @@ new_sub(struct relay *r, struct session *s)
 	struct wide *w = session_wide(r, s);
 	struct sub *u = w == NULL ? NULL : mem_zero(r->mem, sizeof(*u));
 
-	if (u == NULL)
+	if (u == NULL) {
+		session_close(r, s, NULL);
 		return NULL;
+	}
 	map_init(&u->channels, r->mem, 0, s->id);
 	map_init(&u->patterns, r->mem, 0, s->id);
 	buf_init(&u->held, r->mem);
+	buf_init(&u->asked, r->mem);
 	u->live = lane_sub(r, s, r->route.authority, false);
 	if (r->conf->side[0].reader_user[0] != '\0')
 		u->shadow =
@@ -136,9 +147,9 @@ pubsub_ready(struct relay *r, struct lane *lane)
 {
 	struct sub *u = lane->mine == NULL ? NULL : sub_of(lane->mine);
 
-	send_one(r, lane, "SUBSCRIBE", SPAN(MARKER));
-	if (u == NULL)
+	if (u == NULL || lane == u->guard)
 		return;
+	send_one(r, lane, "SUBSCRIBE", SPAN(MARKER));
 	send_all(r, lane, &u->channels, "SUBSCRIBE", NULL);
 	send_all(r, lane, &u->patterns, "PSUBSCRIBE", NULL);
 }
@@ -183,23 +194,113 @@ nothing_to_leave(struct relay *r, struct session *s, const struct command *c,
 		resp_put_nil(&b);
 		resp_put_int(&b, u == NULL ? 0 : (int64_t)count(u));
 	}
-	session_say(r, s, buf_span(&b));
-	buf_fini(&b);
+	session_say_buf(r, s, &b);
 	return done(s);
 }
 
 static enum dispatched
-pass(struct relay *r, struct session *s, const struct resp_cmd *q,
-     struct span raw)
+pass(struct relay *r, struct session *s, uint32_t argc, struct span raw)
 {
 	struct sub *u = sub_of(s);
 	struct pending *e = lane_pend(r, u->live, s, PEND_PASS);
 
-	if (e == NULL)
+	if (e == NULL) {
+		session_close(r, s, NULL);
 		return DISPATCH_CLOSED;
-	e->mark = q->argc > 1 ? q->argc - 1 : 1;
+	}
+	e->mark = argc > 1 ? argc - 1 : 1;
 	buf_put_span(&u->live->link->tx, raw);
 	return DISPATCHED;
+}
+
+/* ---- the guard --------------------------------------------------------- */
+
+/* A lane of the session's own on the authority, when it is ready. */
+static bool
+is_lane_ready(struct relay *r, struct session *s, struct lane **at)
+{
+	struct lane *lane = *at;
+
+	if (lane == NULL)
+		lane = *at = lane_sub(r, s, r->route.authority, false);
+	if (lane == NULL) {
+		session_close(r, s, "ERR godwit: out of memory");
+		return false;
+	}
+	if (lane->state == LANE_READY && lane->link->is_up)
+		return true;
+	lane_want(r, lane);
+	session_wait(r, s, &lane->waiters);
+	return false;
+}
+
+/* May the client hear this? The request goes on with guard_says(). */
+static enum dispatched
+ask_guard(struct relay *r, struct session *s, const struct command *c,
+          const struct resp_cmd *q, struct span raw)
+{
+	struct sub *u = sub_of(s);
+	struct buf *tx;
+	struct pending *e;
+	struct span arg;
+	size_t pos = 0;
+
+	if (s->inflight > 0)
+		return DISPATCH_WAIT;
+	if (!is_lane_ready(r, s, &u->guard))
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	buf_put_span(&u->asked, raw);
+	e = lane_pend(r, u->guard, s, PEND_PASS);
+	if (e != NULL) {
+		e->mark = q->argc > 1 ? q->argc - 1 : 1;
+		e = lane_pend(r, u->guard, NULL, PEND_IGNORE);
+	}
+	if (e == NULL || buf_failed(&u->asked)) {
+		session_close(r, s, NULL);
+		return DISPATCH_CLOSED;
+	}
+	e->mark = q->argc > 1 ? q->argc - 1 : 1;
+	tx = &u->guard->link->tx;
+	buf_put_span(tx, raw);
+	resp_put_array(tx, q->argc);
+	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
+		if (i == 0)
+			resp_put_bulk_str(tx, has_word(c, "psubscribe")
+			                              ? "PUNSUBSCRIBE"
+			                              : "UNSUBSCRIBE");
+		else
+			resp_put_bulk(tx, arg);
+	}
+	return DISPATCHED;
+}
+
+static uint32_t
+count_words(struct span raw)
+{
+	struct span arg;
+	size_t pos = 0;
+	uint32_t n = 0;
+
+	while (resp_cmd_walk(raw, &pos, &arg))
+		n++;
+	return n;
+}
+
+/* All of it is allowed: now for real. */
+static void
+guard_agrees(struct relay *r, struct session *s)
+{
+	struct sub *u = sub_of(s);
+	struct buf asked = u->asked;
+
+	buf_init(&u->asked, r->mem);
+	if (u->live == NULL || u->live->state != LANE_READY ||
+	    !u->live->link->is_up)
+		session_close(r, s, NULL); /* lost in this batch */
+	else
+		(void)pass(r, s, count_words(buf_span(&asked)),
+		           buf_span(&asked));
+	buf_fini(&asked);
 }
 
 static enum dispatched
@@ -230,24 +331,9 @@ subscription(struct relay *r, struct session *s, const struct command *c,
 		send_all(r, u->live, m, c->name, s);
 		return DISPATCHED;
 	}
-	return pass(r, s, q, raw);
-}
-
-/* The live lane, when it is ready. */
-static bool
-is_ready(struct relay *r, struct session *s, struct sub *u)
-{
-	if (u->live == NULL)
-		u->live = lane_sub(r, s, r->route.authority, false);
-	if (u->live == NULL) {
-		session_close(r, s, "ERR godwit: out of memory");
-		return false;
-	}
-	if (u->live->state == LANE_READY && u->live->link->is_up)
-		return true;
-	lane_want(r, u->live);
-	session_wait(r, s, &u->live->waiters);
-	return false;
+	if (!leaves && u->live->as_reader)
+		return ask_guard(r, s, c, q, raw);
+	return pass(r, s, q->argc, raw);
 }
 
 enum dispatched
@@ -266,19 +352,18 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 		if (u == NULL)
 			return DISPATCH_CLOSED;
 	}
+	if (buf_len(&u->asked) > 0)
+		return DISPATCH_WAIT;
 	if (c->handler == COMMAND_SUBSCRIBE ||
 	    c->handler == COMMAND_UNSUBSCRIBE ||
 	    (c->handler == COMMAND_PING && (count(u) > 0 || s->inflight > 0))) {
 		if (c->handler == COMMAND_PING && s->inflight > 0)
 			return DISPATCH_WAIT; /* still subscribed? */
-		if (!is_ready(r, s, u))
+		if (!is_lane_ready(r, s, &u->live))
 			return s->link == NULL ? DISPATCH_CLOSED
 			                       : DISPATCH_WAIT;
-		if (c->handler == COMMAND_PING) {
-			struct resp_cmd one = { .argc = 1 };
-
-			return pass(r, s, &one, raw);
-		}
+		if (c->handler == COMMAND_PING)
+			return pass(r, s, 1, raw);
 		return subscription(r, s, c, q, raw);
 	}
 	if (s->inflight > 0)
@@ -323,7 +408,8 @@ deliver(struct relay *r, struct lane *lane, struct span message)
 		session_say(r, s, message);
 	} else if (lane == u->live) {
 		buf_put_span(&u->held, message);
-		if (buf_len(&u->held) > RELAY_SUB_HOLD_MAX)
+		if (buf_len(&u->held) > RELAY_SUB_HOLD_MAX ||
+		    buf_failed(&u->held))
 			session_close(r, s, NULL);
 	}
 }
@@ -368,6 +454,9 @@ confirmed(struct relay *r, struct lane *lane, struct span verb,
 	} else if (map_put(m, name, NULL) != NULL) {
 		send_one(r, u->shadow, pattern ? "PSUBSCRIBE" : "SUBSCRIBE",
 		         name);
+	} else {
+		session_close(r, s, NULL); /* a switch would forget it */
+		return;
 	}
 	buf_init(&b, r->mem);
 	resp_put_array(&b, 3);
@@ -377,8 +466,7 @@ confirmed(struct relay *r, struct lane *lane, struct span verb,
 	else
 		resp_put_bulk(&b, name);
 	resp_put_int(&b, (int64_t)count(u));
-	session_say(r, s, buf_span(&b));
-	buf_fini(&b);
+	session_say_buf(r, s, &b);
 }
 
 /* The first entry got one of its replies, or (whole) all of them. */
@@ -403,6 +491,26 @@ take_entry(struct relay *r, struct lane *lane, bool all)
 	return shown;
 }
 
+/* The guard's answers are for Godwit, except the one that it may not. */
+static void
+guard_says(struct relay *r, struct lane *lane, bool whole, struct span reply)
+{
+	struct session *s = lane->mine;
+	struct sub *u = sub_of(s);
+	const struct pending *e = ring_first(&lane->fifo);
+	bool last =
+		e != NULL && e->kind == PEND_PASS && (whole || e->mark <= 1);
+
+	if (last && whole)
+		buf_fini(&u->asked);
+	else if (last)
+		guard_agrees(r, s);
+	if (lane->mine == NULL || lane->link == NULL)
+		return;
+	if (take_entry(r, lane, whole) && whole)
+		session_say(r, s, reply);
+}
+
 static void
 one_push(struct relay *r, struct lane *lane, struct span reply)
 {
@@ -417,7 +525,9 @@ one_push(struct relay *r, struct lane *lane, struct span reply)
 		return;
 	if (it[0].type != RESP_ARRAY || n < 3 || it[1].type != RESP_BULK) {
 		/* +OK of a name, an error instead of confirmations */
-		if (take_entry(r, lane, true) && lane->mine->link != NULL)
+		if (lane == sub_of(lane->mine)->guard)
+			guard_says(r, lane, true, reply);
+		else if (take_entry(r, lane, true) && lane->mine->link != NULL)
 			session_say(r, lane->mine, reply);
 		return;
 	}
@@ -433,6 +543,8 @@ one_push(struct relay *r, struct lane *lane, struct span reply)
 	} else if (span_eq(verb, SPAN("pong"))) {
 		if (take_entry(r, lane, true))
 			session_say(r, lane->mine, reply);
+	} else if (n == 4 && lane == sub_of(lane->mine)->guard) {
+		guard_says(r, lane, false, reply);
 	} else if (n == 4) {
 		bool shown = take_entry(r, lane, false);
 
@@ -460,6 +572,10 @@ pubsub_bytes(struct relay *r, struct lane *lane, struct span in)
 			one_push(r, lane, span_of(in.p, used));
 		} else {
 			buf_put(&lane->part, in.p, used);
+			if (buf_failed(&lane->part)) {
+				session_close(r, lane->mine, NULL);
+				return;
+			}
 			if (rc == WIRE_PART) {
 				part = lane->part;
 				buf_init(&lane->part, r->mem);
@@ -483,7 +599,19 @@ pubsub_lost(struct relay *r, struct lane *lane)
 		end_old(r, s);
 		return;
 	}
-	if (u != NULL && u->shadow == lane) {
+	if (u != NULL && u->guard == lane) {
+		u->guard = NULL;
+		if (buf_len(&u->asked) > 0) {
+			r->n.lost[lane->side]++;
+			session_close(r, s, NULL);
+		} else if (s->waits_in == &lane->waiters) {
+			session_unwait(s);
+			session_fail_front(r, s,
+			                   SPAN("-ERR godwit: the connection "
+			                        "for subscriptions was "
+			                        "lost\r\n"));
+		}
+	} else if (u != NULL && u->shadow == lane) {
 		u->shadow = NULL; /* opened again by pubsub_check */
 	} else if (u != NULL && u->live == lane) {
 		bool told = u->marked == r->mark_epoch && r->hold.on;
@@ -603,6 +731,7 @@ pubsub_flip(struct relay *r)
 			continue;
 		}
 		end_lane(r, &u->old);
+		end_lane(r, &u->guard);
 		if (u->live != NULL && u->marked == r->mark_epoch)
 			end_lane(r, &u->live);
 		u->old = u->live;

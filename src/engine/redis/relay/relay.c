@@ -15,6 +15,7 @@ relay_init(void *self, void *conf)
 	struct relay *r = self;
 	const struct relay_conf *c = conf;
 
+	REQUIRE(c->who < RELAY_WORKERS_MAX);
 	r->conf = c;
 	r->board = c->board;
 	r->traffic = c->traffic;
@@ -238,6 +239,7 @@ accept_client(struct relay *r, struct link *l)
 		return;
 	}
 	l->owner = s;
+	l->want_eof = true;
 }
 
 static void
@@ -289,6 +291,10 @@ step(void *self, struct port *p, const struct event *ev)
 	case EV_UP: up(r, ev->link); break;
 	case EV_BYTES: bytes(r, ev->link, ev->bytes); break;
 	case EV_DRAINED: drained(r, ev->link); break;
+	case EV_EOF:
+		if (ev->link->owner != NULL && !is_lane(ev->link))
+			session_eof(r, ev->link->owner);
+		break;
 	case EV_DOWN: down(r, ev->link, ev->err); break;
 	case EV_MAIL: mail(r, ev->mail); break;
 	case EV_TIMER: timer(r); break;
@@ -298,6 +304,8 @@ step(void *self, struct port *p, const struct event *ev)
 		break;
 	case EV_BATCH:
 		run(r);
+		block_tick(r);
+		script_tick(r);
 		causal_probe(r);
 		hold_check(r);
 		stop_check(r);

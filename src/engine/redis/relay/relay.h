@@ -44,6 +44,14 @@
 #define RELAY_SPARE_MAX     64
 /* How long running requests may take once the machine is told to stop. */
 #define RELAY_STOP_NS       2000000000ull
+/* Relays of one process at most: a client's id is n * this + its relay. */
+#define RELAY_WORKERS_MAX   64
+/* Bytes of a queued transaction that are kept, so that it can be queued again
+ * on the side that gets the authority; a longer one is lost by a switch. */
+#define RELAY_TX_KEEP_MAX   ((size_t)256 * 1024)
+/* How long a connection to a server that may have been restarted waits for the
+ * scripts to be there. */
+#define RELAY_SCRIPT_WAIT   1000000000ull
 /* Bytes of scripts that are remembered. */
 #define RELAY_SCRIPTS_MAX   ((size_t)16 * 1024 * 1024)
 /* Bytes of messages kept for one subscriber during a switch. */

@@ -36,7 +36,7 @@ end_entry(struct relay *r, struct lane *lane, struct pending *e)
 	if (s == NULL)
 		return;
 	s->inflight--;
-	if (s->inflight == 0 || s->parked || s->link == NULL)
+	if (s->inflight == 0 || s->parked || s->link == NULL || s->eof)
 		session_replied(r, s);
 }
 
@@ -147,15 +147,6 @@ load_reply(struct relay *r, struct lane *lane, struct pending e,
 }
 
 static void
-id_reply(struct lane *lane, struct span reply)
-{
-	struct resp_item it;
-
-	if (resp_read(&reply, &it) == WIRE_PART && it.type == RESP_INT)
-		lane->client_id = it.number;
-}
-
-static void
 whole_of_session(struct relay *r, struct lane *lane, struct pending e,
                  struct span request, struct span reply)
 {
@@ -173,6 +164,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 		             reply);
 		break;
 	case PEND_MULTI: tx_answer(r, s, lane, reply); break;
+	case PEND_AGAIN: tx_again(r, s, lane, reply); break;
 	case PEND_BAD:
 		if (s->wide != NULL && s->link != NULL)
 			session_sayf(r, s, "-%s\r\n", s->wide->refusal_text);
@@ -186,10 +178,43 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_ID:
 	case PEND_ROLE:
 	case PEND_ROLE_FOR:
+	case PEND_LOADED:
+	case PEND_UNBLOCK:
 	case PEND_USER: break;
 	}
-	if (s->link == NULL || s->inflight == 0 || s->parked)
+	if (s->link == NULL || s->inflight == 0 || s->parked || s->eof)
 		session_replied(r, s);
+}
+
+/* A whole reply to Godwit itself. */
+static void
+whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
+              struct span reply)
+{
+	switch ((enum pending_kind)e->kind) {
+	case PEND_GREET: lane_greeted(r, lane, reply); break;
+	case PEND_ID: lane_got_id(r, lane, reply); break;
+	case PEND_ROLE:
+	case PEND_ROLE_FOR: causal_role(r, lane, e, reply); break;
+	case PEND_USER: causal_user(r, reply); break;
+	case PEND_LOADED: script_loaded(r, (enum side)lane->side); break;
+	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;
+	case PEND_PASS:
+	case PEND_IGNORE:
+	case PEND_READ:
+	case PEND_SHA:
+	case PEND_LOAD:
+	case PEND_SCAN:
+	case PEND_HELLO:
+	case PEND_AUTH:
+	case PEND_PROVE:
+	case PEND_AGAIN:
+	case PEND_MULTI:
+	case PEND_BAD:
+	case PEND_DROP:
+	case PEND_BLOCK:
+	case PEND_LAST: break;
+	}
 }
 
 static void
@@ -202,6 +227,12 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 	if (e.flags & PEND_F_KEPT) {
 		/* A copy: handling the reply may send again, which appends. */
 		buf_put(&kept, buf_span(&lane->keep).p, e.kept);
+		if (buf_failed(&kept) && e.s != NULL)
+			session_close(r, e.s, NULL);
+		if (lane->link == NULL) { /* that of e.s alone */
+			buf_fini(&kept);
+			return;
+		}
 	}
 	if (is_error(reply) && e.s != NULL && e.kind != PEND_READ)
 		r->n.errors[lane->side]++;
@@ -211,16 +242,21 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 	if (e.s != NULL) {
 		e.s->inflight--;
 		whole_of_session(r, lane, e, buf_span(&kept), reply);
-	} else if (e.kind == PEND_GREET) {
-		lane_greeted(r, lane, reply);
-	} else if (e.kind == PEND_ID) {
-		id_reply(lane, reply);
-	} else if (e.kind == PEND_ROLE || e.kind == PEND_ROLE_FOR) {
-		causal_role(r, lane, &e, reply);
-	} else if (e.kind == PEND_USER) {
-		causal_user(r, reply);
+	} else {
+		whole_of_ours(r, lane, &e, reply);
 	}
 	buf_fini(&kept);
+}
+
+static void
+broken(struct relay *r, struct lane *lane, const char *why)
+{
+	struct err err;
+
+	(void)err_set(&err, ERR_PROTO, "%s: %s",
+	              r->conf->side[lane->side].label, why);
+	r->port->ops->close(r->port, lane->link, false);
+	lane_lost(r, lane, &err);
 }
 
 /* Bytes of a reply that is read whole; done: they are its end. */
@@ -238,6 +274,11 @@ collect(struct relay *r, struct lane *lane, struct pending *e,
 		lane->valid = causal_is_valid(r, e->mark) && bytes.n > 0 &&
 		              bytes.p[0] != '-';
 	buf_put_span(&lane->part, bytes);
+	if (buf_failed(&lane->part)) {
+		buf_fini(&lane->part);
+		broken(r, lane, "no memory for its answer");
+		return;
+	}
 	if (!done)
 		return;
 	part = lane->part;
@@ -245,17 +286,6 @@ collect(struct relay *r, struct lane *lane, struct pending *e,
 	whole(r, lane, buf_span(&part));
 	buf_fini(&part);
 	lane->valid = false;
-}
-
-static void
-broken(struct relay *r, struct lane *lane, const char *why)
-{
-	struct err err;
-
-	(void)err_set(&err, ERR_PROTO, "%s: %s",
-	              r->conf->side[lane->side].label, why);
-	r->port->ops->close(r->port, lane->link, false);
-	lane_lost(r, lane, &err);
 }
 
 void

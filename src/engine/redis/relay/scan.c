@@ -54,7 +54,13 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 		else
 			resp_put_bulk(&b, arg);
 	}
-	ret = dispatch_send(r, s, lane, buf_span(&b), PEND_SCAN, PEND_F_READ);
+	if (buf_failed(&b)) {
+		session_close(r, s, NULL);
+		ret = DISPATCH_CLOSED;
+	} else {
+		ret = dispatch_send(r, s, lane, buf_span(&b), PEND_SCAN,
+		                    PEND_F_READ);
+	}
 	buf_fini(&b);
 	return ret;
 }
@@ -83,6 +89,5 @@ scan_answer(struct relay *r, struct session *s, struct lane *lane,
 	resp_put_array(&b, 2);
 	resp_put_bulk_u64(&b, cursor * 2 + lane->side);
 	buf_put_span(&b, rest);
-	session_say(r, s, buf_span(&b));
-	buf_fini(&b);
+	session_say_buf(r, s, &b);
 }

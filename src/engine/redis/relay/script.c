@@ -4,12 +4,17 @@
  *
  * EVALSHA of a script that a server has forgotten (restart, other side) is
  * repeated once with its body; the side that gets the authority is given all
- * known scripts before.
+ * known scripts before. A lost connection may mean that the server was
+ * restarted: new ones take requests of clients only when Godwit's own
+ * connection has given the scripts again, for EVALSHA in a pipeline or in MULTI
+ * cannot be repeated.
  *
  * Limits: RELAY_SCRIPTS_MAX bytes; the oldest go first.
  */
 #include "engine/redis/relay/inside.h"
 #include "engine/redis/sha1.h"
+
+#define AGAIN_NS 10000000ull
 
 struct script {
 	uint8_t *p;
@@ -98,11 +103,14 @@ script_preload(struct relay *r, enum side side)
 {
 	struct lane *lane;
 
-	if (map_count(&r->scripts) == 0)
+	if (map_count(&r->scripts) == 0) {
+		script_loaded(r, side);
 		return;
+	}
 	lane = lane_admin(r, side);
-	if (lane == NULL || lane->state != LANE_READY)
+	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
 		return; /* done when it is ready */
+	r->loading[side] = true;
 	map_each(e, &r->scripts) {
 		struct script *sc = map_value(e);
 		struct buf *b = &lane->link->tx;
@@ -111,7 +119,60 @@ script_preload(struct relay *r, enum side side)
 		resp_put_bulk(b, SPAN("SCRIPT"));
 		resp_put_bulk(b, SPAN("LOAD"));
 		resp_put_bulk(b, span_of(sc->p, sc->n));
-		(void)lane_pend(r, lane, NULL, PEND_IGNORE);
+		(void)lane_pend(r, lane, NULL,
+		                e == r->scripts.last ? PEND_LOADED
+		                                     : PEND_IGNORE);
+	}
+}
+
+/* ---- a server that may have been restarted ----------------------------- */
+
+bool
+script_may_run(struct relay *r, enum side side)
+{
+	if (!r->doubt[side] || map_count(&r->scripts) == 0)
+		return true;
+	if (r->scripts_ns[side] == 0)
+		r->scripts_ns[side] = r->port->now_ns;
+	port_wake(r->port, r->port->now_ns + AGAIN_NS);
+	if (!r->loading[side])
+		script_preload(r, side);
+	return !r->doubt[side];
+}
+
+void
+script_loaded(struct relay *r, enum side side)
+{
+	r->doubt[side] = false;
+	r->loading[side] = false;
+	if (r->scripts_ns[side] == 0)
+		return;
+	r->scripts_ns[side] = 0;
+	lane_release(r, side);
+}
+
+void
+script_lost(struct relay *r, const struct lane *lane)
+{
+	r->doubt[lane->side] = true;
+	if (lane->kind == LANE_ADMIN)
+		r->loading[lane->side] = false;
+}
+
+void
+script_tick(struct relay *r)
+{
+	uint64_t now = r->port->now_ns;
+
+	for (int i = 0; i < SIDE_N; i++) {
+		if (r->scripts_ns[i] == 0)
+			continue;
+		if (r->scripts_ns[i] + RELAY_SCRIPT_WAIT <= now)
+			script_loaded(r, (enum side)i); /* as well as can be */
+		else if (!r->loading[i])
+			script_preload(r, (enum side)i);
+		if (r->scripts_ns[i] != 0)
+			port_wake(r->port, now + AGAIN_NS);
 	}
 }
 

@@ -20,7 +20,7 @@ session_new(struct relay *r, struct link *l)
 		return NULL;
 	s->owner = OWNER_SESSION;
 	s->link = l;
-	s->id = ++r->next_id;
+	s->id = ++r->next_id * RELAY_WORKERS_MAX + r->conf->who;
 	s->is_default = true;
 	s->window = WINDOW_MIN;
 	s->era = r->era;
@@ -89,6 +89,8 @@ drop_wide(struct relay *r, struct session *s)
 		return;
 	pubsub_free(r, s);
 	block_free(r, s);
+	tx_forget(s);
+	buf_fini(&s->wide->body);
 	mem_free(r->mem, s->wide, sizeof(*s->wide));
 	s->wide = NULL;
 }
@@ -242,17 +244,29 @@ session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_putv(&b, fmt, ap);
 	va_end(ap);
-	session_say(r, s, buf_span(&b));
-	buf_fini(&b);
+	session_say_buf(r, s, &b);
+}
+
+void
+session_say_buf(struct relay *r, struct session *s, struct buf *b)
+{
+	if (buf_failed(b))
+		session_close(r, s, NULL);
+	else
+		session_say(r, s, buf_span(b));
+	buf_fini(b);
 }
 
 struct wide *
 session_wide(struct relay *r, struct session *s)
 {
-	if (s->wide == NULL)
-		s->wide = mem_zero(r->mem, sizeof(*s->wide));
+	if (s->wide != NULL)
+		return s->wide;
+	s->wide = mem_zero(r->mem, sizeof(*s->wide));
 	if (s->wide == NULL)
 		session_close(r, s, NULL);
+	else
+		buf_init(&s->wide->body, r->mem);
 	return s->wide;
 }
 
@@ -264,7 +278,7 @@ session_replied(struct relay *r, struct session *s)
 		if (s->parked && s->window < RELAY_INFLIGHT_MAX)
 			s->window *= 2;
 	}
-	if (s->link == NULL) {
+	if (s->link == NULL || (s->eof && !s->parked)) {
 		session_run(r, s);
 		return;
 	}
@@ -423,6 +437,26 @@ resume_one(struct relay *r, struct session *s, struct part *p)
 	return false;
 }
 
+/* Its client says no more and all that it asked was answered. A request of
+ * which only a part came never ends; one that is streamed is under way. */
+static bool
+is_answered(const struct session *s)
+{
+	uint32_t streamed = s->part != NULL && s->part->streaming ? 1 : 0;
+
+	return s->inflight <= streamed && s->withheld == 0 && !s->parked &&
+	       (s->wide == NULL || s->wide->block == NULL);
+}
+
+void
+session_eof(struct relay *r, struct session *s)
+{
+	s->eof = true;
+	if (s->wide != NULL && s->wide->block != NULL)
+		block_leave(r, s);
+	session_run(r, s);
+}
+
 void
 session_resume(struct relay *r, struct session *s)
 {
@@ -440,7 +474,11 @@ session_resume(struct relay *r, struct session *s)
 	while (s->link != NULL && s->part != NULL && !s->parked &&
 	       resume_one(r, s, s->part)) {
 	}
-	if (s->link != NULL)
+	if (s->link == NULL)
+		return;
+	if (s->eof && is_answered(s))
+		session_close(r, s, "");
+	else
 		session_pace(r, s);
 }
 
@@ -462,17 +500,20 @@ session_fail_front(struct relay *r, struct session *s, struct span error)
 	resp_cmd_init(&p->cmd);
 	if (resp_cmd_feed(&p->cmd, buf_span(&p->buf)) == WIRE_PART) {
 		size_t used = p->cmd.used;
+		bool multi = tx_failed(r, s, &p->cmd,
+		                       span_of(buf_span(&p->buf).p, used));
 
 		session_say(r, s, error);
 		if (s->link == NULL)
 			return;
 		buf_take(&p->buf, used);
-	} else {
-		session_say(r, s, error); /* a big one that has not come yet */
-		session_close(r, s, "");
+		resp_cmd_init(&p->cmd);
+		if (multi)
+			tx_refuse(r, s, buf_len(&p->buf) > 0);
 		return;
 	}
-	resp_cmd_init(&p->cmd);
+	session_say(r, s, error); /* a big one that has not come yet */
+	session_close(r, s, "");
 }
 
 void

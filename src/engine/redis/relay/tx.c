@@ -5,11 +5,19 @@
  * From WATCH or MULTI to EXEC or DISCARD a session has a lane of its own, and
  * everything is passed on, so that errors at queueing are the server's own.
  * When a switch cannot wait for the end of a transaction it is discarded there
- * (tx_break): what follows is answered +QUEUED here and EXEC answers nil, which
- * is what a client sees whose WATCH failed. A WATCH without MULTI is lost
- * likewise: the next MULTI is relayed, but its EXEC becomes DISCARD and nil.
+ * (tx_break). What was queued is kept (RELAY_TX_KEEP_MAX) and queued again where
+ * the authority is then, before the client's next command: MULTI first, and the
+ * rest once that was answered well, so that nothing of it can run singly. With a
+ * WATCH before it, or when it is too long, what follows is answered +QUEUED here
+ * and EXEC answers nil, which is what a client sees whose WATCH failed. A WATCH
+ * without MULTI is lost likewise: the next MULTI is relayed, but its EXEC becomes
+ * DISCARD and nil.
  */
 #include "engine/redis/relay/inside.h"
+
+#define KEEP_IDLE 4096 /* bytes of the body that stay between two */
+#define ABORT_TEXT \
+	"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
 static enum dispatched
 pass_own(struct relay *r, struct session *s, struct span raw,
@@ -43,21 +51,154 @@ tx_spoil(struct relay *r, struct session *s)
 	                0);
 }
 
-/* The transaction was discarded by a switch. */
+/* ---- what was queued ---------------------------------------------------- */
+
+void
+tx_forget(struct session *s)
+{
+	if (s->wide == NULL)
+		return;
+	s->wide->body_ok = false;
+	if (s->wide->body.cap > KEEP_IDLE)
+		buf_fini(&s->wide->body);
+	else
+		buf_clear(&s->wide->body);
+}
+
+void
+tx_keep(struct session *s, struct span raw)
+{
+	struct wide *w = s->wide;
+
+	if (w == NULL || !w->body_ok)
+		return;
+	if (buf_len(&w->body) + raw.n <= RELAY_TX_KEEP_MAX) {
+		buf_put_span(&w->body, raw);
+		if (!buf_failed(&w->body))
+			return;
+	}
+	buf_fini(&w->body);
+	w->body_ok = false;
+}
+
+/* Queue it again: MULTI, then tx_again(). */
+static enum dispatched
+begin_again(struct relay *r, struct session *s)
+{
+	enum dispatched ret =
+		pass_own(r, s, SPAN("*1\r\n$5\r\nMULTI\r\n"), PEND_AGAIN, 0);
+
+	return ret == DISPATCHED ? DISPATCH_WAIT : ret;
+}
+
+void
+tx_again(struct relay *r, struct session *s, struct lane *lane,
+         struct span reply)
+{
+	struct span rest;
+
+	if (s->link == NULL)
+		return;
+	if (reply.n == 0 || reply.p[0] != '+') {
+		tx_forget(s); /* it may not: EXEC answers nil */
+		return;
+	}
+	rest = buf_span(&s->wide->body);
+	while (rest.n > 0) {
+		struct resp_cmd *q = &r->cmd2;
+
+		resp_cmd_init(q);
+		if (resp_cmd_feed(q, rest) != WIRE_PART)
+			NEVER("what was queued is whole");
+		if (dispatch_send(r, s, lane, span_of(rest.p, q->used),
+		                  PEND_IGNORE, 0) != DISPATCHED)
+			return;
+		rest = span_skip(rest, q->used);
+	}
+	s->multi_lost = false;
+}
+
+/* ---- without a server --------------------------------------------------- */
+
+/* Is it this command, whatever its form? */
+static bool
+is_command(struct relay *r, const struct resp_cmd *q, struct span raw,
+           struct span word)
+{
+	struct buf b;
+	bool is;
+
+	if (!q->is_inline)
+		return q->argc > 0 && span_is_word(q->argv[0], word);
+	buf_init(&b, r->mem);
+	resp_put_inline(&b, raw);
+	resp_cmd_init(&r->cmd2);
+	is = resp_cmd_feed(&r->cmd2, buf_span(&b)) == WIRE_PART &&
+	     r->cmd2.argc > 0 && span_is_word(r->cmd2.argv[0], word);
+	buf_fini(&b);
+	return is;
+}
+
+static void
+end_lost(struct session *s)
+{
+	s->multi = false;
+	s->multi_lost = false;
+	s->multi_refused = false;
+	s->watch_lost = false;
+	tx_forget(s);
+}
+
+bool
+tx_failed(struct relay *r, struct session *s, const struct resp_cmd *q,
+          struct span raw)
+{
+	if (!s->multi)
+		return is_command(r, q, raw, SPAN("multi"));
+	if (is_command(r, q, raw, SPAN("exec")) ||
+	    is_command(r, q, raw, SPAN("discard"))) {
+		end_lost(s);
+	} else if (s->multi_lost) {
+		s->multi_refused = true; /* as an error at queueing would */
+		tx_forget(s);
+	}
+	return false;
+}
+
+void
+tx_refuse(struct relay *r, struct session *s, bool more)
+{
+	if (!more) {
+		/* Its commands may be on their way, or it goes on without a
+		 * transaction: nobody can tell. */
+		session_close(r, s, "");
+		return;
+	}
+	s->multi = true;
+	s->multi_lost = true;
+	s->multi_refused = true;
+	s->watch_lost = false;
+	tx_forget(s);
+}
+
+/* The transaction was discarded by a switch, or never begun. */
 static enum dispatched
 after_break(struct relay *r, struct session *s, const struct command *c)
 {
 	if (s->inflight > 0 || s->withheld > 0)
 		return DISPATCH_WAIT;
+	if (s->wide != NULL && s->wide->body_ok &&
+	    c->handler != COMMAND_DISCARD)
+		return begin_again(r, s);
 	switch (c->handler) {
 	case COMMAND_EXEC:
-		s->multi = false;
-		s->multi_lost = false;
-		session_say(r, s, SPAN("*-1\r\n"));
+		session_say(r, s,
+		            s->multi_refused ? SPAN(ABORT_TEXT)
+		                             : SPAN("*-1\r\n"));
+		end_lost(s);
 		break;
 	case COMMAND_DISCARD:
-		s->multi = false;
-		s->multi_lost = false;
+		end_lost(s);
 		session_say(r, s, SPAN("+OK\r\n"));
 		break;
 	case COMMAND_MULTI:
@@ -72,7 +213,12 @@ after_break(struct relay *r, struct session *s, const struct command *c)
 		session_sayf(r, s, "-ERR godwit refuses %s: %s\r\n", c->name,
 		             c->why);
 		break;
-	default: session_say(r, s, SPAN("+QUEUED\r\n"));
+	default:
+		session_say(r, s,
+		            s->multi_refused
+		                    ? SPAN("-ERR godwit: MULTI before it was "
+		                           "refused\r\n")
+		                    : SPAN("+QUEUED\r\n"));
 	}
 	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
 }
@@ -95,6 +241,7 @@ end_multi(struct relay *r, struct session *s, const struct command *c,
 		s->multi = false;
 		s->watching = false;
 		s->watch_lost = false;
+		tx_forget(s);
 	}
 	return ret;
 }
@@ -111,9 +258,15 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 	switch (c->handler) {
 	case COMMAND_MULTI:
 		/* A nested one is wrong and changes nothing. */
-		ret = pass_own(r, s, raw, s->multi ? PEND_PASS : PEND_MULTI, 0);
-		if (ret == DISPATCHED)
+		if (s->multi)
+			return pass_own(r, s, raw, PEND_PASS, 0);
+		if (session_wide(r, s) == NULL)
+			return DISPATCH_CLOSED;
+		ret = pass_own(r, s, raw, PEND_MULTI, 0);
+		if (ret == DISPATCHED) {
 			s->multi = true;
+			s->wide->body_ok = !s->watching && !s->watch_lost;
+		}
 		return ret;
 	case COMMAND_EXEC:
 	case COMMAND_DISCARD: return end_multi(r, s, c, raw);
@@ -147,8 +300,10 @@ tx_answer(struct relay *r, struct session *s, struct lane *lane,
 
 	for (uint32_t i = 0; i < ring_n(&lane->fifo) && refused; i++)
 		refused = ring_at(&lane->fifo, i)->kind != PEND_MULTI;
-	if (refused)
+	if (refused) {
 		s->multi = false;
+		tx_forget(s);
+	}
 	session_say(r, s, reply);
 }
 
