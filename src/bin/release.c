@@ -101,8 +101,9 @@ read_journal(struct release *r, const struct url *old, struct err *err)
 		(void)snprintf(r->names[2], sizeof(r->names[2]),
 		               "godwit:%s:", id);
 		memcpy(r->side.own_user, r->names[0], sizeof(r->side.own_user));
-		r->own = (struct fence_own){ r->names[0], r->names[1],
-			                     r->names[2] };
+		r->own = (struct fence_own){ .user = r->names[0],
+			                     .reader = r->names[1],
+			                     .prefix = r->names[2] };
 	}
 	json_decref(match);
 	return rc;

@@ -19,7 +19,7 @@ sum(const struct run *r, struct sample *s,
 		              .lag_ms = atomic_load(&r->board.lag_ms) };
 	memset(latency, 0, sizeof(uint64_t) * SIDE_N * TRAFFIC_BUCKETS);
 	for (uint32_t i = 0; i < r->relay_n; i++) {
-		const struct traffic *t = &r->traffic[i];
+		const struct traffic *t = r->traffic[i];
 
 		for (int side = 0; side < SIDE_N; side++) {
 			s->requests[side] += atomic_load(&t->reads[side]) +

@@ -5,37 +5,15 @@
 #define _DEFAULT_SOURCE
 #include "control/journal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "control/journal_parts.h"
 #include "world/os/loop.h"
-
-#define JOURNAL_VERSION 1
-#define BUSY_MS         250 /* somebody reads; never as long as a hold */
-
-struct journal {
-	sqlite3 *db;
-	int lock_fd;
-	bool is_new;
-	struct authority r;
-	uint64_t written;  /* records of this process             */
-	uint64_t crash_at; /* 0: never                            */
-	bool crash_before;
-	bool unsure; /* see journal_is_unsure()              */
-	bool forget; /* with the next record                 */
-	bool staged; /* a progress waits for the next record */
-	enum side staged_side;
-	char staged_history[64];
-	uint64_t staged_position;
-	char path[512];
-};
 
 static const char *const words[JOURNAL_N] = {
 #define X(name, word, fields, what) [JOURNAL_##name] = (word),
@@ -43,20 +21,9 @@ static const char *const words[JOURNAL_N] = {
 #undef X
 };
 
-/* R begins as (1, old): old has authority before anything was decided. */
-static const char schema[] =
-	"CREATE TABLE IF NOT EXISTS journal("
-	" seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL,"
-	" kind TEXT NOT NULL, epoch INTEGER NOT NULL, body TEXT NOT NULL);"
-	"CREATE TABLE IF NOT EXISTS authority("
-	" one INTEGER PRIMARY KEY CHECK(one = 1),"
-	" epoch INTEGER NOT NULL, state TEXT NOT NULL);"
-	"CREATE TABLE IF NOT EXISTS meta("
-	" key TEXT PRIMARY KEY, value TEXT NOT NULL);"
-	"CREATE TABLE IF NOT EXISTS progress("
-	" side TEXT PRIMARY KEY, history TEXT NOT NULL,"
-	" position INTEGER NOT NULL);"
-	"INSERT OR IGNORE INTO authority VALUES(1, 1, 'old');";
+/* Records of this process, of all its legs: what GODWIT_CRASH_AT counts. */
+static _Atomic uint64_t records;
+static _Atomic long records_pid;
 
 const char *
 journal_kind_name(enum journal_kind k)
@@ -65,7 +32,7 @@ journal_kind_name(enum journal_kind k)
 	return words[k];
 }
 
-static int
+int
 db_err(const struct journal *j, const char *what, struct err *err)
 {
 	return err_set(err, ERR_IO,
@@ -73,7 +40,7 @@ db_err(const struct journal *j, const char *what, struct err *err)
 	               what, sqlite3_errmsg(j->db));
 }
 
-static int
+int
 db_do(struct journal *j, const char *sql, struct err *err)
 {
 	if (sqlite3_exec(j->db, sql, NULL, NULL, NULL) != SQLITE_OK)
@@ -81,63 +48,39 @@ db_do(struct journal *j, const char *sql, struct err *err)
 	return 0;
 }
 
-static sqlite3_stmt *
-db_prepare(struct journal *j, const char *sql)
+sqlite3_stmt *
+db_prepare_leg(struct journal *j, const char *sql, const char *leg)
 {
 	sqlite3_stmt *s = NULL;
 
 	if (sqlite3_prepare_v2(j->db, sql, -1, &s, NULL) != SQLITE_OK)
 		return NULL;
+	if (leg != NULL &&
+	    sqlite3_bind_text(s, 1, leg, -1, SQLITE_STATIC) != SQLITE_OK) {
+		(void)sqlite3_finalize(s);
+		return NULL;
+	}
 	return s;
 }
 
-/* Who holds the lock, for the message. */
-static long
-lock_owner(int fd)
+sqlite3_stmt *
+db_prepare(struct journal *j, const char *sql)
 {
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-	if (fcntl(fd, F_GETLK, &l) != 0 || l.l_type == F_UNLCK)
-		return 0;
-	return (long)l.l_pid;
-}
-
-static int
-lock_take(struct journal *j, struct err *err)
-{
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	char path[560];
-	char pid[32];
-	int n;
-
-	n = snprintf(path, sizeof(path), "%s.lock", j->path);
-	REQUIRE(n > 0 && (size_t)n < sizeof(path));
-	j->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (j->lock_fd < 0)
-		return err_set(err, ERR_IO, "%s: %s; choose another --state",
-		               path, os_cause(errno));
-	if (fcntl(j->lock_fd, F_SETLK, &l) != 0) {
-		return err_set(err, ERR_EXISTS,
-		               "state file %s is in use by process %ld; stop "
-		               "it, or choose another --state",
-		               j->path, lock_owner(j->lock_fd));
-	}
-	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-	if (ftruncate(j->lock_fd, 0) != 0 ||
-	    pwrite(j->lock_fd, pid, (size_t)n, 0) != n)
-		return err_set(err, ERR_IO, "%s: %s", path, os_cause(errno));
-	return 0;
+	return db_prepare_leg(j, sql, j->leg);
 }
 
 /* "<n>", "<n>:before", "<n>:after" */
-static void
-crash_read(struct journal *j)
+void
+journal_crash_read(struct journal *j)
 {
 	/* Nothing here changes the environment. */
 	const char *t =
 		getenv("GODWIT_CRASH_AT"); // NOLINT(concurrency-mt-unsafe)
 	char *end;
 
+	/* A child counts its own. */
+	if (atomic_exchange(&records_pid, (long)getpid()) != (long)getpid())
+		atomic_store(&records, 0);
 	if (t == NULL)
 		return;
 	j->crash_at = strtoull(t, &end, 10);
@@ -148,14 +91,16 @@ static void
 crash_point(const struct journal *j, bool before)
 {
 	if (j->crash_at != 0 && j->crash_before == before &&
-	    j->written + 1 == j->crash_at)
+	    atomic_load(&records) + 1 == j->crash_at)
 		(void)raise(SIGKILL);
 }
 
-static int
-read_authority(struct journal *j, struct authority *ret, struct err *err)
+int
+db_authority(struct journal *j, const char *leg, struct authority *ret,
+             struct err *err)
 {
-	sqlite3_stmt *s = db_prepare(j, "SELECT epoch, state FROM authority");
+	sqlite3_stmt *s = db_prepare_leg(
+		j, "SELECT epoch, state FROM authority WHERE leg=?1", leg);
 	int rc = -ERR_IO;
 
 	if (s != NULL && sqlite3_step(s) == SQLITE_ROW) {
@@ -173,122 +118,14 @@ read_authority(struct journal *j, struct authority *ret, struct err *err)
 uint64_t
 journal_count(struct journal *j)
 {
-	sqlite3_stmt *s = db_prepare(j, "SELECT count(*) FROM journal");
+	sqlite3_stmt *s =
+		db_prepare(j, "SELECT count(*) FROM journal WHERE leg=?1");
 	uint64_t n = 0;
 
 	if (s != NULL && sqlite3_step(s) == SQLITE_ROW)
 		n = (uint64_t)sqlite3_column_int64(s, 0);
 	(void)sqlite3_finalize(s);
 	return n;
-}
-
-static int
-check_version(struct journal *j, struct err *err)
-{
-	sqlite3_stmt *s = db_prepare(j, "PRAGMA user_version");
-	int version = -1;
-
-	if (s != NULL && sqlite3_step(s) == SQLITE_ROW)
-		version = sqlite3_column_int(s, 0);
-	(void)sqlite3_finalize(s);
-	if (version == JOURNAL_VERSION || version == 0)
-		return 0;
-	return err_set(err, ERR_BAD,
-	               "%s is no state file of this Godwit (%s); choose "
-	               "another --state",
-	               j->path,
-	               version < 0 ? sqlite3_errmsg(j->db) : "other version");
-}
-
-static int
-open_db(struct journal *j, bool write, struct err *err)
-{
-	int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-	                  : SQLITE_OPEN_READONLY;
-	mode_t mask = umask(0077);
-	int rc = sqlite3_open_v2(j->path, &j->db, flags, NULL);
-
-	(void)umask(mask);
-	if (rc != SQLITE_OK)
-		return err_set(err, ERR_IO, "state file %s: %s", j->path,
-		               j->db != NULL ? sqlite3_errmsg(j->db)
-		                             : "out of memory");
-	(void)sqlite3_busy_timeout(j->db, BUSY_MS);
-	rc = check_version(j, err);
-	if (rc != 0 || !write)
-		return rc;
-	if (chmod(j->path, 0600) != 0)
-		return err_set(err, ERR_IO, "state file %s: %s", j->path,
-		               os_cause(errno));
-	rc = db_do(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err);
-	if (rc == 0)
-		rc = db_do(j, "BEGIN IMMEDIATE", err);
-	if (rc == 0)
-		rc = db_do(j, schema, err);
-	if (rc == 0)
-		rc = db_do(j, "PRAGMA user_version=1; COMMIT", err);
-	return rc;
-}
-
-static struct journal *
-make(const char *path, bool write, struct err *err)
-{
-	struct journal *j = calloc(1, sizeof(*j));
-	int rc;
-
-	if (j == NULL) {
-		(void)err_set(err, ERR_NOMEM, "out of memory");
-		return NULL;
-	}
-	j->lock_fd = -1;
-	if (strlen(path) >= sizeof(j->path)) {
-		free(j);
-		(void)err_set(err, ERR_USAGE,
-		              "the path of --state is longer "
-		              "than 511 bytes");
-		return NULL;
-	}
-	memcpy(j->path, path, strlen(path) + 1);
-	rc = write ? lock_take(j, err) : 0;
-	if (rc == 0)
-		rc = open_db(j, write, err);
-	if (rc == 0)
-		rc = read_authority(j, &j->r, err);
-	if (rc != 0) {
-		journal_close(j);
-		return NULL;
-	}
-	j->is_new = journal_count(j) == 0;
-	crash_read(j);
-	return j;
-}
-
-struct journal *
-journal_open(const char *path, struct err *err)
-{
-	return make(path, true, err);
-}
-
-struct journal *
-journal_peek(const char *path, struct err *err)
-{
-	if (access(path, R_OK) != 0) {
-		(void)err_set(err, ERR_MISSING, "state file %s: %s", path,
-		              os_cause(errno));
-		return NULL;
-	}
-	return make(path, false, err);
-}
-
-void
-journal_close(struct journal *j)
-{
-	if (j == NULL)
-		return;
-	(void)sqlite3_close(j->db);
-	if (j->lock_fd >= 0)
-		(void)close(j->lock_fd);
-	free(j);
 }
 
 bool
@@ -307,16 +144,16 @@ static int
 insert(struct journal *j, enum journal_kind kind, uint64_t epoch,
        const char *body, struct err *err)
 {
-	sqlite3_stmt *s = db_prepare(j, "INSERT INTO journal(at_ms, kind, "
-	                                "epoch, body) VALUES(?,?,?,?)");
+	sqlite3_stmt *s = db_prepare(j, "INSERT INTO journal(leg, at_ms, kind, "
+	                                "epoch, body) VALUES(?1,?2,?3,?4,?5)");
 	bool ok = s != NULL;
 
-	ok = ok && sqlite3_bind_int64(s, 1, os_wall_ms()) == SQLITE_OK;
-	ok = ok && sqlite3_bind_text(s, 2, words[kind], -1, SQLITE_STATIC) ==
+	ok = ok && sqlite3_bind_int64(s, 2, os_wall_ms()) == SQLITE_OK;
+	ok = ok && sqlite3_bind_text(s, 3, words[kind], -1, SQLITE_STATIC) ==
 	                   SQLITE_OK;
-	ok = ok && sqlite3_bind_int64(s, 3, (int64_t)epoch) == SQLITE_OK;
+	ok = ok && sqlite3_bind_int64(s, 4, (int64_t)epoch) == SQLITE_OK;
 	ok = ok &&
-	     sqlite3_bind_text(s, 4, body, -1, SQLITE_TRANSIENT) == SQLITE_OK;
+	     sqlite3_bind_text(s, 5, body, -1, SQLITE_TRANSIENT) == SQLITE_OK;
 	ok = ok && sqlite3_step(s) == SQLITE_DONE;
 	(void)sqlite3_finalize(s);
 	return ok ? 0 : db_err(j, "writing a record", err);
@@ -324,19 +161,23 @@ insert(struct journal *j, enum journal_kind kind, uint64_t epoch,
 
 /* The compare-and-set on disk, inside the open transaction. */
 static int
-set_authority(struct journal *j, const struct authority *expect,
-              const struct authority *to, struct err *err)
+set_authority(struct journal *j, const char *leg,
+              const struct authority *expect, const struct authority *to,
+              struct err *err)
 {
-	sqlite3_stmt *s = db_prepare(j, "UPDATE authority SET epoch=?, state=? "
-	                                "WHERE one=1 AND epoch=? AND state=?");
+	sqlite3_stmt *s =
+		db_prepare_leg(j,
+	                       "UPDATE authority SET epoch=?2, state=?3 "
+	                       "WHERE leg=?1 AND epoch=?4 AND state=?5",
+	                       leg);
 	bool ok = s != NULL;
 
-	ok = ok && sqlite3_bind_int64(s, 1, (int64_t)to->epoch) == SQLITE_OK;
-	ok = ok && sqlite3_bind_text(s, 2, authority_name(to->state), -1,
+	ok = ok && sqlite3_bind_int64(s, 2, (int64_t)to->epoch) == SQLITE_OK;
+	ok = ok && sqlite3_bind_text(s, 3, authority_name(to->state), -1,
 	                             SQLITE_STATIC) == SQLITE_OK;
 	ok = ok &&
-	     sqlite3_bind_int64(s, 3, (int64_t)expect->epoch) == SQLITE_OK;
-	ok = ok && sqlite3_bind_text(s, 4, authority_name(expect->state), -1,
+	     sqlite3_bind_int64(s, 4, (int64_t)expect->epoch) == SQLITE_OK;
+	ok = ok && sqlite3_bind_text(s, 5, authority_name(expect->state), -1,
 	                             SQLITE_STATIC) == SQLITE_OK;
 	ok = ok && sqlite3_step(s) == SQLITE_DONE;
 	(void)sqlite3_finalize(s);
@@ -350,48 +191,99 @@ set_authority(struct journal *j, const struct authority *expect,
 	return 0;
 }
 
+static int
+set_progress(struct journal *j, const char *leg, enum side side,
+             const char *history, uint64_t position, struct err *err)
+{
+	sqlite3_stmt *s = db_prepare_leg(
+		j, "INSERT OR REPLACE INTO progress VALUES(?1,?2,?3,?4)", leg);
+	bool ok = s != NULL;
+
+	ok = ok && sqlite3_bind_text(s, 2, side_name(side), -1,
+	                             SQLITE_STATIC) == SQLITE_OK;
+	ok = ok &&
+	     sqlite3_bind_text(s, 3, history, -1, SQLITE_STATIC) == SQLITE_OK;
+	ok = ok && sqlite3_bind_int64(s, 4, (int64_t)position) == SQLITE_OK;
+	ok = ok && sqlite3_step(s) == SQLITE_DONE;
+	(void)sqlite3_finalize(s);
+	return ok ? 0 : db_err(j, "writing progress", err);
+}
+
+static int
+delete_rows(struct journal *j, const char *sql, const char *leg,
+            struct err *err)
+{
+	sqlite3_stmt *s = db_prepare_leg(j, sql, leg);
+	bool ok = s != NULL && sqlite3_step(s) == SQLITE_DONE;
+
+	(void)sqlite3_finalize(s);
+	return ok ? 0 : db_err(j, "writing", err);
+}
+
 /* What goes along with a record. */
 static int
-write_staged(struct journal *j, struct err *err)
+write_staged(struct journal *j, const char *leg, const struct journal_stage *st,
+             struct err *err)
 {
-	if (j->forget)
-		return db_do(j, "DELETE FROM progress", err);
-	if (j->staged)
-		return journal_set_progress(j, j->staged_side,
-		                            j->staged_history,
-		                            j->staged_position, err);
+	if (st->forget)
+		return delete_rows(j, "DELETE FROM progress WHERE leg=?1", leg,
+		                   err);
+	if (st->staged)
+		return set_progress(j, leg, st->side, st->history, st->position,
+		                    err);
 	return 0;
 }
 
 static bool
-is_on_disk(struct journal *j, const struct authority *to)
+are_on_disk(struct journal *j, const struct journal_flip *flips, uint32_t n)
 {
-	struct authority now;
+	for (uint32_t i = 0; i < n; i++) {
+		struct authority now;
 
-	return read_authority(j, &now, NULL) == 0 && now.epoch == to->epoch &&
-	       now.state == to->state;
+		if (db_authority(j, flips[i].leg, &now, NULL) != 0 ||
+		    now.epoch != flips[i].to.epoch ||
+		    now.state != flips[i].to.state)
+			return false;
+	}
+	return n > 0;
 }
 
 /* A COMMIT failed. Did it happen all the same? Frames that are whole but were not
  * synced are seen by no reader now, but by the recovery after a crash. */
 static bool
-is_there(struct journal *j, const struct authority *to)
+are_there(struct journal *j, const struct journal_flip *flips, uint32_t n)
 {
 	int code = sqlite3_errcode(j->db);
 
 	(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
 	if (code != SQLITE_FULL && code != SQLITE_BUSY)
 		j->unsure = true;
-	return to != NULL && is_on_disk(j, to);
+	return are_on_disk(j, flips, n);
 }
 
-/* One transaction: the row, and R when to is not NULL. */
+static int
+write_all(struct journal *j, const struct journal_flip *flips, uint32_t n,
+          struct err *err)
+{
+	int rc = n == 0 ? write_staged(j, j->leg, &j->stage, err) : 0;
+
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		rc = set_authority(j, flips[i].leg, &flips[i].expect,
+		                   &flips[i].to, err);
+		if (rc == 0)
+			rc = write_staged(j, flips[i].leg, &flips[i].stage,
+			                  err);
+	}
+	return rc;
+}
+
+/* One transaction: the row, and R of each flip. */
 static int
 record(struct journal *j, enum journal_kind kind,
-       const struct authority *expect, const struct authority *to, json_t *body,
+       const struct journal_flip *flips, uint32_t n, json_t *body,
        struct err *err)
 {
-	uint64_t epoch = to != NULL ? to->epoch : j->r.epoch;
+	uint64_t epoch = n > 0 ? flips[0].to.epoch : j->r.epoch;
 	char *text;
 	int rc;
 
@@ -401,32 +293,27 @@ record(struct journal *j, enum journal_kind kind,
 		return err_set(err, ERR_NOMEM, "out of memory");
 	crash_point(j, true);
 	rc = 0;
-	if (j->unsure && to != NULL && is_on_disk(j, to))
+	if (j->unsure && are_on_disk(j, flips, n))
 		goto done;
 	rc = db_do(j, "BEGIN IMMEDIATE", err);
 	if (rc != 0)
 		goto out;
 	rc = insert(j, kind, epoch, text, err);
-	if (rc == 0 && to != NULL)
-		rc = set_authority(j, expect, to, err);
 	if (rc == 0)
-		rc = write_staged(j, err);
+		rc = write_all(j, flips, n, err);
 	if (rc != 0) {
 		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
 		goto out;
 	}
 	rc = db_do(j, "COMMIT", err);
-	if (rc != 0 && is_there(j, to))
+	if (rc != 0 && are_there(j, flips, n))
 		rc = 0;
 	if (rc != 0)
 		goto out;
 done:
 	crash_point(j, false);
 	j->unsure = false;
-	journal_unstage(j);
-	j->written++;
-	if (to != NULL)
-		j->r = *to;
+	(void)atomic_fetch_add(&records, 1);
 out:
 	free(text);
 	return rc;
@@ -436,8 +323,13 @@ int
 journal_add(struct journal *j, enum journal_kind kind, json_t *body,
             struct err *err)
 {
+	int rc;
+
 	REQUIRE((unsigned)kind < JOURNAL_N);
-	return record(j, kind, NULL, NULL, body, err);
+	rc = record(j, kind, NULL, 0, body, err);
+	if (rc == 0)
+		journal_unstage(j);
+	return rc;
 }
 
 int
@@ -446,24 +338,102 @@ journal_move(struct journal *j, enum journal_kind kind,
              json_t *body, struct err *err)
 {
 	struct authority r = j->r;
+	struct journal_flip flip = { .expect = *expect,
+		                     .to = *to,
+		                     .stage = j->stage };
 	int rc = authority_cas(&r, expect, to, err);
 
 	REQUIRE((unsigned)kind < JOURNAL_N);
+	memcpy(flip.leg, j->leg, sizeof(flip.leg));
 	if (rc != 0) {
 		json_decref(body);
 		return rc;
 	}
-	return record(j, kind, expect, to, body, err);
+	rc = record(j, kind, &flip, 1, body, err);
+	if (rc == 0) {
+		j->r = *to;
+		journal_unstage(j);
+	}
+	return rc;
+}
+
+void
+journal_flip_of(const struct journal *j, const struct authority *to,
+                struct journal_flip *ret)
+{
+	*ret = (struct journal_flip){ .expect = j->r,
+		                      .to = *to,
+		                      .stage = j->stage };
+	memcpy(ret->leg, j->leg, sizeof(ret->leg));
+}
+
+int
+journal_move_all(struct journal *j, enum journal_kind kind,
+                 const struct journal_flip *flips, uint32_t n, bool look,
+                 json_t *body, struct err *err)
+{
+	REQUIRE((unsigned)kind < JOURNAL_N && n > 0);
+	for (uint32_t i = 0; i < n; i++) {
+		if (!authority_may(&flips[i].expect, &flips[i].to)) {
+			json_decref(body);
+			return err_set(err, ERR_STATE,
+			               "leg %s: R may not go from %s to %s",
+			               flips[i].leg,
+			               authority_name(flips[i].expect.state),
+			               authority_name(flips[i].to.state));
+		}
+	}
+	/* Another handle's try may have come to light. */
+	if (look)
+		j->unsure = true;
+	return record(j, kind, flips, n, body, err);
+}
+
+int
+journal_reread(struct journal *j, struct err *err)
+{
+	struct authority now;
+	int rc = db_authority(j, j->leg, &now, err);
+
+	if (rc != 0)
+		return rc;
+	j->r = now;
+	j->unsure = false;
+	journal_unstage(j);
+	return 0;
+}
+
+int
+journal_drop(struct journal *j, struct err *err)
+{
+	static const char *const sql[] = {
+		"DELETE FROM journal WHERE leg=?1",
+		"DELETE FROM meta WHERE leg=?1",
+		"DELETE FROM progress WHERE leg=?1",
+		"DELETE FROM authority WHERE leg=?1",
+	};
+	int rc = db_do(j, "BEGIN IMMEDIATE", err);
+
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; rc == 0 && i < sizeof(sql) / sizeof(sql[0]); i++)
+		rc = delete_rows(j, sql[i], j->leg, err);
+	if (rc == 0)
+		rc = db_do(j, "COMMIT", err);
+	if (rc != 0)
+		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	return rc;
 }
 
 char *
 journal_meta(struct journal *j, const char *key)
 {
-	sqlite3_stmt *s = db_prepare(j, "SELECT value FROM meta WHERE key=?");
+	sqlite3_stmt *s =
+		db_prepare(j, "SELECT value FROM meta WHERE leg=?1 AND key=?2");
 	char *ret = NULL;
 
 	if (s != NULL &&
-	    sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC) == SQLITE_OK &&
+	    sqlite3_bind_text(s, 2, key, -1, SQLITE_STATIC) == SQLITE_OK &&
 	    sqlite3_step(s) == SQLITE_ROW)
 		ret = strdup((const char *)sqlite3_column_text(s, 0));
 	(void)sqlite3_finalize(s);
@@ -475,12 +445,12 @@ journal_set_meta(struct journal *j, const char *key, const char *value,
                  struct err *err)
 {
 	sqlite3_stmt *s =
-		db_prepare(j, "INSERT OR REPLACE INTO meta VALUES(?,?)");
+		db_prepare(j, "INSERT OR REPLACE INTO meta VALUES(?1,?2,?3)");
 	bool ok = s != NULL;
 
-	ok = ok && sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC) == SQLITE_OK;
+	ok = ok && sqlite3_bind_text(s, 2, key, -1, SQLITE_STATIC) == SQLITE_OK;
 	ok = ok &&
-	     sqlite3_bind_text(s, 2, value, -1, SQLITE_STATIC) == SQLITE_OK;
+	     sqlite3_bind_text(s, 3, value, -1, SQLITE_STATIC) == SQLITE_OK;
 	ok = ok && sqlite3_step(s) == SQLITE_DONE;
 	(void)sqlite3_finalize(s);
 	return ok ? 0 : db_err(j, "writing", err);
@@ -512,41 +482,30 @@ int
 journal_set_progress(struct journal *j, enum side side, const char *history,
                      uint64_t position, struct err *err)
 {
-	sqlite3_stmt *s =
-		db_prepare(j, "INSERT OR REPLACE INTO progress VALUES(?,?,?)");
-	bool ok = s != NULL;
-
-	ok = ok && sqlite3_bind_text(s, 1, side_name(side), -1,
-	                             SQLITE_STATIC) == SQLITE_OK;
-	ok = ok &&
-	     sqlite3_bind_text(s, 2, history, -1, SQLITE_STATIC) == SQLITE_OK;
-	ok = ok && sqlite3_bind_int64(s, 3, (int64_t)position) == SQLITE_OK;
-	ok = ok && sqlite3_step(s) == SQLITE_DONE;
-	(void)sqlite3_finalize(s);
-	return ok ? 0 : db_err(j, "writing progress", err);
+	return set_progress(j, j->leg, side, history, position, err);
 }
 
 void
 journal_stage_progress(struct journal *j, enum side side, const char *history,
                        uint64_t position)
 {
-	j->staged = snprintf(j->staged_history, sizeof(j->staged_history), "%s",
-	                     history) < (int)sizeof(j->staged_history);
-	j->staged_side = side;
-	j->staged_position = position;
+	j->stage.staged =
+		snprintf(j->stage.history, sizeof(j->stage.history), "%s",
+	                 history) < (int)sizeof(j->stage.history);
+	j->stage.side = side;
+	j->stage.position = position;
 }
 
 void
 journal_stage_forget(struct journal *j)
 {
-	j->forget = true;
+	j->stage.forget = true;
 }
 
 void
 journal_unstage(struct journal *j)
 {
-	j->staged = false;
-	j->forget = false;
+	j->stage = (struct journal_stage){ .forget = false };
 }
 
 bool
@@ -559,12 +518,13 @@ bool
 journal_progress(struct journal *j, enum side side, char *history, size_t n,
                  uint64_t *ret_position)
 {
-	sqlite3_stmt *s = db_prepare(
-		j, "SELECT history, position FROM progress WHERE side=?");
+	sqlite3_stmt *s =
+		db_prepare(j, "SELECT history, position FROM progress "
+	                      "WHERE leg=?1 AND side=?2");
 	bool found = false;
 
 	if (s != NULL &&
-	    sqlite3_bind_text(s, 1, side_name(side), -1, SQLITE_STATIC) ==
+	    sqlite3_bind_text(s, 2, side_name(side), -1, SQLITE_STATIC) ==
 	            SQLITE_OK &&
 	    sqlite3_step(s) == SQLITE_ROW) {
 		int len = snprintf(history, n, "%s",
@@ -597,13 +557,13 @@ int
 journal_last(struct journal *j, enum journal_kind kind, json_t *match,
              json_t **ret, struct err *err)
 {
-	sqlite3_stmt *s = db_prepare(j, "SELECT body FROM journal WHERE kind=? "
-	                                "ORDER BY seq DESC");
+	sqlite3_stmt *s = db_prepare(j, "SELECT body FROM journal WHERE leg=?1 "
+	                                "AND kind=?2 ORDER BY seq DESC");
 	int step = SQLITE_ERROR;
 	int rc = 0;
 
 	*ret = NULL;
-	if (s != NULL && sqlite3_bind_text(s, 1, words[kind], -1,
+	if (s != NULL && sqlite3_bind_text(s, 2, words[kind], -1,
 	                                   SQLITE_STATIC) == SQLITE_OK)
 		step = sqlite3_step(s);
 	while (step == SQLITE_ROW && *ret == NULL && rc == 0) {
@@ -636,10 +596,11 @@ journal_tail(struct journal *j, uint32_t n)
 {
 	sqlite3_stmt *s = db_prepare(
 		j, "SELECT * FROM (SELECT seq, at_ms, kind, epoch, body FROM "
-		   "journal ORDER BY seq DESC LIMIT ?) ORDER BY seq");
+		   "journal WHERE leg=?1 ORDER BY seq DESC LIMIT ?2) "
+		   "ORDER BY seq");
 	json_t *ret = json_array();
 
-	if (s == NULL || sqlite3_bind_int64(s, 1, (int64_t)n) != SQLITE_OK)
+	if (s == NULL || sqlite3_bind_int64(s, 2, (int64_t)n) != SQLITE_OK)
 		goto out;
 	while (sqlite3_step(s) == SQLITE_ROW) {
 		json_t *body = json_loads(

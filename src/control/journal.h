@@ -8,7 +8,8 @@
  * changes in the same transaction as its journal row, by compare-and-set.
  *
  * The file (mode 0600: it holds passwords) and <file>.lock belong to one process
- * at a time. Layout: docs/internals/contracts.md.
+ * at a time. It holds the legs of many migrations; a handle sees one, and a
+ * process may have a handle for each. Layout: docs/internals/journal.md.
  *
  * For tests: GODWIT_CRASH_AT=<n>[:before|:after] in the environment sends SIGKILL
  * to this process before or after its n-th record is durable (n from 1).
@@ -32,11 +33,23 @@ enum journal_kind {
 
 struct journal;
 
+/* What is written together with the next record. */
+struct journal_stage {
+	bool forget; /* every position */
+	bool staged; /* or this one    */
+	enum side side;
+	char history[64];
+	uint64_t position;
+};
+
 const char *journal_kind_name(enum journal_kind k);
 
 /* Open or create the file. ERR_EXISTS names the process that has it; ERR_BAD:
  * not a state file of this version; ERR_IO. */
 struct journal *journal_open(const char *path, struct err *err);
+/* A leg of a daemon's file; the caller holds the lock. leg: at most 79 bytes. */
+struct journal *journal_open_leg(const char *path, const char *leg,
+                                 struct err *err);
 /* Read only and without the lock (a process may have it). */
 struct journal *journal_peek(const char *path, struct err *err);
 void journal_close(struct journal *j); /* NULL is fine; releases the lock */
@@ -56,6 +69,26 @@ struct authority journal_authority(const struct journal *j);
 int journal_move(struct journal *j, enum journal_kind kind,
                  const struct authority *expect, const struct authority *to,
                  json_t *body, struct err *err) MUST;
+/* Several legs of the file at once: one record, one transaction. */
+struct journal_flip {
+	char leg[80];
+	struct authority expect;
+	struct authority to;
+	struct journal_stage stage;
+};
+/* The flip of this handle's leg, with what it has staged. */
+void journal_flip_of(const struct journal *j, const struct authority *to,
+                     struct journal_flip *ret);
+/* All or none. look: somebody's try to write the same ended unsure. Handles learn
+ * the outcome by journal_reread(), this one, too. */
+int journal_move_all(struct journal *j, enum journal_kind kind,
+                     const struct journal_flip *flips, uint32_t n, bool look,
+                     json_t *body, struct err *err) MUST;
+int journal_reread(struct journal *j, struct err *err) MUST;
+/* The leg was never begun, or is forgotten: nothing of it is left. The handle may
+ * only be closed then. */
+int journal_drop(struct journal *j, struct err *err) MUST;
+
 /* A record could not be synced and nothing was written since: a crash may bring
  * it to light although it was answered with an error. */
 bool journal_is_unsure(const struct journal *j);

@@ -5,7 +5,6 @@
 #define _DEFAULT_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "control/run_parts.h"
 #include "engine/redis/mover/mover.h"
@@ -41,7 +40,7 @@ remember_reads(struct run *r)
 		r->reads_base[s] = 0;
 		for (uint32_t i = 0; i < r->relay_n; i++)
 			r->reads_base[s] += atomic_load_explicit(
-				&r->traffic[i].reads[s], memory_order_relaxed);
+				&r->traffic[i]->reads[s], memory_order_relaxed);
 	}
 }
 
@@ -103,41 +102,55 @@ machines_all_bits(const struct run *r)
 	return r->relay_n >= 64 ? UINT64_MAX : (1ull << r->relay_n) - 1;
 }
 
+/* The relays of an interlay are relays of this run. */
+static void
+adopt(struct run *r, const struct interlay *l, uint64_t generation)
+{
+	for (uint32_t i = 0; i < l->n; i++) {
+		r->relay[r->relay_n] = l->relay[i];
+		r->traffic[r->relay_n] = &l->traffic[i];
+		r->acked[r->relay_n] = generation;
+		r->crowd.loops[r->crowd.n++] = l->relay[i];
+		r->relay_n++;
+	}
+}
+
+int
+machines_add(struct run *r, struct interlay *l, struct err *err)
+{
+	uint32_t n = l->n;
+
+	for (uint32_t i = 0; i < r->interlay_n; i++)
+		n += r->interlay[i]->n;
+	if (r->interlay_n == RUN_INTERLAYS_MAX || n > RUN_RELAYS_MAX)
+		return err_set(err, ERR_LIMIT,
+		               "a migration has at most %d interlays with %d "
+		               "workers together",
+		               RUN_INTERLAYS_MAX, RUN_RELAYS_MAX);
+	(void)snprintf(r->prefix[r->interlay_n], sizeof(r->prefix[0]),
+	               "godwit:%s:", l->id);
+	r->prefixes[r->interlay_n] = r->prefix[r->interlay_n];
+	r->interlay[r->interlay_n++] = l;
+	r->own.interlays = r->prefixes;
+	r->own.interlay_n = r->interlay_n;
+	return 0;
+}
+
 static int
 make_relays(struct run *r, struct err *err)
 {
-	struct relay_conf *conf = calloc(r->conf->workers, sizeof(*conf));
-	struct route first = machines_route(r);
+	struct interlay_pair p = { .side = r->side,
+		                   .board = &r->board,
+		                   .route = machines_route(r) };
+	int rc = 0;
 
-	r->relay_conf = conf;
-	if (conf == NULL)
-		return err_set(err, ERR_NOMEM, "out of memory");
-	for (uint32_t i = 0; i < r->conf->workers; i++) {
-		struct loop_conf lc = { .machine = &relay_machine,
-			                .init = relay_init,
-			                .arg = &conf[i],
-			                .to_control = r->inbox,
-			                .crowd = &r->crowd,
-			                .listen_fds = &r->listen_fd[i],
-			                .listen_n = 1 };
-
-		conf[i] = (struct relay_conf){
-			.side = { r->side[0], r->side[1] },
-			.board = &r->board,
-			.traffic = &r->traffic[i],
-			.first_route = first,
-			.who = i,
-		};
-		memcpy(conf[i].id, r->id, sizeof(conf[i].id));
-		(void)snprintf(lc.name, sizeof(lc.name), "relay%u", i);
-		r->relay[i] = loop_new(&lc, err);
-		if (r->relay[i] == NULL)
-			return -(int)err->code;
-		r->listen_fd[i] = -1;
-		r->relay_n = i + 1;
-		r->acked[i] = first.generation;
+	for (uint32_t i = 0; rc == 0 && i < r->interlay_n; i++) {
+		p.first_who = r->relay_n;
+		rc = interlay_start(r->interlay[i], &p, err);
+		if (rc == 0)
+			adopt(r, r->interlay[i], p.route.generation);
 	}
-	return 0;
+	return rc;
 }
 
 static enum mover_rule
@@ -201,22 +214,13 @@ machines_make(struct run *r, struct err *err)
 {
 	int rc = 0;
 
-	r->traffic = calloc(r->conf->workers, sizeof(*r->traffic));
-	r->inbox = inbox_new(err);
 	r->mover_inbox = inbox_new(err);
-	if (r->inbox == NULL || r->mover_inbox == NULL)
+	if (r->mover_inbox == NULL)
 		return -(int)err->code;
-	if (r->traffic == NULL)
-		return err_set(err, ERR_NOMEM, "out of memory");
 	atomic_store(&r->board.unsettled, 1);
-	if (r->state != LIFE_COMPLETED)
+	rc = make_relays(r, err);
+	if (rc == 0 && r->state != LIFE_COMPLETED)
 		rc = make_mover(r, err);
-	if (rc == 0)
-		rc = make_relays(r, err);
-	for (uint32_t i = 0; rc == 0 && i < r->relay_n; i++)
-		r->crowd.loops[r->crowd.n++] = r->relay[i];
-	for (uint32_t i = 0; rc == 0 && i < r->relay_n; i++)
-		rc = loop_start(r->relay[i], err);
 	if (rc == 0 && r->mover != NULL)
 		rc = loop_start(r->mover, err);
 	return rc;
@@ -225,31 +229,18 @@ machines_make(struct run *r, struct err *err)
 void
 machines_free(struct run *r)
 {
-	for (uint32_t i = 0; i < r->relay_n; i++)
-		loop_stop(r->relay[i]);
-	if (r->mover != NULL)
+	if (r->mover != NULL) {
 		loop_stop(r->mover);
-	for (uint32_t i = 0; i < r->relay_n; i++)
-		loop_free(r->relay[i]);
-	if (r->mover != NULL)
 		loop_free(r->mover);
-	r->relay_n = 0;
-	r->mover = NULL;
-	for (uint32_t i = 0; i < RUN_RELAYS_MAX; i++) {
-		if (r->listen_fd[i] >= 0)
-			(void)close(r->listen_fd[i]);
-		r->listen_fd[i] = -1;
 	}
-	if (r->inbox != NULL)
-		inbox_free(r->inbox);
+	r->mover = NULL;
+	for (uint32_t i = 0; i < r->interlay_n; i++)
+		interlay_free(r->interlay[i]);
+	r->interlay_n = 0;
+	r->relay_n = 0;
 	if (r->mover_inbox != NULL)
 		inbox_free(r->mover_inbox);
-	r->inbox = NULL;
 	r->mover_inbox = NULL;
-	free(r->relay_conf);
 	free(r->mover_conf);
-	free(r->traffic);
-	r->relay_conf = NULL;
 	r->mover_conf = NULL;
-	r->traffic = NULL;
 }

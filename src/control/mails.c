@@ -129,6 +129,8 @@ one(struct run *r, const struct mail *m)
 	case MAIL_HOLD:
 	case MAIL_RELEASE:
 	case MAIL_BEHIND:
+	case MAIL_PAIR:
+	case MAIL_PAIR_ACK:
 	case MAIL_MOVE:
 	case MAIL_MOVE_PAUSE:
 	case MAIL_MOVE_RESUME:
@@ -145,8 +147,10 @@ mails_take(struct run *r)
 {
 	struct mail m;
 
-	while (inbox_take(r->inbox, &m))
-		one(r, &m);
+	for (uint32_t i = 0; i < r->interlay_n; i++) {
+		while (inbox_take(r->interlay[i]->inbox, &m))
+			one(r, &m);
+	}
 	while (r->mover_inbox != NULL && inbox_take(r->mover_inbox, &m)) {
 		/* Its only mail that a relay sends as well. */
 		if (m.kind == MAIL_STOPPED)

@@ -189,12 +189,14 @@ watchers_tick(struct run *r, uint64_t now)
 static void
 turn(struct run *r)
 {
-	struct pollfd fds[4 + LIMIT_PANEL_CLIENTS];
+	struct pollfd fds[4 + RUN_INTERLAYS_MAX + LIMIT_PANEL_CLIENTS];
 	size_t n = 0;
 	size_t panel_n;
 
-	fds[n++] =
-		(struct pollfd){ .fd = inbox_fd(r->inbox), .events = POLLIN };
+	for (uint32_t i = 0; i < r->interlay_n; i++)
+		fds[n++] =
+			(struct pollfd){ .fd = inbox_fd(r->interlay[i]->inbox),
+			                 .events = POLLIN };
 	fds[n++] = (struct pollfd){ .fd = inbox_fd(r->mover_inbox),
 		                    .events = POLLIN };
 	fds[n++] = (struct pollfd){ .fd = r->wake_fd, .events = POLLIN };
@@ -265,8 +267,6 @@ run_migration(const struct run_conf *c, int ready_fd, struct err *err)
 	r->conf = c;
 	r->exit_status = 0;
 	r->wake_fd = -1;
-	for (uint32_t i = 0; i < RUN_RELAYS_MAX; i++)
-		r->listen_fd[i] = -1;
 	rc = catch_signals(r, err);
 	if (rc == 0 && (c->workers < 1 || c->workers > RUN_RELAYS_MAX))
 		rc = err_set(err, ERR_USAGE, "--workers: 1 to %d",

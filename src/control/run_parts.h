@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "control/agent.h"
+#include "control/interlay.h"
 #include "control/journal.h"
 #include "control/limit.h"
 #include "control/panel.h"
@@ -29,7 +30,8 @@
 #include "flow/migration.h"
 #include "world/os/loop.h"
 
-#define RUN_RELAYS_MAX 64
+#define RUN_RELAYS_MAX    64 /* bits of a set */
+#define RUN_INTERLAYS_MAX 16
 
 struct run_event {
 	int64_t at_ms;
@@ -94,6 +96,7 @@ struct run {
 	char id[40];
 	char names[3][56]; /* users godwit-<id>, -r; prefix godwit:<id>: */
 	char agent_name[64];
+	const char *prefixes[RUN_INTERLAYS_MAX];
 	struct fence_own own;
 	struct side_conf side[SIDE_N];
 	struct run_side at[SIDE_N];
@@ -103,17 +106,16 @@ struct run {
 
 	/* machines */
 	struct board board;
-	struct traffic *traffic; /* conf->workers of them */
-	struct inbox *inbox;     /* from relays */
-	struct inbox *mover_inbox;
-	struct crowd crowd;
-	struct loop *relay[RUN_RELAYS_MAX];
-	void *relay_conf; /* machines.c's */
-	void *mover_conf;
+	struct interlay *interlay[RUN_INTERLAYS_MAX];
+	uint32_t interlay_n;
+	char prefix[RUN_INTERLAYS_MAX][56]; /* names of their connections */
+	struct loop *relay[RUN_RELAYS_MAX]; /* of all interlays */
+	const struct traffic *traffic[RUN_RELAYS_MAX];
 	uint32_t relay_n;
+	struct inbox *mover_inbox;
+	struct crowd crowd; /* the mover's: who hears of the board */
+	void *mover_conf;   /* machines.c's */
 	struct loop *mover;
-	int listen_fd[RUN_RELAYS_MAX];
-	uint16_t port;
 
 	/* the state */
 	enum life_state state;
@@ -186,6 +188,8 @@ int run_apply(struct run *r, enum life_verb verb, const char *reason,
 int run_start(struct run *r, struct err *err) MUST;
 
 /* machines.c */
+/* One more interlay, before machines_make(). */
+int machines_add(struct run *r, struct interlay *l, struct err *err) MUST;
 int machines_make(struct run *r, struct err *err) MUST;
 void machines_free(struct run *r);
 void machines_tell(struct run *r, const struct mail *m); /* every relay */

@@ -120,7 +120,7 @@ do_announce(struct run *r, struct err *err)
 	r->marked = 0;
 	r->marked_until_ns = os_mono_ns() + LIMIT_MARKED_MS * NS_PER_MS;
 	for (uint32_t i = 0; i < r->relay_n; i++) {
-		if (atomic_load(&r->traffic[i].subscribed) == 0)
+		if (atomic_load(&r->traffic[i]->subscribed) == 0)
 			r->marked |= 1ull << i;
 	}
 	return fence_say_last(r, r->cut.from, r->cut.r.epoch, err);

@@ -47,6 +47,12 @@ parse_urls(struct run *r, struct err *err)
 			return rc;
 		url_side(&r->at[s].url, (enum side)s, &r->side[s]);
 	}
+	/* A cursor must not be taken for one of the other side. */
+	if (r->side[SIDE_NEW].tag == r->side[SIDE_OLD].tag)
+		r->side[SIDE_NEW].tag =
+			(uint8_t)(r->side[SIDE_OLD].tag < 127
+		                          ? r->side[SIDE_OLD].tag + 1
+		                          : 2);
 	if (url_same(&r->at[SIDE_OLD].url, &r->at[SIDE_NEW].url))
 		return err_set(err, ERR_REFUSED,
 		               "OLD and NEW are the same address (%s); name "
@@ -145,7 +151,9 @@ read_names(struct run *r, struct err *err)
 	(void)snprintf(r->names[2], sizeof(r->names[2]), "godwit:%s:", r->id);
 	(void)snprintf(r->agent_name, sizeof(r->agent_name), "%scontrol",
 	               r->names[2]);
-	r->own = (struct fence_own){ r->names[0], r->names[1], r->names[2] };
+	r->own = (struct fence_own){ .user = r->names[0],
+		                     .reader = r->names[1],
+		                     .prefix = r->names[2] };
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		struct side_conf *c = &r->side[s];
 
@@ -512,6 +520,21 @@ on_verb(void *arg, uint64_t client, const char *verb, json_t *args)
 	verbs_ask(arg, client, verb, args);
 }
 
+static int
+open_interlay(struct run *r, struct err *err)
+{
+	struct interlay *l =
+		interlay_new(r->id, r->conf->listen, r->conf->workers, err);
+	int rc;
+
+	if (l == NULL)
+		return -(int)err->code;
+	rc = machines_add(r, l, err);
+	if (rc != 0)
+		interlay_free(l);
+	return rc;
+}
+
 int
 run_start(struct run *r, struct err *err)
 {
@@ -531,8 +554,7 @@ run_start(struct run *r, struct err *err)
 		rc = check_servers(r, err);
 	/* A port that is taken must be known before anything is changed. */
 	if (rc == 0)
-		rc = listen_open(r->conf->listen, r->conf->workers,
-		                 r->listen_fd, &r->port, err);
+		rc = open_interlay(r, err);
 	if (rc == 0)
 		rc = decide(r, err);
 	if (rc != 0)

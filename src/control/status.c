@@ -42,7 +42,7 @@ total(const struct run *r, struct totals *t)
 {
 	memset(t, 0, sizeof(*t));
 	for (uint32_t i = 0; i < r->relay_n; i++) {
-		const struct traffic *f = &r->traffic[i];
+		const struct traffic *f = r->traffic[i];
 		uint64_t last = get(&f->hold_last_ns);
 		uint64_t max = get(&f->hold_max_ns);
 

@@ -323,6 +323,17 @@ url_print(const struct url *u, char *ret, size_t n, struct err *err)
 	return 0;
 }
 
+/* The same for the same address, whenever it is asked. */
+static uint8_t
+tag_of(const struct address *a)
+{
+	uint32_t h = a->port;
+
+	for (const char *p = a->host; *p != '\0'; p++)
+		h = h * 31 + (uint32_t)(unsigned char)*p;
+	return (uint8_t)(2 + h % 126);
+}
+
 void
 url_side(const struct url *u, enum side side, struct side_conf *ret)
 {
@@ -331,6 +342,7 @@ url_side(const struct url *u, enum side side, struct side_conf *ret)
 	memcpy(ret->url_pass, u->pass, sizeof(ret->url_pass));
 	(void)snprintf(ret->label, sizeof(ret->label), "%s %s", side_name(side),
 	               u->label);
+	ret->tag = tag_of(&u->at);
 }
 
 bool

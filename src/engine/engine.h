@@ -139,4 +139,6 @@ struct side_conf {
 	char reader_user[64]; /* Godwit's read-only user for reads of clients */
 	char reader_pass[80];
 	char label[128]; /* for messages: "old redis://127.0.0.1:6379"   */
+	uint8_t tag;     /* 2..127: marks what only this server understands
+	              * (cursors), the same in every migration; 0: none     */
 };

@@ -19,6 +19,9 @@ enum mail_kind {
 	               * authority only; when every relay has said that it
 	               * does (2): release what ack BOTH holds and ack like
 	               * AUTHORITY; it has caught up (0) -> MAIL_BEHIND_ACK */
+	MAIL_PAIR,    /* pair, side, token, route: serve these two sides from
+	               * now on; the lanes of `side` stay and are those of
+	               * side `token` then -> MAIL_PAIR_ACK                */
 	/* relay -> control */
 	MAIL_ROUTE_ACK,  /* who, generation                                   */
 	MAIL_DRAINED,    /* who, epoch; a: requests that could not be moved   */
@@ -26,6 +29,7 @@ enum mail_kind {
 	MAIL_BEHIND_ACK, /* who, flag                                         */
 	MAIL_MARKED,     /* who, epoch: every subscriber saw the old side's
 	                  * marker message                                    */
+	MAIL_PAIR_ACK,   /* who (the new one): the conf of before is not used */
 
 	/* control -> mover */
 	MAIL_MOVE,       /* side: authority now. Begin or continue to keep the
@@ -73,5 +77,7 @@ struct mail {
 	enum move_phase phase;
 	uint32_t flag;
 	struct route route;
+	const void *pair; /* MAIL_PAIR: struct relay_conf, kept alive until
+	                   * another one was acknowledged               */
 	char text[160];
 };

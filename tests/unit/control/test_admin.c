@@ -17,8 +17,9 @@
 #include "engine/redis/admin/probe.h"
 #include "world/os/loop.h"
 
-static const struct fence_own own = { "godwit-ab", "godwit-ab-r",
-	                              "godwit:ab:" };
+static const struct fence_own own = { .user = "godwit-ab",
+	                              .reader = "godwit-ab-r",
+	                              .prefix = "godwit:ab:" };
 static struct mem mem;
 static struct buf tx;
 static struct buf rx;

@@ -430,11 +430,118 @@ unreadable_is_not_none(void **state)
 	journal_close(j);
 }
 
+/* Several legs in one file: each sees its own, and a group flips at once. */
+static void
+legs_of_one_file(void **state)
+{
+	struct err err;
+	struct journal *a = journal_open_leg(path, "m1/0", &err);
+	struct journal *b = journal_open_leg(path, "m1/1", &err);
+	struct journal_flip flips[2];
+	struct authority r;
+	struct authority to;
+	char *v;
+
+	(void)state;
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_int_equal(journal_add(a, JOURNAL_CREATED, NULL, &err), 0);
+	assert_int_equal(journal_set_meta(a, "id", "x", &err), 0);
+	assert_int_equal(journal_count(b), 0);
+	v = journal_meta(b, "id");
+	assert_null(v);
+	r = journal_authority(a);
+	to = authority_freeze(&r);
+	assert_int_equal(journal_move(a, JOURNAL_FREEZE, &r, &to, NULL, &err),
+	                 0);
+	to = authority_commit(&to);
+	journal_stage_progress(a, SIDE_NEW, "h:0", 5);
+	journal_flip_of(a, &to, &flips[0]);
+	/* b is not frozen: nothing moves, not even a. */
+	r = journal_authority(b);
+	to = authority_freeze(&r);
+	flips[1] = (struct journal_flip){ .expect = to,
+		                          .to = authority_commit(&to) };
+	(void)snprintf(flips[1].leg, sizeof(flips[1].leg), "m1/1");
+	assert_true(journal_move_all(a, JOURNAL_COMMIT, flips, 2, false, NULL,
+	                             &err) < 0);
+	assert_int_equal(journal_reread(a, &err), 0);
+	assert_int_equal(journal_authority(a).state, AUTHORITY_FREEZE);
+	assert_int_equal(journal_move(b, JOURNAL_FREEZE, &r, &to, NULL, &err),
+	                 0);
+	assert_int_equal(journal_move_all(a, JOURNAL_COMMIT, flips, 2, false,
+	                                  NULL, &err),
+	                 0);
+	assert_int_equal(journal_reread(a, &err), 0);
+	assert_int_equal(journal_reread(b, &err), 0);
+	assert_int_equal(journal_authority(a).state, AUTHORITY_NEW);
+	assert_int_equal(journal_authority(b).state, AUTHORITY_NEW);
+	assert_int_equal(journal_count(a), 3);
+	assert_int_equal(journal_drop(b, &err), 0);
+	journal_close(b);
+	journal_close(a);
+	a = journal_open_leg(path, "m1/0", &err);
+	b = journal_open_leg(path, "m1/1", &err);
+	assert_int_equal(journal_authority(a).state, AUTHORITY_NEW);
+	assert_true(journal_is_new(b));
+	assert_int_equal(journal_authority(b).state, AUTHORITY_OLD);
+	journal_close(b);
+	journal_close(a);
+}
+
+/* A file of stage 1 is read as it is, and becomes version 2 when written. */
+static void
+version_one(void **state)
+{
+	static const char old[] =
+		"CREATE TABLE journal(seq INTEGER PRIMARY KEY, at_ms INTEGER "
+		"NOT NULL, kind TEXT NOT NULL, epoch INTEGER NOT NULL, body "
+		"TEXT NOT NULL);"
+		"CREATE TABLE authority(one INTEGER PRIMARY KEY CHECK(one = 1),"
+		" epoch INTEGER NOT NULL, state TEXT NOT NULL);"
+		"CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+		"CREATE TABLE progress(side TEXT PRIMARY KEY, history TEXT NOT "
+		"NULL, position INTEGER NOT NULL);"
+		"INSERT INTO journal VALUES(1, 5, 'created', 1, '{}');"
+		"INSERT INTO authority VALUES(1, 4, 'new');"
+		"INSERT INTO meta VALUES('id', 'abc');"
+		"INSERT INTO progress VALUES('new', 'h:0', 77);"
+		"PRAGMA journal_mode=WAL; PRAGMA user_version=1;";
+	struct err err;
+	sqlite3 *db;
+
+	(void)state;
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	for (int i = 0; i < 3; i++) {
+		struct journal *j = i == 0 ? journal_peek(path, &err)
+		                           : journal_open(path, &err);
+		char history[64];
+		uint64_t at = 0;
+		char *id;
+
+		assert_non_null(j);
+		assert_int_equal(journal_count(j), 1);
+		assert_int_equal(journal_authority(j).epoch, 4);
+		assert_int_equal(journal_authority(j).state, AUTHORITY_NEW);
+		id = journal_meta(j, "id");
+		assert_string_equal(id, "abc");
+		free(id);
+		assert_true(journal_progress(j, SIDE_NEW, history,
+		                             sizeof(history), &at));
+		assert_int_equal(at, 77);
+		journal_close(j);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(begins_with_old, set_up),
+		cmocka_unit_test_setup(legs_of_one_file, set_up),
+		cmocka_unit_test_setup(version_one, set_up),
 		cmocka_unit_test_setup(records_come_back, set_up),
 		cmocka_unit_test_setup(authority_is_compared, set_up),
 		cmocka_unit_test_setup(one_process_at_a_time, set_up),

@@ -400,6 +400,10 @@ is_spared(struct span line, const struct fence_own *own)
 
 	if (name.n > 0 && span_has_prefix(name, span_str(own->prefix)))
 		return true;
+	for (uint32_t i = 0; name.n > 0 && i < own->interlay_n; i++) {
+		if (span_has_prefix(name, span_str(own->interlays[i])))
+			return true;
+	}
 	for (size_t i = 0; i < flags.n; i++) {
 		/* A replica, our feed among them; our master; a closing one. */
 		if (flags.p[i] == 'S' || flags.p[i] == 'M' ||

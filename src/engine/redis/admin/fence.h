@@ -26,6 +26,8 @@ struct fence_own {
 	const char *user;   /* godwit-<id>          */
 	const char *reader; /* godwit-<id>-r        */
 	const char *prefix; /* godwit:<id>: (names) */
+	const char *const *interlays; /* the same of its interlays' relays */
+	uint32_t interlay_n;
 };
 
 /* Log in and name the connection; "" for no user, no password. */

@@ -403,6 +403,8 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_PASSED:
 	case MAIL_PROGRESS:
 	case MAIL_HEARTBEAT_BACK:
+	case MAIL_PAIR:
+	case MAIL_PAIR_ACK:
 	case MAIL_TROUBLE:
 	case MAIL_STOPPED: break;
 	}

@@ -291,6 +291,18 @@ struct hold {
 	struct waiting_list held;
 };
 
+/* Other sides are on their way (pair.c). */
+struct pairing {
+	bool on;
+	bool said; /* the marker of this change was sent */
+	const struct relay_conf *conf;
+	struct route route;
+	enum side keep;
+	enum side to;
+	uint64_t until_ns;
+	uint64_t number; /* of its marker */
+};
+
 struct relay {
 	const struct relay_conf *conf;
 	struct port *port;
@@ -314,6 +326,7 @@ struct relay {
 	bool default_full; /* the user default may do everything          */
 	bool default_open; /* ... and needs no password                   */
 	uint64_t next_id;
+	uint32_t first_who; /* of its first conf: makes ids unique */
 	uint32_t next_lane;
 	uint64_t rare_ns; /* gauges were published then */
 	struct counts n;
@@ -321,6 +334,7 @@ struct relay {
 	uint32_t blocked;
 	uint32_t subscribed;
 	struct hold hold;
+	struct pairing pair;
 	struct session_all_list sessions;
 	struct session_run_list run;
 	struct lane_all_list lanes;
@@ -339,6 +353,9 @@ struct relay {
 	uint64_t mark_epoch;
 	bool mark_told;
 };
+
+/* Open what is needed before the first request (relay.c). */
+void relay_warm(struct relay *r);
 
 struct session *session_new(struct relay *r, struct link *l);
 void session_bytes(struct relay *r, struct session *s, struct span in);
@@ -576,6 +593,11 @@ void hold_end(struct relay *r, const struct route *route);
 void hold_check(struct relay *r); /* EV_BATCH */
 void hold_route(struct relay *r, const struct route *route);
 
+/* ---- pair.c: other sides ----------------------------------------------- */
+
+void pair_begin(struct relay *r, const struct mail *m);
+void pair_check(struct relay *r); /* EV_BATCH */
+
 /* ---- block.c ----------------------------------------------------------- */
 
 enum dispatched block_dispatch(struct relay *r, struct session *s,
@@ -608,7 +630,32 @@ void script_tick(struct relay *r); /* EV_BATCH */
 bool script_is_loading(struct relay *r, enum side side);
 void script_fini(struct relay *r);
 
-/* ---- pubsub.c ---------------------------------------------------------- */
+/* ---- pubsub.c, pubsub_own.c ---------------------------------------------------------- */
+
+#define SUB_MARKER "__godwit:marker"
+
+struct sub {
+	struct lane *live;
+	struct lane *shadow;
+	struct lane *old; /* the authority before the switch */
+	struct lane *guard;
+	struct buf asked; /* SUBSCRIBE that the guard looks at; empty: none */
+	struct map channels;
+	struct map patterns;
+	struct buf held; /* messages of live while old may have more */
+	uint64_t marked; /* epoch of the newest marker on live       */
+	uint64_t old_until_ns;
+	/* pubsub_own.c: shadow is to take the place of live */
+	bool own;
+	bool live_done;    /* live has said all up to the marker */
+	bool shadow_begun; /* shadow goes on behind it           */
+};
+
+static inline size_t
+sub_count(const struct sub *u)
+{
+	return map_count(&u->channels) + map_count(&u->patterns);
+}
 
 enum dispatched pubsub_dispatch(struct relay *r, struct session *s,
                                 const struct command *c,
@@ -622,3 +669,9 @@ void pubsub_hold(struct relay *r);
 bool pubsub_is_settling(struct relay *r);
 void pubsub_flip(struct relay *r);
 void pubsub_check(struct relay *r);
+/* Subscribers whose connection is Godwit's get one of their own to the same
+ * side: begun; are all confirmed; did all change over; the rest now. */
+void pubsub_own_begin(struct relay *r, enum side keep);
+bool pubsub_own_is_ready(struct relay *r);
+bool pubsub_own_is_done(struct relay *r);
+void pubsub_own_end(struct relay *r);

@@ -21,34 +21,15 @@
  */
 #include "engine/redis/relay/inside.h"
 
-#define MARKER  "__godwit:marker"
+#define MARKER  SUB_MARKER
 #define PREFIX  "__godwit:"
 #define OLD_NS  1000000000ull
 #define ITEMS_N 4
-
-struct sub {
-	struct lane *live;
-	struct lane *shadow;
-	struct lane *old; /* the authority before the switch */
-	struct lane *guard;
-	struct buf asked; /* SUBSCRIBE that the guard looks at; empty: none */
-	struct map channels;
-	struct map patterns;
-	struct buf held; /* messages of live while old may have more */
-	uint64_t marked; /* epoch of the newest marker on live       */
-	uint64_t old_until_ns;
-};
 
 static struct sub *
 sub_of(const struct session *s)
 {
 	return s->wide == NULL ? NULL : s->wide->sub;
-}
-
-static size_t
-count(const struct sub *u)
-{
-	return map_count(&u->channels) + map_count(&u->patterns);
 }
 
 static void
@@ -192,7 +173,7 @@ nothing_to_leave(struct relay *r, struct session *s, const struct command *c,
 		resp_put_array(&b, 3);
 		resp_put_bulk_str(&b, c->name);
 		resp_put_nil(&b);
-		resp_put_int(&b, u == NULL ? 0 : (int64_t)count(u));
+		resp_put_int(&b, u == NULL ? 0 : (int64_t)sub_count(u));
 	}
 	session_say_buf(r, s, &b);
 	return done(s);
@@ -356,7 +337,8 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 		return DISPATCH_WAIT;
 	if (c->handler == COMMAND_SUBSCRIBE ||
 	    c->handler == COMMAND_UNSUBSCRIBE ||
-	    (c->handler == COMMAND_PING && (count(u) > 0 || s->inflight > 0))) {
+	    (c->handler == COMMAND_PING &&
+	     (sub_count(u) > 0 || s->inflight > 0))) {
 		if (c->handler == COMMAND_PING && s->inflight > 0)
 			return DISPATCH_WAIT; /* still subscribed? */
 		if (!is_lane_ready(r, s, &u->live))
@@ -368,7 +350,7 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 	}
 	if (s->inflight > 0)
 		return DISPATCH_WAIT;
-	if (count(u) == 0 || c->handler == COMMAND_QUIT ||
+	if (sub_count(u) == 0 || c->handler == COMMAND_QUIT ||
 	    c->handler == COMMAND_RESET) {
 		pubsub_free(r, s);
 		return dispatch_command(r, s, c, q, raw);
@@ -404,9 +386,12 @@ deliver(struct relay *r, struct lane *lane, struct span message)
 	struct session *s = lane->mine;
 	struct sub *u = sub_of(s);
 
+	if (u->own && lane == u->live && u->live_done)
+		return; /* its own connection has it */
 	if (lane == u->old || (lane == u->live && u->old == NULL)) {
 		session_say(r, s, message);
-	} else if (lane == u->live) {
+	} else if (lane == u->live ||
+	           (u->own && lane == u->shadow && u->shadow_begun)) {
 		buf_put_span(&u->held, message);
 		if (buf_len(&u->held) > RELAY_SUB_HOLD_MAX ||
 		    buf_failed(&u->held))
@@ -424,6 +409,11 @@ got_marker(struct relay *r, struct lane *lane, struct span payload)
 	for (size_t i = 0; i < payload.n && i < 19; i++) {
 		if (payload.p[i] >= '0' && payload.p[i] <= '9')
 			epoch = epoch * 10 + (uint64_t)(payload.p[i] - '0');
+	}
+	if (r->pair.on && epoch == r->pair.number && u->own) {
+		u->live_done |= lane == u->live;
+		u->shadow_begun |= lane == u->shadow;
+		return;
 	}
 	if (lane == u->live && u->old == NULL)
 		u->marked = epoch;
@@ -465,7 +455,7 @@ confirmed(struct relay *r, struct lane *lane, struct span verb,
 		resp_put_nil(&b);
 	else
 		resp_put_bulk(&b, name);
-	resp_put_int(&b, (int64_t)count(u));
+	resp_put_int(&b, (int64_t)sub_count(u));
 	session_say_buf(r, s, &b);
 }
 
@@ -617,7 +607,7 @@ pubsub_lost(struct relay *r, struct lane *lane)
 		bool told = u->marked == r->mark_epoch && r->hold.on;
 
 		u->live = NULL;
-		if (s->inflight > 0 || (!told && count(u) > 0)) {
+		if (s->inflight > 0 || (!told && sub_count(u) > 0)) {
 			/* What it asked for has an unknown outcome. */
 			r->n.lost[lane->side]++;
 			session_close(r, s, NULL);
@@ -659,7 +649,7 @@ pubsub_is_settling(struct relay *r)
 		struct sub *u = sub_of(s);
 		struct lane *l = u == NULL ? NULL : u->shadow;
 
-		if (l == NULL || s->link == NULL || count(u) == 0 ||
+		if (l == NULL || s->link == NULL || sub_count(u) == 0 ||
 		    l->state == LANE_DOWN)
 			continue;
 		if (l->state != LANE_READY || ring_n(&l->fifo) > 0)
@@ -682,7 +672,7 @@ tell_marked(struct relay *r)
 		list_each(session, s, all, &r->sessions) {
 			struct sub *u = sub_of(s);
 
-			if (u != NULL && u->live != NULL && count(u) > 0 &&
+			if (u != NULL && u->live != NULL && sub_count(u) > 0 &&
 			    u->marked != r->mark_epoch)
 				return;
 		}
@@ -710,7 +700,8 @@ pubsub_check(struct relay *r)
 		    r->conf->side[0].reader_user[0] != '\0')
 			u->shadow = lane_sub(
 				r, s, side_other(r->route.authority), true);
-		if (u != NULL && u->live == NULL && !r->hold.on && count(u) > 0)
+		if (u != NULL && u->live == NULL && !r->hold.on &&
+		    sub_count(u) > 0)
 			u->live = lane_sub(r, s, r->route.authority, false);
 	}
 }

@@ -17,11 +17,23 @@ relay_init(void *self, void *conf)
 
 	REQUIRE(c->who < RELAY_WORKERS_MAX);
 	r->conf = c;
+	r->first_who = c->who;
 	r->board = c->board;
 	r->traffic = c->traffic;
 	r->route = c->first_route;
 	r->batch = 1;
 	command_index_init(&r->commands);
+}
+
+void
+relay_warm(struct relay *r)
+{
+	if (r->board != NULL && r->conf->side[0].own_user[0] != '\0') {
+		(void)lane_admin(r, SIDE_OLD);
+		(void)lane_admin(r, SIDE_NEW);
+	}
+	if (!r->hold.on)
+		(void)lane_shared(r, r->route.authority, NULL, 0);
 }
 
 static void
@@ -31,11 +43,10 @@ start(struct relay *r)
 	map_init(&r->scripts, r->mem, sizeof(void *) * 2, 0);
 	if (r->board != NULL)
 		r->history = atomic_load(&r->board->history);
-	if (r->board != NULL && r->conf->side[0].own_user[0] != '\0') {
-		(void)lane_admin(r, SIDE_OLD);
-		(void)lane_admin(r, SIDE_NEW);
-	}
-	(void)lane_shared(r, r->route.authority, NULL, 0);
+	r->hold.on = r->conf->held;
+	r->hold.told = r->conf->held;
+	r->hold.began_ns = r->port->now_ns;
+	relay_warm(r);
 	port_wake(r->port, r->port->now_ns + TICK_NS);
 }
 
@@ -146,6 +157,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_HOLD: hold_begin(r, m); break;
 	case MAIL_RELEASE: hold_end(r, &m->route); break;
 	case MAIL_BEHIND: behind(r, m); break;
+	case MAIL_PAIR: pair_begin(r, m); break;
 	case MAIL_STOP:
 		r->stopping = true;
 		r->stop_ns = r->port->now_ns + RELAY_STOP_NS;
@@ -157,6 +169,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_LATE:
 	case MAIL_BEHIND_ACK:
 	case MAIL_MARKED:
+	case MAIL_PAIR_ACK:
 	case MAIL_MOVE:
 	case MAIL_MOVE_PAUSE:
 	case MAIL_MOVE_RESUME:
@@ -307,6 +320,7 @@ step(void *self, struct port *p, const struct event *ev)
 		block_tick(r);
 		script_tick(r);
 		causal_probe(r);
+		pair_check(r);
 		hold_check(r);
 		stop_check(r);
 		publish(r);

@@ -57,13 +57,16 @@
 /* Bytes of messages kept for one subscriber during a switch. */
 #define RELAY_SUB_HOLD_MAX  ((size_t)16 * 1024 * 1024)
 
+/* An interlay alone has one side: SIDE_OLD; board is NULL, the route says old,
+ * share 0, ack authority. */
 struct relay_conf {
 	struct side_conf side[SIDE_N];
 	struct board *board;
 	struct traffic *traffic;
 	struct route first_route;
 	uint32_t who; /* index of this relay */
-	char id[40];  /* of the migration    */
+	char id[40];  /* in the names of its connections */
+	bool held;    /* nothing is given out before MAIL_RELEASE */
 };
 
 extern const struct machine relay_machine;

@@ -2,13 +2,22 @@
 /*
  * engine/redis/relay/scan.c: cursors that know their side.
  *
- * A server's cursor c (never 0) is shown to clients as 2 c + side. When it comes
- * back after the authority has moved, the scan starts again from 0 there: what
- * was there all the time is met, some of it twice, which SCAN allows.
+ * A server's cursor c (never 0) is shown to clients as 128 c + tag of the server.
+ * When it comes back after the authority has moved, the scan starts again from 0
+ * there: what was there all the time is met, some of it twice, which SCAN allows.
  */
 #include "engine/redis/relay/inside.h"
 
-#define CURSOR_MAX (UINT64_C(1) << 62)
+#define TAG_BITS   7
+#define CURSOR_MAX (UINT64_C(1) << (63 - TAG_BITS))
+
+static uint64_t
+tag_of(const struct relay *r, enum side side)
+{
+	const struct side_conf *c = &r->conf->side[side];
+
+	return c->tag != 0 ? c->tag : (uint64_t)side;
+}
 
 static bool
 parse(struct span s, uint64_t *ret)
@@ -42,8 +51,8 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (q->argc <= at || !parse(q->argv[at], &cursor) || cursor == 0)
 		return dispatch_send(r, s, lane, raw, PEND_SCAN, PEND_F_READ);
-	if ((cursor & 1) == (uint64_t)r->route.authority)
-		cursor >>= 1;
+	if ((cursor & ((1u << TAG_BITS) - 1)) == tag_of(r, r->route.authority))
+		cursor >>= TAG_BITS;
 	else
 		cursor = 0;
 	buf_init(&b, r->mem);
@@ -82,12 +91,13 @@ scan_answer(struct relay *r, struct session *s, struct lane *lane,
 		return;
 	}
 	if (cursor >= CURSOR_MAX) {
-		session_say(r, s, SPAN("-ERR godwit: a cursor above 2^62\r\n"));
+		session_say(r, s, SPAN("-ERR godwit: a cursor above 2^56\r\n"));
 		return;
 	}
 	buf_init(&b, r->mem);
 	resp_put_array(&b, 2);
-	resp_put_bulk_u64(&b, cursor * 2 + lane->side);
+	resp_put_bulk_u64(&b, cursor << TAG_BITS |
+	                              tag_of(r, (enum side)lane->side));
 	buf_put_span(&b, rest);
 	session_say_buf(r, s, &b);
 }

@@ -20,7 +20,7 @@ session_new(struct relay *r, struct link *l)
 		return NULL;
 	s->owner = OWNER_SESSION;
 	s->link = l;
-	s->id = ++r->next_id * RELAY_WORKERS_MAX + r->conf->who;
+	s->id = ++r->next_id * RELAY_WORKERS_MAX + r->first_who;
 	s->is_default = true;
 	s->window = WINDOW_MIN;
 	s->era = r->era;

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/interlay.c: a listener, its relays and their clients.
+ */
+#define _DEFAULT_SOURCE
+#include "control/interlay.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "control/limit.h"
+
+/* Relays answer within a few milliseconds; subscribers may take two seconds. */
+#define PAIR_MS 10000
+
+static struct interlay *
+fail(struct interlay *l)
+{
+	interlay_free(l);
+	return NULL;
+}
+
+struct interlay *
+interlay_new(const char *id, const char *listen, uint32_t workers,
+             struct err *err)
+{
+	struct interlay *l = calloc(1, sizeof(*l));
+
+	if (l == NULL) {
+		(void)err_set(err, ERR_NOMEM, "out of memory");
+		return NULL;
+	}
+	for (uint32_t i = 0; i < INTERLAY_RELAYS_MAX; i++)
+		l->listen_fd[i] = -1;
+	if (id[0] == '\0')
+		(void)snprintf(l->id, sizeof(l->id), "i%012llx",
+		               (unsigned long long)os_entropy() &
+		                       0xffffffffffffull);
+	else
+		(void)snprintf(l->id, sizeof(l->id), "%s", id);
+	if (workers < 1 || workers > INTERLAY_RELAYS_MAX) {
+		(void)err_set(err, ERR_USAGE, "workers: 1 to %d",
+		              INTERLAY_RELAYS_MAX);
+		return fail(l);
+	}
+	if (snprintf(l->listen, sizeof(l->listen), "%s", listen) >=
+	    (int)sizeof(l->listen)) {
+		(void)err_set(err, ERR_USAGE, "listen: longer than %zu bytes",
+		              sizeof(l->listen) - 1);
+		return fail(l);
+	}
+	if (listen_open(listen, workers, l->listen_fd, &l->port, err) != 0)
+		return fail(l);
+	l->n = workers;
+	l->traffic = calloc(workers, sizeof(*l->traffic));
+	l->conf[0] = calloc(workers, sizeof(*l->conf[0]));
+	l->conf[1] = calloc(workers, sizeof(*l->conf[1]));
+	l->inbox = inbox_new(err);
+	if (l->traffic == NULL || l->conf[0] == NULL || l->conf[1] == NULL ||
+	    l->inbox == NULL) {
+		(void)err_set(err, ERR_NOMEM, "out of memory");
+		return fail(l);
+	}
+	return l;
+}
+
+static void
+fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
+     struct relay_conf *ret)
+{
+	*ret = (struct relay_conf){
+		.side = { p->side[SIDE_OLD], p->side[SIDE_NEW] },
+		.board = p->board,
+		.traffic = &l->traffic[i],
+		.first_route = p->route,
+		.who = p->first_who + i,
+		.held = p->held,
+	};
+	memcpy(ret->id, l->id, sizeof(ret->id));
+}
+
+int
+interlay_start(struct interlay *l, const struct interlay_pair *p,
+               struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < l->n; i++) {
+		struct relay_conf *conf = &l->conf[l->conf_at][i];
+		struct loop_conf lc = { .machine = &relay_machine,
+			                .init = relay_init,
+			                .arg = conf,
+			                .to_control = l->inbox,
+			                .listen_fds = &l->listen_fd[i],
+			                .listen_n = 1 };
+
+		REQUIRE(l->relay[i] == NULL);
+		fill(l, p, i, conf);
+		(void)snprintf(lc.name, sizeof(lc.name), "relay%u", conf->who);
+		l->relay[i] = loop_new(&lc, err);
+		if (l->relay[i] == NULL)
+			return -(int)err->code;
+		l->listen_fd[i] = -1;
+	}
+	for (uint32_t i = 0; rc == 0 && i < l->n; i++)
+		rc = loop_start(l->relay[i], err);
+	return rc;
+}
+
+void
+interlay_free(struct interlay *l)
+{
+	if (l == NULL)
+		return;
+	for (uint32_t i = 0; i < l->n; i++) {
+		if (l->relay[i] != NULL)
+			loop_stop(l->relay[i]);
+	}
+	for (uint32_t i = 0; i < INTERLAY_RELAYS_MAX; i++) {
+		loop_free(l->relay[i]);
+		if (l->listen_fd[i] >= 0)
+			(void)close(l->listen_fd[i]);
+	}
+	if (l->inbox != NULL)
+		inbox_free(l->inbox);
+	free(l->traffic);
+	free(l->conf[0]);
+	free(l->conf[1]);
+	free(l);
+}
+
+void
+interlay_tell(struct interlay *l, const struct mail *m)
+{
+	for (uint32_t i = 0; i < l->n; i++) {
+		if (l->relay[i] != NULL)
+			loop_post(l->relay[i], m);
+	}
+}
+
+/* Wait for n mails of a kind; the others are dropped. False: not in time. */
+static bool
+hear(struct interlay *l, enum mail_kind kind, uint32_t n, uint32_t timeout_ms)
+{
+	uint64_t until = os_mono_ns() + timeout_ms * NS_PER_MS;
+	struct mail m;
+
+	while (n > 0) {
+		struct pollfd p = { .fd = inbox_fd(l->inbox),
+			            .events = POLLIN };
+		uint64_t now = os_mono_ns();
+
+		while (n > 0 && inbox_take(l->inbox, &m))
+			n -= m.kind == kind ? 1 : 0;
+		if (n > 0 && now >= until)
+			return false;
+		if (n > 0)
+			(void)poll(&p, 1, (int)((until - now) / NS_PER_MS + 1));
+	}
+	return true;
+}
+
+int
+interlay_pair(struct interlay *l, const struct interlay_pair *p, enum side keep,
+              enum side to, struct err *err)
+{
+	uint32_t next = 1 - l->conf_at;
+
+	for (uint32_t i = 0; i < l->n; i++) {
+		struct mail m = { .kind = MAIL_PAIR,
+			          .side = keep,
+			          .token = to,
+			          .route = p->route,
+			          .pair = &l->conf[next][i] };
+
+		fill(l, p, i, &l->conf[next][i]);
+		loop_post(l->relay[i], &m);
+	}
+	/* Whatever comes of it: these are in use from now on. */
+	l->conf_at = next;
+	if (hear(l, MAIL_PAIR_ACK, l->n, PAIR_MS))
+		return 0;
+	return err_set(err, ERR_TIMEOUT,
+	               "interlay %s: a worker did not take its new sides in "
+	               "%d ms",
+	               l->listen, PAIR_MS);
+}
+
+void
+interlay_stop(struct interlay *l)
+{
+	struct mail m = { .kind = MAIL_STOP };
+
+	interlay_tell(l, &m);
+	(void)hear(l, MAIL_STOPPED, l->n, LIMIT_STOP_MS);
+	interlay_free(l);
+}
+
+struct interlay_pair
+interlay_alone(const struct side_conf *c, struct side_conf ret[SIDE_N])
+{
+	memset(ret, 0, SIDE_N * sizeof(*ret));
+	ret[SIDE_OLD] = *c;
+	ret[SIDE_OLD].own_user[0] = '\0';
+	ret[SIDE_OLD].reader_user[0] = '\0';
+	return (struct interlay_pair){
+		.side = ret,
+		.route = { .authority = SIDE_OLD, .ack = ACK_AUTHORITY },
+	};
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/interlay.h: a listener, its relays and their clients.
+ *
+ * Outlives migrations. Alone it has one server; a migration gives it two sides
+ * (interlay_pair) and later leaves it with the one that has authority. Clients
+ * notice neither.
+ *
+ * Owns:   listening sockets, relay loops, counters, the relays' inbox.
+ * Limits: INTERLAY_RELAYS_MAX workers.
+ * Thread: one at a time: the host's while it is alone, the leg's while it is
+ *         attached. Counters may be read by any thread.
+ */
+#pragma once
+
+#include "control/url.h"
+#include "engine/redis/relay/relay.h"
+#include "world/os/loop.h"
+
+#define INTERLAY_RELAYS_MAX 64
+
+struct interlay {
+	char id[40]; /* connections are named godwit:<id>:relay<n> */
+	char listen[128];
+	uint16_t port;
+	uint32_t n; /* workers */
+	int listen_fd[INTERLAY_RELAYS_MAX];
+	struct loop *relay[INTERLAY_RELAYS_MAX];
+	struct traffic *traffic;    /* n of them                             */
+	struct relay_conf *conf[2]; /* n each: in use, and before or next    */
+	uint32_t conf_at;
+	struct inbox *inbox;
+};
+
+/* What its relays serve. */
+struct interlay_pair {
+	const struct side_conf *side; /* SIDE_N of them; alone: [SIDE_OLD]   */
+	struct board *board;          /* NULL: alone                         */
+	struct route route;
+	uint32_t first_who; /* number of its first relay among the leg's     */
+	bool held;          /* requests wait for MAIL_RELEASE                */
+};
+
+/* Listens; accepts nobody before interlay_start(). id "": one is chosen. */
+struct interlay *interlay_new(const char *id, const char *listen,
+                              uint32_t workers, struct err *err);
+/* Make and start the relays. */
+int interlay_start(struct interlay *l, const struct interlay_pair *p,
+                   struct err *err) MUST;
+/* End at once; NULL is fine. */
+void interlay_free(struct interlay *l);
+/* Running requests end first (bounded). */
+void interlay_stop(struct interlay *l);
+
+void interlay_tell(struct interlay *l, const struct mail *m);
+
+/* Other sides: the side `keep` of now is the side `to` of *p, and has authority
+ * in both. Waits until every relay serves them; mails of before are dropped.
+ * ERR_TIMEOUT: a relay did not answer. */
+int interlay_pair(struct interlay *l, const struct interlay_pair *p,
+                  enum side keep, enum side to, struct err *err) MUST;
+
+/* The route and the sides of an interlay that serves only c, which becomes
+ * ret[SIDE_OLD] without Godwit's users. */
+struct interlay_pair interlay_alone(const struct side_conf *c,
+                                    struct side_conf ret[SIDE_N]);

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/pair.c: an interlay gets other sides; its clients stay.
+ *
+ *   alone ─[MAIL_PAIR: old stays old]→ of a migration
+ *         ←[MAIL_PAIR: the side with authority becomes old]─
+ *
+ * Lanes of the side that stays change their name only: what runs there goes on.
+ * Lanes of the other side end; reads under way there are asked again. Only
+ * subscribers need time, see pubsub_own.c.
+ */
+#include "engine/redis/relay/inside.h"
+
+#define PAIR_NS 2000000000ull /* for subscribers to change over */
+
+void
+pair_begin(struct relay *r, const struct mail *m)
+{
+	struct pairing *p = &r->pair;
+
+	REQUIRE(m->pair != NULL && m->token < SIDE_N);
+	REQUIRE(m->side == r->route.authority);
+	*p = (struct pairing){
+		.on = true,
+		.conf = m->pair,
+		.route = m->route,
+		.keep = m->side,
+		.to = (enum side)m->token,
+		.until_ns = r->port->now_ns + PAIR_NS,
+		/* Markers of switches are epochs: small. */
+		.number = 1000000000000000000ull +
+		          r->port->entropy(r->port) % 1000000000000000000ull,
+	};
+	port_wake(r->port, p->until_ns);
+	pubsub_own_begin(r, p->keep);
+	pair_check(r);
+}
+
+/* Godwit's user may publish; an admin lane of the side that stays. */
+static void
+say_marker(struct relay *r)
+{
+	struct lane *admin = lane_admin(r, r->pair.keep);
+	char text[24];
+	struct buf *b = &r->scratch;
+
+	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
+		return;
+	buf_clear(b);
+	buf_put_u64(b, r->pair.number);
+	if (buf_failed(b) || buf_len(b) >= sizeof(text))
+		return;
+	memcpy(text, buf_span(b).p, buf_len(b));
+	text[buf_len(b)] = '\0';
+	buf_clear(b);
+	resp_put_cmd(b, "PUBLISH", SUB_MARKER, text, NULL);
+	r->pair.said = lane_ask(r, admin, PEND_IGNORE, buf_span(b)) != NULL;
+}
+
+/* The lanes that do not stay, and who uses them. */
+static void
+leave(struct relay *r)
+{
+	enum side keep = r->pair.keep;
+
+	list_each(session, s, all, &r->sessions) {
+		if (s->lane != NULL && s->inflight == 0 && s->withheld == 0 &&
+		    (s->lane->side != keep || s->lane->kind == LANE_READER))
+			lane_attach(r, s, NULL);
+	}
+	list_each(session, s, all, &r->sessions) {
+		struct sub *u = s->wide == NULL ? NULL : s->wide->sub;
+
+		if (u == NULL)
+			continue;
+		if (u->shadow != NULL)
+			lane_end(r, u->shadow, false);
+		u->shadow = NULL;
+		u->marked = 0;
+	}
+	list_each(lane, l, all, &r->lanes) {
+		if (!l->dead && l->kind != LANE_SUB &&
+		    (l->side != keep || l->kind == LANE_READER ||
+		     l->kind == LANE_ADMIN))
+			lane_leave(r, l);
+	}
+}
+
+static void
+rename_lanes(struct relay *r)
+{
+	enum side other = side_other(r->pair.to);
+
+	list_each(lane, l, all, &r->lanes) {
+		bool stays = l->side == r->pair.keep;
+
+		l->side = (uint8_t)(stays ? r->pair.to : other);
+	}
+	/* The lane that loaded the scripts has ended; the other server may not
+	 * have them. */
+	r->doubt[r->pair.to] = r->doubt[r->pair.keep];
+	r->scripts_ns[r->pair.to] = r->scripts_ns[r->pair.keep];
+	r->doubt[other] = true;
+	r->scripts_ns[other] = 0;
+	r->loading[SIDE_OLD] = false;
+	r->loading[SIDE_NEW] = false;
+}
+
+/* Alone there is one side: what was counted on the other one is its past. */
+static void
+add_up(struct relay *r)
+{
+	struct counts *n = &r->n;
+	struct traffic *t = r->traffic;
+	uint64_t *const pairs[] = { n->reads, n->writes, n->errors, n->lost };
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		pairs[i][SIDE_OLD] += pairs[i][SIDE_NEW];
+		pairs[i][SIDE_NEW] = 0;
+	}
+	for (int b = 0; t != NULL && b < TRAFFIC_BUCKETS; b++) {
+		uint32_t v = atomic_load_explicit(&t->latency[SIDE_NEW][b],
+		                                  memory_order_relaxed) +
+		             atomic_load_explicit(&t->latency[SIDE_OLD][b],
+		                                  memory_order_relaxed);
+
+		atomic_store_explicit(&t->latency[SIDE_OLD][b], v,
+		                      memory_order_relaxed);
+		atomic_store_explicit(&t->latency[SIDE_NEW][b], 0,
+		                      memory_order_relaxed);
+	}
+}
+
+static void
+finish(struct relay *r)
+{
+	struct mail m = { .kind = MAIL_PAIR_ACK,
+		          .who = r->pair.conf->who,
+		          .epoch = r->pair.route.epoch };
+
+	pubsub_own_end(r);
+	r->pair.on = false;
+	r->route.read_ppm = 0;
+	r->route.ack = ACK_AUTHORITY;
+	ack_release_all(r);
+	leave(r);
+	rename_lanes(r);
+	causal_new_era(r);
+	r->conf = r->pair.conf;
+	r->board = r->conf->board;
+	r->traffic = r->conf->traffic;
+	r->history = r->board != NULL ? atomic_load(&r->board->history) : 0;
+	r->route = r->pair.route;
+	r->behind = false;
+	r->unbound = false;
+	r->late_told = false;
+	r->default_full = false;
+	r->default_open = false;
+	r->mark_epoch = 0;
+	r->mark_told = false;
+	if (r->board == NULL)
+		add_up(r);
+	relay_warm(r);
+	m.route = r->route;
+	r->port->ops->mail(r->port, &m);
+}
+
+void
+pair_check(struct relay *r)
+{
+	struct pairing *p = &r->pair;
+
+	if (!p->on)
+		return;
+	if (pubsub_own_is_done(r) || r->port->now_ns >= p->until_ns)
+		finish(r);
+	else if (!p->said && pubsub_own_is_ready(r))
+		say_marker(r);
+}
