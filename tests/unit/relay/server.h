@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/relay/server.h: the bytes of a server, as far as a test of memory
+ * needs them: each request is answered by what it names, so a reply that came
+ * to the wrong place shows. Nothing is stored; live tests have real servers.
+ */
+#pragma once
+
+#include "wire/resp.h"
+
+struct peer {
+	struct buf in;
+	bool multi;
+	uint32_t queued;
+	bool blocked;
+	int is_new;
+	uint32_t channels;
+};
+
+/* What all connections to all servers share. */
+struct peers {
+	struct peer at[64];
+	bool has_script[2];
+	uint64_t position;
+};
+
+static inline bool
+peer_is(const struct resp_cmd *q, uint32_t i, const char *word)
+{
+	return q->argc > i &&
+	       span_is_word(q->argv[i], span_of(word, strlen(word)));
+}
+
+static inline void
+peer_put(struct buf *out, const char *text)
+{
+	buf_put_str(out, text);
+}
+
+static inline void
+peer_client(struct peers *ps, int me, const struct resp_cmd *q, struct buf *out,
+            struct buf *outs)
+{
+	if (peer_is(q, 1, "id")) {
+		resp_put_int(out, me);
+	} else if (peer_is(q, 1, "unblock")) {
+		int id = q->argv[2].p[0] - '0';
+
+		if (q->argv[2].n > 1)
+			id = id * 10 + q->argv[2].p[1] - '0';
+		resp_put_int(out, ps->at[id].blocked);
+		if (ps->at[id].blocked)
+			peer_put(&outs[id], "*-1\r\n");
+		ps->at[id].blocked = false;
+	} else {
+		peer_put(out, "+OK\r\n");
+	}
+}
+
+static inline void
+peer_subscribe(struct peer *p, const struct resp_cmd *q, struct buf *out)
+{
+	bool leaves = peer_is(q, 0, "unsubscribe");
+
+	for (uint32_t i = 1; i < q->argc; i++) {
+		p->channels += leaves ? 0 : 1;
+		resp_put_array(out, 3);
+		resp_put_bulk_str(out, leaves ? "unsubscribe" : "subscribe");
+		resp_put_bulk(out, q->argv[i]);
+		resp_put_int(out, (int64_t)p->channels);
+	}
+}
+
+static inline void
+peer_exec(struct peer *p, struct buf *out)
+{
+	resp_put_array(out, p->queued);
+	for (uint32_t i = 0; i < p->queued; i++)
+		resp_put_int(out, i);
+	p->multi = false;
+}
+
+static inline void
+peer_script(struct peers *ps, struct peer *p, const struct resp_cmd *q,
+            struct buf *out)
+{
+	if (peer_is(q, 0, "script")) {
+		ps->has_script[p->is_new] = true;
+		resp_put_bulk_str(out, "sha");
+	} else if (ps->has_script[p->is_new]) {
+		resp_put_bulk(out, q->argv[3]);
+	} else {
+		peer_put(out, "-NOSCRIPT none\r\n");
+	}
+}
+
+static inline void
+peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
+{
+	struct peer *p = &ps->at[me];
+	struct buf *out = &outs[me];
+
+	if (peer_is(q, 0, "exec")) {
+		peer_exec(p, out);
+	} else if (p->multi) {
+		p->queued++;
+		peer_put(out, "+QUEUED\r\n");
+	} else if (peer_is(q, 0, "multi")) {
+		p->multi = true;
+		p->queued = 0;
+		peer_put(out, "+OK\r\n");
+	} else if (peer_is(q, 0, "client")) {
+		peer_client(ps, me, q, out, outs);
+	} else if (peer_is(q, 0, "role")) {
+		resp_put_array(out, 3);
+		resp_put_bulk_str(out, "master");
+		resp_put_int(out, (int64_t)++ps->position);
+		resp_put_array(out, 0);
+	} else if (peer_is(q, 0, "acl")) {
+		peer_put(out, "*8\r\n$5\r\nflags\r\n*2\r\n+on\r\n+nopass\r\n"
+		              "$9\r\npasswords\r\n*0\r\n"
+		              "$8\r\ncommands\r\n$5\r\n+@all\r\n"
+		              "$4\r\nkeys\r\n$2\r\n~*\r\n");
+	} else if (peer_is(q, 0, "subscribe") || peer_is(q, 0, "unsubscribe")) {
+		peer_subscribe(p, q, out);
+	} else if (peer_is(q, 0, "script") || peer_is(q, 0, "evalsha")) {
+		peer_script(ps, p, q, out);
+	} else if (peer_is(q, 0, "scan")) {
+		peer_put(out, "*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n");
+	} else if (peer_is(q, 0, "hello")) {
+		peer_put(out, "*2\r\n$2\r\nid\r\n:9\r\n");
+	} else if (peer_is(q, 0, "blpop") && !p->is_new) {
+		p->blocked = true;
+	} else if (q->argc > 1 && !peer_is(q, 0, "auth") &&
+	           !peer_is(q, 0, "select")) {
+		resp_put_bulk(out, q->argv[1]);
+	} else {
+		peer_put(out, "+OK\r\n");
+	}
+}
+
+/* Bytes came to connection `me`; answers go to outs, one a connection. */
+static inline void
+peer_bytes(struct peers *ps, int me, struct span bytes, struct buf *outs)
+{
+	struct peer *p = &ps->at[me];
+	struct resp_cmd q;
+
+	buf_put_span(&p->in, bytes);
+	resp_cmd_init(&q);
+	while (buf_len(&p->in) > 0 &&
+	       resp_cmd_feed(&q, buf_span(&p->in)) == WIRE_PART) {
+		peer_one(ps, me, &q, outs);
+		buf_take(&p->in, q.used);
+		resp_cmd_init(&q);
+	}
+}
