@@ -16,7 +16,8 @@
 #include "control/url.h"
 #include "engine/redis/admin/fence.h"
 
-#define ANSWER_MS 5000
+#define ANSWER_MS    5000
+#define REPLICAS_MAX 32 /* that one OLD and its replicas name */
 
 struct release {
 	const struct args *args;
@@ -156,6 +157,123 @@ unfence(struct release *r, struct err *err)
 	               : rc;
 }
 
+struct place {
+	char host[108];
+	uint16_t port;
+};
+
+struct places {
+	struct place at[REPLICAS_MAX];
+	uint32_t n;
+};
+
+/* The replicas that this server names, behind those known. */
+static void
+find(struct agent *a, struct places *ret)
+{
+	struct span replies;
+	struct resp_item it;
+	struct place p;
+	struct err ignored;
+	uint32_t n = admin_put_replicas(&a->tx);
+
+	if (agent_call(a, n, ANSWER_MS, &replies, &ignored) != 0 ||
+	    !reply_item(&replies, &it) || it.type != RESP_BULK)
+		return;
+	while (ret->n < REPLICAS_MAX &&
+	       admin_next_replica(&it.text, p.host, sizeof(p.host), &p.port))
+		ret->at[ret->n++] = p;
+}
+
+/* What the migration saved of this replica; NULL: it never fenced it. */
+static int
+replica_rules(struct release *r, const struct place *p, json_t **ret,
+              struct err *err)
+{
+	char key[160];
+	json_t *match;
+	json_t *last;
+	int rc;
+
+	(void)snprintf(key, sizeof(key), "old@%s:%u", p->host, p->port);
+	match = json_pack("{s:s}", "side", key);
+	rc = journal_last(r->journal, JOURNAL_ACL_SAVED, match, &last, err);
+	*ret = json_incref(json_object_get(last, "rules"));
+	json_decref(last);
+	json_decref(match);
+	return rc;
+}
+
+static int
+unfence_replica(struct release *r, struct agent *a, json_t *rules,
+                struct err *err)
+{
+	struct fence_look look;
+	struct span replies;
+	struct err ignored;
+	uint32_t n = admin_put_look(&a->tx);
+	int rc = agent_call(a, n, ANSWER_MS, &replies, err);
+
+	if (rc == 0)
+		rc = admin_read_look(replies, a->conf->label, &r->own, &look,
+		                     err);
+	if (rc == 0 && look.has_token && look.epoch > r->epoch)
+		rc = err_set(err, ERR_STATE,
+		             "%s carries the fence of another migration",
+		             a->conf->label);
+	if (rc != 0)
+		return rc;
+	n = admin_put_unfence(&a->tx, &look, &r->own, FENCE_NO_TOKEN,
+	                      saved_rules, rules);
+	rc = agent_call(a, n, ANSWER_MS, &replies, err);
+	if (rc == 0)
+		rc = admin_read_exec(replies, n, a->conf->label, "release",
+		                     err);
+	if (rc != 0)
+		return rc;
+	/* DELUSER may end our own connection before its answer is here. */
+	n = admin_put_no_users(&a->tx, &r->own);
+	(void)(agent_call(a, n, ANSWER_MS, &replies, &ignored) == 0);
+	return 0;
+}
+
+/* OLD is open; its replicas are opened behind it. */
+static void
+release_replicas(struct release *r)
+{
+	struct places all = { .n = 0 };
+
+	find(&r->agent, &all);
+	for (uint32_t i = 0; i < all.n; i++) {
+		struct side_conf conf = r->side;
+		struct agent a;
+		json_t *rules = NULL;
+		struct err err;
+		int rc;
+
+		memcpy(conf.at.host, all.at[i].host, sizeof(conf.at.host));
+		conf.at.port = all.at[i].port;
+		(void)snprintf(conf.label, sizeof(conf.label),
+		               "old's replica %s:%u", conf.at.host,
+		               conf.at.port);
+		agent_init(&a, &conf, "godwit:release");
+		rc = replica_rules(r, &all.at[i], &rules, &err);
+		if (rc == 0)
+			rc = agent_open(&a, true, ANSWER_MS, &err);
+		if (rc == 0)
+			find(&a, &all);
+		if (rc == 0 && rules != NULL)
+			rc = unfence_replica(r, &a, rules, &err);
+		if (rc != 0)
+			(void)fprintf(stderr,
+			              "godwit release: note: %s; if its "
+			              "users are fenced, ACL SETUSER there\n",
+			              err.text);
+		agent_fini(&a);
+		json_decref(rules);
+	}
+}
+
 /* Godwit's keys and users go; what is left is written to the server's file. What
  * does not work is told in *err: the users have their rights all the same. */
 static int
@@ -230,8 +348,10 @@ verb_release(const struct args *a)
 		rc = agent_open(&r.agent, true, ANSWER_MS, &err);
 		if (rc == 0)
 			rc = unfence(&r, &err);
-		if (rc == 0)
+		if (rc == 0) {
+			release_replicas(&r);
 			is_clean = clean(&r, &unclean) == 0;
+		}
 		agent_fini(&r.agent);
 	}
 	journal_close(r.journal);

@@ -35,19 +35,26 @@ reach(struct run *r, enum side s, struct err *err)
 	return agent_open(&at->agent, at->users_made, call_ms(r), err);
 }
 
-/* Look at token and users. The spans in *ret live until the next call. */
+/* Reach the side and ask one thing. The replies live until the next call. */
 static int
-look(struct run *r, enum side s, struct fence_look *ret, struct err *err)
+ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
+    struct span *ret_replies, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
-	struct span replies = { NULL, 0 };
-	uint32_t n;
 	int rc = reach(r, s, err);
 
 	if (rc != 0)
 		return rc;
-	n = admin_put_look(&a->tx);
-	rc = agent_call(a, n, call_ms(r), &replies, err);
+	return agent_call(a, put(&a->tx), call_ms(r), ret_replies, err);
+}
+
+/* Look at token and users. The spans in *ret live until the next call. */
+static int
+look(struct run *r, enum side s, struct fence_look *ret, struct err *err)
+{
+	struct span replies = { NULL, 0 };
+	int rc = ask(r, s, admin_put_look, &replies, err);
+
 	if (rc != 0)
 		return rc;
 	return admin_read_look(replies, r->side[s].label, &r->own, ret, err);
@@ -86,7 +93,7 @@ rules_text(struct span rules)
 
 /* The rules seen now; users that are fenced keep the rules saved before. */
 static json_t *
-rules_of(struct run *r, enum side s, const struct fence_look *l)
+rules_of(const struct run *r, const json_t *saved, const struct fence_look *l)
 {
 	json_t *ret = json_object();
 	struct span at = l->acl;
@@ -98,7 +105,7 @@ rules_of(struct run *r, enum side s, const struct fence_look *l)
 		json_t *before;
 
 		reply_text(name, key, sizeof(key));
-		before = json_object_get(r->at[s].saved, key);
+		before = json_object_get(saved, key);
 		if (!acl_is_fenced(rules))
 			(void)json_object_set_new(ret, key, rules_text(rules));
 		else if (before != NULL)
@@ -107,27 +114,33 @@ rules_of(struct run *r, enum side s, const struct fence_look *l)
 	return ret;
 }
 
-static int
-save(struct run *r, enum side s, const struct fence_look *l, struct err *err)
+int
+fence_record(struct run *r, const char *name, json_t **saved,
+             const struct fence_look *l, struct err *err)
 {
-	json_t *now = rules_of(r, s, l);
+	json_t *now = rules_of(r, *saved, l);
 	int rc;
 
-	if (r->at[s].saved != NULL && json_equal(now, r->at[s].saved)) {
+	if (*saved != NULL && json_equal(now, *saved)) {
 		json_decref(now);
 		return 0;
 	}
-	rc = journal_add(
-		r->journal, JOURNAL_ACL_SAVED,
-		json_pack("{s:s,s:O}", "side", side_name(s), "rules", now),
-		err);
+	rc = journal_add(r->journal, JOURNAL_ACL_SAVED,
+	                 json_pack("{s:s,s:O}", "side", name, "rules", now),
+	                 err);
 	if (rc != 0) {
 		json_decref(now);
 		return rc;
 	}
-	json_decref(r->at[s].saved);
-	r->at[s].saved = now;
+	json_decref(*saved);
+	*saved = now;
 	return 0;
+}
+
+static int
+save(struct run *r, enum side s, const struct fence_look *l, struct err *err)
+{
+	return fence_record(r, side_name(s), &r->at[s].saved, l, err);
 }
 
 int
@@ -182,10 +195,9 @@ fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 	return rc;
 }
 
-static bool
-saved_rules(void *arg, struct span name, struct span *ret)
+bool
+fence_rules_of(const json_t *saved, struct span name, struct span *ret)
 {
-	const json_t *saved = arg;
 	char key[256];
 	const char *rules;
 
@@ -195,6 +207,12 @@ saved_rules(void *arg, struct span name, struct span *ret)
 		return false;
 	*ret = span_str(rules);
 	return true;
+}
+
+bool
+fence_saved_rules(void *arg, struct span name, struct span *ret)
+{
+	return fence_rules_of(arg, name, ret);
 }
 
 int
@@ -210,7 +228,7 @@ fence_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 		rc = too_new(r, s, &l, epoch, err);
 	if (rc != 0)
 		return rc;
-	n = admin_put_unfence(&a->tx, &l, &r->own, epoch, saved_rules,
+	n = admin_put_unfence(&a->tx, &l, &r->own, epoch, fence_saved_rules,
 	                      r->at[s].saved);
 	rc = agent_call(a, n, call_ms(r), &replies, err);
 	if (rc == 0)
@@ -261,7 +279,7 @@ fence_is_open(struct run *r, enum side s, struct err *err)
 		struct span before;
 
 		if (acl_is_fenced(rules) &&
-		    saved_rules(r->at[s].saved, name, &before))
+		    fence_rules_of(r->at[s].saved, name, &before))
 			shut++;
 	}
 	unwatch(r, s);
@@ -293,12 +311,8 @@ fence_kill(struct run *r, enum side s, struct err *err)
 	struct agent *a = &r->at[s].agent;
 	struct span replies = { NULL, 0 };
 	uint32_t n;
-	int rc = reach(r, s, err);
+	int rc = ask(r, s, admin_put_client_list, &replies, err);
 
-	if (rc != 0)
-		return rc;
-	n = admin_put_client_list(&a->tx);
-	rc = agent_call(a, n, call_ms(r), &replies, err);
 	if (rc != 0)
 		return rc;
 	n = admin_put_kills(&a->tx, replies, &r->own);
@@ -310,15 +324,9 @@ fence_kill(struct run *r, enum side s, struct err *err)
 int
 fence_position(struct run *r, enum side s, uint64_t *ret, struct err *err)
 {
-	struct agent *a = &r->at[s].agent;
 	struct span replies = { NULL, 0 };
-	uint32_t n;
-	int rc = reach(r, s, err);
+	int rc = ask(r, s, admin_put_role, &replies, err);
 
-	if (rc != 0)
-		return rc;
-	n = admin_put_role(&a->tx);
-	rc = agent_call(a, n, call_ms(r), &replies, err);
 	return rc == 0 ? admin_read_role(replies, r->side[s].label, ret, err)
 	               : rc;
 }

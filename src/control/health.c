@@ -3,8 +3,9 @@
  * control/health.c: both servers are looked at once a second.
  *
  * A server that was restarted has forgotten Godwit's users and perhaps its
- * fence: both are made again as R wants them. Also heartbeats over the way back,
- * and the end of being behind.
+ * fence: both are made again as R wants them, and because it is open until then,
+ * a server whose connection broke is looked at every 50 ms. Also heartbeats over
+ * the way back, and the end of being behind.
  */
 #define _DEFAULT_SOURCE
 #include "control/run_parts.h"
@@ -57,6 +58,8 @@ look(struct run *r, enum side s)
 		rc = ask_run_id(r, s, run_id, sizeof(run_id), &err);
 	at->is_up = rc == 0;
 	if (!at->is_up) {
+		if (was_up)
+			health_hurry(r, s);
 		if (was_up)
 			run_event(r, "side_down", "%s", err.text);
 		return;
@@ -199,6 +202,73 @@ pay_record(struct run *r)
 }
 
 void
+health_hurry(struct run *r, enum side s)
+{
+	r->at[s].lost_ns = os_mono_ns();
+	r->at[s].hurry_ns = 0;
+}
+
+size_t
+health_fds(const struct run *r, struct pollfd *ret)
+{
+	size_t n = 0;
+
+	for (int s = 0; s < SIDE_N; s++) {
+		if (r->at[s].agent.c != NULL)
+			ret[n++] = (struct pollfd){
+				.fd = client_fd(r->at[s].agent.c),
+				.events = POLLIN,
+			};
+	}
+	return n;
+}
+
+void
+health_heard(struct run *r, const struct pollfd *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		for (int s = 0; s < SIDE_N && fds[i].revents != 0; s++) {
+			struct agent *a = &r->at[s].agent;
+
+			if (a->c == NULL || client_fd(a->c) != fds[i].fd)
+				continue;
+			agent_close(a);
+			health_hurry(r, (enum side)s);
+		}
+	}
+}
+
+static void
+hurry(struct run *r, enum side s)
+{
+	struct run_side *at = &r->at[s];
+	uint64_t now = os_mono_ns();
+	uint64_t end;
+
+	if (at->lost_ns == 0 || now < at->hurry_ns)
+		return;
+	if (r->state != LIFE_COMPLETED || s == SIDE_NEW)
+		look(r, s);
+	end = os_mono_ns();
+	at->hurry_ns = end + (end - now) * 4 + LIMIT_HURRY_MS * NS_PER_MS;
+	if (at->is_up || end - at->lost_ns > LIMIT_HURRIES_MS * NS_PER_MS)
+		at->lost_ns = 0;
+}
+
+uint64_t
+health_wake_ns(const struct run *r)
+{
+	uint64_t at = r->health_at_ns < r->heartbeat_at_ns ? r->health_at_ns
+	                                                   : r->heartbeat_at_ns;
+
+	for (int s = 0; s < SIDE_N; s++) {
+		if (r->at[s].lost_ns != 0 && r->at[s].hurry_ns < at)
+			at = r->at[s].hurry_ns;
+	}
+	return at;
+}
+
+void
 health_tick(struct run *r, uint64_t now_ns)
 {
 	uint64_t took_ns;
@@ -211,6 +281,8 @@ health_tick(struct run *r, uint64_t now_ns)
 		heartbeat(r);
 		caught_up(r, now_ns);
 	}
+	hurry(r, SIDE_OLD);
+	hurry(r, SIDE_NEW);
 	if (now_ns < r->health_at_ns)
 		return;
 	if (r->state != LIFE_COMPLETED)
@@ -218,6 +290,8 @@ health_tick(struct run *r, uint64_t now_ns)
 	look(r, SIDE_NEW);
 	look_at_fence(r);
 	look_at_open(r);
+	replica_tend(r, SIDE_OLD);
+	replica_tend(r, SIDE_NEW);
 	if (r->record_owed)
 		pay_record(r);
 	/* A side that hangs must not take all of this thread's time. */

@@ -20,6 +20,9 @@ moved(struct run *r, enum move_phase p)
 	r->move = p;
 	run_event(r, "stream", "%s", names[p]);
 	r->in_step_ns = p == MOVE_IN_STEP ? os_mono_ns() : 0;
+	/* Before it nothing could come back: prove the way back now. */
+	if (p == MOVE_IN_STEP)
+		r->heartbeat_at_ns = 0;
 	/* Something may have been lost since the proof. */
 	if (p == MOVE_BROKEN)
 		r->proof_spent = true;

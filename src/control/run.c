@@ -163,10 +163,8 @@ pause_ms(const struct run *r, uint64_t now)
 {
 	uint64_t at = earliest(shift_wake_ns(r), verbs_wake_ns(r));
 
-	if (!r->cut_on) {
-		at = earliest(at, r->health_at_ns);
-		at = earliest(at, r->heartbeat_at_ns);
-	}
+	if (!r->cut_on)
+		at = earliest(at, health_wake_ns(r));
 	if (panel_has_watchers(r->panel))
 		at = earliest(at, r->status_at_ns);
 	if (r->conf->is_auto)
@@ -189,8 +187,9 @@ watchers_tick(struct run *r, uint64_t now)
 static void
 turn(struct run *r)
 {
-	struct pollfd fds[4 + RUN_INTERLAYS_MAX + LIMIT_PANEL_CLIENTS];
+	struct pollfd fds[4 + SIDE_N + RUN_INTERLAYS_MAX + LIMIT_PANEL_CLIENTS];
 	size_t n = 0;
+	size_t sides_n;
 	size_t panel_n;
 
 	for (uint32_t i = 0; i < r->interlay_n; i++)
@@ -200,10 +199,13 @@ turn(struct run *r)
 	fds[n++] = (struct pollfd){ .fd = inbox_fd(r->mover_inbox),
 		                    .events = POLLIN };
 	fds[n++] = (struct pollfd){ .fd = r->wake_fd, .events = POLLIN };
+	sides_n = health_fds(r, fds + n);
+	n += sides_n;
 	panel_n = panel_fds(r->panel, fds + n, LIMIT_PANEL_CLIENTS + 1);
 	if (poll(fds, (nfds_t)(n + panel_n), pause_ms(r, os_mono_ns())) < 0 &&
 	    errno != EINTR)
 		NEVER("poll refuses");
+	health_heard(r, fds + n - sides_n, sides_n);
 	take_wake(r);
 	mails_take(r);
 	shift_tick(r, os_mono_ns());
@@ -239,6 +241,7 @@ end(struct run *r)
 	machines_free(r);
 	panel_free(r->panel);
 	for (int s = 0; s < SIDE_N; s++) {
+		replica_forget(&r->at[s]);
 		agent_fini(&r->at[s].agent);
 		json_decref(r->at[s].saved);
 	}

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <poll.h>
 #include <stdatomic.h>
 
 #include "base/check.h"
@@ -39,6 +40,8 @@ struct run_event {
 	char text[200];
 };
 
+struct replica; /* replica.c's */
+
 /* What is known of one server. */
 struct run_side {
 	struct url url;
@@ -48,9 +51,13 @@ struct run_side {
 	bool users_made; /* Godwit's, as far as we know              */
 	bool fenced;     /* shut, as far as we know                  */
 	bool has_aclfile;
-	bool has_config; /* CONFIG REWRITE is possible               */
-	bool kept;       /* rules with a fence were made to last */
-	json_t *saved;   /* user name -> rules, from acl_saved       */
+	bool has_config;   /* CONFIG REWRITE is possible               */
+	bool kept;         /* rules with a fence were made to last */
+	json_t *saved;     /* user name -> rules, from acl_saved       */
+	uint64_t lost_ns;  /* its connection broke then; 0: no         */
+	uint64_t hurry_ns; /* look again at                            */
+	struct replica *replicas[LIMIT_REPLICAS];
+	uint32_t replica_n;
 };
 
 enum op_kind {
@@ -224,6 +231,24 @@ int fence_users(struct run *r, enum side s, struct err *err) MUST;
 /* The servers as R wants them: authority open, the other side shut. */
 int fence_settle(struct run *r, struct err *err) MUST;
 void fence_clean(struct run *r, enum side s, bool keep_users);
+/* What the users were allowed goes into the journal under a name ("old", or a
+ * replica's), unless *saved is that already. */
+int fence_record(struct run *r, const char *name, json_t **saved,
+                 const struct fence_look *l, struct err *err) MUST;
+bool fence_rules_of(const json_t *saved, struct span name, struct span *ret);
+/* The same as an acl_saved_f; arg: json_t. */
+bool fence_saved_rules(void *arg, struct span name, struct span *ret);
+
+/* replica.c: see there; what fails is an event and a check, not an error */
+/* Find them, and make each as R wants it. Not inside a hold. */
+void replica_tend(struct run *r, enum side s);
+void replica_shut_all(struct run *r, enum side s, uint64_t epoch);
+/* ERR_STATE: one that was shut is open. */
+int replica_hold_all(struct run *r, enum side s, struct err *err) MUST;
+/* Opened, and Godwit's users removed. */
+void replica_clean(struct run *r, enum side s);
+void replica_forget(struct run_side *at);
+void replica_put_checks(const struct run *r, json_t *list);
 
 /* shift.c */
 void shift_begin(struct run *r, bool forced);
@@ -254,6 +279,13 @@ uint64_t proof_progress(const struct run *r);
 
 /* health.c */
 void health_tick(struct run *r, uint64_t now_ns);
+uint64_t health_wake_ns(const struct run *r);
+/* To be polled: the connections to both sides, which only speak unasked when they
+ * end. ret has SIDE_N places; answers how many. Then what poll said of them. */
+size_t health_fds(const struct run *r, struct pollfd *ret);
+void health_heard(struct run *r, const struct pollfd *fds, size_t n);
+/* The side may come back open at any moment: look at it often for a while. */
+void health_hurry(struct run *r, enum side s);
 void health_behind(struct run *r, bool on);
 
 /* auto.c */

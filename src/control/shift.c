@@ -166,6 +166,27 @@ send_release(struct run *r, bool flipped)
 	machines_tell(r, &m);
 }
 
+/* The master first: a stale controller is refused there. */
+static int
+do_fence(struct run *r, struct err *err)
+{
+	struct cutover *c = &r->cut;
+	int rc = fence_shut(r, c->from, c->r.epoch, err);
+
+	if (rc == 0)
+		replica_shut_all(r, c->from, c->r.epoch);
+	return rc;
+}
+
+static int
+do_check(struct run *r, struct err *err)
+{
+	struct cutover *c = &r->cut;
+	int rc = fence_holds(r, c->from, c->r.epoch, err);
+
+	return rc == 0 ? replica_hold_all(r, c->from, err) : rc;
+}
+
 /* Perform one step. Answers 1 when its end comes by mail. */
 static int
 perform(struct run *r, enum cutover_step step, struct err *err)
@@ -177,11 +198,11 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	switch (step) {
 	case CUT_FREEZE: return do_freeze(r, err);
 	case CUT_HOLD: rc = do_hold(r); return rc == 0 ? 1 : rc;
-	case CUT_FENCE: return fence_shut(r, c->from, c->r.epoch, err);
+	case CUT_FENCE: return do_fence(r, err);
 	case CUT_ANNOUNCE: rc = do_announce(r, err); return rc == 0 ? 1 : rc;
 	case CUT_MARK: return fence_position(r, c->from, &c->position, err);
 	case CUT_BARRIER: return do_barrier(r, err);
-	case CUT_CHECK: return fence_holds(r, c->from, c->r.epoch, err);
+	case CUT_CHECK: return do_check(r, err);
 	case CUT_COMMIT: return do_commit(r, err);
 	case CUT_OPEN: return fence_lift(r, to, c->r.epoch, err);
 	case CUT_RELEASE: send_release(r, true); return 1;
@@ -243,8 +264,11 @@ over(struct run *r)
 		    fence_settle(r, &err) != 0)
 			run_event(r, "fence", "%s", err.text);
 	}
-	if (c->unfence_owed)
-		r->health_at_ns = 0;
+	/* It was not there to be fenced, and comes back open. */
+	if (c->lossy && !c->fenced)
+		health_hurry(r, c->from);
+	/* Replicas, and an unfence that is owed. */
+	r->health_at_ns = 0;
 	fence_persist(r, SIDE_OLD);
 	fence_persist(r, SIDE_NEW);
 	/* The way back has turned round: prove it soon. */

@@ -443,6 +443,8 @@ make_fences(struct run *r, struct err *err)
 		rc = fence_settle(r, err);
 	if (rc != 0)
 		return rc;
+	replica_tend(r, other);
+	replica_tend(r, side_other(other));
 	fence_persist(r, other);
 	/* The open side's rules on disk may still be those of its fence. */
 	if (r->at[side_other(other)].kept)

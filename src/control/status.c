@@ -236,6 +236,7 @@ checks_json(const struct run *r)
 		                        "result", check_result_name(l->result),
 		                        "detail", l->detail));
 	}
+	replica_put_checks(r, list);
 	return list;
 }
 

@@ -34,6 +34,8 @@ clean(struct run *r, enum side s, bool keep_users)
 		run_event(r, "disk", "%s", err.text);
 		return;
 	}
+	if (!keep_users)
+		replica_clean(r, s);
 	fence_clean(r, s, keep_users);
 }
 

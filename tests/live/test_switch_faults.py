@@ -12,9 +12,10 @@ import time
 import pytest
 
 from harness.godwit import BINARY
-from harness.process import until
+from harness.process import spawn, until
+from harness.server import fill
 from oracle.resp import Conn, RespError
-from scenario import Run, inside
+from scenario import Run, differences, inside
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -88,6 +89,39 @@ def test_a_follower_that_was_open_for_a_moment(place):
     time.sleep(2)
     r.in_step()
     r.equal()
+
+
+def bare(server):
+    """Starts the server without any file to keep a fence in."""
+    args = [x for k, v in server.conf.items() for x in ("--" + k, "" if v == '""' else str(v))]
+    server.proc = spawn(["redis-server", *args], server.log)
+    until(server.is_up, 10)
+
+
+@pytest.mark.limit(60)
+def test_a_fence_that_was_forgotten(place):
+    """A server without a file comes back open: it is shut again, more than
+    once, and what was written there meanwhile is repaired."""
+    old, new = place.pair()
+    fill(old, 300)
+    new.kill()
+    bare(new)
+    g = place.godwit(old, new, "--strategy", "big_bang")
+    g.until_in_step()
+    assert any(c["name"] == "fence" and c["result"] == "warn" for c in g.status()["checks"])
+    for i in range(3):
+        new.kill()
+        bare(new)
+        with new.conn() as c:
+            c.raw("SET", "foreign", "1")
+        until(lambda: not writes(new), 10, text="new to be fenced:\n" + g.tail())
+        g.until_in_step()
+    until(lambda: not differences(old, new, g), 15, text="the sides to be equal")
+
+
+def writes(server):
+    with server.conn() as c:
+        return not isinstance(c.raw("SET", "foreign", "1"), RespError)
 
 
 @pytest.mark.limit(90)

@@ -93,6 +93,16 @@ fenced_or_not(void **state)
 	assert_false(acl_is_fenced(SPAN("on ~* +ping -@all")));
 	assert_false(acl_is_fenced(SPAN("on ~* -@all")));
 	assert_false(acl_is_fenced(SPAN("")));
+	/* A replica's user stays what it is. */
+	assert_true(acl_is_fenced(SPAN("on ~* -@all +replconf +psync +ping")));
+	assert_false(acl_is_fenced(SPAN("on ~* -@all +replconf +psync")));
+	assert_false(acl_is_fenced(SPAN("on ~* +psync +replconf +ping")));
+	assert_true(acl_may_replicate(SPAN("on nopass ~* &* +@all")));
+	assert_true(acl_may_replicate(SPAN("on -@all +psync +replconf +ping")));
+	assert_false(acl_may_replicate(SPAN("on ~* +@all -psync")));
+	assert_false(acl_may_replicate(SPAN("on ~* +@all -@dangerous")));
+	assert_false(acl_may_replicate(SPAN("on ~* -@all +get (~b* +@all)")));
+	assert_false(acl_may_replicate(SPAN("on ~* -@all +psync")));
 }
 
 static void
@@ -116,9 +126,40 @@ fence_and_back(void **state)
 	assert_true(says("$14\r\n__godwit:fence\r\n$1\r\n7\r\n"));
 	assert_true(says("$5\r\nalice\r\n$5\r\n-@all\r\n$14\r\nclearselectors"
 	                 "\r\n$5\r\n+ping\r\n"));
-	assert_true(says("$7\r\ndefault\r\n"));
+	/* Replicas log in as default; alice had no such right and gets none. */
+	assert_true(says("$7\r\ndefault\r\n$5\r\n-@all\r\n$14\r\n"
+	                 "clearselectors\r\n$6\r\n+psync\r\n$9\r\n+replconf"
+	                 "\r\n$5\r\n+ping\r\n"));
+	/* On a replica: the rules alone. */
+	buf_clear(&tx);
+	assert_int_equal(admin_put_fence(&tx, &l, &own, FENCE_NO_TOKEN), 4);
+	assert_false(says("SET\r\n$14"));
 	assert_false(says("bob"));
 	assert_false(says("godwit-ab"));
+}
+
+static void
+replicas_of_a_server(void **state)
+{
+	struct span info = SPAN(
+		"# Replication\r\nrole:master\r\nconnected_slaves:3\r\n"
+		"slave0:ip=10.0.0.7,port=6380,state=online,offset=14,lag=0\r\n"
+		"slave1:ip=127.0.0.1,port=0,state=online,offset=14,lag=1\r\n"
+		"slave2:ip=::1,port=7003,state=wait_bgsave,offset=0,lag=0\r\n"
+		"slave_read_only:ip=9.9.9.9,port=1\r\nsecond_repl_offset:-1\r\n");
+	char host[40];
+	uint16_t port;
+
+	(void)state;
+	assert_true(admin_next_replica(&info, host, sizeof(host), &port));
+	assert_string_equal(host, "10.0.0.7");
+	assert_int_equal(port, 6380);
+	assert_true(admin_next_replica(&info, host, sizeof(host), &port));
+	assert_string_equal(host, "::1");
+	assert_int_equal(port, 7003);
+	assert_false(admin_next_replica(&info, host, sizeof(host), &port));
+	info = SPAN("slave0:ip=10.0.0.7,port=99999\r\nslave1:\r\nslave2");
+	assert_false(admin_next_replica(&info, host, sizeof(host), &port));
 }
 
 static bool
@@ -416,15 +457,11 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(fenced_or_not),
-		T(fence_and_back),
-		T(unfence_gives_back_rights_only),
-		T(the_transaction_ends),
-		T(who_is_killed),
-		T(position_of_a_master),
-		T(a_good_pair_passes),
-		T(each_fault_is_named),
-		T(info_is_read),
+		T(fenced_or_not),        T(fence_and_back),
+		T(replicas_of_a_server), T(unfence_gives_back_rights_only),
+		T(the_transaction_ends), T(who_is_killed),
+		T(position_of_a_master), T(a_good_pair_passes),
+		T(each_fault_is_named),  T(info_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

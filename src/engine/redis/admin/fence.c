@@ -118,10 +118,38 @@ acl_is_fenced(struct span rules)
 			none = true;
 		else if (span_eq(word, SPAN("+ping")) && none)
 			ping = true;
+		else if (none && (span_eq(word, SPAN("+psync")) ||
+		                  span_eq(word, SPAN("+replconf"))))
+			continue;
 		else if (c == '+' || c == '-' || c == '(')
 			return false;
 	}
 	return none && ping;
+}
+
+bool
+acl_may_replicate(struct span rules)
+{
+	struct span word;
+	bool all = false;
+	bool psync = false;
+	bool replconf = false;
+
+	while (reply_word(&rules, &word)) {
+		uint8_t c = word.p[0];
+
+		if (c == '(')
+			break;
+		if (span_eq(word, SPAN("+@all")))
+			all = true;
+		else if (span_eq(word, SPAN("+psync")))
+			psync = true;
+		else if (span_eq(word, SPAN("+replconf")))
+			replconf = true;
+		else if (c == '-')
+			all = psync = replconf = false;
+	}
+	return all || (psync && replconf);
 }
 
 bool
@@ -195,15 +223,37 @@ admin_read_look(struct span replies, const char *who,
 	return 0;
 }
 
+/* A replica gets its token by its stream. */
 static uint32_t
 put_token(struct buf *tx, uint64_t epoch)
 {
 	resp_put_cmd(tx, "MULTI", NULL);
+	if (epoch == FENCE_NO_TOKEN)
+		return 1;
 	resp_put_array(tx, 3);
 	resp_put_bulk_str(tx, "SET");
 	resp_put_bulk_str(tx, FENCE_TOKEN);
 	resp_put_bulk_u64(tx, epoch);
 	return 2;
+}
+
+/* Whoever could replicate goes on: the server's replicas log in as somebody, and a
+ * fence that cuts them leaves the side without its copies. Nothing is given that
+ * was not there. */
+static void
+put_shut(struct buf *tx, struct span name, bool may_replicate)
+{
+	resp_put_array(tx, may_replicate ? 8 : 6);
+	resp_put_bulk_str(tx, "ACL");
+	resp_put_bulk_str(tx, "SETUSER");
+	resp_put_bulk(tx, name);
+	resp_put_bulk_str(tx, "-@all");
+	resp_put_bulk_str(tx, "clearselectors");
+	if (may_replicate) {
+		resp_put_bulk_str(tx, "+psync");
+		resp_put_bulk_str(tx, "+replconf");
+	}
+	resp_put_bulk_str(tx, "+ping");
 }
 
 uint32_t
@@ -215,17 +265,12 @@ admin_put_fence(struct buf *tx, const struct fence_look *look,
 	struct span name;
 	struct span rules;
 
-	REQUIRE(!look->has_token || look->epoch <= epoch);
+	REQUIRE(epoch == FENCE_NO_TOKEN || !look->has_token ||
+	        look->epoch <= epoch);
 	while (acl_next(&at, own, &name, &rules)) {
 		if (acl_is_fenced(rules))
 			continue;
-		resp_put_array(tx, 6);
-		resp_put_bulk_str(tx, "ACL");
-		resp_put_bulk_str(tx, "SETUSER");
-		resp_put_bulk(tx, name);
-		resp_put_bulk_str(tx, "-@all");
-		resp_put_bulk_str(tx, "clearselectors");
-		resp_put_bulk_str(tx, "+ping");
+		put_shut(tx, name, acl_may_replicate(rules));
 		n++;
 	}
 	resp_put_cmd(tx, "EXEC", NULL);
@@ -283,7 +328,8 @@ admin_put_unfence(struct buf *tx, const struct fence_look *look,
 	struct span name;
 	struct span rules;
 
-	REQUIRE(!look->has_token || look->epoch <= epoch);
+	REQUIRE(epoch == FENCE_NO_TOKEN || !look->has_token ||
+	        look->epoch <= epoch);
 	while (acl_next(&at, own, &name, &rules)) {
 		struct span before;
 
@@ -454,4 +500,53 @@ admin_put_no_keys(struct buf *tx)
 	resp_put_cmd(tx, "UNLINK", FENCE_TOKEN, FENCE_SCRATCH, FENCE_MOVER,
 	             NULL);
 	return 1;
+}
+
+uint32_t
+admin_put_replicas(struct buf *tx)
+{
+	resp_put_cmd(tx, "INFO", "replication", NULL);
+	return 1;
+}
+
+/* The value of "key=" up to the next comma. */
+static struct span
+part(struct span line, const char *key)
+{
+	size_t n = strlen(key);
+
+	while (line.n > n) {
+		struct span v = span_skip(line, n);
+		size_t len = 0;
+
+		if (memcmp(line.p, key, n) == 0) {
+			while (len < v.n && v.p[len] != ',')
+				len++;
+			return span_of(v.p, len);
+		}
+		line = span_skip(line, 1);
+	}
+	return span_of(NULL, 0);
+}
+
+bool
+admin_next_replica(struct span *info, char *host, size_t n, uint16_t *ret_port)
+{
+	struct span line;
+
+	while (reply_line(info, &line)) {
+		struct span ip = part(line, "ip=");
+		uint64_t port = reply_u64(part(line, ",port="));
+
+		if (!span_has_prefix(line, SPAN("slave")) || line.n < 6 ||
+		    line.p[5] < '0' || line.p[5] > '9')
+			continue;
+		/* Without a port nobody can reach it: our own feeds. */
+		if (ip.n == 0 || ip.n >= n || port == 0 || port > UINT16_MAX)
+			continue;
+		reply_text(ip, host, n);
+		*ret_port = (uint16_t)port;
+		return true;
+	}
+	return false;
 }

@@ -43,7 +43,10 @@ uint32_t admin_put_no_users(struct buf *tx, const struct fence_own *own);
 
 /* One line of ACL LIST: "user <name> <rules>". */
 bool acl_line(struct span line, struct span *ret_name, struct span *ret_rules);
+/* Nothing but +ping, and what replicas need (+psync, +replconf). */
 bool acl_is_fenced(struct span rules);
+/* May this user certainly replicate? false: perhaps not. */
+bool acl_may_replicate(struct span rules);
 bool acl_is_own(struct span name, const struct fence_own *own);
 
 /* First half of a fence or unfence: watch the token, read it and the users. */
@@ -69,6 +72,10 @@ bool acl_next(struct span *at, const struct fence_own *own,
 /* Second half. The caller looked, and the token was not above epoch. Saved rules
  * are asked from the caller for each fenced user; false leaves it fenced. */
 typedef bool acl_saved_f(void *arg, struct span name, struct span *ret_rules);
+
+/* As epoch: only the rules. A replica takes no SET; its token arrives by its
+ * stream, and the caller compared it. */
+#define FENCE_NO_TOKEN 0
 
 uint32_t admin_put_fence(struct buf *tx, const struct fence_look *look,
                          const struct fence_own *own, uint64_t epoch);
@@ -98,3 +105,10 @@ uint32_t admin_put_persist(struct buf *tx, bool has_aclfile);
 
 /* The keys of Godwit, removed. */
 uint32_t admin_put_no_keys(struct buf *tx);
+
+/* The replicas that a server says it has, from the text of INFO replication; *info
+ * is moved on. host has n bytes. Those that cannot be reached (no port: feeds of
+ * Godwit) are left out. */
+uint32_t admin_put_replicas(struct buf *tx);
+bool admin_next_replica(struct span *info, char *host, size_t n,
+                        uint16_t *ret_port);

@@ -242,13 +242,15 @@ judge_users(struct checks *c, const struct facts f[SIDE_N],
 		if (!f[s].has_aclfile && !f[s].has_config_file)
 			SAY(c, "fence", CHECK_WARN,
 			    "%s has neither an ACL file nor a configuration "
-			    "file: its fence is volatile; after a restart it "
-			    "is made again within seconds",
+			    "file: after a restart it is open until its fence "
+			    "is made again, a few hundredths of a second after "
+			    "it answers",
 			    side_name((enum side)s));
 		if (f[s].replicas > 0 && !conf->is_resume)
 			SAY(c, "replicas", CHECK_WARN,
-			    "%s has %u replica%s, which the fence does not "
-			    "reach; clients that read there are not moved",
+			    "%s has %u replica%s: fenced with it; clients that "
+			    "read there are not moved, point them at the "
+			    "listener",
 			    side_name((enum side)s), f[s].replicas,
 			    f[s].replicas == 1 ? "" : "s");
 	}
