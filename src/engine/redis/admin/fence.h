@@ -23,9 +23,9 @@
 
 /* Who must not be touched: users and connections of this migration. */
 struct fence_own {
-	const char *user;   /* godwit-<id>          */
-	const char *reader; /* godwit-<id>-r        */
-	const char *prefix; /* godwit:<id>: (names) */
+	const char *user;             /* godwit-<id>          */
+	const char *reader;           /* godwit-<id>-r        */
+	const char *prefix;           /* godwit:<id>: (names) */
 	const char *const *interlays; /* the same of its interlays' relays */
 	uint32_t interlay_n;
 };
