@@ -18,6 +18,9 @@ stop_begin(struct run *r)
 	r->op.retry_ns = os_mono_ns() + LIMIT_STOP_MS * NS_PER_MS;
 	r->stopped = 0;
 	r->mover_stopped = r->mover == NULL;
+	/* Nobody new: another process may listen there already. */
+	for (uint32_t i = 0; i < r->relay_n; i++)
+		loop_deafen(r->relay[i]);
 	machines_tell(r, &m);
 	machines_tell_mover(r, &m);
 }

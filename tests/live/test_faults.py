@@ -6,6 +6,7 @@ nobody may see an error. One on the authority's link may cut what is on its
 way, but nothing acknowledged is lost and it heals by itself.
 """
 import os
+import signal
 import socket
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from harness import ports
 from harness.godwit import run
 from harness.process import until
 from harness.server import fill
-from oracle.resp import Conn
+from oracle.resp import Conn, RespError
 from scenario import Run
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -178,6 +179,53 @@ def test_the_journal_cannot_be_written(place):
     r.must("promote", "--to", "cutover")
     v = r.judge()
     assert v.clean(), str(v)
+
+
+@pytest.mark.limit(60)
+def test_a_graceful_stop_refuses_first(place):
+    """The listener is gone while running requests still end."""
+    r = Run(place, *CONF, load=False, keys=100).in_step()
+    slow = (
+        "local t=redis.call('TIME') local e=t[1]*1000000+t[2]+1400000 "
+        "repeat t=redis.call('TIME') until t[1]*1000000+t[2]>e return 'done'"
+    )
+    got = []
+    c = r.g.conn()
+    c.cmd("SET", "a", "1")
+    t = threading.Thread(target=lambda: got.append(c.raw("EVAL", slow, "0")))
+    t.start()
+    time.sleep(0.3)
+    r.g.drop_status_conn()
+    r.g.proc.send_signal(signal.SIGTERM)
+
+    def is_refused():
+        try:
+            socket.create_connection(("127.0.0.1", r.g.port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    until(is_refused, 10)
+    assert t.is_alive() and r.g.is_alive(), "the request was over before the listener was"
+    t.join()
+    assert got == [b"done"], got
+    assert r.g.proc.wait(20) == 0
+
+
+@pytest.mark.limit(60)
+def test_the_authority_is_away_behind_a_switch(place):
+    """A client that comes then is held for a while and told why, and its
+    connection is good for the next try."""
+    r = Run(place, "--strategy", "big_bang", load=False, keys=100, aof="always").in_step()
+    r.must("promote")
+    r.new.kill()
+    with r.g.conn() as c:
+        for _ in range(2):
+            got = c.raw("GET", "k:0")
+            assert isinstance(got, RespError), got
+            assert "new" in got.text and str(r.new.port) in got.text, got.text
+        r.new.start()
+        until(lambda: not isinstance(c.raw("GET", "k:0"), RespError), 15, text=r.g.tail())
 
 
 # -- starts that cannot succeed ------------------------------------------------

@@ -57,6 +57,7 @@ struct loop {
 	atomic_bool has_mail;
 	atomic_bool has_board;
 	atomic_bool stopping;
+	atomic_bool deaf; /* the listeners are to be closed */
 	bool started;
 	pthread_t thread;
 	char name[16];
@@ -163,6 +164,13 @@ loop_stop(struct loop *l)
 	}
 }
 
+void
+loop_deafen(struct loop *l)
+{
+	atomic_store(&l->deaf, true);
+	wake(l);
+}
+
 const struct mem *
 loop_mem(const struct loop *l)
 {
@@ -261,6 +269,18 @@ run_listener(struct loop *l, uint32_t i)
 	}
 }
 
+/* Whoever is in the queue already was promised a connection. */
+static void
+close_listeners(struct loop *l)
+{
+	for (uint32_t i = 0; i < l->listen_n; i++) {
+		run_listener(l, i);
+		(void)close(l->listen_fds[i]);
+	}
+	l->listen_n = 0;
+	l->listen_again_ns = UINT64_MAX;
+}
+
 static void
 run_events(struct loop *l, const struct epoll_event *evs, int n)
 {
@@ -269,6 +289,8 @@ run_events(struct loop *l, const struct epoll_event *evs, int n)
 
 		if (data == 0)
 			continue; /* only to wake us */
+		if ((data & 1u) != 0 && data >> 1 >= l->listen_n)
+			continue; /* closed in this batch */
 		if (data & 1u)
 			run_listener(l, (uint32_t)(data >> 1));
 		else
@@ -296,6 +318,9 @@ static void
 run_batch(struct loop *l, const struct epoll_event *evs, int n)
 {
 	read_clocks(l);
+	/* Before the mails: the machine may be told to stop by one. */
+	if (l->listen_n > 0 && atomic_load(&l->deaf))
+		close_listeners(l);
 	run_mails(l);
 	if (atomic_exchange(&l->has_board, false))
 		tell(l, EV_BOARD);
@@ -453,6 +478,7 @@ set_up(struct loop *l, const struct loop_conf *conf)
 	atomic_init(&l->has_mail, false);
 	atomic_init(&l->has_board, false);
 	atomic_init(&l->stopping, false);
+	atomic_init(&l->deaf, false);
 	l->port.ops = &loop_port_ops;
 	l->port.mem = &l->pool.mem;
 	l->port.wake_ns = UINT64_MAX;

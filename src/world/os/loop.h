@@ -6,8 +6,8 @@
  * between threads: loop_post() to a machine, struct inbox for the control.
  *
  * Owns:   the machine's memory, its links and their descriptors.
- * Thread: loop_new/loop_free/loop_start from the control; loop_post and
- *         loop_poke from any thread.
+ * Thread: loop_new/loop_free/loop_start from the control; loop_post,
+ *         loop_poke and loop_deafen from any thread.
  */
 #pragma once
 
@@ -49,6 +49,9 @@ int loop_start(struct loop *l, struct err *err) MUST; /* own thread     */
 void loop_run(struct loop *l); /* in this thread, until stopped */
 void loop_post(struct loop *l, const struct mail *m);
 void loop_poke(struct loop *l);
+/* Close the listeners before the next mail is given to the machine: who comes from
+ * then on is refused by the system. Connections stay. */
+void loop_deafen(struct loop *l);
 void
 loop_stop(struct loop *l); /* leave after the current batch; joins the thread */
 void loop_free(struct loop *l); /* calls machine fini; closes everything */
