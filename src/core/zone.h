@@ -3,7 +3,7 @@
  * core/zone.h: an IANA time zone, from the bytes of its TZif file.
  *
  * Pure, so that it can be tested at any instant and used by any thread: the C
- * library keeps one zone for the whole process (docs/decisions/0008).
+ * library keeps one zone for the whole process (docs/decisions/0012).
  *
  * Source: RFC 8536 (TZif), POSIX.1 TZ strings with the extension of RFC 8536 3.3.1.
  *

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/core/test_strategy.c: what a promote does next: every strategy in
+ * every state it can be in.
+ */
+// clang-format off
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+// clang-format on
+
+#include "core/strategy.h"
+
+#define ALL  1000000u
+#define NONE STRATEGY_NO_UNIT
+
+/* Three units (or none), two steps (or none). */
+static struct strategy
+make(enum strategy_kind kind)
+{
+	struct strategy s = { .kind = kind };
+
+	switch (kind) {
+	case STRATEGY_CANARY:
+		s.step_ppm[0] = 50000;
+		s.step_ppm[1] = 250000;
+		s.step_n = 2;
+		break;
+	case STRATEGY_FEATURE_FLAG:
+	case STRATEGY_STRANGLER_FIG:
+	case STRATEGY_GEOGRAPHIC:
+	case STRATEGY_ROLLING_UPDATE:
+		s.unit_n = 3;
+		memcpy(s.unit[0], "a", 2);
+		memcpy(s.unit[1], "b", 2);
+		memcpy(s.unit[2], "c", 2);
+		break;
+	case STRATEGY_TIME_WINDOW: s.inner = STRATEGY_CANARY; break;
+	case STRATEGY_BIG_BANG:
+	case STRATEGY_BLUE_GREEN:
+	case STRATEGY_SHADOW_TRAFFIC:
+	case STRATEGY_N: break;
+	}
+	if (kind == STRATEGY_TIME_WINDOW) {
+		s.step_ppm[0] = 500000;
+		s.step_n = 1;
+	}
+	return s;
+}
+
+static const struct row {
+	enum strategy_kind kind;
+	uint32_t step;
+	uint32_t ppm;
+	uint64_t units;
+	enum strategy_move_kind move;
+	uint32_t to_step;
+	uint32_t to_ppm;
+	uint64_t to_units;
+	uint32_t unit;
+} rows[] = {
+	{ STRATEGY_BIG_BANG, 0, 0, 0, MOVE_TO_CUTOVER, 0, 0, 0, NONE },
+	{ STRATEGY_BLUE_GREEN, 0, 0, 0, MOVE_TO_CUTOVER, 0, 0, 0, NONE },
+	{ STRATEGY_SHADOW_TRAFFIC, 0, 0, 0, MOVE_NEVER, 0, 0, 0, NONE },
+	{ STRATEGY_CANARY, 0, 0, 0, MOVE_TO_SHARE, 1, 50000, 0, NONE },
+	{ STRATEGY_CANARY, 1, 50000, 0, MOVE_TO_SHARE, 2, 250000, 0, NONE },
+	/* A share by hand: steps that are not above it are not taken. */
+	{ STRATEGY_CANARY, 1, 100000, 0, MOVE_TO_SHARE, 2, 250000, 0, NONE },
+	{ STRATEGY_CANARY, 0, 60000, 0, MOVE_TO_SHARE, 2, 250000, 0, NONE },
+	{ STRATEGY_CANARY, 2, 250000, 0, MOVE_TO_CUTOVER, 2, 0, 0, NONE },
+	{ STRATEGY_CANARY, 0, 900000, 0, MOVE_TO_CUTOVER, 2, 0, 0, NONE },
+	{ STRATEGY_TIME_WINDOW, 0, 0, 0, MOVE_TO_SHARE, 1, 500000, 0, NONE },
+	{ STRATEGY_TIME_WINDOW, 1, 500000, 0, MOVE_TO_CUTOVER, 1, 0, 0, NONE },
+	{ STRATEGY_STRANGLER_FIG, 0, 0, 0, MOVE_TO_UNIT, 0, 0, 1, 0 },
+	{ STRATEGY_STRANGLER_FIG, 0, 0, 1, MOVE_TO_UNIT, 0, 0, 3, 1 },
+	{ STRATEGY_STRANGLER_FIG, 0, 0, 5, MOVE_TO_UNIT, 0, 0, 7, 1 },
+	{ STRATEGY_STRANGLER_FIG, 0, 0, 7, MOVE_TO_CUTOVER, 0, 0, 7, NONE },
+	{ STRATEGY_GEOGRAPHIC, 0, 0, 0, MOVE_TO_UNIT, 0, 0, 1, 0 },
+	{ STRATEGY_GEOGRAPHIC, 0, 0, 3, MOVE_TO_UNIT, 0, 0, 7, 2 },
+	{ STRATEGY_GEOGRAPHIC, 0, 0, 7, MOVE_TO_CUTOVER, 0, 0, 7, NONE },
+	/* First everybody of the flags that are on, then flag by flag. */
+	{ STRATEGY_FEATURE_FLAG, 0, 250000, 1, MOVE_TO_SHARE, 0, ALL, 1, NONE },
+	{ STRATEGY_FEATURE_FLAG, 0, ALL, 1, MOVE_TO_UNIT, 0, ALL, 3, 1 },
+	{ STRATEGY_FEATURE_FLAG, 0, ALL, 7, MOVE_TO_CUTOVER, 0, 0, 7, NONE },
+	{ STRATEGY_ROLLING_UPDATE, 0, 0, 0, MOVE_TO_INSTANCE, 0, 0, 1, 0 },
+	{ STRATEGY_ROLLING_UPDATE, 0, 0, 2, MOVE_TO_INSTANCE, 0, 0, 3, 0 },
+	{ STRATEGY_ROLLING_UPDATE, 0, 0, 3, MOVE_TO_INSTANCE, 0, 0, 7, 2 },
+	{ STRATEGY_ROLLING_UPDATE, 0, 0, 7, MOVE_NOWHERE, 0, 0, 7, NONE },
+};
+
+static void
+promotes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct row *r = &rows[i];
+		struct strategy s = make(r->kind);
+		struct strategy_at at = { SIDE_OLD, r->step, r->ppm, r->units };
+		struct strategy_move m = strategy_promote(&s, &at);
+
+		assert_int_equal(m.kind, r->move);
+		assert_int_equal(m.step, r->to_step);
+		assert_int_equal(m.ppm, r->to_ppm);
+		assert_int_equal(m.units, r->to_units);
+		assert_int_equal(m.unit, r->unit);
+		/* New has authority: nothing is left, whatever the rest. */
+		at.authority = SIDE_NEW;
+		m = strategy_promote(&s, &at);
+		assert_int_equal(m.kind, MOVE_NOWHERE);
+	}
+}
+
+/* From the beginning every strategy but shadow_traffic comes to its end, and
+ * never gives a share or a unit back on the way. */
+static void
+comes_to_an_end(void **state)
+{
+	(void)state;
+	for (int k = 0; k < STRATEGY_N; k++) {
+		struct strategy s = make((enum strategy_kind)k);
+		struct strategy_at at = strategy_begin(&s);
+		struct strategy_move m = { .kind = MOVE_TO_SHARE };
+		struct err err = { .text = "" };
+		int n = 0;
+
+		assert_int_equal(strategy_check(&s, &err), 0);
+		while (m.kind == MOVE_TO_SHARE || m.kind == MOVE_TO_UNIT ||
+		       m.kind == MOVE_TO_INSTANCE) {
+			m = strategy_promote(&s, &at);
+			if (m.kind == MOVE_TO_CUTOVER || m.kind == MOVE_NEVER)
+				break;
+			assert_true(m.ppm >= at.ppm);
+			assert_int_equal(m.units & at.units, at.units);
+			at.ppm = m.ppm;
+			at.step = m.step;
+			at.units = m.units;
+			assert_true(++n < 10);
+		}
+		if (k == STRATEGY_SHADOW_TRAFFIC)
+			assert_int_equal(m.kind, MOVE_NEVER);
+		else if (k == STRATEGY_ROLLING_UPDATE)
+			assert_int_equal(m.kind, MOVE_NOWHERE);
+		else
+			assert_int_equal(m.kind, MOVE_TO_CUTOVER);
+	}
+}
+
+static void
+jumps(void **state)
+{
+	static const struct {
+		enum strategy_kind kind;
+		const char *to;
+		int rc;
+		enum strategy_move_kind move;
+		uint32_t ppm;
+		uint64_t units;
+	} t[] = {
+		{ STRATEGY_BIG_BANG, "cutover", 0, MOVE_TO_CUTOVER, 0, 1 },
+		{ STRATEGY_BIG_BANG, "25", 0, MOVE_TO_SHARE, 250000, 1 },
+		{ STRATEGY_CANARY, "12.5%", 0, MOVE_TO_SHARE, 125000, 1 },
+		{ STRATEGY_CANARY, "a", -ERR_USAGE, 0, 0, 0 },
+		{ STRATEGY_BLUE_GREEN, "cutover", 0, MOVE_TO_CUTOVER, 0, 1 },
+		{ STRATEGY_STRANGLER_FIG, "c", 0, MOVE_TO_UNIT, 0, 5 },
+		{ STRATEGY_STRANGLER_FIG, "a", -ERR_STATE, 0, 0, 0 },
+		{ STRATEGY_STRANGLER_FIG, "d", -ERR_USAGE, 0, 0, 0 },
+		{ STRATEGY_STRANGLER_FIG, "25", -ERR_USAGE, 0, 0, 0 },
+		{ STRATEGY_STRANGLER_FIG, "cutover", 0, MOVE_TO_CUTOVER, 0, 1 },
+		{ STRATEGY_FEATURE_FLAG, "25", 0, MOVE_TO_SHARE, 250000, 1 },
+		{ STRATEGY_FEATURE_FLAG, "b", 0, MOVE_TO_UNIT, 0, 3 },
+		{ STRATEGY_GEOGRAPHIC, "b", 0, MOVE_TO_UNIT, 0, 3 },
+		{ STRATEGY_ROLLING_UPDATE, "b", 0, MOVE_TO_INSTANCE, 0, 3 },
+		{ STRATEGY_TIME_WINDOW, "25", 0, MOVE_TO_SHARE, 250000, 1 },
+		{ STRATEGY_SHADOW_TRAFFIC, "25", -ERR_STATE, 0, 0, 0 },
+		{ STRATEGY_SHADOW_TRAFFIC, "cutover", -ERR_STATE, 0, 0, 0 },
+	};
+	struct strategy_move m;
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct strategy s = make(t[i].kind);
+		struct strategy_at at = { .units = 1 };
+
+		assert_int_equal(strategy_jump_from(&s, &at, t[i].to, &m, &err),
+		                 t[i].rc);
+		if (t[i].rc == 0) {
+			assert_int_equal(m.kind, t[i].move);
+			assert_int_equal(m.ppm, t[i].ppm);
+			assert_int_equal(m.units, t[i].units);
+		}
+		at.authority = SIDE_NEW;
+		assert_int_equal(strategy_jump_from(&s, &at, t[i].to, &m, &err),
+		                 -ERR_STATE);
+	}
+}
+
+static void
+toggles(void **state)
+{
+	struct strategy_move m;
+	struct err err;
+
+	(void)state;
+	for (int k = 0; k < STRATEGY_N; k++) {
+		struct strategy s = make((enum strategy_kind)k);
+		struct strategy_at at = { .authority = SIDE_OLD };
+		bool can = k == STRATEGY_BLUE_GREEN;
+
+		assert_int_equal(strategy_toggle(&s, &at, true, &m, &err),
+		                 can ? 0 : -ERR_STATE);
+		if (!can)
+			continue;
+		assert_int_equal(m.kind, MOVE_TO_CUTOVER);
+		assert_int_equal(strategy_toggle(&s, &at, false, &m, &err), 0);
+		assert_int_equal(m.kind, MOVE_NOWHERE);
+		at.authority = SIDE_NEW;
+		assert_int_equal(strategy_toggle(&s, &at, true, &m, &err), 0);
+		assert_int_equal(m.kind, MOVE_NOWHERE);
+		assert_int_equal(strategy_toggle(&s, &at, false, &m, &err), 0);
+		assert_int_equal(m.kind, MOVE_BACK);
+	}
+}
+
+/* A patch of units in another order: names count, not numbers. */
+static void
+patches(void **state)
+{
+	struct strategy now = make(STRATEGY_STRANGLER_FIG);
+	struct strategy wanted = now;
+	struct strategy_at at = { .units = 1 }; /* a */
+	struct strategy_move m;
+	struct err err;
+
+	(void)state;
+	memcpy(wanted.unit[0], "c", 2);
+	memcpy(wanted.unit[2], "a", 2);
+	wanted.unit_on = 1 | 4; /* c, a */
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_TO_UNIT);
+	assert_int_equal(m.unit, 0);
+	assert_int_equal(m.units, 5);
+	wanted.unit_on = 4;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_NOWHERE);
+	wanted.unit_on = 0; /* a goes back: always possible */
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_TO_UNIT);
+	assert_int_equal(m.units, 0);
+	wanted.kind = STRATEGY_GEOGRAPHIC;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err),
+	                 -ERR_STATE);
+
+	now = make(STRATEGY_ROLLING_UPDATE);
+	wanted = now;
+	wanted.unit_on = 3;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_TO_INSTANCE);
+	assert_int_equal(m.unit, 1);
+	wanted.unit_on = 0;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err),
+	                 -ERR_STATE);
+}
+
+static struct strategy s; /* too large for a stack frame of ours */
+
+static int
+check(void)
+{
+	struct err err;
+
+	return strategy_check(&s, &err);
+}
+
+static void
+refuses(void **state)
+{
+	(void)state;
+	s = make(STRATEGY_STRANGLER_FIG);
+	assert_int_equal(check(), 0);
+	memcpy(s.unit[2], "a", 2);
+	assert_int_equal(check(), -ERR_USAGE);
+	memcpy(s.unit[2], "cutover", 8);
+	assert_int_equal(check(), -ERR_USAGE);
+	memcpy(s.unit[2], "c", 2);
+	s.unit_on = 8;
+	assert_int_equal(check(), -ERR_USAGE);
+	s.unit_on = 0;
+	s.step_n = 1;
+	s.step_ppm[0] = 1;
+	assert_int_equal(check(), -ERR_USAGE);
+}
+
+static void
+refuses_more(void **state)
+{
+	(void)state;
+	s = make(STRATEGY_CANARY);
+	s.unit_n = 1;
+	memcpy(s.unit[0], "a", 2);
+	assert_int_equal(check(), -ERR_USAGE);
+	s.unit_n = 0;
+	s.start_ppm = ALL + 1;
+	assert_int_equal(check(), -ERR_USAGE);
+	s.start_ppm = 0;
+	s.kind = STRATEGY_TIME_WINDOW;
+	s.inner = STRATEGY_TIME_WINDOW;
+	assert_int_equal(check(), -ERR_USAGE);
+	s.inner = STRATEGY_SHADOW_TRAFFIC;
+	assert_int_equal(check(), -ERR_USAGE);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(promotes),
+		cmocka_unit_test(comes_to_an_end),
+		cmocka_unit_test(jumps),
+		cmocka_unit_test(toggles),
+		cmocka_unit_test(patches),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(refuses_more),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
