@@ -72,7 +72,7 @@ verb_urls(const struct args *a, struct url *ret_old, struct url *ret_new,
 		              1, ret_new, err);
 	if (rc == 0 && url_same(ret_old, ret_new))
 		rc = err_set(err, ERR_STATE,
-		             "OLD and NEW are the same server, %s",
+		             "OLD and NEW are the same server, %s; name two",
 		             ret_old->label);
 	return rc;
 }

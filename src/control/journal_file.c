@@ -112,6 +112,12 @@ check_version(struct journal *j, struct err *err)
 	j->version = version;
 	if (version >= 0 && version <= JOURNAL_VERSION)
 		return 0;
+	if (version > JOURNAL_VERSION)
+		return err_set(err, ERR_STATE,
+		               "state file %s is of a newer Godwit (format %d, "
+		               "this one reads up to %d); use that Godwit, or "
+		               "choose another --state",
+		               j->path, version, JOURNAL_VERSION);
 	return err_set(err, ERR_BAD,
 	               "%s is no state file of this Godwit (%s); choose "
 	               "another --state",
@@ -155,7 +161,9 @@ open_db(struct journal *j, bool write, struct err *err)
 
 	(void)umask(mask);
 	if (rc != SQLITE_OK)
-		return err_set(err, ERR_IO, "state file %s: %s", j->path,
+		return err_set(err, ERR_IO,
+		               "state file %s: %s; choose another --state",
+		               j->path,
 		               j->db != NULL ? sqlite3_errmsg(j->db)
 		                             : "out of memory");
 	(void)sqlite3_busy_timeout(j->db, BUSY_MS);

@@ -220,7 +220,7 @@ def test_target_full(place):
     new.cmd("CONFIG", "SET", "maxmemory", str(int(new.info("used_memory")) + 60000))
     code, _, err = run("copy", old.url, new.url, timeout=50)
     assert code != 0
-    assert "memory" in err.lower() and new.url in err, err
+    assert "memory" in err.lower() and new.url in err and "raise its maxmemory" in err, err
 
 
 def test_port_taken(place):

@@ -369,6 +369,41 @@ def test_a_state_file_of_something_else(place):
         assert f.read(19) == b"this is no database", "it was overwritten"
 
 
+@pytest.mark.limit(30)
+def test_a_state_file_of_a_newer_godwit(place):
+    old, new = place.pair()
+    path = os.path.join(place.dir, "start.db")
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE t(a)")
+        db.execute("PRAGMA user_version=99")
+    start_fails(place, old.url, new.url, code=3, words=("start.db", "newer", "99", "--state"))
+    assert old.cmd("ACL", "USERS") == new.cmd("ACL", "USERS") == [b"default"]
+
+
+@pytest.mark.limit(30)
+@pytest.mark.parametrize("kind", ["directory", "missing", "system"])
+def test_a_state_that_cannot_be_written(place, kind):
+    """Nothing is begun without a record."""
+    old, new = place.pair()
+    os.mkdir(os.path.join(place.dir, "dir"))
+    path = {"directory": os.path.join(place.dir, "dir"), "missing": os.path.join(place.dir, "none", "s.db"),
+            "system": "/proc/s.db"}[kind]  # fmt: skip
+    code, out, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:%d" % ports.take(),
+                         "--state", path, timeout=15)  # fmt: skip
+    assert code == 1 and path in err and "--state" in err, (code, err)
+    assert old.cmd("ACL", "USERS") == new.cmd("ACL", "USERS") == [b"default"]
+
+
+@pytest.mark.limit(60)
+def test_a_target_that_is_full_at_the_start(place):
+    """The fence's token has no room: named, and old is as it was."""
+    old, new = place.pair()
+    fill(old, 100)
+    new.cmd("CONFIG", "SET", "maxmemory", "1mb")
+    start_fails(place, old.url, new.url, words=("full", "maxmemory", str(new.port)))
+    assert old.cmd("SET", "x", "1") == b"OK"
+
+
 @pytest.mark.limit(60)
 def test_another_migration_in_the_state_file(place):
     """The same file with other servers: refused, nothing happens."""

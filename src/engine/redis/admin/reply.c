@@ -47,6 +47,11 @@ reply_ok(struct span *in, const char *who, const char *what, struct err *err)
 	if (it.type != RESP_ERROR)
 		return 0;
 	reply_text(it.text, text, sizeof(text));
+	if (span_has_prefix(it.text, SPAN("OOM ")))
+		return err_set(err, reply_code(it.text),
+		               "%s is full: %s: %s; raise its maxmemory, or "
+		               "remove what it need not hold",
+		               who, what, text);
 	return err_set(err, reply_code(it.text), "%s: %s: %s", who, what, text);
 }
 

@@ -165,10 +165,13 @@ tail_error(struct mover *m, const struct want *w, struct conn *c,
 
 	if (retry) {
 		m->held_off_ns = m->port->now_ns + SECOND;
-		mover_trouble(m, ERR_REFUSED, 1000, "%s: %.*s",
+		mover_trouble(m, ERR_REFUSED, 1000, "%s: %.*s%s",
 		              m->conf->side[c->side].label,
 		              (int)(text.n < 90 ? text.n : 90),
-		              (const char *)text.p);
+		              (const char *)text.p,
+		              span_has_prefix(text, SPAN("OOM"))
+		                      ? "; raise its maxmemory"
+		                      : "");
 	} else if (!busy) {
 		mover_trouble(m, ERR_REFUSED, 0,
 		              "%s: a write was refused, copying the key: %.*s",
