@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replicas of both sides are fenced with their masters, and given back."""
+import time
+
 import pytest
 
 from harness.godwit import run
@@ -95,6 +97,7 @@ def test_a_fence_does_not_cut_replication(place):
     new_r = replica_of(place, new, "new_r")
     g = place.godwit(old, new)
     g.until_in_step()
+    time.sleep(2.5)  # it acknowledges once a second
     g.must("promote", "--to", "cutover")
     until(lambda: reads(new_r), 10)
     assert new_r.info("master_link_status") == "up"
