@@ -326,6 +326,13 @@ dispatch_again(struct relay *r, struct session *s, struct span raw,
 
 /* ---- reads on the other side ------------------------------------------- */
 
+/* Is it in no state that binds it to the authority? */
+static bool
+is_free(const struct session *s)
+{
+	return !s->multi && !s->watching && s->big == 0 && !s->must_retry;
+}
+
 /* True: sent there, or (*ret) it has to wait. */
 static bool
 try_reader(struct relay *r, struct session *s, struct span raw,
@@ -335,8 +342,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 	struct lane *home;
 	struct pending *e;
 
-	if (s->multi || s->watching || s->big > 0 || s->must_retry ||
-	    !causal_may_read(r, s))
+	if (!is_free(s) || !causal_may_read(r, s))
 		return false;
 	if (lane == NULL || lane->kind != LANE_READER) {
 		if (s->inflight > 0 || s->withheld > 0)
@@ -428,8 +434,12 @@ plain(struct relay *r, struct session *s, const struct command *c,
 		return refuse(r, s,
 		              "ERR godwit: names that begin with " OWN_PREFIX
 		              " are Godwit's own");
-	if (taken && try_reader(r, s, raw, &ret))
+	if (taken && try_reader(r, s, raw, &ret)) {
+		s->soon_ns = 0;
 		return ret;
+	}
+	if (taken && is_free(s) && causal_waits(r, s))
+		return DISPATCH_WAIT;
 	lane = dispatch_lane(r, s, s->big > 0);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
@@ -442,8 +452,8 @@ plain(struct relay *r, struct session *s, const struct command *c,
 	}
 	if (s->big > 0)
 		s->big--;
-	if (s->multi)
-		flags &= (uint8_t)~PEND_F_WRITE;
+	if (s->multi) /* counted with EXEC */
+		flags &= (uint8_t) ~(PEND_F_WRITE | PEND_F_READ);
 	return dispatch_send(r, s, lane, raw, kind, flags);
 }
 

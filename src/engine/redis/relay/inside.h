@@ -169,6 +169,8 @@ struct session {
 	size_t burst; /* bytes sent since nothing was under way           */
 	uint64_t id;
 	uint64_t waits_since_ns;
+	uint64_t
+		soon_ns; /* its read in front waits until then, 0: it does not */
 	/* causal.c */
 	uint64_t need;     /* position                                    */
 	uint64_t op_batch; /* 0: need is known                            */
@@ -343,6 +345,9 @@ struct relay {
 	struct resp_cmd cmd;  /* of the request in hand                   */
 	struct resp_cmd cmd2; /* of an inline request, as an array        */
 	struct buf scratch;
+	struct waiting_list soon; /* reads that wait for the board (causal.c) */
+	uint64_t soon_off_ns;     /* none waits before that */
+	uint64_t asked_user_ns;
 	uint64_t leave_ns;    /* 0: no blocked client leaves (block.c)       */
 	bool doubt[SIDE_N];   /* may the side have lost the scripts?      */
 	bool loading[SIDE_N]; /* a PEND_LOADED is under way there         */
@@ -555,6 +560,8 @@ causal_sent(struct relay *r, struct session *s, struct lane *lane)
 void causal_leave(struct relay *r, struct session *s);
 /* May a read of s go to the other side now? */
 bool causal_may_read(struct relay *r, struct session *s);
+/* It may not, but is worth a very short wait: then the session waits. */
+bool causal_waits(struct relay *r, struct session *s);
 /* What the board says now of the other side; valid while it stays the same. */
 uint64_t causal_mark(const struct relay *r);
 bool causal_is_valid(struct relay *r, uint64_t mark);

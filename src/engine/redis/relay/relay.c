@@ -286,8 +286,11 @@ timer(struct relay *r)
 	lane_tick(r);
 	if (!r->stopping)
 		pubsub_check(r);
-	if (r->route.read_ppm > 0)
+	if (r->route.read_ppm > 0 &&
+	    r->asked_user_ns + TICK_NS <= r->port->now_ns) {
+		r->asked_user_ns = r->port->now_ns;
 		causal_ask_user(r); /* rights may change */
+	}
 	port_wake(r->port, r->port->now_ns + TICK_NS);
 }
 
@@ -316,6 +319,7 @@ step(void *self, struct port *p, const struct event *ev)
 			ack_release(r);
 		break;
 	case EV_BATCH:
+		session_wake(r, &r->soon);
 		run(r);
 		block_tick(r);
 		script_tick(r);
