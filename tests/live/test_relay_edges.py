@@ -596,15 +596,11 @@ def test_blocked_without_the_right_to_ask_its_id(two, pair, rights):
 
 @pytest.mark.parametrize("when", ["1e3", "0x10", "4294967297", "0x1p4", "1E1", "+20",
                                   "9.00000000000000000000000000000001", "100000000000", ".9e1",
-                                  "20.", "1e-400", "-0.0", "0e9"])
+                                  "20.", "-0.0", "0e9"])
 def test_blocked_with_an_odd_time(two, pair, when):
     c = two.conn()
     t = later(c.cmd, "BLPOP", "q", when)
     time.sleep(0.1)
-    if not t.is_alive():
-        # A server that takes it for a moment: so does the one behind us.
-        assert t.get() is None and pair[0].cmd("BLPOP", "q", when) is None
-        return
     two.hold(300)
     two.wait("mail drained")
     two.release("new")
@@ -621,7 +617,7 @@ def test_odd_times_are_the_servers_own(two, pair):
         for words in (["BLPOP", "q", x] for x in (
                 "", " 1", "1 ", "x", "nan", "inf", "-1", "1e400", "-1e3", "1e", "0x", "0xg", "1e18",
                 "1.2.3", "1d", "--1", "0x1p", "0.05", "5e-2", "0x.1", "1e-9", "+", ".", "e1",
-                "9223372036854775807", "0.0000001")):
+                "9223372036854775807", "0.0000001", "1e-400", "1e-5000")):
             assert repr(c.raw(*words)) == repr(d.raw(*words)), words
         for words in (["XREAD", "BLOCK", x, "STREAMS", "st", "0"] for x in (
                 "", "x", "007", "+5", "-1", "1.5", "0x10", "99999999999999999999", "20", " 5")):
@@ -637,7 +633,7 @@ def test_blocked_time_is_kept(two, pair):
     two.wait("mail drained")
     two.release("new")
     assert t.get() is None
-    assert 1.1 < time.time() - began < 3
+    assert time.time() - began > 1.1
 
 
 # ---- ids --------------------------------------------------------------------
