@@ -45,7 +45,7 @@ tgmath threads time uchar wchar wctype""".split())
 LIBRARY = {
     "base": ("xxhash.h",),
     "world/os": ("openssl/", "liburing"),
-    "control": ("sqlite3.h", "jansson.h", "openssl/", "xxhash.h",
+    "control": ("sqlite3.h", "jansson.h", "openssl/", "xxhash.h", "curl/",
                 "microhttpd.h", "yaml.h"),
     "bin": ("jansson.h", "sqlite3.h"),
 }

@@ -11,6 +11,8 @@
  * 401, FORBIDDEN 403, LIMIT 429 (with Retry-After: ret_wait_s),
  * BAD 400, MISSING 404, EXISTS 409.
  *
+ * *err must be there (not NULL) where a call takes it.
+ *
  * Owns:   the keys (from <state>.key), the login limits, the OIDC cache; its
  *         tables in the store.
  * Limits: tables/limit.tbl, LOGIN_*, TOKEN_*, OIDC_*.
@@ -75,8 +77,10 @@ struct identity {
 	char org[65];
 	char org_uuid[STORE_UUID];
 	char subject[ROLE_SUBJECT];
-	char token[STORE_UUID]; /* jti, or the id of the API token */
+	char user[STORE_UUID];  /* IDENTITY_USER: its uuid, else "" */
+	char token[STORE_UUID]; /* jti, or the handle of the API token */
 	int64_t expires_ms;     /* wall clock; 0: never */
+	int64_t began_ms;       /* IDENTITY_USER: when the password was given */
 	char peer[64];
 };
 
