@@ -27,6 +27,7 @@ attach_reset(struct mover *m, bool flush)
 	}
 	bulk_stop(m);
 	m->scan.phase = SCAN_OFF;
+	sweep_reset(m);
 	chunk_reset(m);
 	pend_clear(&m->pend);
 	/* What is kept is known until the process ends. */
@@ -326,8 +327,7 @@ run_fill(struct mover *m)
 	scan_run(m);
 	if (conn_wants(out) == 0 &&
 	    ((m->bulk.is_used && m->bulk.is_done) ||
-	     (m->scan.phase == SCAN_DONE && m->pend.queued.n == 0 &&
-	      m->copies_flying == 0 && m->pend.asking.n == 0)))
+	     (m->scan.phase == SCAN_DONE && m->pend.found_n == 0)))
 		fill_end(m);
 }
 

@@ -66,7 +66,8 @@ static bool
 is_skipped(struct mover *m, struct span key)
 {
 	return is_ours(key) || is_void(&m->bulk, m->bulk.db) ||
-	       pend_find(&m->pend, m->bulk.db, key) != NULL;
+	       pend_find(&m->pend, m->bulk.db, key) != NULL ||
+	       bucket_has(&m->pend.buckets, m->bulk.db, key);
 }
 
 static void

@@ -301,6 +301,7 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	}
 	case WANT_SCAN: scan_reply(m, c, reply); break;
 	case WANT_EXISTS: scan_exists(m, c, reply); break;
+	case WANT_EDGE: sweep_edge(m, reply); break;
 	case WANT_DUMP_FUNCTIONS: bulk_functions(m, reply); break;
 	case WANT_SIZE: chunk_size(m, reply); break;
 	case WANT_CHUNK: chunk_reply(m, w, reply); break;

@@ -92,8 +92,12 @@ void
 copy_run(struct mover *m)
 {
 	const struct conn *out = &m->cmd[side_other(m->from)];
+	/* All that the scan has found is copied: let the writer come to its end;
+	 * hot keys would keep it busy for ever. */
+	bool is_filled = m->scan.phase == SCAN_DONE && m->pend.found_n == 0;
 	bool may = m->margin != UINT64_MAX ||
-	           (m->stage == STAGE_FILL && !m->bulk.is_used && !m->paused);
+	           (m->stage == STAGE_FILL && !m->bulk.is_used && !m->paused &&
+	            !is_filled);
 
 	if (!may || m->quiet || m->frozen || m->failed)
 		return;

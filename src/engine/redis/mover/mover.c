@@ -599,6 +599,7 @@ work(struct mover *m)
 		watch_run(m);
 	if (!m->failed && m->stage >= STAGE_FILL && m->stage <= STAGE_STEP) {
 		copy_run(m);
+		sweep_run(m);
 		watch_probe(m);
 		mover_settle(m);
 		check_barrier(m);
@@ -762,8 +763,9 @@ show(const void *self, struct buf *text)
 			         (unsigned long long)c->cursor, c->elems.count,
 			         c->queued.n, c->reading.n, c->ahead.n);
 	}
-	buf_putf(text, "  asking %zu, big %zu\n", m->pend.asking.n,
-	         m->pend.big.n);
+	buf_putf(text, "  asking %zu, big %zu, found %zu, buckets %zu + %zu\n",
+	         m->pend.asking.n, m->pend.big.n, m->pend.found_n,
+	         m->pend.buckets.now.n, m->pend.buckets.next.n);
 	buf_putf(text, "  wants old %zu new %zu%s%s%s%s\n",
 	         conn_wants(&m->cmd[SIDE_OLD]), conn_wants(&m->cmd[SIDE_NEW]),
 	         m->barrier ? " barrier" : "", m->frozen ? " frozen" : "",

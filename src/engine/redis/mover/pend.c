@@ -11,6 +11,7 @@ pend_init(struct pend *p, struct mem *mem, uint64_t seed)
 {
 	*p = (struct pend){ 0 };
 	map_init(&p->map, mem, sizeof(struct mark), seed);
+	bucket_init(&p->buckets, mem, seed);
 }
 
 void
@@ -25,6 +26,8 @@ pend_clear(struct pend *p)
 	p->reading = (struct mark_turn_list){ 0 };
 	p->asking = (struct mark_turn_list){ 0 };
 	p->big = (struct mark_turn_list){ 0 };
+	bucket_clear(&p->buckets);
+	p->found_n = 0;
 	p->at_max = 0;
 }
 
@@ -123,6 +126,15 @@ enqueue(struct pend *p, struct mark *k, struct place since, bool is_repair)
 	mark_turn_push(&p->queued, k);
 }
 
+static void
+not_found(struct pend *p, struct mark *k)
+{
+	if (!k->is_found)
+		return;
+	k->is_found = false;
+	p->found_n--;
+}
+
 struct mark *
 pend_mark(struct pend *p, uint32_t db, struct span key, struct place since,
           uint64_t end)
@@ -132,6 +144,7 @@ pend_mark(struct pend *p, uint32_t db, struct span key, struct place since,
 
 	if (k == NULL)
 		return NULL;
+	not_found(p, k);
 	if (is_new) {
 		enqueue(p, k, since, false);
 	} else if (k->state == MARK_AHEAD) {
@@ -155,6 +168,7 @@ pend_repair(struct pend *p, uint32_t db, struct span key, struct place since)
 
 	if (k == NULL)
 		return NULL;
+	not_found(p, k);
 	if (is_new) {
 		enqueue(p, k, since, true);
 		return k;
@@ -231,6 +245,7 @@ pend_sized(struct pend *p, struct mark *k, bool is_big)
 	REQUIRE(k->state == MARK_ASKING);
 	mark_turn_remove(&p->asking, k);
 	if (is_big) {
+		not_found(p, k);
 		k->state = MARK_BIG;
 		mark_turn_push(&p->big, k);
 		return;
@@ -303,6 +318,15 @@ pend_hold(struct pend *p, struct mark *k)
 }
 
 void
+pend_found(struct pend *p, struct mark *k)
+{
+	REQUIRE(!k->is_found);
+	pend_hold(p, k);
+	k->is_found = true;
+	p->found_n++;
+}
+
+void
 pend_again(struct pend *p, struct mark *k)
 {
 	REQUIRE(k->state == MARK_READING || k->state == MARK_JUDGING);
@@ -323,6 +347,7 @@ pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s)
 	/* I4: reads of one connection are in order, so are their offsets. */
 	REQUIRE(at >= p->at_max);
 	p->at_max = at;
+	not_found(p, k);
 	if (k->skipped > at) {
 		pend_again(p, k);
 		return;
@@ -361,5 +386,6 @@ pend_floor(const struct pend *p)
 		floor = p->stream.first->since;
 	if (p->repair.first != NULL && p->repair.first->since.at < floor.at)
 		floor = p->repair.first->since;
+	bucket_floor(&p->buckets, &floor);
 	return floor;
 }

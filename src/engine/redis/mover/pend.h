@@ -20,19 +20,15 @@
  *     +--[pend_pass]-- AHEAD <--------[pend_copied]-------------+
  *
  * Owns:   copies of the keys.
- * Limits: the caller looks at pend_count().
+ * Limits: the caller looks at pend_count(), and uses the buckets beyond its limit.
  * Thread: one at a time.
  */
 #pragma once
 
 #include "base/list.h"
 #include "base/map.h"
-
-/* A place in a stream: an offset and the database selected there. */
-struct place {
-	uint64_t at;
-	uint32_t db;
-};
+#include "engine/redis/mover/bucket.h"
+#include "engine/redis/mover/place.h"
 
 enum mark_state {
 	MARK_QUEUED,
@@ -60,6 +56,7 @@ struct mark {
 	bool merge;    /* unite it with what the other side has      */
 	bool is_sized; /* not big, or to be read whole in spite of it */
 	bool is_stale; /* CHUNK: all of it has to be read again       */
+	bool is_found; /* by the fill's scan, and not touched since   */
 	uint8_t restarts;
 };
 
@@ -76,8 +73,10 @@ struct pend {
 	struct mark_turn_list reading;
 	struct mark_turn_list asking;
 	struct mark_turn_list big;
-	uint64_t at_max; /* highest offset ever copied                 */
-	uint8_t *key;    /* scratch for database and key               */
+	struct buckets buckets; /* keys for which there is no room     */
+	size_t found_n;         /* marks with is_found                 */
+	uint64_t at_max;        /* highest offset ever copied                 */
+	uint8_t *key;           /* scratch for database and key               */
 	size_t key_cap;
 };
 
@@ -91,11 +90,11 @@ pend_count(const struct pend *p)
 	return p->map.count;
 }
 
-/* Keys whose copy is not on the other side yet. */
+/* Keys whose copy is not on the other side yet, and buckets of such. */
 static inline size_t
 pend_todo(const struct pend *p)
 {
-	return p->stream.n + p->repair.n;
+	return p->stream.n + p->repair.n + bucket_count(&p->buckets);
 }
 
 struct mark *pend_find(struct pend *p, uint32_t db, struct span key);
@@ -129,6 +128,9 @@ void pend_chunked(struct pend *p, struct mark *k);
 /* Nothing passes before this key is copied (a scan found it, so no unit of the
  * stream would bring it back after a loss). */
 void pend_hold(struct pend *p, struct mark *k);
+/* The same for a new mark of the fill; found_n counts it until it is copied, is
+ * big, or is written by somebody. */
+void pend_found(struct pend *p, struct mark *k);
 /* The copy could not be made: READING or JUDGING -> QUEUED. */
 void pend_again(struct pend *p, struct mark *k);
 /* The stream has come to s. */

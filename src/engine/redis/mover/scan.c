@@ -3,7 +3,8 @@
  * engine/redis/mover/scan.c: every key of a side, by SCAN.
  *
  * SOURCE marks each key of the authority (COPY does the rest); GHOSTS looks, after
- * a gap in the stream, for keys that only the other side has.
+ * a gap in the stream, for keys that only the other side has. For sweep.c both, but
+ * only for keys of dirty buckets.
  */
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
@@ -20,6 +21,15 @@ scan_start(struct mover *m, bool compare, bool sweep)
 		.sweep = sweep && !m->keep_extra,
 		.count = SCAN_COUNT,
 	};
+}
+
+void
+scan_start_buckets(struct mover *m)
+{
+	/* Who had records of his own keeps them: nothing is dirty there that
+	 * was not removed at once (tail.c). */
+	scan_start(m, true, true);
+	m->scan.by_bucket = true;
 }
 
 static enum side
@@ -44,24 +54,44 @@ next_phase(struct mover *m)
 		s->phase = SCAN_DONE;
 }
 
+static const uint32_t *
+scan_dbs(const struct mover *m, enum side side, uint32_t *ret_n)
+{
+	if (m->scan.by_bucket) {
+		*ret_n = m->pend.buckets.db_n;
+		return m->pend.buckets.dbs;
+	}
+	*ret_n = m->server[side].db_n;
+	return m->server[side].dbs;
+}
+
+/* Enough waits for a copy. */
+static bool
+is_full(const struct mover *m)
+{
+	return m->pend.queued.n > SCAN_QUEUE ||
+	       (m->scan.by_bucket && pend_count(&m->pend) > m->limits.marks);
+}
+
 void
 scan_run(struct mover *m)
 {
 	struct scan *s = &m->scan;
 	enum side side = scan_side(m);
 	struct conn *c = &m->cmd[side];
-	const struct server *sv = &m->server[side];
+	uint32_t n;
+	const uint32_t *dbs = scan_dbs(m, side, &n);
 	struct buf *b;
 
 	if (s->phase == SCAN_OFF || s->phase == SCAN_DONE || s->is_asked ||
-	    m->paused || m->failed || m->pend.queued.n > SCAN_QUEUE ||
+	    (m->paused && !s->by_bucket) || m->failed || is_full(m) ||
 	    s->exists_n > SCAN_QUEUE)
 		return;
-	if (s->db_at >= sv->db_n) {
+	if (s->db_at >= n) {
 		next_phase(m);
 		return;
 	}
-	conn_select(m, c, sv->dbs[s->db_at]);
+	conn_select(m, c, dbs[s->db_at]);
 	b = conn_out(m, c);
 	resp_put_array(b, 4);
 	resp_put_bulk_str(b, "SCAN");
@@ -72,19 +102,48 @@ scan_run(struct mover *m)
 	s->is_asked = true;
 }
 
+/* Is this key to be looked at? The sweep takes those of dirty buckets, the fill
+ * leaves them to it. */
+static bool
+is_wanted(struct mover *m, uint32_t db, struct span key)
+{
+	const struct buckets *b = &m->pend.buckets;
+
+	if (is_ours(key) || pend_find(&m->pend, db, key) != NULL)
+		return false;
+	if (!m->scan.by_bucket)
+		return !bucket_has(b, db, key);
+	return bucket_is_now(b, db, key) && !tail_is_kept(m, db, key);
+}
+
+/* No unit of the stream may bring this key back after a loss: nothing passes
+ * before it is copied. NULL: out of memory. */
+static struct mark *
+mark(struct mover *m, uint32_t db, struct span key)
+{
+	struct mark *k;
+
+	mover_unsettle(m);
+	k = pend_mark(&m->pend, db, key, tail_place(m), 0);
+	if (k == NULL)
+		mover_fail(m, ERR_NOMEM, "out of memory");
+	else if (m->scan.by_bucket)
+		pend_hold(&m->pend, k);
+	else
+		pend_found(&m->pend, k);
+	return k;
+}
+
 static void
 on_source_key(struct mover *m, uint32_t db, struct span key)
 {
 	struct mark *k;
 
-	if (is_ours(key) || pend_find(&m->pend, db, key) != NULL)
+	if (!is_wanted(m, db, key))
 		return;
-	mover_unsettle(m);
-	k = pend_mark(&m->pend, db, key, tail_place(m), 0);
-	if (k == NULL) {
-		mover_fail(m, ERR_NOMEM, "out of memory");
+	k = mark(m, db, key);
+	if (k == NULL)
 		return;
-	}
 	k->compare = m->scan.compare;
 	k->is_fill = !m->scan.compare || m->rebuild;
 }
@@ -95,7 +154,7 @@ on_other_key(struct mover *m, uint32_t db, struct span key)
 	struct conn *c = &m->cmd[m->from];
 	struct buf *b;
 
-	if (is_ours(key) || pend_find(&m->pend, db, key) != NULL)
+	if (!is_wanted(m, db, key))
 		return;
 	conn_select(m, c, db);
 	b = conn_out(m, c);
@@ -112,7 +171,8 @@ scan_reply(struct mover *m, struct conn *c, struct span reply)
 {
 	struct scan *s = &m->scan;
 	struct resp_item item;
-	uint32_t db = m->server[c->side].dbs[s->db_at];
+	uint32_t n_dbs;
+	uint32_t db = scan_dbs(m, c->side, &n_dbs)[s->db_at];
 	uint64_t cursor;
 	int64_t n;
 
@@ -146,6 +206,7 @@ scan_exists(struct mover *m, struct conn *c, struct span reply)
 
 	REQUIRE(m->scan.exists_n > 0);
 	m->scan.exists_n--;
-	if (conn_take_key(c, &db, &key) && span_eq(reply, SPAN(":0\r\n")))
-		tail_mark(m, db, key, tail_place(m), 0);
+	if (conn_take_key(c, &db, &key) && span_eq(reply, SPAN(":0\r\n")) &&
+	    pend_find(&m->pend, db, key) == NULL)
+		(void)mark(m, db, key);
 }

@@ -73,6 +73,7 @@ enum want_kind {
 	WANT_MARGIN, /* ROLE of the authority: R                            */
 	WANT_SCAN,
 	WANT_EXISTS, /* key                                                 */
+	WANT_EDGE,   /* ROLE of the authority, behind a sweep               */
 	WANT_DUMP_FUNCTIONS,
 	WANT_SIZE,    /* MEMORY USAGE of pend.asking.first              */
 	WANT_CHUNK,   /* expires_ms: the chunk's serial                */
@@ -198,9 +199,10 @@ struct flush {
 struct unit_key {
 	struct words_key w;
 	struct mark *mark;
-	bool is_kept;  /* the other side kept its own value */
-	bool is_ours;  /* Godwit's own: not carried         */
-	bool is_chunk; /* its elements: chunk.c             */
+	bool is_kept;   /* the other side kept its own value */
+	bool is_ours;   /* Godwit's own: not carried         */
+	bool is_chunk;  /* its elements: chunk.c             */
+	bool is_bucket; /* no mark, but its bucket is dirty */
 };
 
 enum scan_phase {
@@ -212,13 +214,26 @@ enum scan_phase {
 
 struct scan {
 	enum scan_phase phase;
-	bool compare; /* equal keys are not written again               */
-	bool sweep;   /* then look for keys that only the other side has */
+	bool compare;   /* equal keys are not written again               */
+	bool sweep;     /* then look for keys that only the other side has */
+	bool by_bucket; /* of sweep.c: only keys of buckets that are set */
 	bool is_asked;
-	uint32_t db_at; /* index into server.dbs                          */
+	uint32_t db_at; /* index into server.dbs or buckets.dbs           */
 	uint64_t cursor;
 	uint32_t count;
 	uint32_t exists_n; /* answers to come                               */
+};
+
+enum sweep_phase {
+	SWEEP_OFF,
+	SWEEP_SCAN,
+	SWEEP_EDGE,
+	SWEEP_PASS
+};
+
+struct sweep {
+	enum sweep_phase phase;
+	uint64_t edge; /* PASS: then the bits can go */
 };
 
 struct bulk {
@@ -259,6 +274,7 @@ struct mover {
 	struct server server[SIDE_N];
 	struct bulk bulk;
 	struct scan scan;
+	struct sweep sweep;
 	struct pend pend;
 	struct chunks chunks;
 	bool functions_asked;
@@ -386,6 +402,8 @@ void tail_mark(struct mover *m, uint32_t db, struct span key,
 void tail_repair(struct mover *m, uint32_t db, struct span key);
 void tail_keep(struct mover *m, uint32_t db, struct span key);
 bool is_ours(struct span key);
+/* Does the other side keep its own value of this key? */
+bool tail_is_kept(struct mover *m, uint32_t db, struct span key);
 struct place tail_place(struct mover *m); /* processed so far */
 
 /* watch.c: the other side's stream, probes */
@@ -421,9 +439,15 @@ void merge_put(struct buf *b, struct span key);
 
 /* scan.c */
 void scan_start(struct mover *m, bool compare, bool sweep);
+void scan_start_buckets(struct mover *m);
 void scan_run(struct mover *m);
 void scan_reply(struct mover *m, struct conn *c, struct span reply);
 void scan_exists(struct mover *m, struct conn *c, struct span reply);
+
+/* sweep.c */
+void sweep_run(struct mover *m);
+void sweep_edge(struct mover *m, struct span reply);
+void sweep_reset(struct mover *m);
 
 /* bulk.c */
 void bulk_start(struct mover *m);

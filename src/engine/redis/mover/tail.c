@@ -41,8 +41,8 @@ forget_kept(struct mover *m, uint32_t db, struct span key)
 	(void)map_remove(&m->kept, span_of(small, key.n + 4));
 }
 
-static bool
-is_kept(struct mover *m, uint32_t db, struct span key)
+bool
+tail_is_kept(struct mover *m, uint32_t db, struct span key)
 {
 	uint8_t small[256];
 
@@ -53,15 +53,75 @@ is_kept(struct mover *m, uint32_t db, struct span key)
 	return map_find(&m->kept, span_of(small, key.n + 4)) != NULL;
 }
 
-/* Too many keys wait: give up the order, compare everything instead. */
+/* It is not known what is dirty: give up the order, compare everything. */
 static void
 overflow(struct mover *m)
 {
 	m->need_rescan = true;
-	mover_fail(m, ERR_LIMIT,
-	           "%s: more than %zu keys changed during the copy; comparing "
-	           "everything again",
-	           m->conf->side[m->from].label, m->limits.marks);
+	mover_fail(
+		m, ERR_LIMIT,
+		"%s: too many changes to remember; comparing everything again",
+		m->conf->side[m->from].label);
+}
+
+/* No room for one more mark? What the bulk writes in pieces gets one in any case. */
+static bool
+is_full(struct mover *m, uint32_t db, struct span key)
+{
+	return pend_count(&m->pend) >= m->limits.marks &&
+	       pend_find(&m->pend, db, key) == NULL &&
+	       !(m->bulk.is_used && db == m->bulk.db &&
+	         span_eq(key, buf_span(&m->bulk.big_key)));
+}
+
+/* Records that only the other side has cannot be told from those that were removed
+ * here: so it goes now, and comes back if the sweep finds it. */
+static bool
+remove_now(struct mover *m, uint32_t db, struct span key)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+	struct buf *b;
+
+	if (!c->is_ready || conn_backlog(c) > 2 * m->limits.writer_tx)
+		return false;
+	conn_select(m, c, db);
+	b = conn_out(m, c);
+	resp_put_array(b, 2);
+	resp_put_bulk_str(b, m->server[c->side].lazy_expire ? "DEL" : "UNLINK");
+	resp_put_bulk(b, key);
+	(void)conn_want(m, c, WANT_QUIET, 1);
+	return true;
+}
+
+/* Rule 7: too many keys wait, so only the bucket is remembered (sweep.c). */
+static void
+put_bucket(struct mover *m, uint32_t db, struct span key, struct place since)
+{
+	struct buckets *b = &m->pend.buckets;
+
+	if (bucket_count(b) == 0)
+		mover_trouble(m, ERR_LIMIT, 0,
+		              "%s: more than %zu keys wait for a copy; %s",
+		              m->conf->side[m->from].label, m->limits.marks,
+		              m->stage <= STAGE_FILL &&
+		                              m->conf->rule !=
+		                                      MOVER_RULE_REPLACE
+		                      ? "records that differ are replaced"
+		                      : "looking for the others by a scan");
+	/* The fill leaves a whole bucket out: no unit would bring it back. */
+	if (m->stage <= STAGE_FILL)
+		since = (struct place){ 0, 0 };
+	if ((m->keep_extra && !remove_now(m, db, key)) ||
+	    !bucket_put(b, db, key, since))
+		overflow(m);
+}
+
+/* It may be dirty since its bucket is; this mark outlives that. */
+static void
+hold_bucket(struct mover *m, uint32_t db, struct span key, struct mark *k)
+{
+	if (k->state != MARK_AHEAD && bucket_has(&m->pend.buckets, db, key))
+		pend_hold(&m->pend, k);
 }
 
 void
@@ -74,11 +134,16 @@ tail_mark(struct mover *m, uint32_t db, struct span key, struct place since,
 		return;
 	mover_unsettle(m);
 	forget_kept(m, db, key);
+	if (is_full(m, db, key)) {
+		put_bucket(m, db, key, since);
+		return;
+	}
 	k = pend_mark(&m->pend, db, key, since, end);
-	if (k == NULL || pend_count(&m->pend) > m->limits.marks) {
+	if (k == NULL) {
 		overflow(m);
 		return;
 	}
+	hold_bucket(m, db, key, k);
 	k->is_fill = false;
 	k->merge = false;
 }
@@ -86,16 +151,25 @@ tail_mark(struct mover *m, uint32_t db, struct span key, struct place since,
 void
 tail_repair(struct mover *m, uint32_t db, struct span key)
 {
+	struct place since = m->settled;
 	struct mark *k;
 
 	if (is_ours(key))
 		return;
 	mover_unsettle(m);
-	k = pend_repair(&m->pend, db, key, m->settled);
-	if (k == NULL || pend_count(&m->pend) > m->limits.marks) {
+	if (is_full(m, db, key)) {
+		if (m->passed[m->from].at == 0)
+			since = (struct place){ 0, 0 };
+		put_bucket(m, db, key, since);
+		watch_clip(m);
+		return;
+	}
+	k = pend_repair(&m->pend, db, key, since);
+	if (k == NULL) {
 		overflow(m);
 		return;
 	}
+	hold_bucket(m, db, key, k);
 	k->is_fill = false;
 	k->merge = false;
 	watch_clip(m);
@@ -145,6 +219,17 @@ tail_keep(struct mover *m, uint32_t db, struct span key)
 		overflow(m);
 }
 
+/* What the first copy wrote is in no unit of the stream: nothing may pass before
+ * it is written again. */
+static void
+hold_first(struct mover *m, uint32_t db, struct span key)
+{
+	struct mark *k = pend_find(&m->pend, db, key);
+
+	if (m->passed[m->from].at == 0 && k != NULL && k->state != MARK_AHEAD)
+		pend_hold(&m->pend, k);
+}
+
 /* The other side refused something that was applied: what it should have
  * written is copied. */
 void
@@ -182,10 +267,12 @@ tail_error(struct mover *m, const struct want *w, struct conn *c,
 	if (c->side == m->from)
 		return;
 	while (conn_take_key(c, &db, &key)) {
-		if (busy)
+		if (busy) {
 			tail_keep(m, db, key);
-		else
+		} else {
 			spread_repair(m, db, key);
+			hold_first(m, db, key);
+		}
 	}
 	m->need_probe = true;
 }
@@ -245,6 +332,7 @@ barrier(struct mover *m, const struct word *w, struct span request,
 	m->quiet = false;
 	if (w->cls == WORD_SWAPDB) {
 		if (end <= m->margin || pend_count(&m->pend) > 0 ||
+		    bucket_count(&m->pend.buckets) > 0 ||
 		    map_count(&m->kept) > 0) {
 			m->need_rescan = true;
 			mover_fail(m, ERR_POSTPONED,
@@ -290,7 +378,9 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	uk.is_ours = is_ours(wk->key);
 	if (!uk.is_ours) {
 		uk.mark = pend_find(&m->pend, wk->db, wk->key);
-		uk.is_kept = is_kept(m, wk->db, wk->key);
+		uk.is_kept = tail_is_kept(m, wk->db, wk->key);
+		uk.is_bucket = uk.mark == NULL &&
+		               bucket_has(&m->pend.buckets, wk->db, wk->key);
 	}
 	if (first != NULL &&
 	    (first->w.db != wk->db || !span_eq(first->w.key, wk->key)))
@@ -371,6 +461,7 @@ judge(struct mover *m, const struct unit *u)
 	bool kept = false;
 	bool ours = false;
 	bool reading = false;
+	bool bucket = false;
 
 	if (m->conf->naive)
 		return APPLY;
@@ -379,6 +470,7 @@ judge(struct mover *m, const struct unit *u)
 
 		kept |= uk[i].is_kept;
 		ours |= uk[i].is_ours;
+		bucket |= uk[i].is_bucket;
 		if (k == NULL || uk[i].is_chunk)
 			continue;
 		reading |= k->state == MARK_READING;
@@ -388,7 +480,8 @@ judge(struct mover *m, const struct unit *u)
 		return MARK;
 	if (reading)
 		return STALL;
-	if (u->end <= m->margin || kept || (ours && !u->one_key) || u->by_state)
+	if (u->end <= m->margin || kept || bucket || (ours && !u->one_key) ||
+	    u->by_state)
 		return MARK;
 	if (!pending)
 		return APPLY;
