@@ -173,10 +173,11 @@ def test_after_a_reconnect(pair):  # noqa: F811
 
 
 class LateStream:
-    """In front of a server: what a replica is sent arrives `late` seconds later."""
+    """In front of a server: what a replica is sent arrives `late` seconds later;
+    or the other way round, all other replies do."""
 
-    def __init__(self, port, late):
-        self.to, self.late = port, late
+    def __init__(self, port, late, replies=0.0):
+        self.to, self.late, self.replies = port, late, replies
         self.s = socket.create_server(("127.0.0.1", 0))
         self.port = self.s.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -188,7 +189,7 @@ class LateStream:
                 b = socket.create_connection(("127.0.0.1", self.to))
             except OSError:
                 return
-            late = [0.0]
+            late = [self.replies]
             for args in ((a, b, late, True), (b, a, late, False)):
                 threading.Thread(target=self.pump, args=args, daemon=True).start()
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/mover/chunk.c: big hashes, sets and sorted sets, piece by piece.
+ * engine/redis/mover/chunk.c: big values, piece by piece.
  * See chunk.h for the order of things and why it is right.
  * Source: redis.io/docs/latest/commands/scan: an element that is there from the
  * first call to the last is returned.
@@ -30,6 +30,8 @@ void
 chunk_free(struct mover *m, struct chunk *c)
 {
 	map_fini(&c->elems);
+	buf_release(&c->piece);
+	c->has_piece = false;
 	c->queued = (struct elem_turn_list){ 0 };
 	c->reading = (struct elem_turn_list){ 0 };
 	c->ahead = (struct elem_turn_list){ 0 };
@@ -183,22 +185,21 @@ chunk_size(struct mover *m, struct span reply)
 
 /* ---- reads ----------------------------------------------------------------- */
 
-/* Behind MULTI and one read. */
-static void
-put_exec(struct mover *m, struct chunk *c)
+void
+chunk_put_exec(struct mover *m, struct chunk *c, uint32_t reads)
 {
 	struct conn *in = &m->cmd[m->from];
 	struct buf *b = conn_out(m, in);
 
 	resp_put_cmd(b, "ROLE", NULL);
 	resp_put_cmd(b, "EXEC", NULL);
-	(void)conn_want(m, in, WANT_SKIP, 3);
+	(void)conn_want(m, in, WANT_SKIP, 2 + reads);
 	conn_want(m, in, WANT_CHUNK, 1)->expires_ms = (int64_t)c->serial;
 	c->is_asked = true;
 }
 
-static struct buf *
-put_multi(struct mover *m, const struct chunk *c)
+struct buf *
+chunk_put_multi(struct mover *m, const struct chunk *c)
 {
 	struct conn *in = &m->cmd[m->from];
 	struct buf *b;
@@ -213,7 +214,7 @@ static void
 ask_piece(struct mover *m, struct chunk *c)
 {
 	static const char *const names[] = { "HSCAN", "SSCAN", "ZSCAN" };
-	struct buf *b = put_multi(m, c);
+	struct buf *b = chunk_put_multi(m, c);
 
 	resp_put_array(b, 5);
 	resp_put_bulk_str(b, names[c->kind]);
@@ -221,7 +222,7 @@ ask_piece(struct mover *m, struct chunk *c)
 	resp_put_bulk_u64(b, c->cursor);
 	resp_put_bulk_str(b, "COUNT");
 	resp_put_bulk_u64(b, c->count);
-	put_exec(m, c);
+	chunk_put_exec(m, c, 1);
 }
 
 struct span
@@ -235,7 +236,7 @@ static void
 ask_elems(struct mover *m, struct chunk *c)
 {
 	static const char *const names[] = { "HMGET", "SMISMEMBER", "ZMSCORE" };
-	struct buf *b = put_multi(m, c);
+	struct buf *b = chunk_put_multi(m, c);
 	size_t n = c->queued.n < REREAD_MAX ? c->queued.n : REREAD_MAX;
 
 	resp_put_array(b, 2 + n);
@@ -249,18 +250,18 @@ ask_elems(struct mover *m, struct chunk *c)
 		elem_turn_push(&c->reading, x);
 		resp_put_bulk(b, chunk_name(c, x));
 	}
-	put_exec(m, c);
+	chunk_put_exec(m, c, 1);
 }
 
 static void
 ask_clock(struct mover *m, struct chunk *c)
 {
-	struct buf *b = put_multi(m, c);
+	struct buf *b = chunk_put_multi(m, c);
 
 	resp_put_array(b, 2);
 	resp_put_bulk_str(b, "PEXPIRETIME");
 	resp_put_bulk(b, mark_key(&m->pend, c->k));
-	put_exec(m, c);
+	chunk_put_exec(m, c, 1);
 	c->phase = CHUNK_CLOCK;
 }
 
@@ -297,7 +298,10 @@ go_on(struct mover *m, struct chunk *c)
 	}
 	if (c->is_asked)
 		return;
-	if (c->phase == CHUNK_SCAN) {
+	if (c->phase == CHUNK_SCAN && chunk_is_ordered(c)) {
+		if (!c->has_piece && !m->is_pressed && is_live(m, c))
+			order_ask(m, c);
+	} else if (c->phase == CHUNK_SCAN) {
 		ask_piece(m, c);
 	} else if (c->phase == CHUNK_SETTLE && is_live(m, c)) {
 		if (c->queued.n > 0)

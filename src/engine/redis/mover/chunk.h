@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/mover/chunk.h: big hashes, sets and sorted sets, piece by piece.
+ * engine/redis/mover/chunk.h: big values, piece by piece.
  *
  * One read of a big key stops the authority for long (a DUMP of a million fields:
  * 0.8 s). So its size is asked for before it is read, and a big one goes through
  * here:
  *
- *   TYPE    what is it? Lists, strings and streams are read whole all the same
+ *   TYPE    what is it? Modules are read whole all the same
  *   CLAIM   is there one on the other side already? (rule: keep what is there)
  *   SCAN    removed on the other side, then piece by piece:
  *           MULTI; HSCAN k cursor COUNT n; ROLE; EXEC -> HSET k ...
@@ -22,6 +22,9 @@
  * value that the authority had at s. It is returned by the scan (present all the
  * time), or was written by a unit in between, which made it dirty.
  *
+ * Strings, lists and streams have no elements with names: chunk_order.c says what
+ * SCAN is for them. They have nothing to settle.
+ *
  * A command that is not about named elements starts the copy of the key again;
  * after a few times it is read whole.
  *
@@ -29,9 +32,9 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "engine/redis/mover/pend.h"
 
-struct buf;
 struct conn;
 struct mover;
 struct want;
@@ -60,6 +63,7 @@ enum chunk_phase {
 	CHUNK_TYPE,
 	CHUNK_CLAIM,
 	CHUNK_SCAN,
+	CHUNK_COUNT, /* a list: how long is it on the other side? */
 	CHUNK_SETTLE,
 	CHUNK_CLOCK,
 	CHUNK_TIMED
@@ -68,7 +72,10 @@ enum chunk_phase {
 enum chunk_kind {
 	CHUNK_HASH,
 	CHUNK_SET,
-	CHUNK_ZSET
+	CHUNK_ZSET,
+	CHUNK_STRING, /* from here on: chunk_order.c */
+	CHUNK_LIST,
+	CHUNK_STREAM
 };
 
 struct chunk {
@@ -87,6 +94,19 @@ struct chunk {
 	struct elem_turn_list ahead; /* by at, growing */
 	int64_t expires_ms;
 	uint64_t expires_at; /* offset */
+
+	/* chunk_order.c: what the other side has is a prefix */
+	uint64_t have;    /* bytes or elements of it */
+	bool is_sure;     /* of `have` */
+	bool has_piece;   /* waits for the stream to come to piece_at */
+	int64_t len;      /* list: of the authority's at s; -1: not known */
+	uint64_t from;    /* list: index where the piece begins */
+	uint64_t guard;   /* list: elements read twice, for pops meanwhile */
+	uint64_t asked;   /* bytes, elements or entries of the piece */
+	struct buf piece; /* the replies */
+	uint64_t piece_at;
+	uint8_t after_n; /* stream: "(" and the last entry's id */
+	char after[47];
 };
 
 struct chunks {
@@ -134,7 +154,37 @@ struct chunk *chunk_of(struct mover *m, const struct mark *k);
 struct buf *chunk_write(struct mover *m, const struct chunk *c,
                         const char *verb, size_t args);
 void chunk_remove(struct mover *m, const struct chunk *c);
+/* MULTI in front of a read, EXEC behind `reads` of them. */
+struct buf *chunk_put_multi(struct mover *m, const struct chunk *c);
+void chunk_put_exec(struct mover *m, struct chunk *c, uint32_t reads);
+/* The next piece's size, after one of so many bytes. */
+void chunk_adapt(struct chunk *c, size_t bytes);
+void chunk_count(struct mover *m, const struct chunk *c, uint64_t bytes,
+                 uint64_t records);
 struct span chunk_name(const struct chunk *c, const struct elem *x);
 /* TYPE on the authority, EXISTS on the other side. */
 void chunk_ask(struct mover *m, struct chunk *c, struct conn *of,
                const char *word);
+
+/* chunk_order.c: strings, lists, streams */
+static inline bool
+chunk_is_ordered(const struct chunk *c)
+{
+	return c->kind >= CHUNK_STRING;
+}
+void order_begin(struct mover *m, struct chunk *c);
+void order_ask(struct mover *m, struct chunk *c);
+/* The replies of a piece, in front of ROLE; *in moves behind them. */
+bool order_take(struct mover *m, struct chunk *c, struct span *in);
+/* The stream is at the offset of the piece in hand. */
+void order_join(struct mover *m, struct chunk *c);
+/* LLEN of the other side: the question, the reply. */
+void order_count(struct mover *m, struct chunk *c);
+void order_counted(struct mover *m, struct chunk *c, struct span reply);
+/* Was anything written or asked? */
+bool order_is_touched(const struct chunk *c);
+/* chunk_order_tail.c */
+bool order_knows(const struct chunk *c, struct span name);
+/* A command of the stream. False: all of the key has to be copied again. */
+bool order_command(struct mover *m, struct chunk *c, struct span request,
+                   uint32_t argc);

@@ -9,11 +9,12 @@
 #define PIECE_BYTES 131072 /* aim of one piece's reply */
 #define PIECE_MIN   16
 #define PIECE_MAX   2000
+#define LIST_MAX    20000
 
 /* ---- replies ---------------------------------------------------------------- */
 
-static void
-count_bytes(struct mover *m, const struct chunk *c, uint64_t bytes,
+void
+chunk_count(struct mover *m, const struct chunk *c, uint64_t bytes,
             uint64_t records)
 {
 	struct board *b = m->conf->board;
@@ -37,6 +38,8 @@ begin_scan(struct mover *m, struct chunk *c)
 {
 	c->phase = CHUNK_SCAN;
 	pend_chunk(&m->pend, c->k);
+	if (chunk_is_ordered(c))
+		order_begin(m, c);
 }
 
 static void
@@ -52,6 +55,12 @@ on_type(struct mover *m, struct chunk *c, struct span text)
 		c->kind = CHUNK_SET;
 	} else if (span_eq(text, SPAN("+zset\r\n"))) {
 		c->kind = CHUNK_ZSET;
+	} else if (span_eq(text, SPAN("+string\r\n"))) {
+		c->kind = CHUNK_STRING;
+	} else if (span_eq(text, SPAN("+list\r\n"))) {
+		c->kind = CHUNK_LIST;
+	} else if (span_eq(text, SPAN("+stream\r\n"))) {
+		c->kind = CHUNK_STREAM;
 	} else {
 		chunk_restart(m, c, true);
 		return;
@@ -99,6 +108,18 @@ write_piece(struct mover *m, const struct chunk *c, struct span in, size_t n)
 	}
 }
 
+void
+chunk_adapt(struct chunk *c, size_t bytes)
+{
+	uint64_t min = chunk_is_ordered(c) ? 1 : PIECE_MIN;
+	uint64_t max = c->kind == CHUNK_LIST ? LIST_MAX : PIECE_MAX;
+	uint64_t n = c->count * (uint64_t)PIECE_BYTES / (bytes + 1) + 1;
+
+	if (n > 2 * (uint64_t)c->count)
+		n = 2 * (uint64_t)c->count;
+	c->count = (uint32_t)(n < min ? min : n > max ? max : n);
+}
+
 static bool
 on_piece(struct mover *m, struct chunk *c, struct span *in)
 {
@@ -106,8 +127,6 @@ on_piece(struct mover *m, struct chunk *c, struct span *in)
 	struct span items;
 	size_t was = in->n;
 	size_t n;
-	uint64_t bytes;
-	uint64_t count;
 
 	if (resp_read(in, &item) != WIRE_PART || item.type != RESP_ARRAY ||
 	    item.number != 2 || resp_read(in, &item) != WIRE_PART ||
@@ -122,14 +141,8 @@ on_piece(struct mover *m, struct chunk *c, struct span *in)
 		if (resp_read(in, &item) != WIRE_PART || item.type != RESP_BULK)
 			return false;
 	write_piece(m, c, items, n);
-	bytes = was - in->n + 1;
-	count_bytes(m, c, bytes, 0);
-	count = c->count * (uint64_t)PIECE_BYTES / bytes + 1;
-	if (count > 2 * (uint64_t)c->count)
-		count = 2 * (uint64_t)c->count;
-	c->count = count < PIECE_MIN   ? PIECE_MIN
-	           : count > PIECE_MAX ? PIECE_MAX
-	                               : (uint32_t)count;
+	chunk_count(m, c, was - in->n, 0);
+	chunk_adapt(c, was - in->n);
 	return true;
 }
 
@@ -237,6 +250,11 @@ finish(struct mover *m, struct chunk *c)
 static void
 pass_one(struct mover *m, struct chunk *c, uint64_t s)
 {
+	if (c->has_piece && c->phase == CHUNK_SCAN && s >= c->piece_at &&
+	    !c->k->is_stale) {
+		order_join(m, c);
+		return;
+	}
 	while (c->ahead.first != NULL && c->ahead.first->at <= s)
 		drop_elem(c, elem_turn_pop(&c->ahead));
 	if (c->phase != CHUNK_TIMED || s < c->expires_at)
@@ -276,11 +294,16 @@ piece_done(struct mover *m, struct chunk *c, uint64_t at)
 {
 	switch ((enum chunk_phase)c->phase) {
 	case CHUNK_SCAN:
+		if (chunk_is_ordered(c)) {
+			c->piece_at = at;
+			pass_one(m, c, tail_place(m).at);
+			return;
+		}
 		c->last = at;
 		if (c->cursor != 0)
 			return;
 		c->phase = CHUNK_SETTLE;
-		count_bytes(m, c, 0, 1);
+		chunk_count(m, c, 0, 1);
 		return;
 	case CHUNK_SETTLE: elems_read(m, c, at); return;
 	case CHUNK_CLOCK:
@@ -295,12 +318,13 @@ piece_done(struct mover *m, struct chunk *c, uint64_t at)
 	case CHUNK_FREE:
 	case CHUNK_TYPE:
 	case CHUNK_CLAIM:
+	case CHUNK_COUNT:
 	case CHUNK_TIMED: break;
 	}
 	NEVER("no piece is read then");
 }
 
-/* *2, what was read, ROLE. */
+/* *2, what was read, ROLE; more for lists and streams. */
 static void
 on_exec(struct mover *m, struct chunk *c, struct span reply)
 {
@@ -309,12 +333,14 @@ on_exec(struct mover *m, struct chunk *c, struct span reply)
 	int64_t at;
 
 	if (resp_read(&reply, &item) != WIRE_PART || item.type != RESP_ARRAY ||
-	    item.number != 2) {
+	    item.number < 2) {
 		/* Not allowed? Then in one read. */
 		chunk_restart(m, c, true);
 		return;
 	}
-	if (c->phase == CHUNK_SCAN)
+	if (c->phase == CHUNK_SCAN && chunk_is_ordered(c))
+		ok = order_take(m, c, &reply);
+	else if (c->phase == CHUNK_SCAN)
 		ok = on_piece(m, c, &reply);
 	else if (c->phase == CHUNK_SETTLE)
 		ok = on_elems(m, c, &reply);
@@ -354,6 +380,8 @@ chunk_reply(struct mover *m, const struct want *w, struct span reply)
 		on_type(m, c, reply);
 	else if (c->phase == CHUNK_CLAIM)
 		on_claim(m, c, reply);
+	else if (c->phase == CHUNK_COUNT)
+		order_counted(m, c, reply);
 	else
 		on_exec(m, c, reply);
 }

@@ -157,6 +157,26 @@ must_wait(struct mover *m, const struct chunk *c, const struct verb *v,
 }
 
 /* One command: keys written as a whole are to be copied again. False: wait. */
+/* The same for a string, list or stream. Sets *ret_wait, or starts it again. */
+static void
+look_ordered(struct mover *m, struct chunk *c, struct span name, uint64_t end,
+             bool *ret_wait)
+{
+	uint8_t restarts = c->k->restarts;
+
+	if (!order_knows(c, name) || c->k->is_stale) {
+		chunk_restart(m, c, false);
+	} else if (only_marks(m, end) && order_is_touched(c)) {
+		struct mark *k = c->k;
+
+		/* Nothing may be written now; that is not the key's fault. */
+		chunk_restart(m, c, false);
+		k->restarts = restarts;
+	} else if (c->is_asked) {
+		*ret_wait = true;
+	}
+}
+
 static bool
 look(struct mover *m, const struct resp_cmd *cmd, struct span request,
      uint32_t db, uint64_t end)
@@ -165,19 +185,22 @@ look(struct mover *m, const struct resp_cmd *cmd, struct span request,
 	const struct word *w = words_find(cmd->argv[0]);
 	struct words_key wk;
 	struct words_at at = { 0 };
+	bool wait = false;
 
-	while (words_key(w, request, cmd->argc, db, &at, &wk)) {
+	while (!wait && words_key(w, request, cmd->argc, db, &at, &wk)) {
 		struct chunk *c;
 
 		if ((wk.use & WORD_WRITE) == 0 ||
 		    (c = chunk_at(m, wk.db, wk.key)) == NULL)
 			continue;
-		if (v == NULL || c->k->is_stale)
+		if (chunk_is_ordered(c))
+			look_ordered(m, c, cmd->argv[0], end, &wait);
+		else if (v == NULL || c->k->is_stale)
 			chunk_restart(m, c, false);
 		else if (must_wait(m, c, v, request, end))
 			return false;
 	}
-	return true;
+	return !wait;
 }
 
 static void
@@ -302,6 +325,19 @@ do_command(struct mover *m, struct chunk *c, const struct verb *v,
 	         mark_key(&m->pend, c->k));
 }
 
+static void
+do_ordered(struct mover *m, struct chunk *c, struct span request, uint32_t argc,
+           uint64_t end)
+{
+	/* Not touched yet, or chunk_look() had started it again. */
+	if (only_marks(m, end))
+		return;
+	if (!order_command(m, c, request, argc))
+		c->k->is_stale = true;
+	else if (!c->is_sure && c->phase <= CHUNK_COUNT)
+		order_count(m, c);
+}
+
 void
 chunk_unit(struct mover *m, struct span unit, uint32_t db, uint64_t end)
 {
@@ -318,11 +354,14 @@ chunk_unit(struct mover *m, struct span unit, uint32_t db, uint64_t end)
 		if (cmd.argc == 0)
 			continue;
 		follow_select(&cmd, &db);
-		v = verb_find(cmd.argv[0]);
-		if (v == NULL || cmd.argc < 2)
+		if (cmd.argc < 2 || (c = chunk_at(m, db, cmd.argv[1])) == NULL)
 			continue;
-		c = chunk_at(m, db, cmd.argv[1]);
-		if (c != NULL)
+		if (chunk_is_ordered(c)) {
+			do_ordered(m, c, one, cmd.argc, end);
+			continue;
+		}
+		v = verb_find(cmd.argv[0]);
+		if (v != NULL)
 			do_command(m, c, v, one, end);
 	}
 }

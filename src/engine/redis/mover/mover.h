@@ -40,11 +40,11 @@ enum mover_fill {
 
 /* 0: the default. */
 struct mover_limits {
-	size_t marks;     /* keys waiting for a copy                      */
+	size_t marks;     /* keys waiting for a copy; then buckets of them */
 	size_t stream_rx; /* stream bytes kept while a copy is read       */
 	size_t writer_tx; /* bytes waiting for the other side             */
 	size_t window;    /* one value of the RDB kept whole              */
-	size_t chunk_min; /* bigger collections are read piece by piece;
+	size_t chunk_min; /* bigger values are read piece by piece;
 	                   * SIZE_MAX: never                             */
 };
 
