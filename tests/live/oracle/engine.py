@@ -181,7 +181,8 @@ class Client:
         if self.db:
             self.skip += 1
             self.out += encode(("SELECT", self.db))
-        self.put()
+        if not self.skip:
+            self.put()  # else when the set-up is answered: see take()
 
     def retry(self):
         """The interlay is not there: the request was never sent, try again."""
@@ -219,12 +220,16 @@ class Client:
         self.connecting = False
         if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
             return True
+        self.unmake()
+        return False
+
+    def unmake(self):
+        """No session has come of this connection; its request was not sent."""
         self.loop.remove(self)
         self.sock.close()
         self.sock = None
         self.session -= 1
         self.retry()
-        return False
 
     def on_event(self, events):
         if self.connecting and not self.connected():
@@ -261,6 +266,10 @@ class Client:
                 self.skip -= 1
                 if isinstance(val, RespError):
                     self.loop.error(self.id, ("session set-up",), val)
+                    self.unmake()
+                    return
+                if not self.skip:
+                    self.put()
                 continue
             if not self.waiting:
                 if self.is_wait:
