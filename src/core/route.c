@@ -14,10 +14,16 @@
 #define PPM_ALL 1000000u
 
 bool
+route_share_takes(uint64_t salt, uint32_t ppm, uint64_t hash)
+{
+	uint64_t bucket = hash_mix(hash ^ hash_mix(salt)) >> 32;
+
+	REQUIRE(ppm <= PPM_ALL);
+	return bucket < ((uint64_t)ppm << 32) / PPM_ALL;
+}
+
+bool
 route_takes(const struct route *r, uint64_t key_hash)
 {
-	uint64_t bucket = hash_mix(key_hash ^ hash_mix(r->salt)) >> 32;
-
-	REQUIRE(r->read_ppm <= PPM_ALL);
-	return bucket < ((uint64_t)r->read_ppm << 32) / PPM_ALL;
+	return route_share_takes(r->salt, r->read_ppm, key_hash);
 }

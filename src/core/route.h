@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/rules.h"
 #include "core/side.h"
 
 enum ack_mode {
@@ -24,8 +25,14 @@ struct route {
 	enum ack_mode ack;
 	uint32_t ack_timeout_ms;
 	uint64_t salt; /* of the assignment hash: per migration   */
+	bool strict;   /* refuse writes while the other side is behind */
+	/* NULL: read_ppm is everybody's share. Else the rules' word, and
+	 * read_ppm is rules_max(); see core/rules.h for how long it lives. */
+	const struct rules *rules;
 };
 
 /* Assignment v1: does a key go to the other side at this share? Monotone in
  * read_ppm: a key that is moved at 5 % is also moved at 25 %. */
 bool route_takes(const struct route *r, uint64_t key_hash);
+/* The same for a share and a salt alone. */
+bool route_share_takes(uint64_t salt, uint32_t ppm, uint64_t hash);

@@ -39,6 +39,7 @@ struct rules {
 	struct cidr_trie *nets; /* NULL: none */
 	struct region *region;  /* of the values of nets */
 	uint32_t region_n;
+	char region_label[64];
 	struct rule rule[RULES_MAX];
 	struct term term[];
 };
@@ -174,6 +175,7 @@ rules_build(struct mem *mem, const struct rules_in *in)
 	r->else_ppm = in->else_ppm;
 	r->sticky = in->sticky;
 	r->assign = in->assign;
+	memcpy(r->region_label, in->region_label, sizeof(r->region_label));
 	for (uint32_t i = 0; i < in->rule_n; i++)
 		put_terms(r, in, i);
 	if (!put_nets(r, in)) {
@@ -222,6 +224,12 @@ rules_max(const struct rules *r)
 			max = r->rule[i].ppm;
 	}
 	return max;
+}
+
+struct span
+rules_region_label(const struct rules *r)
+{
+	return span_str(r->region_label);
 }
 
 static struct span

@@ -96,6 +96,7 @@ struct rules_in {
 	enum assign assign;
 	const struct rules_net *net;
 	uint32_t net_n;
+	char region_label[64]; /* of the interlay: where nothing else tells */
 };
 
 struct rules;
@@ -130,6 +131,8 @@ uint32_t rules_share(const struct rules *r, uint64_t possible,
                      struct span command, struct span key);
 /* Does the answer of rules_share depend on the request? If not it is *ret. */
 bool rules_is_fixed(const struct rules *r, uint64_t possible, uint32_t *ret);
+
+struct span rules_region_label(const struct rules *r);
 
 /* The region of an address by the nets; empty: none. Valid with the block. */
 struct span rules_region(const struct rules *r, const struct cidr_address *a);

@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "core/board.h"
+#include "core/cidr.h"
 #include "core/route.h"
 #include "core/side.h"
 #include "engine/mail.h"
@@ -67,6 +68,7 @@ struct event {
 	struct span bytes;
 	const struct mail *mail;
 	const struct err *err;
+	const struct cidr_address *peer; /* EV_ACCEPT; NULL: not known */
 };
 
 struct port;

@@ -8,6 +8,10 @@
  *     route PPM both|authority [TIMEOUT-MS]    hold MS    release old|new
  *     behind 0|1    board PASSED-OLD PASSED-NEW UNSETTLED HISTORY    stop
  *     show    stats    user NAME PASSWORD (before anything else)
+ *     rule N PPM FACT WORD    net CIDR REGION    rules ELSE-PPM STICKY ASSIGN
+ *     norules    (words of `rule` and `net` are used up by `rules`)
+ * Environment: RELAY_USER, RELAY_LABELS (name=value,...), RELAY_PROXY (a TLV's
+ * type, or 1).
  */
 #include <poll.h>
 #include <stdio.h>
@@ -17,6 +21,7 @@
 
 #include "engine/redis/relay/relay.h"
 #include "world/os/loop.h"
+#include "world/os/pool.h"
 
 #define WORKERS_MAX 8
 
@@ -30,6 +35,13 @@ struct stage {
 	struct route route;
 	uint64_t epoch;
 	uint32_t n;
+	struct rules_in in;
+	struct rules_term term[RULES_TERMS_MAX];
+	struct rules_net net[64];
+	struct pool pool;
+	struct rules
+		*old; /* of the route before: freed when all have left it */
+	uint32_t acks;
 };
 
 static struct stage st;
@@ -71,6 +83,100 @@ stats(void)
 	}
 }
 
+/* ---- rules --------------------------------------------------------------- */
+
+static uint32_t
+word_of(const char *word, const char *(*name)(int), uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (strcmp(name((int)i), word) == 0)
+			return i;
+	}
+	(void)fprintf(stderr, "relay_main: what is %s?\n", word);
+	exit(2);
+}
+
+static const char *
+fact_word(int i)
+{
+	return fact_name((enum fact)i);
+}
+
+static const char *
+sticky_word(int i)
+{
+	return sticky_name((enum sticky)i);
+}
+
+static const char *
+assign_word(int i)
+{
+	return assign_name((enum assign)i);
+}
+
+static void
+adopt(const struct rules *rules)
+{
+	struct mail m = { .kind = MAIL_ROUTE };
+
+	/* One change at a time: the block before the last is gone. */
+	if (st.old != NULL) {
+		(void)fprintf(stderr, "relay_main: rules too fast\n");
+		exit(2);
+	}
+	// The block is ours to free; relays only read it.
+	st.old = (struct rules *)(uintptr_t)st.route.rules;
+	st.acks = 0;
+	st.route.generation++;
+	st.route.rules = rules;
+	st.route.read_ppm = rules == NULL ? 0 : rules_max(rules);
+	m.route = st.route;
+	post(&m);
+}
+
+static bool
+rule_line(const char *text)
+{
+	char a[RULES_WORD_MAX] = "";
+	char b[64] = "";
+	unsigned n;
+	unsigned ppm;
+
+	if (sscanf(text, "rule %u %u %63s %119s", &n, &ppm, b, a) == 4) {
+		struct rules_term *t = &st.term[st.in.term_n++];
+
+		t->rule = (uint8_t)n;
+		t->fact = (uint8_t)word_of(b, fact_word, FACT_N);
+		memcpy(t->word, a, sizeof(a));
+		st.in.ppm[n] = ppm;
+		if (st.in.rule_n <= n)
+			st.in.rule_n = n + 1;
+	} else if (sscanf(text, "net %119s %63s", a, b) == 2) {
+		struct rules_net *net = &st.net[st.in.net_n++];
+		struct err err;
+
+		if (cidr_parse(a, &net->net, &err) != 0)
+			exit(2);
+		memcpy(net->region, b, sizeof(b));
+	} else if (sscanf(text, "rules %u %119s %63s", &ppm, a, b) == 3) {
+		st.in.else_ppm = ppm;
+		st.in.sticky =
+			(enum sticky)word_of(a, sticky_word, STICKY_NONE + 1);
+		st.in.assign = (enum assign)word_of(b, assign_word,
+		                                    ASSIGN_ADDRESS + 1);
+		st.in.term = st.term;
+		st.in.net = st.net;
+		memcpy(st.in.region_label, "region", 7);
+		adopt(rules_build(&st.pool.mem, &st.in));
+		st.in = (struct rules_in){ .rule_n = 0 };
+	} else if (strncmp(text, "norules", 7) == 0) {
+		adopt(NULL);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void
 line(char *text)
 {
@@ -79,6 +185,8 @@ line(char *text)
 	char b[32] = "";
 	unsigned long v[4] = { 0, 0, 0, 0 };
 
+	if (rule_line(text))
+		return;
 	if (sscanf(text, "route %lu %31s %lu", &v[0], a, &v[1]) >= 2) {
 		st.route.generation++;
 		st.route.read_ppm = (uint32_t)v[0];
@@ -136,6 +244,12 @@ say_mails(void)
 	while (inbox_take(st.inbox, &m)) {
 		const char *name = NULL;
 
+		if (m.kind == MAIL_ROUTE_ACK &&
+		    m.route.generation == st.route.generation &&
+		    ++st.acks == st.n) {
+			rules_free(st.old);
+			st.old = NULL;
+		}
 		if ((size_t)m.kind < sizeof(names) / sizeof(names[0]))
 			name = names[m.kind];
 		printf("mail %s %u %lu %u\n", name == NULL ? "?" : name, m.who,
@@ -179,6 +293,16 @@ open_all(const char *listen, const char *old, const char *new)
 			               user);
 			(void)snprintf(c->side[s].reader_pass, 80, "secret");
 		}
+		if (getenv("RELAY_LABELS") != NULL)
+			(void)snprintf(c->labels, sizeof(c->labels), "%s",
+			               getenv("RELAY_LABELS"));
+		for (char *p = c->labels; *p != '\0'; p++)
+			*p = *p == ',' ? '\n' : *p;
+		if (getenv("RELAY_PROXY") != NULL) {
+			c->proxy = true;
+			c->proxy_tlv = (uint8_t)strtoul(getenv("RELAY_PROXY"),
+			                                NULL, 10);
+		}
 		c->board = &st.board;
 		c->traffic = &st.traffic[i];
 		c->first_route = st.route;
@@ -211,6 +335,7 @@ main(int argc, char **argv)
 	if (st.n == 0 || st.n > WORKERS_MAX ||
 	    open_all(argv[1], argv[2], argv[3]))
 		return 1;
+	pool_init(&st.pool, 0);
 	for (;;) {
 		struct pollfd p[2] = { { .fd = 0, .events = POLLIN },
 			               { .fd = inbox_fd(st.inbox),
@@ -239,5 +364,8 @@ main(int argc, char **argv)
 	for (uint32_t i = 0; i < st.n; i++)
 		loop_free(st.loops[i]);
 	inbox_free(st.inbox);
+	rules_free(st.old);
+	rules_free((struct rules *)(uintptr_t)st.route.rules);
+	pool_fini(&st.pool);
 	return 0;
 }

@@ -264,6 +264,9 @@ spec_rules(const struct spec *s, const struct strategy_at *at, struct mem *mem,
 	struct rules_term *term;
 
 	*ret = NULL;
+	if ((s->locate.by & LOCATE_LABEL) != 0)
+		memcpy(in.region_label, s->locate.label,
+		       sizeof(in.region_label));
 	if (k == STRATEGY_CANARY &&
 	    (s->sticky != STICKY_KEY || s->assign != ASSIGN_KEY)) {
 		in.else_ppm = at->ppm;

@@ -5,6 +5,7 @@
 #include "world/os/conns.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -398,11 +399,36 @@ dialed(struct conns *cs, struct conn *c)
 		dial_on(cs, c, cause);
 }
 
+/* IPv4 as ::ffff:a.b.c.d; other families are not known. */
+static void
+peer_of(const struct sockaddr_storage *from, struct cidr_address *ret)
+{
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	*ret = (struct cidr_address){ .is_known = false };
+	if (from->ss_family == AF_INET) {
+		memcpy(&in, from, sizeof(in));
+		ret->b[10] = 0xff;
+		ret->b[11] = 0xff;
+		memcpy(ret->b + 12, &in.sin_addr, 4);
+		ret->is_known = true;
+	} else if (from->ss_family == AF_INET6) {
+		memcpy(&in6, from, sizeof(in6));
+		memcpy(ret->b, &in6.sin6_addr, 16);
+		ret->is_known = true;
+	}
+}
+
 void
-conns_accept(struct conns *cs, int fd, uint32_t tag)
+conns_accept(struct conns *cs, int fd, uint32_t tag,
+             const struct sockaddr_storage *from)
 {
 	struct conn *c = conn_new(cs, fd, NULL);
-	struct event ev = { .kind = EV_ACCEPT, .tag = tag };
+	struct cidr_address peer;
+	struct event ev = { .kind = EV_ACCEPT, .tag = tag, .peer = &peer };
+
+	peer_of(from, &peer);
 
 	if (c == NULL) {
 		(void)close(fd);

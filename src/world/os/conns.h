@@ -57,7 +57,9 @@ void conns_read(struct conns *cs, struct link *l, bool on);
 
 /* Take a connected, non-blocking descriptor; EV_ACCEPT with this tag. Without
  * memory it is closed. */
-void conns_accept(struct conns *cs, int fd, uint32_t tag);
+struct sockaddr_storage;
+void conns_accept(struct conns *cs, int fd, uint32_t tag,
+                  const struct sockaddr_storage *from);
 
 /* What epoll said about c. */
 void conns_event(struct conns *cs, struct conn *c, uint32_t events);

@@ -251,11 +251,13 @@ static void
 run_listener(struct loop *l, uint32_t i)
 {
 	for (int n = 0; n < ACCEPTS_MAX; n++) {
-		int fd = accept4(l->listen_fds[i], NULL, NULL,
-		                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage from;
+		socklen_t n_from = sizeof(from);
+		int fd = accept4(l->listen_fds[i], (struct sockaddr *)&from,
+		                 &n_from, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			conns_accept(&l->conns, fd, i);
+			conns_accept(&l->conns, fd, i, &from);
 			continue;
 		}
 		if (errno == EINTR || errno == ECONNABORTED)

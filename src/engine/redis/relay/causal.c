@@ -13,7 +13,8 @@
  */
 #include "engine/redis/relay/inside.h"
 
-#define AGAIN_NS 10000000ull /* until Godwit's own lane is asked again */
+#define USERS_MAX 64          /* asked in one second */
+#define AGAIN_NS  10000000ull /* until Godwit's own lane is asked again */
 
 bool
 causal_is_on(const struct relay *r)
@@ -75,14 +76,23 @@ look_at_history(struct relay *r)
 	causal_new_era(r);
 }
 
+/* May its user do everything on the authority? Then Godwit's reader may read for
+ * it on the other side. */
+static bool
+may_everything(const struct relay *r, const struct session *s)
+{
+	if (!s->is_default)
+		return s->cred != NULL && s->cred->full;
+	return r->default_full && (s->cred != NULL || r->default_open);
+}
+
 bool
 causal_may_read(struct relay *r, struct session *s)
 {
 	struct board *b = r->board;
 	enum side authority = r->route.authority;
 
-	if (r->behind || r->hold.on || b == NULL || !r->default_full ||
-	    !s->is_default || (s->cred == NULL && !r->default_open))
+	if (r->behind || r->hold.on || b == NULL || !may_everything(r, s))
 		return false;
 	look_at_history(r);
 	if (s->era != r->era) {
@@ -292,6 +302,34 @@ causal_probe(struct relay *r)
 
 /* ---- who may read there ------------------------------------------------ */
 
+/* Users of clients, a bounded number at a time; the others stay on the
+ * authority. */
+static void
+ask_creds(struct relay *r, struct lane *lane)
+{
+	int n = 0;
+
+	if (r->route.read_ppm == 0)
+		return;
+	for (struct cred *c = r->creds; c != NULL && n < USERS_MAX;
+	     c = c->next) {
+		struct pending *e;
+
+		if (c->is_default)
+			continue;
+		buf_clear(&r->scratch);
+		resp_put_array(&r->scratch, 3);
+		resp_put_bulk(&r->scratch, SPAN("ACL"));
+		resp_put_bulk(&r->scratch, SPAN("GETUSER"));
+		resp_put_bulk(&r->scratch, cred_user(c));
+		e = lane_ask(r, lane, PEND_USER, buf_span(&r->scratch));
+		if (e == NULL)
+			return;
+		e->mark = c->number;
+		n++;
+	}
+}
+
 void
 causal_ask_user(struct relay *r)
 {
@@ -305,12 +343,11 @@ causal_ask_user(struct relay *r)
 	(void)lane_ask(r, lane, PEND_USER,
 	               SPAN("*3\r\n$3\r\nACL\r\n$7\r\nGETUSER\r\n"
 	                    "$7\r\ndefault\r\n"));
+	ask_creds(r, lane);
 }
 
-/* Is the default user of the authority one that may do everything? Then its
- * reads may be made by Godwit's reader on the other side. */
 void
-causal_user(struct relay *r, struct span reply)
+causal_user(struct relay *r, uint64_t number, struct span reply)
 {
 	struct resp_item it;
 	bool open = false;
@@ -341,6 +378,12 @@ causal_user(struct relay *r, struct span reply)
 		else if (field == 3)
 			keys = span_eq(it.text, SPAN("~*"));
 	}
-	r->default_full = on && all && keys;
-	r->default_open = r->default_full && open;
+	if (number == 0) {
+		r->default_full = on && all && keys;
+		r->default_open = r->default_full && open;
+	}
+	for (struct cred *c = r->creds; c != NULL; c = c->next) {
+		if (c->number == number)
+			c->full = on && all && keys;
+	}
 }

@@ -22,10 +22,25 @@ cred_get(struct relay *r, struct span request, bool is_default)
 	c->refs = 1;
 	c->n = (uint32_t)request.n;
 	c->is_default = is_default;
+	c->full = false;
+	c->number = ++r->next_cred;
 	memcpy(c->request, request.p, request.n);
 	c->next = r->creds;
 	r->creds = c;
 	return c;
+}
+
+struct span
+cred_user(const struct cred *c)
+{
+	struct span raw = span_of(c->request, c->n);
+	struct span word[3] = { { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+	size_t pos = 0;
+	int n = 0;
+
+	while (n < 3 && resp_cmd_walk(raw, &pos, &word[n]))
+		n++;
+	return n == 3 ? word[1] : span_of(NULL, 0);
 }
 
 void

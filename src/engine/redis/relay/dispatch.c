@@ -148,13 +148,30 @@ is_key(const struct keys *k, uint32_t i)
 	       (i >= k->lo2 && i <= k->hi2);
 }
 
+/* A request and whose it is. */
+struct asked {
+	struct session *s;
+	const struct command *c;
+	const struct resp_cmd *q;
+};
+
+/* Does the assignment take a read of this key to the other side? */
+static inline bool
+is_taken(struct relay *r, const struct asked *a, struct span key)
+{
+	if (__builtin_expect(r->route.rules != NULL, 0))
+		return rule_takes(r, a->s, a->c, key);
+	return route_takes(&r->route, hash_bytes(key, 0));
+}
+
 /* Does no key belong to Godwit, and (ret_taken) does the assignment take all of
  * them (at least one) to the other side? */
 static bool
-check_keys(struct relay *r, const struct command *c, const struct resp_cmd *q,
-           struct span raw, bool *ret_taken)
+check_keys(struct relay *r, const struct asked *a, struct span raw,
+           bool *ret_taken)
 {
-	struct keys k = keys_of(c, q);
+	const struct resp_cmd *q = a->q;
+	struct keys k = keys_of(a->c, q);
 	struct span arg;
 	size_t pos = 0;
 	bool any = false;
@@ -171,7 +188,7 @@ check_keys(struct relay *r, const struct command *c, const struct resp_cmd *q,
 			return false;
 		any = true;
 		if (ret_taken != NULL && all)
-			all = route_takes(&r->route, hash_bytes(arg, 0));
+			all = is_taken(r, a, arg);
 	}
 	if (ret_taken != NULL)
 		*ret_taken = any && all;
@@ -396,9 +413,11 @@ kind_of(const struct command *c, uint8_t *flags)
 /* May it go on? taken: it is a read that the assignment gives to the other
  * side. */
 static bool
-look_at_keys(struct relay *r, const struct command *c, const struct resp_cmd *q,
-             struct span raw, bool *ret_taken)
+look_at_keys(struct relay *r, const struct asked *a, struct span raw,
+             bool *ret_taken)
 {
+	const struct command *c = a->c;
+	const struct resp_cmd *q = a->q;
 	bool may_move = c->kind == COMMAND_READ && r->route.read_ppm > 0;
 
 	if (c->numkeys == COMMAND_KEYS_ANY && mentions_ours(q, raw))
@@ -407,13 +426,12 @@ look_at_keys(struct relay *r, const struct command *c, const struct resp_cmd *q,
 		if (q->argc < 2)
 			return true;
 		if (may_move)
-			*ret_taken = route_takes(&r->route,
-			                         hash_bytes(q->argv[1], 0));
+			*ret_taken = is_taken(r, a, q->argv[1]);
 		return !is_ours(q->argv[1]);
 	}
 	if (c->first == 0 && c->numkeys == 0)
 		return true;
-	return check_keys(r, c, q, raw, may_move ? ret_taken : NULL);
+	return check_keys(r, a, raw, may_move ? ret_taken : NULL);
 }
 
 static enum dispatched
@@ -424,13 +442,14 @@ plain(struct relay *r, struct session *s, const struct command *c,
 	enum pending_kind kind = PEND_PASS;
 	uint8_t flags = 0;
 	bool taken = false;
+	struct asked a = { s, c, q };
 	struct lane *lane;
 
 	if (c->kind == COMMAND_WRITE)
 		flags = PEND_F_WRITE;
 	else if (c->kind == COMMAND_READ)
 		flags = PEND_F_READ;
-	if (!look_at_keys(r, c, q, raw, &taken))
+	if (!look_at_keys(r, &a, raw, &taken))
 		return refuse(r, s,
 		              "ERR godwit: names that begin with " OWN_PREFIX
 		              " are Godwit's own");
@@ -530,6 +549,11 @@ dispatch_command(struct relay *r, struct session *s, const struct command *c,
 	if (s->multi_lost && c->handler != COMMAND_QUIT &&
 	    c->handler != COMMAND_RESET)
 		return tx_dispatch(r, s, c, q, raw);
+	if (r->behind && r->route.strict && c->kind == COMMAND_WRITE)
+		return refuse(r, s,
+		              "TRYAGAIN godwit: the other side is behind, and "
+		              "both_required refuses writes until it has "
+		              "caught up");
 	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc)) {
 		static const struct command wrong = { .kind = COMMAND_ADMIN,
 			                              .handler =

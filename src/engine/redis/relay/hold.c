@@ -196,6 +196,7 @@ adopt(struct relay *r, const struct route *route)
 	enum side before = r->route.authority;
 
 	r->route = *route;
+	r->rule_now++;
 	if (route->authority != before) {
 		causal_new_era(r);
 		ack_release_side(r, before);

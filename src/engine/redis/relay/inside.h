@@ -136,8 +136,12 @@ struct wide {
 	struct block *block; /* in a blocking command         */
 	struct buf body;     /* of an open transaction, tx.c  */
 	bool body_ok;        /* ... it is whole               */
+	uint8_t region_n;    /* from PROXY v2, else 0         */
+	char region[64];
 	char refusal_text[200];
 };
+
+struct facts;
 
 struct session {
 	uint8_t owner; /* OWNER_SESSION */
@@ -154,6 +158,7 @@ struct session {
 	bool eof;           /* it says no more: closed when all was answered */
 	bool lane_off;      /* its own lane is not read: slow client         */
 	bool is_default;    /* user: default                                 */
+	bool proxied;       /* a PROXY v2 header has to come first           */
 	uint8_t big;        /* requests to go before it may share again      */
 	struct link *link;  /* NULL: the client is gone                    */
 	struct lane *lane;  /* in use, NULL: none                          */
@@ -176,7 +181,9 @@ struct session {
 	uint64_t op_batch; /* 0: need is known                            */
 	struct lane *op_lane;
 	uint64_t era;
-	struct buf *held; /* withheld replies (ack.c)                     */
+	struct buf *held;    /* withheld replies (ack.c)                     */
+	struct facts *facts; /* rule.c; NULL: never met rules         */
+	struct cidr_address peer; /* of the client, as far as it is known  */
 	LIST_LINK(session) all;
 	LIST_LINK(session) run;
 	LIST_LINK(session) wait;
@@ -342,6 +349,9 @@ struct relay {
 	struct lane_all_list lanes;
 	struct lane_probe_list probes;
 	struct cred *creds;
+	uint64_t next_cred;
+	uint64_t rule_now;    /* grows with each route, from 1 (rule.c)     */
+	uint64_t rule_draw;   /* sticky none                                */
 	struct resp_cmd cmd;  /* of the request in hand                   */
 	struct resp_cmd cmd2; /* of an inline request, as an array        */
 	struct buf scratch;
@@ -529,12 +539,16 @@ struct cred {
 	uint32_t refs;
 	uint32_t n; /* bytes of the AUTH request */
 	bool is_default;
+	bool full;       /* its user may do everything (not is_default) */
+	uint64_t number; /* unique in its relay, from 1 */
 	uint8_t request[];
 };
 
 struct cred *cred_get(struct relay *r, struct span request, bool is_default);
 void cred_ref(struct cred *c);
 void cred_unref(struct relay *r, struct cred *c);
+/* The user's name; empty where the request names none. */
+struct span cred_user(const struct cred *c);
 
 /* ---- causal.c ---------------------------------------------------------- */
 
@@ -572,8 +586,18 @@ void causal_role(struct relay *r, struct lane *lane, const struct pending *e,
 void causal_role_lost(struct relay *r, const struct pending *e);
 void causal_new_era(struct relay *r);
 bool causal_is_on(const struct relay *r);
-void causal_user(struct relay *r, struct span reply); /* ACL GETUSER */
+/* ACL GETUSER of the credentials of that number; 0: of default. */
+void causal_user(struct relay *r, uint64_t number, struct span reply);
 void causal_ask_user(struct relay *r);
+
+/* ---- rule.c ------------------------------------------------------------ */
+
+/* Do the rules of the route take this key's read to the other side? There are
+ * rules. */
+bool rule_takes(struct relay *r, struct session *s, const struct command *c,
+                struct span key);
+void rule_forget(struct session *s); /* its name or its user changed */
+void rule_free(struct relay *r, struct session *s);
 
 /* ---- ack.c ------------------------------------------------------------- */
 

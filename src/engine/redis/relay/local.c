@@ -65,6 +65,9 @@ local_authed(struct relay *r, struct session *s, struct cred *cred,
 		cred_unref(r, s->cred);
 		s->cred = cred;
 		s->is_default = cred == NULL || cred->is_default;
+		rule_forget(s);
+		if (!s->is_default && !cred->full && r->route.read_ppm > 0)
+			causal_ask_user(r);
 	}
 	if (kind == PEND_AUTH)
 		session_say(r, s, reply);
@@ -172,6 +175,7 @@ set_name(struct relay *r, struct session *s, struct span name)
 	w->name_n =
 		(uint32_t)(name.n < sizeof(w->name) ? name.n : sizeof(w->name));
 	memcpy(w->name, name.p, w->name_n);
+	rule_forget(s);
 	return true;
 }
 
@@ -268,6 +272,7 @@ local_reset(struct relay *r, struct session *s)
 	s->db = 0;
 	if (s->wide != NULL)
 		s->wide->name_n = 0;
+	rule_forget(s);
 }
 
 static void

@@ -151,6 +151,7 @@ finish(struct relay *r)
 	r->traffic = r->conf->traffic;
 	r->history = r->board != NULL ? atomic_load(&r->board->history) : 0;
 	r->route = r->pair.route;
+	r->rule_now++;
 	r->behind = false;
 	r->unbound = false;
 	r->late_told = false;

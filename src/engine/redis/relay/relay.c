@@ -21,6 +21,7 @@ relay_init(void *self, void *conf)
 	r->board = c->board;
 	r->traffic = c->traffic;
 	r->route = c->first_route;
+	r->rule_now = 1;
 	r->batch = 1;
 	command_index_init(&r->commands);
 }
@@ -243,7 +244,7 @@ up(struct relay *r, struct link *l)
 }
 
 static void
-accept_client(struct relay *r, struct link *l)
+accept_client(struct relay *r, struct link *l, const struct cidr_address *peer)
 {
 	struct session *s = r->stopping ? NULL : session_new(r, l);
 
@@ -252,6 +253,9 @@ accept_client(struct relay *r, struct link *l)
 		return;
 	}
 	l->owner = s;
+	if (peer != NULL)
+		s->peer = *peer;
+	s->proxied = r->conf->proxy;
 	l->want_eof = true;
 }
 
@@ -303,7 +307,7 @@ step(void *self, struct port *p, const struct event *ev)
 	r->mem = p->mem;
 	switch (ev->kind) {
 	case EV_START: start(r); break;
-	case EV_ACCEPT: accept_client(r, ev->link); break;
+	case EV_ACCEPT: accept_client(r, ev->link, ev->peer); break;
 	case EV_UP: up(r, ev->link); break;
 	case EV_BYTES: bytes(r, ev->link, ev->bytes); break;
 	case EV_DRAINED: drained(r, ev->link); break;

@@ -71,6 +71,10 @@ struct relay_conf {
 	uint32_t who; /* index of this relay */
 	char id[40];  /* in the names of its connections */
 	bool held;    /* nothing is given out before MAIL_RELEASE */
+	/* "name=value" lines of the interlay, for rules */
+	char labels[256];
+	bool proxy;        /* clients begin with a PROXY v2 header        */
+	uint8_t proxy_tlv; /* type of the TLV with their region; 0: none  */
 };
 
 extern const struct machine relay_machine;

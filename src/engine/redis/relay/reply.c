@@ -196,7 +196,7 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_ID: lane_got_id(r, lane, reply); break;
 	case PEND_ROLE:
 	case PEND_ROLE_FOR: causal_role(r, lane, e, reply); break;
-	case PEND_USER: causal_user(r, reply); break;
+	case PEND_USER: causal_user(r, e->mark, reply); break;
 	case PEND_LOADED: script_loaded(r, (enum side)lane->side); break;
 	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;
 	case PEND_PASS:

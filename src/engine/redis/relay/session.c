@@ -8,6 +8,7 @@
  * and is freed there when no pending entry and no withheld reply names it.
  */
 #include "engine/redis/relay/inside.h"
+#include "wire/proxy2.h"
 
 #define WINDOW_MIN 64
 
@@ -126,6 +127,7 @@ session_free(struct relay *r, struct session *s)
 		mem_free(r->mem, s->held, sizeof(*s->held));
 	}
 	cred_unref(r, s->cred);
+	rule_free(r, s);
 	if (s->runnable)
 		session_run_remove(&r->run, s);
 	session_all_remove(&r->sessions, s);
@@ -472,7 +474,7 @@ session_resume(struct relay *r, struct session *s)
 	}
 	s->parked = false;
 	while (s->link != NULL && s->part != NULL && !s->parked &&
-	       resume_one(r, s, s->part)) {
+	       !s->proxied && resume_one(r, s, s->part)) {
 	}
 	if (s->link == NULL)
 		return;
@@ -516,12 +518,52 @@ session_fail_front(struct relay *r, struct session *s, struct span error)
 	session_close(r, s, "");
 }
 
+/* The header of the proxy in front; what is behind it is the client's. */
+static void
+read_proxy(struct relay *r, struct session *s, struct span in)
+{
+	struct proxy2 h;
+	enum wire_rc rc;
+	struct span region;
+	struct wide *w;
+
+	if (!keep(r, s, in))
+		return;
+	rc = proxy2_read(buf_span(&s->part->buf), &h);
+	if (rc == WIRE_MORE)
+		return;
+	if (rc != WIRE_PART) {
+		session_close(r, s, NULL);
+		return;
+	}
+	s->proxied = false;
+	if (h.has_address) {
+		memcpy(s->peer.b, h.address, sizeof(s->peer.b));
+		s->peer.is_known = true;
+	}
+	region = proxy2_tlv(&h, r->conf->proxy_tlv);
+	if (r->conf->proxy_tlv != 0 && region.n > 0 &&
+	    region.n <= sizeof(w->region)) {
+		w = session_wide(r, s);
+		if (w == NULL)
+			return;
+		memcpy(w->region, region.p, region.n);
+		w->region_n = (uint8_t)region.n;
+	}
+	buf_take(&s->part->buf, h.n);
+	session_resume(r, s);
+}
+
 void
 session_bytes(struct relay *r, struct session *s, struct span in)
 {
 	struct resp_cmd *q = &r->cmd;
 
 	r->n.bytes_in += in.n;
+	if (s->proxied) {
+		read_proxy(r, s, in);
+		return;
+	}
 	if (s->part != NULL) {
 		if (!keep(r, s, in))
 			return;

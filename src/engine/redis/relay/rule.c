@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/rule.c: which reads are eligible for the other side when
+ * the route carries rules.
+ *
+ * What is known of a session is looked at once for each route (struct facts);
+ * what is known of a request only when a rule that is still possible asks for
+ * it. Without rules none of this is touched.
+ */
+#include "base/hash.h"
+#include "engine/redis/relay/inside.h"
+
+enum pin {
+	PIN_NONE,
+	PIN_AUTHORITY, /* it began there and stays */
+	PIN_OTHER,
+};
+
+/* Made when a session first meets rules. */
+struct facts {
+	uint64_t at;       /* r->rule_now of the look; 0: none           */
+	uint64_t epoch;    /* of the pin                                 */
+	uint64_t possible; /* rules                                      */
+	uint64_t hash;     /* of what is assigned by, unless the key     */
+	uint32_t ppm;
+	bool fixed; /* ppm is the share of all its requests              */
+	uint8_t pin;
+};
+
+void
+rule_free(struct relay *r, struct session *s)
+{
+	mem_free(r->mem, s->facts, sizeof(*s->facts));
+	s->facts = NULL;
+}
+
+void
+rule_forget(struct session *s)
+{
+	if (s->facts != NULL)
+		s->facts->at = 0;
+}
+
+static struct span
+user_of(const struct session *s)
+{
+	return s->cred == NULL || s->is_default ? SPAN("default")
+	                                        : cred_user(s->cred);
+}
+
+static struct span
+client_of(const struct session *s)
+{
+	if (s->wide == NULL)
+		return span_of(NULL, 0);
+	return span_of(s->wide->name, s->wide->name_n);
+}
+
+/* The value of "name=value" among the interlay's labels. */
+static struct span
+label_of(const struct relay *r, struct span name)
+{
+	struct span lines = span_str(r->conf->labels);
+
+	while (lines.n > 0) {
+		size_t n = 0;
+
+		while (n < lines.n && lines.p[n] != '\n')
+			n++;
+		if (n > name.n && span_has_prefix(lines, name) &&
+		    lines.p[name.n] == '=')
+			return span_of(lines.p + name.n + 1, n - name.n - 1);
+		lines = span_skip(lines, n < lines.n ? n + 1 : n);
+	}
+	return span_of(NULL, 0);
+}
+
+static struct span
+region_of(const struct relay *r, const struct session *s)
+{
+	const struct rules *rules = r->route.rules;
+	struct span region = { NULL, 0 };
+
+	if (s->wide != NULL && s->wide->region_n > 0)
+		return span_of(s->wide->region, s->wide->region_n);
+	region = rules_region(rules, &s->peer);
+	if (region.n == 0)
+		region = label_of(r, rules_region_label(rules));
+	return region;
+}
+
+/* What is assigned by; a client without a name is its user, a default user its
+ * connection. */
+static uint64_t
+hash_of(const struct session *s, enum assign assign)
+{
+	struct span client = client_of(s);
+
+	switch (assign) {
+	case ASSIGN_CLIENT:
+		if (client.n > 0)
+			return hash_bytes(client, 1);
+		break;
+	case ASSIGN_ADDRESS:
+		if (s->peer.is_known)
+			return hash_bytes(span_of(s->peer.b, 16), 2);
+		return hash_mix(s->id);
+	case ASSIGN_SESSION: return hash_mix(s->id);
+	case ASSIGN_KEY:
+	case ASSIGN_USER: break;
+	}
+	if (assign != ASSIGN_KEY && s->cred != NULL && !s->is_default)
+		return hash_bytes(user_of(s), 3);
+	return hash_mix(s->id);
+}
+
+static struct facts *
+look(struct relay *r, struct session *s)
+{
+	const struct rules *rules = r->route.rules;
+	struct facts *f = s->facts;
+	struct rules_session known;
+
+	if (f == NULL) {
+		f = mem_zero(r->mem, sizeof(*f));
+		if (f == NULL)
+			return NULL;
+		s->facts = f;
+	}
+	if (f->at == r->rule_now)
+		return f;
+	known = (struct rules_session){ .user = user_of(s),
+		                        .client = client_of(s),
+		                        .region = region_of(r, s),
+		                        .label = span_str(r->conf->labels) };
+	if (f->epoch != r->route.epoch)
+		f->pin = PIN_NONE;
+	f->epoch = r->route.epoch;
+	f->possible = rules_match_session(rules, &known);
+	f->fixed = rules_is_fixed(rules, f->possible, &f->ppm);
+	f->hash = hash_of(s, rules_assign(rules));
+	f->at = r->rule_now;
+	return f;
+}
+
+/* A session that began on the authority stays; one that did not may be taken
+ * back, by a smaller share. */
+static bool
+pinned(struct facts *f, bool taken)
+{
+	if (f->pin == PIN_NONE)
+		f->pin = taken ? PIN_OTHER : PIN_AUTHORITY;
+	return taken && f->pin == PIN_OTHER;
+}
+
+bool
+rule_takes(struct relay *r, struct session *s, const struct command *c,
+           struct span key)
+{
+	const struct rules *rules = r->route.rules;
+	struct facts *f = look(r, s);
+	enum sticky sticky = rules_sticky(rules);
+	uint32_t ppm;
+	uint64_t hash;
+
+	if (f == NULL)
+		return false;
+	ppm = f->fixed
+	              ? f->ppm
+	              : rules_share(rules, f->possible, span_str(c->name), key);
+	if (sticky == STICKY_NONE)
+		hash = hash_mix(++r->rule_draw ^ s->id << 32);
+	else if (sticky == STICKY_KEY && rules_assign(rules) == ASSIGN_KEY)
+		hash = hash_bytes(key, 0);
+	else
+		hash = f->hash;
+	if (sticky == STICKY_SESSION)
+		return pinned(f, route_share_takes(r->route.salt, ppm, hash));
+	return route_share_takes(r->route.salt, ppm, hash);
+}
