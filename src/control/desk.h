@@ -17,12 +17,15 @@
 #define DESK_ID ((uint64_t)1 << 63)
 
 struct group;
+struct strategy;
 
 struct question {
 	const char *verb;
 	json_t *args;        /* an object, kept by the asker           */
 	struct group *group; /* of a switch of several legs, or NULL   */
-	json_t *answer;      /* {"ok",...} as on the socket; the asker's */
+	uint32_t member;     /* number in it                           */
+	const struct strategy *strategy; /* of a patch, or NULL        */
+	json_t *answer; /* {"ok",...} as on the socket; the asker's */
 	uint64_t id;
 	struct question *next;
 };

@@ -3,6 +3,7 @@
  * control/machines.c: relays and mover: made, told, ended.
  */
 #define _DEFAULT_SOURCE
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -209,6 +210,77 @@ make_mover(struct run *r, struct err *err)
 	return r->mover != NULL ? 0 : -(int)err->code;
 }
 
+/* Interlays that are there already. First both sides with old as authority, which
+ * is what they serve now; then the route of now. */
+static int
+attach(struct run *r, struct err *err)
+{
+	struct interlay_pair p = { .side = r->side,
+		                   .board = &r->board,
+		                   .route = machines_route(r) };
+	struct mail m = { .kind = MAIL_RELEASE };
+	int rc = status_base(r, err);
+
+	p.route.authority = SIDE_OLD;
+	p.route.read_ppm = 0;
+	p.route.ack = ACK_AUTHORITY;
+	for (uint32_t i = 0; rc == 0 && i < r->interlay_n; i++) {
+		p.first_who = r->relay_n;
+		r->has_left = false;
+		rc = interlay_pair(r->interlay[i], &p, SIDE_OLD, SIDE_OLD, err);
+		if (rc == 0)
+			adopt(r, r->interlay[i], 0);
+	}
+	if (rc != 0)
+		return rc;
+	m.route = machines_route(r);
+	machines_tell(r, &m);
+	return 0;
+}
+
+bool
+machines_leave(struct run *r)
+{
+	struct side_conf side[SIDE_N];
+	enum side rules = run_authority(r);
+	struct interlay_pair p = interlay_alone(&r->side[rules], side);
+	struct err err;
+
+	p.route.generation = ++r->generation;
+	r->has_left = true;
+	for (uint32_t i = 0; i < r->interlay_n; i++) {
+		if (interlay_pair(r->interlay[i], &p, rules, SIDE_OLD, &err) ==
+		    0)
+			continue;
+		run_event(r, "trouble", "%s", err.text);
+		r->has_left = false;
+	}
+	return r->has_left;
+}
+
+void
+machines_end_mover(struct run *r)
+{
+	uint64_t until = os_mono_ns() + LIMIT_MOVER_STOP_MS * NS_PER_MS;
+	struct mail m = { .kind = MAIL_STOP };
+
+	if (r->mover == NULL)
+		return;
+	r->mover_stopped = false;
+	machines_tell_mover(r, &m);
+	while (!r->mover_stopped && os_mono_ns() < until) {
+		struct pollfd p = { .fd = inbox_fd(r->mover_inbox),
+			            .events = POLLIN };
+
+		(void)poll(&p, 1, 100);
+		mails_take(r);
+	}
+	loop_stop(r->mover);
+	loop_free(r->mover);
+	r->mover = NULL;
+	r->move = MOVE_IDLE;
+}
+
 int
 machines_make(struct run *r, struct err *err)
 {
@@ -218,7 +290,7 @@ machines_make(struct run *r, struct err *err)
 	if (r->mover_inbox == NULL)
 		return -(int)err->code;
 	atomic_store(&r->board.unsettled, 1);
-	rc = make_relays(r, err);
+	rc = r->home != NULL ? attach(r, err) : make_relays(r, err);
 	if (rc == 0 && r->state != LIFE_COMPLETED)
 		rc = make_mover(r, err);
 	if (rc == 0 && r->mover != NULL)
@@ -234,7 +306,7 @@ machines_free(struct run *r)
 		loop_free(r->mover);
 	}
 	r->mover = NULL;
-	for (uint32_t i = 0; i < r->interlay_n; i++)
+	for (uint32_t i = 0; r->home == NULL && i < r->interlay_n; i++)
 		interlay_free(r->interlay[i]);
 	r->interlay_n = 0;
 	r->relay_n = 0;

@@ -162,7 +162,7 @@ panel_fds(const struct panel *p, struct pollfd *fds, size_t n)
 {
 	size_t used = 0;
 
-	if (n == 0)
+	if (p == NULL || n == 0)
 		return 0;
 	fds[used++] = (struct pollfd){ .fd = p->fd, .events = POLLIN };
 	for (size_t i = 0; i < LIMIT_PANEL_CLIENTS && used < n; i++) {
@@ -246,7 +246,7 @@ flush_out(struct terminal *t)
 static struct terminal *
 find(struct panel *p, uint64_t client)
 {
-	for (size_t i = 0; i < LIMIT_PANEL_CLIENTS; i++) {
+	for (size_t i = 0; p != NULL && i < LIMIT_PANEL_CLIENTS; i++) {
 		if (client != 0 && p->term[i].id == client)
 			return &p->term[i];
 	}
@@ -299,7 +299,7 @@ panel_watch(struct panel *p, uint64_t client)
 bool
 panel_has_watchers(const struct panel *p)
 {
-	for (size_t i = 0; i < LIMIT_PANEL_CLIENTS; i++) {
+	for (size_t i = 0; p != NULL && i < LIMIT_PANEL_CLIENTS; i++) {
 		if (p->term[i].id != 0 && p->term[i].watches)
 			return true;
 	}

@@ -5,6 +5,8 @@
  * Owns:   the listening socket, its file, and the terminals' connections.
  * Limits: LIMIT_PANEL_*; a terminal that does not read is cut.
  * Thread: one.
+ *
+ * A panel that is NULL has no terminals.
  */
 #pragma once
 

@@ -62,6 +62,17 @@ is_known(const char *name)
 	return false;
 }
 
+static void
+tell_home(struct run *r, const struct run_event *e)
+{
+	json_t *j = json_pack("{s:I,s:s,s:s}", "at", (json_int_t)e->at_ms,
+	                      "name", e->name, "text", e->text);
+
+	if (j != NULL && r->home->on_event != NULL)
+		r->home->on_event(r->home->arg, j);
+	json_decref(j);
+}
+
 void
 run_event(struct run *r, const char *name, const char *fmt, ...)
 {
@@ -83,6 +94,32 @@ run_event(struct run *r, const char *name, const char *fmt, ...)
 		           json_pack("{s:{s:I,s:s,s:s}}", "event", "at",
 		                     (json_int_t)e->at_ms, "name", e->name,
 		                     "text", e->text));
+	if (r->home != NULL)
+		tell_home(r, e);
+}
+
+void
+run_ok(struct run *r, uint64_t client, json_t *data)
+{
+	if ((client & DESK_ID) == 0) {
+		panel_ok(r->panel, client, data);
+		return;
+	}
+	desk_answer(r->home->desk, client,
+	            json_pack("{s:b,s:o}", "ok", 1, "data",
+	                      data != NULL ? data : json_object()));
+}
+
+void
+run_fail(struct run *r, uint64_t client, const struct err *err)
+{
+	if ((client & DESK_ID) == 0)
+		panel_fail(r->panel, client, err, NULL);
+	else
+		desk_answer(r->home->desk, client,
+		            json_pack("{s:b,s:s,s:s,s:i}", "ok", 0, "error",
+		                      err_name(err->code), "message", err->text,
+		                      "exit", err_exit(err->code)));
 }
 
 int
@@ -100,9 +137,16 @@ run_apply(struct run *r, enum life_verb verb, const char *reason,
 		                           life_verb_name(verb), "reason",
 		                           reason, "forced", r->forced),
 		                 err);
-	if (rc == 0)
-		r->state = to;
-	return rc;
+	if (rc != 0)
+		return rc;
+	r->state = to;
+	if (r->home != NULL && r->home->on_state != NULL) {
+		json_t *status = status_json(r);
+
+		r->home->on_state(r->home->arg, life_state_name(to), status);
+		json_decref(status);
+	}
+	return 0;
 }
 
 static void
@@ -125,9 +169,6 @@ catch_signals(struct run *r, struct err *err)
 		                  .sa_flags = SA_RESTART };
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
 
-	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (r->wake_fd < 0)
-		return err_set(err, ERR_IO, "eventfd: %s", os_cause(errno));
 	term_seen = 0;
 	term_fd = r->wake_fd;
 	if (sigaction(SIGTERM, &term, NULL) != 0 ||
@@ -144,7 +185,9 @@ take_wake(struct run *r)
 	while (read(r->wake_fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
 		;
 	(void)proof_collect(r);
-	if (term_seen != 0) {
+	if (r->home != NULL) {
+		verbs_take(r);
+	} else if (term_seen != 0) {
 		term_seen = 0;
 		if (r->op.stage != OP_LEAVE)
 			verbs_push(r, OP_STOP);
@@ -211,6 +254,8 @@ turn(struct run *r)
 	shift_tick(r, os_mono_ns());
 	panel_work(r->panel, fds + n, panel_n);
 	verbs_tick(r, os_mono_ns());
+	if (r->leaves && !r->is_over)
+		leave_now(r);
 	if (r->is_over)
 		return;
 	health_tick(r, os_mono_ns());
@@ -231,10 +276,61 @@ tell_ready(int fd, const struct err *err)
 		(void)close(fd);
 }
 
-static void
-end(struct run *r)
+struct run *
+run_new(const struct run_conf *c, const struct run_home *home, struct err *err)
 {
-	bool fresh = r->journal != NULL && journal_is_new(r->journal) &&
+	struct run *r = calloc(1, sizeof(*r));
+
+	if (r == NULL) {
+		(void)err_set(err, ERR_NOMEM, "out of memory");
+		return NULL;
+	}
+	r->conf = c;
+	r->home = home;
+	r->wake_fd = home != NULL ? home->wake_fd
+	                          : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->wake_fd < 0) {
+		(void)err_set(err, ERR_IO, "eventfd: %s", os_cause(errno));
+		free(r);
+		return NULL;
+	}
+	return r;
+}
+
+int
+run_begin(struct run *r, struct err *err)
+{
+	int rc = run_start(r, err);
+
+	if (rc != 0 && r->home != NULL)
+		leave_undo(r);
+	return rc;
+}
+
+void
+run_work(struct run *r)
+{
+	while (!r->is_over)
+		turn(r);
+}
+
+json_t *
+run_status(struct run *r)
+{
+	return r->last != NULL ? json_incref(r->last) : status_json(r);
+}
+
+bool
+run_has_left(const struct run *r)
+{
+	return r->home == NULL || r->has_left || r->interlay_n == 0;
+}
+
+void
+run_free(struct run *r)
+{
+	bool fresh = r->home == NULL && r->journal != NULL &&
+	             journal_is_new(r->journal) &&
 	             journal_count(r->journal) == 0;
 
 	proof_fini(r);
@@ -247,39 +343,40 @@ end(struct run *r)
 	}
 	journal_close(r->journal);
 	/* Nothing was decided: leave nothing behind. */
-	if (fresh) {
+	if (fresh)
 		(void)unlink(r->conf->state);
-	}
-	term_fd = -1;
-	if (r->wake_fd >= 0)
+	if (r->home == NULL)
 		(void)close(r->wake_fd);
+	json_decref(r->last);
+	free(r->before);
 	free(r);
 }
 
 int
 run_migration(const struct run_conf *c, int ready_fd, struct err *err)
 {
-	struct run *r = calloc(1, sizeof(*r));
 	struct err own;
+	struct run *r;
 	int rc;
 
 	if (err == NULL)
 		err = &own;
-	if (r == NULL)
-		return err_exit(ERR_NOMEM);
-	r->conf = c;
-	r->exit_status = 0;
-	r->wake_fd = -1;
+	r = run_new(c, NULL, err);
+	if (r == NULL) {
+		tell_ready(ready_fd, err);
+		return err_exit(err->code);
+	}
 	rc = catch_signals(r, err);
 	if (rc == 0 && (c->workers < 1 || c->workers > RUN_RELAYS_MAX))
 		rc = err_set(err, ERR_USAGE, "--workers: 1 to %d",
 		             RUN_RELAYS_MAX);
 	if (rc == 0)
-		rc = run_start(r, err);
+		rc = run_begin(r, err);
 	tell_ready(ready_fd, rc != 0 ? err : NULL);
-	while (rc == 0 && !r->is_over)
-		turn(r);
+	if (rc == 0)
+		run_work(r);
 	rc = rc != 0 ? err_exit(err->code) : r->exit_status;
-	end(r);
+	term_fd = -1;
+	run_free(r);
 	return rc;
 }

@@ -35,6 +35,7 @@ struct run_conf {
 	char new_url[512];
 	char listen[128];
 	char state[512]; /* path of the SQLite file               */
+	const struct strategy *whole; /* NULL: the three fields that follow   */
 	enum strategy_kind strategy;
 	uint32_t step_ppm[RUN_STEPS_MAX]; /* canary read shares, ascending  */
 	uint32_t step_n;

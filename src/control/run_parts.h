@@ -17,6 +17,8 @@
 
 #include "base/check.h"
 #include "control/agent.h"
+#include "control/group.h"
+#include "control/home.h"
 #include "control/interlay.h"
 #include "control/journal.h"
 #include "control/limit.h"
@@ -69,6 +71,7 @@ enum op_kind {
 	OP_PAUSE,
 	OP_RESUME,
 	OP_RETRY,
+	OP_FAIL,
 	OP_STOP,
 };
 
@@ -92,13 +95,19 @@ struct op {
 	uint64_t began_ns;
 	struct strategy_move move;
 	bool move_known;
-	bool is_forced; /* complete --force, rollback with loss       */
+	bool is_forced;      /* complete --force, rollback with loss       */
+	enum life_verb verb; /* VERB_N: none of the lifecycle         */
+	struct group *group; /* switch together with other legs, or NULL */
+	uint32_t member;     /* number in it                          */
 };
 
 struct run_proof; /* proof.c's */
 
+struct totals; /* status.c's */
+
 struct run {
 	const struct run_conf *conf;
+	const struct run_home *home; /* NULL: a process of its own */
 	struct strategy strategy;
 	char id[40];
 	char names[3][56]; /* users godwit-<id>, -r; prefix godwit:<id>: */
@@ -152,6 +161,7 @@ struct run {
 	struct cutover cut;
 	bool cut_on;
 	uint64_t marked_until_ns;
+	bool group_unsure; /* the commit of all may be on disk */
 	uint64_t hold_last_ms, hold_max_ms;
 
 	/* verbs */
@@ -177,6 +187,10 @@ struct run {
 	struct panel *panel;
 	int wake_fd; /* eventfd: SIGTERM, proof            */
 	bool is_over;
+	bool leaves;           /* hosted: the leg has come to its end      */
+	bool has_left;         /* its interlays are alone                  */
+	json_t *last;          /* status at the end                        */
+	struct totals *before; /* what its interlays had counted before */
 	int exit_status;
 	uint64_t health_at_ns, heartbeat_at_ns, status_at_ns, auto_at_ns;
 	struct run_event events[LIMIT_EVENTS];
@@ -191,6 +205,10 @@ enum side run_authority(const struct run *r);
 int run_apply(struct run *r, enum life_verb verb, const char *reason,
               struct err *err) MUST;
 
+/* An answer to who asked: terminal or thread; data is stolen, may be NULL. */
+void run_ok(struct run *r, uint64_t client, json_t *data);
+void run_fail(struct run *r, uint64_t client, const struct err *err);
+
 /* start.c */
 int run_start(struct run *r, struct err *err) MUST;
 
@@ -198,6 +216,11 @@ int run_start(struct run *r, struct err *err) MUST;
 /* One more interlay, before machines_make(). */
 int machines_add(struct run *r, struct interlay *l, struct err *err) MUST;
 int machines_make(struct run *r, struct err *err) MUST;
+/* Hosted: the interlays serve the side with authority alone. False: one of them
+ * did not answer; the run must outlive it. */
+bool machines_leave(struct run *r);
+/* Ask the mover to end, wait for it, end it. */
+void machines_end_mover(struct run *r);
 void machines_free(struct run *r);
 void machines_tell(struct run *r, const struct mail *m); /* every relay */
 void machines_tell_mover(struct run *r, const struct mail *m);
@@ -260,6 +283,7 @@ void shift_stop(struct run *r, const char *why);
 
 /* verbs.c */
 void verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args);
+void verbs_take(struct run *r); /* what other threads ask */
 void verbs_tick(struct run *r, uint64_t now_ns);
 void verbs_push(struct run *r, enum op_kind kind);
 void verbs_switched(struct run *r); /* the cutover machine has ended */
@@ -291,12 +315,28 @@ void health_behind(struct run *r, bool on);
 /* auto.c */
 void auto_tick(struct run *r, uint64_t now_ns);
 
+/* moves.c */
+/* What promote, traffic, toggle or patch means now, into op.move. */
+int moves_choose(struct run *r, struct err *err) MUST;
+/* Would it be possible? The checks of begin(), no effect. */
+int moves_try(struct run *r, struct err *err) MUST;
+
+/* leave.c */
+void leave_now(struct run *r);
+/* A start that was refused is undone. */
+void leave_undo(struct run *r);
+/* The leg is over; remove what an earlier process could not. */
+int leave_tidy(struct run *r, struct err *err) MUST;
+
 /* status.c */
+/* The counters of its interlays as they are now are the past. */
+int status_base(struct run *r, struct err *err) MUST;
 json_t *status_json(struct run *r);
 /* The way the bulk goes over: rdb or scan; auto: not known yet. */
 const char *status_copied_by(const struct run *r);
 json_t *status_events(const struct run *r, uint32_t n);
 
 /* stop.c */
+void stop_clean(struct run *r);
 void stop_tick(struct run *r, uint64_t now_ns);
 void stop_begin(struct run *r);

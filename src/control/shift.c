@@ -69,6 +69,47 @@ do_freeze(struct run *r, struct err *err)
 	                    err);
 }
 
+/* 1: the others are not there yet. */
+static int
+group_rc(struct run *r, enum group_state s, struct err *err)
+{
+	int rc;
+
+	if (s == GROUP_OPEN)
+		return 1;
+	if (s != GROUP_COMMITTED) {
+		r->group_unsure = s == GROUP_UNSURE;
+		return -(int)err->code;
+	}
+	/* The record is there; without reading it nothing may open. */
+	rc = journal_reread(r->journal, err);
+	r->group_unsure = rc != 0;
+	return rc;
+}
+
+static int
+commit_with_others(struct run *r, const struct authority *to, struct err *err)
+{
+	struct group_offer o = {
+		.until_ns = r->cut.forced ? UINT64_MAX
+		                          : r->cut.hold_at_ns +
+		                                    r->cut.limits.hold_ns -
+		                                    r->cut.limits.margin_ns,
+		.wake_fd = r->wake_fd,
+	};
+	enum group_state s;
+
+	journal_flip_of(r->journal, to, &o.flip);
+	o.body = json_pack("{s:s,s:I,s:s,s:s,s:I,s:b}", "leg", o.flip.leg,
+	                   "epoch", (json_int_t)to->epoch, "from",
+	                   side_name(r->cut.from), "to",
+	                   side_name(side_other(r->cut.from)), "position",
+	                   (json_int_t)r->cut.position, "lossy", r->cut.lossy);
+	s = group_put(r->op.group, r->op.member, &o, r->journal, err);
+	json_decref(o.body);
+	return group_rc(r, s, err);
+}
+
 static int
 do_commit(struct run *r, struct err *err)
 {
@@ -78,6 +119,8 @@ do_commit(struct run *r, struct err *err)
 	/* The sides will not be equal: whoever comes later compares them. */
 	if (r->cut.lossy)
 		journal_stage_forget(r->journal);
+	if (r->op.group != NULL)
+		return commit_with_others(r, &to, err);
 	return journal_move(
 		r->journal, JOURNAL_COMMIT, &a, &to,
 		json_pack("{s:s,s:s,s:I,s:b}", "from", side_name(r->cut.from),
@@ -92,6 +135,8 @@ do_back_record(struct run *r, struct err *err)
 	struct authority a = journal_authority(r->journal);
 	struct authority to = authority_abort(&a);
 
+	if (r->op.group != NULL)
+		(void)group_break(r->op.group, r->cut.why);
 	journal_unstage(r->journal);
 	return journal_move(r->journal, JOURNAL_ABORT, &a, &to,
 	                    json_pack("{s:s,s:s}", "at",
@@ -316,7 +361,8 @@ drive(struct run *r, enum cutover_step step)
 		ev.now_ns = os_mono_ns();
 		ev.position = r->cut.position;
 		ev.why = rc == 0 ? NULL : err.text;
-		ev.unsure = journal_is_unsure(r->journal);
+		ev.unsure = journal_is_unsure(r->journal) || r->group_unsure;
+		r->group_unsure = false;
 		step = cutover_feed(&r->cut, &ev);
 	}
 }
@@ -389,6 +435,30 @@ shift_mail(struct run *r, const struct mail *m)
 		answer(r, r->cut.step, 0, NULL);
 }
 
+/* The others are waited for no longer than one's own hold allows. */
+static void
+look_at_group(struct run *r, uint64_t now_ns)
+{
+	struct cutover_event ev = { .step = CUT_COMMIT, .now_ns = now_ns };
+	struct err err = { .code = ERR_NONE };
+	int rc;
+
+	if (!r->cut.forced && now_ns >= r->cut.hold_at_ns +
+	                                        r->cut.limits.hold_ns -
+	                                        r->cut.limits.margin_ns)
+		(void)group_break(r->op.group,
+		                  "the others were not ready in time");
+	rc = group_rc(r, group_look(r->op.group, &err), &err);
+	if (rc == 1)
+		return;
+	ev.kind = rc == 0 ? CUT_EV_OK : CUT_EV_FAIL;
+	ev.position = r->cut.position;
+	ev.why = rc == 0 ? NULL : err.text;
+	ev.unsure = r->group_unsure;
+	r->group_unsure = false;
+	feed(r, &ev);
+}
+
 void
 shift_tick(struct run *r, uint64_t now_ns)
 {
@@ -402,6 +472,12 @@ shift_tick(struct run *r, uint64_t now_ns)
 		int rc = fence_kill(r, r->cut.from, &err);
 
 		answer(r, CUT_ANNOUNCE, rc, &err);
+		if (!r->cut_on)
+			return;
+	}
+	if (r->cut.step == CUT_COMMIT && r->op.group != NULL &&
+	    r->cut.retry_at_ns == 0) {
+		look_at_group(r, now_ns);
 		if (!r->cut_on)
 			return;
 	}
@@ -422,6 +498,10 @@ shift_wake_ns(const struct run *r)
 	if (!r->cut_on)
 		return UINT64_MAX;
 	at = cutover_wake_ns(&r->cut);
+	if (r->cut.step == CUT_COMMIT && r->op.group != NULL &&
+	    r->cut.retry_at_ns == 0)
+		at = r->cut.hold_at_ns + r->cut.limits.hold_ns -
+		     r->cut.limits.margin_ns;
 	if (r->cut.step == CUT_ANNOUNCE) {
 		if (r->marked == machines_all_bits(r))
 			return 0;

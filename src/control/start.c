@@ -388,6 +388,9 @@ settle_state(struct run *r, struct err *err)
 
 	if (r->state == LIFE_READY)
 		return run_apply(r, VERB_MIGRATE, "start", err);
+	/* In a daemon the leg ended with the rollback: this is a new try. */
+	if (r->state == LIFE_ROLLED_BACK && r->home != NULL)
+		return run_apply(r, VERB_MIGRATE, "migrate", err);
 	if (r->state != LIFE_ROLLING_BACK)
 		return 0;
 	if (run_authority(r) == SIDE_NEW)
@@ -457,7 +460,9 @@ open_journal(struct run *r, struct err *err)
 {
 	int rc;
 
-	r->journal = journal_open(r->conf->state, err);
+	r->journal = r->home == NULL ? journal_open(r->conf->state, err)
+	                             : journal_open_leg(r->conf->state,
+	                                                r->home->leg, err);
 	if (r->journal == NULL)
 		return -(int)err->code;
 	r->is_resumed = !journal_is_new(r->journal);
@@ -525,10 +530,16 @@ on_verb(void *arg, uint64_t client, const char *verb, json_t *args)
 static int
 open_interlay(struct run *r, struct err *err)
 {
-	struct interlay *l =
-		interlay_new(r->id, r->conf->listen, r->conf->workers, err);
-	int rc;
+	struct interlay *l;
+	int rc = 0;
 
+	for (uint32_t i = 0; r->home != NULL && i < r->home->interlay_n; i++) {
+		if (rc == 0)
+			rc = machines_add(r, r->home->interlays[i], err);
+	}
+	if (r->home != NULL)
+		return rc;
+	l = interlay_new(r->id, r->conf->listen, r->conf->workers, err);
 	if (l == NULL)
 		return -(int)err->code;
 	rc = machines_add(r, l, err);
@@ -537,35 +548,61 @@ open_interlay(struct run *r, struct err *err)
 	return rc;
 }
 
-int
-run_start(struct run *r, struct err *err)
+static int
+open_panel(struct run *r, struct err *err)
 {
 	char path[540];
-	int rc;
 
+	if (r->home != NULL)
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s.sock", r->conf->state);
+	r->panel = panel_new(path, on_verb, r, err);
+	return r->panel != NULL ? 0 : -(int)err->code;
+}
+
+static void
+take_strategy(struct run *r)
+{
+	if (r->conf->whole != NULL) {
+		r->strategy = *r->conf->whole;
+		return;
+	}
 	r->strategy.kind = r->conf->strategy;
 	r->strategy.step_n = r->conf->step_n;
 	memcpy(r->strategy.step_ppm, r->conf->step_ppm,
 	       sizeof(r->strategy.step_ppm));
+}
+
+int
+run_start(struct run *r, struct err *err)
+{
+	int rc;
+
+	take_strategy(r);
 	rc = strategy_check(&r->strategy, err);
 	if (rc == 0)
 		rc = parse_urls(r, err);
 	if (rc == 0)
 		rc = open_journal(r, err);
+	if (rc == 0 && r->home != NULL && r->home->only_tidy)
+		return leave_tidy(r, err);
+	if (rc == 0 && r->home != NULL && r->state == LIFE_COMPLETED)
+		rc = err_set(err, ERR_STATE,
+		             "it is completed; create the opposite migration "
+		             "with reverse");
 	if (rc == 0)
 		rc = check_servers(r, err);
 	/* A port that is taken must be known before anything is changed. */
 	if (rc == 0)
 		rc = open_interlay(r, err);
+	if (rc == 0 && r->home != NULL)
+		rc = journal_set_meta(r->journal, "tidied", "0", err);
 	if (rc == 0)
 		rc = decide(r, err);
-	if (rc != 0)
-		return rc;
-	(void)snprintf(path, sizeof(path), "%s.sock", r->conf->state);
-	r->panel = panel_new(path, on_verb, r, err);
-	if (r->panel == NULL)
-		return -(int)err->code;
-	rc = machines_make(r, err);
+	if (rc == 0)
+		rc = open_panel(r, err);
+	if (rc == 0)
+		rc = machines_make(r, err);
 	if (rc == 0)
 		say_hello(r);
 	return rc;

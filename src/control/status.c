@@ -38,11 +38,11 @@ get32(const _Atomic uint32_t *v)
 }
 
 static void
-total(const struct run *r, struct totals *t)
+sum(const struct traffic *const *list, uint32_t n, struct totals *t)
 {
 	memset(t, 0, sizeof(*t));
-	for (uint32_t i = 0; i < r->relay_n; i++) {
-		const struct traffic *f = r->traffic[i];
+	for (uint32_t i = 0; i < n; i++) {
+		const struct traffic *f = list[i];
 		uint64_t last = get(&f->hold_last_ns);
 		uint64_t max = get(&f->hold_max_ns);
 
@@ -66,6 +66,43 @@ total(const struct run *r, struct totals *t)
 			last > t->hold_last_ns ? last : t->hold_last_ns;
 		t->hold_max_ns = max > t->hold_max_ns ? max : t->hold_max_ns;
 	}
+}
+
+static void
+total(const struct run *r, struct totals *t)
+{
+	const struct totals *b = r->before;
+
+	sum(r->traffic, r->relay_n, t);
+	if (b == NULL)
+		return;
+	for (int s = 0; s < SIDE_N; s++) {
+		t->reads[s] -= b->reads[s];
+		t->writes[s] -= b->writes[s];
+		t->errors[s] -= b->errors[s];
+		for (int i = 0; i < HIST_BUCKETS; i++)
+			t->latency[s][i] -= b->latency[s][i];
+	}
+	t->lost -= b->lost;
+	t->retried -= b->retried;
+	t->refused -= b->refused;
+}
+
+int
+status_base(struct run *r, struct err *err)
+{
+	const struct traffic *list[RUN_RELAYS_MAX];
+	uint32_t n = 0;
+
+	r->before = calloc(1, sizeof(*r->before));
+	if (r->before == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	for (uint32_t i = 0; i < r->interlay_n; i++) {
+		for (uint32_t k = 0; k < r->interlay[i]->n; k++)
+			list[n++] = &r->interlay[i]->traffic[k];
+	}
+	sum(list, n, r->before);
+	return 0;
 }
 
 static json_t *
@@ -344,8 +381,9 @@ put_identity(struct run *r, json_t *j)
 		"authority", side_name(authority_side(a.state)), "epoch",
 		INT(a.epoch), "generation", INT(route.generation), "old",
 		r->at[SIDE_OLD].url.label, "new", r->at[SIDE_NEW].url.label,
-		"listen", r->conf->listen, "state_file", r->conf->state, "pid",
-		INT(getpid()));
+		"listen",
+		r->interlay_n > 0 ? r->interlay[0]->listen : r->conf->listen,
+		"state_file", r->conf->state, "pid", INT(getpid()));
 
 	(void)json_object_update(j, head);
 	json_decref(head);

@@ -44,8 +44,8 @@ clean(struct run *r, enum side s, bool keep_users)
 
 /* What is left behind: nothing after a rollback; after a completion old's fence
  * and the user that can lift it. */
-static void
-clean_up(struct run *r)
+void
+stop_clean(struct run *r)
 {
 	struct authority a = journal_authority(r->journal);
 	struct err err;
@@ -76,9 +76,9 @@ stop_tick(struct run *r, uint64_t now_ns)
 
 	if (!gone && now_ns < r->op.retry_ns)
 		return;
-	clean_up(r);
+	stop_clean(r);
 	if (r->op.client != 0)
-		panel_ok(r->panel, r->op.client, status_json(r));
+		run_ok(r, r->op.client, status_json(r));
 	json_decref(r->op.args);
 	r->op = (struct op){ .kind = OP_NONE };
 	r->is_over = true;

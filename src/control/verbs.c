@@ -27,6 +27,10 @@ static const struct word words[] = {
 	{ "pause",    OP_PAUSE,    VERB_PAUSE },
 	{ "resume",   OP_RESUME,   VERB_RESUME },
 	{ "retry",    OP_RETRY,    VERB_RETRY },
+	{ "traffic",  OP_PROMOTE,  VERB_TRAFFIC },
+	{ "toggle",   OP_PROMOTE,  VERB_TOGGLE },
+	{ "patch",    OP_PROMOTE,  VERB_PATCH },
+	{ "fail",     OP_FAIL,     VERB_FAIL },
 	{ "stop",     OP_STOP,     VERB_N },
 };
 // clang-format on
@@ -82,7 +86,7 @@ done(struct run *r, json_t *extra)
 
 		if (extra != NULL)
 			(void)json_object_update(data, extra);
-		panel_ok(r->panel, r->op.client, data);
+		run_ok(r, r->op.client, data);
 	}
 	json_decref(extra);
 	finish(r);
@@ -91,9 +95,11 @@ done(struct run *r, json_t *extra)
 static void
 refuse(struct run *r, const struct err *err)
 {
+	if (r->op.group != NULL)
+		(void)group_break(r->op.group, err->text);
 	run_event(r, "refused", "%s: %s", op_name(r->op.kind), err->text);
 	if (r->op.client != 0)
-		panel_fail(r->panel, r->op.client, err, NULL);
+		run_fail(r, r->op.client, err);
 	finish(r);
 }
 
@@ -118,7 +124,9 @@ later(struct run *r, const char *why)
 	uint64_t wait_ms = LIMIT_SWITCH_BACKOFF_MS;
 
 	r->op.tries++;
-	if (r->op.tries < LIMIT_SWITCH_TRIES && !is_unwelcome(r)) {
+	/* Several legs: whoever asked them all tries again. */
+	if (r->op.group == NULL && r->op.tries < LIMIT_SWITCH_TRIES &&
+	    !is_unwelcome(r)) {
 		wait_ms <<= r->op.tries - 1;
 		r->op.stage = OP_BEGIN;
 		r->op.retry_ns = os_mono_ns() + wait_ms * NS_PER_MS;
@@ -183,49 +191,42 @@ to_share(struct run *r)
 
 /* ---- promote ------------------------------------------------------------- */
 
-static int
-choose_move(struct run *r, struct err *err)
-{
-	const char *to = arg_text(&r->op, "to");
-
-	if (to[0] != '\0')
-		return strategy_jump(&r->strategy, to, run_authority(r),
-		                     &r->op.move, err);
-	r->op.move = strategy_next(&r->strategy, r->step, run_authority(r));
-	if (r->op.move.kind == MOVE_NOWHERE)
-		return err_set(err, ERR_STATE,
-		               "new has authority already, nothing is left to "
-		               "promote; possible: complete, rollback, verify");
-	return 0;
-}
+static void rollback(struct run *r);
 
 static void
 promote(struct run *r)
 {
 	struct gates g;
 	struct err err;
+	enum life_state to;
 	char why[200];
 	int rc = 0;
 
-	if (r->state == LIFE_ROLLED_BACK) {
+	if (r->state == LIFE_ROLLED_BACK && r->op.verb == VERB_PROMOTE) {
 		struct mail m = { .kind = MAIL_MOVE_RESUME };
 
 		rc = run_apply(r, VERB_MIGRATE, reason_of(&r->op), &err);
 		/* It may have been paused before it was rolled back. */
 		machines_tell_mover(r, &m);
 	}
-	if (rc == 0 && !life_may(r->state, VERB_PROMOTE)) {
-		enum life_state to;
-
-		rc = life_apply(r->state, VERB_PROMOTE, &to, &err);
-	}
+	if (rc == 0 && !life_may(r->state, r->op.verb))
+		rc = life_apply(r->state, r->op.verb, &to, &err);
 	if (rc == 0 && !r->op.move_known)
-		rc = choose_move(r, &err);
+		rc = moves_choose(r, &err);
 	if (rc != 0) {
 		refuse(r, &err);
 		return;
 	}
 	r->op.move_known = true;
+	if (r->op.move.kind == MOVE_NOWHERE) {
+		done(r, NULL);
+		return;
+	}
+	if (r->op.move.kind == MOVE_BACK) {
+		r->op.kind = OP_ROLLBACK;
+		rollback(r);
+		return;
+	}
 	if (r->op.move.kind == MOVE_TO_SHARE) {
 		to_share(r);
 		return;
@@ -250,10 +251,12 @@ went_back(struct run *r)
 		refuse(r, &err);
 		return;
 	}
-	run_event(r, "rolled_back",
-	          "old has authority; the stream goes on, "
-	          "promote migrates again");
+	run_event(r, "rolled_back", "%s",
+	          r->home != NULL ? "old has authority; new is let go"
+	                          : "old has authority; the stream goes on, "
+	                            "promote migrates again");
 	done(r, NULL);
+	r->leaves = r->home != NULL;
 }
 
 static void
@@ -328,6 +331,13 @@ let_go(struct run *r)
 	machines_send_route(r);
 }
 
+/* Of several legs none is let go before all are verified. */
+static bool
+is_prepared_only(const struct run *r)
+{
+	return json_is_true(json_object_get(r->op.args, "prepare"));
+}
+
 static void
 complete(struct run *r)
 {
@@ -356,7 +366,10 @@ complete(struct run *r)
 		return;
 	}
 	if (proof_is_clean(r) || r->op.is_forced) {
-		let_go(r);
+		if (is_prepared_only(r))
+			done(r, NULL);
+		else
+			let_go(r);
 		return;
 	}
 	r->op.stage = OP_PROOF;
@@ -371,6 +384,7 @@ completed(struct run *r)
 	          "%s; old stays fenced (godwit release opens it again)",
 	          r->forced ? "forced, not verified" : "verified");
 	done(r, NULL);
+	r->leaves = r->home != NULL;
 }
 
 /* ---- the small ones ------------------------------------------------------ */
@@ -407,9 +421,25 @@ simple(struct run *r, enum life_verb verb, enum mail_kind mail)
 	done(r, NULL);
 }
 
+/* dry_run: what would be answered. */
+static void
+only_try(struct run *r)
+{
+	struct err err;
+
+	if (moves_try(r, &err) != 0)
+		refuse(r, &err);
+	else
+		done(r, json_pack("{s:b}", "dry_run", 1));
+}
+
 static void
 begin(struct run *r)
 {
+	if (json_is_true(json_object_get(r->op.args, "dry_run"))) {
+		only_try(r);
+		return;
+	}
 	switch (r->op.kind) {
 	case OP_PROMOTE: promote(r); return;
 	case OP_ROLLBACK: rollback(r); return;
@@ -418,6 +448,7 @@ begin(struct run *r)
 	case OP_PAUSE: simple(r, VERB_PAUSE, MAIL_MOVE_PAUSE); return;
 	case OP_RESUME: simple(r, VERB_RESUME, MAIL_MOVE_RESUME); return;
 	case OP_RETRY: simple(r, VERB_RETRY, MAIL_MOVE_RESUME); return;
+	case OP_FAIL: simple(r, VERB_FAIL, MAIL_MOVE_PAUSE); return;
 	case OP_STOP: stop_begin(r); return;
 	case OP_NONE: return;
 	}
@@ -468,7 +499,10 @@ proven(struct run *r)
 		return;
 	clean = proof_is_clean(r);
 	if (r->op.kind == OP_COMPLETE && clean) {
-		let_go(r);
+		if (is_prepared_only(r))
+			done(r, NULL);
+		else
+			let_go(r);
 		return;
 	}
 	if (r->op.kind == OP_COMPLETE && r->proof_spent) {
@@ -522,6 +556,8 @@ verbs_tick(struct run *r, uint64_t now_ns)
 {
 	enum op_kind kind;
 
+	if (r->leaves)
+		return;
 	do {
 		kind = r->op.kind;
 		switch (r->op.stage) {
@@ -539,7 +575,7 @@ verbs_tick(struct run *r, uint64_t now_ns)
 		}
 		/* The next one of the queue begins at once. */
 	} while (r->op.kind != OP_NONE && r->op.stage == OP_BEGIN &&
-	         r->op.retry_ns == 0 && !r->is_over);
+	         r->op.retry_ns == 0 && !r->is_over && !r->leaves);
 }
 
 uint64_t
@@ -575,7 +611,7 @@ give_way(struct run *r, const struct op *to)
 	(void)err_set(&err, ERR_ABORTED, "%s gave way to %s",
 	              op_name(r->op.kind), op_name(to->kind));
 	if (r->op.client != 0)
-		panel_fail(r->panel, r->op.client, &err, NULL);
+		run_fail(r, r->op.client, &err);
 	json_decref(r->op.args);
 	if (r->op.stage == OP_PROOF)
 		proof_stop(r);
@@ -593,7 +629,7 @@ push_stop(struct run *r, struct op *o)
 		(void)err_set(&err, ERR_ABORTED, "%s gave way to stop",
 		              op_name(r->queue[last].kind));
 		if (r->queue[last].client != 0)
-			panel_fail(r->panel, r->queue[last].client, &err, NULL);
+			run_fail(r, r->queue[last].client, &err);
 		json_decref(r->queue[last].args);
 		r->queue_n--;
 	}
@@ -627,7 +663,7 @@ push(struct run *r, struct op *o)
 		              "too many verbs are waiting for %s to end",
 		              op_name(r->op.kind));
 		if (o->client != 0)
-			panel_fail(r->panel, o->client, &err, NULL);
+			run_fail(r, o->client, &err);
 		json_decref(o->args);
 		return;
 	}
@@ -640,7 +676,9 @@ push(struct run *r, struct op *o)
 void
 verbs_push(struct run *r, enum op_kind kind)
 {
-	struct op o = { .kind = kind, .args = json_object() };
+	struct op o = { .kind = kind,
+		        .args = json_object(),
+		        .verb = kind == OP_PROMOTE ? VERB_PROMOTE : VERB_N };
 
 	push(r, &o);
 }
@@ -649,15 +687,23 @@ void
 verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
 {
 	struct op o = { .client = client, .args = args };
+	struct question *q = NULL;
 	struct err err;
 
+	if ((client & DESK_ID) != 0)
+		q = desk_find(r->home->desk, client);
+	if (q != NULL) {
+		o.group = q->group;
+		o.member = q->member;
+	}
+
 	if (strcmp(verb, "status") == 0) {
-		panel_ok(r->panel, client, status_json(r));
+		run_ok(r, client, status_json(r));
 	} else if (strcmp(verb, "events") == 0) {
-		panel_ok(r->panel, client,
-		         json_pack("{s:o,s:o}", "events",
-		                   status_events(r, LIMIT_EVENTS), "journal",
-		                   journal_tail(r->journal, 200)));
+		run_ok(r, client,
+		       json_pack("{s:o,s:o}", "events",
+		                 status_events(r, LIMIT_EVENTS), "journal",
+		                 journal_tail(r->journal, 200)));
 	} else if (strcmp(verb, "watch") == 0) {
 		panel_watch(r->panel, client);
 		panel_send(r->panel, client,
@@ -667,6 +713,7 @@ verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
 			if (strcmp(words[i].name, verb) != 0)
 				continue;
 			o.kind = words[i].kind;
+			o.verb = words[i].verb;
 			push(r, &o);
 			return;
 		}
@@ -675,7 +722,16 @@ verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
 		              "promote, pause, resume, rollback, complete, "
 		              "verify, retry, events, stop",
 		              verb);
-		panel_fail(r->panel, client, &err, NULL);
+		run_fail(r, client, &err);
 	}
 	json_decref(args);
+}
+
+void
+verbs_take(struct run *r)
+{
+	struct question *q;
+
+	while ((q = desk_take(r->home->desk)) != NULL)
+		verbs_ask(r, q->id, q->verb, json_incref(q->args));
 }

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/group.c: the switch of several legs at once.
+ *
+ *   OPEN ─[the last offer; record written]→ COMMITTED
+ *    │ └──[the end of the record is not known]→ UNSURE ─[looked up]→ COMMITTED
+ *    └────[one turns back, time is over, no record]→ BROKEN
+ */
+#define _DEFAULT_SOURCE
+#include "control/group.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "world/os/loop.h"
+
+struct group {
+	pthread_mutex_t lock;
+	uint32_t n;
+	uint32_t come;
+	enum group_state state;
+	bool here[GROUP_MAX];
+	struct group_offer offer[GROUP_MAX];
+	struct err why;
+};
+
+struct group *
+group_new(uint32_t n, struct err *err)
+{
+	struct group *g = calloc(1, sizeof(*g));
+
+	REQUIRE(n > 0 && n <= GROUP_MAX);
+	if (g == NULL) {
+		(void)err_set(err, ERR_NOMEM, "out of memory");
+		return NULL;
+	}
+	g->n = n;
+	REQUIRE(pthread_mutex_init(&g->lock, NULL) == 0);
+	return g;
+}
+
+void
+group_free(struct group *g)
+{
+	if (g == NULL)
+		return;
+	for (uint32_t i = 0; i < g->n; i++)
+		json_decref(g->offer[i].body);
+	(void)pthread_mutex_destroy(&g->lock);
+	free(g);
+}
+
+static void
+wake_all(const struct group *g)
+{
+	uint64_t one = 1;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		if (g->here[i] &&
+		    write(g->offer[i].wake_fd, &one, sizeof(one)) < 0)
+			NEVER("an eventfd that is full");
+	}
+}
+
+static void
+to(struct group *g, enum group_state state)
+{
+	REQUIRE(g->state == GROUP_OPEN || g->state == GROUP_UNSURE);
+	REQUIRE(g->state != GROUP_UNSURE || state != GROUP_BROKEN);
+	g->state = state;
+	if (state != GROUP_UNSURE)
+		wake_all(g);
+}
+
+static void
+commit(struct group *g, struct journal *j)
+{
+	struct journal_flip flips[GROUP_MAX];
+	json_t *legs = json_array();
+	int rc;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		flips[i] = g->offer[i].flip;
+		(void)json_array_append(legs, g->offer[i].body);
+	}
+	rc = journal_move_all(j, JOURNAL_COMMIT, flips, g->n,
+	                      g->state == GROUP_UNSURE,
+	                      json_pack("{s:o}", "legs", legs), &g->why);
+	if (rc == 0)
+		to(g, GROUP_COMMITTED);
+	else if (journal_is_unsure(j))
+		to(g, GROUP_UNSURE);
+	else if (g->state != GROUP_UNSURE)
+		to(g, GROUP_BROKEN);
+}
+
+static uint64_t
+until(const struct group *g)
+{
+	uint64_t ret = UINT64_MAX;
+
+	for (uint32_t i = 0; i < g->n; i++) {
+		if (g->offer[i].until_ns < ret)
+			ret = g->offer[i].until_ns;
+	}
+	return ret;
+}
+
+static enum group_state
+answer(struct group *g, struct err *err)
+{
+	enum group_state ret = g->state;
+
+	if (ret == GROUP_BROKEN || ret == GROUP_UNSURE)
+		*err = g->why;
+	(void)pthread_mutex_unlock(&g->lock);
+	return ret;
+}
+
+enum group_state
+group_put(struct group *g, uint32_t who, const struct group_offer *o,
+          struct journal *j, struct err *err)
+{
+	REQUIRE(who < g->n);
+	(void)pthread_mutex_lock(&g->lock);
+	if (g->state == GROUP_OPEN && !g->here[who]) {
+		g->here[who] = true;
+		g->offer[who] = *o;
+		json_incref(o->body);
+		g->come++;
+	}
+	if (g->state == GROUP_OPEN && g->come == g->n) {
+		if (os_mono_ns() >= until(g)) {
+			(void)err_set(&g->why, ERR_POSTPONED,
+			              "too little of the hold was left when "
+			              "all were ready to commit");
+			to(g, GROUP_BROKEN);
+		} else {
+			commit(g, j);
+		}
+	} else if (g->state == GROUP_UNSURE) {
+		commit(g, j);
+	}
+	return answer(g, err);
+}
+
+enum group_state
+group_look(struct group *g, struct err *err)
+{
+	(void)pthread_mutex_lock(&g->lock);
+	return answer(g, err);
+}
+
+enum group_state
+group_break(struct group *g, const char *why)
+{
+	struct err ignored;
+
+	(void)pthread_mutex_lock(&g->lock);
+	if (g->state == GROUP_OPEN) {
+		(void)err_set(&g->why, ERR_POSTPONED,
+		              "another resource turned back: %.180s", why);
+		to(g, GROUP_BROKEN);
+	}
+	return answer(g, &ignored);
+}

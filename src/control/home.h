@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/home.h: a leg of a daemon: a run on a thread of its own, whose interlays
+ * were there before it and are there after it.
+ *
+ * As in `godwit migrate`, with these differences: verbs come over a desk; the
+ * journal is one leg of a file with many; interlays are attached at the start,
+ * and when the leg is completed or rolled back they are left with the side that
+ * has authority, what Godwit put into the servers is removed, and the run is over.
+ *
+ * Thread: run_new to run_free by one thread (the leg's); callbacks are called by
+ * it.
+ */
+#pragma once
+
+#include "control/desk.h"
+#include "control/interlay.h"
+#include "control/run.h"
+
+struct run;
+
+struct run_home {
+	const char *leg; /* its name in the journal */
+	struct desk *desk;
+	int wake_fd; /* eventfd; the desk's, too */
+	struct interlay *const *interlays;
+	uint32_t interlay_n;
+	bool only_tidy; /* it is over: remove what is left, nothing else */
+	/* {"at","name","text"}, borrowed */
+	void (*on_event)(void *arg, const json_t *event);
+	/* The state has changed and is in the journal; status is borrowed. */
+	void (*on_state)(void *arg, const char *state, const json_t *status);
+	void *arg;
+};
+
+/* Nothing is touched yet. home NULL: a process of its own. conf and home are kept
+ * alive by the caller. */
+struct run *run_new(const struct run_conf *c, const struct run_home *home,
+                    struct err *err);
+/* Begin, or go on where the journal ends. On an error nothing has changed, as far
+ * as the servers could be reached. */
+int run_begin(struct run *r, struct err *err) MUST;
+/* Until it is over. */
+void run_work(struct run *r);
+/* As it is now; after run_work: as it was at its end. New reference. */
+json_t *run_status(struct run *r);
+/* Are its interlays left to themselves? Else they must be freed before it. */
+bool run_has_left(const struct run *r);
+void run_free(struct run *r);

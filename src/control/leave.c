@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/leave.c: the end of a leg in a daemon; its interlays go on.
+ */
+#define _DEFAULT_SOURCE
+#include <stdlib.h>
+
+#include "control/run_parts.h"
+
+static void
+refuse_all(struct run *r)
+{
+	struct err err;
+
+	(void)err_set(&err, ERR_STATE, "it is %s already",
+	              life_state_name(r->state));
+	if (r->op.kind != OP_NONE && r->op.client != 0)
+		run_fail(r, r->op.client, &err);
+	json_decref(r->op.args);
+	r->op = (struct op){ .kind = OP_NONE };
+	for (uint32_t i = 0; i < r->queue_n; i++) {
+		if (r->queue[i].client != 0)
+			run_fail(r, r->queue[i].client, &err);
+		json_decref(r->queue[i].args);
+	}
+	r->queue_n = 0;
+}
+
+static void
+tidied(struct run *r)
+{
+	struct err err;
+
+	if (journal_set_meta(r->journal, "tidied", "1", &err) != 0)
+		run_event(r, "disk", "%s", err.text);
+}
+
+void
+leave_now(struct run *r)
+{
+	REQUIRE(!r->cut_on);
+	r->last = status_json(r);
+	refuse_all(r);
+	proof_fini(r);
+	machines_end_mover(r);
+	(void)machines_leave(r);
+	/* Only now: subscribers were on connections of Godwit's reader. */
+	stop_clean(r);
+	tidied(r);
+	r->is_over = true;
+}
+
+/* The servers as they were before the start. */
+static void
+take_back(struct run *r)
+{
+	if (r->interlay_n > 0 && r->relay_n > 0)
+		(void)machines_leave(r);
+	if (!r->at[SIDE_NEW].users_made && !r->at[SIDE_OLD].users_made)
+		return;
+	r->state = LIFE_ROLLED_BACK;
+	stop_clean(r);
+}
+
+void
+leave_undo(struct run *r)
+{
+	struct err err;
+
+	if (r->journal == NULL || r->home->only_tidy)
+		return;
+	machines_end_mover(r);
+	if (r->is_resumed && r->state != LIFE_ROLLED_BACK) {
+		/* It exists; the next start goes on. */
+		if (r->interlay_n > 0 && r->relay_n > 0)
+			(void)machines_leave(r);
+		return;
+	}
+	take_back(r);
+	if (r->is_resumed)
+		tidied(r);
+	else if (journal_drop(r->journal, &err) != 0)
+		run_event(r, "disk", "%s", err.text);
+}
+
+int
+leave_tidy(struct run *r, struct err *err)
+{
+	char *done = journal_meta(r->journal, "tidied");
+	bool is_done = done != NULL && strcmp(done, "1") == 0;
+
+	free(done);
+	r->is_over = true;
+	r->has_left = true;
+	if (r->state != LIFE_ROLLED_BACK && r->state != LIFE_COMPLETED)
+		return err_set(err, ERR_STATE, "it is %s, not over",
+		               life_state_name(r->state));
+	if (is_done)
+		return 0;
+	for (int s = 0; s < SIDE_N; s++) {
+		r->at[s].users_made = true;
+		r->at[s].is_up = true;
+	}
+	stop_clean(r);
+	tidied(r);
+	return 0;
+}

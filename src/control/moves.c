@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/moves.c: what a verb means now: a share, the switch, the way back.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+
+#include "control/run_parts.h"
+
+static struct strategy_at
+at_now(const struct run *r)
+{
+	return (struct strategy_at){ .authority = run_authority(r),
+		                     .step = r->step,
+		                     .ppm = r->read_ppm,
+		                     .units = r->strategy.unit_on };
+}
+
+static int
+of_promote(struct run *r, struct err *err)
+{
+	const char *to = json_string_value(json_object_get(r->op.args, "to"));
+	struct strategy_at at = at_now(r);
+
+	if (to != NULL && to[0] != '\0')
+		return strategy_jump_from(&r->strategy, &at, to, &r->op.move,
+		                          err);
+	r->op.move = strategy_promote(&r->strategy, &at);
+	if (r->op.move.kind == MOVE_NOWHERE)
+		return err_set(err, ERR_STATE,
+		               "new has authority already, nothing is left to "
+		               "promote; possible: complete, rollback, verify");
+	return 0;
+}
+
+/* {"read_percentage":0..1,"write_percentage":0..1}, as in the API. */
+static int
+of_traffic(struct run *r, struct err *err)
+{
+	const json_t *reads = json_object_get(r->op.args, "read_percentage");
+	const json_t *writes = json_object_get(r->op.args, "write_percentage");
+	struct strategy_at at = at_now(r);
+	double share = json_number_value(reads);
+	char text[32];
+
+	if (json_number_value(writes) >= 1)
+		return strategy_jump_from(&r->strategy, &at, "cutover",
+		                          &r->op.move, err);
+	if (json_number_value(writes) > 0)
+		return err_set(err, ERR_UNABLE,
+		               "write_percentage %g: writes move all at once; "
+		               "use 0 or 1",
+		               json_number_value(writes));
+	if (at.authority == SIDE_NEW)
+		return err_set(err, ERR_STATE,
+		               "new has authority already; possible: "
+		               "rollback, complete");
+	if (!json_is_number(reads) || share < 0 || share > 1)
+		return err_set(err, ERR_USAGE,
+		               "read_percentage: a number from 0 to 1");
+	(void)snprintf(text, sizeof(text), "%.4f", share * 100);
+	return strategy_jump_from(&r->strategy, &at, text, &r->op.move, err);
+}
+
+static int
+of_toggle(struct run *r, struct err *err)
+{
+	const json_t *on = json_object_get(r->op.args, "activate_new");
+	struct strategy_at at = at_now(r);
+
+	if (!json_is_boolean(on))
+		return err_set(err, ERR_USAGE, "activate_new: true or false");
+	return strategy_toggle(&r->strategy, &at, json_is_true(on), &r->op.move,
+	                       err);
+}
+
+/* The strategy that the host has read from the patch. */
+static int
+of_patch(struct run *r, struct err *err)
+{
+	struct question *q =
+		r->home != NULL ? desk_find(r->home->desk, r->op.client) : NULL;
+	struct strategy_at at = at_now(r);
+	int rc;
+
+	if (q == NULL || q->strategy == NULL)
+		return err_set(err, ERR_USAGE, "patch: no strategy");
+	rc = strategy_patch(&r->strategy, &at, q->strategy, &r->op.move, err);
+	if (rc == 0)
+		r->strategy = *q->strategy;
+	return rc;
+}
+
+int
+moves_choose(struct run *r, struct err *err)
+{
+	const struct strategy_move *m = &r->op.move;
+	int rc;
+
+	if (r->op.verb == VERB_TRAFFIC)
+		rc = of_traffic(r, err);
+	else if (r->op.verb == VERB_TOGGLE)
+		rc = of_toggle(r, err);
+	else if (r->op.verb == VERB_PATCH)
+		rc = of_patch(r, err);
+	else
+		rc = of_promote(r, err);
+	if (rc != 0)
+		return rc;
+	if (m->kind == MOVE_TO_UNIT || m->kind == MOVE_NEVER)
+		return err_set(err, ERR_UNABLE,
+		               "%s: its requests cannot be told apart by the "
+		               "relays of this version",
+		               strategy_name(strategy_base(&r->strategy)));
+	if (r->state == LIFE_PAUSED &&
+	    (m->kind != MOVE_TO_SHARE || m->ppm > r->read_ppm))
+		return err_set(err, ERR_STATE,
+		               "it is paused: less traffic on new is possible, "
+		               "more after resume");
+	return 0;
+}
+
+int
+moves_try(struct run *r, struct err *err)
+{
+	enum life_state to;
+	struct gates g;
+	char why[200] = "";
+	bool is_move = r->op.kind == OP_PROMOTE;
+	enum gate gate = GATE_OPEN;
+	struct strategy before = r->strategy;
+	int rc = 0;
+
+	if (r->op.verb != VERB_N)
+		rc = life_apply(r->state, r->op.verb, &to, err);
+	if (rc == 0 && is_move)
+		rc = moves_choose(r, err);
+	r->strategy = before;
+	if (rc == 0 && r->op.kind == OP_COMPLETE &&
+	    run_authority(r) != SIDE_NEW)
+		rc = err_set(err, ERR_STATE,
+		             "complete is not possible: old still has "
+		             "authority; promote to the cutover first");
+	if (rc != 0)
+		return rc;
+	shift_gates(r, &g);
+	if (is_move && r->op.move.kind == MOVE_TO_SHARE &&
+	    r->op.move.ppm > r->read_ppm)
+		gate = migration_gate_share(&g, why, sizeof(why));
+	else if ((is_move && r->op.move.kind == MOVE_TO_CUTOVER) ||
+	         (r->op.kind == OP_ROLLBACK && run_authority(r) == SIDE_NEW))
+		gate = migration_gate_switch(&g, why, sizeof(why));
+	return gate == GATE_OPEN
+	               ? 0
+	               : err_set(err, ERR_POSTPONED, "not now: %s", why);
+}
