@@ -268,6 +268,19 @@ health_wake_ns(const struct run *r)
 	return at;
 }
 
+/* Before the cutover only: after it the way back needs a person. */
+static void
+look_at_stream(struct run *r, uint64_t now_ns)
+{
+	if (r->home == NULL || r->broken_ns == 0 || r->state != LIFE_RUNNING ||
+	    run_authority(r) != SIDE_OLD ||
+	    now_ns - r->broken_ns < r->conf->fail_ms * NS_PER_MS)
+		return;
+	r->broken_ns = now_ns;
+	run_wish(r, "fail",
+	         r->trouble[0] != '\0' ? r->trouble : "the stream is broken");
+}
+
 void
 health_tick(struct run *r, uint64_t now_ns)
 {
@@ -288,6 +301,7 @@ health_tick(struct run *r, uint64_t now_ns)
 	if (r->state != LIFE_COMPLETED)
 		look(r, SIDE_OLD);
 	look(r, SIDE_NEW);
+	look_at_stream(r, now_ns);
 	look_at_fence(r);
 	look_at_open(r);
 	replica_tend(r, SIDE_OLD);

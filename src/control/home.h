@@ -25,11 +25,15 @@ struct run_home {
 	int wake_fd; /* eventfd; the desk's, too */
 	struct interlay *const *interlays;
 	uint32_t interlay_n;
-	bool only_tidy; /* it is over: remove what is left, nothing else */
+	bool resume; /* after a restart: a leg that is over stays over, and
+	              * what is left of it in the servers is removed       */
 	/* {"at","name","text"}, borrowed */
 	void (*on_event)(void *arg, const json_t *event);
 	/* The state has changed and is in the journal; status is borrowed. */
 	void (*on_state)(void *arg, const char *state, const json_t *status);
+	/* The leg wants something that concerns the whole migration:
+	 * "promote", "rollback" (its analysis), "fail", "in_step". */
+	void (*on_wish)(void *arg, const char *what, const char *why);
 	void *arg;
 };
 
@@ -46,4 +50,4 @@ void run_work(struct run *r);
 json_t *run_status(struct run *r);
 /* Are its interlays left to themselves? Else they must be freed before it. */
 bool run_has_left(const struct run *r);
-void run_free(struct run *r);
+void run_free(struct run *r); /* NULL is fine */

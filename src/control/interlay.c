@@ -189,6 +189,17 @@ interlay_pair(struct interlay *l, const struct interlay_pair *p, enum side keep,
 	               l->listen, PAIR_MS);
 }
 
+int
+interlay_hear(struct interlay *l, enum mail_kind kind, uint32_t timeout_ms,
+              struct err *err)
+{
+	if (hear(l, kind, l->n, timeout_ms))
+		return 0;
+	return err_set(err, ERR_TIMEOUT,
+	               "interlay %s: running requests took longer than %u ms",
+	               l->listen, timeout_ms);
+}
+
 void
 interlay_stop(struct interlay *l)
 {

@@ -60,6 +60,10 @@ void interlay_tell(struct interlay *l, const struct mail *m);
 int interlay_pair(struct interlay *l, const struct interlay_pair *p,
                   enum side keep, enum side to, struct err *err) MUST;
 
+/* Wait for one mail of the kind from each relay; others are dropped. */
+int interlay_hear(struct interlay *l, enum mail_kind kind, uint32_t timeout_ms,
+                  struct err *err) MUST;
+
 /* The route and the sides of an interlay that serves only c, which becomes
  * ret[SIDE_OLD] without Godwit's users. */
 struct interlay_pair interlay_alone(const struct side_conf *c,

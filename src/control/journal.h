@@ -52,6 +52,9 @@ struct journal *journal_open_leg(const char *path, const char *leg,
                                  struct err *err);
 /* Read only and without the lock (a process may have it). */
 struct journal *journal_peek(const char *path, struct err *err);
+/* The same for one leg. */
+struct journal *journal_peek_leg(const char *path, const char *leg,
+                                 struct err *err);
 void journal_close(struct journal *j); /* NULL is fine; releases the lock */
 
 /* Was the file new (no record in it)? */

@@ -239,12 +239,18 @@ journal_open_leg(const char *path, const char *leg, struct err *err)
 struct journal *
 journal_peek(const char *path, struct err *err)
 {
+	return journal_peek_leg(path, NULL, err);
+}
+
+struct journal *
+journal_peek_leg(const char *path, const char *leg, struct err *err)
+{
 	if (access(path, R_OK) != 0) {
 		(void)err_set(err, ERR_MISSING, "state file %s: %s", path,
 		              os_cause(errno));
 		return NULL;
 	}
-	return make(path, NULL, false, err);
+	return make(path, leg, false, err);
 }
 
 void

@@ -67,7 +67,7 @@ leave_undo(struct run *r)
 {
 	struct err err;
 
-	if (r->journal == NULL || r->home->only_tidy)
+	if (r->journal == NULL || r->is_over)
 		return;
 	machines_end_mover(r);
 	if (r->is_resumed && r->state != LIFE_ROLLED_BACK) {
@@ -84,7 +84,7 @@ leave_undo(struct run *r)
 }
 
 int
-leave_tidy(struct run *r, struct err *err)
+leave_tidy(struct run *r)
 {
 	char *done = journal_meta(r->journal, "tidied");
 	bool is_done = done != NULL && strcmp(done, "1") == 0;
@@ -92,9 +92,6 @@ leave_tidy(struct run *r, struct err *err)
 	free(done);
 	r->is_over = true;
 	r->has_left = true;
-	if (r->state != LIFE_ROLLED_BACK && r->state != LIFE_COMPLETED)
-		return err_set(err, ERR_STATE, "it is %s, not over",
-		               life_state_name(r->state));
 	if (is_done)
 		return 0;
 	for (int s = 0; s < SIDE_N; s++) {

@@ -26,6 +26,11 @@ moved(struct run *r, enum move_phase p)
 	/* Something may have been lost since the proof. */
 	if (p == MOVE_BROKEN)
 		r->proof_spent = true;
+	if (p == MOVE_BROKEN && r->broken_ns == 0)
+		r->broken_ns = os_mono_ns();
+	else if (p == MOVE_COPYING || p == MOVE_CATCHING_UP ||
+	         p == MOVE_IN_STEP)
+		r->broken_ns = 0;
 	first = p == MOVE_IN_STEP && !r->was_in_step;
 	if (!first)
 		return;
@@ -33,6 +38,7 @@ moved(struct run *r, enum move_phase p)
 	r->trouble[0] = '\0';
 	/* From now on replies may wait for the other side. */
 	machines_send_route(r);
+	run_wish(r, "in_step", "");
 }
 
 static void

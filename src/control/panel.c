@@ -395,6 +395,8 @@ read_some(struct panel *p, struct terminal *t)
 void
 panel_work(struct panel *p, const struct pollfd *fds, size_t n)
 {
+	if (p == NULL)
+		return;
 	for (size_t f = 0; f < n; f++) {
 		if (fds[f].revents == 0)
 			continue;

@@ -40,6 +40,7 @@ run_conf_init(struct run_conf *c)
 		.workers = LIMIT_WORKERS,
 		.hold_max_ms = LIMIT_HOLD_MS,
 		.lag_max_ms = LIMIT_LAG_MS,
+		.fail_ms = LIMIT_FAIL_MS,
 		.step_seconds = LIMIT_STEP_SECONDS,
 		.step_requests = LIMIT_STEP_REQUESTS,
 	};
@@ -96,6 +97,13 @@ run_event(struct run *r, const char *name, const char *fmt, ...)
 		                     "text", e->text));
 	if (r->home != NULL)
 		tell_home(r, e);
+}
+
+void
+run_wish(const struct run *r, const char *what, const char *why)
+{
+	if (r->home != NULL && r->home->on_wish != NULL)
+		r->home->on_wish(r->home->arg, what, why);
 }
 
 void
@@ -287,6 +295,7 @@ run_new(const struct run_conf *c, const struct run_home *home, struct err *err)
 	}
 	r->conf = c;
 	r->home = home;
+	r->has_left = home != NULL;
 	r->wake_fd = home != NULL ? home->wake_fd
 	                          : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->wake_fd < 0) {
@@ -329,10 +338,12 @@ run_has_left(const struct run *r)
 void
 run_free(struct run *r)
 {
-	bool fresh = r->home == NULL && r->journal != NULL &&
+	bool fresh = r != NULL && r->home == NULL && r->journal != NULL &&
 	             journal_is_new(r->journal) &&
 	             journal_count(r->journal) == 0;
 
+	if (r == NULL)
+		return;
 	proof_fini(r);
 	machines_free(r);
 	panel_free(r->panel);

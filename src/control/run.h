@@ -47,6 +47,8 @@ struct run_conf {
 	uint32_t workers;
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */
+	uint32_t fail_ms;     /* a daemon's leg has failed when its stream was
+	                   * broken for so long and old has authority    */
 	bool is_auto;
 	uint32_t step_seconds;  /* --auto: stay this long on a step      */
 	uint32_t step_requests; /* --auto: and see this many requests    */

@@ -143,9 +143,11 @@ struct run {
 	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
 	bool mover_stopped;
 	enum move_phase move;
-	bool was_in_step;         /* once, in this process              */
-	uint64_t new_keys;        /* records new had before anything began */
-	bool copied;              /* the bulk is complete               */
+	uint64_t broken_ns; /* the stream has been broken since; 0: it is not */
+	bool began;         /* a share was journalled, ever */
+	bool was_in_step;   /* once, in this process              */
+	uint64_t new_keys;  /* records new had before anything began */
+	bool copied;        /* the bulk is complete               */
 	enum copy_mode copied_by; /* in an earlier process          */
 	bool is_behind;
 	uint64_t in_step_ns; /* since when; 0: not                 */
@@ -208,6 +210,9 @@ int run_apply(struct run *r, enum life_verb verb, const char *reason,
 /* An answer to who asked: terminal or thread; data is stolen, may be NULL. */
 void run_ok(struct run *r, uint64_t client, json_t *data);
 void run_fail(struct run *r, uint64_t client, const struct err *err);
+
+/* Hosted: ask the host for something that concerns all legs. */
+void run_wish(const struct run *r, const char *what, const char *why);
 
 /* start.c */
 int run_start(struct run *r, struct err *err) MUST;
@@ -325,8 +330,8 @@ int moves_try(struct run *r, struct err *err) MUST;
 void leave_now(struct run *r);
 /* A start that was refused is undone. */
 void leave_undo(struct run *r);
-/* The leg is over; remove what an earlier process could not. */
-int leave_tidy(struct run *r, struct err *err) MUST;
+/* The leg is over; remove what an earlier process could not. 0. */
+int leave_tidy(struct run *r);
 
 /* status.c */
 /* The counters of its interlays as they are now are the past. */

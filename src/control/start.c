@@ -334,6 +334,7 @@ read_state(struct run *r, struct err *err)
 	if (rc == 0) {
 		take_state(r, last[0]);
 		take_share(r, last[1]);
+		r->began = last[1] != NULL;
 		take_copied(r, last[2]);
 		r->new_keys = (uint64_t)json_integer_value(
 			json_object_get(last[3], "new_keys"));
@@ -514,7 +515,8 @@ say_hello(struct run *r)
 	run_event(r, r->is_resumed ? "resumed" : "started",
 	          "%s -> %s, clients at %s, %s has authority",
 	          r->at[SIDE_OLD].url.label, r->at[SIDE_NEW].url.label,
-	          r->conf->listen, side_name(run_authority(r)));
+	          r->interlay_n > 0 ? r->interlay[0]->listen : r->conf->listen,
+	          side_name(run_authority(r)));
 	for (uint32_t i = 0; i < r->checks.n; i++) {
 		if (r->checks.line[i].result == CHECK_WARN)
 			run_event(r, "warning", "%s", r->checks.line[i].detail);
@@ -584,8 +586,9 @@ run_start(struct run *r, struct err *err)
 		rc = parse_urls(r, err);
 	if (rc == 0)
 		rc = open_journal(r, err);
-	if (rc == 0 && r->home != NULL && r->home->only_tidy)
-		return leave_tidy(r, err);
+	if (rc == 0 && r->home != NULL && r->home->resume &&
+	    (r->state == LIFE_ROLLED_BACK || r->state == LIFE_COMPLETED))
+		return leave_tidy(r);
 	if (rc == 0 && r->home != NULL && r->state == LIFE_COMPLETED)
 		rc = err_set(err, ERR_STATE,
 		             "it is completed; create the opposite migration "

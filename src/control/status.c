@@ -387,6 +387,8 @@ put_identity(struct run *r, json_t *j)
 
 	(void)json_object_update(j, head);
 	json_decref(head);
+	if (r->home != NULL)
+		(void)json_object_set_new(j, "began", json_boolean(r->began));
 }
 
 static json_t *

@@ -135,7 +135,7 @@ later(struct run *r, const char *why)
 		          (unsigned long long)wait_ms);
 		return true;
 	}
-	if (r->state == LIFE_ROLLING_BACK &&
+	if (r->state == LIFE_ROLLING_BACK && r->op.group == NULL &&
 	    run_apply(r, VERB_FAIL, why, &err) != 0)
 		run_event(r, "disk", "%s", err.text);
 	(void)err_set(&err, ERR_POSTPONED,
@@ -680,6 +680,12 @@ verbs_push(struct run *r, enum op_kind kind)
 		        .args = json_object(),
 		        .verb = kind == OP_PROMOTE ? VERB_PROMOTE : VERB_N };
 
+	/* One of many legs does not go alone. */
+	if (r->home != NULL && kind != OP_STOP) {
+		json_decref(o.args);
+		run_wish(r, op_name(kind), r->judged.reason);
+		return;
+	}
 	push(r, &o);
 }
 

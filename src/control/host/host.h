@@ -41,8 +41,10 @@ void host_free(struct host *h);
 /* ---- interlays ------------------------------------------------------------ */
 
 /* spec: {"uuid","id","listen":"127.0.0.1:6366","url","workers":n,
- * "tls":{...}?,"auth":{...}?,"settings":{}}. ERR_EXISTS: running already, or the
- * port is taken (the text says by whom if known). */
+ * "held":bool?,"tls":{...}?,"auth":{...}?,"settings":{}}. held: clients may
+ * connect, their requests wait until a migration that is resumed takes it (so
+ * after a restart nobody is sent to a side that has lost its authority).
+ * ERR_EXISTS: running already, or the port is taken. ERR_UNABLE: tls, auth. */
 int host_interlay_start(struct host *h, const json_t *spec,
                         struct err *err) MUST;
 /* ERR_STATE while a migration uses it; ERR_MISSING when it does not run. */
@@ -63,8 +65,12 @@ json_t *host_interlay_status(struct host *h, const char *uuid);
  * "interlays_tested","checks":[{"name","result","detail","resource"}]}. */
 int host_migration_test(struct host *h, const json_t *spec, json_t **ret,
                         struct err *err) MUST;
-/* migrate, or resume after a restart (the journal says which). Answers when the
- * migration runs (or was refused: nothing changed). */
+/* migrate; again after a rollback; with "resume":true after a restart: the journal
+ * says where it goes on, and a migration that is over is only tidied up. Answers
+ * when it runs (or was refused: nothing changed); at once when it runs already.
+ * Its interlays must run. spec "resume" needs the same resources in the same
+ * order as before; "options": hold_max_ms, lag_max_ms, fail_ms. A resource of the
+ * kind "api" has "old" and "new", too. */
 int host_migration_start(struct host *h, const json_t *spec,
                          struct err *err) MUST;
 /* promote|pause|resume|rollback|complete|verify|retry|traffic|toggle|patch and
@@ -77,16 +83,27 @@ int host_migration_verb(struct host *h, const char *uuid, const char *verb,
 json_t *host_migration_status(struct host *h, const char *uuid);
 /* Counts and keys of the last comparison. NULL: none. */
 json_t *host_migration_verification(struct host *h, const char *uuid);
-/* It is over (completed or rolled back and deleted): what is left of its legs
- * ends, interlays keep the side that has authority. */
+/* It is over (completed or rolled back) and deleted; ERR_STATE when it is not. A
+ * leg leaves by itself as soon as it is completed or rolled back: interlays keep
+ * the side that has authority, users and fences are removed (after completed old
+ * stays fenced). */
 int host_migration_forget(struct host *h, const char *uuid,
                           struct err *err) MUST;
+
+/* After a restart, of the journal: an array with the lifecycle state of each leg;
+ * NULL: nothing was ever decided about it. New reference. What is not ready,
+ * rolled_back or completed in it is to be started with "resume":true. */
+json_t *host_migration_recorded(struct host *h, const char *uuid);
 
 /* ---- templates ------------------------------------------------------------ */
 
 /* Run one command against the side that the interlay-or-endpoint's routing
- * chooses now. argv: array of strings (already bound); is_read: may go to the
- * other side by the migration's strategy. *ret: typed JSON of the reply. */
+ * chooses now. where: {"interlay":uuid} or {"url":..} (with both: through the
+ * interlay, with the user of the url; a url that is part of a running migration
+ * goes through one of its interlays). argv: array of strings (already bound).
+ * *ret: typed JSON of the reply: string, integer, null, array, {"hex":..} for
+ * bytes that are no UTF-8, {"error":..} inside arrays. ERR_REFUSED: the server's
+ * error. */
 int host_command(struct host *h, const json_t *where, const json_t *argv,
                  bool is_read, json_t **ret, struct err *err) MUST;
 

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/host/command.c: one command for a template, and its typed answer.
+ *
+ * Goes through an interlay, as any client: so routing, causal reads, holds and
+ * the switch are the relays' business here, too. An endpoint that is part of a
+ * migration is reached through one of that migration's interlays, another one
+ * directly.
+ *
+ * Limits: COMMAND_MS a command, COMMAND_ARGS arguments, COMMAND_DEPTH nested
+ *         arrays, COMMAND_ITEMS items.
+ * Thread: any.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/host/inside.h"
+#include "wire/resp.h"
+#include "world/os/client.h"
+
+#define COMMAND_MS    5000 /* above the longest hold and its repetition */
+#define COMMAND_ARGS  1024
+#define COMMAND_DEPTH 8
+#define COMMAND_ITEMS 100000
+
+struct place {
+	struct url url;    /* user, password and database         */
+	struct address at; /* where to connect                    */
+	char what[96];     /* for messages                        */
+};
+
+/* ---- where ---------------------------------------------------------------- */
+
+static void
+through(const struct line *n, struct place *ret)
+{
+	const char *colon = strrchr(n->l->listen, ':');
+	size_t len = colon != NULL ? (size_t)(colon - n->l->listen) : 0;
+	char host[sizeof(ret->at.host)] = "";
+
+	if (len > 0 && len < sizeof(host)) {
+		memcpy(host, n->l->listen, len);
+		host[len] = '\0';
+	}
+	if (strcmp(host, "[::]") == 0 || strcmp(host, "[::1]") == 0)
+		(void)snprintf(ret->at.host, sizeof(ret->at.host), "::1");
+	else if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)
+		(void)snprintf(ret->at.host, sizeof(ret->at.host), "127.0.0.1");
+	else
+		(void)snprintf(ret->at.host, sizeof(ret->at.host), "%s", host);
+	ret->at.port = n->l->port;
+	(void)snprintf(ret->what, sizeof(ret->what), "interlay %.72s", n->id);
+}
+
+/* Is the server a part of a migration that runs? Then its first interlay. */
+static const struct line *
+line_of_url(struct host *h, const struct url *u)
+{
+	for (struct migration *m = h->migrations; m != NULL; m = m->next) {
+		for (uint32_t i = 0; i < m->leg_n; i++) {
+			const struct leg *l = m->leg[i];
+			struct url old;
+			struct url new;
+			struct err err;
+
+			if (!leg_is_on(l) || l->line_n == 0 ||
+			    url_parse(l->conf.old_url, &old, &err) != 0 ||
+			    url_parse(l->conf.new_url, &new, &err) != 0)
+				continue;
+			if (url_same(u, &old) || url_same(u, &new))
+				return l->line[0];
+		}
+	}
+	return NULL;
+}
+
+static int
+find_place(struct host *h, const json_t *where, struct place *ret,
+           struct err *err)
+{
+	const char *uuid =
+		json_string_value(json_object_get(where, "interlay"));
+	const char *text = json_string_value(json_object_get(where, "url"));
+	const struct line *n = NULL;
+	int rc = 0;
+
+	host_lock(h);
+	if (uuid != NULL) {
+		n = line_find(h, uuid);
+		if (n == NULL)
+			rc = err_set(err, ERR_MISSING,
+			             "interlay %s does not run", uuid);
+	}
+	if (rc == 0 && text == NULL && n != NULL)
+		text = n->url;
+	if (rc == 0 && text == NULL)
+		rc = err_set(err, ERR_USAGE,
+		             "where: an interlay or a url is needed");
+	if (rc == 0)
+		rc = url_parse(text, &ret->url, err);
+	if (rc == 0 && n == NULL)
+		n = line_of_url(h, &ret->url);
+	if (rc == 0 && n != NULL) {
+		through(n, ret);
+	} else if (rc == 0) {
+		ret->at = ret->url.at;
+		(void)snprintf(ret->what, sizeof(ret->what), "%.95s",
+		               ret->url.label);
+	}
+	host_unlock(h);
+	return rc;
+}
+
+/* ---- typed answers -------------------------------------------------------- */
+
+static json_t *
+text_json(struct span s)
+{
+	json_t *j = json_stringn((const char *)s.p, s.n);
+	struct mem mem;
+	struct buf hex;
+
+	if (j != NULL)
+		return j;
+	/* Bytes that are no UTF-8. */
+	os_mem_init(&mem, 0);
+	buf_init(&hex, &mem);
+	for (size_t i = 0; i < s.n; i++)
+		buf_putf(&hex, "%02x", s.p[i]);
+	j = json_pack("{s:s%}", "hex", (const char *)buf_span(&hex).p,
+	              buf_len(&hex));
+	buf_fini(&hex);
+	return j;
+}
+
+static json_t *
+item_json(const struct resp_item *it)
+{
+	switch (it->type) {
+	case RESP_INT: return json_integer((json_int_t)it->number);
+	case RESP_BULK:
+	case RESP_STATUS: return text_json(it->text);
+	case RESP_ERROR:
+		return json_pack("{s:o}", "error", text_json(it->text));
+	case RESP_ARRAY: return json_array();
+	case RESP_NIL: break;
+	}
+	return json_null();
+}
+
+struct level {
+	json_t *list;
+	int64_t left;
+};
+
+/* The whole reply, without recursion. */
+static int
+reply_json(struct span reply, json_t **ret, struct err *err)
+{
+	struct level at[COMMAND_DEPTH];
+	uint32_t depth = 0;
+	struct resp_item it;
+
+	*ret = NULL;
+	for (uint32_t n = 0; n < COMMAND_ITEMS; n++) {
+		json_t *j;
+
+		if (resp_read(&reply, &it) != WIRE_PART)
+			break;
+		if (*ret == NULL && it.type == RESP_ERROR)
+			return err_set(err, ERR_REFUSED, "%.*s",
+			               (int)(it.text.n < 200 ? it.text.n : 200),
+			               (const char *)it.text.p);
+		j = item_json(&it);
+		if (depth > 0) {
+			(void)json_array_append_new(at[depth - 1].list, j);
+			at[depth - 1].left--;
+		} else {
+			*ret = j;
+		}
+		if (it.type == RESP_ARRAY && it.number > 0) {
+			if (depth == COMMAND_DEPTH)
+				break;
+			at[depth++] = (struct level){ j, it.number };
+		}
+		while (depth > 0 && at[depth - 1].left == 0)
+			depth--;
+		if (depth == 0)
+			return 0;
+	}
+	json_decref(*ret);
+	*ret = NULL;
+	return err_set(err, ERR_LIMIT,
+	               "the answer is nested deeper than %d, or has more than "
+	               "%d items",
+	               COMMAND_DEPTH, COMMAND_ITEMS);
+}
+
+/* ---- the command ----------------------------------------------------------- */
+
+static int
+put_command(struct buf *tx, const json_t *argv, struct err *err)
+{
+	size_t n = json_array_size(argv);
+	size_t i;
+	json_t *a;
+
+	if (n == 0 || n > COMMAND_ARGS)
+		return err_set(err, ERR_USAGE, "a command has 1 to %d words",
+		               COMMAND_ARGS);
+	resp_put_array(tx, n);
+	json_array_foreach(argv, i, a)
+	{
+		if (!json_is_string(a))
+			return err_set(err, ERR_USAGE,
+			               "word %zu of the command is no string",
+			               i);
+		resp_put_bulk(tx, span_of(json_string_value(a),
+		                          json_string_length(a)));
+	}
+	return 0;
+}
+
+static uint32_t
+put_greeting(struct buf *tx, const struct url *u)
+{
+	uint32_t n = 0;
+	char db[16];
+
+	if (u->user[0] != '\0' || u->pass[0] != '\0') {
+		if (u->user[0] != '\0')
+			resp_put_cmd(tx, "AUTH", u->user, u->pass, NULL);
+		else
+			resp_put_cmd(tx, "AUTH", u->pass, NULL);
+		n++;
+	}
+	if (u->db != 0) {
+		(void)snprintf(db, sizeof(db), "%u", u->db);
+		resp_put_cmd(tx, "SELECT", db, NULL);
+		n++;
+	}
+	return n;
+}
+
+static int
+talk(struct client *c, const struct place *p, const json_t *argv, json_t **ret,
+     struct err *err)
+{
+	struct span replies = { NULL, 0 };
+	struct mem mem;
+	struct buf tx;
+	uint32_t n;
+	int rc = 0;
+
+	os_mem_init(&mem, 0);
+	buf_init(&tx, &mem);
+	/* First who we are: no command runs with other rights. */
+	n = put_greeting(&tx, &p->url);
+	if (n > 0)
+		rc = client_call(c, buf_span(&tx), n, COMMAND_MS, &replies,
+		                 err);
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		struct resp_item it;
+
+		if (resp_read(&replies, &it) != WIRE_PART ||
+		    it.type == RESP_ERROR)
+			rc = err_set(err, ERR_AUTH, "%.*s",
+			             (int)(it.text.n < 160 ? it.text.n : 160),
+			             (const char *)it.text.p);
+	}
+	buf_clear(&tx);
+	if (rc == 0)
+		rc = put_command(&tx, argv, err);
+	if (rc == 0 && buf_failed(&tx))
+		rc = err_set(err, ERR_NOMEM, "out of memory");
+	if (rc == 0)
+		rc = client_call(c, buf_span(&tx), 1, COMMAND_MS, &replies,
+		                 err);
+	if (rc == 0)
+		rc = reply_json(replies, ret, err);
+	buf_fini(&tx);
+	return rc;
+}
+
+int
+host_command(struct host *h, const json_t *where, const json_t *argv,
+             bool is_read, json_t **ret, struct err *err)
+{
+	struct place p = { .what = "" };
+	struct client *c;
+	int rc = find_place(h, where, &p, err);
+
+	/* The relay knows by the command which reads may go where. */
+	(void)is_read;
+	*ret = NULL;
+	if (rc != 0)
+		return rc;
+	c = client_open(&p.at, COMMAND_MS, err);
+	rc = c != NULL ? talk(c, &p, argv, ret, err) : -(int)err->code;
+	client_close(c);
+	return rc == 0 || rc == -ERR_USAGE ? rc : err_wrap(err, "%s", p.what);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/host/inside.h: what the files of the host share.
+ *
+ *   host.c       the daemon's data plane as a whole; the keeper thread
+ *   line.c       interlays
+ *   leg.c        a leg and its thread
+ *   migration.c  a migration: made from its spec, started, forgotten
+ *   ask.c        verbs: to one leg, to all, to all at once
+ *   merge.c      one status of many legs
+ *   keeper.c     what legs wish that concerns all
+ *   test.c       the checks before
+ *   command.c    one command for templates
+ *   metrics.c    Prometheus lines
+ *
+ * host.lock guards every field here that more than one thread uses. It is never
+ * held while somebody waits for a leg or a callback runs.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "control/group.h"
+#include "control/home.h"
+#include "control/host/host.h"
+#include "control/limit.h"
+#include "control/spec/spec.h"
+#include "control/url.h"
+
+#define HOST_UUID_MAX  40 /* bytes of a uuid, NUL included */
+#define HOST_ID_MAX    72
+#define HOST_LEGS_MAX  GROUP_MAX
+/* interlays of one leg; control/run_parts.h has the same bound */
+#define HOST_LINES_MAX 16
+
+struct migration;
+
+/* An interlay of the daemon. */
+struct line {
+	char uuid[HOST_UUID_MAX];
+	char id[HOST_ID_MAX];
+	struct interlay *l;
+	char url[512];               /* what it serves while it is alone     */
+	char used_by[HOST_UUID_MAX]; /* the migration, or ""                 */
+	bool held;       /* its clients wait for a migration that is resumed */
+	bool is_private; /* a migration's own, for its templates */
+	struct line *next;
+};
+
+enum leg_phase {
+	LEG_NEW,
+	LEG_BEGINS,
+	LEG_RUNS,
+	LEG_OVER,    /* completed, rolled back, or stopped */
+	LEG_REFUSED, /* could not begin                    */
+};
+
+struct leg {
+	struct host *host;
+	struct migration *m;
+	char name[80];  /* in the journal */
+	char state[16]; /* of the lifecycle */
+	struct run_conf conf;
+	struct strategy strategy;
+	struct run_home home;
+	struct line *line[HOST_LINES_MAX];
+	struct interlay *interlay[HOST_LINES_MAX];
+	uint32_t line_n;
+	struct desk desk;
+	int wake_fd;
+	pthread_t thread;
+	bool has_thread;
+	enum leg_phase phase;
+	struct err err;  /* why it was refused              */
+	json_t *status;  /* the last one known              */
+	json_t *proof;   /* the last comparison             */
+	struct run *run; /* over, but its interlays hang on it */
+	bool is_out;     /* exempt from the rest: partial   */
+	bool wishes;     /* its analysis says promote       */
+	bool in_step;
+	uint32_t failures;
+};
+
+struct migration {
+	struct host *host;
+	char uuid[HOST_UUID_MAX];
+	char id[HOST_ID_MAX];
+	json_t *resources;
+	struct spec *spec;
+	struct leg *leg[HOST_LEGS_MAX];
+	uint32_t leg_n;
+	uint32_t refs;
+	bool again;             /* migrated again after a rollback            */
+	bool begun;             /* the strategy's first state was asked for */
+	bool starting;          /* its state is not told yet               */
+	bool ending;            /* the host ends                            */
+	char told[16];          /* the state that was told last            */
+	pthread_mutex_t tell;   /* one on_state at a time           */
+	pthread_mutex_t verb;   /* one verb of several legs at a time */
+	_Atomic uint32_t hurry; /* rollback, pause or stop waits   */
+	struct migration *next;
+};
+
+/* What the keeper is to do. */
+struct chore {
+	char uuid[HOST_UUID_MAX];
+	char verb[16];
+	char leg[80];
+	char why[160];
+	uint64_t at_ns;
+	struct chore *next;
+};
+
+struct host {
+	struct host_conf conf;
+	char state[512];
+	pthread_mutex_t lock;
+	pthread_cond_t cond; /* a leg changed its phase, a chore came */
+	struct line *lines;
+	struct migration *migrations;
+	struct chore *chores;
+	pthread_t keeper;
+	bool has_keeper;
+	bool ends;
+};
+
+static inline void
+host_lock(struct host *h)
+{
+	(void)pthread_mutex_lock(&h->lock);
+}
+
+static inline void
+host_unlock(struct host *h)
+{
+	(void)pthread_mutex_unlock(&h->lock);
+}
+
+/* host.c */
+/* {"name","text",...} is completed and told; event is borrowed. */
+void host_tell(struct host *h, const char *key, const char *uuid,
+               const json_t *event);
+void host_say(struct host *h, const struct migration *m, const char *name,
+              const char *text);
+void host_chore(struct host *h, const struct leg *l, const char *verb,
+                const char *why, uint32_t after_ms);
+
+/* line.c (host.lock is held) */
+struct line *line_find(struct host *h, const char *uuid);
+/* A listener that only this process knows, for templates. */
+struct line *line_private(struct host *h, const char *url, struct err *err);
+void line_drop(struct host *h, struct line *n);
+void line_free_all(struct host *h);
+
+/* leg.c */
+struct leg *leg_new(struct migration *m, uint32_t index, struct err *err);
+void leg_free(struct leg *l);
+/* Start its thread and wait until it has begun. */
+int leg_begin(struct leg *l, bool resume, struct err *err) MUST;
+/* Wait for the end of its thread. */
+void leg_join(struct leg *l);
+bool leg_is_on(const struct leg *l); /* host.lock is held */
+
+/* migration.c */
+/* Of a spec; in no list, one reference. */
+struct migration *migration_make(struct host *h, const json_t *spec,
+                                 struct err *err);
+/* A reference, or NULL and ERR_MISSING. */
+struct migration *migration_get(struct host *h, const char *uuid,
+                                struct err *err);
+void migration_put(struct migration *m);
+/* Tell the state when it changed. */
+void migration_tell(struct migration *m);
+void migration_stop_all(struct host *h);
+void migration_free_all(struct host *h);
+
+/* keeper.c */
+void migration_chore(struct host *h, const struct chore *c);
+
+/* ask.c */
+/* One leg. *ret: data, new reference; NULL on an error without data. */
+int ask_leg(struct leg *l, const char *verb, const json_t *args, json_t **ret,
+            struct err *err) MUST;
+/* The legs that are not out; the first error. */
+int ask_all(struct migration *m, const char *verb, const json_t *args,
+            struct err *err) MUST;
+void ask_statuses(struct migration *m);
+
+/* merge.c */
+const char *merge_state(const struct migration *m); /* host.lock is held */
+/* Of the last known ones; host.lock is held. */
+json_t *merge_status(const struct migration *m);

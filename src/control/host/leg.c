@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/host/leg.c: a leg: one pair of servers, one struct run, one thread.
+ *
+ *   NEW ─[leg_begin]→ BEGINS ─→ RUNS ─[completed, rolled back, stop]→ OVER
+ *                       └─────→ REFUSED
+ */
+#define _DEFAULT_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "control/host/inside.h"
+
+static void
+to(struct leg *l, enum leg_phase phase)
+{
+	static const bool may[][LEG_REFUSED + 1] = {
+		[LEG_NEW] = { [LEG_BEGINS] = true },
+		[LEG_BEGINS] = { [LEG_RUNS] = true, [LEG_REFUSED] = true },
+		[LEG_RUNS] = { [LEG_OVER] = true },
+		[LEG_OVER] = { false },
+		[LEG_REFUSED] = { false },
+	};
+
+	REQUIRE(may[l->phase][phase]);
+	l->phase = phase;
+	(void)pthread_cond_broadcast(&l->host->cond);
+}
+
+bool
+leg_is_on(const struct leg *l)
+{
+	return l->phase == LEG_BEGINS || l->phase == LEG_RUNS;
+}
+
+static void
+keep_status(struct leg *l, json_t *status)
+{
+	json_decref(l->status);
+	l->status = status;
+}
+
+static void
+on_event(void *arg, const json_t *event)
+{
+	struct leg *l = arg;
+	json_t *j = json_deep_copy(event);
+	json_t *names = json_array();
+
+	for (uint32_t i = 0; i < l->line_n; i++)
+		(void)json_array_append_new(names, json_string(l->line[i]->id));
+	(void)json_object_set_new(j, "resources", names);
+	(void)json_object_set_new(j, "leg", json_string(l->name));
+	host_tell(l->host, "migration", l->m->uuid, j);
+	json_decref(j);
+}
+
+static void
+on_state(void *arg, const char *state, const json_t *status)
+{
+	struct leg *l = arg;
+
+	host_lock(l->host);
+	(void)snprintf(l->state, sizeof(l->state), "%s", state);
+	keep_status(l, json_deep_copy(status));
+	host_unlock(l->host);
+	migration_tell(l->m);
+}
+
+static void
+on_wish(void *arg, const char *what, const char *why)
+{
+	struct leg *l = arg;
+
+	host_chore(l->host, l, what, why, 0);
+}
+
+struct leg *
+leg_new(struct migration *m, uint32_t index, struct err *err)
+{
+	struct leg *l = calloc(1, sizeof(*l));
+
+	if (l == NULL) {
+		(void)err_set(err, ERR_NOMEM, "out of memory");
+		return NULL;
+	}
+	l->host = m->host;
+	l->m = m;
+	(void)snprintf(l->name, sizeof(l->name), "%s/%u", m->uuid, index);
+	(void)snprintf(l->state, sizeof(l->state), "ready");
+	run_conf_init(&l->conf);
+	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->wake_fd < 0) {
+		(void)err_set(err, ERR_IO, "eventfd: %s", os_cause(errno));
+		free(l);
+		return NULL;
+	}
+	desk_init(&l->desk, l->wake_fd);
+	l->home = (struct run_home){ .leg = l->name,
+		                     .desk = &l->desk,
+		                     .wake_fd = l->wake_fd,
+		                     .on_event = on_event,
+		                     .on_state = on_state,
+		                     .on_wish = on_wish,
+		                     .arg = l };
+	return l;
+}
+
+void
+leg_free(struct leg *l)
+{
+	if (l == NULL)
+		return;
+	REQUIRE(!l->has_thread);
+	run_free(l->run);
+	desk_fini(&l->desk);
+	(void)close(l->wake_fd);
+	json_decref(l->status);
+	json_decref(l->proof);
+	free(l);
+}
+
+/* Its interlays are the host's again; they serve the side with authority. */
+static void
+give_back(struct leg *l)
+{
+	const char *rules =
+		json_string_value(json_object_get(l->status, "authority"));
+	bool is_new = rules != NULL && strcmp(rules, "new") == 0;
+
+	for (uint32_t i = 0; i < l->line_n; i++) {
+		struct line *n = l->line[i];
+
+		if (l->phase == LEG_OVER)
+			(void)snprintf(n->url, sizeof(n->url), "%s",
+			               is_new ? l->conf.new_url
+			                      : l->conf.old_url);
+		n->used_by[0] = '\0';
+		n->held = false;
+		if (n->is_private)
+			line_drop(l->host, n);
+	}
+	l->line_n = 0;
+}
+
+static void
+begun(struct leg *l, struct run *r, int rc, const struct err *err)
+{
+	json_t *status = rc == 0 ? run_status(r) : NULL;
+	const char *state =
+		json_string_value(json_object_get(status, "status"));
+
+	host_lock(l->host);
+	l->err = *err;
+	if (status != NULL)
+		keep_status(l, status);
+	if (state != NULL)
+		(void)snprintf(l->state, sizeof(l->state), "%s", state);
+	to(l, rc == 0 ? LEG_RUNS : LEG_REFUSED);
+	host_unlock(l->host);
+}
+
+static void
+ended(struct leg *l, struct run *r)
+{
+	static const struct err over = { .code = ERR_STATE,
+		                         .text = "it is over" };
+	json_t *status = run_status(r);
+
+	desk_close(&l->desk, &over);
+	host_lock(l->host);
+	keep_status(l, status);
+	to(l, LEG_OVER);
+	if (run_has_left(r))
+		give_back(l);
+	else
+		l->run = r;
+	host_unlock(l->host);
+	if (l->run == NULL)
+		run_free(r);
+}
+
+static void *
+work(void *arg)
+{
+	struct leg *l = arg;
+	struct err err = { .code = ERR_NONE };
+	struct run *r = run_new(&l->conf, &l->home, &err);
+	int rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
+
+	if (rc != 0) {
+		desk_close(&l->desk, &err);
+		/* A relay that did not let go of it still reads it. */
+		if (r != NULL && run_has_left(r))
+			run_free(r);
+		begun(l, NULL, rc, &err);
+		return NULL;
+	}
+	begun(l, r, 0, &err);
+	run_work(r);
+	ended(l, r);
+	return NULL;
+}
+
+int
+leg_begin(struct leg *l, bool resume, struct err *err)
+{
+	int rc;
+
+	for (uint32_t i = 0; i < l->line_n; i++)
+		l->interlay[i] = l->line[i]->l;
+	l->home.interlays = l->interlay;
+	l->home.interlay_n = l->line_n;
+	l->home.resume = resume;
+	host_lock(l->host);
+	to(l, LEG_BEGINS);
+	host_unlock(l->host);
+	if (pthread_create(&l->thread, NULL, work, l) != 0) {
+		host_lock(l->host);
+		to(l, LEG_REFUSED);
+		host_unlock(l->host);
+		return err_set(err, ERR_NOMEM, "no thread for %s", l->name);
+	}
+	l->has_thread = true;
+	host_lock(l->host);
+	while (l->phase == LEG_BEGINS)
+		(void)pthread_cond_wait(&l->host->cond, &l->host->lock);
+	rc = l->phase == LEG_REFUSED ? -(int)l->err.code : 0;
+	if (rc != 0)
+		*err = l->err;
+	host_unlock(l->host);
+	return rc;
+}
+
+void
+leg_join(struct leg *l)
+{
+	if (l->has_thread)
+		(void)pthread_join(l->thread, NULL);
+	l->has_thread = false;
+}

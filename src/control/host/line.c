@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/host/line.c: interlays of the daemon, and what may be done to them.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "control/host/inside.h"
+
+struct line *
+line_find(struct host *h, const char *uuid)
+{
+	for (struct line *n = h->lines; n != NULL; n = n->next) {
+		if (strcmp(n->uuid, uuid) == 0)
+			return n;
+	}
+	return NULL;
+}
+
+static int
+text_of(const json_t *spec, const char *key, char *ret, size_t n,
+        struct err *err)
+{
+	const char *t = json_string_value(json_object_get(spec, key));
+
+	if (t == NULL || t[0] == '\0' || strlen(t) >= n)
+		return err_set(err, ERR_USAGE,
+		               "interlay: \"%s\" is missing or longer than %zu "
+		               "bytes",
+		               key, n - 1);
+	memcpy(ret, t, strlen(t) + 1);
+	return 0;
+}
+
+/* Make and start; it is in no list yet. */
+static int
+open_line(struct line *n, const char *listen, uint32_t workers, bool held,
+          struct err *err)
+{
+	struct side_conf side[SIDE_N];
+	struct side_conf at;
+	struct interlay_pair p;
+	struct url url;
+	int rc = url_parse(n->url, &url, err);
+
+	if (rc != 0)
+		return rc;
+	n->l = interlay_new("", listen, workers, err);
+	if (n->l == NULL)
+		return err->code == ERR_IO
+		               ? err_set(err, ERR_EXISTS, "%s", err->text)
+		               : -(int)err->code;
+	url_side(&url, SIDE_OLD, &at);
+	p = interlay_alone(&at, side);
+	p.held = held;
+	return interlay_start(n->l, &p, err);
+}
+
+static void
+close_line(struct line *n)
+{
+	if (n->l != NULL)
+		interlay_free(n->l);
+	free(n);
+}
+
+int
+host_interlay_start(struct host *h, const json_t *spec, struct err *err)
+{
+	struct line *n = calloc(1, sizeof(*n));
+	const json_t *workers = json_object_get(spec, "workers");
+	json_int_t count =
+		workers != NULL ? json_integer_value(workers) : LIMIT_WORKERS;
+	char listen[128];
+	int rc;
+
+	if (n == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	rc = text_of(spec, "uuid", n->uuid, sizeof(n->uuid), err);
+	if (rc == 0)
+		rc = text_of(spec, "id", n->id, sizeof(n->id), err);
+	if (rc == 0)
+		rc = text_of(spec, "url", n->url, sizeof(n->url), err);
+	if (rc == 0)
+		rc = text_of(spec, "listen", listen, sizeof(listen), err);
+	if (rc == 0 && (json_is_object(json_object_get(spec, "tls")) ||
+	                json_is_object(json_object_get(spec, "auth"))))
+		rc = err_set(err, ERR_UNABLE,
+		             "interlay %s: TLS and own users of an interlay "
+		             "are not possible yet",
+		             n->id);
+	host_lock(h);
+	if (rc == 0 && line_find(h, n->uuid) != NULL)
+		rc = err_set(err, ERR_EXISTS, "interlay %s runs already",
+		             n->id);
+	if (rc == 0 && (count < 1 || count > INTERLAY_RELAYS_MAX))
+		rc = err_set(err, ERR_USAGE, "workers: 1 to %d",
+		             INTERLAY_RELAYS_MAX);
+	if (rc == 0)
+		rc = open_line(n, listen, (uint32_t)count,
+		               json_is_true(json_object_get(spec, "held")),
+		               err);
+	n->held = json_is_true(json_object_get(spec, "held"));
+	if (rc == 0) {
+		n->next = h->lines;
+		h->lines = n;
+	}
+	host_unlock(h);
+	if (rc != 0)
+		close_line(n);
+	return rc;
+}
+
+struct line *
+line_private(struct host *h, const char *url, struct err *err)
+{
+	struct line *n = calloc(1, sizeof(*n));
+
+	if (n == NULL) {
+		(void)err_set(err, ERR_NOMEM, "out of memory");
+		return NULL;
+	}
+	(void)snprintf(n->url, sizeof(n->url), "%s", url);
+	(void)snprintf(n->uuid, sizeof(n->uuid), "private-%016llx",
+	               (unsigned long long)os_entropy());
+	(void)snprintf(n->id, sizeof(n->id), "templates");
+	n->is_private = true;
+	if (open_line(n, "127.0.0.1:0", 1, true, err) != 0) {
+		close_line(n);
+		return NULL;
+	}
+	n->next = h->lines;
+	h->lines = n;
+	return n;
+}
+
+static void
+unlink_line(struct host *h, struct line *n)
+{
+	struct line **at = &h->lines;
+
+	while (*at != NULL && *at != n)
+		at = &(*at)->next;
+	REQUIRE(*at == n);
+	*at = n->next;
+}
+
+void
+line_drop(struct host *h, struct line *n)
+{
+	unlink_line(h, n);
+	close_line(n);
+}
+
+int
+host_interlay_stop(struct host *h, const char *uuid, struct err *err)
+{
+	struct line *n;
+	int rc = 0;
+
+	host_lock(h);
+	n = line_find(h, uuid);
+	if (n == NULL)
+		rc = err_set(err, ERR_MISSING, "interlay %s does not run",
+		             uuid);
+	else if (n->used_by[0] != '\0')
+		rc = err_set(err, ERR_STATE,
+		             "interlay %s is used by the migration %s; roll "
+		             "it back or complete it first",
+		             n->id, n->used_by);
+	else
+		unlink_line(h, n);
+	host_unlock(h);
+	if (rc != 0)
+		return rc;
+	/* Running requests end; nobody finds it any more. */
+	interlay_stop(n->l);
+	n->l = NULL;
+	close_line(n);
+	return 0;
+}
+
+/* Hold, drain, the other endpoint, go on: no request is lost or made twice. */
+static int
+repoint(struct line *n, const struct url *to, struct err *err)
+{
+	struct mail hold = { .kind = MAIL_HOLD, .epoch = 1 };
+	struct mail go = { .kind = MAIL_RELEASE };
+	struct side_conf alone[SIDE_N];
+	struct side_conf both[SIDE_N];
+	struct interlay_pair p;
+	struct url from;
+	struct err back;
+	int rc = url_parse(n->url, &from, err);
+
+	if (rc != 0)
+		return rc;
+	url_side(&from, SIDE_OLD, &both[SIDE_OLD]);
+	url_side(to, SIDE_NEW, &both[SIDE_NEW]);
+	p = interlay_alone(&both[SIDE_OLD], alone);
+	p.side = both;
+	rc = interlay_pair(n->l, &p, SIDE_OLD, SIDE_OLD, err);
+	if (rc != 0)
+		return rc;
+	hold.deadline_ns = os_mono_ns() + LIMIT_DRAIN_MS * NS_PER_MS;
+	interlay_tell(n->l, &hold);
+	rc = interlay_hear(n->l, MAIL_DRAINED, LIMIT_HOLD_MS, err);
+	go.route = p.route;
+	go.route.generation++;
+	go.route.authority = rc == 0 ? SIDE_NEW : SIDE_OLD;
+	interlay_tell(n->l, &go);
+	if (interlay_hear(n->l, MAIL_ROUTE_ACK, LIMIT_STOP_MS, &back) != 0)
+		return err_set(err, back.code, "%s", back.text);
+	p = interlay_alone(&both[go.route.authority], alone);
+	if (interlay_pair(n->l, &p, go.route.authority, SIDE_OLD, &back) != 0)
+		return err_set(err, back.code, "%s", back.text);
+	return rc;
+}
+
+int
+host_interlay_repoint(struct host *h, const char *uuid, const char *url,
+                      struct err *err)
+{
+	struct line *n;
+	struct url to;
+	int rc = url_parse(url, &to, err);
+
+	if (rc != 0)
+		return rc;
+	host_lock(h);
+	n = line_find(h, uuid);
+	if (n == NULL)
+		rc = err_set(err, ERR_MISSING, "interlay %s does not run",
+		             uuid);
+	else if (n->used_by[0] != '\0')
+		rc = err_set(err, ERR_STATE,
+		             "interlay %s is used by the migration %s", n->id,
+		             n->used_by);
+	else
+		(void)snprintf(n->used_by, sizeof(n->used_by), "a change");
+	host_unlock(h);
+	if (rc != 0)
+		return rc;
+	rc = repoint(n, &to, err);
+	host_lock(h);
+	if (rc == 0)
+		(void)snprintf(n->url, sizeof(n->url), "%s", url);
+	n->used_by[0] = '\0';
+	host_unlock(h);
+	return rc;
+}
+
+static uint64_t
+get(const _Atomic uint64_t *v)
+{
+	return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+json_t *
+host_interlay_status(struct host *h, const char *uuid)
+{
+	struct line *n;
+	uint64_t clients = 0;
+	uint64_t requests = 0;
+	uint64_t errors = 0;
+	json_t *ret = NULL;
+
+	host_lock(h);
+	n = line_find(h, uuid);
+	for (uint32_t i = 0; n != NULL && i < n->l->n; i++) {
+		const struct traffic *t = &n->l->traffic[i];
+
+		clients +=
+			atomic_load_explicit(&t->clients, memory_order_relaxed);
+		requests += get(&t->requests);
+		errors += get(&t->errors[0]) + get(&t->errors[1]);
+	}
+	if (n != NULL)
+		ret = json_pack("{s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:o}",
+		                "running", 1, "id", n->id, "listen",
+		                n->l->listen, "port", (json_int_t)n->l->port,
+		                "workers", (json_int_t)n->l->n, "clients",
+		                (json_int_t)clients, "requests",
+		                (json_int_t)requests, "errors",
+		                (json_int_t)errors, "migration",
+		                n->used_by[0] != '\0' ? json_string(n->used_by)
+		                                      : json_null());
+	host_unlock(h);
+	return ret;
+}
+
+void
+line_free_all(struct host *h)
+{
+	struct mail m = { .kind = MAIL_STOP };
+
+	/* All at once, then one after the other. */
+	for (struct line *n = h->lines; n != NULL; n = n->next) {
+		if (n->used_by[0] == '\0')
+			interlay_tell(n->l, &m);
+	}
+	while (h->lines != NULL) {
+		struct line *n = h->lines;
+		struct err err;
+
+		h->lines = n->next;
+		/* Those of a leg were told by it, and have answered it. */
+		if (n->used_by[0] == '\0' &&
+		    interlay_hear(n->l, MAIL_STOPPED, LIMIT_STOP_MS, &err) != 0)
+			host_say(h, NULL, "trouble", err.text);
+		close_line(n);
+	}
+}

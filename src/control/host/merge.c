@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/host/merge.c: one state and one status of the legs of a migration.
+ */
+#define _DEFAULT_SOURCE
+#include <string.h>
+
+#include "control/host/inside.h"
+
+static uint32_t
+count(const struct migration *m, const char *state)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < m->leg_n; i++)
+		n += !m->leg[i]->is_out && strcmp(m->leg[i]->state, state) == 0;
+	return n;
+}
+
+/* Legs that are out have gone their own way: the rest decides. */
+const char *
+merge_state(const struct migration *m)
+{
+	static const char *const first[] = { "rolling_back", "failed",
+		                             "running",      "paused",
+		                             "ready",        "completed",
+		                             "rolled_back" };
+
+	for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
+		if (count(m, first[i]) > 0)
+			return first[i];
+	}
+	/* All are out. */
+	return m->leg_n > 0 ? m->leg[0]->state : "ready";
+}
+
+/* What is added up, and of what the largest counts. */
+static const char *const sums[][2] = {
+	{ "reads", "old" },
+	{ "reads", "new" },
+	{ "reads", "retried" },
+	{ "writes", "old" },
+	{ "writes", "new" },
+	{ "copy", "records" },
+	{ "copy", "records_total" },
+	{ "copy", "bytes" },
+	{ "stream", "lag_records" },
+	{ "stream", "lag_bytes" },
+	{ "stream", "pending" },
+	{ "stream", "repaired" },
+	{ "stream", "units" },
+	{ "stream", "conflicts" },
+	{ "clients", "total" },
+	{ "clients", "blocked" },
+	{ "clients", "subscribed" },
+	{ "clients", "in_transaction" },
+	{ "errors", "old" },
+	{ "errors", "new" },
+	{ "errors", "lost" },
+	{ "errors", "refused" },
+	{ "hold", "held" },
+	{ "relays", "total" },
+	{ "relays", "at_generation" },
+};
+static const char *const largest[][2] = {
+	{ "stream", "lag_ms" },         { "reverse", "lag_ms" },
+	{ "hold", "last_ms" },          { "hold", "max_ms" },
+	{ "reverse", "proven_ms_ago" },
+};
+
+static json_int_t
+number(const json_t *j, const char *const path[2])
+{
+	return json_integer_value(
+		json_object_get(json_object_get(j, path[0]), path[1]));
+}
+
+static void
+put(json_t *j, const char *const path[2], json_int_t v)
+{
+	(void)json_object_set_new(json_object_get(j, path[0]), path[1],
+	                          json_integer(v));
+}
+
+static void
+add(json_t *all, const json_t *one)
+{
+	for (size_t i = 0; i < sizeof(sums) / sizeof(sums[0]); i++)
+		put(all, sums[i], number(all, sums[i]) + number(one, sums[i]));
+	for (size_t i = 0; i < sizeof(largest) / sizeof(largest[0]); i++) {
+		json_int_t v = number(one, largest[i]);
+
+		if (v > number(all, largest[i]))
+			put(all, largest[i], v);
+	}
+}
+
+/* A flag that holds only when it holds for all. */
+static void
+both(json_t *all, const json_t *one, const char *object, const char *key)
+{
+	if (!json_is_true(json_object_get(json_object_get(one, object), key)))
+		(void)json_object_set_new(json_object_get(all, object), key,
+		                          json_false());
+}
+
+static json_t *
+resource(const struct migration *m, const json_t *r, uint32_t leg)
+{
+	const struct leg *l = m->leg[leg];
+	const char *const keys[] = { "authority", "generation", "epoch",
+		                     "phase",     "old",        "new" };
+	json_t *j = json_pack("{s:O,s:O,s:O,s:s,s:b,s:s}", "kind",
+	                      json_object_get(r, "kind"), "uuid",
+	                      json_object_get(r, "uuid"), "id",
+	                      json_object_get(r, "id"), "status", l->state,
+	                      "partial", l->is_out, "leg", l->name);
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		json_t *v = json_object_get(l->status, keys[i]);
+
+		if (v != NULL)
+			(void)json_object_set(j, keys[i], v);
+	}
+	if (l->err.code != ERR_NONE)
+		(void)json_object_set_new(j, "error", json_string(l->err.text));
+	return j;
+}
+
+static json_t *
+resources(const struct migration *m)
+{
+	json_t *list = json_array();
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(m->resources, i, r)
+	{
+		json_int_t leg = json_integer_value(json_object_get(r, "leg"));
+
+		if (leg >= 0 && leg < (json_int_t)m->leg_n)
+			(void)json_array_append_new(
+				list, resource(m, r, (uint32_t)leg));
+	}
+	return list;
+}
+
+json_t *
+merge_status(const struct migration *m)
+{
+	json_t *all = NULL;
+	bool partial = false;
+
+	for (uint32_t i = 0; i < m->leg_n; i++) {
+		const struct leg *l = m->leg[i];
+
+		partial |= l->is_out;
+		if (l->is_out || l->status == NULL)
+			continue;
+		if (all == NULL) {
+			all = json_deep_copy(l->status);
+			continue;
+		}
+		add(all, l->status);
+		both(all, l->status, "copy", "done");
+		both(all, l->status, "stream", "in_step");
+	}
+	if (all == NULL)
+		all = m->leg_n > 0 && m->leg[0]->status != NULL
+		              ? json_deep_copy(m->leg[0]->status)
+		              : json_object();
+	(void)json_object_set_new(all, "uuid", json_string(m->uuid));
+	(void)json_object_set_new(all, "id", json_string(m->id));
+	(void)json_object_set_new(all, "status", json_string(merge_state(m)));
+	(void)json_object_set_new(all, "partial", json_boolean(partial));
+	(void)json_object_set_new(all, "resources", resources(m));
+	return all;
+}
