@@ -138,10 +138,12 @@ fill(const struct args *a, struct compare *c, uint64_t *ret_total,
 	struct url new;
 	int rc = verb_urls(a, &old, &new, err);
 
+	if (rc == 0)
+		rc = url_side(&old, SIDE_OLD, &c->conf.side[SIDE_OLD], err);
+	if (rc == 0)
+		rc = url_side(&new, SIDE_NEW, &c->conf.side[SIDE_NEW], err);
 	if (rc != 0)
 		return rc;
-	url_side(&old, SIDE_OLD, &c->conf.side[SIDE_OLD]);
-	url_side(&new, SIDE_NEW, &c->conf.side[SIDE_NEW]);
 	c->conf.is_live = a->number[OPT_STATIC] == 0;
 	c->conf.ttl_slack_ms = (uint32_t)a->number[OPT_TTL_SLACK];
 	c->conf.recheck_ms = VERIFY_RECHECK_MS;

@@ -48,10 +48,12 @@ fill(struct copy *c, struct err *err)
 	struct url new;
 	int rc = verb_urls(a, &old, &new, err);
 
+	if (rc == 0)
+		rc = url_side(&old, SIDE_OLD, &c->conf.side[SIDE_OLD], err);
+	if (rc == 0)
+		rc = url_side(&new, SIDE_NEW, &c->conf.side[SIDE_NEW], err);
 	if (rc != 0)
 		return rc;
-	url_side(&old, SIDE_OLD, &c->conf.side[SIDE_OLD]);
-	url_side(&new, SIDE_NEW, &c->conf.side[SIDE_NEW]);
 	c->conf.board = &c->board;
 	c->conf.rule = (enum mover_rule)a->number[OPT_CONFLICT];
 	c->conf.copy_mode = (enum mover_fill)a->number[OPT_COPY_MODE];

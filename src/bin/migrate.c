@@ -76,6 +76,32 @@ fill_urls(const struct args *a, struct run_conf *c, struct err *err)
 }
 
 static int
+fill_tls(const struct args *a, struct run_conf *c, struct err *err)
+{
+	const struct {
+		enum option_id id;
+		char *ret;
+	} files[] = {
+		{ OPT_TLS_CERT, c->tls_cert },
+		{ OPT_TLS_KEY, c->tls_key },
+		{ OPT_TLS_CLIENT_CA, c->tls_client_ca },
+	};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (snprintf(files[i].ret, sizeof(c->tls_cert), "%s",
+		             a->text[files[i].id]) >= (int)sizeof(c->tls_cert))
+			return err_set(err, ERR_USAGE,
+			               "--%s: the path is too long",
+			               options[files[i].id].name);
+	c->tls_client_optional = a->number[OPT_TLS_CLIENT_OPTIONAL] != 0;
+	if (c->tls_client_ca[0] != '\0' && c->tls_cert[0] == '\0')
+		return err_set(err, ERR_USAGE,
+		               "--tls-client-ca needs --tls-cert and "
+		               "--tls-key: without them clients are plain");
+	return 0;
+}
+
+static int
 fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 {
 	const char *listen = a->text[OPT_LISTEN];
@@ -105,7 +131,9 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	c->is_auto = a->number[OPT_AUTO] != 0;
 	c->step_seconds = (uint32_t)(a->number[OPT_STEP_DURATION] / 1000);
 	c->step_requests = (uint32_t)a->number[OPT_MIN_REQUESTS];
-	rc = fill_urls(a, c, err);
+	rc = fill_tls(a, c, err);
+	if (rc == 0)
+		rc = fill_urls(a, c, err);
 	return rc == 0 ? fill_state(a, c, err) : rc;
 }
 

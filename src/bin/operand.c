@@ -34,6 +34,54 @@ read_password(const char *path, struct url *u, struct err *err)
 	return rc;
 }
 
+static int
+take_file(const struct args *a, enum option_id id, char *ret, size_t n,
+          struct err *err)
+{
+	const char *file = a->text[id];
+
+	if (file[0] == '\0')
+		return 0;
+	if (strlen(file) >= n)
+		return err_set(err, ERR_USAGE, "--%s: the path is too long",
+		               options[id].name);
+	memcpy(ret, file, strlen(file) + 1);
+	return 0;
+}
+
+/* --old-ca and its like on top of what the URL says. */
+static int
+take_tls(const struct args *a, bool is_old, struct url *u, struct err *err)
+{
+	static const enum option_id ids[2][4] = {
+		{ OPT_NEW_CA, OPT_NEW_CERT, OPT_NEW_KEY, OPT_NEW_INSECURE },
+		{ OPT_OLD_CA, OPT_OLD_CERT, OPT_OLD_KEY, OPT_OLD_INSECURE },
+	};
+	const enum option_id *id = ids[is_old];
+	struct url_tls *t = &u->tls;
+	int rc = take_file(a, id[0], t->ca, sizeof(t->ca), err);
+
+	if (rc == 0)
+		rc = take_file(a, id[1], t->cert, sizeof(t->cert), err);
+	if (rc == 0)
+		rc = take_file(a, id[2], t->key, sizeof(t->key), err);
+	if (a->number[id[3]] != 0)
+		t->insecure = true;
+	for (int i = 0; rc == 0 && !t->is_on && i < 4; i++)
+		if (a->is_given[id[i]] &&
+		    (a->text[id[i]][0] != '\0' || a->number[id[i]] != 0))
+			rc = err_set(err, ERR_USAGE,
+			             "--%s is about TLS, but the URL is plain; "
+			             "write rediss://",
+			             options[id[i]].name);
+	if (rc == 0 && t->insecure && t->ca[0] != '\0')
+		rc = err_set(err, ERR_USAGE,
+		             "a CA is named and --%s says not to look at the "
+		             "certificate; leave out one of them",
+		             options[id[3]].name);
+	return rc;
+}
+
 int
 verb_url(const struct args *a, enum option_id password_file, const char *env,
          uint32_t operand, struct url *ret, struct err *err)
@@ -57,6 +105,8 @@ verb_url(const struct args *a, enum option_id password_file, const char *env,
 		             "the URL names the user %s but no password; "
 		             "write user:password@, or use %s or --%s",
 		             ret->user, env, options[password_file].name);
+	if (rc == 0)
+		rc = take_tls(a, operand == 0, ret, err);
 	return rc == 0 ? 0 : err_wrap(err, "%s", name);
 }
 

@@ -338,7 +338,9 @@ verb_release(const struct args *a)
 		rc = err_set(&err, ERR_USAGE,
 		             "--state is missing: which migration fenced OLD?");
 	if (rc == 0) {
-		url_side(&old, SIDE_OLD, &r.side);
+		rc = url_side(&old, SIDE_OLD, &r.side, &err);
+	}
+	if (rc == 0) {
 		r.journal = journal_peek(a->text[OPT_STATE], &err);
 		rc = r.journal != NULL ? read_journal(&r, &old, &err)
 		                       : -(int)err.code;

@@ -67,6 +67,22 @@ interlay_new(const char *id, const char *listen, uint32_t workers,
 	return l;
 }
 
+int
+interlay_tls(struct interlay *l, const struct tls_server_conf *conf,
+             struct err *err)
+{
+	int rc = 0;
+
+	if (l->tls != NULL)
+		rc = tls_server_reload(l->tls, conf, err);
+	else if (l->relay[0] != NULL)
+		rc = err_set(err, ERR_STATE,
+		             "it listens without TLS; stop and start it");
+	else if ((l->tls = tls_server_new(conf, err)) == NULL)
+		rc = err != NULL ? -(int)err->code : -ERR_USAGE;
+	return rc == 0 ? 0 : err_wrap(err, "interlay %s", l->listen);
+}
+
 static void
 fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
      struct relay_conf *ret)
@@ -95,7 +111,8 @@ interlay_start(struct interlay *l, const struct interlay_pair *p,
 			                .arg = conf,
 			                .to_control = l->inbox,
 			                .listen_fds = &l->listen_fd[i],
-			                .listen_n = 1 };
+			                .listen_n = 1,
+			                .listen_tls = &l->tls };
 
 		REQUIRE(l->relay[i] == NULL);
 		fill(l, p, i, conf);
@@ -126,6 +143,7 @@ interlay_free(struct interlay *l)
 	}
 	if (l->inbox != NULL)
 		inbox_free(l->inbox);
+	tls_server_free(l->tls);
 	free(l->traffic);
 	free(l->conf[0]);
 	free(l->conf[1]);

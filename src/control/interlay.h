@@ -6,7 +6,7 @@
  * (interlay_pair) and later leaves it with the one that has authority. Clients
  * notice neither.
  *
- * Owns:   listening sockets, relay loops, counters, the relays' inbox.
+ * Owns:   listening sockets, relay loops, counters, the relays' inbox, TLS.
  * Limits: INTERLAY_RELAYS_MAX workers.
  * Thread: one at a time: the host's while it is alone, the leg's while it is
  *         attached. Counters may be read by any thread.
@@ -16,6 +16,7 @@
 #include "control/url.h"
 #include "engine/redis/relay/relay.h"
 #include "world/os/loop.h"
+#include "world/os/tls.h"
 
 #define INTERLAY_RELAYS_MAX 64
 
@@ -30,6 +31,7 @@ struct interlay {
 	struct relay_conf *conf[2]; /* n each: in use, and before or next    */
 	uint32_t conf_at;
 	struct inbox *inbox;
+	struct tls_server *tls; /* NULL: plain                               */
 };
 
 /* What its relays serve. */
@@ -44,6 +46,11 @@ struct interlay_pair {
 /* Listens; accepts nobody before interlay_start(). id "": one is chosen. */
 struct interlay *interlay_new(const char *id, const char *listen,
                               uint32_t workers, struct err *err);
+/* TLS for its clients; before interlay_start() the first time, and later with
+ * new certificates for connections to come. ERR_USAGE, and ERR_STATE when it
+ * runs without TLS; nothing has changed then. */
+int interlay_tls(struct interlay *l, const struct tls_server_conf *conf,
+                 struct err *err) MUST;
 /* Make and start the relays. */
 int interlay_start(struct interlay *l, const struct interlay_pair *p,
                    struct err *err) MUST;

@@ -4,8 +4,11 @@
  */
 #include "control/preflight.h"
 
+#include <stdio.h>
+
 #include "control/agent.h"
 #include "control/limit.h"
+#include "world/os/tls.h"
 
 static int
 ask(const struct side_conf *side, bool use_own, struct facts *ret,
@@ -35,6 +38,29 @@ ask(const struct side_conf *side, bool use_own, struct facts *ret,
 	return rc;
 }
 
+void
+preflight_tls(const struct side_conf side[SIDE_N], struct checks *ret)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		struct check_line *l = &ret->line[ret->n];
+		bool is_bad = side[s].at.tls != NULL &&
+		              tls_client_is_insecure(side[s].at.tls);
+
+		if (side[s].at.tls == NULL || ret->n == PROBE_CHECKS)
+			continue;
+		ret->n++;
+		*l = (struct check_line){ .name = "tls",
+			                  .result = is_bad ? CHECK_WARN
+			                                   : CHECK_PASS };
+		(void)snprintf(l->detail, sizeof(l->detail),
+		               is_bad ? "%s: insecure: its certificate is not "
+		                        "looked at, whoever is in between can "
+		                        "read and change everything"
+		                      : "%s: its certificate is verified",
+		               side[s].label);
+	}
+}
+
 int
 preflight(const struct preflight_conf *c, struct checks *ret,
           struct facts facts[SIDE_N], struct err *err)
@@ -54,6 +80,7 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 		j.label[s] = c->side[s].label;
 	}
 	probe_judge(f, &j, ret);
+	preflight_tls(c->side, ret);
 	if (ret->failed == 0)
 		return 0;
 	for (uint32_t i = 0; i < ret->n; i++) {

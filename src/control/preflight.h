@@ -16,6 +16,9 @@ struct preflight_conf {
 	bool needs_fence;     /* a migration, not a copy or a comparison    */
 };
 
+/* A line for each side that is reached in TLS: verified, or a warning. */
+void preflight_tls(const struct side_conf side[SIDE_N], struct checks *ret);
+
 /* Ask both, judge. 0: *ret has only passes and warnings. ERR_REFUSED with the
  * first failure's text; ERR_AUTH, ERR_LOST, ERR_PROTO where a side could not be
  * asked. facts may be NULL. */

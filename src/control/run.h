@@ -31,9 +31,13 @@ enum copy_mode {
 #define RUN_STEPS_MAX STRATEGY_STEPS_MAX
 
 struct run_conf {
-	char old_url[512];
-	char new_url[512];
+	char old_url[2048]; /* URL_MAX                                  */
+	char new_url[2048];
 	char listen[128];
+	char tls_cert[512]; /* of the interlay; "" plain. See tls.h      */
+	char tls_key[512];
+	char tls_client_ca[512];
+	bool tls_client_optional;
 	char state[512]; /* path of the SQLite file               */
 	const struct strategy *whole; /* NULL: the three fields that follow   */
 	enum strategy_kind strategy;

@@ -45,7 +45,9 @@ parse_urls(struct run *r, struct err *err)
 
 		if (rc != 0)
 			return rc;
-		url_side(&r->at[s].url, (enum side)s, &r->side[s]);
+		rc = url_side(&r->at[s].url, (enum side)s, &r->side[s], err);
+		if (rc != 0)
+			return rc;
 	}
 	/* A cursor must not be taken for one of the other side. */
 	if (r->side[SIDE_NEW].tag == r->side[SIDE_OLD].tag)
@@ -229,6 +231,7 @@ check_again(struct run *r, enum side rules, struct err *err)
 	               sizeof(r->checks.line[0].detail),
 	               "%s does not answer; the migration waits for it",
 	               r->side[other].label);
+	preflight_tls(r->side, &r->checks);
 	return 0;
 }
 
@@ -529,6 +532,23 @@ on_verb(void *arg, uint64_t client, const char *verb, json_t *args)
 	verbs_ask(arg, client, verb, args);
 }
 
+/* Clients come in TLS when a certificate is given. */
+static int
+serve_tls(const struct run_conf *c, struct interlay *l, struct err *err)
+{
+	const struct tls_server_conf tls = {
+		.server_cert = c->tls_cert,
+		.server_key = c->tls_key,
+		.client_ca_cert = c->tls_client_ca,
+		.require_client_certificate =
+			c->tls_client_ca[0] != '\0' && !c->tls_client_optional,
+	};
+
+	if (c->tls_cert[0] == '\0' && c->tls_key[0] == '\0')
+		return 0;
+	return interlay_tls(l, &tls, err);
+}
+
 static int
 open_interlay(struct run *r, struct err *err)
 {
@@ -544,7 +564,9 @@ open_interlay(struct run *r, struct err *err)
 	l = interlay_new(r->id, r->conf->listen, r->conf->workers, err);
 	if (l == NULL)
 		return -(int)err->code;
-	rc = machines_add(r, l, err);
+	rc = serve_tls(r->conf, l, err);
+	if (rc == 0)
+		rc = machines_add(r, l, err);
 	if (rc != 0)
 		interlay_free(l);
 	return rc;

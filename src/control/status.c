@@ -402,6 +402,35 @@ relays_json(const struct run *r)
 	                 current);
 }
 
+/* How the bytes travel: to both sides, and of clients. */
+static json_t *
+tls_json(const struct run *r)
+{
+	json_t *j = json_pack(
+		"{s:s,s:s,s:s}", "old", url_tls_word(&r->at[SIDE_OLD].url),
+		"new", url_tls_word(&r->at[SIDE_NEW].url), "clients", "off");
+	struct tls_look all = { .done = 0 };
+
+	for (uint32_t i = 0; i < r->interlay_n; i++) {
+		struct tls_look look;
+
+		if (r->interlay[i]->tls == NULL)
+			continue;
+		tls_server_look(r->interlay[i]->tls, &look);
+		all.done += look.done;
+		all.failed += look.failed;
+		if (look.failed > 0)
+			memcpy(all.last, look.last, sizeof(all.last));
+		(void)json_object_set_new(j, "clients", json_string("on"));
+	}
+	(void)json_object_set_new(j, "handshakes", json_integer(INT(all.done)));
+	(void)json_object_set_new(j, "failed", json_integer(INT(all.failed)));
+	if (all.failed > 0)
+		(void)json_object_set_new(j, "last_failure",
+		                          json_string(all.last));
+	return j;
+}
+
 json_t *
 status_json(struct run *r)
 {
@@ -442,5 +471,6 @@ status_json(struct run *r)
 		r->at[SIDE_NEW].is_up);
 	(void)json_object_update(j, rest);
 	json_decref(rest);
+	(void)json_object_set_new(j, "tls", tls_json(r));
 	return j;
 }

@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include "world/os/tls.h"
+
 static const char *
 find_last(const char *from, const char *to, char c)
 {
@@ -137,16 +139,86 @@ parse_host(const char *from, const char *to, struct url *ret, struct err *err)
 	              err);
 }
 
+/* One name=value of a rediss:// URL, all of [from, to). */
+static int
+parse_word(const char *from, const char *to, struct url_tls *ret,
+           struct err *err)
+{
+	const struct {
+		const char *name;
+		char *value;
+		size_t n;
+	} words[] = {
+		{ "ca", ret->ca, sizeof(ret->ca) },
+		{ "cert", ret->cert, sizeof(ret->cert) },
+		{ "key", ret->key, sizeof(ret->key) },
+		{ "name", ret->name, sizeof(ret->name) },
+	};
+	const char *equals = memchr(from, '=', (size_t)(to - from));
+	size_t len = equals != NULL ? (size_t)(equals - from) : 0;
+
+	for (size_t i = 0; equals != NULL && i < 4; i++)
+		if (len == strlen(words[i].name) &&
+		    memcmp(from, words[i].name, len) == 0)
+			return decode(equals + 1, to, words[i].value,
+			              words[i].n, words[i].name, err);
+	if (len == 8 && memcmp(from, "insecure", len) == 0 &&
+	    to - equals == 2 && (equals[1] == '0' || equals[1] == '1')) {
+		ret->insecure = equals[1] == '1';
+		return 0;
+	}
+	return err_set(err, ERR_USAGE,
+	               "\"%.*s\" is not ca=FILE, cert=FILE, key=FILE, "
+	               "name=NAME or insecure=1",
+	               (int)(to - from > 40 ? 40 : to - from), from);
+}
+
+/* "a=b&c=d" */
+static int
+parse_query(const char *from, struct url *ret, struct err *err)
+{
+	int rc = 0;
+
+	if (!ret->tls.is_on)
+		return err_set(err, ERR_USAGE,
+		               "a redis:// URL has no ?options; those of TLS "
+		               "belong to rediss://");
+	while (rc == 0 && *from != '\0') {
+		const char *to = from + strcspn(from, "&");
+
+		rc = parse_word(from, to, &ret->tls, err);
+		from = *to == '&' ? to + 1 : to;
+	}
+	return rc;
+}
+
+/* The '?' of the options; one in a plain URL's password is no such thing. */
+static const char *
+find_query(const char *rest, const struct url *u)
+{
+	const char *query = strchr(rest, '?');
+
+	if (query != NULL && !u->tls.is_on && strchr(query, '@') != NULL)
+		return NULL;
+	return query;
+}
+
 static int
 parse_tcp(const char *rest, struct url *ret, struct err *err)
 {
-	const char *slash = strchr(rest, '/');
-	const char *to = slash != NULL ? slash : rest + strlen(rest);
+	const char *query = find_query(rest, ret);
+	const char *end = query != NULL ? query : rest + strlen(rest);
+	const char *slash = memchr(rest, '/', (size_t)(end - rest));
+	const char *to = slash != NULL ? slash : end;
 	const char *at;
 	int rc = 0;
 
-	/* A password with a '/' in it puts the '@' behind the slash. */
-	if (slash != NULL && strchr(slash, '@') != NULL)
+	/* A password with one of these in it puts the '@' behind it. */
+	if (query != NULL && strchr(query, '@') != NULL)
+		return err_set(err, ERR_USAGE,
+		               "a ? in user or password is written %%3F, a @ "
+		               "in an option %%40");
+	if (slash != NULL && memchr(slash, '@', (size_t)(end - slash)) != NULL)
 		return err_set(err, ERR_USAGE,
 		               "a / in user or password is written %%2F");
 	at = find_last(rest, to, '@');
@@ -154,10 +226,12 @@ parse_tcp(const char *rest, struct url *ret, struct err *err)
 		rc = parse_user(rest, at, ret, err);
 	if (rc == 0)
 		rc = parse_host(at != NULL ? at + 1 : rest, to, ret, err);
-	if (rc == 0 && slash != NULL && slash[1] != '\0' &&
-	    !number(slash + 1, slash + strlen(slash), 65535, &ret->db))
+	if (rc == 0 && slash != NULL && slash + 1 < end &&
+	    !number(slash + 1, end, 65535, &ret->db))
 		rc = err_set(err, ERR_USAGE, "\"%.40s\" is no database number",
 		             slash + 1);
+	if (rc == 0 && query != NULL)
+		rc = parse_query(query + 1, ret, err);
 	return rc;
 }
 
@@ -193,15 +267,15 @@ static void
 make_label(struct url *u)
 {
 	const char *host = u->at.host;
+	const char *open = strchr(host, ':') != NULL ? "[" : "";
+	const char *close = open[0] != '\0' ? "]" : "";
 
 	if (u->at.port == 0)
 		(void)snprintf(u->label, sizeof(u->label), "unix://%s", host);
-	else if (strchr(host, ':') != NULL)
-		(void)snprintf(u->label, sizeof(u->label), "redis://[%s]:%u",
-		               host, u->at.port);
 	else
-		(void)snprintf(u->label, sizeof(u->label), "redis://%s:%u",
-		               host, u->at.port);
+		(void)snprintf(u->label, sizeof(u->label),
+		               "redis%s://%s%s%s:%u", u->tls.is_on ? "s" : "",
+		               open, host, close, u->at.port);
 }
 
 int
@@ -221,14 +295,13 @@ url_parse(const char *text, struct url *ret, struct err *err)
 		rc = parse_tcp(rest + 3, ret, err);
 	else if (scheme == 4 && memcmp(text, "unix", 4) == 0)
 		rc = parse_unix(rest + 3, ret, err);
-	else if (scheme == 6 && memcmp(text, "rediss", 6) == 0)
-		rc = err_set(err, ERR_USAGE,
-		             "rediss:// (TLS) is not supported yet; use "
-		             "redis:// over a trusted network or a tunnel");
-	else
+	else if (scheme == 6 && memcmp(text, "rediss", 6) == 0) {
+		ret->tls.is_on = true;
+		rc = parse_tcp(rest + 3, ret, err);
+	} else
 		rc = err_set(err, ERR_USAGE,
 		             "\"%.*s://\" is not an engine that Godwit moves; "
-		             "it knows redis:// and unix://",
+		             "it knows redis://, rediss:// and unix://",
 		             (int)(scheme > 20 ? 20 : scheme), text);
 	make_label(ret);
 	return rc;
@@ -288,13 +361,41 @@ put(char *ret, size_t n, size_t used, const char *text)
 	return used + len;
 }
 
+/* The ?options of TLS. */
+static size_t
+put_tls(const struct url_tls *t, char *ret, size_t n, size_t used)
+{
+	const struct {
+		const char *name;
+		const char *value;
+	} words[] = { { "ca=", t->ca },
+		      { "cert=", t->cert },
+		      { "key=", t->key },
+		      { "name=", t->name },
+		      { "insecure=", t->insecure ? "1" : "" } };
+	const char *mark = "?";
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (words[i].value[0] == '\0')
+			continue;
+		used = put(ret, n, used, mark);
+		used = put(ret, n, used, words[i].name);
+		used = encode(ret, n, used, words[i].value, "/");
+		mark = "&";
+	}
+	return used;
+}
+
 int
 url_print(const struct url *u, char *ret, size_t n, struct err *err)
 {
 	bool is_unix = u->at.port == 0;
 	bool has_colon = strchr(u->at.host, ':') != NULL;
 	char tail[32] = "";
-	size_t used = put(ret, n, 0, is_unix ? "unix://" : "redis://");
+	size_t used = put(ret, n, 0,
+	                  is_unix        ? "unix://"
+	                  : u->tls.is_on ? "rediss://"
+	                                 : "redis://");
 
 	if (u->user[0] != '\0' || u->pass[0] != '\0') {
 		used = encode(ret, n, used, u->user, "");
@@ -315,6 +416,8 @@ url_print(const struct url *u, char *ret, size_t n, struct err *err)
 		(void)snprintf(tail, sizeof(tail), is_unix ? "?db=%u" : "/%u",
 		               u->db);
 	used = put(ret, n, used, tail);
+	if (u->tls.is_on)
+		used = put_tls(&u->tls, ret, n, used);
 	if (used >= n)
 		return err_set(err, ERR_LIMIT,
 		               "the URL of %s is longer than %zu bytes",
@@ -334,15 +437,36 @@ tag_of(const struct address *a)
 	return (uint8_t)(2 + h % 126);
 }
 
-void
-url_side(const struct url *u, enum side side, struct side_conf *ret)
+int
+url_side(const struct url *u, enum side side, struct side_conf *ret,
+         struct err *err)
 {
+	const struct tls_client_conf tls = {
+		.ca = u->tls.ca,
+		.cert = u->tls.cert,
+		.key = u->tls.key,
+		.name = u->tls.name,
+		.insecure = u->tls.insecure,
+	};
+
 	*ret = (struct side_conf){ .at = u->at };
 	memcpy(ret->url_user, u->user, sizeof(ret->url_user));
 	memcpy(ret->url_pass, u->pass, sizeof(ret->url_pass));
 	(void)snprintf(ret->label, sizeof(ret->label), "%s %s", side_name(side),
 	               u->label);
 	ret->tag = tag_of(&u->at);
+	if (!u->tls.is_on)
+		return 0;
+	ret->at.tls = tls_client_get(&tls, err);
+	return ret->at.tls != NULL ? 0 : err_wrap(err, "%s", ret->label);
+}
+
+const char *
+url_tls_word(const struct url *u)
+{
+	if (!u->tls.is_on)
+		return "off";
+	return u->tls.insecure ? "insecure" : "verified";
 }
 
 bool

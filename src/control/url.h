@@ -3,6 +3,8 @@
  * control/url.h: an endpoint as people write it.
  *
  *   redis://[user[:password]@]host[:port][/db]
+ *   rediss://... the same in TLS, and ?ca=FILE&cert=FILE&key=FILE&name=NAME&
+ *   insecure=1 for what world/os/tls.h says of them
  *   unix://[user[:password]@]/path/of/socket[?db=N]
  *
  * As redis-cli and the client libraries read it: "redis://:secret@host" has a
@@ -20,12 +22,24 @@
 
 #define URL_PORT_DEFAULT 6379
 
+struct url_tls {
+	bool is_on;
+	bool insecure;
+	char ca[256];   /* "": the system's authorities                   */
+	char cert[256]; /* ours; "" none                                  */
+	char key[256];
+	char name[108]; /* in the server's certificate; "": the host      */
+};
+
+#define URL_MAX 2048 /* what url_print() may need, but for odd passwords */
+
 struct url {
 	struct address at;
-	char user[64];   /* "" none                                        */
-	char pass[256];  /* "" none                                        */
-	uint32_t db;     /* 0 unless the URL names one                     */
-	char label[124]; /* to be shown: the URL without user and password */
+	char user[64];  /* "" none                                        */
+	char pass[256]; /* "" none                                        */
+	uint32_t db;    /* 0 unless the URL names one                     */
+	struct url_tls tls;
+	char label[128]; /* to be shown: the URL without user and password */
 };
 
 /* Read text into *ret. ERR_USAGE with a sentence that says what is wrong and
@@ -41,8 +55,13 @@ int url_set_password(struct url *u, const char *password, struct err *err) MUST;
 int url_print(const struct url *u, char *ret, size_t n, struct err *err) MUST;
 
 /* Fill address, URL's credentials and label ("old redis://host:port"); the
- * rest of *ret is cleared. */
-void url_side(const struct url *u, enum side side, struct side_conf *ret);
+ * rest of *ret is cleared. ERR_USAGE: what TLS needs cannot be read; then *ret
+ * would be plain and must not be used. */
+int url_side(const struct url *u, enum side side, struct side_conf *ret,
+             struct err *err) MUST;
+
+/* "off", "verified" or "insecure". */
+const char *url_tls_word(const struct url *u);
 
 /* Do both name the same address? (Two names of one server are found by asking
  * the servers, not here.) */

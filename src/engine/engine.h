@@ -21,10 +21,13 @@
 #include "core/side.h"
 #include "engine/mail.h"
 
+struct tls_client; /* the world's: how to encrypt */
+
 /* Where a server listens. Filled by the control half from a URL. */
 struct address {
 	char host[108]; /* name, address, or the path of a Unix socket  */
 	uint16_t port;  /* 0: host is a path                            */
+	const struct tls_client *tls; /* NULL: plain */
 };
 
 /* One connection. The machine owns the meaning, the world the descriptor. */
@@ -140,7 +143,7 @@ struct side_conf {
 	char own_pass[80];
 	char reader_user[64]; /* Godwit's read-only user for reads of clients */
 	char reader_pass[80];
-	char label[128]; /* for messages: "old redis://127.0.0.1:6379"   */
+	char label[132]; /* for messages: "old redis://127.0.0.1:6379"   */
 	uint8_t tag;     /* 2..127: marks what only this server understands
 	              * (cursors), the same in every migration; 0: none     */
 };

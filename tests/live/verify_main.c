@@ -96,7 +96,10 @@ main(int argc, char **argv)
 			(void)fprintf(stderr, "%s\n", err.text);
 			return 2;
 		}
-		url_side(&url[i], (enum side)i, &c.side[i]);
+		if (url_side(&url[i], (enum side)i, &c.side[i], &err) != 0) {
+			(void)fprintf(stderr, "%s\n", err.text);
+			return 2;
+		}
 	}
 	for (int i = 3; i < argc; i++) {
 		if (strcmp(argv[i], "live") == 0)

@@ -18,14 +18,19 @@
 #include "wire/resp.h"
 #include "world/os/dial.h"
 #include "world/os/loop.h"
+#include "world/os/tls.h"
 
 #define CLIENT_READ ((size_t)64 * 1024)
+#define TLS_ALERT   0x15 /* first byte of what a TLS server answers to RESP */
 
 struct client {
 	struct mem mem;
 	struct buf rx;   /* replies of the last call          */
 	size_t answered; /* bytes of them, taken by the next  */
+	struct tls *tls; /* NULL: plain */
 	int fd;
+	bool is_heard; /* a byte came */
+	bool is_full;  /* there may be more than the last read took */
 	bool broken;
 	char name[DIAL_NAME_MAX];
 };
@@ -39,9 +44,16 @@ too_late(struct client *c, const char *what, struct err *err)
 static int
 lost(struct client *c, int cause, struct err *err)
 {
-	return err_set(err, ERR_LOST, "%s: %s", c->name,
+	if (cause == EPROTO && c->tls != NULL) {
+		(void)tls_why(c->tls, err);
+		return err_wrap(err, "%s", c->name);
+	}
+	return err_set(err, ERR_LOST, "%s: %s%s", c->name,
 	               cause == 0 ? "the peer closed the connection"
-	                          : strerrordesc_np(cause));
+	                          : strerrordesc_np(cause),
+	               c->tls == NULL && !c->is_heard
+	                       ? " (if it speaks TLS, write rediss://)"
+	                       : "");
 }
 
 /* Wait until the socket is ready. 0 or -ERR_TIMEOUT. */
@@ -91,6 +103,30 @@ dial_all(struct client *c, struct dial *d, uint64_t deadline_ns, int *ret_cause)
 	return -ERR_LOST;
 }
 
+/* The handshake, where the address wants one. */
+static int
+secure(struct client *c, const struct address *to, uint64_t until,
+       struct err *err)
+{
+	enum tls_rc rc;
+
+	if (to->tls == NULL)
+		return 0;
+	c->tls = tls_connect(to->tls, to->host);
+	if (c->tls == NULL)
+		return err_set(err, ERR_NOMEM, "no memory for TLS");
+	tls_use_fd(c->tls, c->fd);
+	while ((rc = tls_shake(c->tls)) == TLS_AGAIN) {
+		/* What a handshake has to send always fits the socket. */
+		if (await(c->fd, POLLIN, until) != 0)
+			return too_late(c,
+			                "no answer to TLS in time; if this "
+			                "port is plain, write redis://",
+			                err);
+	}
+	return rc == TLS_DONE ? 0 : lost(c, EPROTO, err);
+}
+
 struct client *
 client_open(const struct address *to, uint32_t timeout_ms, struct err *err)
 {
@@ -113,9 +149,11 @@ client_open(const struct address *to, uint32_t timeout_ms, struct err *err)
 		return NULL;
 	}
 	rc = dial_all(c, &d, until, &cause);
-	if (rc == 0)
+	if (rc == 0 && secure(c, to, until, err) == 0)
 		return c;
-	if (rc == -ERR_TIMEOUT)
+	if (rc == 0)
+		; /* told */
+	else if (rc == -ERR_TIMEOUT)
 		(void)err_set(err, ERR_TIMEOUT,
 		              "cannot connect to %s: no answer within %u ms",
 		              c->name, (unsigned)timeout_ms);
@@ -132,6 +170,9 @@ client_close(struct client *c)
 	if (c == NULL)
 		return;
 	buf_fini(&c->rx);
+	if (c->tls != NULL)
+		(void)tls_bye(c->tls);
+	tls_free(c->tls);
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	free(c);
@@ -153,7 +194,10 @@ receive(struct client *c, struct err *err)
 	if (room == NULL)
 		return err_set(err, ERR_NOMEM, "%s: no memory for an answer",
 		               c->name);
-	n = recv(c->fd, room, CLIENT_READ, 0);
+	n = c->tls == NULL ? recv(c->fd, room, CLIENT_READ, 0)
+	                   : tls_read(c->tls, room, CLIENT_READ);
+	c->is_full = n == (ssize_t)CLIENT_READ;
+	c->is_heard |= n > 0;
 	if (n > 0)
 		buf_grew(&c->rx, (size_t)n);
 	else if (n == 0)
@@ -169,7 +213,9 @@ static int
 send_all(struct client *c, struct span out, uint64_t until, struct err *err)
 {
 	while (out.n > 0) {
-		ssize_t n = send(c->fd, out.p, out.n, MSG_NOSIGNAL);
+		ssize_t n = c->tls == NULL
+		                    ? send(c->fd, out.p, out.n, MSG_NOSIGNAL)
+		                    : tls_write(c->tls, out.p, out.n);
 		int rc;
 
 		if (n >= 0) {
@@ -204,8 +250,11 @@ look(struct client *c, struct resp_skip *skip, size_t *at, uint32_t *n,
 
 		if (rc == WIRE_BAD || rc == WIRE_BIG)
 			return err_set(err, ERR_PROTO,
-			               "%s: the answer is not RESP; is this a "
-			               "Redis server?",
+			               buf_span(&c->rx).p[0] == TLS_ALERT
+			                       ? "%s: it answers in TLS; "
+			                         "write rediss:// for it"
+			                       : "%s: the answer is not RESP; "
+			                         "is this a Redis server?",
 			               c->name);
 		if (rc == WIRE_MORE)
 			used = in.n;
@@ -232,7 +281,7 @@ read_replies(struct client *c, uint32_t n, uint64_t until, struct err *err)
 			return rc;
 		if (n == 0)
 			break;
-		if (await(c->fd, POLLIN, until) != 0)
+		if (!c->is_full && await(c->fd, POLLIN, until) != 0)
 			return too_late(c, "no answer in time", err);
 		rc = receive(c, err);
 		if (rc != 0)

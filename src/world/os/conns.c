@@ -4,111 +4,17 @@
  */
 #include "world/os/conns.h"
 
-#include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/check.h"
-#include "world/os/dial.h"
-
-#define MS_NS 1000000ull
-
-enum conn_state {
-	CONN_CONNECTING,
-	CONN_UP,
-	CONN_DOWN,     /* lost; the machine hears it in the next batch       */
-	CONN_FLUSHING, /* the machine has forgotten it; tx still goes out    */
-	CONN_PARTING,  /* all sent, our end said; waiting for the peer's end */
-	CONN_GONE,     /* closed; freed by conns_bury()                      */
-};
-
-/* Beside errno values in conn.cause. */
-#define CAUSE_END    (-1) /* the peer closed                    */
-#define CAUSE_LATE   (-2) /* no connection in DIAL_TIMEOUT_MS   */
-#define CAUSE_MEMORY (-3) /* tx could not grow                  */
-#define CAUSE_NAME   (-4) /* the name could not be resolved     */
-
-struct conn {
-	struct link link; /* first: a link is a conn */
-	struct conn *next;
-	struct conn *prev;
-	struct conn *next_ready;
-	struct conn *next_timed;
-	struct conn *prev_timed;
-	struct dial *dial; /* while CONNECTING                         */
-	char *name;        /* of an opened one; NULL for accepted ones */
-	uint64_t deadline_ns;
-	int fd;
-	int cause;
-	enum conn_state state;
-	bool readable;
-	bool writable;
-	bool ended;   /* the kernel told of the peer's end         */
-	bool eof;     /* its end was read and told (EV_EOF)        */
-	bool ready;   /* in the ready list                         */
-	bool timed;   /* in the timed list                         */
-	bool came_up; /* connected at once; EV_UP is still due     */
-	bool was_up;
-	bool drained; /* EV_DRAINED is due                         */
-	bool broken;  /* a write failed; what came in is read first */
-};
-
-static struct conn *
-conn_of(struct link *l)
-{
-	return (struct conn *)(void *)l;
-}
-
-/* ---- lists ------------------------------------------------------------- */
-
-static void
-put_ready(struct conns *cs, struct conn *c)
-{
-	if (c->ready)
-		return;
-	c->ready = true;
-	c->next_ready = NULL;
-	if (cs->ready_last == NULL)
-		cs->ready_first = c;
-	else
-		cs->ready_last->next_ready = c;
-	cs->ready_last = c;
-}
-
-static void
-drop_timed(struct conns *cs, struct conn *c)
-{
-	if (!c->timed)
-		return;
-	c->timed = false;
-	*(c->prev_timed ? &c->prev_timed->next_timed : &cs->timed_first) =
-		c->next_timed;
-	*(c->next_timed ? &c->next_timed->prev_timed : &cs->timed_last) =
-		c->prev_timed;
-}
-
-/* Both limits are the same length, so the list is ordered by itself. */
-_Static_assert(DIAL_TIMEOUT_MS == CONNS_FLUSH_MS, "one list of deadlines");
-
-static void
-put_timed(struct conns *cs, struct conn *c)
-{
-	drop_timed(cs, c);
-	c->deadline_ns = cs->port->now_ns + CONNS_FLUSH_MS * MS_NS;
-	c->timed = true;
-	c->next_timed = NULL;
-	c->prev_timed = cs->timed_last;
-	*(cs->timed_last ? &cs->timed_last->next_timed : &cs->timed_first) = c;
-	cs->timed_last = c;
-}
+#include "world/os/conns_parts.h"
 
 /* ---- birth and death --------------------------------------------------- */
 
-static struct conn *
-conn_new(struct conns *cs, int fd, void *owner)
+struct conn *
+conns_new(struct conns *cs, int fd, void *owner)
 {
 	struct conn *c = mem_zero(cs->port->mem, sizeof(*c));
 
@@ -125,30 +31,35 @@ conn_new(struct conns *cs, int fd, void *owner)
 	return c;
 }
 
-static void
-drop_dial(struct conns *cs, struct conn *c)
+void
+conns_drop_dial(struct conns *cs, struct conn *c)
 {
 	mem_free(cs->port->mem, c->dial, sizeof(*c->dial));
 	c->dial = NULL;
 }
 
-static void
-drop_fd(struct conn *c)
+void
+conns_drop_fd(struct conn *c)
 {
+	if (c->tls != NULL) {
+		(void)tls_bye(c->tls); /* as far as the kernel takes it */
+		tls_use_fd(c->tls, -1);
+	}
 	if (c->fd >= 0)
 		(void)close(c->fd); /* epoll forgets it by itself */
 	c->fd = -1;
 }
 
 /* From `all` to the graves. */
-static void
-kill_conn(struct conns *cs, struct conn *c)
+void
+conns_kill(struct conns *cs, struct conn *c)
 {
 	REQUIRE(c->state != CONN_GONE);
 	c->state = CONN_GONE;
+	c->shaking = false;
 	c->link.is_up = false;
-	drop_timed(cs, c);
-	drop_fd(c);
+	conns_drop_timed(cs, c);
+	conns_drop_fd(c);
 	*(c->prev ? &c->prev->next : &cs->all) = c->next;
 	if (c->next != NULL)
 		c->next->prev = c->prev;
@@ -163,7 +74,8 @@ free_conn(struct conns *cs, struct conn *c)
 	struct mem *mem = cs->port->mem;
 
 	buf_fini(&c->link.tx);
-	drop_dial(cs, c);
+	tls_free(c->tls);
+	conns_drop_dial(cs, c);
 	if (c->name != NULL)
 		mem_free(mem, c->name, strlen(c->name) + 1);
 	mem_free(mem, c, sizeof(*c));
@@ -202,7 +114,7 @@ void
 conns_fini(struct conns *cs)
 {
 	while (cs->all != NULL)
-		kill_conn(cs, cs->all);
+		conns_kill(cs, cs->all);
 	while (cs->graves != NULL) {
 		struct conn *c = cs->graves;
 
@@ -218,8 +130,8 @@ conns_fini(struct conns *cs)
 
 /* ---- what the machine hears -------------------------------------------- */
 
-static void
-tell(struct conns *cs, enum event_kind kind, struct conn *c)
+void
+conns_tell(struct conns *cs, enum event_kind kind, struct conn *c)
 {
 	struct event ev = { .kind = kind, .link = &c->link };
 
@@ -236,9 +148,13 @@ cause_text(const struct conn *c, struct err *err)
 		(void)err_set(err, ERR_LOST,
 		              "%s: the peer closed the connection", name);
 		break;
+	case CAUSE_TLS:
+		(void)tls_why(c->tls, err);
+		(void)err_wrap(err, "%s", name);
+		break;
 	case CAUSE_LATE:
-		(void)err_set(err, ERR_TIMEOUT,
-		              "%s: no connection within %d ms", name,
+		(void)err_set(err, ERR_TIMEOUT, "%s: no %s within %d ms", name,
+		              c->shaking ? "answer to TLS" : "connection",
 		              DIAL_TIMEOUT_MS);
 		break;
 	case CAUSE_MEMORY:
@@ -264,186 +180,28 @@ tell_down(struct conns *cs, struct conn *c)
 	struct event ev = { .kind = EV_DOWN, .link = &c->link, .err = &err };
 
 	cause_text(c, &err);
-	kill_conn(cs, c);
+	conns_kill(cs, c);
 	cs->step(cs->self, cs->port, &ev);
 }
 
 /* The connection is lost. The machine hears it in the next batch. */
-static void
-fail(struct conns *cs, struct conn *c, int cause)
+void
+conns_fail(struct conns *cs, struct conn *c, int cause)
 {
-	if (c->state == CONN_FLUSHING || c->state == CONN_PARTING) {
-		kill_conn(cs, c);
+	/* Of a client in its handshake the machine has not heard yet. */
+	if (c->state == CONN_FLUSHING || c->state == CONN_PARTING ||
+	    (c->shaking && c->name == NULL)) {
+		conns_kill(cs, c);
 		return;
 	}
 	REQUIRE(c->state == CONN_UP || c->state == CONN_CONNECTING);
 	c->state = CONN_DOWN;
 	c->link.is_up = false;
-	c->cause = cause;
-	drop_timed(cs, c);
-	drop_dial(cs, c);
-	drop_fd(c);
-	put_ready(cs, c);
-}
-
-static int
-watch(struct conns *cs, struct conn *c)
-{
-	struct epoll_event ev = {
-		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-		.data.ptr = c,
-	};
-
-	return epoll_ctl(cs->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev);
-}
-
-/* ---- connecting -------------------------------------------------------- */
-
-/* Try addresses until one is under way; the last failure is the cause. */
-static void
-dial_on(struct conns *cs, struct conn *c, int cause)
-{
-	while (dial_more(c->dial)) {
-		bool up = false;
-
-		c->fd = dial_next(c->dial, &up, &cause);
-		if (c->fd < 0)
-			continue;
-		if (watch(cs, c) != 0) {
-			cause = errno;
-			drop_fd(c);
-			continue;
-		}
-		if (up) {
-			c->came_up = true;
-			put_ready(cs, c);
-		}
-		return;
-	}
-	fail(cs, c, cause);
-}
-
-static bool
-keep_name(struct conns *cs, struct conn *c, const struct address *to)
-{
-	char name[DIAL_NAME_MAX];
-
-	dial_name(to, name);
-	c->name = mem_alloc(cs->port->mem, strlen(name) + 1);
-	if (c->name == NULL)
-		return false;
-	memcpy(c->name, name, strlen(name) + 1);
-	return true;
-}
-
-struct link *
-conns_open(struct conns *cs, const struct address *to, void *owner)
-{
-	struct conn *c = conn_new(cs, -1, owner);
-
-	if (c == NULL)
-		return NULL;
-	c->state = CONN_CONNECTING;
-	c->dial = mem_zero(cs->port->mem, sizeof(*c->dial));
-	if (c->dial == NULL || !keep_name(cs, c, to)) {
-		kill_conn(cs, c);
-		return NULL;
-	}
-	put_timed(cs, c);
-	if (dial_resolve(c->dial, to, NULL) != 0) {
-		fail(cs, c, CAUSE_NAME);
-		return &c->link;
-	}
-	dial_on(cs, c, 0);
-	if (c->state == CONN_DOWN &&
-	    (c->cause == EMFILE || c->cause == ENFILE)) {
-		kill_conn(cs, c);
-		return NULL;
-	}
-	return &c->link;
-}
-
-/* Connected: to the machine, or (already closed by it) on with the flush. */
-static void
-connected(struct conns *cs, struct conn *c)
-{
-	c->came_up = false;
-	c->writable = true;
-	drop_dial(cs, c);
-	if (c->state == CONN_FLUSHING) {
-		port_touch(cs->port, &c->link);
-		return;
-	}
-	drop_timed(cs, c);
-	c->state = CONN_UP;
-	c->was_up = true;
-	c->link.is_up = true;
-	if (buf_len(&c->link.tx) > 0)
-		port_touch(cs->port, &c->link);
-	tell(cs, EV_UP, c);
-}
-
-static void
-dialed(struct conns *cs, struct conn *c)
-{
-	int cause = dial_outcome(c->fd);
-
-	if (cause == 0) {
-		connected(cs, c);
-		return;
-	}
-	drop_fd(c);
-	if (c->state == CONN_FLUSHING)
-		kill_conn(cs, c);
-	else
-		dial_on(cs, c, cause);
-}
-
-/* IPv4 as ::ffff:a.b.c.d; other families are not known. */
-static void
-peer_of(const struct sockaddr_storage *from, struct cidr_address *ret)
-{
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-
-	*ret = (struct cidr_address){ .is_known = false };
-	if (from->ss_family == AF_INET) {
-		memcpy(&in, from, sizeof(in));
-		ret->b[10] = 0xff;
-		ret->b[11] = 0xff;
-		memcpy(ret->b + 12, &in.sin_addr, 4);
-		ret->is_known = true;
-	} else if (from->ss_family == AF_INET6) {
-		memcpy(&in6, from, sizeof(in6));
-		memcpy(ret->b, &in6.sin6_addr, 16);
-		ret->is_known = true;
-	}
-}
-
-void
-conns_accept(struct conns *cs, int fd, uint32_t tag,
-             const struct sockaddr_storage *from)
-{
-	struct conn *c = conn_new(cs, fd, NULL);
-	struct cidr_address peer;
-	struct event ev = { .kind = EV_ACCEPT, .tag = tag, .peer = &peer };
-
-	peer_of(from, &peer);
-
-	if (c == NULL) {
-		(void)close(fd);
-		return;
-	}
-	c->state = CONN_UP;
-	c->was_up = true;
-	c->writable = true;
-	if (watch(cs, c) != 0) {
-		kill_conn(cs, c);
-		return;
-	}
-	c->link.is_up = true;
-	ev.link = &c->link;
-	cs->step(cs->self, cs->port, &ev);
+	c->cause = cause == EPROTO && c->tls != NULL ? CAUSE_TLS : cause;
+	conns_drop_timed(cs, c);
+	conns_drop_dial(cs, c);
+	conns_drop_fd(c);
+	conns_put_ready(cs, c);
 }
 
 /* ---- reading ----------------------------------------------------------- */
@@ -461,7 +219,7 @@ got(struct conns *cs, struct conn *c, size_t n)
 	c->readable = n == CONNS_RX || c->ended || c->broken;
 	cs->step(cs->self, cs->port, &ev);
 	if (c->readable && !c->link.read_off && c->state == CONN_UP)
-		put_ready(cs, c);
+		conns_put_ready(cs, c);
 }
 
 /* The peer sends no more. */
@@ -469,29 +227,43 @@ static void
 got_end(struct conns *cs, struct conn *c)
 {
 	if (!c->link.want_eof || c->broken) {
-		fail(cs, c, c->broken ? c->cause : CAUSE_END);
+		conns_fail(cs, c, c->broken ? c->cause : CAUSE_END);
 		return;
 	}
 	c->eof = true;
 	c->readable = false;
-	tell(cs, EV_EOF, c);
+	conns_tell(cs, EV_EOF, c);
+}
+
+static ssize_t
+take_in(struct conns *cs, struct conn *c)
+{
+	ssize_t n;
+
+	if (c->tls == NULL)
+		return recv(c->fd, cs->rx, CONNS_RX, 0);
+	n = tls_read(c->tls, cs->rx, CONNS_RX);
+	c->ended |= tls_is_over(c->tls);
+	if (tls_read_waits(c->tls))
+		c->writable = false;
+	return n;
 }
 
 static void
 read_some(struct conns *cs, struct conn *c)
 {
-	ssize_t n = recv(c->fd, cs->rx, CONNS_RX, 0);
+	ssize_t n = take_in(cs, c);
 
 	if (n > 0)
 		got(cs, c, (size_t)n);
 	else if (n == 0)
 		got_end(cs, c);
 	else if (errno == EINTR)
-		put_ready(cs, c);
+		conns_put_ready(cs, c);
 	else if (errno != EAGAIN)
-		fail(cs, c, c->broken ? c->cause : errno);
+		conns_fail(cs, c, c->broken ? c->cause : errno);
 	else if (c->broken)
-		fail(cs, c, c->cause);
+		conns_fail(cs, c, c->cause);
 	else
 		c->readable = false;
 }
@@ -506,9 +278,9 @@ read_away(struct conns *cs, struct conn *c)
 	c->readable = false;
 	if (n > 0 || (n < 0 && errno == EINTR)) {
 		c->readable = true;
-		put_ready(cs, c);
+		conns_put_ready(cs, c);
 	} else if (n == 0 || errno != EAGAIN) {
-		kill_conn(cs, c);
+		conns_kill(cs, c);
 	}
 }
 
@@ -519,7 +291,7 @@ conns_read(struct conns *cs, struct link *l, bool on)
 
 	l->read_off = !on;
 	if (on && c->readable && c->state == CONN_UP)
-		put_ready(cs, c);
+		conns_put_ready(cs, c);
 }
 
 /* ---- writing ----------------------------------------------------------- */
@@ -529,11 +301,15 @@ conns_read(struct conns *cs, struct link *l, bool on)
 static void
 part(struct conns *cs, struct conn *c)
 {
+	if (c->tls != NULL && !tls_bye(c->tls)) {
+		c->writable = false; /* flush_one() comes again */
+		return;
+	}
 	c->state = CONN_PARTING;
 	if (shutdown(c->fd, SHUT_WR) != 0 || c->eof)
-		kill_conn(cs, c);
+		conns_kill(cs, c);
 	else if (c->readable)
-		put_ready(cs, c);
+		conns_put_ready(cs, c);
 }
 
 /* Bytes that came in before the break still belong to the machine. */
@@ -543,13 +319,13 @@ write_failed(struct conns *cs, struct conn *c, int cause)
 	c->writable = false;
 	buf_release(&c->link.tx);
 	if (c->state != CONN_UP || c->link.read_off || c->eof) {
-		fail(cs, c, cause);
+		conns_fail(cs, c, cause);
 		return;
 	}
 	c->broken = true;
 	c->cause = cause;
 	c->readable = true;
-	put_ready(cs, c);
+	conns_put_ready(cs, c);
 }
 
 /* False: the write failed, look no further. */
@@ -558,7 +334,8 @@ write_some(struct conns *cs, struct conn *c)
 {
 	struct buf *tx = &c->link.tx;
 	struct span s = buf_span(tx);
-	ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
+	ssize_t n = c->tls == NULL ? send(c->fd, s.p, s.n, MSG_NOSIGNAL)
+	                           : tls_write(c->tls, s.p, s.n);
 
 	if (n < 0 && errno == EINTR)
 		n = 0;
@@ -575,7 +352,7 @@ write_some(struct conns *cs, struct conn *c)
 	if (buf_len(tx) == 0)
 		buf_release(tx);
 	else if (c->writable)
-		put_ready(cs, c); /* interrupted */
+		conns_put_ready(cs, c); /* interrupted */
 	return true;
 }
 
@@ -585,7 +362,7 @@ flush_one(struct conns *cs, struct conn *c)
 	if (c->state != CONN_UP && c->state != CONN_FLUSHING)
 		return;
 	if (buf_failed(&c->link.tx)) {
-		fail(cs, c, CAUSE_MEMORY);
+		conns_fail(cs, c, CAUSE_MEMORY);
 		return;
 	}
 	if (c->broken) {
@@ -594,12 +371,12 @@ flush_one(struct conns *cs, struct conn *c)
 	}
 	if (c->writable && buf_len(&c->link.tx) > 0 && !write_some(cs, c))
 		return;
-	if (c->state == CONN_FLUSHING && c->dial == NULL &&
+	if (c->state == CONN_FLUSHING && c->dial == NULL && !c->shaking &&
 	    buf_len(&c->link.tx) == 0) {
 		part(cs, c);
 	} else if (c->link.want_drained && buf_len(&c->link.tx) < LINK_LOW) {
 		c->drained = true;
-		put_ready(cs, c);
+		conns_put_ready(cs, c);
 	}
 }
 
@@ -631,11 +408,11 @@ conns_close(struct conns *cs, struct link *l, bool flush)
 	c->link.want_drained = false;
 	if (!flush || c->state == CONN_DOWN || c->broken ||
 	    (c->state == CONN_CONNECTING && buf_len(&l->tx) == 0)) {
-		kill_conn(cs, c);
+		conns_kill(cs, c);
 		return;
 	}
 	c->state = CONN_FLUSHING; /* c->dial != NULL: connecting still */
-	put_timed(cs, c);
+	conns_put_timed(cs, c);
 	port_touch(cs->port, l);
 }
 
@@ -648,11 +425,29 @@ event_after_eof(struct conns *cs, struct conn *c, uint32_t events)
 	if (events & (EPOLLHUP | EPOLLERR)) {
 		int cause = dial_outcome(c->fd);
 
-		fail(cs, c, cause == 0 ? CAUSE_END : cause);
+		conns_fail(cs, c, cause == 0 ? CAUSE_END : cause);
 	} else if ((events & EPOLLOUT) && !c->writable) {
 		c->writable = true;
 		port_touch(cs->port, &c->link);
 	}
+}
+
+/* What TLS wants beside: its handshake; a read that waits for room, a write that
+ * waits for bytes. True: this was all. */
+static bool
+tls_event(struct conns *cs, struct conn *c, uint32_t events)
+{
+	if (c->shaking) {
+		conns_shake(cs, c);
+		return true;
+	}
+	if (tls_read_waits(c->tls) && (events & EPOLLOUT))
+		c->readable = true;
+	if (tls_write_waits(c->tls) && (events & EPOLLIN)) {
+		c->writable = true;
+		port_touch(cs->port, &c->link);
+	}
+	return false;
 }
 
 void
@@ -665,9 +460,11 @@ conns_event(struct conns *cs, struct conn *c, uint32_t events)
 		return;
 	}
 	if (c->dial != NULL) {
-		dialed(cs, c);
+		conns_dialed(cs, c);
 		if (c->dial != NULL || c->state != CONN_UP)
 			return;
+	} else if (c->tls != NULL && tls_event(cs, c, events)) {
+		return;
 	}
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		c->ended = true;
@@ -682,7 +479,7 @@ conns_event(struct conns *cs, struct conn *c, uint32_t events)
 	else if (c->state == CONN_UP && c->readable && !c->link.read_off)
 		read_some(cs, c);
 	else if (c->state == CONN_UP && (events & EPOLLERR))
-		fail(cs, c, dial_outcome(c->fd)); /* reading is off */
+		conns_fail(cs, c, dial_outcome(c->fd)); /* reading is off */
 }
 
 static void
@@ -694,16 +491,18 @@ run_ready(struct conns *cs, struct conn *c)
 	}
 	if (c->came_up &&
 	    (c->state == CONN_CONNECTING || c->state == CONN_FLUSHING))
-		connected(cs, c);
+		conns_connected(cs, c);
+	else if (c->shaking)
+		conns_shake(cs, c);
 	if (c->state == CONN_PARTING && c->readable)
 		read_away(cs, c);
 	if (c->drained && c->state == CONN_UP) {
 		c->drained = false;
 		c->link.want_drained = false;
-		tell(cs, EV_DRAINED, c);
+		conns_tell(cs, EV_DRAINED, c);
 	}
 	if (c->state == CONN_UP && c->broken && c->link.read_off)
-		fail(cs, c, c->cause);
+		conns_fail(cs, c, c->cause);
 	else if (c->state == CONN_UP && c->readable && !c->link.read_off)
 		read_some(cs, c);
 	else if (c->writable && buf_len(&c->link.tx) > 0)
@@ -715,6 +514,7 @@ conns_run_ready(struct conns *cs)
 {
 	struct conn *c = cs->ready_first;
 
+	cs->shakes = 0;
 	cs->ready_first = NULL;
 	cs->ready_last = NULL;
 	while (c != NULL) {
@@ -732,7 +532,7 @@ conns_expire(struct conns *cs)
 {
 	while (cs->timed_first != NULL &&
 	       cs->timed_first->deadline_ns <= cs->port->now_ns)
-		fail(cs, cs->timed_first, CAUSE_LATE);
+		conns_fail(cs, cs->timed_first, CAUSE_LATE);
 }
 
 bool

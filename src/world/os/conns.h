@@ -9,6 +9,11 @@
  * input, an event for the machine that came up while bytes were leaving) waits
  * in the `ready` list for the next batch; the loop does not sleep meanwhile.
  *
+ * With TLS a connection is CONNECTING (and `shaking`) until its handshake is done:
+ * the machine sees plain bytes, and clients only once they have proven what they
+ * have to. A handshake costs up to a millisecond of computing, so a batch does
+ * CONNS_SHAKES steps of them and leaves the rest to the next.
+ *
  *   CONNECTING ─[came_up]→ UP ─[fail]→ DOWN ─[EV_DOWN]→ GONE
  *       │ [fail]→ DOWN      │ [conns_close, flush]
  *       │                   └→ FLUSHING ─[all sent]→ PARTING ─[peer's end]→ GONE
@@ -17,8 +22,9 @@
  * Owns:   descriptors and struct conn; conns_bury() frees the GONE ones when
  *         nothing of the batch can point to them any more.
  * Limits: CONNS_RX bytes a read and one read a connection and batch;
- *         DIAL_TIMEOUT_MS to connect; CONNS_FLUSH_MS to send the rest and see
- *         the peer's end after a close with flush.
+ *         DIAL_TIMEOUT_MS to connect (TLS included); TLS_HANDSHAKE_MS for a
+ *         client's handshake; CONNS_FLUSH_MS to send the rest and see the
+ *         peer's end after a close with flush.
  * Thread: the loop's.
  */
 #pragma once
@@ -27,9 +33,12 @@
 
 #define CONNS_RX       ((size_t)256 * 1024)
 #define CONNS_FLUSH_MS 5000
+#define CONNS_SHAKES   4 /* handshake steps a batch: some 4 ms at most */
 
 struct conn;
 struct dial;
+struct sockaddr_storage;
+struct tls_server;
 
 struct conns {
 	int epoll_fd;
@@ -44,6 +53,7 @@ struct conns {
 	struct conn *timed_last;
 	struct conn *graves;
 	uint64_t n;
+	uint32_t shakes; /* of this batch */
 };
 
 int conns_init(struct conns *cs, struct err *err) MUST; /* fields above set */
@@ -55,11 +65,10 @@ struct link *conns_open(struct conns *cs, const struct address *to,
 void conns_close(struct conns *cs, struct link *l, bool flush);
 void conns_read(struct conns *cs, struct link *l, bool on);
 
-/* Take a connected, non-blocking descriptor; EV_ACCEPT with this tag. Without
- * memory it is closed. */
-struct sockaddr_storage;
+/* Take a connected, non-blocking descriptor; EV_ACCEPT with this tag, after the
+ * handshake when there is a tls. Without memory it is closed. */
 void conns_accept(struct conns *cs, int fd, uint32_t tag,
-                  const struct sockaddr_storage *from);
+                  const struct sockaddr_storage *from, struct tls_server *tls);
 
 /* What epoll said about c. */
 void conns_event(struct conns *cs, struct conn *c, uint32_t events);

@@ -47,6 +47,7 @@ struct loop {
 	struct crowd *crowd;
 	struct mailbox mailbox;
 	int listen_fds[LISTENERS_MAX];
+	struct tls_server *listen_tls[LISTENERS_MAX]; /* NULL: plain */
 	uint32_t listen_n;
 	uint64_t listen_again_ns; /* UINT64_MAX: listeners are not paused */
 	int epoll_fd;
@@ -257,7 +258,7 @@ run_listener(struct loop *l, uint32_t i)
 		                 &n_from, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			conns_accept(&l->conns, fd, i, &from);
+			conns_accept(&l->conns, fd, i, &from, l->listen_tls[i]);
 			continue;
 		}
 		if (errno == EINTR || errno == ECONNABORTED)
@@ -536,8 +537,12 @@ loop_new(const struct loop_conf *conf, struct err *err)
 		destroy(l);
 		return NULL;
 	}
-	for (; l->listen_n < conf->listen_n; l->listen_n++)
+	for (; l->listen_n < conf->listen_n; l->listen_n++) {
 		l->listen_fds[l->listen_n] = conf->listen_fds[l->listen_n];
+		if (conf->listen_tls != NULL)
+			l->listen_tls[l->listen_n] =
+				conf->listen_tls[l->listen_n];
+	}
 	watch_listeners(l, EPOLL_CTL_ADD);
 	if (conf->init != NULL)
 		conf->init(l->self, conf->arg);

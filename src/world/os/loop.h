@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 
 struct loop;
+struct tls_server;
 
 /* Mails to the control thread: a queue with a descriptor to poll. */
 struct inbox;
@@ -40,6 +41,9 @@ struct loop_conf {
 	const int *listen_fds;    /* EV_ACCEPT with tag = index; the loop
 	                            * closes them (only when loop_new works) */
 	uint32_t listen_n;
+	/* NULL: all plain; else one for each listener (NULL: plain). They
+	 * outlive the loop. EV_ACCEPT comes when the handshake is done. */
+	struct tls_server *const *listen_tls;
 	size_t mem_limit; /* 0: none                               */
 	char name[16];    /* thread name                           */
 };

@@ -38,6 +38,12 @@ static const struct good goods[] = {
 	{ "redis://[::1]:6400", "::1", 6400, "", "", 0, "redis://[::1]:6400" },
 	{ "redis://[::1]", "::1", 6379, "", "", 0, "redis://[::1]:6379" },
 	{ "redis://h:65535/15", "h", 65535, "", "", 15, "redis://h:65535" },
+	{ "redis://:a?b@h", "h", 6379, "", "a?b", 0, "redis://h:6379" },
+	{ "rediss://h", "h", 6379, "", "", 0, "rediss://h:6379" },
+	{ "rediss://u:p@[::1]:1/2?ca=/f/c%20a.pem&name=x.org&insecure=1", "::1",
+	  1, "u", "p", 2, "rediss://[::1]:1" },
+	{ "rediss://h?cert=/c&key=/k&insecure=0", "h", 6379, "", "", 0,
+	  "rediss://h:6379" },
 	{ "unix:///run/r.sock", "/run/r.sock", 0, "", "", 0,
 	  "unix:///run/r.sock" },
 	{ "unix://u:p@/run/r.sock?db=2", "/run/r.sock", 0, "u", "p", 2,
@@ -77,7 +83,11 @@ test_bad(void **state)
 		const char *says;
 	} bads[] = {
 		{ "", "empty" },
-		{ "rediss://h", "TLS" },
+		{ "redis://h?ca=/f", "rediss" },
+		{ "rediss://h?ca", "ca=FILE" },
+		{ "rediss://h?insecure=yes", "insecure=1" },
+		{ "rediss://h?color=red", "color=red" },
+		{ "rediss://h?ca=/a@b", "%40" },
 		{ "http://h", "redis://" },
 		{ "redis://", "host is missing" },
 		{ "redis://:1", "host is missing" },
@@ -176,15 +186,31 @@ test_side(void **state)
 	struct url u;
 	struct url v;
 	struct side_conf side;
+	struct side_conf other;
+	struct err err;
 
 	(void)state;
 	assert_int_equal(url_parse("redis://u:p@h:1", &u, NULL), 0);
 	assert_int_equal(url_parse("redis://h:1", &v, NULL), 0);
-	url_side(&u, SIDE_NEW, &side);
+	assert_int_equal(url_side(&u, SIDE_NEW, &side, NULL), 0);
+	assert_null(side.at.tls);
 	assert_string_equal(side.label, "new redis://h:1");
 	assert_string_equal(side.url_user, "u");
 	assert_string_equal(side.url_pass, "p");
 	assert_string_equal(side.own_user, "");
+	/* Equal rules are one context; a file that is not there is named. */
+	assert_int_equal(url_parse("rediss://h?insecure=1", &u, NULL), 0);
+	assert_string_equal(url_tls_word(&u), "insecure");
+	assert_int_equal(url_side(&u, SIDE_OLD, &side, NULL), 0);
+	assert_int_equal(url_side(&u, SIDE_NEW, &other, NULL), 0);
+	assert_non_null(side.at.tls);
+	assert_ptr_equal(side.at.tls, other.at.tls);
+	assert_int_equal(url_parse("rediss://h?ca=/no/such", &u, NULL), 0);
+	assert_string_equal(url_tls_word(&u), "verified");
+	assert_int_equal(url_side(&u, SIDE_OLD, &side, &err), -ERR_USAGE);
+	assert_non_null(strstr(err.text, "old rediss://h:6379"));
+	assert_non_null(strstr(err.text, "/no/such"));
+	assert_int_equal(url_parse("redis://h:1", &u, NULL), 0);
 	assert_true(url_same(&u, &v));
 	v.at.port = 2;
 	assert_false(url_same(&u, &v));

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world/os/conns_meet.c: how connections begin: dialed or accepted, and TLS.
+ */
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "world/os/conns_parts.h"
+
+static int
+watch(struct conns *cs, struct conn *c)
+{
+	struct epoll_event ev = {
+		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+		.data.ptr = c,
+	};
+
+	return epoll_ctl(cs->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev);
+}
+
+/* ---- connecting -------------------------------------------------------- */
+
+/* Try addresses until one is under way; the last failure is the cause. */
+static void
+dial_on(struct conns *cs, struct conn *c, int cause)
+{
+	while (dial_more(c->dial)) {
+		bool up = false;
+
+		c->fd = dial_next(c->dial, &up, &cause);
+		if (c->fd < 0)
+			continue;
+		if (watch(cs, c) != 0) {
+			cause = errno;
+			conns_drop_fd(c);
+			continue;
+		}
+		if (up) {
+			c->came_up = true;
+			conns_put_ready(cs, c);
+		}
+		return;
+	}
+	conns_fail(cs, c, cause);
+}
+
+static bool
+keep_name(struct conns *cs, struct conn *c, const struct address *to)
+{
+	char name[DIAL_NAME_MAX];
+
+	dial_name(to, name);
+	c->name = mem_alloc(cs->port->mem, strlen(name) + 1);
+	if (c->name == NULL)
+		return false;
+	memcpy(c->name, name, strlen(name) + 1);
+	return true;
+}
+
+struct link *
+conns_open(struct conns *cs, const struct address *to, void *owner)
+{
+	struct conn *c = conns_new(cs, -1, owner);
+
+	if (c == NULL)
+		return NULL;
+	c->state = CONN_CONNECTING;
+	c->dial = mem_zero(cs->port->mem, sizeof(*c->dial));
+	if (to->tls != NULL)
+		c->tls = tls_connect(to->tls, to->host);
+	if (c->dial == NULL || !keep_name(cs, c, to) ||
+	    (to->tls != NULL && c->tls == NULL)) {
+		conns_kill(cs, c);
+		return NULL;
+	}
+	conns_put_timed(cs, c);
+	if (dial_resolve(c->dial, to, NULL) != 0) {
+		conns_fail(cs, c, CAUSE_NAME);
+		return &c->link;
+	}
+	dial_on(cs, c, 0);
+	if (c->state == CONN_DOWN &&
+	    (c->cause == EMFILE || c->cause == ENFILE)) {
+		conns_kill(cs, c);
+		return NULL;
+	}
+	return &c->link;
+}
+
+/* Usable: to the machine, or (already closed by it) on with the flush. */
+static void
+up(struct conns *cs, struct conn *c)
+{
+	c->writable = true;
+	if (c->state == CONN_FLUSHING) {
+		port_touch(cs->port, &c->link);
+		return;
+	}
+	conns_drop_timed(cs, c);
+	c->state = CONN_UP;
+	c->was_up = true;
+	c->link.is_up = true;
+	if (buf_len(&c->link.tx) > 0)
+		port_touch(cs->port, &c->link);
+	conns_tell(cs, EV_UP, c);
+}
+
+/* IPv4 as ::ffff:a.b.c.d; other families are not known. */
+static void
+peer_of(const struct sockaddr_storage *from, struct cidr_address *ret)
+{
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	*ret = (struct cidr_address){ .is_known = false };
+	if (from->ss_family == AF_INET) {
+		memcpy(&in, from, sizeof(in));
+		ret->b[10] = 0xff;
+		ret->b[11] = 0xff;
+		memcpy(ret->b + 12, &in.sin_addr, 4);
+		ret->is_known = true;
+	} else if (from->ss_family == AF_INET6) {
+		memcpy(&in6, from, sizeof(in6));
+		memcpy(ret->b, &in6.sin6_addr, 16);
+		ret->is_known = true;
+	}
+}
+
+/* A client is there. */
+static void
+greet(struct conns *cs, struct conn *c, uint32_t tag,
+      const struct sockaddr_storage *from)
+{
+	struct cidr_address peer;
+	struct event ev = {
+		.kind = EV_ACCEPT, .tag = tag, .link = &c->link, .peer = &peer
+	};
+
+	peer_of(from, &peer);
+	conns_drop_timed(cs, c);
+	c->state = CONN_UP;
+	c->was_up = true;
+	c->writable = true;
+	c->link.is_up = true;
+	cs->step(cs->self, cs->port, &ev);
+}
+
+/* A client that cannot do TLS our way: our end, and its end is waited for, so
+ * that it reads what OpenSSL has said before the kernel resets it. */
+static void
+turn_away(struct conns *cs, struct conn *c)
+{
+	c->state = CONN_PARTING;
+	conns_put_timed(cs, c);
+	c->readable = true;
+	if (shutdown(c->fd, SHUT_WR) != 0)
+		conns_kill(cs, c);
+	else
+		conns_put_ready(cs, c);
+}
+
+/* The handshake is done; from now on it is like any other. */
+static void
+shaken(struct conns *cs, struct conn *c)
+{
+	struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
+	socklen_t n = sizeof(from);
+
+	/* Bytes may have come with the handshake's last ones. */
+	c->readable = true;
+	conns_put_ready(cs, c);
+	if (c->name != NULL) {
+		up(cs, c);
+		return;
+	}
+	if (getpeername(c->fd, (struct sockaddr *)&from, &n) != 0)
+		from.ss_family = AF_UNSPEC; /* it is lost already */
+	greet(cs, c, c->tag, &from);
+}
+
+/* The next step of the handshake. */
+void
+conns_shake(struct conns *cs, struct conn *c)
+{
+	enum tls_rc rc;
+
+	if (cs->shakes >= CONNS_SHAKES) {
+		conns_put_ready(cs, c);
+		return;
+	}
+	cs->shakes++;
+	rc = tls_shake(c->tls);
+	if (rc == TLS_AGAIN)
+		return;
+	c->shaking = false;
+	if (rc == TLS_FAILED && c->name == NULL) {
+		turn_away(cs, c);
+	} else if (rc == TLS_FAILED) {
+		conns_fail(cs, c, CAUSE_TLS);
+	} else {
+		shaken(cs, c);
+	}
+}
+
+void
+conns_connected(struct conns *cs, struct conn *c)
+{
+	c->came_up = false;
+	conns_drop_dial(cs, c);
+	if (c->tls == NULL) {
+		up(cs, c);
+		return;
+	}
+	tls_use_fd(c->tls, c->fd);
+	c->shaking = true;
+	conns_shake(cs, c);
+}
+
+void
+conns_dialed(struct conns *cs, struct conn *c)
+{
+	int cause = dial_outcome(c->fd);
+
+	if (cause == 0) {
+		conns_connected(cs, c);
+		return;
+	}
+	conns_drop_fd(c);
+	if (c->state == CONN_FLUSHING)
+		conns_kill(cs, c);
+	else
+		dial_on(cs, c, cause);
+}
+
+void
+conns_accept(struct conns *cs, int fd, uint32_t tag,
+             const struct sockaddr_storage *from, struct tls_server *tls)
+{
+	struct conn *c = conns_new(cs, fd, NULL);
+
+	if (c == NULL) {
+		(void)close(fd);
+		return;
+	}
+	c->state = CONN_CONNECTING;
+	if (tls != NULL)
+		c->tls = tls_accept(tls);
+	if (watch(cs, c) != 0 || (tls != NULL && c->tls == NULL)) {
+		conns_kill(cs, c);
+		return;
+	}
+	if (tls == NULL) {
+		greet(cs, c, tag, from);
+		return;
+	}
+	tls_use_fd(c->tls, fd);
+	c->tag = tag;
+	c->shaking = true; /* its first event comes at once */
+	conns_put_timed(cs, c);
+}

@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world/os/tls_context.c: certificates and rules of TLS.
+ *
+ * Contexts towards servers are kept in one list of the process, by the digest of
+ * what they are made of: an endpoint's connections share one, and a file with a
+ * new certificate gives a new one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "world/os/loop.h"
+#include "world/os/tls_parts.h"
+
+/* What a socket read asks for: a wake-up of ordinary traffic is one read. */
+#define TLS_READ_BUFFER 65536
+
+static pthread_mutex_t clients_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct tls_client *clients;
+static uint32_t clients_n;
+
+const char *
+tls_reason(void)
+{
+	const char *text = ERR_reason_error_string(ERR_peek_error());
+
+	ERR_clear_error();
+	return text != NULL ? text : "no reason given";
+}
+
+static bool
+is_given(const char *s)
+{
+	return s != NULL && s[0] != '\0';
+}
+
+/* ---- PEM ---------------------------------------------------------------- */
+
+struct pem {
+	char *text; /* malloced; NULL: none */
+	size_t n;
+	const char *what; /* "CA certificate" */
+	const char *from; /* the file, or "the given text" */
+};
+
+static void
+pem_free(struct pem *p)
+{
+	if (p->text != NULL)
+		OPENSSL_cleanse(p->text, p->n);
+	free(p->text);
+	p->text = NULL;
+}
+
+static int
+pem_file(struct pem *p, const char *path, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = 0;
+
+	if (fd < 0)
+		return err_set(err, ERR_USAGE, "cannot read the %s %s: %s",
+		               p->what, path, os_cause(errno));
+	p->text = malloc(TLS_FILE_MAX + 1);
+	while (p->text != NULL && p->n <= TLS_FILE_MAX) {
+		got = read(fd, p->text + p->n, TLS_FILE_MAX + 1 - p->n);
+		if (got <= 0)
+			break;
+		p->n += (size_t)got;
+	}
+	(void)close(fd);
+	if (p->text == NULL)
+		return err_set(err, ERR_NOMEM, "no memory for the %s %s",
+		               p->what, path);
+	if (got < 0)
+		return err_set(err, ERR_USAGE, "cannot read the %s %s: %s",
+		               p->what, path, os_cause(errno));
+	if (p->n > TLS_FILE_MAX)
+		return err_set(err, ERR_USAGE,
+		               "the %s %s is longer than %zu bytes", p->what,
+		               path, TLS_FILE_MAX);
+	return 0;
+}
+
+/* Text of a conf, or the file it names. */
+static int
+pem_read(struct pem *p, const char *what, const char *given, struct err *err)
+{
+	*p = (struct pem){ .what = what, .from = "the given text" };
+	if (!is_given(given))
+		return 0;
+	if (strstr(given, "-----BEGIN") == NULL) {
+		p->from = given;
+		return pem_file(p, given, err);
+	}
+	p->text = strdup(given);
+	p->n = strlen(given);
+	return p->text != NULL
+	               ? 0
+	               : err_set(err, ERR_NOMEM, "no memory for the %s", what);
+}
+
+/* A key with a passphrase: nobody is asked on a terminal. */
+static int
+no_passphrase(char *buf, int size, int for_writing, void *arg)
+{
+	(void)size;
+	(void)for_writing;
+	buf[0] = '\0';
+	*(bool *)arg = true;
+	return -1;
+}
+
+static BIO *
+pem_bio(const struct pem *p)
+{
+	return BIO_new_mem_buf(p->text, (int)p->n);
+}
+
+static int
+no_pem(const struct pem *p, struct err *err)
+{
+	ERR_clear_error();
+	return err_set(err, ERR_USAGE, "%s has no %s in PEM", p->from, p->what);
+}
+
+/* The first certificate is the one; what follows is its chain. */
+static int
+use_cert(SSL_CTX *ctx, const struct pem *p, struct err *err)
+{
+	BIO *b = pem_bio(p);
+	X509 *x = b != NULL ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
+	int rc = 0;
+
+	if (x == NULL)
+		rc = no_pem(p, err);
+	else if (SSL_CTX_use_certificate(ctx, x) != 1)
+		rc = err_set(err, ERR_USAGE, "the %s of %s: %s", p->what,
+		             p->from, tls_reason());
+	X509_free(x);
+	while (rc == 0) {
+		x = PEM_read_bio_X509(b, NULL, NULL, NULL);
+		if (x == NULL)
+			break;
+		if (SSL_CTX_add0_chain_cert(ctx, x) != 1) {
+			X509_free(x);
+			rc = err_set(err, ERR_USAGE, "the chain in %s: %s",
+			             p->from, tls_reason());
+		}
+	}
+	ERR_clear_error(); /* the end of the text counts as one */
+	BIO_free(b);
+	return rc;
+}
+
+static int
+use_key(SSL_CTX *ctx, const struct pem *p, const struct pem *cert,
+        struct err *err)
+{
+	BIO *b = pem_bio(p);
+	bool asked = false;
+	EVP_PKEY *k = NULL;
+	int rc = 0;
+
+	if (b != NULL)
+		k = PEM_read_bio_PrivateKey(b, NULL, no_passphrase, &asked);
+	BIO_free(b);
+	if (asked)
+		rc = err_set(err, ERR_USAGE,
+		             "the %s of %s has a passphrase; write it without "
+		             "one: openssl pkey -in FILE -out NEWFILE",
+		             p->what, p->from);
+	else if (k == NULL)
+		rc = no_pem(p, err);
+	else if (SSL_CTX_use_PrivateKey(ctx, k) != 1 ||
+	         SSL_CTX_check_private_key(ctx) != 1)
+		rc = err_set(err, ERR_USAGE,
+		             "the %s of %s does not belong to the certificate "
+		             "of %s",
+		             p->what, p->from, cert->from);
+	EVP_PKEY_free(k);
+	ERR_clear_error();
+	return rc;
+}
+
+/* Trust these authorities, and no others. names: tell clients about them. */
+static int
+use_ca(SSL_CTX *ctx, const struct pem *p, bool names, struct err *err)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	BIO *b = pem_bio(p);
+	uint32_t n = 0;
+	int rc = 0;
+	X509 *x;
+
+	while (b != NULL && rc == 0 &&
+	       (x = PEM_read_bio_X509(b, NULL, NULL, NULL)) != NULL) {
+		if (X509_STORE_add_cert(store, x) != 1 ||
+		    (names && SSL_CTX_add_client_CA(ctx, x) != 1))
+			rc = err_set(err, ERR_USAGE, "the %s of %s: %s",
+			             p->what, p->from, tls_reason());
+		X509_free(x);
+		n++;
+	}
+	BIO_free(b);
+	ERR_clear_error();
+	return rc == 0 && n == 0 ? no_pem(p, err) : rc;
+}
+
+/* ---- contexts ----------------------------------------------------------- */
+
+static SSL_CTX *
+ctx_new(const SSL_METHOD *method, struct err *err)
+{
+	SSL_CTX *ctx = SSL_CTX_new(method);
+
+	if (ctx == NULL) {
+		(void)err_set(err, ERR_NOMEM, "no memory for TLS: %s",
+		              tls_reason());
+		return NULL;
+	}
+	(void)SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	(void)SSL_CTX_set_options(
+		ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+			     SSL_OP_NO_TICKET | SSL_OP_IGNORE_UNEXPECTED_EOF);
+	(void)SSL_CTX_set_num_tickets(ctx, 0);
+	(void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	(void)SSL_CTX_set_mode(ctx,
+	                       SSL_MODE_ENABLE_PARTIAL_WRITE |
+	                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+	                               SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_read_ahead(ctx, 1);
+	SSL_CTX_set_default_read_buffer_len(ctx, TLS_READ_BUFFER);
+	return ctx;
+}
+
+static int
+use_pair(SSL_CTX *ctx, const struct pem *cert, const struct pem *key,
+         struct err *err)
+{
+	int rc;
+
+	if (cert->text == NULL && key->text == NULL)
+		return 0;
+	if (cert->text == NULL || key->text == NULL)
+		return err_set(err, ERR_USAGE,
+		               "a TLS certificate and its key go together: "
+		               "the %s is missing",
+		               cert->text == NULL ? cert->what : key->what);
+	rc = use_cert(ctx, cert, err);
+	return rc == 0 ? use_key(ctx, key, cert, err) : rc;
+}
+
+static int
+client_ctx(const struct tls_client_conf *conf, const struct pem pem[3],
+           SSL_CTX **ret, struct err *err)
+{
+	SSL_CTX *ctx = ctx_new(TLS_client_method(), err);
+	int rc = 0;
+
+	if (ctx == NULL)
+		return -ERR_NOMEM;
+	SSL_CTX_set_verify(
+		ctx, conf->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+	if (pem[0].text != NULL)
+		rc = use_ca(ctx, &pem[0], false, err);
+	else if (!conf->insecure && SSL_CTX_set_default_verify_paths(ctx) != 1)
+		rc = err_set(err, ERR_USAGE,
+		             "the system's certificate authorities: %s",
+		             tls_reason());
+	if (rc == 0)
+		rc = use_pair(ctx, &pem[1], &pem[2], err);
+	if (rc != 0)
+		SSL_CTX_free(ctx);
+	else
+		*ret = ctx;
+	return rc;
+}
+
+static void
+digest_of(const struct tls_client_conf *conf, const struct pem pem[3],
+          uint8_t ret[32])
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	const char *name = is_given(conf->name) ? conf->name : "";
+	uint64_t head[5] = { conf->insecure, strlen(name), pem[0].n, pem[1].n,
+		             pem[2].n };
+	bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
+
+	ok = ok && EVP_DigestUpdate(md, head, sizeof(head)) == 1 &&
+	     EVP_DigestUpdate(md, name, head[1]) == 1;
+	for (int i = 0; ok && i < 3; i++)
+		ok = pem[i].n == 0 ||
+		     EVP_DigestUpdate(md, pem[i].text, pem[i].n) == 1;
+	ok = ok && EVP_DigestFinal_ex(md, ret, NULL) == 1;
+	EVP_MD_CTX_free(md);
+	REQUIRE(ok); /* SHA-256 fails for want of memory only */
+}
+
+static struct tls_client *
+client_find(const uint8_t digest[32])
+{
+	struct tls_client *c = clients;
+
+	while (c != NULL && memcmp(c->digest, digest, 32) != 0)
+		c = c->next;
+	return c;
+}
+
+static int
+client_make(const struct tls_client_conf *conf, const struct pem pem[3],
+            struct tls_client **ret, struct err *err)
+{
+	struct tls_client *c;
+	int rc;
+
+	if (clients_n == TLS_CLIENTS_MAX)
+		return err_set(err, ERR_LIMIT,
+		               "more than %d different TLS settings in one "
+		               "process; restart it to forget old ones",
+		               TLS_CLIENTS_MAX);
+	c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return err_set(err, ERR_NOMEM, "no memory for TLS");
+	rc = client_ctx(conf, pem, &c->ctx, err);
+	if (rc != 0) {
+		free(c);
+		return rc;
+	}
+	c->insecure = conf->insecure;
+	if (is_given(conf->name))
+		memcpy(c->name, conf->name, strlen(conf->name) + 1);
+	*ret = c;
+	return 0;
+}
+
+struct tls_client *
+tls_client_get(const struct tls_client_conf *conf, struct err *err)
+{
+	static const char *const what[3] = { "CA certificate",
+		                             "client certificate",
+		                             "client key" };
+	const char *given[3] = { conf->ca, conf->cert, conf->key };
+	struct tls_client *c = NULL;
+	struct pem pem[3] = { { .n = 0 } };
+	uint8_t digest[32];
+	int rc = 0;
+
+	if (is_given(conf->name) && strlen(conf->name) >= sizeof(c->name)) {
+		(void)err_set(err, ERR_USAGE, "the TLS name is too long");
+		return NULL;
+	}
+	for (int i = 0; rc == 0 && i < 3; i++)
+		rc = pem_read(&pem[i], what[i], given[i], err);
+	if (rc == 0) {
+		digest_of(conf, pem, digest);
+		(void)pthread_mutex_lock(&clients_lock);
+		c = client_find(digest);
+		if (c == NULL && client_make(conf, pem, &c, err) == 0) {
+			memcpy(c->digest, digest, sizeof(digest));
+			c->next = clients;
+			clients = c;
+			clients_n++;
+		}
+		(void)pthread_mutex_unlock(&clients_lock);
+	}
+	for (int i = 0; i < 3; i++)
+		pem_free(&pem[i]);
+	return c;
+}
+
+bool
+tls_client_is_insecure(const struct tls_client *c)
+{
+	return c->insecure;
+}
+
+/* ---- towards clients ------------------------------------------------------ */
+
+static int
+use_client_ca(SSL_CTX *ctx, const struct pem *ca, bool is_required,
+              struct err *err)
+{
+	int mode = SSL_VERIFY_PEER;
+
+	if (ca->text == NULL && is_required)
+		return err_set(err, ERR_USAGE,
+		               "client certificates are required but the "
+		               "authority that signs them is not named");
+	if (ca->text == NULL)
+		return 0;
+	if (is_required)
+		mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+	SSL_CTX_set_verify(ctx, mode, NULL);
+	return use_ca(ctx, ca, true, err);
+}
+
+static int
+server_ctx(const struct tls_server_conf *conf, SSL_CTX **ret, struct err *err)
+{
+	struct pem cert = { .n = 0 };
+	struct pem key = { .n = 0 };
+	struct pem ca = { .n = 0 };
+	SSL_CTX *ctx = ctx_new(TLS_server_method(), err);
+	int rc = ctx != NULL ? 0 : -ERR_NOMEM;
+
+	if (rc == 0)
+		rc = pem_read(&cert, "server certificate", conf->server_cert,
+		              err);
+	if (rc == 0)
+		rc = pem_read(&key, "server key", conf->server_key, err);
+	if (rc == 0)
+		rc = pem_read(&ca, "client CA certificate",
+		              conf->client_ca_cert, err);
+	if (rc == 0 && cert.text == NULL && key.text == NULL)
+		rc = err_set(err, ERR_USAGE,
+		             "TLS needs a server certificate and its key");
+	if (rc == 0)
+		rc = use_pair(ctx, &cert, &key, err);
+	if (rc == 0)
+		rc = use_client_ca(ctx, &ca, conf->require_client_certificate,
+		                   err);
+	pem_free(&cert);
+	pem_free(&key);
+	pem_free(&ca);
+	if (rc != 0)
+		SSL_CTX_free(ctx);
+	else
+		*ret = ctx;
+	return rc;
+}
+
+struct tls_server *
+tls_server_new(const struct tls_server_conf *conf, struct err *err)
+{
+	struct tls_server *s = calloc(1, sizeof(*s));
+
+	if (s == NULL) {
+		(void)err_set(err, ERR_NOMEM, "no memory for TLS");
+		return NULL;
+	}
+	if (server_ctx(conf, &s->ctx, err) != 0) {
+		free(s);
+		return NULL;
+	}
+	if (pthread_mutex_init(&s->lock, NULL) != 0)
+		NEVER("a plain mutex was refused");
+	return s;
+}
+
+void
+tls_server_free(struct tls_server *s)
+{
+	if (s == NULL)
+		return;
+	SSL_CTX_free(s->ctx);
+	(void)pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+int
+tls_server_reload(struct tls_server *s, const struct tls_server_conf *conf,
+                  struct err *err)
+{
+	SSL_CTX *ctx = NULL;
+	SSL_CTX *before;
+	int rc = server_ctx(conf, &ctx, err);
+
+	if (rc != 0)
+		return rc;
+	(void)pthread_mutex_lock(&s->lock);
+	before = s->ctx;
+	s->ctx = ctx;
+	(void)pthread_mutex_unlock(&s->lock);
+	SSL_CTX_free(before); /* connections keep references */
+	return 0;
+}
+
+void
+tls_server_look(struct tls_server *s, struct tls_look *ret)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	*ret = s->look;
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+SSL_CTX *
+tls_server_ctx(struct tls_server *s)
+{
+	SSL_CTX *ctx;
+
+	(void)pthread_mutex_lock(&s->lock);
+	ctx = s->ctx;
+	(void)SSL_CTX_up_ref(ctx);
+	(void)pthread_mutex_unlock(&s->lock);
+	return ctx;
+}
+
+void
+tls_server_note(struct tls_server *s, const char *why)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	if (why == NULL) {
+		s->look.done++;
+	} else {
+		size_t n = strnlen(why, sizeof(s->look.last) - 1);
+
+		s->look.failed++;
+		memcpy(s->look.last, why, n);
+		s->look.last[n] = '\0';
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+}
