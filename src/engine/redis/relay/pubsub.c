@@ -317,6 +317,20 @@ subscription(struct relay *r, struct session *s, const struct command *c,
 	return pass(r, s, q->argc, raw);
 }
 
+/* What the live lane answers. */
+static enum dispatched
+on_live(struct relay *r, struct session *s, const struct command *c,
+        const struct resp_cmd *q, struct span raw)
+{
+	if (c->handler == COMMAND_PING && s->inflight > 0)
+		return DISPATCH_WAIT; /* still subscribed? */
+	if (!is_lane_ready(r, s, &sub_of(s)->live))
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	if (c->handler == COMMAND_PING)
+		return pass(r, s, 1, raw);
+	return subscription(r, s, c, q, raw);
+}
+
 enum dispatched
 pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
                 const struct resp_cmd *q, struct span raw)
@@ -338,16 +352,8 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 	if (c->handler == COMMAND_SUBSCRIBE ||
 	    c->handler == COMMAND_UNSUBSCRIBE ||
 	    (c->handler == COMMAND_PING &&
-	     (sub_count(u) > 0 || s->inflight > 0))) {
-		if (c->handler == COMMAND_PING && s->inflight > 0)
-			return DISPATCH_WAIT; /* still subscribed? */
-		if (!is_lane_ready(r, s, &u->live))
-			return s->link == NULL ? DISPATCH_CLOSED
-			                       : DISPATCH_WAIT;
-		if (c->handler == COMMAND_PING)
-			return pass(r, s, 1, raw);
-		return subscription(r, s, c, q, raw);
-	}
+	     (sub_count(u) > 0 || s->inflight > 0)))
+		return on_live(r, s, c, q, raw);
 	if (s->inflight > 0)
 		return DISPATCH_WAIT;
 	if (sub_count(u) == 0 || c->handler == COMMAND_QUIT ||
@@ -501,6 +507,32 @@ guard_says(struct relay *r, struct lane *lane, bool whole, struct span reply)
 		session_say(r, s, reply);
 }
 
+/* +OK of a name, or an error instead of confirmations. */
+static void
+one_line(struct relay *r, struct lane *lane, struct span reply)
+{
+	if (lane == sub_of(lane->mine)->guard)
+		guard_says(r, lane, true, reply);
+	else if (take_entry(r, lane, true) && lane->mine->link != NULL)
+		session_say(r, lane->mine, reply);
+}
+
+static void
+one_confirmation(struct relay *r, struct lane *lane, const struct resp_item *it,
+                 struct span reply)
+{
+	struct span name =
+		it[2].type == RESP_NIL ? span_of(NULL, 0) : it[2].text;
+
+	if (lane == sub_of(lane->mine)->guard) {
+		guard_says(r, lane, false, reply);
+	} else {
+		bool shown = take_entry(r, lane, false);
+
+		confirmed(r, lane, it[1].text, name, shown);
+	}
+}
+
 static void
 one_push(struct relay *r, struct lane *lane, struct span reply)
 {
@@ -514,11 +546,7 @@ one_push(struct relay *r, struct lane *lane, struct span reply)
 	if (n == 0)
 		return;
 	if (it[0].type != RESP_ARRAY || n < 3 || it[1].type != RESP_BULK) {
-		/* +OK of a name, an error instead of confirmations */
-		if (lane == sub_of(lane->mine)->guard)
-			guard_says(r, lane, true, reply);
-		else if (take_entry(r, lane, true) && lane->mine->link != NULL)
-			session_say(r, lane->mine, reply);
+		one_line(r, lane, reply);
 		return;
 	}
 	verb = it[1].text;
@@ -533,15 +561,8 @@ one_push(struct relay *r, struct lane *lane, struct span reply)
 	} else if (span_eq(verb, SPAN("pong"))) {
 		if (take_entry(r, lane, true))
 			session_say(r, lane->mine, reply);
-	} else if (n == 4 && lane == sub_of(lane->mine)->guard) {
-		guard_says(r, lane, false, reply);
 	} else if (n == 4) {
-		bool shown = take_entry(r, lane, false);
-
-		confirmed(r, lane, verb,
-		          it[2].type == RESP_NIL ? span_of(NULL, 0)
-		                                 : it[2].text,
-		          shown);
+		one_confirmation(r, lane, it, reply);
 	}
 }
 
