@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/fuzz.py: libFuzzer under ASan and UBSan for the pure half.
 
-Each tests/fuzz/fuzz_NAME.c is linked with the pure layers, built by clang.
+Each tests/fuzz/fuzz_NAME.c is linked with the pure layers, built by clang. One
+that needs more says so in its first comment: " * Sources: src/x.c src/y.c" and
+" * Libraries: -la -lb".
 
     tools/fuzz.py --replay            run each target over its corpus, once
     tools/fuzz.py --time 60 [NAME]    look for T seconds, each target or one
@@ -48,6 +50,18 @@ def compile_one(src):
     return obj
 
 
+def named(name, what):
+    """The words of a line of the target's first comment; [] without one."""
+    path = os.path.join(ROOT, "tests", "fuzz", "fuzz_%s.c" % name)
+    with open(path, encoding="utf-8") as f:
+        for line in f:
+            if line.startswith(" * %s: " % what):
+                return line.split(":", 1)[1].split()
+            if line.startswith(" */"):
+                return []
+    return []
+
+
 def build(names):
     os.makedirs(BUILD, exist_ok=True)
     pure = [s for layer in PURE for s in
@@ -65,9 +79,11 @@ def build(names):
         os.unlink(archive)
     subprocess.run(["ar", "rcs", archive, *objs], check=True)
     for name, main_obj in zip(names, mains):
+        more = [compile_one(os.path.join(ROOT, x))
+                for x in named(name, "Sources")]
         subprocess.run([CC, "-fsanitize=fuzzer,address,undefined", main_obj,
-                        archive, "-o", os.path.join(BUILD, "fuzz_" + name)],
-                       check=True)
+                        *more, archive, *named(name, "Libraries"), "-o",
+                        os.path.join(BUILD, "fuzz_" + name)], check=True)
 
 
 def run(name, seconds):
