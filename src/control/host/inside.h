@@ -41,7 +41,7 @@ struct line {
 	char uuid[HOST_UUID_MAX];
 	char id[HOST_ID_MAX];
 	struct interlay *l;
-	char url[512];               /* what it serves while it is alone     */
+	char url[URL_MAX];           /* what it serves while it is alone     */
 	char used_by[HOST_UUID_MAX]; /* the migration, or ""                 */
 	bool held;       /* its clients wait for a migration that is resumed */
 	bool is_private; /* a migration's own, for its templates */

@@ -46,6 +46,8 @@ open_line(struct line *n, const char *listen, uint32_t workers, bool held,
 	struct url url;
 	int rc = url_parse(n->url, &url, err);
 
+	if (rc == 0)
+		rc = url_side(&url, SIDE_OLD, &at, err);
 	if (rc != 0)
 		return rc;
 	n->l = interlay_new("", listen, workers, err);
@@ -53,7 +55,6 @@ open_line(struct line *n, const char *listen, uint32_t workers, bool held,
 		return err->code == ERR_IO
 		               ? err_set(err, ERR_EXISTS, "%s", err->text)
 		               : -(int)err->code;
-	url_side(&url, SIDE_OLD, &at);
 	p = interlay_alone(&at, side);
 	p.held = held;
 	return interlay_start(n->l, &p, err);
@@ -196,10 +197,12 @@ repoint(struct line *n, const struct url *to, struct err *err)
 	struct err back;
 	int rc = url_parse(n->url, &from, err);
 
+	if (rc == 0)
+		rc = url_side(&from, SIDE_OLD, &both[SIDE_OLD], err);
+	if (rc == 0)
+		rc = url_side(to, SIDE_NEW, &both[SIDE_NEW], err);
 	if (rc != 0)
 		return rc;
-	url_side(&from, SIDE_OLD, &both[SIDE_OLD]);
-	url_side(to, SIDE_NEW, &both[SIDE_NEW]);
 	p = interlay_alone(&both[SIDE_OLD], alone);
 	p.side = both;
 	rc = interlay_pair(n->l, &p, SIDE_OLD, SIDE_OLD, err);

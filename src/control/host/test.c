@@ -52,7 +52,7 @@ test_leg(struct leg *l, const json_t *r, json_t *checks)
 		             "old and new are the same address (%s)",
 		             url[SIDE_OLD].label);
 	for (int s = 0; rc == 0 && s < SIDE_N; s++)
-		url_side(&url[s], (enum side)s, &c.side[s]);
+		rc = url_side(&url[s], (enum side)s, &c.side[s], &err);
 	if (rc == 0)
 		rc = preflight(&c, &found, NULL, &err);
 	for (uint32_t i = 0; i < found.n; i++)
