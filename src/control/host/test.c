@@ -40,11 +40,14 @@ test_leg(struct leg *l, const json_t *r, json_t *checks)
 {
 	struct preflight_conf c = { .conflict = conflict_of(l->m->spec),
 		                    .needs_fence = true };
-	struct checks found = { .n = 0 };
+	struct checks *found = calloc(1, sizeof(*found));
 	struct err err = { .code = ERR_NONE };
 	struct url url[SIDE_N];
-	int rc = url_parse(l->conf.old_url, &url[SIDE_OLD], &err);
+	int rc;
 
+	if (found == NULL)
+		return false;
+	rc = url_parse(l->conf.old_url, &url[SIDE_OLD], &err);
 	if (rc == 0)
 		rc = url_parse(l->conf.new_url, &url[SIDE_NEW], &err);
 	if (rc == 0 && url_same(&url[SIDE_OLD], &url[SIDE_NEW]))
@@ -54,13 +57,14 @@ test_leg(struct leg *l, const json_t *r, json_t *checks)
 	for (int s = 0; rc == 0 && s < SIDE_N; s++)
 		rc = url_side(&url[s], (enum side)s, &c.side[s], &err);
 	if (rc == 0)
-		rc = preflight(&c, &found, NULL, &err);
-	for (uint32_t i = 0; i < found.n; i++)
-		put_check(checks, r, found.line[i].name,
-		          check_result_name(found.line[i].result),
-		          found.line[i].detail);
-	if (rc != 0 && found.failed == 0)
+		rc = preflight(&c, found, NULL, &err);
+	for (uint32_t i = 0; i < found->n; i++)
+		put_check(checks, r, found->line[i].name,
+		          check_result_name(found->line[i].result),
+		          found->line[i].detail);
+	if (rc != 0 && found->failed == 0)
 		put_check(checks, r, "reach", "fail", err.text);
+	free(found);
 	return rc == 0;
 }
 
