@@ -28,21 +28,14 @@ static verb_run_f completion_run;
 static verb_run_f verify_run_either;
 
 static verb_run_f *const runs[CMD_N] = {
-	[CMD_MIGRATE] = verb_migrate,
-	[CMD_STATUS] = verb_ask,
-	[CMD_PROMOTE] = verb_ask,
-	[CMD_PAUSE] = verb_ask,
-	[CMD_RESUME] = verb_ask,
-	[CMD_ROLLBACK] = verb_ask,
-	[CMD_COMPLETE] = verb_ask,
-	[CMD_VERIFY] = verify_run_either,
-	[CMD_EVENTS] = verb_ask,
-	[CMD_STOP] = verb_ask,
-	[CMD_COPY] = verb_copy,
-	[CMD_RELEASE] = verb_release,
-	[CMD_COMPLETION] = completion_run,
-	[CMD_HELP] = help_run,
-	[CMD_VERSION] = version_run,
+	[CMD_MIGRATE] = verb_migrate, [CMD_STATUS] = verb_ask,
+	[CMD_PROMOTE] = verb_ask,     [CMD_PAUSE] = verb_ask,
+	[CMD_RESUME] = verb_ask,      [CMD_ROLLBACK] = verb_ask,
+	[CMD_COMPLETE] = verb_ask,    [CMD_VERIFY] = verify_run_either,
+	[CMD_EVENTS] = verb_ask,      [CMD_STOP] = verb_ask,
+	[CMD_SERVE] = verb_serve,     [CMD_COPY] = verb_copy,
+	[CMD_RELEASE] = verb_release, [CMD_COMPLETION] = completion_run,
+	[CMD_HELP] = help_run,        [CMD_VERSION] = version_run,
 };
 
 static int

@@ -193,6 +193,14 @@ store_end(struct store *s, int rc, struct err *err)
 	return rc;
 }
 
+void
+store_undo(struct store *s)
+{
+	int rc = store_end(s, -ERR_POSTPONED, NULL);
+
+	ENSURE(rc == -ERR_POSTPONED);
+}
+
 /* ---- statements ----------------------------------------------------------- */
 
 static sqlite3_stmt *

@@ -41,6 +41,8 @@ int store_schema(struct store *s, const char *part, const char *const *steps,
  * answered 0 needs its end. rc not 0: rolled back, and rc is the answer. */
 int store_begin(struct store *s, struct err *err) MUST;
 int store_end(struct store *s, int rc, struct err *err) MUST;
+/* The end of one whose changes were only to be seen: rolled back. */
+void store_undo(struct store *s);
 
 /* INSERT, UPDATE, DELETE: the number of changed rows, or -ERR_*. ERR_EXISTS: a
  * UNIQUE or PRIMARY KEY rule refused it. sql must live as long as s (a

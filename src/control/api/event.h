@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/api/event.h: what has happened, kept and streamed.
+ *
+ * Events are numbered rows; the newest EVENT_KEEP stay. A stream (server-sent
+ * events) begins after a number, gets what is kept and then what comes, and a
+ * comment now and then, so that a listener that is gone is noticed.
+ *
+ * Owns:   table event.
+ * Thread: any; a stream by one at a time.
+ */
+#pragma once
+
+#include "control/store/store.h"
+
+#define EVENT_KEEP    10000
+#define EVENT_BATCH   100 /* rows that a stream takes at a time */
+#define EVENT_QUIET_S 10  /* then a comment is sent             */
+
+struct event_log;
+
+struct event_log *event_open(struct store *s, struct err *err);
+void event_free(struct event_log *l); /* NULL is fine */
+/* Called after each event, from the thread that adds it. */
+void event_on_add(struct event_log *l, void (*wake)(void *arg), void *arg);
+
+/* body: an object, borrowed; "at" and "name" are put in where they are missing.
+ * migration (a uuid) may be NULL. */
+int event_add(struct event_log *l, const char *org, const char *migration,
+              const json_t *body, struct err *err) MUST;
+
+struct event_stream;
+
+/* From the event after `after` (negative: only new ones). until_ms: wall clock,
+ * 0: for ever. migration NULL: all of the organization. */
+struct event_stream *event_stream_new(struct event_log *l, const char *org,
+                                      const char *migration, int64_t after,
+                                      int64_t until_ms);
+int64_t event_stream_read(void *stream, char *buf, size_t n); /* see http.h */
+void event_stream_close(void *stream);

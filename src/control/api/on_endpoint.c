@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/api/on_endpoint.c: named systems.
+ *
+ * The body of a row: {"kind","url" (without user and password),"username",
+ * "has_password","sealed" (the whole URL, encrypted),"labels","description"}.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "control/agent.h"
+#include "control/api/call.h"
+#include "control/limit.h"
+#include "control/url.h"
+#include "core/lifecycle.h"
+#include "world/os/loop.h"
+
+#define URL_LEN  1200 /* every byte of a password may become %XX          */
+#define NAME_LEN 64
+
+static json_t *
+view(struct call *c, const json_t *row)
+{
+	const json_t *body = entity_body(row);
+	json_t *ret = call_stamp(row);
+	json_t *config = json_pack(
+		"{s:O,s:O?,s:O}", "url", json_object_get(body, "url"),
+		"username", json_object_get(body, "username"), "has_password",
+		json_object_get(body, "has_password"));
+
+	(void)c;
+	(void)json_object_set(ret, "kind", json_object_get(body, "kind"));
+	(void)json_object_set_new(ret, "config", config);
+	(void)json_object_set(ret, "labels", json_object_get(body, "labels"));
+	(void)json_object_set(ret, "description",
+	                      json_object_get(body, "description"));
+	return ret;
+}
+
+/* ---- the URL and its secret ------------------------------------------------ */
+
+static void
+seal_name(const char *uuid, char ret[NAME_LEN])
+{
+	(void)snprintf(ret, NAME_LEN, "endpoints/%s/url", uuid);
+}
+
+char *
+endpoint_url(struct api *a, const json_t *row, struct err *err)
+{
+	char name[NAME_LEN];
+
+	seal_name(entity_uuid(row), name);
+	return auth_open(a->auth, name, entity_text(row, "sealed"), err);
+}
+
+char *
+endpoint_url_of(struct api *a, const char *uuid, struct err *err)
+{
+	json_t *row = entity_by_uuid(a->store, uuid, err);
+	char *url;
+
+	if (row == NULL)
+		return NULL;
+	url = endpoint_url(a, row, err);
+	json_decref(row);
+	return url;
+}
+
+static int
+blame(struct call *c, const char *param, int rc, struct err *err)
+{
+	(void)snprintf(c->param, sizeof(c->param), "config.%s", param);
+	if (err->code == ERR_USAGE)
+		err->code = ERR_BAD;
+	return rc == -ERR_USAGE ? -ERR_BAD : rc;
+}
+
+static int
+check_plain(struct call *c, const json_t *conn, struct err *err)
+{
+	const json_t *tls = json_object_get(conn, "tls");
+
+	if (tls == NULL || json_is_null(tls) || json_is_false(tls))
+		return 0;
+	return blame(c, "tls",
+	             err_set(err, ERR_UNABLE,
+	                     "TLS towards a server is not possible yet; use "
+	                     "a local tunnel"),
+	             err);
+}
+
+/* host, port, db, username, password into u. */
+static int
+from_parts(struct call *c, const json_t *conn, struct url *u, struct err *err)
+{
+	const char *host = call_text(conn, "host");
+	const char *user = call_text(conn, "username");
+	const char *password = call_text(conn, "password");
+	json_t *port = json_object_get(conn, "port");
+	char text[320];
+	int rc;
+
+	if (host == NULL)
+		return blame(c, "url",
+		             err_set(err, ERR_BAD,
+		                     "config: give url, or host and port"),
+		             err);
+	(void)snprintf(
+		text, sizeof(text),
+		strchr(host, ':') != NULL && host[0] != '['
+			? "redis://[%s]:%lld/%lld"
+			: "redis://%s:%lld/%lld",
+		host,
+		port != NULL ? (long long)json_integer_value(port)
+			     : URL_PORT_DEFAULT,
+		(long long)json_integer_value(json_object_get(conn, "db")));
+	rc = url_parse(text, u, err);
+	if (rc == 0 && user != NULL)
+		(void)snprintf(u->user, sizeof(u->user), "%s", user);
+	if (rc == 0 && password != NULL)
+		rc = url_set_password(u, password, err);
+	return rc != 0 ? blame(c, "host", rc, err) : 0;
+}
+
+static int
+from_conn(struct call *c, const json_t *conn, struct url *u, struct err *err)
+{
+	const char *text = call_text(conn, "url");
+	int rc = check_plain(c, conn, err);
+
+	if (rc != 0)
+		return rc;
+	if (text == NULL)
+		return from_parts(c, conn, u, err);
+	rc = url_parse(text, u, err);
+	return rc != 0 ? blame(c, "url", rc, err) : 0;
+}
+
+static int
+read_config(struct call *c, const json_t *config, struct url *u,
+            struct err *err)
+{
+	const json_t *write_conn = json_object_get(config, "write_conn");
+	const json_t *read_conn = json_object_get(config, "read_conn");
+	struct url other;
+	int rc;
+
+	if (!json_is_object(write_conn))
+		return from_conn(c, config, u, err);
+	rc = from_conn(c, write_conn, u, err);
+	if (rc != 0 || !json_is_object(read_conn))
+		return rc;
+	rc = from_conn(c, read_conn, &other, err);
+	if (rc == 0 && !url_same(u, &other))
+		rc = blame(c, "read_conn",
+		           err_set(err, ERR_UNABLE,
+		                   "config.read_conn: another server for "
+		                   "reads is not possible; make an endpoint of "
+		                   "it"),
+		           err);
+	return rc;
+}
+
+/* Put what the URL says into the body of a row. */
+static int
+set_url(struct call *c, const char *uuid, const struct url *u, json_t *body,
+        struct err *err)
+{
+	char text[URL_LEN];
+	char name[NAME_LEN];
+	char *sealed;
+	int rc = url_print(u, text, sizeof(text), err);
+
+	if (rc != 0)
+		return blame(c, "url", rc, err);
+	seal_name(uuid, name);
+	sealed = auth_seal(c->api->auth, name, text, err);
+	explicit_bzero(text, sizeof(text));
+	if (sealed == NULL)
+		return -(int)err->code;
+	(void)json_object_set_new(body, "sealed", json_string(sealed));
+	(void)json_object_set_new(body, "url", json_string(u->label));
+	(void)json_object_set_new(body, "username",
+	                          u->user[0] != '\0' ? json_string(u->user)
+	                                             : json_null());
+	(void)json_object_set_new(body, "has_password",
+	                          json_boolean(u->pass[0] != '\0'));
+	free(sealed);
+	return 0;
+}
+
+/* ---- calls ----------------------------------------------------------------- */
+
+static int
+pick_id(struct call *c, const char **ret, struct err *err)
+{
+	const char *id = call_text(c->body, "id");
+	const char *endpoint = call_text(c->body, "endpoint");
+
+	*ret = id != NULL ? id : endpoint;
+	if (*ret != NULL &&
+	    (id == NULL || endpoint == NULL || strcmp(id, endpoint) == 0))
+		return 0;
+	(void)snprintf(c->param, sizeof(c->param), "id");
+	return err_set(err, ERR_BAD,
+	               "id: is missing, or is not the same as endpoint");
+}
+
+int
+on_endpoint_create(struct call *c, struct err *err)
+{
+	static const char *const names[] = { "labels", "description", NULL };
+	char uuid[STORE_UUID];
+	struct url u;
+	const char *id;
+	json_t *body;
+	json_t *row = NULL;
+	int rc = pick_id(c, &id, err);
+
+	if (rc == 0)
+		rc = read_config(c, json_object_get(c->body, "config"), &u,
+		                 err);
+	if (rc != 0)
+		return rc;
+	body = json_pack("{s:s,s:{}}", "kind", "redis", "labels");
+	call_merge(body, c->body, names);
+	rc = set_url(c, store_uuid(uuid), &u, body, err);
+	explicit_bzero(&u, sizeof(u));
+	if (rc == 0)
+		row = entity_add(c->api->store, call_org(c), ENTITY_ENDPOINT,
+		                 uuid, id, c->who.subject, body, err);
+	json_decref(body);
+	if (row == NULL)
+		return -(int)err->code;
+	call_etag(c, row);
+	rc = call_data(c, view(c, row), err);
+	json_decref(row);
+	return rc;
+}
+
+int
+on_endpoint_list(struct call *c, struct err *err)
+{
+	return call_list(c,
+	                 entity_list(c->api->store, call_org(c),
+	                             ENTITY_ENDPOINT, c->after, c->limit + 1,
+	                             err),
+	                 view, err);
+}
+
+int
+on_endpoint_get(struct call *c, struct err *err)
+{
+	call_etag(c, c->row);
+	return call_data(c, view(c, c->row), err);
+}
+
+/* Interlays that use it go where it goes; none may be part of a migration. */
+static int
+repoint(struct call *c, struct err *err)
+{
+	json_t *users = entity_users(c->api->store, entity_uuid(c->row),
+	                             ENTITY_INTERLAY, err);
+	char *url = endpoint_url(c->api, c->row, err);
+	int rc = users != NULL && url != NULL ? 0 : -(int)err->code;
+
+	for (size_t i = 0; i < json_array_size(users) && rc == 0; i++) {
+		const char *uuid = entity_uuid(json_array_get(users, i));
+		json_t *live = host_interlay_status(c->api->host, uuid);
+
+		if (live != NULL)
+			rc = host_interlay_repoint(c->api->host, uuid, url,
+			                           err);
+		json_decref(live);
+	}
+	auth_wipe(url);
+	json_decref(users);
+	return rc;
+}
+
+static int
+is_in_migration(struct call *c, struct err *err)
+{
+	json_t *users = entity_users(c->api->store, entity_uuid(c->row),
+	                             ENTITY_MIGRATION, err);
+	int rc = users != NULL ? 0 : -(int)err->code;
+
+	for (size_t i = 0; i < json_array_size(users) && rc == 0; i++) {
+		const json_t *m = json_array_get(users, i);
+		enum life_state s = life_state_find(entity_text(m, "status"));
+
+		if (s == LIFE_RUNNING || s == LIFE_PAUSED || s == LIFE_FAILED ||
+		    s == LIFE_ROLLING_BACK)
+			rc = err_set(err, ERR_STATE,
+			             "the migration \"%.64s\" uses it and is "
+			             "%s; its URL can be changed when that is "
+			             "over",
+			             entity_id(m), life_state_name(s));
+	}
+	json_decref(users);
+	return rc;
+}
+
+int
+on_endpoint_patch(struct call *c, struct err *err)
+{
+	static const char *const names[] = { "labels", "description", NULL };
+	const json_t *config = json_object_get(c->body, "config");
+	json_t *body = json_deep_copy(entity_body(c->row));
+	struct url u;
+	int rc = call_match(c, c->row, err);
+
+	call_merge(body, c->body, names);
+	if (rc == 0 && config != NULL)
+		rc = is_in_migration(c, err);
+	if (rc == 0 && config != NULL)
+		rc = read_config(c, config, &u, err);
+	if (rc == 0 && config != NULL)
+		rc = set_url(c, entity_uuid(c->row), &u, body, err);
+	if (rc == 0)
+		rc = entity_set(c->api->store, c->row, body, err);
+	json_decref(body);
+	if (rc == 0 && config != NULL && c->api->host != NULL)
+		rc = repoint(c, err);
+	if (rc != 0)
+		return rc;
+	call_etag(c, c->row);
+	return call_data(c, view(c, c->row), err);
+}
+
+int
+on_endpoint_delete(struct call *c, struct err *err)
+{
+	int rc = call_match(c, c->row, err);
+
+	if (rc == 0)
+		rc = entity_delete(c->api->store, c->row, err);
+	if (rc == 0)
+		rc = auth_forget_entity(c->api->auth, call_org(c), "endpoints",
+		                        entity_uuid(c->row), err);
+	return rc != 0 ? rc : call_done(c, entity_id(c->row), err);
+}
+
+/* ---- test ------------------------------------------------------------------ */
+
+static void
+add_check(json_t *checks, const char *name, const char *result,
+          const char *detail)
+{
+	(void)json_array_append_new(checks, json_pack("{s:s,s:s,s:s}", "name",
+	                                              name, "result", result,
+	                                              "detail", detail));
+}
+
+static void
+tell_facts(const struct facts *f, json_t *checks)
+{
+	static const char *const words[] = {
+#define X(name, word) word,
+		PROBE_COMMANDS(X)
+#undef X
+	};
+	uint32_t missing = f->absent | f->denied;
+	char text[160];
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (unsigned i = 0; i < PROBE_COMMAND_N; i++) {
+		if ((missing >> i & 1) != 0)
+			n += (size_t)snprintf(text + n, sizeof(text) - n,
+			                      "%s%s", n > 0 ? ", " : "",
+			                      words[i]);
+	}
+	add_check(checks, "rights", n > 0 ? "warn" : "pass",
+	          n > 0 ? text : "all commands that a migration needs");
+	add_check(checks, "role", f->is_master ? "pass" : "warn",
+	          f->is_master ? "master" : f->master);
+	if (f->is_cluster)
+		add_check(checks, "cluster", "fail",
+		          "cluster mode cannot be moved yet");
+	if (f->is_loading)
+		add_check(checks, "loading", "warn", "it loads its data");
+}
+
+static int
+probe(const struct url *u, json_t *data, json_t *checks, struct err *err)
+{
+	struct side_conf side;
+	struct facts facts;
+	struct agent a;
+	uint64_t began;
+	int rc;
+
+	url_side(u, SIDE_OLD, &side);
+	agent_init(&a, &side, "godwit:test");
+	rc = agent_open(&a, false, LIMIT_PREFLIGHT_MS, err);
+	if (rc == 0) {
+		struct span replies;
+
+		began = os_mono_ns();
+		buf_put_str(&a.tx, "*1\r\n$4\r\nPING\r\n");
+		rc = agent_call(&a, 1, LIMIT_PREFLIGHT_MS, &replies, err);
+		(void)json_object_set_new(
+			data, "latency_ms",
+			json_real((double)(os_mono_ns() - began) / 1e6));
+	}
+	if (rc == 0)
+		rc = agent_probe(&a, LIMIT_PREFLIGHT_MS, &facts, err);
+	agent_fini(&a);
+	if (rc != 0)
+		return rc;
+	(void)json_object_set_new(data, "version", json_string(facts.version));
+	tell_facts(&facts, checks);
+	return 0;
+}
+
+int
+on_endpoint_test(struct call *c, struct err *err)
+{
+	char *text = endpoint_url(c->api, c->row, err);
+	json_t *data = json_pack("{s:n,s:n}", "latency_ms", "version");
+	json_t *checks = json_array();
+	struct err why;
+	struct url u;
+	int rc;
+
+	if (text == NULL || url_parse(text, &u, err) != 0) {
+		auth_wipe(text);
+		json_decref(data);
+		json_decref(checks);
+		return -(int)err->code;
+	}
+	auth_wipe(text);
+	rc = probe(&u, data, checks, &why);
+	explicit_bzero(&u, sizeof(u));
+	if (rc != 0)
+		add_check(checks, "reachable", "fail", why.text);
+	(void)json_object_set_new(data, "connected", json_boolean(rc == 0));
+	(void)json_object_set_new(data, "checks", checks);
+	return call_data(c, data, err);
+}
