@@ -16,7 +16,7 @@
 #include "core/lifecycle.h"
 #include "world/os/loop.h"
 
-#define URL_LEN  1200 /* every byte of a password may become %XX          */
+#define URL_LEN  (2 * URL_MAX) /* every byte of a password may become %XX */
 #define NAME_LEN 64
 
 static json_t *
@@ -78,17 +78,73 @@ blame(struct call *c, const char *param, int rc, struct err *err)
 }
 
 static int
-check_plain(struct call *c, const json_t *conn, struct err *err)
+set_word(struct call *c, const json_t *tls, const char *name, char *ret,
+         size_t n, struct err *err)
 {
-	const json_t *tls = json_object_get(conn, "tls");
+	const json_t *value = json_object_get(tls, name);
+	const char *text = json_string_value(value);
 
+	if (value == NULL || json_is_null(value))
+		return 0;
+	if (text == NULL || strlen(text) >= n || strchr(text, '\n') != NULL)
+		return blame(
+			c, "tls",
+			err_set(err, ERR_UNABLE,
+		                "config.tls.%s: must be a name of at most "
+		                "%zu bytes; certificates and keys are given "
+		                "as paths of files",
+		                name, n - 1),
+			err);
+	(void)snprintf(ret, n, "%s", text);
+	return 0;
+}
+
+/* tls: true, or {"ca","cert","key","name","insecure"} (paths of files). */
+static int
+set_tls(struct call *c, const json_t *conn, struct url *u, struct err *err)
+{
+	static const char *const names[] = { "ca",   "cert",     "key",
+		                             "name", "insecure", NULL };
+	const json_t *tls = json_object_get(conn, "tls");
+	const char *name;
+	json_t *value;
+	int rc = 0;
+
+	if (json_is_true(json_object_get(conn, "insecure")))
+		u->tls.insecure = true;
 	if (tls == NULL || json_is_null(tls) || json_is_false(tls))
 		return 0;
-	return blame(c, "tls",
-	             err_set(err, ERR_UNABLE,
-	                     "TLS towards a server is not possible yet; use "
-	                     "a local tunnel"),
-	             err);
+	u->tls.is_on = true;
+	if (json_is_true(tls))
+		return 0;
+	json_object_foreach((json_t *)(uintptr_t)tls, name, value)
+	{
+		bool known = false;
+
+		for (const char *const *n = names; *n != NULL; n++)
+			known = known || strcmp(*n, name) == 0;
+		if (!known && rc == 0)
+			rc = err_set(err, ERR_BAD,
+			             "config.tls.%.60s: no such field", name);
+	}
+	if (rc == 0 && !json_is_object(tls))
+		rc = err_set(err, ERR_BAD,
+		             "config.tls: must be true, false or an object");
+	if (rc != 0)
+		return blame(c, "tls", rc, err);
+	rc = set_word(c, tls, "ca", u->tls.ca, sizeof(u->tls.ca), err);
+	if (rc == 0)
+		rc = set_word(c, tls, "cert", u->tls.cert, sizeof(u->tls.cert),
+		              err);
+	if (rc == 0)
+		rc = set_word(c, tls, "key", u->tls.key, sizeof(u->tls.key),
+		              err);
+	if (rc == 0)
+		rc = set_word(c, tls, "name", u->tls.name, sizeof(u->tls.name),
+		              err);
+	u->tls.insecure = u->tls.insecure ||
+	                  json_is_true(json_object_get(tls, "insecure"));
+	return rc;
 }
 
 /* host, port, db, username, password into u. */
@@ -128,14 +184,16 @@ static int
 from_conn(struct call *c, const json_t *conn, struct url *u, struct err *err)
 {
 	const char *text = call_text(conn, "url");
-	int rc = check_plain(c, conn, err);
+	int rc;
 
-	if (rc != 0)
-		return rc;
-	if (text == NULL)
-		return from_parts(c, conn, u, err);
-	rc = url_parse(text, u, err);
-	return rc != 0 ? blame(c, "url", rc, err) : 0;
+	if (text == NULL) {
+		rc = from_parts(c, conn, u, err);
+	} else {
+		rc = url_parse(text, u, err);
+		if (rc != 0)
+			(void)blame(c, "url", rc, err);
+	}
+	return rc != 0 ? -(int)err->code : set_tls(c, conn, u, err);
 }
 
 static int
@@ -393,7 +451,9 @@ probe(const struct url *u, json_t *data, json_t *checks, struct err *err)
 	uint64_t began;
 	int rc;
 
-	url_side(u, SIDE_OLD, &side);
+	rc = url_side(u, SIDE_OLD, &side, err);
+	if (rc != 0)
+		return rc;
 	agent_init(&a, &side, "godwit:test");
 	rc = agent_open(&a, false, LIMIT_PREFLIGHT_MS, err);
 	if (rc == 0) {
