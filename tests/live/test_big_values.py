@@ -13,6 +13,7 @@ import redis
 from harness.proxy import Proxy
 from mover_load import compare
 from test_chunks import LateStream, Loop, Ping
+from test_dirty import interrupt
 from test_mover import Mover, mover, pair  # noqa: F401
 
 MIB = int(os.environ.get("MIB") or 16)
@@ -306,3 +307,26 @@ def test_slow_link(pair):  # noqa: F811
         assert m.end["mem_max"] < 64 << 20
     finally:
         front.close()
+
+
+@pytest.mark.parametrize("mode", ["scan", "rdb"])
+def test_interrupted(pair, mode):  # noqa: F811
+    rng = random.Random(SEED)
+    fill(pair[0].r)
+    w = [Loop(writes(pair[0].port, SEED + i), 0.003) for i in range(2)]
+    fronts = [Proxy(s.port) for s in pair[:2]]
+    try:
+        m = Mover(*fronts, "mode=" + mode)
+        pair[2].append(m)
+        for i in range(8):
+            time.sleep(0.2 + rng.random() * 1.2)
+            interrupt(rng, m, fronts)
+        m.wait_phase("in_step", 40)
+        for x in w:
+            x.stop()
+        print("seed", SEED, [t["text"] for t in m.mails if t["mail"] == "trouble"])
+        m.old, m.new = pair[:2]
+        equal(pair, m)
+    finally:
+        for f in fronts:
+            f.close()

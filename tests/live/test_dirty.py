@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from harness.proxy import Proxy
+from mover_load import compare
 from test_mover import Mover, check_equal, halt, load, mover, pair, populate  # noqa: F401
 
 SEED = int(os.environ.get("SEED") or time.time()) % 1000000
@@ -100,13 +101,13 @@ def troubles(m, text):
     return [t for t in m.mails if t["mail"] == "trouble" and text in t["text"]]
 
 
-def jam(pair, m, front, writers, seconds=1.0):  # noqa: F811
+def jam(pair, m, front, writers, seconds=1.0, more=2):  # noqa: F811
     """The target is so slow that nearly everything becomes dirty."""
     for x in writers:
         x.pause = 0.0
     front.slow(20000)
     try:
-        m.wait(lambda: m.board["pending"] > 2 * MARKS, 30, "no overflow")
+        m.wait(lambda: m.board.get("pending", 0) > more * MARKS, 30, "no overflow")
         r = pair[0].r
         for i in range(0, 10000, 500):
             r.unlink(*["p:%d" % j for j in range(i, i + 500)])
@@ -141,3 +142,76 @@ def test_more_dirty_keys_than_room(pair, mode):  # noqa: F811
         check_equal(pair, m, at_least=10000)
     finally:
         front.close()
+
+
+def test_records_of_the_other_side_stay(pair):  # noqa: F811
+    """They cannot be told from keys that were removed: those must go all the same."""
+    mine = {"mine:%d" % i: i for i in range(20000)}
+    pair[1].r.mset(mine)
+    populate(pair[0], N)
+    w = churners(pair)
+    front = Proxy(pair[1].port)
+    try:
+        m = Mover(pair[0], front, "mode=rdb", "marks=1000", "tx=2000000")
+        pair[2].append(m)
+        m.wait_phase("in_step", 30)
+        front.slow(2000000)
+        for x in w:
+            x.pause = 0
+        m.wait(lambda: m.board["pending"] > 3000, 30, "no overflow")
+        pair[0].r.unlink(*["p:%d" % j for j in range(0, N, 5)])
+        front.heal()
+        for x in w:
+            x.stop()
+        m.wait(lambda: m.board["pending"] == 0, 30, "never in step again")
+        m.barrier()
+        assert not troubles(m, "comparing everything")
+        assert pair[1].r.exists(*mine) == len(mine)
+        pair[1].r.unlink(*mine)
+        diff, n = compare(pair[0].r, pair[1].r)
+        assert n > 10000 and diff == []
+    finally:
+        front.close()
+
+
+def interrupt(rng, m, fronts):
+    """A link lost, or the process: what comes next starts from the resume point."""
+    what = rng.randrange(5)
+    if what == 4:
+        args = m.resume_args()
+        m.kill()
+        m.args = tuple(a for a in m.args if a.split("=")[0] not in ("old", "new", "from", "fill_done"))
+        m.start(*args)
+    elif what > 1:
+        rng.choice(fronts).reset()
+    else:
+        front = rng.choice(fronts)
+        front.cut()
+        time.sleep(rng.random() * 0.2)
+        front.heal()
+
+
+def test_interrupted_sweeps(pair):  # noqa: F811
+    rng = random.Random(SEED)
+    populate(pair[0], N)
+    w = churners(pair)
+    fronts = [Proxy(s.port) for s in pair[:2]]
+    try:
+        m = Mover(*fronts, "mode=scan", "marks=%d" % (MARKS // 4), "tx=100000")
+        pair[2].append(m)
+        m.wait_phase("in_step", 40)
+        for i in range(4):
+            jam(pair, m, fronts[1], w, 0.2, 1)
+            time.sleep(rng.random() * 0.6)
+            interrupt(rng, m, fronts)
+            time.sleep(rng.random() * 0.3)
+            interrupt(rng, m, fronts)
+        m.wait_phase("in_step", 40)
+        for x in w:
+            x.stop()
+        print("seed", SEED, [t["text"] for t in m.mails if t["mail"] == "trouble"])
+        m.old, m.new = pair[:2]
+        check_equal(pair, m, at_least=10000)
+    finally:
+        for f in fronts:
+            f.close()

@@ -445,6 +445,9 @@ void scan_reply(struct mover *m, struct conn *c, struct span reply);
 void scan_exists(struct mover *m, struct conn *c, struct span reply);
 
 /* sweep.c */
+/* A dirty key for which there is no mark. False: it cannot be remembered. */
+bool sweep_put(struct mover *m, uint32_t db, struct span key,
+               struct place since);
 void sweep_run(struct mover *m);
 void sweep_edge(struct mover *m, struct span reply);
 void sweep_reset(struct mover *m);

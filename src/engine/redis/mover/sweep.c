@@ -21,6 +21,46 @@
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
 
+/* Records that only the other side has cannot be told from those that were removed
+ * here: so it goes now, and comes back if the sweep finds it. */
+static bool
+remove_now(struct mover *m, uint32_t db, struct span key)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+	struct buf *b;
+
+	if (!c->is_ready || conn_backlog(c) > 2 * m->limits.writer_tx)
+		return false;
+	conn_select(m, c, db);
+	b = conn_out(m, c);
+	resp_put_array(b, 2);
+	resp_put_bulk_str(b, m->server[c->side].lazy_expire ? "DEL" : "UNLINK");
+	resp_put_bulk(b, key);
+	(void)conn_want(m, c, WANT_QUIET, 1);
+	return true;
+}
+
+bool
+sweep_put(struct mover *m, uint32_t db, struct span key, struct place since)
+{
+	struct buckets *b = &m->pend.buckets;
+	bool is_fill = m->stage <= STAGE_FILL;
+
+	if (bucket_count(b) == 0)
+		mover_trouble(m, ERR_LIMIT, 0,
+		              "%s: more than %zu keys wait for a copy; %s",
+		              m->conf->side[m->from].label, m->limits.marks,
+		              is_fill && m->conf->rule != MOVER_RULE_REPLACE
+		                      ? "records that differ are replaced"
+		                      : "looking for the others by a scan");
+	/* The fill leaves a whole bucket out: no unit would bring it back. */
+	if (is_fill)
+		since = (struct place){ 0, 0 };
+	if (m->keep_extra && !remove_now(m, db, key))
+		return false;
+	return bucket_put(b, db, key, since);
+}
+
 /* Is there room for what will be found? */
 static bool
 is_room(const struct mover *m)

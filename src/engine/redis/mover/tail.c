@@ -74,48 +74,6 @@ is_full(struct mover *m, uint32_t db, struct span key)
 	         span_eq(key, buf_span(&m->bulk.big_key)));
 }
 
-/* Records that only the other side has cannot be told from those that were removed
- * here: so it goes now, and comes back if the sweep finds it. */
-static bool
-remove_now(struct mover *m, uint32_t db, struct span key)
-{
-	struct conn *c = &m->cmd[side_other(m->from)];
-	struct buf *b;
-
-	if (!c->is_ready || conn_backlog(c) > 2 * m->limits.writer_tx)
-		return false;
-	conn_select(m, c, db);
-	b = conn_out(m, c);
-	resp_put_array(b, 2);
-	resp_put_bulk_str(b, m->server[c->side].lazy_expire ? "DEL" : "UNLINK");
-	resp_put_bulk(b, key);
-	(void)conn_want(m, c, WANT_QUIET, 1);
-	return true;
-}
-
-/* Rule 7: too many keys wait, so only the bucket is remembered (sweep.c). */
-static void
-put_bucket(struct mover *m, uint32_t db, struct span key, struct place since)
-{
-	struct buckets *b = &m->pend.buckets;
-
-	if (bucket_count(b) == 0)
-		mover_trouble(m, ERR_LIMIT, 0,
-		              "%s: more than %zu keys wait for a copy; %s",
-		              m->conf->side[m->from].label, m->limits.marks,
-		              m->stage <= STAGE_FILL &&
-		                              m->conf->rule !=
-		                                      MOVER_RULE_REPLACE
-		                      ? "records that differ are replaced"
-		                      : "looking for the others by a scan");
-	/* The fill leaves a whole bucket out: no unit would bring it back. */
-	if (m->stage <= STAGE_FILL)
-		since = (struct place){ 0, 0 };
-	if ((m->keep_extra && !remove_now(m, db, key)) ||
-	    !bucket_put(b, db, key, since))
-		overflow(m);
-}
-
 /* It may be dirty since its bucket is; this mark outlives that. */
 static void
 hold_bucket(struct mover *m, uint32_t db, struct span key, struct mark *k)
@@ -135,7 +93,8 @@ tail_mark(struct mover *m, uint32_t db, struct span key, struct place since,
 	mover_unsettle(m);
 	forget_kept(m, db, key);
 	if (is_full(m, db, key)) {
-		put_bucket(m, db, key, since);
+		if (!sweep_put(m, db, key, since))
+			overflow(m);
 		return;
 	}
 	k = pend_mark(&m->pend, db, key, since, end);
@@ -160,7 +119,8 @@ tail_repair(struct mover *m, uint32_t db, struct span key)
 	if (is_full(m, db, key)) {
 		if (m->passed[m->from].at == 0)
 			since = (struct place){ 0, 0 };
-		put_bucket(m, db, key, since);
+		if (!sweep_put(m, db, key, since))
+			overflow(m);
 		watch_clip(m);
 		return;
 	}
@@ -198,6 +158,9 @@ tail_keep(struct mover *m, uint32_t db, struct span key)
 
 	atomic_fetch_add_explicit(&m->conf->board->conflicts, 1,
 	                          memory_order_relaxed);
+	/* Written by the stream meanwhile, as far as is known. */
+	if (bucket_has(&m->pend.buckets, db, key))
+		return;
 	if (m->conf->rule == MOVER_RULE_MERGE) {
 		struct mark *k = pend_find(&m->pend, db, key);
 
