@@ -139,7 +139,7 @@ def equal(pair, m, at_least=2, side=0):
 def pieces(pair):
     """Was it really copied in pieces?"""
     stats = pair[1].r.info("commandstats")
-    return [stats.get("cmdstat_" + c, {"calls": 0})["calls"] for c in ("append", "rpush", "xadd")]
+    return [stats.get("cmdstat_" + c, {"calls": 0})["calls"] for c in ("setrange", "rpush", "xadd")]
 
 
 @pytest.mark.parametrize("kinds", ["l", "t", "s", "lts"])
@@ -330,3 +330,23 @@ def test_interrupted(pair, mode):  # noqa: F811
     finally:
         for f in fronts:
             f.close()
+
+
+@pytest.mark.parametrize("mib", [100, 511] if os.environ.get("FULL") else [100])
+def test_memory_stays_flat(pair, mib):  # noqa: F811
+    r = pair[0].r
+    for i in range(mib):
+        r.append(TEXT, random.Random(i).randbytes(1 << 20))
+    w = Loop(writes(pair[0].port, SEED, "t"), 0.005)
+    m = mover(pair, "mode=scan")
+    m.wait_phase("in_step", 40)
+    r.setrange(TEXT, 0, "dirty")
+    r.set("copied", 1)
+    r.execute_command("COPY", TEXT, "copied", "REPLACE")
+    w.stop()
+    equal(pair, m)
+    assert pair[1].r.strlen("copied") >= mib << 20
+    assert pieces(pair)[0] >= 4 * mib
+    m.stop()
+    print("memory of the mover at most %.1f MiB" % (m.end["mem_max"] / 2**20))
+    assert m.end["mem_max"] < 64 << 20

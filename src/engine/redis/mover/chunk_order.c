@@ -11,7 +11,9 @@
  * ignored (chunk_tail.c, chunk_order_tail.c). For that no unit on the key may pass
  * between the question and the answer: it waits.
  *
- *   string   MULTI; GETRANGE k have ..; ROLE; EXEC              -> APPEND
+ *   string   MULTI; GETRANGE k have ..; STRLEN k; ROLE; EXEC    -> SETRANGE
+ *            The first one makes room for all of it: a string that grows is moved
+ *            again and again, and needs twice its memory meanwhile.
  *   list     MULTI; LRANGE k from ..; LLEN k; ROLE; EXEC        -> RPUSH
  *            from is a bit before the end of the prefix: elements may be popped
  *            at its head before a. What is there twice is dropped.
@@ -64,7 +66,6 @@ void
 order_ask(struct mover *m, struct chunk *c)
 {
 	struct buf *b = chunk_put_multi(m, c);
-	uint32_t reads = 2;
 
 	c->from = from_of(c);
 	if (c->kind == CHUNK_STRING) {
@@ -72,7 +73,7 @@ order_ask(struct mover *m, struct chunk *c)
 		put_key_cmd(m, c, b, "GETRANGE", 2);
 		resp_put_bulk_u64(b, c->have);
 		resp_put_bulk_u64(b, c->have + c->asked - 1);
-		reads = 1;
+		put_key_cmd(m, c, b, "STRLEN", 0);
 	} else if (c->kind == CHUNK_LIST) {
 		c->asked = c->count + (c->have - c->from);
 		put_key_cmd(m, c, b, "LRANGE", 2);
@@ -94,7 +95,7 @@ order_ask(struct mover *m, struct chunk *c)
 		resp_put_bulk_str(b, "STREAM");
 		resp_put_bulk(b, mark_key(&m->pend, c->k));
 	}
-	chunk_put_exec(m, c, reads);
+	chunk_put_exec(m, c, 2);
 }
 
 /* ---- the answer ----------------------------------------------------------- */
@@ -114,15 +115,11 @@ bool
 order_take(struct mover *m, struct chunk *c, struct span *in)
 {
 	struct span value = value_of(in);
-	struct span more = { NULL, 0 };
+	struct span more = value_of(in);
 
-	if (value.n == 0 || value.p[0] != (c->kind == CHUNK_STRING ? '$' : '*'))
+	if (value.n == 0 || more.n == 0 || more.p[0] == '-' ||
+	    value.p[0] != (c->kind == CHUNK_STRING ? '$' : '*'))
 		return false;
-	if (c->kind != CHUNK_STRING) {
-		more = value_of(in);
-		if (more.n == 0 || more.p[0] == '-')
-			return false;
-	}
 	chunk_count(m, c, value.n, 0);
 	buf_clear(&c->piece);
 	buf_put_span(&c->piece, value);
@@ -145,13 +142,26 @@ complete(struct mover *m, struct chunk *c)
 }
 
 static void
+put_at(struct mover *m, struct chunk *c, uint64_t at, struct span bytes)
+{
+	struct buf *b = chunk_write(m, c, "SETRANGE", 2);
+
+	resp_put_bulk_u64(b, at);
+	resp_put_bulk(b, bytes);
+}
+
+static void
 join_string(struct mover *m, struct chunk *c, struct span in)
 {
 	struct resp_item item;
+	struct resp_item length;
 
 	REQUIRE(resp_read(&in, &item) == WIRE_PART);
+	REQUIRE(resp_read(&in, &length) == WIRE_PART);
+	if (c->have == 0 && length.number > 0)
+		put_at(m, c, (uint64_t)length.number - 1, span_of("", 1));
 	if (item.text.n > 0)
-		resp_put_bulk(chunk_write(m, c, "APPEND", 1), item.text);
+		put_at(m, c, c->have, item.text);
 	c->have += item.text.n;
 	if (c->have == 0)
 		chunk_restart(m, c, false);
