@@ -100,6 +100,15 @@ late(struct run *r)
 		health_behind(r, true);
 }
 
+/* A difference that shadow_traffic found: the newest are kept. */
+static void
+different(struct run *r, const struct mail *m)
+{
+	char *to = r->different[r->different_n++ % RUN_DIFFERENT_MAX];
+
+	(void)snprintf(to, sizeof(r->different[0]), "%s", m->text);
+}
+
 static void
 one(struct run *r, const struct mail *m)
 {
@@ -120,6 +129,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_MARKED:
 	case MAIL_PASSED: shift_mail(r, m); return;
 	case MAIL_LATE: late(r); return;
+	case MAIL_DIFFERENT: different(r, m); return;
 	case MAIL_BEHIND_ACK: behind_acked(r, m); return;
 	case MAIL_MOVE_PHASE: moved(r, m->phase); return;
 	case MAIL_PROGRESS: progressed(r, m); return;

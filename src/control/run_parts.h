@@ -104,6 +104,7 @@ struct op {
 struct run_proof; /* proof.c's */
 
 struct totals; /* status.c's */
+#define RUN_DIFFERENT_MAX 20
 
 struct run {
 	const struct run_conf *conf;
@@ -195,6 +196,9 @@ struct run {
 	struct totals *before; /* what its interlays had counted before */
 	int exit_status;
 	uint64_t health_at_ns, heartbeat_at_ns, status_at_ns, auto_at_ns;
+	/* shadow_traffic: the newest differences; different_n: ever */
+	char different[RUN_DIFFERENT_MAX][sizeof(((struct mail *)0)->text)];
+	uint64_t different_n;
 	struct run_event events[LIMIT_EVENTS];
 	uint64_t event_n; /* ever; the ring holds the last      */
 };

@@ -17,6 +17,14 @@ enum ack_mode {
 	ACK_BOTH,      /* reply when the other side has applied it as well  */
 };
 
+/* Reads that are asked on the other side as well, to compare (per relay). */
+struct route_shadow {
+	uint32_t ppm;      /* share of the reads; 0: none          */
+	uint32_t inflight; /* questions under way                  */
+	uint32_t bytes;    /* of requests and answers that are kept */
+	uint32_t timeout_ms;
+};
+
 struct route {
 	uint64_t generation; /* grows by one with each route            */
 	uint64_t epoch;      /* of the authority record R               */
@@ -25,7 +33,8 @@ struct route {
 	enum ack_mode ack;
 	uint32_t ack_timeout_ms;
 	uint64_t salt; /* of the assignment hash: per migration   */
-	bool strict;   /* refuse writes while the other side is behind */
+	struct route_shadow shadow;
+	bool strict; /* refuse writes while the other side is behind */
 	/* NULL: read_ppm is everybody's share. Else the rules' word, and
 	 * read_ppm is rules_max(); see core/rules.h for how long it lives. */
 	const struct rules *rules;

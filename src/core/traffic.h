@@ -13,6 +13,30 @@
 
 #define TRAFFIC_BUCKETS 128 /* see hist.h: bucket of a latency in us */
 
+/* Why a mirrored read was not compared. */
+enum shadow_drop {
+	SHADOW_DROP_INFLIGHT, /* too many under way                       */
+	SHADOW_DROP_MEMORY,   /* too many bytes kept                      */
+	SHADOW_DROP_BIG,      /* its request or an answer is too long     */
+	SHADOW_DROP_TIMEOUT,  /* the other side did not answer, or is late */
+	SHADOW_DROP_DOWN,     /* no connection to the other side          */
+	SHADOW_DROP_USER,     /* its user may not do everything           */
+	SHADOW_DROP_SWITCH,   /* a switch, or another strategy            */
+	SHADOW_DROP_N,
+};
+
+/* "inflight", "memory", ... */
+static inline const char *
+shadow_drop_name(enum shadow_drop why)
+{
+	static const char *const names[SHADOW_DROP_N] = {
+		"inflight", "memory", "big",    "timeout",
+		"down",     "user",   "switch",
+	};
+
+	return names[why];
+}
+
 struct traffic {
 	_Atomic uint64_t requests;
 	_Atomic uint64_t reads[SIDE_N]; /* answered by that side           */
@@ -24,6 +48,12 @@ struct traffic {
 	_Atomic uint64_t refused;        /* commands refused by name        */
 	_Atomic uint64_t bytes_in;
 	_Atomic uint64_t bytes_out;
+	_Atomic uint64_t shadow_sent; /* reads mirrored to the other side */
+	_Atomic uint64_t shadow_same;
+	_Atomic uint64_t shadow_different; /* still, after the watermark   */
+	_Atomic uint64_t shadow_rechecked; /* differed at first            */
+	_Atomic uint64_t shadow_unstable;  /* written to all the time      */
+	_Atomic uint64_t shadow_dropped[SHADOW_DROP_N];
 	/* gauges */
 	_Atomic uint32_t clients;
 	_Atomic uint32_t blocked;

@@ -27,6 +27,8 @@ enum mail_kind {
 	MAIL_DRAINED,    /* who, epoch; a: requests that could not be moved   */
 	MAIL_LATE,       /* who: ack BOTH waited longer than ack_timeout_ms   */
 	MAIL_BEHIND_ACK, /* who, flag                                         */
+	MAIL_DIFFERENT,  /* who, text: a mirrored read whose answers differ:
+	                  * "request | authority | other side"             */
 	MAIL_MARKED,     /* who, epoch: every subscriber saw the old side's
 	                  * marker message                                    */
 	MAIL_PAIR_ACK,   /* who (the new one): the conf of before is not used */

@@ -9,7 +9,7 @@
  *     behind 0|1    board PASSED-OLD PASSED-NEW UNSETTLED HISTORY    stop
  *     show    stats    user NAME PASSWORD (before anything else)
  *     rule N PPM FACT WORD    net CIDR REGION    rules ELSE-PPM STICKY ASSIGN
- *     norules    (words of `rule` and `net` are used up by `rules`)
+ *     norules    shadow PPM INFLIGHT TIMEOUT-MS    (words of `rule` and `net` are used up by `rules`)
  * Environment: RELAY_USER, RELAY_LABELS (name=value,...), RELAY_PROXY (a TLV's
  * type, or 1).
  */
@@ -73,13 +73,21 @@ stats(void)
 		       "errors_new=%lu lost_old=%lu lost_new=%lu retries=%lu "
 		       "refused=%lu clients=%u blocked=%u subscribed=%u "
 		       "multi=%u held=%u up_old=%u up_new=%u hold_max_us=%lu "
-		       "mem=%lu\n",
+		       "mem=%lu sent=%lu same=%lu different=%lu rechecked=%lu "
+		       "unstable=%lu",
 		       t->requests, t->reads[0], t->reads[1], t->writes[0],
 		       t->writes[1], t->errors[0], t->errors[1], t->lost[0],
 		       t->lost[1], t->read_retries, t->refused, t->clients,
 		       t->blocked, t->subscribed, t->in_transaction, t->held,
 		       t->upstreams[0], t->upstreams[1], t->hold_max_ns / 1000,
-		       t->mem);
+		       t->mem, t->shadow_sent, t->shadow_same,
+		       t->shadow_different, t->shadow_rechecked,
+		       t->shadow_unstable);
+		for (int why = 0; why < SHADOW_DROP_N; why++)
+			printf(" drop_%s=%lu",
+			       shadow_drop_name((enum shadow_drop)why),
+			       t->shadow_dropped[why]);
+		printf("\n");
 	}
 }
 
@@ -187,6 +195,18 @@ line(char *text)
 
 	if (rule_line(text))
 		return;
+	if (sscanf(text, "shadow %lu %lu %lu", &v[0], &v[1], &v[2]) == 3) {
+		st.route.generation++;
+		st.route.shadow = (struct route_shadow){
+			.ppm = (uint32_t)v[0],
+			.inflight = (uint32_t)v[1],
+			.bytes = 1u << 20,
+			.timeout_ms = (uint32_t)v[2],
+		};
+		m.route = st.route;
+		post(&m);
+		return;
+	}
 	if (sscanf(text, "route %lu %31s %lu", &v[0], a, &v[1]) >= 2) {
 		st.route.generation++;
 		st.route.read_ppm = (uint32_t)v[0];
@@ -237,6 +257,7 @@ say_mails(void)
 		[MAIL_LATE] = "late",
 		[MAIL_BEHIND_ACK] = "behind_ack",
 		[MAIL_MARKED] = "marked",
+		[MAIL_DIFFERENT] = "different",
 		[MAIL_STOPPED] = "stopped",
 	};
 	struct mail m;
@@ -252,8 +273,9 @@ say_mails(void)
 		}
 		if ((size_t)m.kind < sizeof(names) / sizeof(names[0]))
 			name = names[m.kind];
-		printf("mail %s %u %lu %u\n", name == NULL ? "?" : name, m.who,
-		       m.epoch, m.flag);
+		printf("mail %s %u %lu %u %s\n", name == NULL ? "?" : name,
+		       m.who, m.epoch, m.flag,
+		       m.kind == MAIL_DIFFERENT ? m.text : "");
 	}
 	(void)fflush(stdout);
 }

@@ -399,6 +399,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_LATE:
 	case MAIL_BEHIND_ACK:
 	case MAIL_MARKED:
+	case MAIL_DIFFERENT:
 	case MAIL_MOVE_PHASE:
 	case MAIL_PASSED:
 	case MAIL_PROGRESS:

@@ -76,10 +76,8 @@ look_at_history(struct relay *r)
 	causal_new_era(r);
 }
 
-/* May its user do everything on the authority? Then Godwit's reader may read for
- * it on the other side. */
-static bool
-may_everything(const struct relay *r, const struct session *s)
+bool
+causal_may_everything(const struct relay *r, const struct session *s)
 {
 	if (!s->is_default)
 		return s->cred != NULL && s->cred->full;
@@ -92,7 +90,8 @@ causal_may_read(struct relay *r, struct session *s)
 	struct board *b = r->board;
 	enum side authority = r->route.authority;
 
-	if (r->behind || r->hold.on || b == NULL || !may_everything(r, s))
+	if (r->behind || r->hold.on || b == NULL ||
+	    !causal_may_everything(r, s))
 		return false;
 	look_at_history(r);
 	if (s->era != r->era) {
@@ -164,9 +163,8 @@ lane_of_id(struct relay *r, uint64_t id)
 	return NULL;
 }
 
-/* The position in an answer to ROLE; false: it is none. */
-static bool
-read_role(struct span reply, uint64_t *ret)
+bool
+causal_read_role(struct span reply, uint64_t *ret)
 {
 	struct resp_item it;
 	bool ok;
@@ -198,7 +196,7 @@ causal_role(struct relay *r, struct lane *lane, const struct pending *e,
             struct span reply)
 {
 	uint64_t pos = 0;
-	bool ok = read_role(reply, &pos);
+	bool ok = causal_read_role(reply, &pos);
 
 	if (e->kind == PEND_ROLE_FOR) {
 		lane = lane_of_id(r, e->mark);
@@ -309,7 +307,7 @@ ask_creds(struct relay *r, struct lane *lane)
 {
 	int n = 0;
 
-	if (r->route.read_ppm == 0)
+	if (!causal_wants_users(r))
 		return;
 	for (struct cred *c = r->creds; c != NULL && n < USERS_MAX;
 	     c = c->next) {

@@ -473,7 +473,11 @@ plain(struct relay *r, struct session *s, const struct command *c,
 		s->big--;
 	if (s->multi) /* counted with EXEC */
 		flags &= (uint8_t) ~(PEND_F_WRITE | PEND_F_READ);
-	return dispatch_send(r, s, lane, raw, kind, flags);
+	ret = dispatch_send(r, s, lane, raw, kind, flags);
+	if (__builtin_expect(r->route.shadow.ppm > 0, 0) && ret == DISPATCHED &&
+	    kind == PEND_PASS && c->kind == COMMAND_READ)
+		shadow_mirror(r, s, c, raw);
+	return ret;
 }
 
 /* ---- one request ------------------------------------------------------- */

@@ -65,7 +65,8 @@ is_quiet(struct relay *r)
 {
 	list_each(lane, l, all, &r->lanes) {
 		if (l->kind != LANE_ADMIN && l->kind != LANE_SUB &&
-		    l->state >= LANE_GREETING && ring_n(&l->fifo) > 0 &&
+		    l->kind != LANE_SHADOW && l->state >= LANE_GREETING &&
+		    ring_n(&l->fifo) > 0 &&
 		    (l->side == r->route.authority || l->kind == LANE_READER))
 			return false;
 		if (l->kind == LANE_SUB && l->mine != NULL &&
@@ -194,9 +195,13 @@ static void
 adopt(struct relay *r, const struct route *route)
 {
 	enum side before = r->route.authority;
+	struct route_shadow shadow = r->route.shadow;
 
 	r->route = *route;
 	r->rule_now++;
+	if (route->authority != before || route->shadow.ppm == 0 ||
+	    memcmp(&route->shadow, &shadow, sizeof(shadow)) != 0)
+		shadow_reset(r);
 	if (route->authority != before) {
 		causal_new_era(r);
 		ack_release_side(r, before);
@@ -208,6 +213,10 @@ adopt(struct relay *r, const struct route *route)
 		ack_release_all(r);
 	}
 	causal_ask_user(r);
+	if (route->shadow.ppm > 0 && r->board != NULL) {
+		(void)lane_shadow(r, SIDE_OLD, 0);
+		(void)lane_shadow(r, SIDE_NEW, 0);
+	}
 	if (causal_is_on(r) && r->board != NULL && route->read_ppm > 0)
 		(void)lane_reader(r, side_other(route->authority), 0);
 }

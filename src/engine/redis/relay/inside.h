@@ -51,14 +51,17 @@ enum pending_kind {
 	PEND_DROP,     /* DISCARD in place of EXEC: nil                     */
 	PEND_BLOCK,    /* blocking command                                  */
 	PEND_LAST,     /* XINFO STREAM for a `$`                            */
-	PEND_USER,     /* ACL GETUSER default on an admin lane              */
+	PEND_SHADOW,   /* mirrored read; mark: the question, kept: whose   */
+	PEND_SHADOW_ROLE, /* position for a second look at one             */
+	PEND_USER, /* ACL GETUSER default on an admin lane              */
 };
 
 enum pending_flag {
-	PEND_F_WRITE = 1, /* ack both: the reply waits                    */
-	PEND_F_KEPT = 2,  /* its request is at the front of lane->keep    */
-	PEND_F_READ = 4,  /* counted as a read                            */
-	PEND_F_RETRY = 8, /* already repeated once                        */
+	PEND_F_WRITE = 1,   /* ack both: the reply waits                    */
+	PEND_F_KEPT = 2,    /* its request is at the front of lane->keep    */
+	PEND_F_READ = 4,    /* counted as a read                            */
+	PEND_F_RETRY = 8,   /* already repeated once                        */
+	PEND_F_SHADOW = 16, /* mark: its answer is compared (shadow.c)    */
 };
 
 struct pending {
@@ -201,6 +204,7 @@ struct waiting_list {
 enum lane_kind {
 	LANE_SHARED, /* clients' requests; key: side, cred, db            */
 	LANE_READER, /* their reads on the other side; key: side, db      */
+	LANE_SHADOW, /* mirrored reads; key: side, db                     */
 	LANE_OWN,    /* one client's: transaction, blocking, big values   */
 	LANE_ADMIN,  /* Godwit's own; key: side                           */
 	LANE_SUB,    /* one subscriber's, see pubsub.c                    */
@@ -286,6 +290,12 @@ struct counts {
 	uint64_t refused;
 	uint64_t bytes_in;
 	uint64_t bytes_out;
+	uint64_t shadow_sent;
+	uint64_t shadow_same;
+	uint64_t shadow_different;
+	uint64_t shadow_rechecked;
+	uint64_t shadow_unstable;
+	uint64_t shadow_dropped[SHADOW_DROP_N];
 };
 
 struct hold {
@@ -350,10 +360,11 @@ struct relay {
 	struct lane_probe_list probes;
 	struct cred *creds;
 	uint64_t next_cred;
-	uint64_t rule_now;    /* grows with each route, from 1 (rule.c)     */
-	uint64_t rule_draw;   /* sticky none                                */
-	struct resp_cmd cmd;  /* of the request in hand                   */
-	struct resp_cmd cmd2; /* of an inline request, as an array        */
+	uint64_t rule_now;     /* grows with each route, from 1 (rule.c)     */
+	struct shadow *shadow; /* NULL: nothing is mirrored               */
+	uint64_t rule_draw;    /* sticky none                                */
+	struct resp_cmd cmd;   /* of the request in hand                   */
+	struct resp_cmd cmd2;  /* of an inline request, as an array        */
 	struct buf scratch;
 	struct waiting_list soon; /* reads that wait for the board (causal.c) */
 	uint64_t soon_off_ns;     /* none waits before that */
@@ -421,6 +432,7 @@ struct lane *lane_shared(struct relay *r, enum side side, struct cred *cred,
                          uint32_t db);
 struct lane *lane_reader(struct relay *r, enum side side, uint32_t db);
 struct lane *lane_admin(struct relay *r, enum side side);
+struct lane *lane_shadow(struct relay *r, enum side side, uint32_t db);
 /* A lane for s alone, from the spares or new. */
 struct lane *lane_own(struct relay *r, struct session *s);
 struct lane *lane_sub(struct relay *r, struct session *s, enum side side,
@@ -574,6 +586,11 @@ causal_sent(struct relay *r, struct session *s, struct lane *lane)
 void causal_leave(struct relay *r, struct session *s);
 /* May a read of s go to the other side now? */
 bool causal_may_read(struct relay *r, struct session *s);
+/* May its user do everything on the authority? Then Godwit's reader may read for
+ * it. */
+bool causal_may_everything(const struct relay *r, const struct session *s);
+/* The position in an answer to ROLE; false: it is none. */
+bool causal_read_role(struct span reply, uint64_t *ret);
 /* It may not, but is worth a very short wait: then the session waits. */
 bool causal_waits(struct relay *r, struct session *s);
 /* What the board says now of the other side; valid while it stays the same. */
@@ -586,9 +603,30 @@ void causal_role(struct relay *r, struct lane *lane, const struct pending *e,
 void causal_role_lost(struct relay *r, const struct pending *e);
 void causal_new_era(struct relay *r);
 bool causal_is_on(const struct relay *r);
+/* Do the rights of users matter now? */
+static inline bool
+causal_wants_users(const struct relay *r)
+{
+	return r->route.read_ppm > 0 || r->route.shadow.ppm > 0;
+}
 /* ACL GETUSER of the credentials of that number; 0: of default. */
 void causal_user(struct relay *r, uint64_t number, struct span reply);
 void causal_ask_user(struct relay *r);
+
+/* ---- shadow.c ---------------------------------------------------------- */
+
+/* A read of s was just sent on s->lane. */
+void shadow_mirror(struct relay *r, struct session *s, const struct command *c,
+                   struct span raw);
+/* Bytes of the authority's answer to it. */
+void shadow_passed(struct relay *r, const struct pending *e, struct span bytes,
+                   bool is_end);
+/* Bytes of the answer to the first entry of a shadow lane. */
+void shadow_bytes(struct relay *r, struct lane *lane, struct span bytes,
+                  bool is_end);
+void shadow_role(struct relay *r, const struct pending *e, struct span reply);
+void shadow_check(struct relay *r); /* EV_BATCH, EV_TIMER */
+void shadow_reset(struct relay *r); /* nothing is under way afterwards */
 
 /* ---- rule.c ------------------------------------------------------------ */
 

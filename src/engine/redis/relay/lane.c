@@ -78,6 +78,12 @@ lane_reader(struct relay *r, enum side side, uint32_t db)
 }
 
 struct lane *
+lane_shadow(struct relay *r, enum side side, uint32_t db)
+{
+	return find_or_new(r, LANE_SHADOW, side, NULL, db);
+}
+
+struct lane *
 lane_admin(struct relay *r, enum side side)
 {
 	return find_or_new(r, LANE_ADMIN, side, NULL, 0);
@@ -322,7 +328,8 @@ static void
 put_own_auth(struct relay *r, struct lane *lane, struct buf *b)
 {
 	const struct side_conf *c = &r->conf->side[lane->side];
-	bool reader = lane->kind == LANE_READER || lane->as_reader;
+	bool reader = lane->kind == LANE_READER || lane->kind == LANE_SHADOW ||
+	              lane->as_reader;
 	const char *user = reader ? c->reader_user : c->own_user;
 	const char *pass = reader ? c->reader_pass : c->own_pass;
 
@@ -340,7 +347,7 @@ static bool
 is_own(const struct lane *lane)
 {
 	return lane->kind == LANE_READER || lane->kind == LANE_ADMIN ||
-	       lane->as_reader;
+	       lane->kind == LANE_SHADOW || lane->as_reader;
 }
 
 static void

@@ -66,7 +66,7 @@ local_authed(struct relay *r, struct session *s, struct cred *cred,
 		s->cred = cred;
 		s->is_default = cred == NULL || cred->is_default;
 		rule_forget(s);
-		if (!s->is_default && !cred->full && r->route.read_ppm > 0)
+		if (!s->is_default && !cred->full && causal_wants_users(r))
 			causal_ask_user(r);
 	}
 	if (kind == PEND_AUTH)

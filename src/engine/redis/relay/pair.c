@@ -143,6 +143,7 @@ finish(struct relay *r)
 	r->route.read_ppm = 0;
 	r->route.ack = ACK_AUTHORITY;
 	ack_release_all(r);
+	shadow_reset(r);
 	leave(r);
 	rename_lanes(r);
 	causal_new_era(r);

@@ -77,6 +77,18 @@ publish_rare(struct relay *r, struct traffic *t)
 }
 
 static void
+publish_shadow(const struct counts *n, struct traffic *t)
+{
+	PUT(shadow_sent, n->shadow_sent);
+	PUT(shadow_same, n->shadow_same);
+	PUT(shadow_different, n->shadow_different);
+	PUT(shadow_rechecked, n->shadow_rechecked);
+	PUT(shadow_unstable, n->shadow_unstable);
+	for (int i = 0; i < SHADOW_DROP_N; i++)
+		PUT(shadow_dropped[i], n->shadow_dropped[i]);
+}
+
+static void
 publish(struct relay *r)
 {
 	struct traffic *t = r->traffic;
@@ -95,6 +107,8 @@ publish(struct relay *r)
 	PUT(refused, n->refused);
 	PUT(bytes_in, n->bytes_in);
 	PUT(bytes_out, n->bytes_out);
+	if (n->shadow_sent > 0)
+		publish_shadow(n, t);
 	PUT(clients, r->clients);
 	PUT(blocked, r->blocked);
 	PUT(subscribed, r->subscribed);
@@ -170,6 +184,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_LATE:
 	case MAIL_BEHIND_ACK:
 	case MAIL_MARKED:
+	case MAIL_DIFFERENT:
 	case MAIL_PAIR_ACK:
 	case MAIL_MOVE:
 	case MAIL_MOVE_PAUSE:
@@ -287,10 +302,11 @@ timer(struct relay *r)
 {
 	if (r->board != NULL)
 		ack_release(r);
+	shadow_check(r);
 	lane_tick(r);
 	if (!r->stopping)
 		pubsub_check(r);
-	if (r->route.read_ppm > 0 &&
+	if (causal_wants_users(r) &&
 	    r->asked_user_ns + TICK_NS <= r->port->now_ns) {
 		r->asked_user_ns = r->port->now_ns;
 		causal_ask_user(r); /* rights may change */
@@ -327,6 +343,7 @@ step(void *self, struct port *p, const struct event *ev)
 		run(r);
 		block_tick(r);
 		script_tick(r);
+		shadow_check(r);
 		causal_probe(r);
 		pair_check(r);
 		hold_check(r);
@@ -351,6 +368,7 @@ fini(void *self, struct port *p)
 		s->withheld = 0;
 		session_close(r, s, NULL);
 	}
+	shadow_reset(r);
 	list_each(lane, l, all, &r->lanes) {
 		l->seg_head = l->seg_tail;
 		if (!l->dead)

@@ -180,6 +180,8 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_ROLE_FOR:
 	case PEND_LOADED:
 	case PEND_UNBLOCK:
+	case PEND_SHADOW:
+	case PEND_SHADOW_ROLE:
 	case PEND_USER: break;
 	}
 	if (s->link == NULL || s->inflight == 0 || s->parked || s->eof)
@@ -197,6 +199,8 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_ROLE:
 	case PEND_ROLE_FOR: causal_role(r, lane, e, reply); break;
 	case PEND_USER: causal_user(r, e->mark, reply); break;
+	case PEND_SHADOW_ROLE: shadow_role(r, e, reply); break;
+	case PEND_SHADOW:
 	case PEND_LOADED: script_loaded(r, (enum side)lane->side); break;
 	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;
 	case PEND_PASS:
@@ -311,6 +315,8 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 		}
 		done = rc == WIRE_PART;
 		if (e->kind == PEND_PASS) {
+			if (__builtin_expect(e->flags & PEND_F_SHADOW, 0))
+				shadow_passed(r, e, span_of(in.p, used), done);
 			pass(r, lane, e, span_of(in.p, used));
 			if (lane->link == NULL)
 				return; /* its client was closed */
@@ -321,6 +327,8 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 				lane->reply_n = 0;
 				end_entry(r, lane, e);
 			}
+		} else if (e->kind == PEND_SHADOW) {
+			shadow_bytes(r, lane, span_of(in.p, used), done);
 		} else {
 			collect(r, lane, e, span_of(in.p, used), done);
 		}

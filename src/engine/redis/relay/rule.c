@@ -165,9 +165,9 @@ rule_takes(struct relay *r, struct session *s, const struct command *c,
 
 	if (f == NULL)
 		return false;
-	ppm = f->fixed
-	              ? f->ppm
-	              : rules_share(rules, f->possible, span_str(c->name), key);
+	ppm = f->fixed ? f->ppm
+	               : rules_share(rules, f->possible,
+	                             span_of(c->name, c->name_n), key);
 	if (sticky == STICKY_NONE)
 		hash = hash_mix(++r->rule_draw ^ s->id << 32);
 	else if (sticky == STICKY_KEY && rules_assign(rules) == ASSIGN_KEY)
