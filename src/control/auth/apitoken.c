@@ -130,7 +130,7 @@ expiry(struct auth *a, const json_t *body, int64_t *ret, struct err *err)
 		               "2026-12-31T23:59:59Z",
 		               at);
 	if (in_s < 0 || *ret <= now ||
-	    *ret - now > LIMIT_TOKEN_YEARS_S * 1000ll)
+	    *ret - now > LIMIT_TOKEN_YEARS_S * 1000LL)
 		return err_set(err, ERR_BAD,
 		               "expires_at: must lie ahead, and by at most ten "
 		               "years");

@@ -4,6 +4,8 @@
  */
 #include "control/auth/auth.h"
 
+#include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +16,23 @@
 #include "control/limit.h"
 #include "control/store/audit.h"
 #include "world/os/loop.h"
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Bodies and answers hold passwords and tokens: JSON leaves nothing behind. */
+static void
+free_clean(void *p)
+{
+	if (p != NULL)
+		digest_clear(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void
+clean_json(void)
+{
+	json_set_alloc_funcs(malloc, free_clean);
+}
 
 struct auth *
 auth_new(struct store *s, const struct auth_conf *c, struct err *err)
@@ -26,6 +45,7 @@ auth_new(struct store *s, const struct auth_conf *c, struct err *err)
 		(void)err_set(err, ERR_NOMEM, "out of memory");
 		return NULL;
 	}
+	(void)pthread_once(&once, clean_json);
 	a->store = s;
 	a->wall_ms = c->wall_ms != NULL ? c->wall_ms : os_wall_ms;
 	password_init(&a->gate, c->scrypt_log2);

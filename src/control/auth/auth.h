@@ -81,6 +81,7 @@ struct identity {
 	char token[STORE_UUID]; /* jti, or the handle of the API token */
 	int64_t expires_ms;     /* wall clock; 0: never */
 	int64_t began_ms;       /* IDENTITY_USER: when the password was given */
+	int64_t version;        /* IDENTITY_USER: of the user's row */
 	char peer[64];
 };
 
@@ -106,6 +107,9 @@ int auth_forget_entity(struct auth *a, const char *org_uuid, const char *kind,
                        const char *uuid, struct err *err) MUST;
 
 /* ---- the calls of the API; *ret is a new reference: the data of the answer -- */
+
+/* The first two write their own row of the audit log, good or bad (but for LIMIT:
+ * nobody shall fill it by asking). */
 
 /* Basic and X-Org-Id: {"token","expires_at","organization","role"}. LIMIT:
  * *ret_wait_s says how long to wait (Retry-After); else it is 0. */

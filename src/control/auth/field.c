@@ -3,7 +3,6 @@
  * control/auth/field.c: members of the bodies of the calls.
  */
 #define _GNU_SOURCE
-#include <stdio.h>
 #include <time.h>
 
 #include "control/auth/parts.h"
@@ -72,6 +71,19 @@ field_id(const json_t *body, const char *name, bool may_at, const char **ret,
 	return 0;
 }
 
+/* Exactly n digits; false: other letters. */
+static bool
+digits(const char *text, int n, int *ret)
+{
+	*ret = 0;
+	for (int i = 0; i < n; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+		*ret = *ret * 10 + (text[i] - '0');
+	}
+	return true;
+}
+
 /* The part behind the seconds: ".123", then "Z" or "+01:30". */
 static bool
 zone_of(const char *text, int64_t *ret_ms)
@@ -80,7 +92,6 @@ zone_of(const char *text, int64_t *ret_ms)
 	int64_t unit = 100;
 	int h = 0;
 	int m = 0;
-	int n = 0;
 	int sign = 1;
 
 	if (*text == '.') {
@@ -94,12 +105,11 @@ zone_of(const char *text, int64_t *ret_ms)
 		return text[1] == '\0';
 	}
 	sign = *text == '-' ? -1 : 1;
-	// NOLINTNEXTLINE(cert-err34-c): two digits each.
-	if ((*text != '+' && *text != '-') ||
-	    sscanf(text + 1, "%2d:%2d%n", &h, &m, &n) != 2 ||
-	    text[1 + n] != '\0' || n != 5 || h < 0 || h > 23 || m < 0 || m > 59)
+	if ((*text != '+' && *text != '-') || strlen(text) != 6 ||
+	    !digits(text + 1, 2, &h) || text[3] != ':' ||
+	    !digits(text + 4, 2, &m) || h > 23 || m > 59)
 		return false;
-	*ret_ms = ms - sign * (h * 3600ll + m * 60ll) * 1000;
+	*ret_ms = ms - sign * (h * 3600LL + m * 60LL) * 1000;
 	return true;
 }
 
@@ -110,13 +120,14 @@ field_time(const char *text, int64_t *ret_ms)
 	struct tm was;
 	int64_t ms;
 	time_t t;
-	int n = 0;
 
-	// NOLINTNEXTLINE(cert-err34-c): few digits each.
-	if (sscanf(text, "%4d-%2d-%2d%*1[Tt]%2d:%2d:%2d%n", &tm.tm_year,
-	           &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec,
-	           &n) != 6 ||
-	    n != 19 || !zone_of(text + 19, &ms))
+	if (strlen(text) < 20 || !digits(text, 4, &tm.tm_year) ||
+	    text[4] != '-' || !digits(text + 5, 2, &tm.tm_mon) ||
+	    text[7] != '-' || !digits(text + 8, 2, &tm.tm_mday) ||
+	    (text[10] != 'T' && text[10] != 't') ||
+	    !digits(text + 11, 2, &tm.tm_hour) || text[13] != ':' ||
+	    !digits(text + 14, 2, &tm.tm_min) || text[16] != ':' ||
+	    !digits(text + 17, 2, &tm.tm_sec) || !zone_of(text + 19, &ms))
 		return false;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
@@ -124,6 +135,7 @@ field_time(const char *text, int64_t *ret_ms)
 	t = timegm(&tm);
 	/* The 31st of February has become a day in March. */
 	if (t < 0 || tm.tm_mon != was.tm_mon || tm.tm_mday != was.tm_mday ||
+	    tm.tm_hour != was.tm_hour || tm.tm_min != was.tm_min ||
 	    tm.tm_sec != was.tm_sec)
 		return false;
 	*ret_ms = (int64_t)t * 1000 + ms;

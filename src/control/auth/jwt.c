@@ -22,10 +22,13 @@ refuse(struct err *err, const char *what)
 static json_t *
 part_object(struct span part)
 {
-	uint8_t *raw = malloc(part.n + 1);
+	uint8_t *raw;
 	json_t *ret = NULL;
 	ptrdiff_t n;
 
+	if (part.n == 0 || part.n > LIMIT_TOKEN_BYTES)
+		return NULL;
+	raw = malloc(part.n);
 	if (raw == NULL)
 		return NULL;
 	n = base64_get(BASE64_URL, part, raw, part.n);

@@ -17,7 +17,7 @@
 #define PATH_LEN 544
 #define HEAD     "godwit-key-1\n"
 #define HEAD_LEN (sizeof(HEAD) - 1)
-#define TEXT_LEN (HEAD_LEN + 2 * DIGEST_SIZE + 1)
+#define TEXT_LEN (HEAD_LEN + (size_t)2 * DIGEST_SIZE + 1)
 
 /* The directory's entry is durable as well. */
 static int

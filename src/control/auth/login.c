@@ -19,21 +19,39 @@ refuse(struct err *err)
 	               "organization, user or password are not right");
 }
 
-/* The user's row; *ret is NULL for one that is not there. */
-static int
-find(struct auth *a, const char *org, const char *user, json_t **ret,
-     struct err *err)
-{
-	json_t *row = organization_get(a->store, org, err);
+/* Whose attempt it is. */
+struct attempt {
+	const struct bearer *b;
+	const char *org; /* as it was sent */
+	const char *peer;
+	json_t *org_row; /* NULL: no such organization */
+	json_t *user;    /* NULL: no such user */
+};
 
-	*ret = NULL;
-	if (row != NULL) {
-		*ret = user_get(a->store, field_text(row, "uuid"), user, err);
-		json_decref(row);
-	}
-	if (*ret == NULL && err->code != ERR_MISSING)
+static int
+find(struct auth *a, struct attempt *t, struct err *err)
+{
+	t->org_row = organization_get(a->store, t->org, err);
+	if (t->org_row != NULL)
+		t->user = user_get(a->store, field_text(t->org_row, "uuid"),
+		                   t->b->user, err);
+	if (t->user == NULL && err->code != ERR_MISSING)
 		return -(int)err->code;
 	return 0;
+}
+
+/* In the audit log: who came in, and who tried to. */
+static int
+note(struct auth *a, const struct attempt *t, const char *result,
+     struct err *err)
+{
+	struct auth_entry e = { .org_uuid = field_text(t->org_row, "uuid"),
+		                .subject = t->b->user,
+		                .peer = t->peer,
+		                .action = "POST /api/v1/auth/login",
+		                .result = result };
+
+	return auth_audit(a, &e, err);
 }
 
 /* Under this the attempts are counted: one user has one name and a uuid. */
@@ -59,40 +77,55 @@ renew(struct auth *a, const json_t *row, const char *password)
 }
 
 static int
-prove(struct auth *a, const struct bearer *b, const char *org, const char *peer,
-      json_t **ret, uint32_t *ret_wait_s, struct err *err)
+prove(struct auth *a, const struct attempt *t, uint32_t *ret_wait_s,
+      struct err *err)
 {
 	char name[160];
-	json_t *row;
 	bool is_right;
 	bool is_stale;
-	int rc = find(a, org, b->user, &row, err);
+	int rc;
 
-	*ret = NULL;
-	if (rc != 0)
-		return rc;
-	count_name(row, org, b->user, name, sizeof(name));
-	*ret_wait_s = throttle_take(&a->throttle, name, peer, a->wall_ms());
-	if (*ret_wait_s != 0) {
-		json_decref(row);
+	count_name(t->user, t->org, t->b->user, name, sizeof(name));
+	*ret_wait_s = throttle_take(&a->throttle, name, t->peer, a->wall_ms());
+	if (*ret_wait_s != 0)
 		return err_set(err, ERR_LIMIT,
 		               "too many attempts to log in; wait %u s",
 		               *ret_wait_s);
-	}
-	rc = password_check(&a->gate, b->password, field_text(row, "hash"),
-	                    &is_right, &is_stale, err);
+	rc = password_check(&a->gate, t->b->password,
+	                    field_text(t->user, "hash"), &is_right, &is_stale,
+	                    err);
 	if (rc == -ERR_LIMIT)
 		*ret_wait_s = 1;
 	if (rc != 0 || is_right)
-		throttle_pass(&a->throttle, name, peer);
-	if (rc == 0 && !is_right)
-		rc = refuse(err);
-	if (rc == 0 && is_stale)
-		renew(a, row, b->password);
+		throttle_pass(&a->throttle, name, t->peer);
+	if (rc != 0)
+		return rc;
+	if (!is_right) {
+		(void)!note(a, t, err_name(ERR_UNAUTHORIZED), NULL);
+		return refuse(err);
+	}
+	if (is_stale)
+		renew(a, t->user, t->b->password);
+	return note(a, t, "ok", err);
+}
+
+static int
+log_in(struct auth *a, struct attempt *t, json_t **ret, uint32_t *ret_wait_s,
+       struct err *err)
+{
+	struct session s = { .began_s = a->wall_ms() / 1000 };
+	int rc = find(a, t, err);
+
 	if (rc == 0)
-		rc = session_make(a, field_text(row, "uuid"),
-		                  a->wall_ms() / 1000, ret, err);
-	json_decref(row);
+		rc = prove(a, t, ret_wait_s, err);
+	if (rc == 0) {
+		s.user = field_text(t->user, "uuid");
+		s.version =
+			json_integer_value(json_object_get(t->user, "version"));
+		rc = session_make(a, &s, ret, err);
+	}
+	json_decref(t->user);
+	json_decref(t->org_row);
 	return rc;
 }
 
@@ -101,6 +134,9 @@ auth_login(struct auth *a, const struct auth_request *r, json_t **ret,
            uint32_t *ret_wait_s, struct err *err)
 {
 	struct bearer b;
+	struct attempt t = { .b = &b,
+		             .org = r->org,
+		             .peer = r->peer != NULL ? r->peer : "" };
 	int rc;
 
 	*ret = NULL;
@@ -116,8 +152,7 @@ auth_login(struct auth *a, const struct auth_request *r, json_t **ret,
 		             "(the first one is \"%s\")",
 		             ORGANIZATION_DEFAULT);
 	if (rc == 0)
-		rc = prove(a, &b, r->org, r->peer != NULL ? r->peer : "", ret,
-		           ret_wait_s, err);
+		rc = log_in(a, &t, ret, ret_wait_s, err);
 	bearer_clear(&b);
 	return rc;
 }

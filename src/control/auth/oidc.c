@@ -271,7 +271,7 @@ static bool
 may_ask(const struct oidc *o, int64_t now)
 {
 	return o->tried_ms == 0 || now < o->tried_ms ||
-	       now - o->tried_ms >= LIMIT_OIDC_RETRY_S * 1000ll;
+	       now - o->tried_ms >= LIMIT_OIDC_RETRY_S * 1000LL;
 }
 
 /* With the lock: the key, if it is known and not too old. */
@@ -279,7 +279,7 @@ static const struct jwk *
 known(const struct oidc *o, const struct jwt *j, int64_t now)
 {
 	if (o->fetched_ms == 0 ||
-	    now - o->fetched_ms >= LIMIT_OIDC_STALE_S * 1000ll)
+	    now - o->fetched_ms >= LIMIT_OIDC_STALE_S * 1000LL)
 		return NULL;
 	return jwks_find(&o->keys, j->kid, j->alg);
 }
@@ -295,7 +295,7 @@ key_of(struct oidc *o, const struct jwt *j, struct jwk *ret, struct err *err)
 
 	(void)pthread_mutex_lock(&o->lock);
 	k = known(o, j, now);
-	is_old = now - o->fetched_ms >= LIMIT_OIDC_FRESH_S * 1000ll;
+	is_old = now - o->fetched_ms >= LIMIT_OIDC_FRESH_S * 1000LL;
 	/* Who has a known key does not wait for another one's question. */
 	if ((k == NULL && (o->is_asking || may_ask(o, now))) ||
 	    (k != NULL && is_old && !o->is_asking && may_ask(o, now))) {

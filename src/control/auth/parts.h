@@ -35,10 +35,16 @@ int first_start(struct auth *a, const struct auth_conf *c,
 /* A token that this process (or one with the same key) made. */
 int session_check(struct auth *a, const struct jwt *j, struct identity *ret,
                   struct err *err) MUST;
-/* A new one for a user, whose password was given at began_s. *ret: the answer of
- * a login. */
-int session_make(struct auth *a, const char *user_uuid, int64_t began_s,
-                 json_t **ret, struct err *err) MUST;
+struct session {
+	const char *user; /* uuid */
+	int64_t version;  /* of the user, when it was looked at */
+	int64_t began_s;  /* when the password was given */
+};
+
+/* A new token. *ret: the answer of a login. UNAUTHORIZED: the user has changed
+ * meanwhile. */
+int session_make(struct auth *a, const struct session *s, json_t **ret,
+                 struct err *err) MUST;
 
 /* ---- apitoken.c ----------------------------------------------------------- */
 

@@ -69,17 +69,17 @@ static int
 scrypt(struct password_gate *g, const char *password, uint32_t log2,
        const uint8_t salt[SALT], uint8_t ret[DIGEST_SIZE], struct err *err)
 {
-	uint64_t n = 1ull << log2;
+	uint64_t n = 1ULL << log2;
 	int rc = enter(g, err);
 
 	if (rc != 0)
 		return rc;
 	/* 128 * N * r is what it needs; the library wants a little more. */
 	if (EVP_PBE_scrypt(password, strlen(password), salt, SALT, n, R, P,
-	                   128ull * R * (n + P + 2), ret, DIGEST_SIZE) != 1)
+	                   128ULL * R * (n + P + 2), ret, DIGEST_SIZE) != 1)
 		rc = err_set(err, ERR_NOMEM,
 		             "no memory to hash a password (%llu MiB)",
-		             (unsigned long long)(128 * R * n >> 20));
+		             (unsigned long long)(128ULL * R * n >> 20));
 	leave(g);
 	return rc;
 }

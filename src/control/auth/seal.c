@@ -17,8 +17,8 @@
 
 /* nonce, ciphertext, tag into ret, which has room for n + NONCE + TAG. */
 static void
-encrypt(const uint8_t key[DIGEST_SIZE], const char *name, struct span in,
-        uint8_t *ret)
+close_bytes(const uint8_t key[DIGEST_SIZE], const char *name, struct span in,
+            uint8_t *ret)
 {
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	uint8_t *body = ret + NONCE;
@@ -40,8 +40,8 @@ encrypt(const uint8_t key[DIGEST_SIZE], const char *name, struct span in,
 }
 
 static bool
-decrypt(const uint8_t key[DIGEST_SIZE], const char *name, struct span in,
-        char *ret)
+open_bytes(const uint8_t key[DIGEST_SIZE], const char *name, struct span in,
+           char *ret)
 {
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	size_t n = in.n - NONCE - TAG;
@@ -87,7 +87,7 @@ seal_put(const uint8_t key[DIGEST_SIZE], const char *name, const char *secret,
 		(void)err_set(err, ERR_NOMEM, "out of memory");
 		return NULL;
 	}
-	encrypt(key, name, span_of(secret, n), raw);
+	close_bytes(key, name, span_of(secret, n), raw);
 	memcpy(text, HEAD, HEAD_LEN);
 	(void)base64_put(BASE64_PLAIN, span_of(raw, all), text + HEAD_LEN);
 	free(raw);
@@ -114,7 +114,7 @@ seal_get(const uint8_t key[DIGEST_SIZE], const char *name, const char *sealed,
 		n = base64_get(BASE64_PLAIN, span_skip(text, HEAD_LEN), raw,
 		               text.n);
 	ok = n >= NONCE + TAG &&
-	     decrypt(key, name, span_of(raw, (size_t)n), ret);
+	     open_bytes(key, name, span_of(raw, (size_t)n), ret);
 	free(raw);
 	if (ok)
 		return ret;

@@ -85,6 +85,7 @@ session_check(struct auth *a, const struct jwt *j, struct identity *ret,
 	ret->kind = IDENTITY_USER;
 	ret->role = role_of(row);
 	ret->expires_ms = claim_number(j->claims, "exp") * 1000;
+	ret->version = claim_number(row, "version");
 	ret->began_ms = claim_number(j->claims, "auth_time") * 1000;
 	(void)snprintf(ret->org, sizeof(ret->org), "%s",
 	               field_text(row, "org"));
@@ -100,11 +101,11 @@ session_check(struct auth *a, const struct jwt *j, struct identity *ret,
 }
 
 int
-session_make(struct auth *a, const char *user_uuid, int64_t began_s,
-             json_t **ret, struct err *err)
+session_make(struct auth *a, const struct session *s, json_t **ret,
+             struct err *err)
 {
 	int64_t now = a->wall_ms() / 1000;
-	json_t *row = user_find(a->store, user_uuid, err);
+	json_t *row = user_find(a->store, s->user, err);
 	json_t *claims;
 	char *text;
 	char jti[STORE_UUID];
@@ -113,6 +114,10 @@ session_make(struct auth *a, const char *user_uuid, int64_t began_s,
 	*ret = NULL;
 	if (row == NULL)
 		return err->code == ERR_MISSING ? refuse(err) : -(int)err->code;
+	if (claim_number(row, "version") != s->version) {
+		json_decref(row);
+		return refuse(err);
+	}
 	claims = json_pack(
 		"{s:s, s:s, s:O, s:O, s:O, s:O, s:s, s:O, s:I, s:I, s:I, s:s}",
 		"iss", ISSUER, "aud", ISSUER, "sub",
@@ -121,8 +126,8 @@ session_make(struct auth *a, const char *user_uuid, int64_t began_s,
 		json_object_get(row, "org"), "org_uuid",
 		json_object_get(row, "org_uuid"), "role",
 		role_name(role_of(row)), "ver", json_object_get(row, "version"),
-		"auth_time", (json_int_t)began_s, "iat", (json_int_t)now, "exp",
-		(json_int_t)(now + LIMIT_TOKEN_S), "jti", store_uuid(jti));
+		"auth_time", (json_int_t)s->began_s, "iat", (json_int_t)now,
+		"exp", (json_int_t)now + LIMIT_TOKEN_S, "jti", store_uuid(jti));
 	text = claims != NULL ? jwt_sign(a->key->jwt, claims) : NULL;
 	if (text != NULL)
 		*ret = json_pack("{s:s, s:s, s:O, s:s}", "token", text,
@@ -159,13 +164,16 @@ int
 auth_refresh(struct auth *a, const struct identity *who, json_t **ret,
              struct err *err)
 {
+	struct session s = { .user = who->user,
+		             .version = who->version,
+		             .began_s = who->began_ms / 1000 };
 	int64_t now = a->wall_ms();
 	int rc = only_sessions(who, err);
 
 	*ret = NULL;
 	if (rc != 0)
 		return rc;
-	if (now - who->began_ms >= LIMIT_TOKEN_SESSION_S * 1000ll)
+	if (now - who->began_ms >= LIMIT_TOKEN_SESSION_S * 1000LL)
 		return err_set(err, ERR_UNAUTHORIZED,
 		               "the login is older than %d hours; log in again",
 		               LIMIT_TOKEN_SESSION_S / 3600);
@@ -173,12 +181,12 @@ auth_refresh(struct auth *a, const struct identity *who, json_t **ret,
 	if (rc != 0)
 		return rc;
 	rc = token_end(a->store, who->token,
-	               who->expires_ms + LIMIT_CLOCK_SLACK_S * 1000ll, now,
+	               who->expires_ms + LIMIT_CLOCK_SLACK_S * 1000LL, now,
 	               err);
 	if (rc == -ERR_EXISTS) /* somebody else used it at the same time */
 		rc = refuse(err);
 	if (rc == 0)
-		rc = session_make(a, who->user, who->began_ms / 1000, ret, err);
+		rc = session_make(a, &s, ret, err);
 	rc = store_end(a->store, rc, err);
 	if (rc != 0) {
 		json_decref(*ret);
@@ -195,7 +203,7 @@ auth_logout(struct auth *a, const struct identity *who, struct err *err)
 	if (rc != 0)
 		return rc;
 	rc = token_end(a->store, who->token,
-	               who->expires_ms + LIMIT_CLOCK_SLACK_S * 1000ll,
+	               who->expires_ms + LIMIT_CLOCK_SLACK_S * 1000LL,
 	               a->wall_ms(), err);
 	return rc == -ERR_EXISTS ? 0 : rc;
 }

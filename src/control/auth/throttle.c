@@ -95,7 +95,7 @@ slot_of(struct throttle *t, uint64_t name, int64_t now_ms)
 {
 	struct throttle_slot *s = find(t, name);
 
-	if (now_ms - s->last_ms > LIMIT_LOGIN_FORGET_S * 1000ll ||
+	if (now_ms - s->last_ms > LIMIT_LOGIN_FORGET_S * 1000LL ||
 	    now_ms < s->last_ms) /* the clock was set back */
 		*s = (struct throttle_slot){ .name = name };
 	return s;
@@ -124,7 +124,7 @@ count(struct throttle_slot *s, const struct rule *r, int64_t now_ms)
 	}
 	if (wait > r->max_s)
 		wait = r->max_s;
-	s->until_ms = now_ms + wait * 1000ll;
+	s->until_ms = now_ms + wait * 1000LL;
 }
 
 uint32_t

@@ -335,6 +335,21 @@ make(struct auth *a, const json_t *body, const char *id, char uuid[STORE_UUID],
 	return rc;
 }
 
+static int
+note(struct auth *a, const struct auth_request *r, const char *uuid,
+     const char *id, struct err *err)
+{
+	struct auth_entry e = { .org_uuid = uuid,
+		                .subject = "new organization",
+		                .peer = r->peer,
+		                .action = "POST /api/v1/new",
+		                .kind = ROLE_ORGANIZATION,
+		                .id = id,
+		                .result = "ok" };
+
+	return auth_audit(a, &e, err);
+}
+
 int
 auth_organization_new(struct auth *a, const struct auth_request *r,
                       const json_t *body, json_t **ret, uint32_t *ret_wait_s,
@@ -358,6 +373,8 @@ auth_organization_new(struct auth *a, const struct auth_request *r,
 	if (rc != 0)
 		return rc;
 	rc = make(a, body, id, uuid, hashes, err);
+	if (rc == 0)
+		rc = note(a, r, uuid, id, err);
 	rc = store_end(a->store, rc, err);
 	if (rc != 0)
 		return rc;

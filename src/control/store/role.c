@@ -26,13 +26,13 @@ static bool
 is_like(const char *text, const char *name)
 {
 	for (;; text++, name++) {
-		char c;
+		int c;
 
 		while (*text == '_')
 			text++;
 		while (*name == '_')
 			name++;
-		c = *text >= 'A' && *text <= 'Z' ? (char)(*text + 32) : *text;
+		c = *text >= 'A' && *text <= 'Z' ? *text + 32 : *text;
 		if (c != *name)
 			return false;
 		if (c == '\0')

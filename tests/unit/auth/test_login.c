@@ -391,6 +391,39 @@ organization_token_is_needed(void **state)
 	json_decref(body);
 }
 
+/* Who came in and who tried to, but nobody fills the log by asking. */
+static void
+logins_are_in_the_audit_log(void **state)
+{
+	struct fixture *f = *state;
+	struct identity root = unit_who(f, f->first);
+	struct auth_filter filter = { .subject = "ann" };
+	struct err err = { 0 };
+	json_t *ret;
+	const json_t *row;
+	char *text;
+
+	unit_user(f, "ann", "read");
+	assert_int_equal(unit_login(f, "ann", "right-password", NULL), 0);
+	for (int i = 0; i < 50; i++)
+		(void)unit_login(f, "ann", "guess-me-not", NULL);
+	assert_int_equal(auth_audit_list(f->auth, &root, &filter, &ret, &err),
+	                 0);
+	assert_int_equal(json_array_size(ret), 1 + LIMIT_LOGIN_USER_FREE);
+	row = json_array_get(ret, 0);
+	assert_string_equal(json_string_value(json_object_get(row, "result")),
+	                    "UNAUTHORIZED");
+	assert_string_equal(json_string_value(json_object_get(row, "peer")),
+	                    "127.0.0.1");
+	row = json_array_get(ret, LIMIT_LOGIN_USER_FREE);
+	assert_string_equal(json_string_value(json_object_get(row, "result")),
+	                    "ok");
+	text = json_dumps(ret, 0);
+	assert_null(strstr(text, "guess-me-not"));
+	free(text);
+	json_decref(ret);
+}
+
 struct racer {
 	pthread_t thread;
 	struct fixture *f;
@@ -454,6 +487,7 @@ main(void)
 		CASE(organizations_are_apart),
 		CASE(org_header_must_fit),
 		CASE(organization_token_is_needed),
+		CASE(logins_are_in_the_audit_log),
 		CASE(guessing_in_parallel_is_no_faster),
 	};
 
