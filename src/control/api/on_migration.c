@@ -357,29 +357,50 @@ has_spec(const json_t *patch)
 	return false;
 }
 
+/* What the patch wants is more than a share: the last step. */
+static int
+cut_over(struct call *c, const json_t *before, struct err *err)
+{
+	const char *authority = call_text(before, "authority");
+	json_t *args;
+	json_t *status = NULL;
+	int rc;
+
+	c->status = 202;
+	if (authority != NULL && strcmp(authority, "new") == 0)
+		return 0;
+	args = json_pack("{s:s,s:s}", "to", "cutover", "reason",
+	                 c->reason != NULL ? c->reason : "patch");
+	rc = migration_verb(c, "promote", args, &status, err);
+	json_decref(args);
+	json_decref(status);
+	return rc;
+}
+
 /* While it runs: the engine has to take it first. */
 static int
 patch_running(struct call *c, const struct spec *s, struct err *err)
 {
-	json_t *args = spec_print(s);
+	json_t *args;
 	json_t *status = NULL;
 	int rc;
 
 	if (json_object_get(c->body, "data") != NULL ||
-	    json_object_get(c->body, "options") != NULL) {
-		json_decref(args);
+	    json_object_get(c->body, "options") != NULL)
 		return err_set(err, ERR_STATE,
 		               "data and options can be changed only before "
 		               "the migration runs");
-	}
+	args = spec_print(s);
+	if (args == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
 	if (c->reason != NULL)
 		(void)json_object_set_new(args, "reason",
 		                          json_string(c->reason));
 	rc = migration_verb(c, "patch", args, &status, err);
+	if (rc == 0 && spec_wants_new(s))
+		rc = cut_over(c, status, err);
 	json_decref(args);
 	json_decref(status);
-	if (rc == 0 && spec_wants_new(s))
-		c->status = 202;
 	return rc;
 }
 
