@@ -21,6 +21,7 @@
 struct tls {
 	SSL *ssl;
 	struct tls_server *server; /* NULL: we are the client */
+	X509 *refused;             /* the peer's certificate at fault */
 	int fd;
 	int io_errno;  /* the socket's last error        */
 	int read_bad;  /* errno of every read from now on */
@@ -53,7 +54,7 @@ bio_read(BIO *b, char *ret, int n)
 		got = recv(t->fd, ret, (size_t)n, 0);
 	} while (got < 0 && errno == EINTR);
 	if (got > 0)
-		t->drained = got < n;
+		t->drained = t->is_up && got < n; /* an end would be missed */
 	else if (got == 0)
 		t->ended = true;
 	else if (errno == EAGAIN)
@@ -110,6 +111,22 @@ make_method(void)
 
 /* ---- birth and death ---------------------------------------------------- */
 
+/* Keep the certificate that is refused: afterwards nobody has it any more. */
+static int
+note_refused(int ok, X509_STORE_CTX *x)
+{
+	const SSL *ssl = X509_STORE_CTX_get_ex_data(
+		x, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *t = SSL_get_app_data(ssl);
+
+	if (ok != 1 && t->refused == NULL) {
+		t->refused = X509_STORE_CTX_get_current_cert(x);
+		if (t->refused != NULL)
+			(void)X509_up_ref(t->refused);
+	}
+	return ok;
+}
+
 /* Takes the reference of ctx. */
 static struct tls *
 tls_new(SSL_CTX *ctx)
@@ -132,6 +149,8 @@ tls_new(SSL_CTX *ctx)
 		ERR_clear_error();
 		return NULL;
 	}
+	(void)SSL_set_app_data(t->ssl, t);
+	SSL_set_verify(t->ssl, SSL_get_verify_mode(t->ssl), note_refused);
 	BIO_set_data(b, t);
 	BIO_set_init(b, 1);
 	SSL_set_bio(t->ssl, b, b);
@@ -203,6 +222,7 @@ tls_free(struct tls *t)
 		                t->why.code != ERR_NONE
 		                        ? t->why.text
 		                        : "it ended before the handshake did");
+	X509_free(t->refused);
 	SSL_free(t->ssl);
 	free(t);
 }
@@ -277,7 +297,7 @@ static void
 why_distrust(struct tls *t)
 {
 	long v = SSL_get_verify_result(t->ssl);
-	X509 *x = SSL_get0_peer_certificate(t->ssl);
+	X509 *x = t->refused;
 	const char *text = X509_verify_cert_error_string(v);
 
 	if (t->server != NULL)
