@@ -316,9 +316,11 @@ static int
 rollback_all(struct migration *m, const json_t *args, struct err *err)
 {
 	struct round t = { .verb = "rollback", .args = args };
+	struct round others = t;
 	int rc = 0;
 
 	active(m, "new", &t);
+	active(m, "old", &others);
 	if (t.n > 1)
 		rc = switch_all(m, &t, err);
 	else if (t.n == 1)
@@ -334,8 +336,7 @@ rollback_all(struct migration *m, const json_t *args, struct err *err)
 	}
 	if (rc != 0)
 		return rc;
-	active(m, "old", &t);
-	return t.n > 0 ? ask_round(&t, err) : 0;
+	return others.n > 0 ? ask_round(&others, err) : 0;
 }
 
 /* None is let go before all are proven. What failed alone goes back. */

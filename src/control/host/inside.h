@@ -76,6 +76,7 @@ struct leg {
 	json_t *status;  /* the last one known              */
 	json_t *proof;   /* the last comparison             */
 	struct run *run; /* over, but its interlays hang on it */
+	bool was_over;   /* already, when it was resumed: takes no interlay */
 	bool is_out;     /* exempt from the rest: partial   */
 	bool wishes;     /* its analysis says promote       */
 	bool in_step;
@@ -174,6 +175,10 @@ void migration_put(struct migration *m);
 void migration_tell(struct migration *m);
 void migration_stop_all(struct host *h);
 void migration_free_all(struct host *h);
+
+/* test.c */
+/* Does the journal say that it was completed or rolled back? */
+bool leg_was_over(const struct leg *l);
 
 /* keeper.c */
 void migration_chore(struct host *h, const struct chore *c);

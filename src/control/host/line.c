@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "control/host/inside.h"
+#include "world/os/client.h"
 
 struct line *
 line_find(struct host *h, const char *uuid)
@@ -227,12 +228,18 @@ int
 host_interlay_repoint(struct host *h, const char *uuid, const char *url,
                       struct err *err)
 {
+	struct client *c;
 	struct line *n;
 	struct url to;
 	int rc = url_parse(url, &to, err);
 
 	if (rc != 0)
 		return rc;
+	/* Nobody is sent where nobody is. */
+	c = client_open(&to.at, LIMIT_PREFLIGHT_MS, err);
+	if (c == NULL)
+		return err_wrap(err, "%s", to.label);
+	client_close(c);
 	host_lock(h);
 	n = line_find(h, uuid);
 	if (n == NULL)

@@ -327,7 +327,8 @@ use_lines(struct migration *m, struct err *err)
 			json_string_value(json_object_get(r, "kind"));
 		json_int_t k = json_integer_value(json_object_get(r, "leg"));
 
-		if (rc == 0 && kind != NULL && strcmp(kind, "interlay") == 0)
+		if (rc == 0 && kind != NULL && strcmp(kind, "interlay") == 0 &&
+		    !m->leg[k]->was_over)
 			rc = use_line(m, m->leg[k], r, err);
 	}
 	/* Templates need somebody who knows the route. */
@@ -335,7 +336,7 @@ use_lines(struct migration *m, struct err *err)
 		struct leg *l = m->leg[k];
 		struct line *n;
 
-		if (l->line_n > 0)
+		if (l->line_n > 0 || l->was_over)
 			continue;
 		n = line_private(m->host, l->conf.old_url, err);
 		if (n == NULL) {
@@ -517,6 +518,8 @@ host_migration_start(struct host *h, const json_t *spec, struct err *err)
 
 	if (m == NULL)
 		return -(int)err->code;
+	for (uint32_t i = 0; resume && i < m->leg_n; i++)
+		m->leg[i]->was_over = leg_was_over(m->leg[i]);
 	rc = enter(h, m, &older, err);
 	m->again = older != NULL && !resume;
 	if (older != NULL && rc == 0)
