@@ -31,6 +31,7 @@ struct oidc {
 	pthread_mutex_t lock;
 	pthread_cond_t done; /* is_asking became false */
 	bool is_asking;
+	uint32_t waiting;
 	struct jwks keys;
 	int64_t fetched_ms; /* 0: never */
 	int64_t tried_ms;
@@ -104,7 +105,7 @@ read_roles(struct oidc *o, struct err *err)
 			               "oidc.roles.%.40s: must be a role",
 			               name);
 	}
-	if (o->roles != NULL && o->claim == NULL)
+	if (json_object_size(o->roles) > 0 && o->claim == NULL)
 		return err_set(err, ERR_USAGE,
 		               "oidc.claim: must name the claim that "
 		               "oidc.roles is about");
@@ -245,8 +246,13 @@ renew(struct oidc *o)
 	int rc;
 
 	if (o->is_asking) {
+		/* A slow issuer must not take all threads of the API. */
+		if (o->waiting >= LIMIT_OIDC_WAIT)
+			return;
+		o->waiting++;
 		while (o->is_asking)
 			(void)pthread_cond_wait(&o->done, &o->lock);
+		o->waiting--;
 		return;
 	}
 	o->is_asking = true;
@@ -306,6 +312,10 @@ key_of(struct oidc *o, const struct jwt *j, struct jwk *ret, struct err *err)
 		*ret = *k;
 		if (EVP_PKEY_up_ref(ret->key) != 1)
 			rc = err_set(err, ERR_NOMEM, "out of memory");
+	} else if (o->is_asking) {
+		rc = err_set(err, ERR_POSTPONED,
+		             "the keys of the OIDC issuer are being fetched; "
+		             "try again");
 	} else if (o->why.code != ERR_NONE) {
 		rc = err_set(err, o->why.code,
 		             "the keys of the OIDC issuer cannot be had: %s",
