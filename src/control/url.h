@@ -25,9 +25,9 @@
 struct url_tls {
 	bool is_on;
 	bool insecure;
-	char ca[256];   /* "": the system's authorities                   */
-	char cert[256]; /* ours; "" none                                  */
-	char key[256];
+	char ca[200];   /* "": the system's authorities                   */
+	char cert[200]; /* ours; "" none                                  */
+	char key[200];
 	char name[108]; /* in the server's certificate; "": the host      */
 };
 

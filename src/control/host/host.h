@@ -49,6 +49,12 @@ int host_interlay_start(struct host *h, const json_t *spec,
                         struct err *err) MUST;
 /* ERR_STATE while a migration uses it; ERR_MISSING when it does not run. */
 int host_interlay_stop(struct host *h, const char *uuid, struct err *err) MUST;
+/* New certificates, {"server_cert","server_key","client_ca_cert"?,
+ * "require_client_certificate"?}, for handshakes from now on; clients stay.
+ * ERR_USAGE: they are no good, nothing has changed; ERR_STATE: it would have to
+ * begin or stop to listen in TLS; ERR_MISSING. */
+int host_interlay_tls(struct host *h, const char *uuid, const json_t *tls,
+                      struct err *err) MUST;
 /* Another endpoint of the same data: clients that can be moved stay. */
 int host_interlay_repoint(struct host *h, const char *uuid, const char *url,
                           struct err *err) MUST;

@@ -36,10 +36,35 @@ text_of(const json_t *spec, const char *key, char *ret, size_t n,
 	return 0;
 }
 
+/* {"server_cert","server_key","client_ca_cert","require_client_certificate"}:
+ * PEM, or names of files. Anything else: plain. */
+static int
+set_tls(struct line *n, const json_t *tls, struct err *err)
+{
+	const struct tls_server_conf conf = {
+		.server_cert =
+			json_string_value(json_object_get(tls, "server_cert")),
+		.server_key =
+			json_string_value(json_object_get(tls, "server_key")),
+		.client_ca_cert = json_string_value(
+			json_object_get(tls, "client_ca_cert")),
+		.require_client_certificate = json_is_true(
+			json_object_get(tls, "require_client_certificate")),
+	};
+
+	return json_is_object(tls) ? interlay_tls(n->l, &conf, err) : 0;
+}
+
+struct opening {
+	const char *listen;
+	uint32_t workers;
+	bool held;
+	const json_t *tls; /* NULL or null: plain */
+};
+
 /* Make and start; it is in no list yet. */
 static int
-open_line(struct line *n, const char *listen, uint32_t workers, bool held,
-          struct err *err)
+open_line(struct line *n, const struct opening *o, struct err *err)
 {
 	struct side_conf side[SIDE_N];
 	struct side_conf at;
@@ -51,14 +76,15 @@ open_line(struct line *n, const char *listen, uint32_t workers, bool held,
 		rc = url_side(&url, SIDE_OLD, &at, err);
 	if (rc != 0)
 		return rc;
-	n->l = interlay_new("", listen, workers, err);
+	n->l = interlay_new("", o->listen, o->workers, err);
 	if (n->l == NULL)
 		return err->code == ERR_IO
 		               ? err_set(err, ERR_EXISTS, "%s", err->text)
 		               : -(int)err->code;
 	p = interlay_alone(&at, side);
-	p.held = held;
-	return interlay_start(n->l, &p, err);
+	p.held = o->held;
+	rc = set_tls(n, o->tls, err);
+	return rc == 0 ? interlay_start(n->l, &p, err) : rc;
 }
 
 static void
@@ -77,6 +103,11 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 	json_int_t count =
 		workers != NULL ? json_integer_value(workers) : LIMIT_WORKERS;
 	char listen[128];
+	struct opening o = {
+		.listen = listen,
+		.held = json_is_true(json_object_get(spec, "held")),
+		.tls = json_object_get(spec, "tls"),
+	};
 	int rc;
 
 	if (n == NULL)
@@ -88,11 +119,10 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 		rc = text_of(spec, "url", n->url, sizeof(n->url), err);
 	if (rc == 0)
 		rc = text_of(spec, "listen", listen, sizeof(listen), err);
-	if (rc == 0 && (json_is_object(json_object_get(spec, "tls")) ||
-	                json_is_object(json_object_get(spec, "auth"))))
+	if (rc == 0 && json_is_object(json_object_get(spec, "auth")))
 		rc = err_set(err, ERR_UNABLE,
-		             "interlay %s: TLS and own users of an interlay "
-		             "are not possible yet",
+		             "interlay %s: own users of an interlay are not "
+		             "possible yet",
 		             n->id);
 	host_lock(h);
 	if (rc == 0 && line_find(h, n->uuid) != NULL)
@@ -101,11 +131,10 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 	if (rc == 0 && (count < 1 || count > INTERLAY_RELAYS_MAX))
 		rc = err_set(err, ERR_USAGE, "workers: 1 to %d",
 		             INTERLAY_RELAYS_MAX);
+	o.workers = (uint32_t)count;
 	if (rc == 0)
-		rc = open_line(n, listen, (uint32_t)count,
-		               json_is_true(json_object_get(spec, "held")),
-		               err);
-	n->held = json_is_true(json_object_get(spec, "held"));
+		rc = open_line(n, &o, err);
+	n->held = o.held;
 	if (rc == 0) {
 		n->next = h->lines;
 		h->lines = n;
@@ -116,9 +145,34 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 	return rc;
 }
 
+int
+host_interlay_tls(struct host *h, const char *uuid, const json_t *tls,
+                  struct err *err)
+{
+	struct line *n;
+	int rc;
+
+	host_lock(h);
+	n = line_find(h, uuid);
+	if (n == NULL)
+		rc = err_set(err, ERR_MISSING, "interlay %s does not run",
+		             uuid);
+	else if (!json_is_object(tls) && n->l->tls != NULL)
+		rc = err_set(err, ERR_STATE,
+		             "interlay %s listens in TLS; stop and start it",
+		             n->id);
+	else
+		rc = set_tls(n, tls, err);
+	host_unlock(h);
+	return rc;
+}
+
 struct line *
 line_private(struct host *h, const char *url, struct err *err)
 {
+	const struct opening o = { .listen = "127.0.0.1:0",
+		                   .workers = 1,
+		                   .held = true };
 	struct line *n = calloc(1, sizeof(*n));
 
 	if (n == NULL) {
@@ -130,7 +184,7 @@ line_private(struct host *h, const char *url, struct err *err)
 	               (unsigned long long)os_entropy());
 	(void)snprintf(n->id, sizeof(n->id), "templates");
 	n->is_private = true;
-	if (open_line(n, "127.0.0.1:0", 1, true, err) != 0) {
+	if (open_line(n, &o, err) != 0) {
 		close_line(n);
 		return NULL;
 	}

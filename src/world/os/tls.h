@@ -13,7 +13,8 @@
  * by itself where it ends.
  *
  * Texts of certificates and keys are PEM, or the path of a file with PEM: a text
- * that has "-----BEGIN" in it is PEM.
+ * that has "-----BEGIN" in it is PEM. Where a text is too long (in a URL) a name
+ * from tls_pem_name() stands for it.
  *
  * Limits: TLS_HANDSHAKE_MS for a handshake, TLS_FILE_MAX bytes a file. Memory is
  *         OpenSSL's, beside the loop's limit: some 40 KiB a connection while
@@ -28,6 +29,15 @@
 
 #define TLS_HANDSHAKE_MS 5000
 #define TLS_FILE_MAX     ((size_t)1024 * 1024)
+
+#define TLS_PEM_NAME 40
+#define TLS_PEMS_MAX 4096
+
+/* A name for this PEM text ("pem:" and digits), good in the place of it for the
+ * life of the process; the same text has the same name. ERR_BAD: no PEM;
+ * ERR_LIMIT, ERR_NOMEM. */
+int tls_pem_name(const char *text, char ret[TLS_PEM_NAME],
+                 struct err *err) MUST;
 
 /* ---- towards servers ------------------------------------------------------ */
 

@@ -31,6 +31,80 @@ tls_reason(void)
 	return text != NULL ? text : "no reason given";
 }
 
+/* ---- texts with a name ---------------------------------------------------- */
+
+struct named {
+	struct named *next;
+	char name[TLS_PEM_NAME];
+	char text[];
+};
+
+static pthread_mutex_t names_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct named *all_named;
+static uint32_t all_named_n;
+
+/* The text of that name, or NULL. Never freed. */
+static const char *
+named_text(const char *name)
+{
+	const struct named *n;
+
+	(void)pthread_mutex_lock(&names_lock);
+	for (n = all_named; n != NULL && strcmp(n->name, name) != 0;)
+		n = n->next;
+	(void)pthread_mutex_unlock(&names_lock);
+	return n != NULL ? n->text : NULL;
+}
+
+static int
+named_add(const char *name, const char *text, struct err *err)
+{
+	size_t len = strlen(text);
+	struct named *n;
+
+	if (len > TLS_FILE_MAX || all_named_n == TLS_PEMS_MAX)
+		return err_set(err, ERR_LIMIT,
+		               "more than %d certificates in one process, or "
+		               "one longer than %zu bytes",
+		               TLS_PEMS_MAX, TLS_FILE_MAX);
+	n = malloc(sizeof(*n) + len + 1);
+	if (n == NULL)
+		return err_set(err, ERR_NOMEM, "no memory for a certificate");
+	memcpy(n->name, name, TLS_PEM_NAME);
+	memcpy(n->text, text, len + 1);
+	n->next = all_named;
+	all_named = n;
+	all_named_n++;
+	return 0;
+}
+
+int
+tls_pem_name(const char *text, char ret[TLS_PEM_NAME], struct err *err)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint8_t digest[32];
+	const struct named *n;
+	int rc = 0;
+
+	if (strstr(text, "-----BEGIN") == NULL)
+		return err_set(err, ERR_BAD, "this is no PEM text");
+	memset(ret, 0, TLS_PEM_NAME);
+	memcpy(ret, "pem:", 4);
+	REQUIRE(EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(),
+	                   NULL) == 1);
+	for (int i = 0; i < 16; i++) {
+		ret[4 + 2 * i] = digits[digest[i] >> 4];
+		ret[5 + 2 * i] = digits[digest[i] & 15];
+	}
+	(void)pthread_mutex_lock(&names_lock);
+	for (n = all_named; n != NULL && strcmp(n->name, ret) != 0;)
+		n = n->next;
+	if (n == NULL)
+		rc = named_add(ret, text, err);
+	(void)pthread_mutex_unlock(&names_lock);
+	return rc;
+}
+
 static bool
 is_given(const char *s)
 {
@@ -92,7 +166,9 @@ pem_read(struct pem *p, const char *what, const char *given, struct err *err)
 	*p = (struct pem){ .what = what, .from = "the given text" };
 	if (!is_given(given))
 		return 0;
-	if (strstr(given, "-----BEGIN") == NULL) {
+	if (strncmp(given, "pem:", 4) == 0 && named_text(given) != NULL) {
+		given = named_text(given);
+	} else if (strstr(given, "-----BEGIN") == NULL) {
 		p->from = given;
 		return pem_file(p, given, err);
 	}
