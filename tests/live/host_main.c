@@ -69,6 +69,8 @@ call(const json_t *q, json_t **data, struct err *err)
 		return host_interlay_start(host, spec, err);
 	if (strcmp(what, "interlay_stop") == 0)
 		return host_interlay_stop(host, uuid, err);
+	if (strcmp(what, "interlay_tls") == 0)
+		return host_interlay_tls(host, uuid, spec, err);
 	if (strcmp(what, "interlay_repoint") == 0)
 		return host_interlay_repoint(
 			host, uuid,

@@ -10,6 +10,7 @@ import threading
 import pytest
 from harness.certs import Certs, TlsConn, TlsServer, context
 from harness.godwit import run
+from harness.host import Host, HostError, migration
 from harness.process import until
 from harness.server import fill
 
@@ -247,6 +248,52 @@ def test_insecure_is_named(place, certs):
     assert [(c["result"], "insecure" in c["detail"]) for c in s["checks"] if c["name"] == "tls"] == [
         ("warn", True)]
     assert any(e["name"] == "warning" and "insecure" in e["text"] for e in s["events"])
+
+
+# -- the daemon's interlays ---------------------------------------------------------
+
+
+def pem(certs, name):
+    with open(certs.path(name)) as f:
+        return f.read()
+
+
+@pytest.mark.limit(120)
+def test_an_interlay_of_the_daemon(place, certs):
+    """Its certificates come as text, and are renewed while clients stand; its
+    endpoint is in TLS, and it is moved to another one."""
+    host = Host(place.dir).start()
+    place.things.append(host)
+    a, b = tls_server(place, certs, "a"), tls_server(place, certs, "b", cert="srv2")
+    trusted = "?ca=" + certs.path("ca.crt")
+    at = lambda s: type("At", (), {"url": s.url + trusted})
+    tls = {"server_cert": pem(certs, "srv.crt"), "server_key": pem(certs, "srv.key")}
+    u, port = host.interlay(at(a), tls=tls)
+    client = Counter(port, context(certs), "n")
+    client.wait()
+    # What does not fit changes nothing.
+    with pytest.raises(HostError, match="does not belong"):
+        host.call("interlay_tls", uuid=u, spec={**tls, "server_key": pem(certs, "srv2.key")})
+    with TlsConn(port, context(certs)) as c:
+        first = c.sock.getpeercert()["serialNumber"]
+    host.call("interlay_tls", uuid=u, spec={
+        "server_cert": pem(certs, "srv2.crt"), "server_key": pem(certs, "srv2.key"),
+        "client_ca_cert": pem(certs, "ca.crt"), "require_client_certificate": True})
+    with TlsConn(port, context(certs, cert="cli")) as c:
+        assert c.cmd("PING") == b"PONG"
+        assert c.sock.getpeercert()["serialNumber"] != first
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        TlsConn(port, context(certs)).cmd("PING")
+    client.wait()  # connected under the rules of before
+    m = migration([(u, at(a), at(b))])
+    host.call("start", spec=m)
+    host.in_step(m["uuid"])
+    assert host.verb(m["uuid"], "promote", to="cutover")["authority"] == "new"
+    client.wait()
+    assert host.verb(m["uuid"], "complete")["status"] == "completed"
+    host.call("forget", uuid=m["uuid"])
+    client.wait()
+    assert int(b.cmd("GET", "n")) == client.stop()
 
 
 # -- clients that do not behave ----------------------------------------------------

@@ -29,6 +29,7 @@ static struct pair srv;
 static struct pair other;
 static EVP_PKEY *ca_key;
 static X509 *ca_cert;
+static long serial;
 
 static void
 print(BIO *b, char *ret, size_t n)
@@ -51,7 +52,7 @@ make(struct pair *ret, const char *name, EVP_PKEY *key)
 	BIO *b = BIO_new(BIO_s_mem());
 
 	(void)X509_set_version(x, 2);
-	(void)ASN1_INTEGER_set(X509_get_serialNumber(x), rand());
+	(void)ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial);
 	(void)X509_gmtime_adj(X509_getm_notBefore(x), -60);
 	(void)X509_gmtime_adj(X509_getm_notAfter(x), 3600);
 	(void)X509_set_pubkey(x, key);
