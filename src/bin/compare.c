@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -189,10 +190,9 @@ report(const struct args *a, const struct verify_result *r)
 	return r->unstable > 0 ? STATUS_TEMPORARY : STATUS_DONE;
 }
 
-int
-verb_compare(const struct args *a)
+static int
+compare(const struct args *a, struct compare *c)
 {
-	struct compare c = { .rc = 0 };
 	struct gauge gauge;
 	pthread_t thread;
 	sigset_t set;
@@ -200,33 +200,50 @@ verb_compare(const struct args *a)
 	int signal_fd;
 	int status;
 
-	if (fill(a, &c, &total, &c.err) != 0)
-		return verb_fail(a, &c.err);
+	if (fill(a, c, &total, &c->err) != 0)
+		return verb_fail(a, &c->err);
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
-	if (signal_fd < 0 || pipe(c.over) != 0 ||
-	    pthread_create(&thread, NULL, compare_thread, &c) != 0) {
-		(void)err_set(&c.err, ERR_IO, "cannot begin: %s",
+	if (signal_fd < 0 || pipe(c->over) != 0 ||
+	    pthread_create(&thread, NULL, compare_thread, c) != 0) {
+		(void)err_set(&c->err, ERR_IO, "cannot begin: %s",
 		              os_cause(errno));
-		return verb_fail(a, &c.err);
+		return verb_fail(a, &c->err);
 	}
 	gauge_init(&gauge, "verify", a->number[OPT_JSON] != 0);
-	follow(&c, &gauge, total, signal_fd);
+	follow(c, &gauge, total, signal_fd);
 	(void)pthread_join(thread, NULL);
 	gauge_end(&gauge);
-	(void)close(c.over[0]);
+	(void)close(c->over[0]);
 	(void)close(signal_fd);
-	if (c.rc != 0) {
-		verify_result_fini(&c.result);
-		return verb_fail(a, &c.err);
+	if (c->rc != 0) {
+		verify_result_fini(&c->result);
+		return verb_fail(a, &c->err);
 	}
-	status = atomic_load(&c.stop) ? STATUS_ERROR : report(a, &c.result);
-	if (atomic_load(&c.stop))
+	status = atomic_load(&c->stop) ? STATUS_ERROR : report(a, &c->result);
+	if (atomic_load(&c->stop))
 		(void)fprintf(stderr, "godwit verify: stopped; nothing was "
 		                      "proven\n");
-	verify_result_fini(&c.result);
+	verify_result_fini(&c->result);
+	return status;
+}
+
+int
+verb_compare(const struct args *a)
+{
+	/* Two sides with all their addresses: too much for a stack. */
+	struct compare *c = calloc(1, sizeof(*c));
+	struct err err;
+	int status;
+
+	if (c == NULL) {
+		(void)err_set(&err, ERR_NOMEM, "out of memory");
+		return verb_fail(a, &err);
+	}
+	status = compare(a, c);
+	free(c);
 	return status;
 }
