@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "bin/definition.h"
 #include "bin/screen.h"
 #include "bin/state.h"
 #include "bin/status.h"
@@ -101,6 +102,14 @@ fill_tls(const struct args *a, struct run_conf *c, struct err *err)
 	return 0;
 }
 
+/* In the order of the words in option.tbl. */
+static const enum strategy_kind strategies[] = {
+	STRATEGY_BIG_BANG,
+	STRATEGY_CANARY,
+	STRATEGY_BLUE_GREEN,
+	STRATEGY_SHADOW_TRAFFIC,
+};
+
 static int
 fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 {
@@ -115,7 +124,7 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	if (strlen(listen) >= sizeof(c->listen))
 		return err_set(err, ERR_USAGE, "--listen: too long");
 	(void)snprintf(c->listen, sizeof(c->listen), "%s", listen);
-	c->strategy = (enum strategy_kind)a->number[OPT_STRATEGY];
+	c->strategy = strategies[a->number[OPT_STRATEGY]];
 	c->step_n = c->strategy == STRATEGY_CANARY
 	                    ? args_steps(a->text[OPT_STEPS], c->step_ppm,
 	                                 RUN_STEPS_MAX, err)
@@ -131,16 +140,15 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	c->is_auto = a->number[OPT_AUTO] != 0;
 	c->step_seconds = (uint32_t)(a->number[OPT_STEP_DURATION] / 1000);
 	c->step_requests = (uint32_t)a->number[OPT_MIN_REQUESTS];
-	rc = fill_tls(a, c, err);
+	rc = definition_fill(a, c, err);
+	if (rc == 0)
+		rc = fill_tls(a, c, err);
 	if (rc == 0)
 		rc = fill_urls(a, c, err);
 	return rc == 0 ? fill_state(a, c, err) : rc;
 }
 
 /* The order of the words in option.tbl is that of the enums. */
-_Static_assert(STRATEGY_BIG_BANG == 0 && STRATEGY_CANARY == 1 &&
-                       STRATEGY_BLUE_GREEN == 2,
-               "--strategy big_bang|canary|blue_green");
 _Static_assert(WRITE_CUTOVER == 0 && WRITE_DUAL == 1,
                "--write-mode cutover|dual_write");
 _Static_assert(CONFLICT_NONE == 0 && CONFLICT_REPLACE == 1 &&
@@ -488,8 +496,10 @@ verb_migrate(const struct args *a)
 	struct err err;
 	int status;
 
-	if (fill_conf(a, &conf, &err) != 0)
+	if (fill_conf(a, &conf, &err) != 0) {
+		definition_free(&conf);
 		return verb_fail(a, &err);
+	}
 	for (uint32_t i = 0; i < a->operand_n; i++)
 		hide_password(a->operand[i]);
 	if (a->number[OPT_JSON] == 0 && isatty(STDIN_FILENO) &&
@@ -497,5 +507,6 @@ verb_migrate(const struct args *a)
 		status = run_with_terminal(a, &conf);
 	else
 		status = run_without_terminal(a, &conf);
+	definition_free(&conf);
 	return status;
 }

@@ -18,6 +18,7 @@
 
 struct group;
 struct strategy;
+struct spec;
 
 struct question {
 	const char *verb;
@@ -25,6 +26,7 @@ struct question {
 	struct group *group; /* of a switch of several legs, or NULL   */
 	uint32_t member;     /* number in it                           */
 	const struct strategy *strategy; /* of a patch, or NULL        */
+	const struct spec *spec;         /* the same, whole            */
 	json_t *answer; /* {"ok",...} as on the socket; the asker's */
 	uint64_t id;
 	struct question *next;

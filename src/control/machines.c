@@ -49,12 +49,13 @@ struct route
 machines_route(struct run *r)
 {
 	struct authority a = journal_authority(r->journal);
+	struct route ret;
 	uint64_t salt = 0;
 
 	remember_reads(r);
 	for (const char *p = r->id; *p != '\0'; p++)
 		salt = salt * 31 + (uint64_t)(unsigned char)*p;
-	return (struct route){
+	ret = (struct route){
 		.generation = ++r->generation,
 		.epoch = a.epoch,
 		.authority = authority_side(a.state),
@@ -63,6 +64,8 @@ machines_route(struct run *r)
 		.ack_timeout_ms = r->conf->ack_timeout_ms,
 		.salt = salt,
 	};
+	rulebook_fill(r, &ret);
+	return ret;
 }
 
 void

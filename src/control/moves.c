@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "control/run_parts.h"
+#include "control/spec/spec.h"
 
 static struct strategy_at
 at_now(const struct run *r)
@@ -13,7 +14,22 @@ at_now(const struct run *r)
 	return (struct strategy_at){ .authority = run_authority(r),
 		                     .step = r->step,
 		                     .ppm = r->read_ppm,
-		                     .units = r->strategy.unit_on };
+		                     .units = r->units };
+}
+
+/* The strategy's own first state. */
+static void
+begin(struct run *r)
+{
+	struct strategy_at at = strategy_begin(&r->strategy);
+
+	r->op.move = (struct strategy_move){
+		.kind = at.units != 0 ? MOVE_TO_UNIT : MOVE_TO_SHARE,
+		.step = at.step,
+		.ppm = at.ppm,
+		.units = at.units,
+		.unit = STRATEGY_NO_UNIT,
+	};
 }
 
 static int
@@ -22,6 +38,10 @@ of_promote(struct run *r, struct err *err)
 	const char *to = json_string_value(json_object_get(r->op.args, "to"));
 	struct strategy_at at = at_now(r);
 
+	if (to != NULL && strcmp(to, "begin") == 0) {
+		begin(r);
+		return 0;
+	}
 	if (to != NULL && to[0] != '\0')
 		return strategy_jump_from(&r->strategy, &at, to, &r->op.move,
 		                          err);
@@ -86,6 +106,15 @@ of_patch(struct run *r, struct err *err)
 	if (q == NULL || q->strategy == NULL)
 		return err_set(err, ERR_USAGE, "patch: no strategy");
 	rc = strategy_patch(&r->strategy, &at, q->strategy, &r->op.move, err);
+	if (rc == 0 && r->spec != NULL && q->spec != NULL) {
+		struct spec *next = spec_clone(q->spec);
+
+		if (next == NULL)
+			return err_set(err, ERR_NOMEM, "out of memory");
+		spec_free(r->spec);
+		r->spec = next;
+		rulebook_renew(r);
+	}
 	if (rc == 0)
 		r->strategy = *q->strategy;
 	return rc;
@@ -107,13 +136,18 @@ moves_choose(struct run *r, struct err *err)
 		rc = of_promote(r, err);
 	if (rc != 0)
 		return rc;
-	if (m->kind == MOVE_TO_UNIT || m->kind == MOVE_NEVER)
+	if (m->kind == MOVE_NEVER)
+		return err_set(err, ERR_STATE,
+		               "shadow_traffic only compares; change the "
+		               "strategy to move traffic, or rollback");
+	if (m->kind == MOVE_TO_UNIT && r->spec == NULL)
 		return err_set(err, ERR_UNABLE,
-		               "%s: its requests cannot be told apart by the "
-		               "relays of this version",
+		               "%s: nothing says how its requests are "
+		               "recognised",
 		               strategy_name(strategy_base(&r->strategy)));
 	if (r->state == LIFE_PAUSED &&
-	    (m->kind != MOVE_TO_SHARE || m->ppm > r->read_ppm))
+	    ((m->kind != MOVE_TO_SHARE && m->kind != MOVE_TO_UNIT) ||
+	     m->ppm > r->read_ppm || (m->units & ~r->units) != 0))
 		return err_set(err, ERR_STATE,
 		               "it is paused: less traffic on new is possible, "
 		               "more after resume");
@@ -129,13 +163,24 @@ moves_try(struct run *r, struct err *err)
 	bool is_move = r->op.kind == OP_PROMOTE;
 	enum gate gate = GATE_OPEN;
 	struct strategy before = r->strategy;
+	struct spec *spec = r->spec;
 	int rc = 0;
+
+	/* A patch would put its own in place of it. */
+	r->spec = spec != NULL ? spec_clone(spec) : NULL;
+	if (spec != NULL && r->spec == NULL) {
+		r->spec = spec;
+		return err_set(err, ERR_NOMEM, "out of memory");
+	}
 
 	if (r->op.verb != VERB_N)
 		rc = life_apply(r->state, r->op.verb, &to, err);
 	if (rc == 0 && is_move)
 		rc = moves_choose(r, err);
 	r->strategy = before;
+	spec_free(r->spec);
+	r->spec = spec;
+	rulebook_renew(r);
 	if (rc == 0 && r->op.kind == OP_COMPLETE &&
 	    run_authority(r) != SIDE_NEW)
 		rc = err_set(err, ERR_STATE,

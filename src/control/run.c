@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "control/run_parts.h"
+#include "control/spec/spec.h"
 #include "world/os/loop.h"
 
 /* The one thing a signal handler may touch: the number of a descriptor. */
@@ -268,6 +269,7 @@ turn(struct run *r)
 		return;
 	health_tick(r, os_mono_ns());
 	auto_tick(r, os_mono_ns());
+	timetable_tick(r, os_mono_ns());
 	verbs_tick(r, os_mono_ns());
 	watchers_tick(r, os_mono_ns());
 }
@@ -358,6 +360,8 @@ run_free(struct run *r)
 		(void)unlink(r->conf->state);
 	if (r->home == NULL)
 		(void)close(r->wake_fd);
+	rulebook_fini(r); /* after the relays: they may be looking at it */
+	spec_free(r->spec);
 	json_decref(r->last);
 	free(r->before);
 	free(r);

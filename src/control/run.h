@@ -30,6 +30,8 @@ enum copy_mode {
 
 #define RUN_STEPS_MAX STRATEGY_STEPS_MAX
 
+struct spec; /* control/spec/spec.h */
+
 struct run_conf {
 	char old_url[2048]; /* URL_MAX                                  */
 	char new_url[2048];
@@ -38,7 +40,8 @@ struct run_conf {
 	char tls_key[512];
 	char tls_client_ca[512];
 	bool tls_client_optional;
-	char state[512]; /* path of the SQLite file               */
+	char state[512];         /* path of the SQLite file               */
+	const struct spec *spec; /* NULL: none; the run makes a copy       */
 	const struct strategy *whole; /* NULL: the three fields that follow   */
 	enum strategy_kind strategy;
 	uint32_t step_ppm[RUN_STEPS_MAX]; /* canary read shares, ascending  */

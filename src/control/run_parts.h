@@ -24,6 +24,7 @@
 #include "control/limit.h"
 #include "control/panel.h"
 #include "control/preflight.h"
+#include "control/rulebook.h"
 #include "control/run.h"
 #include "control/url.h"
 #include "core/lifecycle.h"
@@ -138,6 +139,12 @@ struct run {
 	enum life_state state;
 	uint32_t step;
 	uint32_t read_ppm;
+	uint64_t units;    /* moved ones of the strategy, a bit each */
+	struct spec *spec; /* its own; NULL: the strategy alone  */
+	struct rulebook book;
+	struct zone zone; /* of a time_window                    */
+	bool zone_known;
+	uint64_t timetable_at_ns;
 	uint64_t generation;
 	uint64_t reads_base[SIDE_N];    /* answered before the share changed */
 	uint64_t acked[RUN_RELAYS_MAX]; /* newest generation of each        */
@@ -320,6 +327,13 @@ void health_heard(struct run *r, const struct pollfd *fds, size_t n);
 /* The side may come back open at any moment: look at it often for a while. */
 void health_hurry(struct run *r, enum side s);
 void health_behind(struct run *r, bool on);
+
+/* timetable.c */
+int timetable_load(struct run *r, struct err *err) MUST;
+/* ERR_WINDOW: the move goes forward, and the window is shut. */
+int timetable_gate(const struct run *r, const struct strategy_move *m,
+                   struct err *err) MUST;
+void timetable_tick(struct run *r, uint64_t now_ns);
 
 /* auto.c */
 void auto_tick(struct run *r, uint64_t now_ns);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "control/run_parts.h"
+#include "control/spec/spec.h"
 #include "world/os/loop.h"
 
 /* n random bytes as hexadecimal digits; ret has 2n+1 bytes. */
@@ -308,6 +309,8 @@ take_share(struct run *r, const json_t *share)
 	r->step = (uint32_t)json_integer_value(json_object_get(share, "step"));
 	r->read_ppm =
 		(uint32_t)json_integer_value(json_object_get(share, "ppm"));
+	r->units =
+		(uint64_t)json_integer_value(json_object_get(share, "units"));
 	r->generation = (uint64_t)json_integer_value(
 		json_object_get(share, "generation"));
 }
@@ -379,6 +382,7 @@ settle_record(struct run *r, struct err *err)
 	}
 	if (run_authority(r) == SIDE_NEW) {
 		r->read_ppm = 0;
+		r->units = 0;
 		r->step = r->strategy.step_n;
 	}
 	return rc;
@@ -408,6 +412,7 @@ settle_state(struct run *r, struct err *err)
 		return rc;
 	r->step = 0;
 	r->read_ppm = 0;
+	r->units = 0;
 	return run_apply(r, VERB_WENT_BACK, "resume", err);
 }
 
@@ -584,6 +589,15 @@ open_panel(struct run *r, struct err *err)
 	return r->panel != NULL ? 0 : -(int)err->code;
 }
 
+static int
+take_spec(struct run *r, struct err *err)
+{
+	if (r->conf->spec == NULL)
+		return 0;
+	r->spec = spec_clone(r->conf->spec);
+	return r->spec != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+}
+
 static void
 take_strategy(struct run *r)
 {
@@ -604,6 +618,10 @@ run_start(struct run *r, struct err *err)
 
 	take_strategy(r);
 	rc = strategy_check(&r->strategy, err);
+	if (rc == 0)
+		rc = take_spec(r, err);
+	if (rc == 0)
+		rc = timetable_load(r, err);
 	if (rc == 0)
 		rc = parse_urls(r, err);
 	if (rc == 0)

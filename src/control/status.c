@@ -126,6 +126,57 @@ strategy_json(const struct run *r)
 	                 "auto", r->conf->is_auto);
 }
 
+/* {"payments":true,...}: which features, flags, regions are moved. */
+static void
+put_units(const struct run *r, json_t *j)
+{
+	json_t *units = json_object();
+
+	for (uint32_t i = 0; i < r->strategy.unit_n; i++)
+		(void)json_object_set_new(
+			units, r->strategy.unit[i],
+			json_boolean((r->units >> i & 1) != 0));
+	if (r->strategy.unit_n > 0)
+		(void)json_object_set_new(j, "units", units);
+	else
+		json_decref(units);
+}
+
+/* What shadow_traffic has found; the newest examples. */
+static json_t *
+shadow_json(const struct run *r)
+{
+	uint64_t v[5] = { 0 };
+	uint64_t drops[SHADOW_DROP_N] = { 0 };
+	json_t *dropped = json_object();
+	json_t *list = json_array();
+	uint64_t n = r->different_n < RUN_DIFFERENT_MAX ? r->different_n
+	                                                : RUN_DIFFERENT_MAX;
+
+	for (uint32_t i = 0; i < r->relay_n; i++) {
+		const struct traffic *t = r->traffic[i];
+
+		v[0] += get(&t->shadow_sent);
+		v[1] += get(&t->shadow_same);
+		v[2] += get(&t->shadow_different);
+		v[3] += get(&t->shadow_rechecked);
+		v[4] += get(&t->shadow_unstable);
+		for (int k = 0; k < SHADOW_DROP_N; k++)
+			drops[k] += get(&t->shadow_dropped[k]);
+	}
+	for (int k = 0; k < SHADOW_DROP_N; k++)
+		(void)json_object_set_new(dropped,
+		                          shadow_drop_name((enum shadow_drop)k),
+		                          json_integer(INT(drops[k])));
+	for (uint64_t i = r->different_n - n; i < r->different_n; i++)
+		(void)json_array_append_new(
+			list, json_string(r->different[i % RUN_DIFFERENT_MAX]));
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "sent", INT(v[0]),
+	                 "same", INT(v[1]), "different", INT(v[2]), "rechecked",
+	                 INT(v[3]), "unstable", INT(v[4]), "dropped", dropped,
+	                 "samples", list);
+}
+
 static json_t *
 reads_json(const struct run *r, const struct totals *t)
 {
@@ -298,6 +349,7 @@ status_events(const struct run *r, uint32_t n)
 static json_t *
 next_json(struct run *r)
 {
+	struct strategy_at at;
 	struct strategy_move m;
 	struct mem mem;
 	struct buf text;
@@ -313,10 +365,14 @@ next_json(struct run *r)
 	if (r->op.kind != OP_NONE && r->op.retry_ns != 0 &&
 	    r->op.stage == OP_BEGIN)
 		return json_string("the postponed verb is tried again");
-	m = strategy_next(&r->strategy, r->step, run_authority(r));
+	at = (struct strategy_at){ .authority = run_authority(r),
+		                   .step = r->step,
+		                   .ppm = r->read_ppm,
+		                   .units = r->units };
+	m = strategy_promote(&r->strategy, &at);
 	os_mem_init(&mem, 0);
 	buf_init(&text, &mem);
-	strategy_say(&m, &text);
+	strategy_tell(&r->strategy, &m, &text);
 	j = json_stringn((const char *)buf_span(&text).p, buf_len(&text));
 	buf_fini(&text);
 	return j;
@@ -387,6 +443,9 @@ put_identity(struct run *r, json_t *j)
 
 	(void)json_object_update(j, head);
 	json_decref(head);
+	put_units(r, json_object_get(j, "strategy"));
+	if (strategy_base(&r->strategy) == STRATEGY_SHADOW_TRAFFIC)
+		(void)json_object_set_new(j, "shadow", shadow_json(r));
 	if (r->home != NULL)
 		(void)json_object_set_new(j, "began", json_boolean(r->began));
 }

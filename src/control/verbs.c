@@ -148,20 +148,36 @@ later(struct run *r, const char *why)
 /* ---- shares -------------------------------------------------------------- */
 
 static int
-record_share(struct run *r, uint32_t step, uint32_t ppm, struct err *err)
+record_share(struct run *r, uint32_t step, uint32_t ppm, uint64_t units,
+             struct err *err)
 {
-	int rc =
-		journal_add(r->journal, JOURNAL_SHARE,
-	                    json_pack("{s:I,s:I,s:I}", "step", (json_int_t)step,
-	                              "ppm", (json_int_t)ppm, "generation",
-	                              (json_int_t)r->generation + 1),
-	                    err);
+	int rc = journal_add(r->journal, JOURNAL_SHARE,
+	                     json_pack("{s:I,s:I,s:I,s:I}", "step",
+	                               (json_int_t)step, "ppm", (json_int_t)ppm,
+	                               "units", (json_int_t)units, "generation",
+	                               (json_int_t)r->generation + 1),
+	                     err);
 
 	if (rc != 0)
 		return rc;
 	r->step = step;
 	r->read_ppm = ppm;
+	r->units = units;
 	return 0;
+}
+
+static void
+say_share(struct run *r)
+{
+	const struct strategy_move *m = &r->op.move;
+
+	if (m->kind == MOVE_TO_UNIT && m->unit < r->strategy.unit_n)
+		run_event(r, "share", "reads of %s may go to the other side",
+		          r->strategy.unit[m->unit]);
+	else
+		run_event(r, "share",
+		          "%u.%u %% of reads may go to the other side",
+		          m->ppm / 10000, m->ppm % 10000 / 1000);
 }
 
 static void
@@ -174,19 +190,18 @@ to_share(struct run *r)
 
 	shift_gates(r, &g);
 	/* Fewer reads on the other side is always possible. */
-	if (m->ppm > r->read_ppm &&
+	if ((m->ppm > r->read_ppm || (m->units & ~r->units) != 0) &&
 	    migration_gate_share(&g, why, sizeof(why)) != GATE_OPEN) {
 		(void)later(r, why);
 		return;
 	}
-	if (record_share(r, m->step, m->ppm, &err) != 0) {
+	if (record_share(r, m->step, m->ppm, m->units, &err) != 0) {
 		refuse(r, &err);
 		return;
 	}
 	r->op.stage = OP_ROUTE;
 	machines_send_route(r);
-	run_event(r, "share", "%u.%u %% of reads may go to the other side",
-	          m->ppm / 10000, m->ppm % 10000 / 1000);
+	say_share(r);
 }
 
 /* ---- promote ------------------------------------------------------------- */
@@ -213,6 +228,8 @@ promote(struct run *r)
 		rc = life_apply(r->state, r->op.verb, &to, &err);
 	if (rc == 0 && !r->op.move_known)
 		rc = moves_choose(r, &err);
+	if (rc == 0)
+		rc = timetable_gate(r, &r->op.move, &err);
 	if (rc != 0) {
 		refuse(r, &err);
 		return;
@@ -227,7 +244,8 @@ promote(struct run *r)
 		rollback(r);
 		return;
 	}
-	if (r->op.move.kind == MOVE_TO_SHARE) {
+	if (r->op.move.kind == MOVE_TO_SHARE ||
+	    r->op.move.kind == MOVE_TO_UNIT) {
 		to_share(r);
 		return;
 	}
@@ -305,7 +323,7 @@ rollback(struct run *r)
 		refuse(r, &err);
 		return;
 	}
-	if (record_share(r, 0, 0, &err) != 0) {
+	if (record_share(r, 0, 0, 0, &err) != 0) {
 		refuse(r, &err);
 		return;
 	}
@@ -542,7 +560,7 @@ verbs_switched(struct run *r)
 	}
 	if (r->op.kind == OP_ROLLBACK) {
 		/* The shares of before belong to the attempt of before. */
-		if (record_share(r, 0, 0, &err) != 0)
+		if (record_share(r, 0, 0, 0, &err) != 0)
 			run_event(r, "disk", "%s", err.text);
 		went_back(r);
 		return;

@@ -233,6 +233,23 @@ next_share(const struct strategy *s, const struct strategy_at *at,
 	       at->ppm < PPM_ALL;
 }
 
+/* Nothing is moved yet, and the strategy begins with something. */
+static bool
+to_begin(const struct strategy *s, const struct strategy_at *at,
+         struct strategy_move *ret)
+{
+	struct strategy_at first = strategy_begin(s);
+
+	if (at->ppm != 0 || at->units != 0 || at->step != 0 ||
+	    strategy_base(s) == STRATEGY_ROLLING_UPDATE ||
+	    (first.ppm == 0 && first.units == 0))
+		return false;
+	*ret = move(first.units != 0 ? MOVE_TO_UNIT : MOVE_TO_SHARE, &first);
+	if (first.units != 0)
+		ret->unit = (uint32_t)__builtin_ctzll(first.units);
+	return true;
+}
+
 struct strategy_move
 strategy_promote(const struct strategy *s, const struct strategy_at *at)
 {
@@ -248,6 +265,8 @@ strategy_promote(const struct strategy *s, const struct strategy_at *at)
 	}
 	if (strategy_base(s) == STRATEGY_SHADOW_TRAFFIC)
 		return move(MOVE_NEVER, at);
+	if (to_begin(s, at, &m))
+		return m;
 	if (has(s, HAS_STEPS) && next_share(s, at, &m))
 		return m;
 	for (uint32_t i = 0; i < s->unit_n; i++) {
@@ -262,9 +281,7 @@ strategy_promote(const struct strategy *s, const struct strategy_at *at)
 struct strategy_move
 strategy_next(const struct strategy *s, uint32_t step, enum side authority)
 {
-	struct strategy_at at = { .authority = authority,
-		                  .step = step,
-		                  .units = s->unit_on };
+	struct strategy_at at = { .authority = authority, .step = step };
 
 	return strategy_promote(s, &at);
 }

@@ -103,7 +103,8 @@ int strategy_check(const struct strategy *s, struct err *err) MUST;
 /* The state as soon as the sides are in step. */
 struct strategy_at strategy_begin(const struct strategy *s);
 
-/* The next move. */
+/* The next move. From nothing moved: what the strategy begins with, if it
+ * begins with something. */
 struct strategy_move strategy_promote(const struct strategy *s,
                                       const struct strategy_at *at);
 /* The same by the number of shares done, for strategies without units. */

@@ -89,6 +89,7 @@ struct round {
 	const json_t *args;
 	struct group *group;
 	const struct strategy *strategy;
+	const struct spec *spec;
 };
 
 static int
@@ -103,7 +104,8 @@ ask_round(const struct round *t, struct err *err)
 			                  .args = json_deep_copy(t->args),
 			                  .group = t->group,
 			                  .member = i,
-			                  .strategy = t->strategy };
+			                  .strategy = t->strategy,
+			                  .spec = t->spec };
 		desk_put(&t->leg[i]->desk, &q[i]);
 	}
 	for (uint32_t i = 0; i < t->n; i++) {
@@ -240,6 +242,21 @@ switch_all(struct migration *m, struct round *t, struct err *err)
 	return rc;
 }
 
+/* The moved units of a leg, as its status says. */
+static uint64_t
+units_of(const struct migration *m, const json_t *strategy)
+{
+	const json_t *on = json_object_get(strategy, "units");
+	uint64_t units = 0;
+
+	for (uint32_t i = 0; i < m->spec->strategy.unit_n; i++) {
+		if (json_is_true(
+			    json_object_get(on, m->spec->strategy.unit[i])))
+			units |= (uint64_t)1 << i;
+	}
+	return units;
+}
+
 /* Where the strategy of all is: the leg that is furthest behind. */
 static struct strategy_at
 at_of(struct migration *m, const struct round *t)
@@ -262,6 +279,7 @@ at_of(struct migration *m, const struct round *t)
 
 		if (a != NULL && strcmp(a, "new") == 0)
 			at.authority = SIDE_NEW;
+		at.units = units_of(m, json_object_get(s, "strategy"));
 		at.step = step < at.step ? step : at.step;
 		at.ppm = ppm < at.ppm ? ppm : at.ppm;
 	}
@@ -280,11 +298,10 @@ move_all(struct migration *m, struct round *t, struct err *err)
 	const char *to = json_string_value(json_object_get(t->args, "to"));
 	double writes =
 		json_number_value(json_object_get(t->args, "write_percentage"));
-	char text[32];
+	char text[STRATEGY_NAME_MAX];
 	json_t *args;
 	int rc = 0;
 
-	at.units = s->unit_on;
 	if (strcmp(t->verb, "promote") != 0) {
 		bool on =
 			json_is_true(json_object_get(t->args, "activate_new"));
@@ -292,6 +309,8 @@ move_all(struct migration *m, struct round *t, struct err *err)
 		return writes >= 1 || on ? switch_all(m, t, err)
 		                         : ask_round(t, err);
 	}
+	if (to != NULL && strcmp(to, "begin") == 0)
+		return ask_round(t, err);
 	if (to != NULL && to[0] != '\0')
 		rc = strategy_jump_from(s, &at, to, &move, err);
 	else
@@ -300,8 +319,11 @@ move_all(struct migration *m, struct round *t, struct err *err)
 		return rc;
 	if (move.kind == MOVE_TO_CUTOVER || move.kind == MOVE_TO_INSTANCE)
 		return switch_all(m, t, err);
-	if (move.kind == MOVE_TO_SHARE) {
+	if (move.kind == MOVE_TO_SHARE || move.kind == MOVE_TO_UNIT) {
 		(void)snprintf(text, sizeof(text), "%.4f", move.ppm / 10000.0);
+		if (move.kind == MOVE_TO_UNIT && move.unit < s->unit_n)
+			(void)snprintf(text, sizeof(text), "%s",
+			               s->unit[move.unit]);
 		args = with(t->args, "to", json_string(text));
 		t->args = args;
 		rc = ask_round(t, err);
@@ -372,9 +394,12 @@ complete_all(struct migration *m, const json_t *args, struct err *err)
 
 static int
 verb_of_many(struct migration *m, const char *verb, const json_t *args,
-             const struct strategy *strategy, struct err *err)
+             const struct spec *next, struct err *err)
 {
-	struct round t = { .verb = verb, .args = args, .strategy = strategy };
+	struct round t = { .verb = verb,
+		           .args = args,
+		           .strategy = next != NULL ? &next->strategy : NULL,
+		           .spec = next };
 	bool back = strcmp(verb, "rollback") == 0;
 	int rc;
 
@@ -476,11 +501,12 @@ patch(struct migration *m, const json_t *args, struct err *err)
 			           .n = 1,
 			           .verb = "patch",
 			           .args = args,
-			           .strategy = &next->strategy };
+			           .strategy = &next->strategy,
+			           .spec = next };
 
 		rc = ask_round(&t, err);
 	} else {
-		rc = verb_of_many(m, "patch", args, &next->strategy, err);
+		rc = verb_of_many(m, "patch", args, next, err);
 	}
 	json_decref(data);
 	if (rc != 0 || json_is_true(json_object_get(args, "dry_run"))) {

@@ -63,6 +63,7 @@ struct leg {
 	char state[16]; /* of the lifecycle */
 	struct run_conf conf;
 	struct strategy strategy;
+	struct spec *spec; /* a copy, for its run */
 	struct run_home home;
 	struct line *line[HOST_LINES_MAX];
 	struct interlay *interlay[HOST_LINES_MAX];

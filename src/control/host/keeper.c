@@ -137,8 +137,8 @@ first_step(struct migration *m)
 		return;
 	if (spec_wants_new(m->spec))
 		(void)snprintf(to, sizeof(to), "cutover");
-	else if (at.ppm > 0)
-		(void)snprintf(to, sizeof(to), "%.4f", at.ppm / 10000.0);
+	else if (at.ppm > 0 || at.units != 0)
+		(void)snprintf(to, sizeof(to), "begin");
 	else
 		return;
 	args = json_pack("{s:s,s:s}", "to", to, "reason",

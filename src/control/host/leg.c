@@ -122,6 +122,7 @@ leg_free(struct leg *l)
 	(void)close(l->wake_fd);
 	json_decref(l->status);
 	json_decref(l->proof);
+	spec_free(l->spec);
 	free(l);
 }
 

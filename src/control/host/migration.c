@@ -151,6 +151,9 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 	(void)snprintf(c->state, sizeof(c->state), "%s", l->host->state);
 	l->strategy = s->strategy;
 	c->whole = &l->strategy;
+	spec_free(l->spec);
+	l->spec = spec_clone(s);
+	c->spec = l->spec;
 	c->strategy = s->strategy.kind;
 	c->write_mode = s->write.mode;
 	c->ack = s->write.ack;

@@ -71,6 +71,12 @@ spec_free(struct spec *s)
 	free(s);
 }
 
+struct spec *
+spec_clone(const struct spec *s)
+{
+	return spec_copy(s);
+}
+
 /* ---- reading ----------------------------------------------------------- */
 
 /* A member of the migration's object, whose own names are the API's. */

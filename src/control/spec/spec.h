@@ -133,6 +133,8 @@ struct spec_issue {
 int spec_read(const json_t *in, struct spec **ret, struct spec_issue *issue,
               struct err *err) MUST;
 void spec_free(struct spec *s); /* NULL is fine */
+/* NULL: no memory. */
+struct spec *spec_clone(const struct spec *s);
 
 /* The same members, changed: what patch does not name stays; inside a strategy of
  * the same type too. is_running: a change of the strategy's type is ERR_STATE.

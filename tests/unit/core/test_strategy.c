@@ -113,6 +113,33 @@ promotes(void **state)
 	}
 }
 
+/* With nothing moved a promote does what the strategy begins with. */
+static void
+begins(void **state)
+{
+	struct strategy s = make(STRATEGY_FEATURE_FLAG);
+	struct strategy_at at = { .authority = SIDE_OLD };
+	struct strategy_move m;
+
+	(void)state;
+	s.unit_on = 6;
+	s.start_ppm = 250000;
+	m = strategy_promote(&s, &at);
+	assert_int_equal(m.kind, MOVE_TO_UNIT);
+	assert_int_equal(m.units, 6);
+	assert_int_equal(m.ppm, 250000);
+	assert_int_equal(m.unit, 1);
+	s = make(STRATEGY_CANARY);
+	s.start_ppm = 100000;
+	m = strategy_promote(&s, &at);
+	assert_int_equal(m.kind, MOVE_TO_SHARE);
+	assert_int_equal(m.ppm, 100000);
+	assert_int_equal(m.step, 1);
+	at.ppm = m.ppm;
+	at.step = m.step;
+	assert_int_equal(strategy_promote(&s, &at).ppm, 250000);
+}
+
 /* From the beginning every strategy but shadow_traffic comes to its end, and
  * never gives a share or a unit back on the way. */
 static void
@@ -318,6 +345,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(promotes),
+		cmocka_unit_test(begins),
 		cmocka_unit_test(comes_to_an_end),
 		cmocka_unit_test(jumps),
 		cmocka_unit_test(toggles),

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/rulebook.c: the blocks of rules that relays may be looking at.
+ */
+#include "control/rulebook.h"
+
+#include <stdlib.h>
+
+#include "control/run_parts.h"
+#include "control/spec/spec.h"
+
+static uint64_t
+oldest_acked(const struct run *r)
+{
+	uint64_t g = UINT64_MAX;
+
+	for (uint32_t i = 0; i < r->relay_n; i++)
+		g = r->acked[i] < g ? r->acked[i] : g;
+	return g;
+}
+
+static void
+sweep(struct run *r)
+{
+	struct rulebook_old **at = &r->book.old;
+	uint64_t seen = oldest_acked(r);
+
+	while (*at != NULL) {
+		struct rulebook_old *o = *at;
+
+		if (o->until > seen) {
+			at = &o->next;
+			continue;
+		}
+		*at = o->next;
+		rules_free(o->rules);
+		free(o);
+	}
+}
+
+/* The block of now is not in routes from this generation on. False: no memory,
+ * it stays. */
+static bool
+retire(struct run *r, uint64_t generation)
+{
+	struct rulebook_old *o;
+
+	if (r->book.now == NULL)
+		return true;
+	o = malloc(sizeof(*o));
+	if (o == NULL)
+		return false;
+	*o = (struct rulebook_old){ .rules = r->book.now,
+		                    .until = generation,
+		                    .next = r->book.old };
+	r->book.old = o;
+	r->book.now = NULL;
+	return true;
+}
+
+static void
+make(struct run *r, uint64_t generation)
+{
+	struct strategy_at at = { .authority = SIDE_OLD,
+		                  .step = r->step,
+		                  .ppm = r->read_ppm,
+		                  .units = r->units };
+	struct rulebook *b = &r->book;
+
+	if (b->made && b->units == r->units && b->ppm == r->read_ppm)
+		return;
+	if (b->mem.resize == NULL)
+		os_mem_init(&b->mem, 0);
+	if (!retire(r, generation))
+		return;
+	b->made = spec_rules(r->spec, &at, &b->mem, &b->now);
+	b->units = r->units;
+	b->ppm = r->read_ppm;
+}
+
+static void
+fill_shadow(const struct run *r, struct route *to)
+{
+	const struct spec_shadow *x = &r->spec->shadow;
+
+	if (strategy_base(&r->strategy) != STRATEGY_SHADOW_TRAFFIC ||
+	    r->state != LIFE_RUNNING || !r->was_in_step)
+		return;
+	to->shadow = (struct route_shadow){ .ppm = x->sample_ppm,
+		                            .inflight = x->inflight_max,
+		                            .bytes = x->bytes_max,
+		                            .timeout_ms = x->timeout_ms };
+}
+
+void
+rulebook_fill(struct run *r, struct route *to)
+{
+	sweep(r);
+	if (r->spec == NULL || to->authority != SIDE_OLD)
+		return;
+	to->strict = r->spec->write.mode == WRITE_DUAL &&
+	             r->spec->write.policy == POLICY_BOTH_REQUIRED;
+	fill_shadow(r, to);
+	if (r->units == 0 && r->read_ppm == 0)
+		return; /* nothing is moved: no reader, no look at rules */
+	make(r, to->generation);
+	if (!r->book.made) {
+		to->read_ppm = 0; /* no memory: the authority reads all */
+		return;
+	}
+	to->rules = r->book.now;
+	if (to->rules != NULL)
+		to->read_ppm = rules_max(to->rules);
+}
+
+void
+rulebook_renew(struct run *r)
+{
+	r->book.made = false;
+}
+
+void
+rulebook_fini(struct run *r)
+{
+	struct rulebook_old *o;
+
+	while ((o = r->book.old) != NULL) {
+		r->book.old = o->next;
+		rules_free(o->rules);
+		free(o);
+	}
+	rules_free(r->book.now);
+	r->book.now = NULL;
+	r->book.made = false;
+}

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`godwit migrate` with the strategies beyond shares: features, flags, regions,
+windows, shadow. Who answered is read from the relay's own counters."""
+import datetime
+import json
+import os
+import socket
+import time
+
+import pytest
+
+from harness.godwit import run
+from harness.process import until
+from scenario import Run, inside
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+
+def definition(place, **strategy):
+    path = os.path.join(place.dir, "strategy.json")
+    with open(path, "w") as f:
+        json.dump(strategy, f)
+    return path
+
+
+def start(place, args=(), load=False, **strategy):
+    path = definition(place, **strategy)
+    return Run(place, "--definition", path, *args, load=load, keys=300, data=fill).in_step()
+
+
+def fill(old, new):
+    for name in ("pay", "user", "log"):
+        for i in range(100):
+            old.cmd("SET", "%s:%d" % (name, i), i)
+
+
+def read(g, c, *keys):
+    """Read these keys until the counters have moved so far: [by old, by new]."""
+    a = g.status()["reads"]
+    for k in keys:
+        c.cmd("GET", k)
+    n = len(keys)
+    s = g.until(lambda s: s["reads"]["old"] + s["reads"]["new"] >= a["old"] + a["new"] + n)["reads"]
+    return [s["old"] - a["old"], s["new"] - a["new"]]
+
+
+def keys(*names):
+    return ["%s:%d" % (n, i) for n in names for i in range(100)]
+
+
+def wait_for_new(g, c, key):
+    """Its first reads make the lanes to the other side."""
+    until(lambda: read(g, c, key)[1] == 1, 20, text="new to answer " + key)
+
+
+def units(g):
+    return g.status()["strategy"]["units"]
+
+
+# -- strangler_fig -------------------------------------------------------------
+
+FIG = {
+    "type": "strangler_fig",
+    "features": {"payments": False, "users": False},
+    "match": {"payments": {"key_prefixes": ["pay:"]}, "users": {"key_prefixes": "user:"}},
+}
+
+
+@pytest.mark.limit(90)
+def test_strangler_fig(place):
+    r = start(place, **FIG)
+    g = r.g
+    c = g.conn()
+    assert g.status()["strategy"]["type"] == "strangler_fig"
+    assert read(g, c, *keys("pay", "user", "log")) == [300, 0]
+    assert "payments" in g.status()["next"]
+    g.must("promote")
+    assert units(g) == {"payments": True, "users": False}
+    wait_for_new(g, c, "pay:1")
+    assert read(g, c, *keys("pay")) == [0, 100]
+    assert read(g, c, *keys("user", "log")) == [200, 0]
+    # what it wrote itself it reads back, whatever the rules say
+    for i in range(50):
+        assert c.cmd("SET", "pay:%d" % i, "mine") == b"OK"
+        assert c.cmd("GET", "pay:%d" % i) == b"mine"
+    # kill -9 of Godwit: the same command goes on with the same features
+    g.kill()
+    g.start()
+    g.until_in_step()
+    c = g.conn()
+    assert units(g) == {"payments": True, "users": False}
+    wait_for_new(g, c, "pay:1")
+    g.must("promote")
+    assert units(g) == {"payments": True, "users": True}
+    wait_for_new(g, c, "user:1")
+    assert read(g, c, *keys("log")) == [100, 0]
+    # the way back is one verb
+    g.must("rollback")
+    assert units(g) == {"payments": False, "users": False}
+    assert read(g, c, *keys("pay", "user")) == [200, 0]
+    for _ in range(3):
+        g.must("promote")
+    assert g.status()["authority"] == "new"
+    assert c.cmd("GET", "pay:7") == b"mine"
+    g.must("verify")
+    g.must("complete")
+    assert g.stop() == 0
+
+
+@pytest.mark.limit(90)
+def test_strangler_fig_by_command_under_load(place):
+    """P1 and P3 while features move: the oracle's clients see nothing."""
+    fig = {
+        "type": "strangler_fig",
+        "features": {"strings": False, "hashes": False},
+        "match": {"strings": {"commands": ["GET", "MGET"]},
+                  "hashes": {"commands": ["HGET", "HGETALL", "HMGET"]}},
+    }
+    r = Run(place, "--definition", definition(place, **fig)).in_step()
+    for name in ("strings", "hashes"):
+        r.must("promote", name=name)
+        assert r.g.status()["strategy"]["units"][name]
+        r.g.until(lambda s: s["reads"]["new"] > 100)
+    r.must("promote", name="cutover")
+    assert r.g.status()["authority"] == "new"
+    r.must("rollback")
+    assert r.g.status()["authority"] == "old"
+    v = r.judge()
+    assert v.clean(), str(v)
+    assert r.g.stop() == 0
+
+
+# -- feature_flag --------------------------------------------------------------
+
+
+@pytest.mark.limit(90)
+def test_feature_flag(place):
+    r = start(place, type="feature_flag", flags={"fast": True, "beta": False},
+              segments={"beta": {"client_names": ["beta-"]}, "fast": {"key_prefixes": ["user:"]}},
+              rollout_percentage=0.4, steps=[0.7])
+    g = r.g
+    many = {}
+    for i in range(40):
+        many[i] = g.conn()
+        many[i].cmd("CLIENT", "SETNAME", "web-%d" % i)
+
+    def sees(k):
+        """The clients whose read of this key new answers."""
+        return {i for i, c in many.items() if read(g, c, k)[1]}
+
+    assert sees("user:1") == set()
+    assert "fast" in g.status()["next"]
+    g.must("promote")  # as the strategy begins
+    assert g.status()["reads"]["desired_percentage"] == 40
+    until(lambda: sees("user:1"), 20, text="new to answer somebody")
+    some = sees("user:1")
+    assert 0 < len(some) < 35 and sees("user:2") == some  # by client, not by key
+    assert sees("log:1") == set()
+    g.must("promote")
+    more = sees("user:1")
+    assert g.status()["reads"]["desired_percentage"] == 70 and some <= more
+    g.must("promote", "--to", "100")
+    assert len(sees("user:1")) == 40 and sees("log:1") == set()
+    g.must("promote")  # the flag that was off
+    b = g.conn()
+    b.cmd("CLIENT", "SETNAME", "beta-1")
+    wait_for_new(g, b, "log:1")
+    assert sees("log:1") == set()
+    g.must("rollback")
+    assert sees("user:1") == set() and read(g, b, "log:1") == [1, 0]
+    assert g.stop() == 0
+
+
+# -- geographic ----------------------------------------------------------------
+
+
+@pytest.mark.limit(90)
+def test_geographic(place):
+    r = start(place, type="geographic", regions={"eu": False, "us": False},
+              locate={"cidr": {"eu": ["127.0.0.0/8"], "us": ["127.0.9.0/24"]}})
+    g = r.g
+    c = g.conn()
+
+    def from_us(n):
+        a = g.status()["reads"]
+        s = socket.socket()
+        s.bind(("127.0.9.1", 0))
+        s.connect(("127.0.0.1", g.port))
+        s.sendall(b"GET log:1\r\n" * n)
+        data = b""
+        while data.count(b"$1\r\n1\r\n") < n:
+            data += s.recv(1 << 16)
+        s.close()
+        b = g.until(
+            lambda s: s["reads"]["old"] + s["reads"]["new"] >= a["old"] + a["new"] + n)["reads"]
+        return [b["old"] - a["old"], b["new"] - a["new"]]
+
+    g.must("promote")
+    assert units(g) == {"eu": True, "us": False}
+    wait_for_new(g, c, "pay:1")
+    assert read(g, c, *keys("pay")) == [0, 100]
+    assert from_us(20) == [20, 0]
+    g.must("promote")
+    assert from_us(20) == [0, 20]
+    g.must("promote")
+    assert g.status()["authority"] == "new"
+    assert g.stop() == 0
+
+
+# -- time_window ---------------------------------------------------------------
+
+
+def at(seconds):
+    t = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    return t.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+CANARY = {"type": "canary", "steps": [0.25, 0.75]}
+
+
+@pytest.mark.limit(60)
+def test_outside_the_window(place):
+    r = start(place, type="time_window", window_start=at(3600), window_end=at(7200),
+              strategy=CANARY)
+    code, _, err = r.g.verb("promote")
+    assert code == 7 and "window" in err and at(3600)[:13] in err
+    assert r.g.verb("promote", "--to", "cutover")[0] == 7
+    assert r.g.status()["reads"]["desired_percentage"] == 0
+    r.g.must("rollback")  # always
+    assert r.g.status()["status"] == "rolled_back"
+    assert r.g.stop() == 0
+
+
+@pytest.mark.limit(60)
+def test_inside_the_window(place):
+    r = start(place, type="time_window", window_start=at(-60), window_end=at(3600),
+              strategy=CANARY)
+    r.g.must("promote")
+    assert r.g.status()["reads"]["desired_percentage"] == 25
+    r.g.must("promote", "--to", "cutover")
+    assert r.g.status()["authority"] == "new"
+    assert r.g.stop() == 0
+
+
+@pytest.mark.limit(60)
+def test_the_window_opens_by_cron(place):
+    """Every minute for a minute: always open; big_bang switches by itself."""
+    r = start(place, type="time_window", cron="* * * * *", duration="1m", zone="Europe/Berlin")
+    s = r.g.until(lambda s: s["authority"] == "new", 30)
+    assert s["status"] == "running" and s["phase"] == "soaking"
+    r.g.must("rollback")
+    assert r.g.stop() == 0
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("overrun", ["finish", "hold", "rollback"])
+def test_the_window_ends(place, overrun):
+    end = time.time() + 12
+    r = start(place, type="time_window", window_start=at(-60), window_end=at(12), overrun=overrun,
+              strategy=CANARY)
+    if time.time() > end - 2:
+        pytest.skip("the copy took longer than the window")
+    r.g.must("promote")
+    time.sleep(max(0, end - time.time()) + 1.5)
+    if overrun == "rollback":
+        s = r.g.until(lambda s: s["status"] == "rolled_back", 20)
+        assert s["reads"]["desired_percentage"] == 0
+    elif overrun == "hold":
+        assert r.g.verb("promote")[0] == 7
+        assert r.g.status()["reads"]["desired_percentage"] == 25
+    else:
+        r.g.must("promote")
+        assert r.g.status()["reads"]["desired_percentage"] == 75
+    assert r.g.stop() == 0
+
+
+# -- shadow_traffic ------------------------------------------------------------
+
+
+@pytest.mark.limit(90)
+def test_shadow_traffic(place):
+    r = Run(place, "--strategy", "shadow_traffic").in_step()
+    g = r.g
+    s = g.until(lambda s: s["shadow"]["same"] > 500)
+    assert s["reads"]["new"] == 0  # no client was answered by new
+    code, _, err = g.verb("promote")
+    assert code == 3 and "compares" in err
+    # something on new is damaged, behind everybody's back
+    r.old.cmd("SET", "odd", "right")
+    g.until_in_step()
+    until(lambda: inside(g, r.new).cmd("GET", "odd") == b"right", 20, text="odd on new")
+    inside(g, r.new).cmd("SET", "odd", "wrong")
+    c = g.conn()
+    s = g.until(lambda s: c.cmd("GET", "odd") == b"right" and s["shadow"]["different"] > 0)
+    g.until(lambda s: any("odd" in x and "wrong" in x for x in s["shadow"]["samples"]))
+    inside(g, r.new).cmd("SET", "odd", "right")
+    v = r.judge()
+    assert v.clean(), str(v)
+    # of the load itself nothing differs
+    found = [x for x in g.status()["shadow"]["samples"] if "odd" not in x]
+    assert not found, found
+    g.must("rollback")
+    s = g.status()
+    assert s["status"] == "rolled_back"
+    sent = s["shadow"]["sent"]
+    for _ in range(50):
+        c.cmd("GET", "odd")
+    assert g.status()["shadow"]["sent"] == sent
+    assert g.stop() == 0
+
+
+# -- what the file may hold ----------------------------------------------------
+
+
+def test_mistakes_in_the_file(place):
+    old, new = place.pair()
+
+    def go(text):
+        path = os.path.join(place.dir, "s.json")
+        with open(path, "w") as f:
+            f.write(text)
+        code, _, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:0",
+                           "--state", os.path.join(place.dir, "x.db"), "--definition", path)
+        return code, err
+
+    for text, word, code in (
+        ("{", "line 1", 2),
+        ('{"type":"canary","read_percentage":5}', "strategy.read_percentage", 2),
+        ('{"type":"geographic","regions":{"a":true},"locate":{"mmdb":{"file":"x"}}}', "mmdb", 3),
+        ('{"type":"canary","write_mode":{"mode":"cutover","write_percentage":0.5}}', "slot", 3),
+        ('{"type":"rolling_update","total_instances":3}', "godwit serve", 3),
+        ('{"strategy":{"type":"big_bang"},"data":{"type":"scan","replace":"x"}}', "data.replace", 2),
+    ):
+        got, err = go(text)
+        assert got == code and word in err, (text, got, err)
+    assert not os.path.exists(os.path.join(place.dir, "x.db"))
