@@ -87,7 +87,7 @@ api_on_event(void *arg, const json_t *event)
 	struct api *a = arg;
 	const char *migration = call_text(event, "migration");
 	const char *interlay = call_text(event, "interlay");
-	json_t *copy = json_copy((json_t *)(uintptr_t)event);
+	json_t *copy = json_copy(shape_mutable(event));
 	char org[STORE_UUID];
 	char id[65];
 	struct err err;
@@ -236,7 +236,7 @@ store_state(struct api *a, const char *uuid, const char *state,
 		return -(int)err->code;
 	was_over = migration_state(row) == LIFE_COMPLETED;
 	body = json_deep_copy(entity_body(row));
-	note_state(body, state, (json_t *)(uintptr_t)status);
+	note_state(body, state, shape_mutable(status));
 	rc = entity_set(a->store, row, body, err);
 	if (rc == 0 && !was_over && life_state_find(state) == LIFE_COMPLETED)
 		rc = move_resources(a, row, status, err);

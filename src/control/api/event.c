@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control/api/shape.h"
 #include "world/os/loop.h"
 
 struct event_log {
@@ -73,7 +74,7 @@ int
 event_add(struct event_log *l, const char *org, const char *migration,
           const json_t *body, struct err *err)
 {
-	json_t *copy = json_copy((json_t *)(uintptr_t)body);
+	json_t *copy = json_copy(shape_mutable(body));
 	const char *name = json_string_value(json_object_get(body, "name"));
 	char now[STORE_TIME];
 	int64_t n = 0;

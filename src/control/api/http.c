@@ -23,6 +23,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "control/api/shape.h"
 #include "control/store/store.h"
 #include "world/os/loop.h"
 
@@ -68,10 +69,12 @@ struct http {
 	char key[256];
 	http_handle_f *handle;
 	void *arg;
-	struct MHD_Daemon *daemon;
-	struct MHD_Daemon *retired[RETIRED_MAX];
+	/* [0..retired_n) serve what they accepted, the next one listens. Each
+	 * has a descriptor of the listener of its own, to be closed after it. */
+	struct MHD_Daemon *daemon[RETIRED_MAX + 1];
+	int daemon_fd[RETIRED_MAX + 1];
 	uint32_t retired_n;
-	int fd; /* the listener, as long as it listens                     */
+	int fd; /* the listener                                            */
 	uint16_t port;
 	pthread_mutex_t lock;
 	pthread_cond_t more;
@@ -138,11 +141,8 @@ on_header(void *arg, enum MHD_ValueKind kind, const char *name,
 	(void)kind;
 	if (n >= sizeof(key) || json_object_size(headers) >= HEADERS_MAX)
 		return MHD_YES;
-	for (size_t i = 0; i <= n; i++) {
-		char c = name[i];
-
-		key[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-	}
+	for (size_t i = 0; i <= n; i++)
+		key[i] = shape_lower(name[i]);
 	if (value == NULL)
 		value = "";
 	old = json_object_get(headers, key);
@@ -501,7 +501,7 @@ read_file(const char *path, struct err *err)
 }
 
 static struct MHD_Daemon *
-start_daemon(struct http *h, struct err *err)
+start_daemon(struct http *h, int *ret_fd, struct err *err)
 {
 	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD |
 	                 MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC;
@@ -511,6 +511,7 @@ start_daemon(struct http *h, struct err *err)
 	struct MHD_Daemon *daemon = NULL;
 	char *certificate = NULL;
 	char *key = NULL;
+	int fd = fcntl(h->fd, F_DUPFD_CLOEXEC, 0);
 
 	if (h->certificate[0] != '\0') {
 		certificate = read_file(h->certificate, err);
@@ -525,7 +526,7 @@ start_daemon(struct http *h, struct err *err)
 	}
 	daemon = MHD_start_daemon(
 		flags, 0, NULL, NULL, on_access, h, MHD_OPTION_LISTEN_SOCKET,
-		h->fd, MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
+		fd, MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
 		MHD_OPTION_UNESCAPE_CALLBACK, leave_escapes, NULL,
 		MHD_OPTION_NOTIFY_COMPLETED, on_done, h,
 		MHD_OPTION_NOTIFY_CONNECTION, on_conn, h,
@@ -544,6 +545,9 @@ start_daemon(struct http *h, struct err *err)
 		              h->certificate[0] != '\0' ? " with " : "",
 		              h->certificate);
 out:
+	/* One that did not start may have closed it, or not: it is left open
+	 * rather than another's closed. */
+	*ret_fd = fd;
 	free(certificate);
 	free(key);
 	return daemon;
@@ -601,8 +605,8 @@ http_new(const struct http_conf *c, http_handle_f *handle, void *arg,
 	if (rc == 0)
 		rc = start_threads(h, err);
 	if (rc == 0) {
-		h->daemon = start_daemon(h, err);
-		rc = h->daemon != NULL ? 0 : -1;
+		h->daemon[0] = start_daemon(h, &h->daemon_fd[0], err);
+		rc = h->daemon[0] != NULL ? 0 : -1;
 	}
 	if (rc != 0) {
 		http_free(h);
@@ -640,6 +644,7 @@ int
 http_reload(struct http *h, struct err *err)
 {
 	struct MHD_Daemon *next;
+	int fd;
 
 	if (h->certificate[0] == '\0')
 		return 0;
@@ -648,12 +653,13 @@ http_reload(struct http *h, struct err *err)
 		               "%d earlier certificates are still in use; "
 		               "restart to change it again",
 		               RETIRED_MAX);
-	next = start_daemon(h, err);
+	next = start_daemon(h, &fd, err);
 	if (next == NULL)
 		return -(int)err->code;
-	(void)MHD_quiesce_daemon(h->daemon);
-	h->retired[h->retired_n++] = h->daemon;
-	h->daemon = next;
+	(void)MHD_quiesce_daemon(h->daemon[h->retired_n]);
+	h->retired_n++;
+	h->daemon[h->retired_n] = next;
+	h->daemon_fd[h->retired_n] = fd;
 	return 0;
 }
 
@@ -662,10 +668,10 @@ http_quiesce(struct http *h)
 {
 	if (h == NULL || atomic_exchange(&h->is_stopping, true))
 		return;
-	if (h->daemon != NULL && h->fd >= 0) {
-		(void)MHD_quiesce_daemon(h->daemon);
-		(void)close(h->fd);
-		h->fd = -1;
+	if (h->daemon[h->retired_n] != NULL) {
+		(void)MHD_quiesce_daemon(h->daemon[h->retired_n]);
+		/* Refuses from now on; closed when nobody looks at it. */
+		(void)shutdown(h->fd, SHUT_RDWR);
 	}
 	http_wake(h);
 }
@@ -682,10 +688,10 @@ http_free(struct http *h)
 	unlock(h);
 	for (uint32_t i = 0; i < h->thread_n; i++)
 		(void)pthread_join(h->threads[i], NULL);
-	for (uint32_t i = 0; i < h->retired_n; i++)
-		MHD_stop_daemon(h->retired[i]);
-	if (h->daemon != NULL)
-		MHD_stop_daemon(h->daemon);
+	for (uint32_t i = 0; i <= h->retired_n && h->daemon[i] != NULL; i++) {
+		MHD_stop_daemon(h->daemon[i]);
+		(void)close(h->daemon_fd[i]);
+	}
 	if (h->fd >= 0)
 		(void)close(h->fd);
 	(void)pthread_cond_destroy(&h->more);

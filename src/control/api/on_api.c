@@ -63,7 +63,7 @@ read_map(const json_t *fields, struct err *err)
 	if (fields == NULL || json_is_null(fields))
 		return ret;
 	if (json_is_object(fields)) {
-		json_object_foreach((json_t *)(uintptr_t)fields, name, value)
+		json_object_foreach(shape_mutable(fields), name, value)
 		{
 			ok = ok && json_is_string(value);
 			(void)json_object_set(ret, name, value);

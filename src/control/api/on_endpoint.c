@@ -117,7 +117,7 @@ set_tls(struct call *c, const json_t *conn, struct url *u, struct err *err)
 	u->tls.is_on = true;
 	if (json_is_true(tls))
 		return 0;
-	json_object_foreach((json_t *)(uintptr_t)tls, name, value)
+	json_object_foreach(shape_mutable(tls), name, value)
 	{
 		bool known = false;
 

@@ -162,7 +162,7 @@ int
 on_grant_list(struct call *c, struct err *err)
 {
 	json_t *data = NULL;
-	struct thing t;
+	struct thing t = { .kind = NULL };
 	int rc = find_thing(c, &t, err);
 
 	if (rc == 0)
@@ -175,7 +175,7 @@ int
 on_grant_get(struct call *c, struct err *err)
 {
 	json_t *data = NULL;
-	struct thing t;
+	struct thing t = { .kind = NULL };
 	int rc = find_thing(c, &t, err);
 
 	if (rc == 0)
@@ -188,7 +188,7 @@ int
 on_grant_put(struct call *c, struct err *err)
 {
 	json_t *data = NULL;
-	struct thing t;
+	struct thing t = { .kind = NULL };
 	int rc = find_thing(c, &t, err);
 
 	if (rc == 0)
@@ -200,7 +200,7 @@ on_grant_put(struct call *c, struct err *err)
 int
 on_grant_delete(struct call *c, struct err *err)
 {
-	struct thing t;
+	struct thing t = { .kind = NULL };
 	int rc = find_thing(c, &t, err);
 
 	if (rc == 0)

@@ -154,7 +154,7 @@ merge_live(json_t *to, const json_t *live)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)live, name, value)
+	json_object_foreach(shape_mutable(live), name, value)
 	{
 		bool skip = false;
 

@@ -379,11 +379,8 @@ paths(void)
 			(void)json_object_set_new(ret, router_rows[i].path,
 			                          path);
 		}
-		for (size_t k = 0; k <= n && k < sizeof(method); k++) {
-			char c = router_rows[i].method[k];
-
-			method[k] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-		}
+		for (size_t k = 0; k <= n && k < sizeof(method); k++)
+			method[k] = shape_lower(router_rows[i].method[k]);
 		(void)json_object_set_new(path, method,
 		                          operation(&router_rows[i]));
 	}

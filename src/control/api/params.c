@@ -47,7 +47,7 @@ join(const json_t *name, const json_t *args)
 	json_t *ret = json_array();
 	size_t n = json_array_size(args);
 
-	(void)json_array_append(ret, (json_t *)(uintptr_t)name);
+	(void)json_array_append(ret, shape_mutable(name));
 	for (size_t i = 0; i < n; i++)
 		(void)json_array_append(ret, json_array_get(args, i));
 	return ret;
@@ -241,7 +241,7 @@ params_check(const json_t *fields, const json_t *given, json_t **ret,
 	json_t *value;
 	int rc = 0;
 
-	json_object_foreach((json_t *)(uintptr_t)given, name, value)
+	json_object_foreach(shape_mutable(given), name, value)
 	{
 		if (rc == 0 && field_of(fields, name) == NULL)
 			rc = fault(param, name, "no such parameter", err);

@@ -70,6 +70,24 @@ json_t *shape_parse(struct span text, struct err *err);
 int shape_check(const char *shape, json_t *body, char *param,
                 struct err *err) MUST;
 
+/* For jansson's loops, which take no const although they change nothing. */
+static inline json_t *
+shape_mutable(const json_t *j)
+{
+	json_t *ret;
+
+	memcpy(&ret, &j, sizeof(ret));
+	return ret;
+}
+
+static inline char
+shape_lower(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return (char)(c - 'A' + 'a');
+	return c;
+}
+
 /* Write text in snake_case. false: it does not fit. */
 bool shape_snake(const char *text, char *ret, size_t n);
 bool shape_is_id(const char *text);
