@@ -3,12 +3,16 @@
 
     mover_load.py PORT SEED KIND    runs until it is killed; prints its count
 """
-import random
 import signal
 import sys
-import time
 
-import redis
+if __name__ == "__main__":  # ended while it still imports: nothing written
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(print(0, flush=True)))
+
+import random  # noqa: E402
+import time  # noqa: E402
+
+import redis  # noqa: E402
 
 LUA = (
     "redis.call('incr', KEYS[1]); redis.call('rpush', KEYS[2], ARGV[1]);"
@@ -128,6 +132,8 @@ class Writer:
 
 
 def main():
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     port, seed, kind = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     keys = int(sys.argv[4]) if len(sys.argv) > 4 else 400
     dbs = tuple(range(int(sys.argv[5]))) if len(sys.argv) > 5 else (0,)
@@ -136,8 +142,6 @@ def main():
     # One connection, so that SELECT stays in force.
     w.r = redis.Redis(port=port, single_connection_client=True)
     w.r.response_callbacks.clear()
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     while not stop:
         w.batch()
         if pause:
