@@ -287,6 +287,11 @@ record(struct journal *j, enum journal_kind kind,
 	char *text;
 	int rc;
 
+	rc = journal_secret_hide_body(j, body, err);
+	if (rc != 0) {
+		json_decref(body);
+		return rc;
+	}
 	text = body != NULL ? json_dumps(body, JSON_COMPACT) : strdup("{}");
 	json_decref(body);
 	if (text == NULL)
@@ -435,7 +440,8 @@ journal_meta(struct journal *j, const char *key)
 	if (s != NULL &&
 	    sqlite3_bind_text(s, 2, key, -1, SQLITE_STATIC) == SQLITE_OK &&
 	    sqlite3_step(s) == SQLITE_ROW)
-		ret = strdup((const char *)sqlite3_column_text(s, 0));
+		ret = journal_secret_show(
+			j, key, (const char *)sqlite3_column_text(s, 0));
 	(void)sqlite3_finalize(s);
 	return ret;
 }
@@ -444,15 +450,21 @@ int
 journal_set_meta(struct journal *j, const char *key, const char *value,
                  struct err *err)
 {
-	sqlite3_stmt *s =
-		db_prepare(j, "INSERT OR REPLACE INTO meta VALUES(?1,?2,?3)");
-	bool ok = s != NULL;
+	char *text = journal_secret_hide(j, key, value, err);
+	sqlite3_stmt *s;
+	bool ok;
+
+	if (text == NULL)
+		return -ERR_NOMEM;
+	s = db_prepare(j, "INSERT OR REPLACE INTO meta VALUES(?1,?2,?3)");
+	ok = s != NULL;
 
 	ok = ok && sqlite3_bind_text(s, 2, key, -1, SQLITE_STATIC) == SQLITE_OK;
 	ok = ok &&
-	     sqlite3_bind_text(s, 3, value, -1, SQLITE_STATIC) == SQLITE_OK;
+	     sqlite3_bind_text(s, 3, text, -1, SQLITE_STATIC) == SQLITE_OK;
 	ok = ok && sqlite3_step(s) == SQLITE_DONE;
 	(void)sqlite3_finalize(s);
+	free(text);
 	return ok ? 0 : db_err(j, "writing", err);
 }
 
@@ -576,7 +588,10 @@ journal_last(struct journal *j, enum journal_kind kind, json_t *match,
 			             "damaged; restore the file from a copy",
 			             j->path, words[kind]);
 		} else if (matches(body, match)) {
-			*ret = body;
+			rc = journal_secret_show_body(j, body, err);
+			*ret = rc == 0 ? body : NULL;
+			if (rc != 0)
+				json_decref(body);
 		} else {
 			json_decref(body);
 			step = sqlite3_step(s);

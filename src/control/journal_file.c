@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "control/auth/key.h"
 #include "control/journal_parts.h"
 #include "world/os/loop.h"
 
@@ -214,6 +215,8 @@ make(const char *path, const char *leg, bool write, struct err *err)
 		rc = open_db(j, write, err);
 	if (rc == 0)
 		rc = db_authority(j, j->leg, &j->r, err);
+	if (rc == 0)
+		rc = journal_secret_open(j, err);
 	if (rc != 0) {
 		journal_close(j);
 		return NULL;
@@ -259,6 +262,7 @@ journal_close(struct journal *j)
 	if (j == NULL)
 		return;
 	(void)sqlite3_close(j->db);
+	key_free(j->key);
 	if (j->lock_fd >= 0)
 		(void)close(j->lock_fd);
 	free(j);

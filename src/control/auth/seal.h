@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "control/auth/digest.h"
 
-#define SEAL_MAX 65536 /* bytes of a secret: certificates and keys are below */
+#define SEAL_MAX (1 << 20) /* bytes of a secret: whole answers are among them */
 
 /* Malloced, or NULL (ERR_LIMIT, ERR_NOMEM). */
 char *seal_put(const uint8_t key[DIGEST_SIZE], const char *name,
