@@ -15,6 +15,7 @@ from harness.process import until
 from harness.server import fill
 
 FULL = bool(os.environ.get("FULL"))
+SLOW = bool(os.environ.get("GODWIT_SLOW"))  # a sanitizer keeps freed memory
 MIB = 1 << 20
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -453,42 +454,28 @@ def test_big_value(place, certs):
         assert c.cmd("GET", "big") == value
     memory = g.status()["memory"]
     assert memory["relay_bytes"] < 16 * MIB, memory
-    assert resident(g) - base < size + 128 * MIB  # the mover copies it whole
+    assert SLOW or resident(g) - base < size + 128 * MIB  # the mover copies it whole
 
 
 @pytest.mark.limit(120)
 def test_slow_reader(place, certs):
-    """Replies wait at the server, not in Godwit, for a client that does not read."""
+    """A client that does not read makes nobody else wait, and gets all in the end."""
     old, new = place.pair()
     old.cmd("SET", "v", "x" * MIB)
     g = place.godwit(old, new, *serve(certs))
     n = 200
     base = resident(g)
-    with TlsConn(g.port, context(certs), timeout=60) as c, Lazy(c) as lazy:
+    with TlsConn(g.port, context(certs), timeout=60) as c:
         for _ in range(n):
-            lazy.send("GET", "v")
+            c.send("GET", "v")
         with TlsConn(g.port, context(certs)) as other:
             for i in range(200):
                 other.cmd("SET", "k", i)
-        assert resident(g) - base < 64 * MIB
+        # What waits is the relay's (it has its own bounds); TLS adds next to nothing.
+        until(lambda: SLOW or resident(g, "VmRSS") - base
+              < g.status()["memory"]["relay_bytes"] + 32 * MIB, text="the memory of TLS")
         for _ in range(n):
             assert len(c.read()) == MIB
-
-
-class Lazy:
-    """Sends from another thread, because nobody reads yet."""
-
-    def __init__(self, c):
-        self.c = c
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
-
-    def send(self, *args):
-        self.c.send(*args)
 
 
 class HalfClosed:
