@@ -235,8 +235,11 @@ static int
 check_long(struct call *c, const json_t *thing, struct err *err)
 {
 	const char *id = call_text(c->body, "id");
-	int rc;
+	enum life_state to;
+	int rc = life_apply(migration_state(c->row), VERB_ADD, &to, err);
 
+	if (rc != 0)
+		return rc;
 	if (id != NULL && strcmp(id, entity_id(thing)) != 0 &&
 	    strcmp(id, entity_uuid(thing)) != 0)
 		return contradicts(c, "id", "the path names another one", err);

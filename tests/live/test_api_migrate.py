@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migrations through the REST API, on live servers: states, verbs, templates,
+apis, events, restart."""
+import os
+
+import pytest
+
+from harness import ports
+from harness.api import Events, Serve
+from harness.process import until
+from oracle.resp import Conn
+from test_api_guide import World
+
+STATES = {
+    # The state table of the contract, as people read it there.
+    "pending": "add patch delete",
+    "ready": "add remove patch test migrate delete",
+    "running": "migrate patch traffic toggle promote verify pause rollback complete",
+    "paused": "verify traffic resume rollback",
+    "rolled_back": "migrate patch delete",
+    "completed": "reverse delete",
+}
+CALLS = {
+    "add": ("POST", "migrations/m/interlay/user_cache_interlay", {"endpoint": "new_redis_cluster"}),
+    "remove": ("DELETE", "migrations/m/interlay/user_cache_interlay", None),
+    "patch": ("PATCH", "migrations/m", {"description": "x"}),
+    "traffic": ("PATCH", "migrations/m/traffic", {"read_percentage": 0.0}),
+    "toggle": ("PATCH", "migrations/m/toggle", {"activate_new": True}),
+    "delete": ("DELETE", "migrations/m", None),
+}
+for verb in "test migrate promote verify pause resume rollback complete retry reverse".split():
+    CALLS[verb] = ("POST", "migrations/m/" + verb, None)
+
+
+@pytest.fixture
+def world(place, need_godwit):
+    w = World(place)
+    yield w
+    ports.give(w.port)
+
+
+def make(w, name="m", add=True, **k):
+    body = {"strategy": {"type": "canary", "read_percentage": 0.0}}
+    body["data"] = {"type": "snapshot", "replace": "replace"}
+    body.update(k)
+    w.serve.must("POST", "migrations", {"id": name, **body})
+    if add:
+        w.serve.must(
+            "POST",
+            "migrations/%s/interlay/user_cache_interlay" % name,
+            {"endpoint": "new_redis_cluster"},
+        )
+
+
+def migrate(w, name="m"):
+    w.serve.must("POST", "migrations/%s/migrate" % name)
+    return w.until_in_step(name)
+
+
+def look_at_every_verb(w, state):
+    """Without an effect: every pair of the table is possible or 409."""
+    assert w.status("m")["status"] == state
+    for verb, (method, path, body) in CALLS.items():
+        dry = "" if verb == "test" else "?dry_run=true"
+        got = w.serve.call(method, path + dry, body)
+        refused = got.status == 409 and "is not possible while the migration is" in got.message
+        allowed = verb in STATES[state].split()
+        assert refused != allowed, (state, verb, got)
+        if refused:
+            names = set(got.message.split("possible: ")[1].split(", "))
+            assert names == set(STATES[state].split()), (state, verb, got)
+        assert w.status("m")["status"] == state, (state, verb, got)
+
+
+@pytest.mark.limit(180)
+def test_every_pair_of_the_state_table(world):
+    w = world
+    make(w, add=False)
+    look_at_every_verb(w, "pending")
+    w.serve.must("POST", "migrations/m/interlay/user_cache_interlay", {"endpoint": "new_redis_cluster"})
+    look_at_every_verb(w, "ready")
+    assert w.new.dbsize() == 0
+    migrate(w)
+    look_at_every_verb(w, "running")
+    w.serve.must("POST", "migrations/m/pause")
+    look_at_every_verb(w, "paused")
+    w.serve.must("POST", "migrations/m/resume")
+    w.serve.must("POST", "migrations/m/rollback")
+    w.until("m", lambda s: s["status"] == "rolled_back")
+    look_at_every_verb(w, "rolled_back")
+    migrate(w)
+    w.serve.must("POST", "migrations/m/promote", {"to": "cutover"})
+    w.until("m", lambda s: s["phase"] == "soaking")
+    w.serve.must("POST", "migrations/m/verify")
+    w.serve.must("POST", "migrations/m/complete")
+    look_at_every_verb(w, "completed")
+
+
+@pytest.mark.limit(120)
+def test_there_and_back_again(world):
+    w = world
+    with w.conn() as c:
+        for i in range(100):
+            c.cmd("SET", "k%d" % i, i)
+    make(w, strategy={"type": "big_bang"})
+    got = w.serve.post("migrations/m/migrate?dry_run=true")
+    assert got.status == 202 and got.data["dry_run"] and got.data["status"] == "running"
+    assert w.status("m")["status"] == "ready" and w.new.dbsize() == 0
+    migrate(w)
+    w.serve.must("POST", "migrations/m/promote", {"reason": "all is well"}, status=202)
+    s = w.until("m", lambda s: s["authority"] == "new")
+    assert s["started_at"] and s.get("ended_at") is None
+    with w.conn() as c:
+        assert c.cmd("SET", "k0", "new") == b"OK"
+    refused = w.serve.post("migrations/m/complete")
+    if refused.status != 200:
+        assert refused.status == 409, refused
+        w.serve.must("POST", "migrations/m/verify")
+        w.serve.must("POST", "migrations/m/complete")
+    s = w.status("m")
+    assert s["status"] == "completed" and s["ended_at"] and not s["partial"]
+    i = w.serve.must("GET", "interlays/user_cache_interlay")
+    assert i["endpoint"] == "new_redis_cluster" and i["running"] and i["migration"] is None
+    assert w.new.cmd("GET", "k0") == b"new"
+    # What it was is told to the next one: the opposite.
+    back = w.serve.must("POST", "migrations/m/reverse", status=201)
+    assert back["id"] == "m-reverse" and back["reverse_of"] == "m" and back["status"] == "ready"
+    assert back["interlays"][0]["old"] == "new_redis_cluster"
+    assert back["interlays"][0]["new"] == "old_redis"
+    assert w.serve.delete("migrations/m").status == 200
+    rows = w.serve.must("GET", "audit?kind=migrations")
+    promoted = next(r for r in rows if r["action"].endswith("/promote"))
+    assert promoted["reason"] == "all is well" and promoted["result"] == "ok"
+
+
+@pytest.mark.limit(120)
+def test_a_daemon_that_is_killed_goes_on(world):
+    w = world
+    with w.conn() as c:
+        for i in range(200):
+            c.cmd("SET", "k%d" % i, i)
+    make(w, strategy={"type": "canary", "read_percentage": 0.25})
+    migrate(w)
+    w.serve.kill()
+    w.serve.start(seconds=40)
+    s = w.until_in_step("m")
+    assert s["status"] == "running" and s["authority"] == "old"
+    with w.conn() as c:
+        assert c.cmd("GET", "k7") == b"7"
+        assert c.cmd("SET", "k7", "after") == b"OK"
+    w.serve.must("POST", "migrations/m/promote", {"to": "cutover"})
+    w.until("m", lambda s: s["authority"] == "new")
+    w.serve.kill()
+    w.serve.start(seconds=40)
+    s = w.until("m", lambda s: s.get("phase") == "soaking")
+    assert s["authority"] == "new"
+    with w.conn() as c:
+        assert c.cmd("GET", "k7") == b"after"
+    w.serve.must("POST", "migrations/m/rollback")
+    w.until("m", lambda s: s["status"] == "rolled_back")
+    until(lambda: w.old.cmd("GET", "k7") == b"after", 10)
+
+
+@pytest.mark.limit(120)
+def test_events_tell_each_state(world):
+    w = world
+    make(w)
+    all_of = Events(w.serve, "?migration=m")
+    migrate(w)
+    w.serve.must("POST", "migrations/m/pause")
+    w.serve.must("POST", "migrations/m/resume")
+    w.serve.must("POST", "migrations/m/rollback")
+    seen, ids = [], []
+    while not seen or seen[-1] != "rolled_back":
+        e = all_of.next()
+        assert e["data"]["migration_id"] == "m"
+        ids.append(int(e["id"]))
+        if e["event"] == "state":
+            seen.append(e["data"]["status"])
+    assert [s for s in seen if s in ("running", "paused", "rolled_back")] == [
+        "running",
+        "paused",
+        "running",
+        "rolled_back",
+    ]
+    assert ids == sorted(ids)
+    all_of.close()
+    again = Events(w.serve, last=ids[2])
+    assert int(again.next()["id"]) == ids[3]
+    again.close()
+
+
+def template(w, name, kind, command, **k):
+    body = {"id": name, "endpoint": "old_redis", "kind": kind}
+    body["template"] = {"commands": command} if isinstance(command[0], list) else {"command": command}
+    return w.serve.must("POST", "templates", {**body, **k})
+
+
+def run(w, name, **params):
+    return w.serve.must("POST", "templates/" + name, params)["value"]
+
+
+def test_templates_answer_typed_json(world):
+    w = world
+    template(w, "get", "read", ["GET", "{{key}}"])
+    template(w, "set", "write", ["SET", "{{key}}", "{{value}}"])
+    template(w, "incr", "write", ["INCRBY", "n", "{{by}}"], fields=[{"name": "by", "type": "integer"}])
+    template(w, "all", "read", ["HGETALL", "h:{{id}}"], fields=[{"name": "id", "default": "1"}])
+    template(
+        w, "both", "transaction", [["INCR", "a"], ["SET", "b", "{{v}}"], ["GET", "b"], ["GET", "nothing"]]
+    )
+    assert run(w, "get", key="none") is None
+    assert run(w, "set", key="k", value="v w") == "OK" and run(w, "get", key="k") == "v w"
+    assert run(w, "incr", by=5) == 5 and run(w, "incr", by=-2) == 3
+    w.old.cmd("HSET", "h:1", "f", "1", "g", "2")
+    assert run(w, "all") == ["f", "1", "g", "2"]
+    assert run(w, "both", v="x") == [1, "OK", "x", None]
+    # A parameter stays one argument, whatever it says.
+    evil = 'x\r\n$3\r\nGET\r\n" ; FLUSHALL {{key}}'
+    assert run(w, "set", key=evil, value=evil) == "OK"
+    assert w.old.cmd("GET", evil) == evil.encode()
+    assert run(w, "both", v=evil)[2] == evil
+    for params, param in (({}, "by"), ({"by": "5"}, "by"), ({"by": 1, "x": 1}, "x"), ({"by": 1.5}, "by")):
+        got = w.serve.post("templates/incr", params)
+        assert got.status == 400 and got.json["param"] == param, got
+    w.old.cmd("LPUSH", "list", "1")
+    got = w.serve.post("templates/get", {"key": "list"})
+    assert got.status == 502 and "WRONGTYPE" in got.message
+    reader = w.serve.must("POST", "iam/tokens", {"id": "r", "role": "read"})["token"]
+    assert w.serve.post("templates/get", {"key": "k"}, token=reader).status == 200
+    assert w.serve.post("templates/set", {"key": "k", "value": "x"}, token=reader).status == 403
+
+
+@pytest.mark.limit(120)
+def test_an_api_follows_its_migration(world):
+    w = world
+    w.old.cmd("SET", "user:1", "old")
+    assert w.user(1) == "old"
+    make(w)
+    w.serve.must("POST", "migrations/m/api/user_cache_api", {})
+    migrate(w)
+    assert w.serve.must("GET", "apis/user_cache_api")["migration"] == "m"
+    w.serve.must("POST", "migrations/m/promote", {"to": "cutover"})
+    w.until("m", lambda s: s["authority"] == "new")
+    with w.conn() as c:
+        c.cmd("SET", "user:1", "new")
+    assert w.user(1) == "new"
+    w.serve.must("POST", "migrations/m/verify")
+    w.serve.must("POST", "migrations/m/complete")
+    assert w.user(1) == "new"
+    w.new.cmd("SET", "user:1", "only there")
+    assert w.user(1) == "only there", "the api is at the new endpoint for good"
+
+
+def test_an_interlay_keeps_its_clients_when_it_moves(world, place):
+    w = world
+    third = place.server("third")
+    w.serve.must("POST", "endpoints", {"id": "third", "config": {"url": third.url}})
+    third.cmd("SET", "where", "third")
+    w.old.cmd("SET", "where", "old")
+    with w.conn() as c:
+        assert c.cmd("GET", "where") == b"old"
+        got = w.serve.must("PATCH", "interlays/user_cache_interlay", {"endpoint": "third"})
+        assert got["endpoint"] == "third"
+        assert c.cmd("GET", "where") == b"third"
+    w.serve.must("POST", "interlays/user_cache_interlay/stop")
+    i = w.serve.must("GET", "interlays/user_cache_interlay")
+    assert not i["running"] and not i["wanted"]
+    with pytest.raises(OSError):
+        w.conn()
+    w.serve.must("POST", "interlays/user_cache_interlay/start")
+    with w.conn() as c:
+        assert c.cmd("GET", "where") == b"third"
+    got = w.serve.post("interlays", {"id": "other", "endpoint": "third", "port": w.port})
+    assert got.status == 409, got
+    assert w.serve.get("interlays/other").status == 404
+
+
+def test_long_bodies_of_eden(world):
+    w = world
+    make(w, add=False)
+    path = "migrations/m/interlay/user_cache_interlay"
+    long = {
+        "id": "user_cache_interlay",
+        "endpoint": "new_redis_cluster",
+        "description": None,
+        "migration_strategy": {"Canary": {"read_percentage": 0.0}},
+        "migration_data": {"type": "snapshot", "replace": "replace"},
+        "migration_rules": {
+            "traffic": {"read": "Old", "write": "Old"},
+            "error": "DoNothing",
+            "rollback": "Ignore",
+            "completion": {"milestone": "Immediate", "require_manual_approval": True},
+        },
+        "testing_validation": None,
+    }
+    got = w.serve.post(path, long)
+    assert got.status == 200, got
+    for change, param in (
+        ({"id": "another"}, "id"),
+        ({"migration_strategy": {"type": "big_bang"}}, "migration_strategy"),
+        ({"migration_data": "none"}, "migration_data"),
+        ({"endpoint": "old_redis"}, "endpoint"),
+        ({"endpoint": "nowhere"}, "endpoint"),
+    ):
+        got = w.serve.post(path, {**long, **change})
+        assert got.status == 422 and got.json["param"] == param, got
