@@ -39,9 +39,8 @@ read_file(const char *path, struct spec **ret, struct err *err)
 	int rc;
 
 	if (in == NULL)
-		return err_set(err, ERR_USAGE,
-		               "--definition %s: line %d: %s", path,
-		               why.line, why.text);
+		return err_set(err, ERR_USAGE, "--definition %s: line %d: %s",
+		               path, why.line, why.text);
 	if (json_object_get(in, "strategy") == NULL ||
 	    json_object_get(in, "type") != NULL)
 		whole = json_pack("{s:O}", "strategy", in);

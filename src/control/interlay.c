@@ -94,7 +94,10 @@ fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		.first_route = p->route,
 		.who = p->first_who + i,
 		.held = p->held,
+		.proxy = l->proxy,
+		.proxy_tlv = l->proxy_tlv,
 	};
+	memcpy(ret->labels, l->labels, sizeof(ret->labels));
 	memcpy(ret->id, l->id, sizeof(ret->id));
 }
 

@@ -31,6 +31,9 @@ struct interlay {
 	struct relay_conf *conf[2]; /* n each: in use, and before or next    */
 	uint32_t conf_at;
 	struct inbox *inbox;
+	char labels[256];       /* "name=value" lines, for rules             */
+	bool proxy;             /* clients begin with a PROXY v2 header      */
+	uint8_t proxy_tlv;      /* type of the TLV with the region; 0: none  */
 	struct tls_server *tls; /* NULL: plain                               */
 };
 

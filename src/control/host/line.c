@@ -55,11 +55,72 @@ set_tls(struct line *n, const json_t *tls, struct err *err)
 	return json_is_object(tls) ? interlay_tls(n->l, &conf, err) : 0;
 }
 
+/* {"region":"eu",..}: what rules may ask for. */
+static int
+set_labels(struct line *n, const json_t *labels, struct err *err)
+{
+	json_t *l = (json_t *)(uintptr_t)labels;
+	size_t used = 0;
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(l, key, value)
+	{
+		const char *text = json_string_value(value);
+		size_t room = sizeof(n->l->labels) - used;
+		int w;
+
+		if (text == NULL || strpbrk(key, "=\n") != NULL ||
+		    strchr(text, '\n') != NULL)
+			return err_set(err, ERR_USAGE,
+			               "interlay %s: label %.40s: a line of "
+			               "text is wanted",
+			               n->id, key);
+		w = snprintf(n->l->labels + used, room, "%s%s=%s",
+		             used > 0 ? "\n" : "", key, text);
+		if (w < 0 || (size_t)w >= room)
+			return err_set(err, ERR_USAGE,
+			               "interlay %s: the labels are longer "
+			               "than %zu bytes together",
+			               n->id, sizeof(n->l->labels) - 1);
+		used += (size_t)w;
+	}
+	return 0;
+}
+
+/* {"proxy_protocol":true}, or {"proxy_protocol":{"tlv":224}}. */
+static int
+set_proxy(struct line *n, const json_t *settings, struct err *err)
+{
+	const json_t *v = json_object_get(settings, "proxy_protocol");
+	json_int_t tlv = json_integer_value(json_object_get(v, "tlv"));
+
+	if (v == NULL || json_is_null(v) || json_is_false(v))
+		return 0;
+	if (!json_is_true(v) &&
+	    (!json_is_object(v) || tlv < 0xe0 || tlv > 0xef))
+		return err_set(err, ERR_USAGE,
+		               "interlay %s: settings.proxy_protocol: true, or "
+		               "{\"tlv\":224..239}",
+		               n->id);
+	if (n->l->tls != NULL)
+		return err_set(err, ERR_UNABLE,
+		               "interlay %s: settings.proxy_protocol does not "
+		               "go with tls yet; let the proxy in front end "
+		               "TLS",
+		               n->id);
+	n->l->proxy = true;
+	n->l->proxy_tlv = (uint8_t)tlv;
+	return 0;
+}
+
 struct opening {
 	const char *listen;
 	uint32_t workers;
 	bool held;
 	const json_t *tls; /* NULL or null: plain */
+	const json_t *labels;
+	const json_t *settings;
 };
 
 /* Make and start; it is in no list yet. */
@@ -84,6 +145,10 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 	p = interlay_alone(&at, side);
 	p.held = o->held;
 	rc = set_tls(n, o->tls, err);
+	if (rc == 0)
+		rc = set_labels(n, o->labels, err);
+	if (rc == 0)
+		rc = set_proxy(n, o->settings, err);
 	return rc == 0 ? interlay_start(n->l, &p, err) : rc;
 }
 
@@ -107,6 +172,8 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 		.listen = listen,
 		.held = json_is_true(json_object_get(spec, "held")),
 		.tls = json_object_get(spec, "tls"),
+		.labels = json_object_get(spec, "labels"),
+		.settings = json_object_get(spec, "settings"),
 	};
 	int rc;
 
