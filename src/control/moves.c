@@ -114,10 +114,14 @@ of_patch(struct run *r, struct err *err)
 		spec_free(r->spec);
 		r->spec = next;
 		rulebook_renew(r);
+		/* Nothing moves, but what is recognised may have changed. */
+		if (r->op.move.kind == MOVE_NOWHERE && at.authority == SIDE_OLD)
+			r->op.move.kind = MOVE_TO_SHARE;
 	}
-	if (rc == 0)
-		r->strategy = *q->strategy;
-	return rc;
+	if (rc != 0)
+		return rc;
+	r->strategy = *q->strategy;
+	return timetable_load(r, err);
 }
 
 int
@@ -181,6 +185,8 @@ moves_try(struct run *r, struct err *err)
 	spec_free(r->spec);
 	r->spec = spec;
 	rulebook_renew(r);
+	if (rc == 0)
+		rc = timetable_load(r, err);
 	if (rc == 0 && r->op.kind == OP_COMPLETE &&
 	    run_authority(r) != SIDE_NEW)
 		rc = err_set(err, ERR_STATE,

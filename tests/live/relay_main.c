@@ -9,7 +9,7 @@
  *     behind 0|1    board PASSED-OLD PASSED-NEW UNSETTLED HISTORY    stop
  *     show    stats    user NAME PASSWORD (before anything else)
  *     rule N PPM FACT WORD    net CIDR REGION    rules ELSE-PPM STICKY ASSIGN
- *     norules    shadow PPM INFLIGHT TIMEOUT-MS    (words of `rule` and `net` are used up by `rules`)
+ *     norules    strict 0|1    shadow PPM INFLIGHT TIMEOUT-MS    (words of `rule` and `net` are used up by `rules`)
  * Environment: RELAY_USER, RELAY_LABELS (name=value,...), RELAY_PROXY (a TLV's
  * type, or 1).
  */
@@ -195,6 +195,13 @@ line(char *text)
 
 	if (rule_line(text))
 		return;
+	if (sscanf(text, "strict %lu", &v[0]) == 1) {
+		st.route.generation++;
+		st.route.strict = v[0] != 0;
+		m.route = st.route;
+		post(&m);
+		return;
+	}
 	if (sscanf(text, "shadow %lu %lu %lu", &v[0], &v[1], &v[2]) == 3) {
 		st.route.generation++;
 		st.route.shadow = (struct route_shadow){

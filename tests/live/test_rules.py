@@ -300,3 +300,28 @@ def test_proxy_header(run):
         s.sendall(bad)
         s.settimeout(5)
         assert s.recv(100) == b""
+
+
+# ---- both_required -----------------------------------------------------------
+
+
+def test_strict(run, pair):
+    """While the other side is behind writes are refused before they are executed."""
+    r = run("rules 0 key key")
+    r.say("strict 1")
+    r.wait("mail route_ack")
+    c = r.conn()
+    assert c.cmd("SET", "pay:1", "a") == b"OK"
+    r.say("behind 1")
+    r.wait("mail behind_ack")
+    assert c.raw("SET", "pay:1", "b").text.startswith("TRYAGAIN")
+    assert c.raw("INCR", "n").text.startswith("TRYAGAIN")
+    assert c.raw("BLPOP", "l", 1).text.startswith("TRYAGAIN")
+    assert c.raw("EVAL", "return redis.call('SET', 'pay:1', 'c')", 0).text.startswith("TRYAGAIN")
+    assert c.cmd("MULTI") == b"OK"
+    assert c.raw("SET", "pay:1", "d").text.startswith("TRYAGAIN")
+    assert c.raw("EXEC").text.startswith("EXECABORT")
+    assert c.cmd("GET", "pay:1") == b"a" and pair[0].cmd("EXISTS", "n") == 0
+    r.say("behind 0")
+    r.wait("mail behind_ack")
+    assert c.cmd("SET", "pay:1", "b") == b"OK"

@@ -287,6 +287,86 @@ at_of(struct migration *m, const struct round *t)
 	return at;
 }
 
+/* The leg of an instance, by the label or the id of one of its resources. */
+static struct leg *
+leg_of_instance(const struct migration *m, const char *name)
+{
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(m->resources, i, r)
+	{
+		const char *label =
+			json_string_value(json_object_get(r, "instance"));
+		const char *id = json_string_value(json_object_get(r, "id"));
+		json_int_t leg = json_integer_value(json_object_get(r, "leg"));
+
+		if (leg >= 0 && leg < (json_int_t)m->leg_n &&
+		    ((label != NULL && strcmp(label, name) == 0) ||
+		     (id != NULL && strcmp(id, name) == 0)))
+			return m->leg[leg];
+	}
+	return NULL;
+}
+
+static bool
+is_in(const struct round *t, const struct leg *l)
+{
+	for (uint32_t i = 0; i < t->n; i++) {
+		if (t->leg[i] == l)
+			return true;
+	}
+	return false;
+}
+
+/* Which instance goes next: the first named one that has not, else the first
+ * pair in the order in which they were added. */
+static struct leg *
+next_instance(const struct migration *m, const struct round *behind)
+{
+	const struct strategy *s = &m->spec->strategy;
+
+	for (uint32_t i = 0; i < s->unit_n; i++) {
+		struct leg *l = leg_of_instance(m, s->unit[i]);
+
+		if (l != NULL && is_in(behind, l))
+			return l;
+	}
+	return behind->n > 0 ? behind->leg[0] : NULL;
+}
+
+/* rolling_update: one pair of servers, with a cutover of its own. */
+static int
+move_instance(struct migration *m, const struct round *t, struct err *err)
+{
+	const char *to = json_string_value(json_object_get(t->args, "to"));
+	struct round behind = *t;
+	struct leg *l;
+	json_t *args;
+	int rc;
+
+	active(m, "old", &behind);
+	if (to != NULL && strcmp(to, "cutover") == 0 && behind.n > 0)
+		return switch_all(m, &behind, err);
+	l = to != NULL ? leg_of_instance(m, to) : next_instance(m, &behind);
+	if (l == NULL && to != NULL)
+		return err_set(err, ERR_USAGE,
+		               "\"%.40s\" is no instance of this migration",
+		               to);
+	if (l == NULL || !is_in(&behind, l))
+		return err_set(err, ERR_STATE,
+		               "%s is moved already; possible: complete, "
+		               "rollback, verify",
+		               to != NULL ? to : "every instance");
+	args = with(t->args, "to", json_string("cutover"));
+	behind.leg[0] = l;
+	behind.n = 1;
+	behind.args = args;
+	rc = ask_round(&behind, err);
+	json_decref(args);
+	return rc;
+}
+
 /* promote, traffic, toggle, patch of several: a share is taken by each, the
  * switch by all in one record. */
 static int
@@ -309,6 +389,8 @@ move_all(struct migration *m, struct round *t, struct err *err)
 		return writes >= 1 || on ? switch_all(m, t, err)
 		                         : ask_round(t, err);
 	}
+	if (strategy_base(s) == STRATEGY_ROLLING_UPDATE)
+		return move_instance(m, t, err);
 	if (to != NULL && strcmp(to, "begin") == 0)
 		return ask_round(t, err);
 	if (to != NULL && to[0] != '\0')

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strategies beyond shares through `godwit serve`: what they do to live traffic."""
+import json
+import socket
+import struct
+import time
+
+import pytest
+
+from harness import ports
+from harness.api import Serve
+from harness.process import until
+from oracle.resp import Conn
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+
+class World:
+    """Pairs of servers, an interlay before each old one, a migration over all."""
+
+    def __init__(self, place, pairs=1, **interlay):
+        self.pairs = [place.pair(aof="no")]
+        for n in range(1, pairs):
+            self.pairs.append(tuple(place.server("%s%d" % (x, n)) for x in ("old", "new")))
+        self.serve = Serve(place.dir)
+        place.things.append(self.serve)
+        self.serve.start()
+        self.ports = []
+        for n, (old, new) in enumerate(self.pairs):
+            for name, s in (("old", old), ("new", new)):
+                self.must("POST", "endpoints", {"endpoint": "%s%d" % (name, n), "kind": "redis",
+                                                "config": {"url": s.url}})
+            self.ports.append(ports.take())
+            self.must("POST", "interlays", {"id": "front%d" % n, "endpoint": "old%d" % n,
+                                            "port": self.ports[n], **interlay})
+            for name in ("pay", "user"):
+                for i in range(50):
+                    old.cmd("SET", "%s:%d" % (name, i), i)
+
+    def must(self, *a, **k):
+        return self.serve.must(*a, **k)
+
+    def begin(self, strategy, **more):
+        self.must("POST", "migrations", {"id": "m", "strategy": strategy,
+                                         "data": {"type": "snapshot", "replace": "replace"}, **more})
+        for n in range(len(self.pairs)):
+            self.must("POST", "migrations/m/interlay/front%d" % n, {"endpoint": "new%d" % n})
+        self.must("POST", "migrations/m/migrate", status=202)
+        return self.until(lambda s: s.get("copy", {}).get("done")
+                          and s.get("stream", {}).get("in_step"))
+
+    def status(self):
+        return self.must("GET", "migrations/m")
+
+    def until(self, what, seconds=40):
+        got = {}
+
+        def look():
+            got["s"] = self.status()
+            return what(got["s"])
+
+        try:
+            until(look, seconds, 0.1, "the migration")
+        except TimeoutError as e:
+            raise TimeoutError("%s %s\n%s" % (e, json.dumps(got["s"]), self.serve.tail())) from None
+        return got["s"]
+
+    def verb(self, name, body=None, status=None):
+        for _ in range(20):
+            got = self.serve.post("migrations/m/" + name, body or {})
+            if got.status != 503:
+                break
+            time.sleep(0.25)
+        assert got.status == status if status else got.status < 300, got
+        return got
+
+    def read(self, c, *keys):
+        """[answered by old, by new] of reads of these keys."""
+        a = self.status()["reads"]
+        for k in keys:
+            c.cmd("GET", k)
+        s = self.until(
+            lambda s: s["reads"]["old"] + s["reads"]["new"] >= a["old"] + a["new"] + len(keys))
+        return [s["reads"]["old"] - a["old"], s["reads"]["new"] - a["new"]]
+
+    def reach(self, c, key):
+        until(lambda: self.read(c, key) == [0, 1], 20, text="new to answer")
+
+    def end(self):
+        for p in self.ports:
+            ports.give(p)
+
+
+@pytest.fixture
+def world(place):
+    made = []
+
+    def go(*a, **k):
+        made.append(World(place, *a, **k))
+        return made[-1]
+
+    yield go
+    for w in made:
+        w.end()
+
+
+PAY = ["pay:%d" % i for i in range(50)]
+USER = ["user:%d" % i for i in range(50)]
+
+
+@pytest.mark.limit(120)
+def test_strangler_fig(world):
+    w = world()
+    w.begin({"type": "strangler_fig", "features": {"payments": True, "users": False},
+             "match": {"payments": {"key_prefixes": ["pay:"]},
+                       "users": {"key_prefixes": ["user:"]}}})
+    c = Conn(w.ports[0])
+    # a feature that is true is moved as soon as the sides are in step
+    w.reach(c, "pay:1")
+    assert w.read(c, *PAY) == [0, 50] and w.read(c, *USER) == [50, 0]
+    got = w.serve.patch("migrations/m", {"strategy": {"features": {"users": True}}})
+    assert got.status < 300, got
+    w.reach(c, "user:1")
+    got = w.serve.patch("migrations/m", {"strategy": {"features": {"payments": False}}})
+    assert got.status < 300, got
+    assert w.read(c, *PAY) == [50, 0] and w.read(c, *USER) == [0, 50]
+    # other words for a feature, while it runs
+    got = w.serve.patch("migrations/m", {"strategy": {"match": {"users": {"commands": ["HGET"]}}}})
+    assert got.status < 300, got
+    assert w.read(c, *USER) == [50, 0]
+    w.verb("promote")
+    w.verb("promote")
+    assert w.status()["authority"] == "new"
+    assert c.cmd("GET", "pay:7") == b"7"
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    assert c.cmd("GET", "pay:7") == b"7"
+
+
+def proxy2(address, region):
+    body = socket.inet_aton(address) + socket.inet_aton("127.0.0.1") + struct.pack("!HH", 9, 6379)
+    body += struct.pack("!BH", 0xe0, len(region)) + region
+    return b"\r\n\r\n\x00\r\nQUIT\n" + struct.pack("!BBH", 0x21, 0x11, len(body)) + body
+
+
+class Behind(Conn):
+    def __init__(self, port, header):
+        super().__init__(port)
+        self.sock.sendall(header)
+
+
+@pytest.mark.limit(120)
+def test_geographic_by_proxy(world):
+    w = world(settings={"proxy_protocol": {"tlv": 224}})
+    w.begin({"type": "geographic", "regions": {"eu": True, "us": False},
+             "locate": {"proxy_v2": {"tlv": 224}, "cidr": {"eu": ["10.1.0.0/16"]}}})
+    near = Behind(w.ports[0], proxy2("10.1.0.9", b""))
+    named = Behind(w.ports[0], proxy2("10.9.0.9", b"eu"))
+    far = Behind(w.ports[0], proxy2("10.1.0.9", b"us"))
+    w.reach(near, "pay:1")
+    assert w.read(near, *PAY) == [0, 50]
+    assert w.read(named, *PAY) == [0, 50]
+    assert w.read(far, *PAY) == [50, 0]
+
+
+@pytest.mark.limit(120)
+def test_geographic_by_label(world):
+    w = world(labels={"region": "eu"})
+    w.begin({"type": "geographic", "regions": {"us": True, "eu": False}})
+    c = Conn(w.ports[0])
+    assert w.read(c, *PAY) == [50, 0]
+    w.verb("promote")
+    w.reach(c, "pay:1")
+    assert w.read(c, *PAY) == [0, 50]
+
+
+@pytest.mark.limit(120)
+def test_shadow_traffic(world):
+    w = world()
+    w.begin({"type": "shadow_traffic"})
+    c = Conn(w.ports[0])
+    until(lambda: w.read(c, *PAY) == [50, 0] and w.status()["shadow"]["same"] > 0, 20,
+          text="something to be compared")
+    assert w.verb("promote", status=409).json["message"].startswith("shadow_traffic only compares")
+    assert w.status()["shadow"]["different"] == 0
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+
+
+@pytest.mark.limit(120)
+def test_time_window(world):
+    w = world()
+    w.begin({"type": "time_window", "window_start": "2001-01-15T02:00:00Z",
+             "window_end": "2001-01-15T04:00:00Z",
+             "strategy": {"type": "canary", "read_percentage": 0.5}})
+    got = w.verb("promote", status=409)
+    assert "window" in got.message
+    assert w.status()["reads"]["desired_percentage"] == 0
+    # the operator opens it
+    got = w.serve.patch("migrations/m", {"strategy": {"window_end": "2999-01-01T00:00:00Z"}})
+    assert got.status < 300, got
+    w.verb("promote")
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+
+
+@pytest.mark.limit(150)
+def test_rolling_update(world):
+    """Three pairs; one moves, then another, with a cutover each; all go back."""
+    w = world(pairs=3)
+    w.begin({"type": "rolling_update", "instances": ["front1", "front0", "front2"],
+             "total_instances": 3})
+    conns = [Conn(p) for p in w.ports]
+
+    def moved():
+        return {r["id"]: r["authority"] for r in w.status()["resources"]}
+
+    assert set(moved().values()) == {"old"}
+    w.verb("promote")
+    assert moved() == {"front0": "old", "front1": "new", "front2": "old"}
+    for c in conns:
+        assert c.cmd("SET", "after", "1") == b"OK"
+    assert w.verb("complete", status=409)
+    w.verb("promote")
+    assert moved() == {"front0": "new", "front1": "new", "front2": "old"}
+    w.verb("promote")
+    assert set(moved().values()) == {"new"}
+    assert w.verb("promote", status=409)
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    for c in conns:
+        assert c.cmd("GET", "after") == b"1"
