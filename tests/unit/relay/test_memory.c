@@ -133,28 +133,34 @@ in_halves(int i, struct span bytes)
 		world_bytes(&run.w, i, span_skip(bytes, half));
 }
 
-/* Everything that can happen by itself happens. */
+/* What can happen by itself happens, one step of it. */
+static void
+turn(uint64_t ns)
+{
+	for (int i = 0; i < WORLD_LINKS; i++) {
+		struct buf out = run.outs[i];
+
+		if (run.w.links[i] == NULL || run.w.client[i])
+			continue;
+		if (!run.w.links[i]->is_up && !run.w.gone[i]) {
+			fresh_peer(i);
+			world_up(&run.w, i);
+			continue;
+		}
+		buf_init(&run.outs[i], &run.w.heap.mem);
+		in_halves(i, buf_span(&out));
+		buf_fini(&out);
+	}
+	batch();
+	world_pass_time(&run.w, ns);
+}
+
+/* All of it. */
 static void
 settle(void)
 {
-	for (int turn = 0; turn < 40; turn++) {
-		for (int i = 0; i < WORLD_LINKS; i++) {
-			struct buf out = run.outs[i];
-
-			if (run.w.links[i] == NULL || run.w.client[i])
-				continue;
-			if (!run.w.links[i]->is_up && !run.w.gone[i]) {
-				fresh_peer(i);
-				world_up(&run.w, i);
-				continue;
-			}
-			buf_init(&run.outs[i], &run.w.heap.mem);
-			in_halves(i, buf_span(&out));
-			buf_fini(&out);
-		}
-		batch();
-		world_pass_time(&run.w, 35 * MS);
-	}
+	for (int i = 0; i < 40; i++)
+		turn(35 * MS);
 }
 
 static void
@@ -465,11 +471,49 @@ a_read_waits_shortly_for_the_stream(void **state)
 	end();
 }
 
+/* ---- a server that comes back ------------------------------------------ */
+
+/* Neither server can be reached for so long. */
+static void
+nobody_is_there(int seconds)
+{
+	for (int n = 0; n < seconds * 20; n++) {
+		for (int i = 0; i < WORLD_LINKS; i++) {
+			if (run.w.links[i] != NULL && !run.w.client[i])
+				world_down(&run.w, i);
+		}
+		batch();
+		world_pass_time(&run.w, 50 * MS);
+	}
+}
+
+/* Godwit's own connection, which has tried in vain for long, does not let the
+ * clients wait once another one has found the server. */
+static void
+one_connection_finds_the_server_for_all(void **state)
+{
+	(void)state;
+	begin(0);
+	settle();
+	say(2, "SCRIPT LOAD \"" BODY "\"\r\n");
+	mail(MAIL_ROUTE, SIDE_OLD, 1000000, ACK_AUTHORITY);
+	settle();
+	nobody_is_there(10);
+	say(0, "SELECT 3\r\nGET a\r\n");
+	for (int i = 0; i < 20; i++)
+		turn(MS / 4);
+	assert_true(span_eq(buf_span(&run.got[0]), SPAN("+OK\r\n$1\r\na\r\n")));
+	for (int c = 0; c < CLIENTS; c++)
+		buf_fini(&run.got[c]);
+	end();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_read_waits_shortly_for_the_stream),
+		cmocka_unit_test(one_connection_finds_the_server_for_all),
 		cmocka_unit_test(no_refusal_makes_a_wrong_reply),
 	};
 

@@ -369,9 +369,10 @@ struct relay {
 	struct waiting_list soon; /* reads that wait for the board (causal.c) */
 	uint64_t soon_off_ns;     /* none waits before that */
 	uint64_t asked_user_ns;
-	uint64_t leave_ns;    /* 0: no blocked client leaves (block.c)       */
-	bool doubt[SIDE_N];   /* may the side have lost the scripts?      */
-	bool loading[SIDE_N]; /* a PEND_LOADED is under way there         */
+	uint64_t leave_ns;     /* 0: no blocked client leaves (block.c)       */
+	bool was_lost[SIDE_N]; /* a lane of it, and none was ready since */
+	bool doubt[SIDE_N];    /* may the side have lost the scripts?      */
+	bool loading[SIDE_N];  /* a PEND_LOADED is under way there         */
 	uint64_t scripts_ns[SIDE_N]; /* 0: no lane waits for them         */
 	struct map scripts; /* sha1 (20 bytes) -> struct script           */
 	size_t script_bytes;

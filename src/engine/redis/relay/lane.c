@@ -367,9 +367,27 @@ put_name(struct relay *r, struct lane *lane)
 	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
 }
 
+/* The side can be reached again: those that tried in vain need not wait for their
+ * next attempt. */
+static void
+hurry(struct relay *r, enum side side)
+{
+	if (!r->was_lost[side])
+		return;
+	r->was_lost[side] = false;
+	list_each(lane, l, all, &r->lanes) {
+		if (l->side != side || l->state != LANE_DOWN || l->dead)
+			continue;
+		l->retry_ns = 0;
+		if (l->kind == LANE_ADMIN || l->waiters.l.n > 0)
+			lane_want(r, l);
+	}
+}
+
 static void
 ready(struct relay *r, struct lane *lane)
 {
+	hurry(r, (enum side)lane->side);
 	lane->waits_scripts =
 		(lane->kind == LANE_SHARED || lane->kind == LANE_OWN) &&
 		!script_may_run(r, (enum side)lane->side);
@@ -636,6 +654,7 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 	lane->link = NULL;
 	lane->state = LANE_DOWN;
 	lane->client_id = -1;
+	r->was_lost[lane->side] = true;
 	script_lost(r, lane);
 	lane->done_batch = 0;
 	lane->cause = *err;
