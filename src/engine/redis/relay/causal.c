@@ -111,35 +111,6 @@ causal_may_read(struct relay *r, struct session *s)
 	       atomic_load(&b->passed[authority]) >= s->need;
 }
 
-/* Only because the stream has not quite passed what it has seen. */
-static bool
-is_near(struct relay *r, struct session *s)
-{
-	return s->inflight == 0 && s->withheld == 0 && s->era == r->era &&
-	       !r->behind && !r->hold.on && r->default_full && s->is_default &&
-	       (s->cred != NULL || r->default_open) &&
-	       (atomic_load(&r->board->unsettled) & 1) == 0;
-}
-
-bool
-causal_waits(struct relay *r, struct session *s)
-{
-	uint64_t now = r->port->now_ns;
-
-	if (s->soon_ns == 0) {
-		if (r->board == NULL || now < r->soon_off_ns || !is_near(r, s))
-			return false;
-		s->soon_ns = now + RELAY_SOON_NS;
-	} else if (now >= s->soon_ns || !is_near(r, s)) {
-		s->soon_ns = 0;
-		r->soon_off_ns = now + RELAY_SOON_PAUSE;
-		return false;
-	}
-	session_wait(r, s, &r->soon);
-	port_wake(r->port, s->soon_ns);
-	return true;
-}
-
 uint64_t
 causal_mark(const struct relay *r)
 {

@@ -343,13 +343,6 @@ dispatch_again(struct relay *r, struct session *s, struct span raw,
 
 /* ---- reads on the other side ------------------------------------------- */
 
-/* Is it in no state that binds it to the authority? */
-static bool
-is_free(const struct session *s)
-{
-	return !s->multi && !s->watching && s->big == 0 && !s->must_retry;
-}
-
 /* True: sent there, or (*ret) it has to wait. */
 static bool
 try_reader(struct relay *r, struct session *s, struct span raw,
@@ -359,7 +352,8 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 	struct lane *home;
 	struct pending *e;
 
-	if (!is_free(s) || !causal_may_read(r, s))
+	if (s->multi || s->watching || s->big > 0 || s->must_retry ||
+	    !causal_may_read(r, s))
 		return false;
 	if (lane == NULL || lane->kind != LANE_READER) {
 		if (s->inflight > 0 || s->withheld > 0)
@@ -453,12 +447,8 @@ plain(struct relay *r, struct session *s, const struct command *c,
 		return refuse(r, s,
 		              "ERR godwit: names that begin with " OWN_PREFIX
 		              " are Godwit's own");
-	if (taken && try_reader(r, s, raw, &ret)) {
-		s->soon_ns = 0;
+	if (taken && try_reader(r, s, raw, &ret))
 		return ret;
-	}
-	if (taken && is_free(s) && causal_waits(r, s))
-		return DISPATCH_WAIT;
 	lane = dispatch_lane(r, s, s->big > 0);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;

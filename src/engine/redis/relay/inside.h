@@ -177,8 +177,6 @@ struct session {
 	size_t burst; /* bytes sent since nothing was under way           */
 	uint64_t id;
 	uint64_t waits_since_ns;
-	uint64_t
-		soon_ns; /* its read in front waits until then, 0: it does not */
 	/* causal.c */
 	uint64_t need;     /* position                                    */
 	uint64_t op_batch; /* 0: need is known                            */
@@ -366,8 +364,6 @@ struct relay {
 	struct resp_cmd cmd;   /* of the request in hand                   */
 	struct resp_cmd cmd2;  /* of an inline request, as an array        */
 	struct buf scratch;
-	struct waiting_list soon; /* reads that wait for the board (causal.c) */
-	uint64_t soon_off_ns;     /* none waits before that */
 	uint64_t asked_user_ns;
 	uint64_t leave_ns;     /* 0: no blocked client leaves (block.c)       */
 	bool was_lost[SIDE_N]; /* a lane of it, and none was ready since */
@@ -592,8 +588,6 @@ bool causal_may_read(struct relay *r, struct session *s);
 bool causal_may_everything(const struct relay *r, const struct session *s);
 /* The position in an answer to ROLE; false: it is none. */
 bool causal_read_role(struct span reply, uint64_t *ret);
-/* It may not, but is worth a very short wait: then the session waits. */
-bool causal_waits(struct relay *r, struct session *s);
 /* What the board says now of the other side; valid while it stays the same. */
 uint64_t causal_mark(const struct relay *r);
 bool causal_is_valid(struct relay *r, uint64_t mark);

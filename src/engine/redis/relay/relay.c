@@ -339,7 +339,6 @@ step(void *self, struct port *p, const struct event *ev)
 			ack_release(r);
 		break;
 	case EV_BATCH:
-		session_wake(r, &r->soon);
 		run(r);
 		block_tick(r);
 		script_tick(r);

@@ -49,10 +49,6 @@
 /* Bytes of a queued transaction that are kept, so that it can be queued again
  * on the side that gets the authority; a longer one is lost by a switch. */
 #define RELAY_TX_KEEP_MAX   ((size_t)256 * 1024)
-/* How long a read waits for the stream to pass what its session has seen; and
- * after one that waited in vain none does for so long. */
-#define RELAY_SOON_NS       500000ull
-#define RELAY_SOON_PAUSE    20000000ull
 /* How long a connection to a server that may have been restarted waits for the
  * scripts to be there. */
 #define RELAY_SCRIPT_WAIT   1000000000ull
