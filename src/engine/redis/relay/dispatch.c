@@ -543,7 +543,8 @@ dispatch_command(struct relay *r, struct session *s, const struct command *c,
 	if (s->multi_lost && c->handler != COMMAND_QUIT &&
 	    c->handler != COMMAND_RESET)
 		return tx_dispatch(r, s, c, q, raw);
-	if (r->behind && r->route.strict && c->kind == COMMAND_WRITE)
+	if (r->behind && r->route.strict && c->kind == COMMAND_WRITE &&
+	    c->handler != COMMAND_EXEC)
 		return refuse(r, s,
 		              "TRYAGAIN godwit: the other side is behind, and "
 		              "both_required refuses writes until it has "
