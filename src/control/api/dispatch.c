@@ -380,8 +380,7 @@ lower(const char *from, char *ret, size_t n)
 	size_t i = 0;
 
 	for (; from[i] != '\0' && i + 1 < n; i++)
-		ret[i] = from[i] >= 'A' && from[i] <= 'Z' ? (char)(from[i] + 32)
-		                                          : from[i];
+		ret[i] = shape_lower(from[i]);
 	ret[i] = '\0';
 }
 

@@ -76,7 +76,7 @@ shape_mutable(const json_t *j)
 {
 	json_t *ret;
 
-	memcpy(&ret, &j, sizeof(ret));
+	memcpy(&ret, &j, sizeof(void *));
 	return ret;
 }
 
