@@ -272,7 +272,7 @@ names_of(X509 *x, char *ret, size_t n)
 			ret[used++] = ' ';
 		for (int k = 0; k < len; k++)
 			ret[used++] =
-				p[k] > ' ' && p[k] < 0x7f ? (char)p[k] : '?';
+				(char)(p[k] > ' ' && p[k] < 0x7f ? p[k] : '?');
 		ret[used] = '\0';
 	}
 	GENERAL_NAMES_free(all);

@@ -435,7 +435,8 @@ tls_client_get(const struct tls_client_conf *conf, struct err *err)
 		digest_of(conf, pem, digest);
 		(void)pthread_mutex_lock(&clients_lock);
 		c = client_find(digest);
-		if (c == NULL && client_make(conf, pem, &c, err) == 0) {
+		if (c == NULL && client_make(conf, pem, &c, err) == 0 &&
+		    c != NULL) {
 			memcpy(c->digest, digest, sizeof(digest));
 			c->next = clients;
 			clients = c;
