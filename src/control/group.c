@@ -128,7 +128,7 @@ group_put(struct group *g, uint32_t who, const struct group_offer *o,
 	if (g->state == GROUP_OPEN && !g->here[who]) {
 		g->here[who] = true;
 		g->offer[who] = *o;
-		json_incref(o->body);
+		g->offer[who].body = json_deep_copy(o->body);
 		g->come++;
 	}
 	if (g->state == GROUP_OPEN && g->come == g->n) {

@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE
 #include "control/journal.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -113,6 +114,22 @@ db_authority(struct journal *j, const char *leg, struct authority *ret,
 	if (rc != 0)
 		return db_err(j, "reading the authority record", err);
 	return 0;
+}
+
+/* One writer at a time in this process: SQLite's own lock is polled, and the legs
+ * of a daemon would starve each other. Handles of other files wait, too. */
+static pthread_mutex_t writers = PTHREAD_MUTEX_INITIALIZER;
+
+static void
+writers_in(void)
+{
+	(void)pthread_mutex_lock(&writers);
+}
+
+static void
+writers_out(void)
+{
+	(void)pthread_mutex_unlock(&writers);
 }
 
 uint64_t
@@ -296,6 +313,7 @@ record(struct journal *j, enum journal_kind kind,
 	json_decref(body);
 	if (text == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
+	writers_in();
 	crash_point(j, true);
 	rc = 0;
 	if (j->unsure && are_on_disk(j, flips, n))
@@ -320,6 +338,7 @@ done:
 	j->unsure = false;
 	(void)atomic_fetch_add(&records, 1);
 out:
+	writers_out();
 	free(text);
 	return rc;
 }
@@ -417,16 +436,17 @@ journal_drop(struct journal *j, struct err *err)
 		"DELETE FROM progress WHERE leg=?1",
 		"DELETE FROM authority WHERE leg=?1",
 	};
-	int rc = db_do(j, "BEGIN IMMEDIATE", err);
+	int rc;
 
-	if (rc != 0)
-		return rc;
+	writers_in();
+	rc = db_do(j, "BEGIN IMMEDIATE", err);
 	for (size_t i = 0; rc == 0 && i < sizeof(sql) / sizeof(sql[0]); i++)
 		rc = delete_rows(j, sql[i], j->leg, err);
 	if (rc == 0)
 		rc = db_do(j, "COMMIT", err);
 	if (rc != 0)
 		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	writers_out();
 	return rc;
 }
 
@@ -446,9 +466,8 @@ journal_meta(struct journal *j, const char *key)
 	return ret;
 }
 
-int
-journal_set_meta(struct journal *j, const char *key, const char *value,
-                 struct err *err)
+static int
+set_meta(struct journal *j, const char *key, const char *value, struct err *err)
 {
 	char *text = journal_secret_hide(j, key, value, err);
 	sqlite3_stmt *s;
@@ -469,24 +488,36 @@ journal_set_meta(struct journal *j, const char *key, const char *value,
 }
 
 int
+journal_set_meta(struct journal *j, const char *key, const char *value,
+                 struct err *err)
+{
+	int rc;
+
+	writers_in();
+	rc = set_meta(j, key, value, err);
+	writers_out();
+	return rc;
+}
+
+int
 journal_set_metas(struct journal *j, json_t *obj, struct err *err)
 {
 	const char *key;
 	json_t *value;
-	int rc = db_do(j, "BEGIN IMMEDIATE", err);
+	int rc;
 
-	if (rc != 0)
-		return rc;
+	writers_in();
+	rc = db_do(j, "BEGIN IMMEDIATE", err);
 	json_object_foreach(obj, key, value)
 	{
 		if (rc == 0)
-			rc = journal_set_meta(j, key, json_string_value(value),
-			                      err);
+			rc = set_meta(j, key, json_string_value(value), err);
 	}
 	if (rc == 0)
 		rc = db_do(j, "COMMIT", err);
 	if (rc != 0)
 		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	writers_out();
 	return rc;
 }
 
@@ -494,7 +525,12 @@ int
 journal_set_progress(struct journal *j, enum side side, const char *history,
                      uint64_t position, struct err *err)
 {
-	return set_progress(j, j->leg, side, history, position, err);
+	int rc;
+
+	writers_in();
+	rc = set_progress(j, j->leg, side, history, position, err);
+	writers_out();
+	return rc;
 }
 
 void

@@ -20,7 +20,8 @@
 #include "world/os/loop.h"
 
 #define JOURNAL_VERSION 2
-#define BUSY_MS         250 /* somebody reads; never as long as a hold */
+#define BUSY_MS         250  /* somebody reads; never as long as a hold */
+#define BUSY_LEG_MS     2000 /* the store of the daemon writes, too */
 
 /* One file holds the legs of many migrations; `godwit migrate` has one, named "".
  * R begins as (1, old): old has authority before anything was decided; its row
@@ -167,7 +168,8 @@ open_db(struct journal *j, bool write, struct err *err)
 		               j->path,
 		               j->db != NULL ? sqlite3_errmsg(j->db)
 		                             : "out of memory");
-	(void)sqlite3_busy_timeout(j->db, BUSY_MS);
+	(void)sqlite3_busy_timeout(j->db,
+	                           j->leg[0] != '\0' ? BUSY_LEG_MS : BUSY_MS);
 	rc = check_version(j, err);
 	if (rc == 0 && !write && j->version == 1)
 		return db_do(j, old_views, err);

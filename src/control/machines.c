@@ -33,18 +33,6 @@ ack_now(const struct run *r)
 	return ACK_AUTHORITY;
 }
 
-/* The actual share is counted from the newest route on. */
-static void
-remember_reads(struct run *r)
-{
-	for (int s = 0; s < SIDE_N; s++) {
-		r->reads_base[s] = 0;
-		for (uint32_t i = 0; i < r->relay_n; i++)
-			r->reads_base[s] += atomic_load_explicit(
-				&r->traffic[i]->reads[s], memory_order_relaxed);
-	}
-}
-
 struct route
 machines_route(struct run *r)
 {
@@ -52,7 +40,7 @@ machines_route(struct run *r)
 	struct route ret;
 	uint64_t salt = 0;
 
-	remember_reads(r);
+	status_count_reads(r);
 	for (const char *p = r->id; *p != '\0'; p++)
 		salt = salt * 31 + (uint64_t)(unsigned char)*p;
 	ret = (struct route){

@@ -114,9 +114,12 @@ run_ok(struct run *r, uint64_t client, json_t *data)
 		panel_ok(r->panel, client, data);
 		return;
 	}
-	desk_answer(r->home->desk, client,
-	            json_pack("{s:b,s:o}", "ok", 1, "data",
-	                      data != NULL ? data : json_object()));
+	/* Nothing of it is shared with the other thread. */
+	desk_answer(
+		r->home->desk, client,
+		json_pack("{s:b,s:o}", "ok", 1, "data",
+	                  data != NULL ? json_deep_copy(data) : json_object()));
+	json_decref(data);
 }
 
 void

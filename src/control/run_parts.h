@@ -354,6 +354,8 @@ int leave_tidy(struct run *r);
 /* status.c */
 /* The counters of its interlays as they are now are the past. */
 int status_base(struct run *r, struct err *err) MUST;
+/* The actual share is counted from now on. */
+void status_count_reads(struct run *r);
 json_t *status_json(struct run *r);
 /* The way the bulk goes over: rdb or scan; auto: not known yet. */
 const char *status_copied_by(const struct run *r);

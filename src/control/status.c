@@ -105,6 +105,16 @@ status_base(struct run *r, struct err *err)
 	return 0;
 }
 
+void
+status_count_reads(struct run *r)
+{
+	struct totals t;
+
+	total(r, &t);
+	for (int s = 0; s < SIDE_N; s++)
+		r->reads_base[s] = t.reads[s];
+}
+
 static json_t *
 strategy_json(const struct run *r)
 {

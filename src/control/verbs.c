@@ -757,5 +757,5 @@ verbs_take(struct run *r)
 	struct question *q;
 
 	while ((q = desk_take(r->home->desk)) != NULL)
-		verbs_ask(r, q->id, q->verb, json_incref(q->args));
+		verbs_ask(r, q->id, q->verb, json_deep_copy(q->args));
 }

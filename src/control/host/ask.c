@@ -696,7 +696,7 @@ host_migration_verification(struct host *h, const char *uuid)
 	}
 	host_unlock(h);
 	if (ret != NULL && m->leg_n > 1)
-		(void)json_object_set(ret, "legs", list);
+		(void)json_object_set_new(ret, "legs", json_deep_copy(list));
 	json_decref(list);
 	migration_put(m);
 	return ret;

@@ -110,17 +110,19 @@ resource(const struct migration *m, const json_t *r, uint32_t leg)
 	const struct leg *l = m->leg[leg];
 	const char *const keys[] = { "authority", "generation", "epoch",
 		                     "phase",     "old",        "new" };
-	json_t *j = json_pack("{s:O,s:O,s:O,s:s,s:b,s:s}", "kind",
-	                      json_object_get(r, "kind"), "uuid",
-	                      json_object_get(r, "uuid"), "id",
-	                      json_object_get(r, "id"), "status", l->state,
-	                      "partial", l->is_out, "leg", l->name);
+	json_t *j =
+		json_pack("{s:o,s:o,s:o,s:s,s:b,s:s}", "kind",
+	                  json_deep_copy(json_object_get(r, "kind")), "uuid",
+	                  json_deep_copy(json_object_get(r, "uuid")), "id",
+	                  json_deep_copy(json_object_get(r, "id")), "status",
+	                  l->state, "partial", l->is_out, "leg", l->name);
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		json_t *v = json_object_get(l->status, keys[i]);
 
 		if (v != NULL)
-			(void)json_object_set(j, keys[i], v);
+			(void)json_object_set_new(j, keys[i],
+			                          json_deep_copy(v));
 	}
 	if (l->err.code != ERR_NONE)
 		(void)json_object_set_new(j, "error", json_string(l->err.text));

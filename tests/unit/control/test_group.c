@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The switch of several legs: all or none, whoever comes last.
+ */
+#define _DEFAULT_SOURCE
+// clang-format off
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+// clang-format on
+
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "control/group.h"
+#include "world/os/loop.h"
+
+#define N 3
+
+static char dir[] = "/tmp/godwit-group-XXXXXX";
+static char path[64];
+static struct journal *j[N];
+static struct group_offer offer[N];
+static int fd;
+
+static void
+forget(void)
+{
+	static const char *const ends[] = { "", "-wal", "-shm", ".lock" };
+
+	for (size_t i = 0; i < 4; i++) {
+		char name[96];
+
+		(void)snprintf(name, sizeof(name), "%s%s", path, ends[i]);
+		(void)unlink(name);
+	}
+}
+
+/* N legs, each frozen towards new. */
+static int
+set_up(void **state)
+{
+	(void)state;
+	forget();
+	fd = eventfd(0, EFD_NONBLOCK);
+	for (int i = 0; i < N; i++) {
+		struct err err;
+		struct authority a;
+		struct authority to;
+		char leg[16];
+
+		(void)snprintf(leg, sizeof(leg), "m/%d", i);
+		j[i] = journal_open_leg(path, leg, &err);
+		assert_non_null(j[i]);
+		a = journal_authority(j[i]);
+		to = authority_freeze(&a);
+		assert_int_equal(
+			journal_move(j[i], JOURNAL_FREEZE, &a, &to, NULL, &err),
+			0);
+		to = authority_commit(&to);
+		offer[i] = (struct group_offer){ .until_ns = UINT64_MAX,
+			                         .wake_fd = fd };
+		journal_flip_of(j[i], &to, &offer[i].flip);
+		offer[i].body = json_pack("{s:i}", "leg", i);
+	}
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		journal_close(j[i]);
+		json_decref(offer[i].body);
+	}
+	(void)close(fd);
+	return 0;
+}
+
+static enum authority_state
+on_disk(int i)
+{
+	struct err err;
+
+	assert_int_equal(journal_reread(j[i], &err), 0);
+	return journal_authority(j[i]).state;
+}
+
+static bool
+was_woken(void)
+{
+	uint64_t n = 0;
+
+	return read(fd, &n, sizeof(n)) == (ssize_t)sizeof(n) && n == N;
+}
+
+static void
+the_last_one_commits_all(void **state)
+{
+	struct err err;
+	struct group *g = group_new(N, &err);
+	uint64_t before = journal_count(j[2]);
+
+	(void)state;
+	assert_int_equal(group_put(g, 0, &offer[0], j[0], &err), GROUP_OPEN);
+	assert_int_equal(group_put(g, 1, &offer[1], j[1], &err), GROUP_OPEN);
+	/* The same again is no other one. */
+	assert_int_equal(group_put(g, 1, &offer[1], j[1], &err), GROUP_OPEN);
+	assert_int_equal(group_look(g, &err), GROUP_OPEN);
+	assert_int_equal(on_disk(0), AUTHORITY_FREEZE);
+	assert_int_equal(group_put(g, 2, &offer[2], j[2], &err),
+	                 GROUP_COMMITTED);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(on_disk(i), AUTHORITY_NEW);
+	assert_int_equal(journal_count(j[2]), before + 1);
+	assert_true(was_woken());
+	/* Too late. */
+	assert_int_equal(group_break(g, "late"), GROUP_COMMITTED);
+	assert_int_equal(group_look(g, &err), GROUP_COMMITTED);
+	group_free(g);
+}
+
+static void
+one_that_turns_back_breaks_it(void **state)
+{
+	struct err err;
+	struct group *g = group_new(N, &err);
+
+	(void)state;
+	assert_int_equal(group_put(g, 0, &offer[0], j[0], &err), GROUP_OPEN);
+	assert_int_equal(group_break(g, "its fence failed"), GROUP_BROKEN);
+	assert_int_equal(group_look(g, &err), GROUP_BROKEN);
+	assert_non_null(strstr(err.text, "its fence failed"));
+	assert_int_equal(group_put(g, 1, &offer[1], j[1], &err), GROUP_BROKEN);
+	assert_int_equal(group_put(g, 2, &offer[2], j[2], &err), GROUP_BROKEN);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(on_disk(i), AUTHORITY_FREEZE);
+	group_free(g);
+}
+
+static void
+no_commit_after_a_hold_is_over(void **state)
+{
+	struct err err;
+	struct group *g = group_new(N, &err);
+
+	(void)state;
+	offer[0].until_ns = os_mono_ns() - 1;
+	assert_int_equal(group_put(g, 0, &offer[0], j[0], &err), GROUP_OPEN);
+	assert_int_equal(group_put(g, 1, &offer[1], j[1], &err), GROUP_OPEN);
+	assert_int_equal(group_put(g, 2, &offer[2], j[2], &err), GROUP_BROKEN);
+	assert_int_equal(on_disk(2), AUTHORITY_FREEZE);
+	group_free(g);
+}
+
+/* Somebody else moved one of the records: none moves. */
+static void
+one_that_was_moved_stops_all(void **state)
+{
+	struct err err;
+	struct group *g = group_new(N, &err);
+	struct authority a = journal_authority(j[1]);
+	struct authority to = authority_abort(&a);
+
+	(void)state;
+	assert_int_equal(journal_move(j[1], JOURNAL_ABORT, &a, &to, NULL, &err),
+	                 0);
+	for (uint32_t i = 0; i + 1 < N; i++)
+		assert_int_equal(group_put(g, i, &offer[i], j[i], &err),
+		                 GROUP_OPEN);
+	assert_int_equal(group_put(g, 2, &offer[2], j[2], &err), GROUP_BROKEN);
+	assert_int_equal(on_disk(0), AUTHORITY_FREEZE);
+	assert_int_equal(on_disk(1), AUTHORITY_OLD);
+	assert_int_equal(on_disk(2), AUTHORITY_FREEZE);
+	group_free(g);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_last_one_commits_all,
+		                                set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_turns_back_breaks_it,
+		                                set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_commit_after_a_hold_is_over,
+		                                set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_was_moved_stops_all,
+		                                set_up, tear_down),
+	};
+	int rc;
+
+	if (mkdtemp(dir) == NULL)
+		return 1;
+	(void)snprintf(path, sizeof(path), "%s/state.db", dir);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	forget();
+	(void)rmdir(dir);
+	return rc;
+}
