@@ -5,7 +5,6 @@
 #define _DEFAULT_SOURCE
 #include "control/journal.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 
 #include "base/check.h"
 #include "control/journal_parts.h"
+#include "control/store/writer.h"
 #include "world/os/loop.h"
 
 static const char *const words[JOURNAL_N] = {
@@ -37,8 +37,9 @@ int
 db_err(const struct journal *j, const char *what, struct err *err)
 {
 	return err_set(err, ERR_IO,
-	               "state file %s: %s: %s; nothing was changed", j->path,
-	               what, sqlite3_errmsg(j->db));
+	               "state file %s: %s: %s (%d); nothing was changed",
+	               j->path, what, sqlite3_errmsg(j->db),
+	               sqlite3_extended_errcode(j->db));
 }
 
 int
@@ -114,22 +115,6 @@ db_authority(struct journal *j, const char *leg, struct authority *ret,
 	if (rc != 0)
 		return db_err(j, "reading the authority record", err);
 	return 0;
-}
-
-/* One writer at a time in this process: SQLite's own lock is polled, and the legs
- * of a daemon would starve each other. Handles of other files wait, too. */
-static pthread_mutex_t writers = PTHREAD_MUTEX_INITIALIZER;
-
-static void
-writers_in(void)
-{
-	(void)pthread_mutex_lock(&writers);
-}
-
-static void
-writers_out(void)
-{
-	(void)pthread_mutex_unlock(&writers);
 }
 
 uint64_t
@@ -302,6 +287,7 @@ record(struct journal *j, enum journal_kind kind,
 {
 	uint64_t epoch = n > 0 ? flips[0].to.epoch : j->r.epoch;
 	char *text;
+	bool in;
 	int rc;
 
 	rc = journal_secret_hide_body(j, body, err);
@@ -313,7 +299,7 @@ record(struct journal *j, enum journal_kind kind,
 	json_decref(body);
 	if (text == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
-	writers_in();
+	in = writer_in();
 	crash_point(j, true);
 	rc = 0;
 	if (j->unsure && are_on_disk(j, flips, n))
@@ -338,7 +324,7 @@ done:
 	j->unsure = false;
 	(void)atomic_fetch_add(&records, 1);
 out:
-	writers_out();
+	writer_out(in);
 	free(text);
 	return rc;
 }
@@ -436,9 +422,9 @@ journal_drop(struct journal *j, struct err *err)
 		"DELETE FROM progress WHERE leg=?1",
 		"DELETE FROM authority WHERE leg=?1",
 	};
+	bool in = writer_in();
 	int rc;
 
-	writers_in();
 	rc = db_do(j, "BEGIN IMMEDIATE", err);
 	for (size_t i = 0; rc == 0 && i < sizeof(sql) / sizeof(sql[0]); i++)
 		rc = delete_rows(j, sql[i], j->leg, err);
@@ -446,7 +432,7 @@ journal_drop(struct journal *j, struct err *err)
 		rc = db_do(j, "COMMIT", err);
 	if (rc != 0)
 		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
-	writers_out();
+	writer_out(in);
 	return rc;
 }
 
@@ -491,11 +477,11 @@ int
 journal_set_meta(struct journal *j, const char *key, const char *value,
                  struct err *err)
 {
+	bool in = writer_in();
 	int rc;
 
-	writers_in();
 	rc = set_meta(j, key, value, err);
-	writers_out();
+	writer_out(in);
 	return rc;
 }
 
@@ -504,9 +490,9 @@ journal_set_metas(struct journal *j, json_t *obj, struct err *err)
 {
 	const char *key;
 	json_t *value;
+	bool in = writer_in();
 	int rc;
 
-	writers_in();
 	rc = db_do(j, "BEGIN IMMEDIATE", err);
 	json_object_foreach(obj, key, value)
 	{
@@ -517,7 +503,7 @@ journal_set_metas(struct journal *j, json_t *obj, struct err *err)
 		rc = db_do(j, "COMMIT", err);
 	if (rc != 0)
 		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
-	writers_out();
+	writer_out(in);
 	return rc;
 }
 
@@ -525,11 +511,11 @@ int
 journal_set_progress(struct journal *j, enum side side, const char *history,
                      uint64_t position, struct err *err)
 {
+	bool in = writer_in();
 	int rc;
 
-	writers_in();
 	rc = set_progress(j, j->leg, side, history, position, err);
-	writers_out();
+	writer_out(in);
 	return rc;
 }
 

@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "control/auth/key.h"
 #include "control/journal_parts.h"
+#include "control/store/writer.h"
 #include "world/os/loop.h"
 
 #define JOURNAL_VERSION 2
@@ -154,6 +155,25 @@ make_tables(struct journal *j, struct err *err)
 }
 
 static int
+set_up(struct journal *j, struct err *err)
+{
+	bool in = writer_in();
+	int rc = db_do(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+	               err);
+
+	if (rc == 0)
+		rc = db_do(j, "BEGIN IMMEDIATE", err);
+	if (rc == 0)
+		rc = make_tables(j, err);
+	if (rc == 0)
+		rc = db_do(j, "COMMIT", err);
+	if (rc != 0)
+		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	writer_out(in);
+	return rc;
+}
+
+static int
 open_db(struct journal *j, bool write, struct err *err)
 {
 	int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
@@ -178,17 +198,7 @@ open_db(struct journal *j, bool write, struct err *err)
 	if (chmod(j->path, 0600) != 0)
 		return err_set(err, ERR_IO, "state file %s: %s", j->path,
 		               os_cause(errno));
-	rc = db_do(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err);
-	if (rc == 0)
-		rc = db_do(j, "BEGIN IMMEDIATE", err);
-	if (rc != 0)
-		return rc;
-	rc = make_tables(j, err);
-	if (rc == 0)
-		rc = db_do(j, "COMMIT", err);
-	if (rc != 0)
-		(void)sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
-	return rc;
+	return set_up(j, err);
 }
 
 static struct journal *

@@ -413,6 +413,8 @@ settle_state(struct run *r, struct err *err)
 	r->step = 0;
 	r->read_ppm = 0;
 	r->units = 0;
+	/* In a daemon that is the end of the leg. */
+	r->leaves = r->home != NULL;
 	return run_apply(r, VERB_WENT_BACK, "resume", err);
 }
 

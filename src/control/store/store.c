@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "control/store/writer.h"
 #include "world/os/loop.h"
 
 #define BUSY_MS    5000 /* a leg's journal or a reader has the file        */
@@ -30,6 +31,7 @@ struct cached {
 struct store {
 	sqlite3 *db;
 	pthread_mutex_t lock;
+	bool is_writer;  /* in the transaction: see writer.h */
 	uint32_t depth;  /* of nested transactions                         */
 	bool is_spoiled; /* an inner one failed: the outer one must        */
 	uint32_t n;
@@ -160,9 +162,12 @@ store_begin(struct store *s, struct err *err)
 	enter(s);
 	if (s->depth == 0) {
 		s->is_spoiled = false;
+		s->is_writer = writer_in();
 		rc = db_do(s, "BEGIN IMMEDIATE", err);
 	}
 	if (rc != 0) {
+		if (s->depth == 0)
+			writer_out(s->is_writer);
 		leave(s);
 		return rc;
 	}
@@ -187,6 +192,7 @@ store_end(struct store *s, int rc, struct err *err)
 		}
 		if (rc != 0)
 			(void)sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+		writer_out(s->is_writer);
 	}
 	leave(s);
 	return rc;
@@ -349,6 +355,7 @@ store_run(struct store *s, struct err *err, const char *sql, const char *types,
           ...)
 {
 	sqlite3_stmt *stmt;
+	bool alone;
 	int64_t ret;
 	va_list ap;
 	int rc;
@@ -362,10 +369,12 @@ store_run(struct store *s, struct err *err, const char *sql, const char *types,
 	va_start(ap, types);
 	rc = bind_all(stmt, types, ap);
 	va_end(ap);
+	alone = s->depth == 0 && writer_in();
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(stmt);
 	while (rc == SQLITE_ROW) /* RETURNING */
 		rc = sqlite3_step(stmt);
+	writer_out(alone);
 	ret = rc == SQLITE_DONE ? sqlite3_changes(s->db)
 	                        : db_err(s, "writing", err);
 	reset(stmt);
