@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sqlite3
+import ssl
 import stat
 import subprocess
 import threading
@@ -598,6 +599,19 @@ class Issuer:
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
 
+    def secure(self):
+        """https with a certificate that nobody knows; its path."""
+        crt, key = (os.path.join(self.dir, "issuer." + x) for x in ("crt", "key"))
+        self.openssl(
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", crt,
+            "-subj", "/CN=issuer", "-addext", "subjectAltName=IP:127.0.0.1",
+        )
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(crt, key)
+        self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
+        return crt
+
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
@@ -747,3 +761,19 @@ def test_oidc_http_needs_to_be_asked_for(place, need_godwit, issuer):
     )
     code, text = fails(s)
     assert code != 0 and "https" in text
+
+
+def test_oidc_over_https(place, need_godwit, issuer):
+    """The issuer's certificate is checked, by authorities of one's own if need be."""
+    crt = issuer.secure()
+    text = "oidc:\n  issuer: %s\n  audience: godwit-api\n  organization: default\n" % issuer.url
+    text += "  default_role: read\n"
+    trusting = Serve(place.dir, name="trusting", config=text + "  ca_file: %s\n" % crt)
+    wary = Serve(place.dir, name="wary", config=text)
+    for s in (trusting, wary):
+        place.things.append(s)
+        s.start()
+    token = issuer.sign("r1", "RS256")
+    assert trusting.get("endpoints", token=token).status == 200
+    got = wary.get("endpoints", token=token)
+    assert got.status == 502 and "OIDC issuer" in got.message
