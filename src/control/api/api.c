@@ -13,6 +13,8 @@
 
 #define START_MAX 100000 /* rows that are started with the daemon */
 
+static void keep_event(void *arg, json_t *event);
+
 struct api *
 api_new(const struct api_conf *conf, struct store *s, struct auth *auth,
         struct event_log *events, struct err *err)
@@ -29,7 +31,8 @@ api_new(const struct api_conf *conf, struct store *s, struct auth *auth,
 	a->events = events;
 	for (size_t i = 0; i < CALL_LOCKS; i++)
 		(void)pthread_mutex_init(&a->locks[i], NULL);
-	if (entity_open(s, err) != 0 || idem_open(s, err) != 0) {
+	if (entity_open(s, err) != 0 || idem_open(s, err) != 0 ||
+	    event_start(events, keep_event, a, err) != 0) {
 		api_free(a);
 		return NULL;
 	}
@@ -81,28 +84,43 @@ owner_of(struct api *a, const char *uuid, char org[STORE_UUID], char id[65])
 	return true;
 }
 
-void
-api_on_event(void *arg, const json_t *event)
+/* Whose event is it? In the thread of the log. */
+static void
+keep_event(void *arg, json_t *event)
 {
 	struct api *a = arg;
 	const char *migration = call_text(event, "migration");
 	const char *interlay = call_text(event, "interlay");
-	json_t *copy = json_copy(shape_mutable(event));
+	const char *uuid = migration != NULL ? migration : interlay;
 	char org[STORE_UUID];
 	char id[65];
 	struct err err;
 
-	if (migration != NULL && owner_of(a, migration, org, id)) {
-		(void)json_object_set_new(copy, "migration_id",
-		                          json_string(id));
-		if (event_add(a->events, org, migration, copy, &err) != 0)
-			complain("event", &err);
-	} else if (interlay != NULL && owner_of(a, interlay, org, id)) {
-		(void)json_object_set_new(copy, "interlay_id", json_string(id));
-		if (event_add(a->events, org, NULL, copy, &err) != 0)
-			complain("event", &err);
-	}
-	json_decref(copy);
+	if (uuid == NULL || !owner_of(a, uuid, org, id))
+		return;
+	(void)json_object_set_new(
+		event, migration != NULL ? "migration_id" : "interlay_id",
+		json_string(id));
+	if (event_add(a->events, org, migration, event, &err) != 0)
+		complain("event", &err);
+}
+
+/* When it happened is now, not when it is written. */
+static void
+post(struct api *a, json_t *event)
+{
+	char now[STORE_TIME];
+
+	if (event != NULL && !json_is_string(json_object_get(event, "at")))
+		(void)json_object_set_new(event, "at",
+		                          json_string(store_now(now)));
+	event_post(a->events, event);
+}
+
+void
+api_on_event(void *arg, const json_t *event)
+{
+	post(arg, json_deep_copy(event));
 }
 
 /* Did the resource stay with old? */
@@ -250,10 +268,7 @@ api_on_state(void *arg, const char *migration, const char *state,
              const json_t *status)
 {
 	struct api *a = arg;
-	char org[STORE_UUID];
-	char id[65];
 	struct err err;
-	json_t *event;
 	int rc = store_begin(a->store, &err);
 
 	if (rc == 0) {
@@ -264,15 +279,9 @@ api_on_state(void *arg, const char *migration, const char *state,
 		complain("state of a migration", &err);
 		return;
 	}
-	if (!owner_of(a, migration, org, id))
-		return;
-	event = json_pack("{s:s,s:s,s:s,s:s,s:o*}", "name", "state",
-	                  "migration", migration, "migration_id", id, "status",
-	                  state, "phase",
-	                  json_incref(json_object_get(status, "phase")));
-	if (event_add(a->events, org, migration, event, &err) != 0)
-		complain("event", &err);
-	json_decref(event);
+	post(a, json_pack("{s:s,s:s,s:s,s:O*}", "name", "state", "migration",
+	                  migration, "status", state, "phase",
+	                  json_object_get(status, "phase")));
 }
 
 /* ---- start ---------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE
 #include "control/api/event.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,9 +15,18 @@
 
 struct event_log {
 	struct store *store;
-	void (*wake)(void *arg);
+	void (*_Atomic wake)(void *arg);
 	void *arg;
 	_Atomic int64_t newest;
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t more;
+	json_t *queue; /* an array */
+	bool is_over;
+	bool has_thread;
+	pthread_t thread;
+	void (*sink)(void *arg, json_t *event);
+	void *sink_arg;
+	_Atomic uint64_t dropped;
 };
 
 struct event_stream {
@@ -39,7 +49,7 @@ static const char *const steps[] = {
 };
 
 struct event_log *
-event_open(struct store *s, struct err *err)
+event_open(const char *state, struct err *err)
 {
 	struct event_log *l = calloc(1, sizeof(*l));
 
@@ -47,27 +57,103 @@ event_open(struct store *s, struct err *err)
 		(void)err_set(err, ERR_NOMEM, "out of memory");
 		return NULL;
 	}
-	l->store = s;
-	if (store_schema(s, "event", steps, 1, err) != 0) {
-		free(l);
+	(void)pthread_mutex_init(&l->lock, NULL);
+	(void)pthread_cond_init(&l->more, NULL);
+	l->queue = json_array();
+	l->store = store_open(state, err);
+	if (l->store == NULL || store_set_lazy(l->store, err) != 0 ||
+	    store_schema(l->store, "event", steps, 1, err) != 0) {
+		event_free(l);
 		return NULL;
 	}
 	atomic_init(&l->newest,
-	            store_number(s, "SELECT max(seq) FROM event", ""));
+	            store_number(l->store, "SELECT max(seq) FROM event", ""));
 	return l;
 }
 
 void
 event_free(struct event_log *l)
 {
+	if (l == NULL)
+		return;
+	if (l->has_thread) {
+		(void)pthread_mutex_lock(&l->lock);
+		l->is_over = true;
+		(void)pthread_cond_signal(&l->more);
+		(void)pthread_mutex_unlock(&l->lock);
+		(void)pthread_join(l->thread, NULL);
+	}
+	json_decref(l->queue);
+	store_close(l->store);
+	(void)pthread_cond_destroy(&l->more);
+	(void)pthread_mutex_destroy(&l->lock);
 	free(l);
 }
 
 void
 event_on_add(struct event_log *l, void (*wake)(void *arg), void *arg)
 {
-	l->wake = wake;
 	l->arg = arg;
+	atomic_store(&l->wake, wake);
+}
+
+/* ---- the queue ------------------------------------------------------------ */
+
+static void *
+work(void *arg)
+{
+	struct event_log *l = arg;
+
+	(void)pthread_mutex_lock(&l->lock);
+	for (;;) {
+		json_t *batch;
+
+		while (json_array_size(l->queue) == 0 && !l->is_over)
+			(void)pthread_cond_wait(&l->more, &l->lock);
+		if (json_array_size(l->queue) == 0)
+			break;
+		batch = l->queue;
+		l->queue = json_array();
+		(void)pthread_mutex_unlock(&l->lock);
+		for (size_t i = 0; i < json_array_size(batch); i++)
+			l->sink(l->sink_arg, json_array_get(batch, i));
+		json_decref(batch);
+		(void)pthread_mutex_lock(&l->lock);
+	}
+	(void)pthread_mutex_unlock(&l->lock);
+	return NULL;
+}
+
+int
+event_start(struct event_log *l, void (*sink)(void *arg, json_t *event),
+            void *arg, struct err *err)
+{
+	l->sink = sink;
+	l->sink_arg = arg;
+	if (pthread_create(&l->thread, NULL, work, l) != 0)
+		return err_set(err, ERR_LIMIT, "no thread could be made");
+	l->has_thread = true;
+	return 0;
+}
+
+void
+event_post(struct event_log *l, json_t *event)
+{
+	(void)pthread_mutex_lock(&l->lock);
+	if (event == NULL || json_array_size(l->queue) >= EVENT_QUEUE) {
+		json_decref(event);
+		(void)atomic_fetch_add(&l->dropped, 1);
+	} else {
+		(void)json_array_append_new(l->queue, event);
+		(void)pthread_cond_signal(&l->more);
+	}
+	(void)pthread_mutex_unlock(&l->lock);
+}
+
+uint64_t
+event_dropped(struct event_log *l)
+{
+	return atomic_load(&l->dropped);
 }
 
 int
@@ -76,6 +162,7 @@ event_add(struct event_log *l, const char *org, const char *migration,
 {
 	json_t *copy = json_copy(shape_mutable(body));
 	const char *name = json_string_value(json_object_get(body, "name"));
+	void (*wake)(void *arg);
 	char now[STORE_TIME];
 	int64_t n = 0;
 	int rc;
@@ -106,8 +193,9 @@ event_add(struct event_log *l, const char *org, const char *migration,
 	}
 	rc = store_end(l->store, n < 0 ? (int)n : 0, err);
 	json_decref(copy);
-	if (rc == 0 && l->wake != NULL)
-		l->wake(l->arg);
+	wake = atomic_load(&l->wake);
+	if (rc == 0 && wake != NULL)
+		wake(l->arg);
 	return rc;
 }
 

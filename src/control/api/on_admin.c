@@ -65,6 +65,11 @@ on_metrics(struct call *c, struct err *err)
 	              "# HELP godwit_ready Whether requests may be sent "
 	              "here.\n# TYPE godwit_ready gauge\ngodwit_ready %d\n",
 	              atomic_load(&a->is_ready) ? 1 : 0);
+	(void)fprintf(f,
+	              "# HELP godwit_events_dropped_total Events that were not "
+	              "kept.\n# TYPE godwit_events_dropped_total counter\n"
+	              "godwit_events_dropped_total %llu\n",
+	              (unsigned long long)event_dropped(a->events));
 	if (host != NULL)
 		(void)fputs(host, f);
 	free(host);

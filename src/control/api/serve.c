@@ -267,7 +267,7 @@ open_state(struct daemon *d, struct err *err)
 	rc = open_auth(d, err);
 	if (rc != 0)
 		return rc;
-	d->events = event_open(d->store, err);
+	d->events = event_open(d->state, err);
 	if (d->events == NULL)
 		return -(int)err->code;
 	d->api = api_new(&c, d->store, d->auth, d->events, err);
@@ -409,8 +409,9 @@ stop(struct daemon *d)
 	host_free(d->host);
 	d->host = NULL;
 	http_free(d->admin);
-	api_free(d->api);
+	/* Its thread writes what is queued, through the api. */
 	event_free(d->events);
+	api_free(d->api);
 	auth_free(d->auth);
 	store_close(d->store);
 	lock_drop(d->lock);

@@ -124,6 +124,12 @@ store_open(const char *path, struct err *err)
 	return s;
 }
 
+int
+store_set_lazy(struct store *s, struct err *err)
+{
+	return db_do(s, "PRAGMA synchronous=NORMAL", err);
+}
+
 void
 store_close(struct store *s)
 {

@@ -30,6 +30,9 @@ struct store;
 /* Open or create. ERR_BAD: no state file, or of a later Godwit; ERR_IO. */
 struct store *store_open(const char *path, struct err *err);
 void store_close(struct store *s); /* NULL is fine */
+/* For what may be lost in a crash of the machine (not of the process): commits
+ * of this connection do not wait for the disk. */
+int store_set_lazy(struct store *s, struct err *err) MUST;
 
 /* Bring the tables of a part to version n: steps[v] leads from version v to v+1
  * (any number of statements). All in one transaction; nothing when it is there
