@@ -47,7 +47,7 @@ LIBRARY = {
     "world/os": ("openssl/", "liburing"),
     "control": ("sqlite3.h", "jansson.h", "openssl/", "xxhash.h", "curl/",
                 "microhttpd.h", "yaml.h"),
-    "bin": ("jansson.h", "sqlite3.h"),
+    "bin": ("jansson.h", "sqlite3.h", "curl/", "yaml.h"),
 }
 
 

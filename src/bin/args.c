@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "bin/action.h"
 #include "bin/nearest.h"
 
 // clang-format off
@@ -37,6 +38,23 @@ args_command(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return i;
 	return CMD_N;
+}
+
+void
+args_name(const struct args *a, char ret[ARGS_NAME])
+{
+	const char *word = a->action != ACTION_N ? actions[a->action].word : "";
+
+	(void)snprintf(ret, ARGS_NAME, "%s%s%s", commands[a->command].name,
+	               word[0] != '\0' ? " " : "", word);
+}
+
+static bool
+takes(const struct args *a, enum option_id id)
+{
+	if (a->action != ACTION_N)
+		return action_word_takes(a->action, id);
+	return id < 64 && (commands[a->command].options >> id & 1) != 0;
 }
 
 void
@@ -228,6 +246,27 @@ check_address(const char *shown, const char *text, struct err *err)
 	return 0;
 }
 
+/* "0.25" may be a quarter of a percent or a quarter: say which. */
+static int
+check_percent(const char *shown, const char *text, uint64_t *ret,
+              struct err *err)
+{
+	uint32_t ppm = 0;
+
+	if (!percent(text, strlen(text), &ppm))
+		return err_set(err, ERR_USAGE,
+		               "%s: \"%s\" is no share from 0 to 100 percent; "
+		               "write 25 or 0.5%%",
+		               shown, text);
+	if (ppm > 0 && ppm < 10000 && strchr(text, '%') == NULL)
+		return err_set(err, ERR_USAGE,
+		               "%s: shares are in percent here; write %s%% if "
+		               "you mean %s of a hundred, else %g",
+		               shown, text, text, (double)ppm / 100.0);
+	*ret = ppm;
+	return 0;
+}
+
 /* shown: "--steps" or "GODWIT_STEPS", as the user gave it. */
 static int
 set_option(struct args *a, enum option_id id, const char *shown,
@@ -257,6 +296,8 @@ set_option(struct args *a, enum option_id id, const char *shown,
 	case OPTION_ADDRESS: return check_address(shown, text, err);
 	case OPTION_STEPS:
 		return args_steps(text, ppm, 16, err) == 0 ? -ERR_USAGE : 0;
+	case OPTION_PERCENT:
+		return check_percent(shown, text, &a->number[id], err);
 	case OPTION_TEXT:
 	case OPTION_FILE:
 		if (text[0] == '\0')
@@ -269,25 +310,26 @@ set_option(struct args *a, enum option_id id, const char *shown,
 static int
 unknown_option(const struct args *a, const char *word, struct err *err)
 {
-	const struct command *c = &commands[a->command];
 	const char *near = NULL;
 	size_t best = SIZE_MAX;
+	char name[ARGS_NAME];
 
-	for (size_t i = 0; i < OPT_N; i++) {
+	args_name(a, name);
+	for (enum option_id i = 0; i < OPT_N; i++) {
 		size_t d = nearest_distance(options[i].name, word);
 
-		if ((c->options >> i & 1) != 0 && d < best) {
+		if (takes(a, i) && d < best) {
 			best = d;
 			near = options[i].name;
 		}
 	}
 	if (near != NULL && nearest_is_close(word, best))
 		return err_set(err, ERR_USAGE,
-		               "%s: no option --%s; did you mean --%s?",
-		               c->name, word, near);
+		               "%s: no option --%s; did you mean --%s?", name,
+		               word, near);
 	return err_set(err, ERR_USAGE,
-	               "%s: no option --%s; see: godwit %s --help", c->name,
-	               word, c->name);
+	               "%s: no option --%s; see: godwit %s --help", name, word,
+	               name);
 }
 
 /* argv[*i] begins with "--"; moves *i to the last word used. */
@@ -295,7 +337,9 @@ static int
 parse_option(int argc, char *const argv[], int *i, struct args *a,
              struct err *err)
 {
-	const char *word = argv[*i] + 2;
+	/* -f is short for --file. */
+	bool is_short = argv[*i][1] != '-';
+	const char *word = is_short ? "file" : argv[*i] + 2;
 	const char *equals = strchr(word, '=');
 	size_t n = equals != NULL ? (size_t)(equals - word) : strlen(word);
 	enum option_id id = 0;
@@ -303,8 +347,8 @@ parse_option(int argc, char *const argv[], int *i, struct args *a,
 
 	(void)snprintf(name, sizeof(name), "%.*s", (int)(n > 60 ? 60 : n),
 	               word);
-	while (id < OPT_N && (strcmp(options[id].name, name) != 0 ||
-	                      (commands[a->command].options >> id & 1) == 0))
+	while (id < OPT_N &&
+	       (strcmp(options[id].name, name) != 0 || !takes(a, id)))
 		id++;
 	if (id == OPT_N)
 		return unknown_option(a, name, err);
@@ -314,6 +358,8 @@ parse_option(int argc, char *const argv[], int *i, struct args *a,
 		return set_option(a, id, name, equals + 1, err);
 	if (options[id].kind == OPTION_FLAG)
 		return set_option(a, id, name, "1", err);
+	if (is_short && argv[*i][2] != '\0')
+		return set_option(a, id, name, argv[*i] + 2, err);
 	if (*i + 1 >= argc || strncmp(argv[*i + 1], "--", 2) == 0)
 		return err_set(err, ERR_USAGE, "%s: %s is missing", name,
 		               options[id].value);
@@ -353,7 +399,8 @@ check_operands(const struct args *a, struct err *err)
 
 	for (const char *p = o; *p != '\0'; p++)
 		want += *p == ' ';
-	if (is_optional && a->operand_n == 0)
+	if (is_optional && (a->operand_n == 0 || strchr(o + 1, '[') != NULL) &&
+	    a->operand_n <= want)
 		return 0;
 	if (a->operand_n > want)
 		return err_set(err, ERR_USAGE,
@@ -388,8 +435,7 @@ parse_environment(struct args *a, struct err *err)
 			NEVER("a standard that its own option refuses");
 		args_env_name(options[id].name, name, sizeof(name));
 		value = getenv(name);
-		if (value == NULL || value[0] == '\0' ||
-		    (commands[a->command].options >> id & 1) == 0)
+		if (value == NULL || value[0] == '\0' || !takes(a, id))
 			continue;
 		rc = set_option(a, id, name, value, err);
 		if (rc != 0)
@@ -400,25 +446,29 @@ parse_environment(struct args *a, struct err *err)
 }
 
 static int
-parse_words(int argc, char *const argv[], struct args *a, struct err *err)
+parse_words(int argc, char *const argv[], int first, struct args *a,
+            struct err *err)
 {
 	bool only_operands = false;
+	char name[ARGS_NAME];
 	int rc = 0;
 
-	for (int i = 2; i < argc && rc == 0; i++) {
+	for (int i = first; i < argc && rc == 0; i++) {
 		char *word = argv[i];
 
 		if (!only_operands && strcmp(word, "--") == 0) {
 			only_operands = true;
-		} else if (!only_operands && strncmp(word, "--", 2) == 0) {
+		} else if (!only_operands && (strncmp(word, "--", 2) == 0 ||
+		                              (strncmp(word, "-f", 2) == 0 &&
+		                               takes(a, OPT_FILE)))) {
 			rc = parse_option(argc, argv, &i, a, err);
 		} else if (!only_operands && word[0] == '-' &&
 		           word[1] != '\0') {
+			args_name(a, name);
 			rc = err_set(err, ERR_USAGE,
 			             "%s: no option %s; options have two "
 			             "dashes and a word, see: godwit %s --help",
-			             commands[a->command].name, word,
-			             commands[a->command].name);
+			             name, word, name);
 		} else if (a->operand_n == ARGS_OPERANDS_MAX) {
 			rc = err_set(err, ERR_USAGE,
 			             "%s: \"%s\" is one word too many",
@@ -436,12 +486,50 @@ is_help(const char *word)
 	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* The word behind migrations, ...; *i moves over it. */
+static int
+parse_action(int argc, char *const argv[], int *i, struct args *a,
+             struct err *err)
+{
+	const char *name = commands[a->command].name;
+	const char *word = argc > *i ? argv[*i] : "";
+	char all[256] = "";
+	char near[64];
+	size_t n = 0;
+
+	/* One without a word of its own (audit). */
+	a->action = action_find(a->command, "");
+	if (a->action != ACTION_N || word[0] == '-')
+		return 0;
+	a->action = action_find(a->command, word);
+	if (a->action != ACTION_N) {
+		++*i;
+		return 0;
+	}
+	for (enum action_id k = 0; k < ACTION_N && n < sizeof(all); k++)
+		if (actions[k].command == a->command &&
+		    action_find(a->command, actions[k].word) == k)
+			n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s",
+			                      n > 0 ? "|" : "",
+			                      actions[k].word);
+	if (word[0] == '\0')
+		return err_set(err, ERR_USAGE, "%s: what? One of %s", name,
+		               all);
+	if (nearest_of(all, word, near, sizeof(near)))
+		return err_set(err, ERR_USAGE,
+		               "%s: no action \"%s\"; did you mean %s?", name,
+		               word, near);
+	return err_set(err, ERR_USAGE, "%s: no action \"%s\"; it is one of %s",
+	               name, word, all);
+}
+
 int
 args_parse(int argc, char *const argv[], struct args *ret, struct err *err)
 {
-	int rc;
+	int first = 2;
+	int rc = 0;
 
-	*ret = (struct args){ .command = CMD_HELP };
+	*ret = (struct args){ .command = CMD_HELP, .action = ACTION_N };
 	if (argc < 2)
 		return err_set(err, ERR_USAGE, "which command?");
 	if (is_help(argv[1])) {
@@ -458,15 +546,28 @@ args_parse(int argc, char *const argv[], struct args *ret, struct err *err)
 	ret->command = args_command(argv[1]);
 	if (ret->command == CMD_N)
 		return unknown_command(argv[1], err);
+	if (action_has(ret->command))
+		rc = parse_action(argc, argv, &first, ret, err);
+	if (rc != 0)
+		return rc;
 	for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
 		if (is_help(argv[i])) {
 			ret->wants_help = true;
 			return 0;
 		}
+	if (action_has(ret->command) && ret->action == ACTION_N)
+		return err_set(err, ERR_USAGE,
+		               "%s: the action comes first; see: godwit %s "
+		               "--help",
+		               commands[ret->command].name,
+		               commands[ret->command].name);
 	rc = parse_environment(ret, err);
 	if (rc == 0)
-		rc = parse_words(argc, argv, ret, err);
-	if (rc == 0)
+		rc = parse_words(argc, argv, first, ret, err);
+	if (rc == 0 && ret->action != ACTION_N)
+		rc = action_choose(ret->action, ret->operand_n, ret->operand,
+		                   &ret->action, err);
+	else if (rc == 0)
 		rc = check_operands(ret, err);
 	return rc;
 }

@@ -23,6 +23,7 @@ enum option_kind {
 	OPTION_NUMBER,            /* low <= v <= high                        */
 	OPTION_TIME,              /* in ms, low <= v <= high                 */
 	OPTION_STEPS,             /* "5,25,75": ascending percents           */
+	OPTION_PERCENT,           /* 0 to 100; number: parts per million     */
 };
 
 enum option_id {
@@ -48,22 +49,33 @@ enum command_id {
 	CMD_N,
 };
 
+/* What a command with actions can do (action.h). */
+enum action_id {
+#define X(id, command, word, route, options, summary) ACTION_##id,
+#include "action.tbl"
+#undef X
+	ACTION_N,
+};
+
 struct command {
 	const char *name;
-	const char *operands; /* "OLD NEW", "[OLD NEW]", "bash|zsh|fish"     */
+	const char *operands; /* "OLD NEW", "[OLD NEW]", "bash|zsh|fish",
+	                       * "ACTION"                                    */
 	uint64_t options;     /* bit 1 << OPT_*                              */
 	const char *summary;
 };
 
-_Static_assert(OPT_N <= 64, "the options of a command fit one mask");
-
+/* The options of a command fit one mask; those of an action may have any
+ * number, because they are derived. */
 extern const struct option options[OPT_N];
 extern const struct command commands[CMD_N];
 
-#define ARGS_OPERANDS_MAX 2
+#define ARGS_OPERANDS_MAX 32 /* NAME=VALUE of a run; others have few       */
+#define ARGS_NAME         48
 
 struct args {
 	enum command_id command;
+	enum action_id action; /* ACTION_N: none                            */
 	bool wants_help; /* --help was there; nothing else was checked      */
 	char *operand[ARGS_OPERANDS_MAX];
 	uint32_t operand_n;
@@ -77,6 +89,9 @@ struct args {
  * word at fault and the nearest known one. */
 int args_parse(int argc, char *const argv[], struct args *ret,
                struct err *err) MUST;
+
+/* "promote", "migrations promote". */
+void args_name(const struct args *a, char ret[ARGS_NAME]);
 
 /* The command of that name, or CMD_N. */
 enum command_id args_command(const char *name);

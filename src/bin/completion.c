@@ -3,6 +3,7 @@
  * bin/completion.c: completion scripts, made from the tables.
  */
 #include "base/check.h"
+#include "bin/action.h"
 #include "bin/help.h"
 
 /* "a|b" as "a b". */
@@ -33,6 +34,32 @@ has_words(const struct option *o)
 	return o->kind == OPTION_CHOICE || o->kind == OPTION_CHOICE_OR_PERCENT;
 }
 
+/* Commands whose next words are asked for, as a|b|c. */
+static void
+put_commands(FILE *out, char between)
+{
+	bool is_first = true;
+
+	for (enum command_id i = 0; i < CMD_N; i++) {
+		if (!action_has(i))
+			continue;
+		if (!is_first)
+			(void)fputc(between, out);
+		(void)fputs(commands[i].name, out);
+		is_first = false;
+	}
+}
+
+/* Options whose value is a file, as a|b|c. */
+static void
+put_file_options(FILE *out)
+{
+	(void)fputs("-f", out);
+	for (size_t i = 0; i < OPT_N; i++)
+		if (options[i].kind == OPTION_FILE)
+			(void)fprintf(out, "|--%s", options[i].name);
+}
+
 /* The words of a choice; PERCENT stands for numbers and completes to some. */
 static void
 put_choice(FILE *out, const struct option *o)
@@ -42,6 +69,44 @@ put_choice(FILE *out, const struct option *o)
 		put_words(out, strchr(o->value, '|') + 1);
 	} else {
 		put_words(out, o->value);
+	}
+}
+
+/* Files after their options; what the binary itself is asked for. */
+static void
+bash_asked(FILE *out)
+{
+	put_file_options(out);
+	(void)fputs(") COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+	            "    esac\n    case ${COMP_WORDS[1]} in\n    ",
+	            out);
+	put_commands(out, '|');
+	(void)fputs(")\n"
+	            "        words=$(\"${COMP_WORDS[0]}\" __complete "
+	            "\"${COMP_WORDS[@]:1:COMP_CWORD}\" 2>/dev/null | cut -f1)\n"
+	            "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+	            "        return ;;\n"
+	            "    esac\n    case $prev in\n",
+	            out);
+}
+
+/* The values of the other options. */
+static void
+bash_values(FILE *out)
+{
+	for (size_t i = 0; i < OPT_N; i++) {
+		const struct option *o = &options[i];
+
+		if (o->kind == OPTION_FLAG || o->kind == OPTION_FILE)
+			continue;
+		(void)fprintf(out, "    --%s) words='", o->name);
+		if (has_words(o))
+			put_choice(out, o);
+		else
+			(void)fputs(o->standard, out);
+		(void)fputs("'\n        COMPREPLY=($(compgen -W \"$words\" -- "
+		            "\"$cur\")); return ;;\n",
+		            out);
 	}
 }
 
@@ -62,36 +127,17 @@ bash(FILE *out)
 	(void)fputs("--help --version'\n"
 	            "        COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
 	            "        return\n    fi\n"
-	            "    case $prev in\n",
+	            "    case $prev in\n    ",
 	            out);
-	for (size_t i = 0; i < OPT_N; i++) {
-		const struct option *o = &options[i];
-
-		if (o->kind == OPTION_FLAG)
-			continue;
-		(void)fprintf(out, "    --%s) ", o->name);
-		if (o->kind == OPTION_FILE) {
-			(void)fputs("COMPREPLY=($(compgen -f -- \"$cur\")); "
-			            "return ;;\n",
-			            out);
-			continue;
-		}
-		(void)fputs("words='", out);
-		if (has_words(o))
-			put_choice(out, o);
-		else
-			(void)fputs(o->standard, out);
-		(void)fputs("'\n        COMPREPLY=($(compgen -W \"$words\" -- "
-		            "\"$cur\")); return ;;\n",
-		            out);
-	}
+	bash_asked(out);
+	bash_values(out);
 	(void)fputs("    esac\n    case ${COMP_WORDS[1]} in\n", out);
 	for (size_t i = 0; i < CMD_N; i++) {
 		const struct command *c = &commands[i];
 
 		(void)fprintf(out, "    %s) words='", c->name);
 		for (size_t k = 0; k < OPT_N; k++)
-			if ((c->options >> k & 1) != 0)
+			if (k < 64 && (c->options >> k & 1) != 0)
 				(void)fprintf(out, "--%s ", options[k].name);
 		if (strchr(c->operands, '|') != NULL)
 			put_words(out, c->operands);
@@ -141,6 +187,20 @@ zsh(FILE *out)
 	            "    if (( CURRENT == 2 )); then\n"
 	            "        _describe 'command' commands\n"
 	            "        return\n    fi\n"
+	            "    case $words[2] in\n    ",
+	            out);
+	put_commands(out, '|');
+	(void)fputs(")\n        case $words[CURRENT-1] in\n        ", out);
+	put_file_options(out);
+	(void)fputs(") _files; return ;;\n        esac\n"
+	            "        local -a found\n"
+	            "        found=(${(f)\"$($words[1] __complete "
+	            "\"${(@)words[2,CURRENT]}\" 2>/dev/null)\"})\n"
+	            "        found=(${found//:/\\\\:})\n"
+	            "        found=(${found/$'\\t'/:})\n"
+	            "        _describe 'word' found\n"
+	            "        return ;;\n"
+	            "    esac\n"
 	            "    local verb=$words[2]\n"
 	            "    shift words; (( CURRENT-- ))\n"
 	            "    case $verb in\n",
@@ -150,7 +210,7 @@ zsh(FILE *out)
 
 		(void)fprintf(out, "    %s)\n        _arguments \\\n", c->name);
 		for (size_t k = 0; k < OPT_N; k++)
-			if ((c->options >> k & 1) != 0)
+			if (k < 64 && (c->options >> k & 1) != 0)
 				zsh_option(out, &options[k]);
 		if (strchr(c->operands, '|') != NULL) {
 			(void)fputs("            '1:word:(", out);
@@ -208,7 +268,7 @@ fish(FILE *out)
 		put_sentence(out, c->summary, "");
 		(void)fputs("'\n", out);
 		for (size_t k = 0; k < OPT_N; k++)
-			if ((c->options >> k & 1) != 0)
+			if (k < 64 && (c->options >> k & 1) != 0)
 				fish_option(out, c, &options[k]);
 		if (strchr(c->operands, '|') != NULL) {
 			(void)fprintf(out,
@@ -219,6 +279,14 @@ fish(FILE *out)
 			(void)fputs("'\n", out);
 		}
 	}
+	(void)fputs("complete -c godwit -n '__fish_seen_subcommand_from ", out);
+	put_commands(out, ' ');
+	(void)fputs("' -a '(set -l w (commandline -opc) (commandline -ct); "
+	            "$w[1] __complete $w[2..-1] 2>/dev/null)'\n"
+	            "complete -c godwit -n '__fish_seen_subcommand_from ",
+	            out);
+	put_commands(out, ' ');
+	(void)fputs("' -s f -l file -r -F\n", out);
 	(void)fputs("complete -c godwit -n '__fish_seen_subcommand_from help' "
 	            "-a '",
 	            out);

@@ -4,6 +4,7 @@
  */
 #include "bin/help.h"
 
+#include "bin/action.h"
 #include "bin/page.h"
 #include "bin/status.h"
 
@@ -58,15 +59,23 @@ paragraphs(FILE *out, const char *text)
 	}
 }
 
-static void
-show_options(FILE *out, const struct command *c)
+static bool
+takes(const struct command *c, enum action_id action, enum option_id id)
 {
-	for (size_t i = 0; i < OPT_N; i++) {
+	if (action != ACTION_N)
+		return action_word_takes(action, id);
+	return id < 64 && (c->options >> id & 1) != 0;
+}
+
+static void
+show_options(FILE *out, const struct command *c, enum action_id action)
+{
+	for (enum option_id i = 0; i < OPT_N; i++) {
 		const struct option *o = &options[i];
 		char env[64];
 		char tail[512];
 
-		if ((c->options >> i & 1) == 0)
+		if (!takes(c, action, i))
 			continue;
 		args_env_name(o->name, env, sizeof(env));
 		(void)fprintf(out, "    --%s%s%s\n", o->name,
@@ -89,8 +98,9 @@ show_examples(FILE *out, const struct page *p)
 	for (size_t i = 0; i < PAGE_EXAMPLES_MAX; i++) {
 		if (p->examples[i].what == NULL)
 			break;
-		(void)fprintf(out, "    %s:\n        $ %s\n",
-		              p->examples[i].what, p->examples[i].command);
+		if (p->examples[i].what[0] != '\0')
+			(void)fprintf(out, "    %s:\n", p->examples[i].what);
+		(void)fprintf(out, "        $ %s\n", p->examples[i].command);
 	}
 }
 
@@ -131,6 +141,13 @@ show_environment(FILE *out, const struct command *c)
 		                   "screen\n"
 		                   "    TERM=dumb            lines instead of "
 		                   "the screen\n");
+	if ((c->options >> OPT_SERVER & 1) != 0)
+		(void)fprintf(out, "    GODWIT_TOKEN         the token itself\n"
+		                   "    XDG_CONFIG_HOME      where the login "
+		                   "is kept (~/.config)\n");
+	if (c == &commands[CMD_LOGIN])
+		(void)fprintf(out, "    GODWIT_PASSWORD      the password "
+		                   "itself\n");
 	if (c == &commands[CMD_MIGRATE])
 		(void)fprintf(out,
 		              "    GODWIT_CRASH_AT=N[:before|:after]\n"
@@ -138,29 +155,28 @@ show_environment(FILE *out, const struct command *c)
 		              "oneself at the N-th journal record\n");
 }
 
-void
-help_command(FILE *out, enum command_id id)
+/* The words of a command, each once. */
+static void
+show_actions(FILE *out, enum command_id id)
 {
-	const struct command *c = &commands[id];
-	const struct page *p = &pages[id];
+	(void)fprintf(out, "\nACTIONS\n");
+	for (enum action_id i = 0; i < ACTION_N; i++)
+		if (actions[i].command == id &&
+		    action_find(id, actions[i].word) == i) {
+			const char *summary = action_summary(i);
 
-	(void)fprintf(out, "NAME\n    godwit %s - %s\n\n", c->name, c->summary);
-	(void)fprintf(out, "USAGE\n    godwit %s%s%s%s%s\n\n", c->name,
-	              c->operands[0] != '\0' ? " " : "", c->operands,
-	              id == CMD_MIGRATE ? " --listen ADDR" : "",
-	              c->options != 0 ? " [OPTIONS]" : "");
-	(void)fprintf(out, "DESCRIPTION\n");
-	paragraphs(out, p->text);
-	(void)fprintf(out, "\nEXAMPLES\n");
-	show_examples(out, p);
-	(void)fprintf(out, "\nOPTIONS\n");
-	show_options(out, c);
-	(void)fprintf(out, "\nEXIT STATUS\n");
-	show_exits(out, p->exits);
-	if (c->options != 0) {
-		(void)fprintf(out, "\nENVIRONMENT\n");
-		show_environment(out, c);
-	}
+			(void)fprintf(out, "    %-13s", actions[i].word);
+			wrap(out, summary, strlen(summary), 1, 18);
+		}
+	(void)fprintf(out,
+	              "    godwit %s ACTION --help explains each with "
+	              "examples.\n",
+	              commands[id].name);
+}
+
+static void
+show_files(FILE *out, const struct page *p, const struct command *c)
+{
 	if (p->uses_state)
 		(void)fprintf(
 			out,
@@ -174,7 +190,74 @@ help_command(FILE *out, enum command_id id)
 			"terminal\n"
 			"    (FILE is --state, else ~/.local/state/godwit/"
 			"<port>.db)\n");
+	if ((c->options >> OPT_SERVER & 1) != 0)
+		(void)fprintf(
+			out, "\nFILES\n    $XDG_CONFIG_HOME/godwit/credentials "
+			     "(~/.config): the token of each\n    login; only "
+			     "you can read it.\n");
+}
+
+/* What the pages of commands and of actions have in common. */
+static void
+show_rest(FILE *out, const struct command *c, enum action_id action,
+          const struct page *p)
+{
+	(void)fprintf(out, "\nEXAMPLES\n");
+	show_examples(out, p);
+	(void)fprintf(out, "\nOPTIONS\n");
+	show_options(out, c, action);
+	(void)fprintf(out, "\nEXIT STATUS\n");
+	show_exits(out, p->exits);
+	if (c->options != 0) {
+		(void)fprintf(out, "\nENVIRONMENT\n");
+		show_environment(out, c);
+	}
+	show_files(out, p, c);
 	(void)fprintf(out, "\nSEE ALSO\n    godwit help COMMAND: %s\n", p->see);
+}
+
+void
+help_action(FILE *out, enum action_id id)
+{
+	const struct action *a = &actions[id];
+	const struct command *c = &commands[a->command];
+	const char *gap = a->word[0] != '\0' ? " " : "";
+	const struct page *p = &action_pages[id];
+	char usage[96];
+
+	(void)fprintf(out, "NAME\n    godwit %s%s%s - %s\n\nUSAGE\n", c->name,
+	              gap, a->word,
+	              gap[0] != '\0' ? action_summary(id) : c->summary);
+	for (enum action_id i = id; i < ACTION_N; i = action_next(i)) {
+		action_usage(i, usage, sizeof(usage));
+		(void)fprintf(out, "    godwit %s%s%s%s%s [OPTIONS]\n", c->name,
+		              gap, a->word, usage[0] != '\0' ? " " : "", usage);
+	}
+	(void)fprintf(out, "\nDESCRIPTION\n");
+	paragraphs(out, p->text);
+	show_rest(out, c, id, p);
+}
+
+void
+help_command(FILE *out, enum command_id id)
+{
+	const struct command *c = &commands[id];
+	const struct page *p = &pages[id];
+
+	if (action_find(id, "") != ACTION_N) {
+		help_action(out, action_find(id, ""));
+		return;
+	}
+	(void)fprintf(out, "NAME\n    godwit %s - %s\n\n", c->name, c->summary);
+	(void)fprintf(out, "USAGE\n    godwit %s%s%s%s%s\n\n", c->name,
+	              c->operands[0] != '\0' ? " " : "", c->operands,
+	              id == CMD_MIGRATE ? " --listen ADDR" : "",
+	              c->options != 0 ? " [OPTIONS]" : "");
+	(void)fprintf(out, "DESCRIPTION\n");
+	paragraphs(out, p->text);
+	if (action_has(id))
+		show_actions(out, id);
+	show_rest(out, c, ACTION_N, p);
 }
 
 void
@@ -187,7 +270,7 @@ help_top(FILE *out)
 		"nothing was lost, and can go back.\n\n"
 		"USAGE\n    godwit COMMAND [OPTIONS]\n\nCOMMANDS\n");
 	for (size_t i = 0; i < CMD_N; i++)
-		(void)fprintf(out, "    %-11s %s\n", commands[i].name,
+		(void)fprintf(out, "    %-13s %s\n", commands[i].name,
 		              commands[i].summary);
 	(void)fprintf(
 		out,
@@ -206,7 +289,10 @@ help_top(FILE *out)
 		"go\n"
 		"    Copy once, and prove it:\n"
 		"        $ godwit copy redis://old redis://new && godwit "
-		"verify redis://old redis://new\n\n"
+		"verify redis://old redis://new\n"
+		"    Many migrations, behind an API:\n"
+		"        $ godwit serve        # then: godwit login, godwit "
+		"migrations --help\n\n"
 		"EXIT STATUS\n");
 	show_exits(out, UINT32_MAX);
 	(void)fprintf(out, "\ngodwit help COMMAND explains each with examples. "

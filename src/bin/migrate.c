@@ -272,12 +272,12 @@ wait_until_ready(pid_t pid, int fd, struct err *err)
 static int
 watch_child(const struct run_conf *c, enum screen_end *ret, struct err *err)
 {
-	struct watch_conf lines = { .state = c->state,
+	struct watch_conf lines = { .to = { .state = c->state },
 		                    .every_ms = LINE_MS,
 		                    .signal_fd = -1 };
 
 	if (term_is_screen())
-		return screen_run(c->state, ret, err);
+		return screen_run(&lines.to, ret, err);
 	/* A dumb terminal: lines; Ctrl-C ends this process only. */
 	*ret = SCREEN_OVER;
 	say_how_to_go_on(c);
@@ -352,7 +352,8 @@ ask_to_stop(const struct lines *l)
 {
 	struct talk p;
 	json_t *args = json_pack("{s:s}", "reason", "SIGINT");
-	int rc = talk_open(&p, l->conf->state, NULL);
+	int rc = talk_open(&p, &(struct talk_to){ .state = l->conf->state },
+	                   NULL);
 
 	if (rc == 0)
 		rc = talk_send(&p, "stop", args, NULL);
@@ -419,7 +420,7 @@ lines_thread(void *arg)
 {
 	struct lines *l = arg;
 	struct watch_conf conf = {
-		.state = l->conf->state,
+		.to = { .state = l->conf->state },
 		.is_json = l->args->number[OPT_JSON] != 0,
 		.every_ms = LINE_MS,
 		.signal_fd = l->signal_fd,

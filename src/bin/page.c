@@ -94,6 +94,24 @@ static const char status_text[] =
 	"numbers. --watch on a terminal is the live screen of migrate, with "
 	"the same keys; elsewhere it prints a line every few seconds." FINDS;
 
+static const char serve_text[] =
+	"The daemon: keeps endpoints, interlays, templates, apis and "
+	"migrations in an SQLite file, runs many migrations at once, and is "
+	"driven by a REST API (docs/reference/api.md) or the commands that "
+	"speak it: login, endpoints, interlays, migrations and the others. At "
+	"the first start it prints the super-admin's token, once, or writes it "
+	"to --admin-token-file.";
+
+static const char migrations_text[] =
+	"A migration moves interlays and apis from their endpoints (old) to "
+	"others (new) with one strategy, one data movement, one failure "
+	"handling. It is made (pending), gets what it moves (ready), is "
+	"started (running), and ends completed or rolled back; what is "
+	"possible when is in the answer of every refusal.\n\n"
+	"Rollback is possible at every moment from its start to complete, and "
+	"loses nothing. --dry-run shows what a verb would do; --reason is kept "
+	"in the journal and the audit log.";
+
 // clang-format off
 const struct page pages[CMD_N] = {
 [CMD_MIGRATE] = {
@@ -207,6 +225,117 @@ const struct page pages[CMD_N] = {
 			"godwit release redis://old:6379 --state move.db" } },
 	.exits = E_VERB | E(TEMPORARY), .uses_state = true,
 	.see = "complete" },
+[CMD_SERVE] = {
+	.text = serve_text,
+	.examples = {
+		{ "A server of your own; its first token goes into a file",
+		  "godwit serve --state godwit.db --admin-token-file "
+		  "admin.token" },
+		{ "Use it", "godwit login --token-file admin.token && godwit "
+		  "endpoints list" },
+		{ "Is the configuration good?",
+		  "godwit serve --config godwit.yaml --check" },
+	},
+	.exits = E_VERB, .see = "login, migrations, endpoints" },
+[CMD_LOGIN] = {
+	.text = "Gets a token from a server of godwit serve and keeps it, so "
+		"that the commands below need none. The password comes from "
+		"--password-file, from GODWIT_PASSWORD, or is asked for on the "
+		"terminal without echo; it is never an option. A login lasts "
+		"15 minutes and is renewed while it is used.\n\n"
+		"With --token-file a long-lived token is checked and kept "
+		"instead. Programs need no login: --token-file or GODWIT_TOKEN "
+		"with each command will do.",
+	.examples = {
+		{ "At the standard address", "godwit login --user alice" },
+		{ "Elsewhere, in a script",
+		  "GODWIT_PASSWORD=... godwit login --server "
+		  "https://godwit.example --user ci" },
+		{ "With the first token of a server",
+		  "godwit login --token-file admin.token" },
+	},
+	.exits = E_VERB | E(TEMPORARY), .see = "logout, tokens, migrations" },
+[CMD_LOGOUT] = {
+	.text = "Ends the login at the server and removes its token here.",
+	.examples = { { "End it", "godwit logout" } },
+	.exits = E_VERB, .see = "login" },
+[CMD_ENDPOINTS] = {
+	.text = "An endpoint is a named system: its kind, its URL, its "
+		"credentials (stored encrypted), its labels.",
+	.examples = {
+		{ "Name two servers and look at them",
+		  "godwit endpoints create -f old.yaml && godwit endpoints test "
+		  "old" },
+		{ "What is there", "godwit endpoints list" },
+	},
+	.exits = E_VERB | E(TEMPORARY), .see = "interlays, migrations" },
+[CMD_INTERLAYS] = {
+	.text = "An interlay is a listener that speaks an endpoint's own "
+		"protocol; applications connect to it instead of the endpoint, "
+		"and a migration moves them without their notice.",
+	.examples = {
+		{ "Stand in front of an endpoint", "godwit interlays create "
+		  "cache --endpoint old --listen 127.0.0.1:6400" },
+		{ "Who is connected", "godwit interlays list" },
+	},
+	.exits = E_VERB | E(TEMPORARY), .see = "endpoints, migrations" },
+[CMD_TEMPLATES] = {
+	.text = "A template is an operation on an endpoint with parameters "
+		"that are bound, never spliced.",
+	.examples = {
+		{ "Run one", "godwit templates run get_user id=42" },
+		{ "What is there", "godwit templates list" },
+	},
+	.exits = E_VERB | E(TEMPORARY), .see = "apis, endpoints" },
+[CMD_APIS] = {
+	.text = "An api is a logical operation, bound to templates; in a "
+		"migration it follows the strategy like an interlay does.",
+	.examples = {
+		{ "Run one", "godwit apis run user id=42" },
+		{ "What is there", "godwit apis list" },
+	},
+	.exits = E_VERB | E(TEMPORARY), .see = "templates, migrations" },
+[CMD_MIGRATIONS] = {
+	.text = migrations_text,
+	.examples = {
+		{ "Describe it, say what moves, check it, start it",
+		  "godwit migrations create move -f canary.yaml" },
+		{ "", "godwit migrations add move interlay cache --endpoint new" },
+		{ "", "godwit migrations test move && godwit migrations migrate "
+		  "move" },
+		{ "Watch it, step by step",
+		  "godwit migrations watch move" },
+		{ "", "godwit migrations promote move" },
+		{ "Back, without losing anything",
+		  "godwit migrations rollback move --reason 'p99 doubled'" },
+	},
+	.exits = E_VERB | E(ABORTED) | E(TEMPORARY) | E(WINDOW) |
+		 E(DIFFERENT) | E(TIMED_OUT),
+	.see = "interlays, endpoints, login, migrate" },
+[CMD_TOKENS] = {
+	.text = "Long-lived tokens, for programs: with a role and an expiry, "
+		"shown once, stored hashed.",
+	.examples = { { "For a monitoring job", "godwit tokens create monitor "
+			"--role read --expires-in 90d" } },
+	.exits = E_VERB | E(TEMPORARY), .see = "login, users, roles" },
+[CMD_USERS] = {
+	.text = "Users log in with a password and have a role in their "
+		"organization.",
+	.examples = { { "Make one", "godwit users create alice --role write "
+			"--password-file alice.secret" } },
+	.exits = E_VERB | E(TEMPORARY), .see = "login, roles, tokens" },
+[CMD_ROLES] = {
+	.text = "Roles are none, read, write, admin, super_admin; a subject "
+		"has one in the organization, and may have another on one "
+		"thing.",
+	.examples = { { "Admin of one migration", "godwit roles set migrations "
+			"move alice --role admin" } },
+	.exits = E_VERB | E(TEMPORARY), .see = "users, tokens" },
+[CMD_ORGANIZATIONS] = {
+	.text = "Organizations share a server and see nothing of each other.",
+	.examples = { { "Make one", "godwit organizations create acme -f "
+			"acme.yaml --token-file new-organization.token" } },
+	.exits = E_VERB | E(TEMPORARY), .see = "users, login" },
 [CMD_COMPLETION] = {
 	.text = "Prints a script that completes commands, options and their "
 		"values in your shell.",
@@ -223,7 +352,9 @@ const struct page pages[CMD_N] = {
 [CMD_HELP] = {
 	.text = "Explains a command; without one, lists them all.",
 	.examples = { { "How to move a live service",
-			"godwit help migrate" } },
+			"godwit help migrate" },
+		{ "One action of a command", "godwit help migrations "
+		  "promote" } },
 	.exits = E(DONE) | E(USAGE), .see = "completion" },
 [CMD_VERSION] = {
 	.text = "Prints the version.",

@@ -25,3 +25,5 @@ struct page {
 
 /* One page for each command. */
 extern const struct page pages[CMD_N];
+/* One for each action; of those with the same word the first has it. */
+extern const struct page action_pages[ACTION_N];

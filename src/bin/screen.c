@@ -45,7 +45,7 @@ static const struct key keys[] = {
 };
 
 struct screen {
-	const char *state;
+	const struct talk_to *to;
 	struct talk watch;   /* streams the status                           */
 	struct talk verb;    /* one request at a time; fd -1: none           */
 	const char *working; /* the verb's name, NULL: none                 */
@@ -211,7 +211,7 @@ begin_verb(struct screen *s, const struct key *k)
 	const char *verb = verb_of(s, k);
 	struct err err;
 	json_t *args = json_pack("{s:s}", "reason", "screen");
-	int rc = talk_open(&s->verb, s->state, &err);
+	int rc = talk_open(&s->verb, s->to, &err);
 
 	if (rc == 0)
 		rc = talk_send(&s->verb, verb, args, &err);
@@ -373,7 +373,7 @@ screen_open(struct screen *s, struct err *err)
 	s->signal_fd = signalfd(-1, &s->signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->signal_fd < 0)
 		return err_set(err, ERR_IO, "signalfd: %s", os_cause(errno));
-	rc = talk_open(&s->watch, s->state, err);
+	rc = talk_open(&s->watch, s->to, err);
 	if (rc == 0)
 		rc = talk_send(&s->watch, "watch", NULL, err);
 	if (rc == 0)
@@ -396,9 +396,9 @@ screen_close(struct screen *s)
 }
 
 int
-screen_run(const char *state, enum screen_end *ret, struct err *err)
+screen_run(const struct talk_to *to, enum screen_end *ret, struct err *err)
 {
-	struct screen s = { .state = state,
+	struct screen s = { .to = to,
 		            .signal_fd = -1,
 		            .watch = { .fd = -1 },
 		            .verb = { .fd = -1 } };

@@ -16,6 +16,9 @@ enum screen_end {
 	SCREEN_OVER, /* the migration's process ended                       */
 };
 
-/* Show the migration of that state file until the user leaves or it ends. 0,
- * or as talk_open when nobody answers there. */
-int screen_run(const char *state, enum screen_end *ret, struct err *err) MUST;
+struct talk_to;
+
+/* Show the migration there until the user leaves or it ends. 0, or as talk_open
+ * when nobody answers. */
+int screen_run(const struct talk_to *to, enum screen_end *ret,
+               struct err *err) MUST;

@@ -16,10 +16,11 @@
 #include "world/os/loop.h"
 
 int
-talk_open(struct talk *p, const char *state, struct err *err)
+talk_open(struct talk *p, const struct talk_to *to, struct err *err)
 {
 	*p = (struct talk){ .fd = -1 };
-	p->fd = state_connect(state, err);
+	p->fd = to->connect != NULL ? to->connect(to->arg, err)
+	                            : state_connect(to->state, err);
 	return p->fd < 0 ? p->fd : 0;
 }
 

@@ -23,8 +23,16 @@ struct talk {
 	bool is_over; /* the other end hung up                              */
 };
 
-/* Connect to the migration of that state file. 0 or as state_connect. */
-int talk_open(struct talk *p, const char *state, struct err *err) MUST;
+/* Where a talk goes: to the control socket of a state file, or (connect is not
+ * NULL) to what speaks its language: a bridge to a server. */
+struct talk_to {
+	const char *state;
+	int (*connect)(void *arg, struct err *err); /* a socket, or -ERR_* */
+	void *arg;
+};
+
+/* 0 or as state_connect. */
+int talk_open(struct talk *p, const struct talk_to *to, struct err *err) MUST;
 void talk_close(struct talk *p); /* also for one that never opened        */
 
 /* Send {"verb":verb,"args":args}; args stays the caller's, NULL is {}. */

@@ -190,7 +190,7 @@ print_answer(const struct args *a, const char *state, const json_t *answer)
 static int
 watch(const struct args *a, const char *state)
 {
-	struct watch_conf conf = { .state = state,
+	struct watch_conf conf = { .to = { .state = state },
 		                   .is_json = a->number[OPT_JSON] != 0,
 		                   .no_status = a->command == CMD_EVENTS,
 		                   .every_ms = WATCH_MS,
@@ -200,7 +200,7 @@ watch(const struct args *a, const char *state)
 	int rc;
 
 	if (a->command == CMD_STATUS && !conf.is_json && term_is_screen())
-		rc = screen_run(state, &end, &err);
+		rc = screen_run(&conf.to, &end, &err);
 	else
 		rc = watch_lines(&conf, &err);
 	if (rc != 0)
@@ -228,7 +228,7 @@ ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
 	struct talk p;
 	json_t *answer = NULL;
 	json_t *args = arguments(a);
-	int rc = talk_open(&p, state, err);
+	int rc = talk_open(&p, &(struct talk_to){ .state = state }, err);
 	int status;
 
 	if (rc == 0)

@@ -159,7 +159,7 @@ watch_lines(const struct watch_conf *c, struct err *err)
 {
 	struct watch w = { .conf = c, .talk = { .fd = -1 } };
 	bool goes_on = true;
-	int rc = talk_open(&w.talk, c->state, err);
+	int rc = talk_open(&w.talk, &c->to, err);
 
 	if (rc == 0)
 		rc = talk_send(&w.talk, "watch", NULL, err);

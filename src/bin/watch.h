@@ -10,9 +10,10 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "bin/talk.h"
 
 struct watch_conf {
-	const char *state;
+	struct talk_to to;
 	bool is_json;      /* the socket's objects, one a line              */
 	bool no_status;    /* events only                                   */
 	uint32_t every_ms; /* between status lines                          */

@@ -116,7 +116,7 @@ static int
 check_query(struct call *c, struct err *err)
 {
 	static const char *const event_names[] = { "migration", "last_event_id",
-		                                   NULL };
+		                                   "follow", NULL };
 	static const char *const audit_names[] = { "subject", "kind", "id",
 		                                   NULL };
 	const char *name;

@@ -36,6 +36,7 @@ struct event_stream {
 	int64_t after;
 	int64_t until_ms;
 	uint64_t sent_ns;
+	bool is_once;
 	char *text; /* what is not sent yet */
 	size_t n;
 	size_t at;
@@ -279,6 +280,12 @@ fetch(struct event_stream *s)
 	json_decref(rows);
 }
 
+void
+event_stream_once(struct event_stream *s)
+{
+	s->is_once = true;
+}
+
 int64_t
 event_stream_read(void *stream, char *buf, size_t n)
 {
@@ -289,6 +296,8 @@ event_stream_read(void *stream, char *buf, size_t n)
 		return -1;
 	if (s->at == s->n)
 		fetch(s);
+	if (s->at == s->n && s->is_once)
+		return -1;
 	if (s->at == s->n &&
 	    now - s->sent_ns > (uint64_t)EVENT_QUIET_S * 1000000000u)
 		set_text(s, strdup(":\n\n"), 3);

@@ -51,5 +51,7 @@ struct event_stream;
 struct event_stream *event_stream_new(struct event_log *l, const char *org,
                                       const char *migration, int64_t after,
                                       int64_t until_ms);
+/* It ends at the newest event instead of waiting for the next one. */
+void event_stream_once(struct event_stream *s);
 int64_t event_stream_read(void *stream, char *buf, size_t n); /* see http.h */
 void event_stream_close(void *stream);

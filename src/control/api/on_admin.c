@@ -110,13 +110,30 @@ last_event_id(struct call *c, int64_t *ret, struct err *err)
 	               "Last-Event-ID must be the number of an event");
 }
 
+/* ?follow=false: what there is, without waiting for more. */
+static int
+follow(struct call *c, bool *ret, struct err *err)
+{
+	const char *text = call_text(c->query, "follow");
+
+	*ret = text == NULL || strcmp(text, "true") == 0;
+	if (*ret || strcmp(text, "false") == 0)
+		return 0;
+	(void)snprintf(c->param, sizeof(c->param), "follow");
+	return err_set(err, ERR_BAD, "?follow: must be true or false");
+}
+
 int
 on_events(struct call *c, struct err *err)
 {
 	const char *id = call_text(c->query, "migration");
 	json_t *row = NULL;
+	bool follows;
 	int64_t after;
 	int rc = last_event_id(c, &after, err);
+
+	if (rc == 0)
+		rc = follow(c, &follows, err);
 
 	if (rc == 0 && id != NULL) {
 		row = entity_get(c->api->store, call_org(c), ENTITY_MIGRATION,
@@ -130,6 +147,8 @@ on_events(struct call *c, struct err *err)
 		                         after, c->who.expires_ms);
 		if (c->stream == NULL)
 			rc = err_set(err, ERR_NOMEM, "out of memory");
+		else if (!follows)
+			event_stream_once(c->stream);
 	}
 	json_decref(row);
 	if (rc == 0) {

@@ -254,6 +254,10 @@ query_parameters(const struct router_row *r, json_t *list)
 		                        typed("string"), "Only of this one"));
 		(void)json_array_append_new(
 			list,
+			parameter("follow", "query", false, typed("boolean"),
+		                  "false: end at the newest event"));
+		(void)json_array_append_new(
+			list,
 			parameter("Last-Event-ID", "header", false,
 		                  typed("string"), "Go on after this event"));
 	}

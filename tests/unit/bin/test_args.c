@@ -123,6 +123,21 @@ test_mistakes(void **state)
 		{ { "completion", "tcsh" }, "bash|zsh|fish" },
 		{ { "migrate", "o", "n", "--auto=maybe" }, "neither" },
 		{ { "--help", "migrate" }, "godwit migrate --help" },
+		{ { "migrations" }, "migrations: what? One of list|" },
+		{ { "migrations", "promot" }, "did you mean promote?" },
+		{ { "migrations", "qqqqqq" }, "one of list|show" },
+		{ { "migrations", "--json", "list" }, "action comes first" },
+		{ { "migrations", "promote" }, "promote MIGRATION" },
+		{ { "migrations", "add", "m", "cache" },
+		  "interlay INTERLAY |" },
+		{ { "migrations", "pause", "m", "--to", "5" },
+		  "migrations pause: no option --to" },
+		{ { "migrations", "traffic", "m", "--read-percentage", "0.25" },
+		  "0.25%" },
+		{ { "migrations", "traffic", "m", "--read-percentage", "101" },
+		  "no share" },
+		{ { "endpoints", "create", "-f" }, "FILE is missing" },
+		{ { "endpoints", "list", "-f", "x" }, "two dashes" },
 	};
 
 	(void)state;
@@ -160,6 +175,44 @@ test_environment(void **state)
 	assert_int_equal(PARSE(&a, &err, "migrate", "o", "n"), -ERR_USAGE);
 	assert_non_null(strstr(err.text, "GODWIT_WORKERS"));
 	assert_int_equal(unsetenv("GODWIT_WORKERS"), 0);
+}
+
+static void
+test_actions(void **state)
+{
+	struct args a;
+	char name[ARGS_NAME];
+
+	(void)state;
+	assert_int_equal(PARSE(&a, NULL, "endpoints", "create", "-f", "-"), 0);
+	assert_string_equal(a.text[OPT_FILE], "-");
+	assert_int_equal(PARSE(&a, NULL, "endpoints", "create", "e", "-fx"), 0);
+	assert_string_equal(a.text[OPT_FILE], "x");
+	assert_string_equal(a.operand[0], "e");
+	assert_int_equal(a.action, ACTION_ENDPOINTS_CREATE);
+	args_name(&a, name);
+	assert_string_equal(name, "endpoints create");
+	assert_int_equal(PARSE(&a, NULL, "migrations", "add", "m", "api", "x"),
+	                 0);
+	assert_int_equal(a.action, ACTION_MIGRATIONS_ADD_API);
+	assert_int_equal(PARSE(&a, NULL, "migrations", "traffic", "m",
+	                       "--read-percentage", "0.25%"),
+	                 0);
+	assert_int_equal(a.number[OPT_READ_PERCENTAGE], 2500);
+	assert_int_equal(PARSE(&a, NULL, "migrations", "traffic", "m",
+	                       "--read-percentage=25"),
+	                 0);
+	assert_int_equal(a.number[OPT_READ_PERCENTAGE], 250000);
+	assert_int_equal(PARSE(&a, NULL, "audit", "--id", "m"), 0);
+	assert_int_equal(a.action, ACTION_AUDIT_LIST);
+	assert_int_equal(PARSE(&a, NULL, "migrations", "--help"), 0);
+	assert_true(a.wants_help);
+	assert_int_equal(a.action, ACTION_N);
+	assert_int_equal(PARSE(&a, NULL, "migrations", "promote", "-h"), 0);
+	assert_true(a.wants_help);
+	assert_int_equal(a.action, ACTION_MIGRATIONS_PROMOTE);
+	assert_int_equal(PARSE(&a, NULL, "status"), 0);
+	assert_int_equal(a.action, ACTION_N);
 }
 
 static void
@@ -231,6 +284,7 @@ main(void)
 		cmocka_unit_test(test_forms),
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_environment),
+		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_steps),
