@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "base/check.h"
 #include "control/spec/spec.h"
 
 static int
@@ -94,6 +95,7 @@ definition_fill(const struct args *a, struct run_conf *c, struct err *err)
 	}
 	if (rc != 0)
 		return rc;
+	REQUIRE(s != NULL);
 	if (strategy_base(&s->strategy) == STRATEGY_ROLLING_UPDATE) {
 		spec_free(s);
 		return err_set(err, ERR_UNABLE,
@@ -107,8 +109,10 @@ definition_fill(const struct args *a, struct run_conf *c, struct err *err)
 void
 definition_free(struct run_conf *c)
 {
-	// It was made here, for c alone.
-	spec_free((struct spec *)(uintptr_t)c->spec);
+	struct spec *s; /* made here, for c alone */
+
+	memcpy(&s, &c->spec, sizeof(s));
+	spec_free(s);
 	c->spec = NULL;
 	c->whole = NULL;
 }

@@ -89,6 +89,32 @@ speak(struct fake *f, int i, uint8_t how)
 	buf_fini(&b);
 }
 
+/* Of the whole process; never freed, as routes may point to it. */
+static const struct rules *
+some_rules(uint8_t sticky)
+{
+	static struct rules *made[3];
+	static struct heap heap;
+	static const struct rules_term terms[] = {
+		{ .rule = 0, .fact = FACT_KEY, .word = "k" },
+		{ .rule = 0, .fact = FACT_COMMAND, .word = "get" },
+		{ .rule = 1, .fact = FACT_CLIENT, .word = "n" },
+	};
+	struct rules_in in = { .term = terms,
+		               .term_n = 3,
+		               .rule_n = 2,
+		               .ppm = { 1000000, 500000 },
+		               .else_ppm = 250000,
+		               .sticky = (enum sticky)(sticky % 3) };
+
+	if (made[sticky % 3] == NULL) {
+		if (heap.mem.resize == NULL)
+			heap = heap_make();
+		made[sticky % 3] = rules_build(&heap.mem, &in);
+	}
+	return made[sticky % 3];
+}
+
 static void
 mail(struct fake *f)
 {
@@ -104,6 +130,14 @@ mail(struct fake *f)
 		                  .read_ppm = v & 8 ? 1000000 : 0,
 		                  .ack = v & 16 ? ACK_BOTH : ACK_AUTHORITY,
 		                  .ack_timeout_ms = 10 };
+	if (v & 32)
+		m.route.shadow = (struct route_shadow){ .ppm = 1000000,
+			                                .inflight = 4,
+			                                .bytes = 4096,
+			                                .timeout_ms = 100 };
+	if (v & 64)
+		m.route.rules = some_rules(v);
+	m.route.strict = (v & 96) == 96;
 	/* The authority moves only by a release. */
 	if (m.kind == MAIL_ROUTE)
 		m.route.authority = SIDE_OLD;

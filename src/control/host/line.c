@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "control/host/inside.h"
+#include "control/spec/field.h"
 #include "world/os/client.h"
 
 struct line *
@@ -59,7 +60,7 @@ set_tls(struct line *n, const json_t *tls, struct err *err)
 static int
 set_labels(struct line *n, const json_t *labels, struct err *err)
 {
-	json_t *l = (json_t *)(uintptr_t)labels;
+	json_t *l = field_loose(labels);
 	size_t used = 0;
 	const char *key;
 	json_t *value;

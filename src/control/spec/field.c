@@ -96,8 +96,7 @@ fields_warn(struct fields *f, const char *fmt, ...)
 static json_t *
 find(const json_t *object, const char *name)
 {
-	/* jansson's iterators do not change it, but do not say so. */
-	json_t *o = (json_t *)(uintptr_t)object;
+	json_t *o = field_loose(object);
 	char word[FIELD_WORD_MAX];
 	const char *key;
 	json_t *value;
@@ -145,7 +144,7 @@ field_find(const char *words, const char *word)
 bool
 fields_only(struct fields *f, const json_t *object, const char *names)
 {
-	json_t *o = (json_t *)(uintptr_t)object;
+	json_t *o = field_loose(object);
 	char word[FIELD_WORD_MAX];
 	uint64_t seen = 0;
 	const char *key;
@@ -271,7 +270,7 @@ fields_word(struct fields *f, const json_t *object, const char *name,
 bool
 field_tagged(const json_t *value, char tag[FIELD_WORD_MAX], const json_t **body)
 {
-	json_t *o = (json_t *)(uintptr_t)value;
+	json_t *o = field_loose(value);
 	json_t *type;
 	void *it;
 

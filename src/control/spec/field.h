@@ -27,6 +27,16 @@ struct fields {
 
 #define FIELD_WORD_MAX 64
 
+/* jansson's iterators do not change what they walk over, but do not say so. */
+static inline json_t *
+field_loose(const json_t *j)
+{
+	json_t *ret;
+
+	memcpy(&ret, &j, sizeof(ret));
+	return ret;
+}
+
 /* Into snake_case; too long: cut. */
 void field_snake(const char *from, char to[FIELD_WORD_MAX]);
 

@@ -316,7 +316,7 @@ add_net(struct fields *f, struct spec *s, const char *region,
 static void
 read_cidr(struct fields *f, const json_t *map, struct spec *s)
 {
-	json_t *m = (json_t *)(uintptr_t)map;
+	json_t *m = field_loose(map);
 	size_t mark = fields_enter(f, "cidr");
 	const char *key;
 	json_t *list;
