@@ -19,7 +19,10 @@ call_ms(const struct run *r)
 	uint64_t end = r->cut.hold_at_ns + r->cut.limits.hold_ns;
 	uint64_t left;
 
-	if (!r->cut_on || r->cut.hold_at_ns == 0 || r->cut.committed)
+	/* Whoever is released before a fence is lifted is refused, and may be
+	 * in the middle of a transaction: the way back gets its time. */
+	if (!r->cut_on || r->cut.hold_at_ns == 0 || r->cut.committed ||
+	    r->cut.step >= CUT_BACK_RECORD)
 		return LIMIT_CALL_MS;
 	left = end > now ? (end - now) / NS_PER_MS : 0;
 	if (left < LIMIT_MARGIN_MS)

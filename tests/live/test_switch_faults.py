@@ -235,3 +235,32 @@ def test_rules_of_any_bytes_come_back(place):
 def with_odd_user(old, new):
     for s in (old, new):
         s.cmd("ACL", "SETUSER", "odd", "on", ">pw", b"~\xff:*", "+@all")
+
+
+@pytest.mark.limit(60)
+def test_an_abort_over_a_slow_link_opens_the_authority(place):
+    """The hold's time is over, and the fence has to be lifted all the same before
+    clients go on: they would be refused, one in the middle of a transaction."""
+    r = Run(place, "--strategy", "big_bang", links=True, load=False).in_step()
+    refusals = []
+    stopping = []
+
+    def write():
+        with Conn(r.g.port, timeout=30) as c:
+            while not stopping:
+                got = c.raw("SET", "k", "v")
+                if isinstance(got, RespError):
+                    refusals.append(got.text)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for t in writers:
+        t.start()
+    r.links[0].late(0.1)
+    r.g.verb("promote")
+    r.links[0].heal()
+    time.sleep(1.5)
+    stopping.append(1)
+    for t in writers:
+        t.join()
+    assert any(kind == "abort" for _, kind, _, _ in r.g.journal()), r.g.tail()
+    assert not refusals, "%s\n%s" % (refusals[:3], r.g.tail())

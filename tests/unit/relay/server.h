@@ -21,6 +21,7 @@ struct peer {
 struct peers {
 	struct peer at[64];
 	bool has_script[2];
+	bool is_fenced; /* for MULTI */
 	uint64_t position;
 };
 
@@ -105,6 +106,8 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 	} else if (p->multi) {
 		p->queued++;
 		peer_put(out, "+QUEUED\r\n");
+	} else if (peer_is(q, 0, "multi") && ps->is_fenced) {
+		peer_put(out, "-NOPERM not now\r\n");
 	} else if (peer_is(q, 0, "multi")) {
 		p->multi = true;
 		p->queued = 0;

@@ -478,12 +478,53 @@ one_connection_finds_the_server_for_all(void **state)
 	end();
 }
 
+/* ---- a fence that is lifted late --------------------------------------- */
+
+/* MULTI is refused by it, and what follows would be allowed: it must not run
+ * singly. */
+static void
+nothing_of_a_refused_transaction_runs(void **state)
+{
+	(void)state;
+	begin(0);
+	settle();
+	run.epoch = 1;
+	mail(MAIL_HOLD, SIDE_OLD, 0, ACK_AUTHORITY);
+	mail(MAIL_RELEASE, SIDE_OLD, 0, ACK_AUTHORITY);
+	run.peers.is_fenced = true;
+	say(0, "MULTI\r\n");
+	say(1, "GET a\r\nWATCH a\r\n");
+	settle();
+	say(1, "MULTI\r\n");
+	settle();
+	run.peers.is_fenced = false;
+	say(0, "SET x y\r\nEXEC\r\n");
+	say(1, "SET x y\r\nEXEC\r\n");
+	settle();
+	assert_int_equal(atomic_load(&run.traffic.writes[SIDE_OLD]), 0);
+	assert_true(run.client[0] < 0 && run.client[1] < 0);
+	/* It is open, as the next one shows: who may never is told so only. */
+	say(2, "MULTI\r\nSET x y\r\nEXEC\r\n");
+	settle();
+	run.peers.is_fenced = true;
+	say(3, "MULTI\r\n");
+	settle();
+	say(3, "GET b\r\n");
+	settle();
+	assert_true(span_eq(buf_span(&run.got[3]),
+	                    SPAN("-NOPERM not now\r\n$1\r\nb\r\n")));
+	for (int c = 0; c < CLIENTS; c++)
+		buf_fini(&run.got[c]);
+	end();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_read_behind_the_stream_goes_at_once),
 		cmocka_unit_test(one_connection_finds_the_server_for_all),
+		cmocka_unit_test(nothing_of_a_refused_transaction_runs),
 		cmocka_unit_test(no_refusal_makes_a_wrong_reply),
 	};
 

@@ -234,6 +234,7 @@ hold_end(struct relay *r, const struct route *route)
 	bool was = r->hold.on;
 
 	r->hold.on = false;
+	r->fence_doubt |= was;
 	adopt(r, route);
 	if (was) {
 		r->hold.last_ns = r->port->now_ns - r->hold.began_ns;

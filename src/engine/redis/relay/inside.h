@@ -365,7 +365,8 @@ struct relay {
 	struct resp_cmd cmd2;  /* of an inline request, as an array        */
 	struct buf scratch;
 	uint64_t asked_user_ns;
-	uint64_t leave_ns;     /* 0: no blocked client leaves (block.c)       */
+	uint64_t leave_ns; /* 0: no blocked client leaves (block.c)       */
+	bool fence_doubt;  /* after a hold: may the fence be up still?     */
 	bool was_lost[SIDE_N]; /* a lane of it, and none was ready since */
 	bool doubt[SIDE_N];    /* may the side have lost the scripts?      */
 	bool loading[SIDE_N];  /* a PEND_LOADED is under way there         */

@@ -291,12 +291,14 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 }
 
 /* MULTI was answered. When it was refused there is no transaction, unless a
- * later one is under way, which tells for itself. */
+ * later one is under way, which tells for itself. A fence that is lifted late
+ * refuses MULTI and then takes what follows: that must not run singly. */
 void
 tx_answer(struct relay *r, struct session *s, struct lane *lane,
           struct span reply)
 {
-	bool refused = reply.n > 0 && reply.p[0] == '-';
+	bool is_error = reply.n > 0 && reply.p[0] == '-';
+	bool refused = is_error;
 
 	for (uint32_t i = 0; i < ring_n(&lane->fifo) && refused; i++)
 		refused = ring_at(&lane->fifo, i)->kind != PEND_MULTI;
@@ -305,6 +307,13 @@ tx_answer(struct relay *r, struct session *s, struct lane *lane,
 		tx_forget(s);
 	}
 	session_say(r, s, reply);
+	if (!is_error)
+		r->fence_doubt = false;
+	else if (refused && r->fence_doubt && s->link != NULL &&
+	         span_has_prefix(reply, SPAN("-NOPERM")))
+		tx_refuse(r, s,
+		          s->inflight == 0 && !s->watching && s->part != NULL &&
+		                  buf_len(&s->part->buf) > 0);
 }
 
 void
