@@ -305,3 +305,45 @@ def test_long_bodies_of_eden(world):
     ):
         got = w.serve.post(path, {**long, **change})
         assert got.status == 422 and got.json["param"] == param, got
+
+
+def test_an_interlay_in_tls(world, place):
+    import ssl
+
+    from test_api_abuse import certificate, trust
+
+    w = world
+    first, second = certificate(place.dir, "first"), certificate(place.dir, "second")
+    pem = {}
+    for pair in (first, second):
+        with open(pair[0]) as cert, open(pair[1]) as key:
+            pem[pair] = {"server_cert": cert.read(), "server_key": key.read()}
+    port = ports.take()
+    body = {"id": "safe", "endpoint": "old_redis", "port": port, "tls": pem[first]}
+    got = w.serve.post("interlays", body)
+    assert got.status == 201 and got.data["tls"] is True, got
+    assert "PRIVATE" not in got.text and "PRIVATE" not in w.serve.get("interlays/safe").text
+
+    def ping(context):
+        import socket
+
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+            with context.wrap_socket(s, server_hostname="127.0.0.1") as t:
+                t.sendall(b"*1\r\n$4\r\nPING\r\n")
+                return t.recv(100)
+
+    assert ping(trust(first[0])) == b"+PONG\r\n"
+    w.serve.must("PATCH", "interlays/safe", {"tls": pem[second]})
+    assert ping(trust(second[0])) == b"+PONG\r\n"
+    with pytest.raises(ssl.SSLError):
+        ping(trust(first[0]))
+    bad = w.serve.patch("interlays/safe", {"tls": {"server_cert": "x", "server_key": "y"}})
+    assert bad.status == 400 and bad.json["param"] == "tls", bad
+    w.serve.kill()
+    w.serve.start()
+    assert ping(trust(second[0])) == b"+PONG\r\n", "the key is kept, sealed"
+    for name in os.listdir(w.serve.dir):
+        if name.startswith("state.db"):
+            with open(os.path.join(w.serve.dir, name), "rb") as f:
+                assert b"PRIVATE KEY" not in f.read(), name
+    ports.give(port)

@@ -298,6 +298,23 @@ move(struct call *c, const json_t *endpoint, struct err *err)
 	return rc;
 }
 
+/* Other certificates: first the listener, then the row. */
+static int
+renew(struct call *c, json_t *body, struct err *err)
+{
+	const char *uuid = entity_uuid(c->row);
+	const json_t *tls = json_object_get(c->body, "tls");
+	json_t *live = host_interlay_status(c->api->host, uuid);
+	int rc = 0;
+
+	if (live != NULL)
+		rc = host_interlay_tls(c->api->host, uuid, tls, err);
+	json_decref(live);
+	if (rc != 0)
+		(void)snprintf(c->param, sizeof(c->param), "tls");
+	return rc != 0 ? rc : seal(c, uuid, "tls", body, err);
+}
+
 static int
 save(struct call *c, json_t *body, struct err *err)
 {
@@ -339,6 +356,8 @@ on_interlay_patch(struct call *c, struct err *err)
 				body, "endpoint",
 				json_string(entity_uuid(endpoint)));
 	}
+	if (rc == 0 && json_object_get(c->body, "tls") != NULL)
+		rc = renew(c, body, err);
 	if (rc == 0)
 		rc = save(c, body, err);
 	json_decref(endpoint);
