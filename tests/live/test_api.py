@@ -611,3 +611,59 @@ def test_reload_says_what_needs_a_restart(place, need_godwit):
     s.proc.send_signal(signal.SIGHUP)
     until(lambda: "limitz" in s.tail(), 10)
     assert s.get("endpoints").status == 200
+
+
+GUIDE_SHAPES = [
+    {"strategy": {"type": "big_bang"}},
+    {"strategy": GUIDE_STRATEGY},
+    {"strategy": {"type": "blue_green", "active_is_new": False}},
+    {"strategy": {"type": "rolling_update", "migrated_instances": [], "total_instances": 5}},
+    {"strategy": {"type": "shadow_traffic"}},
+    {
+        "strategy": {
+            "type": "strangler_fig",
+            "features": {"user_auth": True, "payments": False, "reporting": False},
+        }
+    },
+    {
+        "strategy": {
+            "type": "feature_flag",
+            "flags": {"new_database": True, "beta_features": False},
+            "rollout_percentage": 0.25,
+        }
+    },
+    {
+        "strategy": {
+            "type": "geographic",
+            "regions": {"us-east-1": True, "eu-west-1": False, "ap-southeast-1": False},
+        }
+    },
+    {
+        "strategy": {
+            "type": "time_window",
+            "window_start": "2024-01-15T02:00:00Z",
+            "window_end": "2024-01-15T04:00:00Z",
+            "executed": False,
+        }
+    },
+    {"data": "none"},
+    {"data": {"type": "snapshot", "replace": "none"}},
+    {"data": {"type": "scan", "replace": "replace"}},
+    {"failure_handling": "rollback_all"},
+    {"failure_handling": {"type": "retry_then_all", "retry_count": 3}},
+    {"failure_handling": "allow_partial"},
+]
+
+
+def test_every_shape_of_the_guide(serve):
+    """The JSON of the Eden guide; what is answered is canonical: giving it back
+    changes nothing."""
+    for i, shape in enumerate(GUIDE_SHAPES):
+        got = serve.post("migrations", {"id": "m%d" % i, **shape})
+        assert got.status == 201, (shape, got)
+        (name, given), = shape.items()
+        answered = got.data[name]
+        if isinstance(given, dict):
+            assert answered["type"] == given["type"], (shape, got)
+        again = serve.patch("migrations/m%d" % i, {name: answered})
+        assert again.status == 200 and again.data[name] == answered, (shape, again)

@@ -119,9 +119,9 @@ plain_schema(const struct shape_field *f)
 		return json_pack("{s:s,s:o}", "type", "object",
 		                 "additionalProperties", member(f->of));
 	case SHAPE_ANY: return json_object();
-	case SHAPE_SPEC:
-		return json_pack("{s:[s,s,s]}", "type", "object", "string",
-		                 "null");
+	case SHAPE_SPEC: /* the canonical form, and the tolerant ones       */
+		return json_pack("{s:[o,{s:[s,s,s]}]}", "anyOf", ref(f->of),
+		                 "type", "object", "string", "null");
 	}
 	NEVER("a shape without a kind");
 }
