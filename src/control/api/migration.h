@@ -18,6 +18,10 @@ bool migration_is_active(const json_t *row);
 /* The answer of a call: the row, live, with its ETag. */
 int migration_answer(struct call *c, const json_t *row, struct err *err) MUST;
 
+/* The end of a call's transaction: undone when the call is a dry run. (The host
+ * is not asked inside one: it may be waiting to write.) */
+int migration_end(struct call *c, int rc, struct err *err) MUST;
+
 /* strategy, data, ... of a spec into a row's body. */
 int migration_put_spec(const struct spec *s, json_t *body,
                        struct err *err) MUST;

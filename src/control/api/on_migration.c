@@ -202,6 +202,15 @@ migration_answer(struct call *c, const json_t *row, struct err *err)
 	return call_data(c, migration_view(c, row), err);
 }
 
+int
+migration_end(struct call *c, int rc, struct err *err)
+{
+	if (rc != 0 || !c->dry_run)
+		return store_end(c->api->store, rc, err);
+	store_undo(c->api->store);
+	return 0;
+}
+
 /* ---- the spec ------------------------------------------------------------------- */
 
 /* What is wrong with it goes into the call. */
@@ -319,13 +328,11 @@ on_migration_create(struct call *c, struct err *err)
 		row = entity_add(c->api->store, call_org(c), ENTITY_MIGRATION,
 		                 NULL, call_text(c->body, "id"), c->who.subject,
 		                 body, err);
-		rc = row != NULL ? migration_answer(c, row, err)
-		                 : -(int)err->code;
-		if (rc == 0 && c->dry_run)
-			store_undo(c->api->store);
-		else
-			rc = store_end(c->api->store, rc, err);
+		rc = row != NULL ? 0 : -(int)err->code;
+		rc = migration_end(c, rc, err);
 	}
+	if (rc == 0)
+		rc = migration_answer(c, row, err);
 	json_decref(row);
 	json_decref(body);
 	return rc;

@@ -148,13 +148,10 @@ save(struct call *c, json_t *resources, enum life_state to, struct err *err)
 		rc = entity_set(c->api->store, c->row, body, err);
 		if (rc == 0)
 			rc = entity_needs(c->api->store, c->row, needs, err);
-		if (rc == 0)
-			rc = migration_answer(c, c->row, err);
-		if (rc == 0 && c->dry_run)
-			store_undo(c->api->store);
-		else
-			rc = store_end(c->api->store, rc, err);
+		rc = migration_end(c, rc, err);
 	}
+	if (rc == 0)
+		rc = migration_answer(c, c->row, err);
 	json_decref(needs);
 	json_decref(body);
 	return rc;

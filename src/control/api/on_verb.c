@@ -512,13 +512,10 @@ on_migration_reverse(struct call *c, struct err *err)
 		                 body, err);
 		rc = row != NULL ? entity_needs(c->api->store, row, needs, err)
 		                 : -(int)err->code;
-		if (rc == 0)
-			rc = migration_answer(c, row, err);
-		if (rc == 0 && c->dry_run)
-			store_undo(c->api->store);
-		else
-			rc = store_end(c->api->store, rc, err);
+		rc = migration_end(c, rc, err);
 	}
+	if (rc == 0)
+		rc = migration_answer(c, row, err);
 	json_decref(row);
 	json_decref(needs);
 	json_decref(body);
