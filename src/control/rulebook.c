@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "control/run_parts.h"
+#include "control/spec/mmdb_file.h"
 #include "control/spec/spec.h"
 
 static uint64_t
@@ -58,6 +59,31 @@ retire(struct run *r, uint64_t generation)
 	return true;
 }
 
+/* The database of locate; read once. NULL: there is none. */
+static const struct mmdb *
+mmdb_of(struct run *r)
+{
+	const struct spec_locate *l = &r->spec->locate;
+	struct mmdb_file *f;
+	struct err err;
+
+	if ((l->by & LOCATE_MMDB) == 0)
+		return NULL;
+	for (f = r->book.files; f != NULL; f = f->next) {
+		if (strcmp(f->path, l->mmdb) == 0)
+			return &f->db;
+	}
+	f = mmdb_file_load(l->mmdb, &err);
+	if (f == NULL) {
+		/* Clients of no region stay on the authority. */
+		run_event(r, "trouble", "%s", err.text);
+		return NULL;
+	}
+	f->next = r->book.files;
+	r->book.files = f;
+	return &f->db;
+}
+
 static void
 make(struct run *r, uint64_t generation)
 {
@@ -73,7 +99,7 @@ make(struct run *r, uint64_t generation)
 		os_mem_init(&b->mem, 0);
 	if (!retire(r, generation))
 		return;
-	b->made = spec_rules(r->spec, &at, &b->mem, &b->now);
+	b->made = spec_rules(r->spec, &at, mmdb_of(r), &b->mem, &b->now);
 	b->units = r->units;
 	b->ppm = r->read_ppm;
 }
@@ -130,6 +156,12 @@ rulebook_fini(struct run *r)
 		free(o);
 	}
 	rules_free(r->book.now);
+	while (r->book.files != NULL) {
+		struct mmdb_file *f = r->book.files;
+
+		r->book.files = f->next;
+		mmdb_file_free(f);
+	}
 	r->book.now = NULL;
 	r->book.made = false;
 }

@@ -14,6 +14,7 @@
 #include "core/route.h"
 
 struct run;
+struct mmdb_file;
 
 struct rulebook_old {
 	struct rules *rules;
@@ -28,6 +29,7 @@ struct rulebook {
 	uint32_t ppm;
 	bool made; /* `now` is for these two    */
 	struct rulebook_old *old;
+	struct mmdb_file *files; /* blocks may look into them until the end */
 };
 
 /* What the strategy adds to a route of this generation: rules, mirrored reads,

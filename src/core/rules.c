@@ -40,6 +40,8 @@ struct rules {
 	struct region *region;  /* of the values of nets */
 	uint32_t region_n;
 	char region_label[64];
+	const struct mmdb *mmdb; /* somebody else's */
+	char mmdb_path[128];
 	struct rule rule[RULES_MAX];
 	struct term term[];
 };
@@ -176,6 +178,8 @@ rules_build(struct mem *mem, const struct rules_in *in)
 	r->sticky = in->sticky;
 	r->assign = in->assign;
 	memcpy(r->region_label, in->region_label, sizeof(r->region_label));
+	r->mmdb = in->mmdb;
+	memcpy(r->mmdb_path, in->mmdb_path, sizeof(r->mmdb_path));
 	for (uint32_t i = 0; i < in->rule_n; i++)
 		put_terms(r, in, i);
 	if (!put_nets(r, in)) {
@@ -379,5 +383,9 @@ rules_region(const struct rules *r, const struct cidr_address *a)
 
 	if (r->nets != NULL)
 		v = cidr_trie_find(r->nets, a);
-	return v == CIDR_NONE ? span_of(NULL, 0) : span_str(r->region[v].name);
+	if (v != CIDR_NONE)
+		return span_str(r->region[v].name);
+	if (r->mmdb != NULL && a->is_known)
+		return mmdb_find(r->mmdb, a->b, r->mmdb_path);
+	return span_of(NULL, 0);
 }

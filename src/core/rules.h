@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "core/cidr.h"
+#include "wire/mmdb.h"
 
 #define RULES_MAX       64  /* a bit each */
 #define RULES_TERMS_MAX 512 /* words of all rules: looked at one by one */
@@ -96,6 +97,9 @@ struct rules_in {
 	enum assign assign;
 	const struct rules_net *net;
 	uint32_t net_n;
+	/* Regions where no net tells; must outlive the block. NULL: none. */
+	const struct mmdb *mmdb;
+	char mmdb_path[128];
 	char region_label[64]; /* of the interlay: where nothing else tells */
 };
 
@@ -134,5 +138,6 @@ bool rules_is_fixed(const struct rules *r, uint64_t possible, uint32_t *ret);
 
 struct span rules_region_label(const struct rules *r);
 
-/* The region of an address by the nets; empty: none. Valid with the block. */
+/* The region of an address by the nets, else by the MaxMind database; empty:
+ * none. Valid with the block. */
 struct span rules_region(const struct rules *r, const struct cidr_address *a);

@@ -207,6 +207,41 @@ def test_geographic(place):
     assert g.stop() == 0
 
 
+def mmdb(path):
+    """A MaxMind database: 0.0.0.0/1 is DE, 128.0.0.0/1 is US."""
+    def text(t):
+        return bytes([0x40 | len(t)]) + t
+
+    def record(code):
+        return b"\xe1" + text(b"country") + b"\xe1" + text(b"iso_code") + text(code)
+
+    de, us = record(b"DE"), record(b"US")
+    node = b"".join((1 + 16 + at).to_bytes(3, "big") for at in (0, len(de)))
+    about = b"\xe3" + text(b"node_count") + b"\xa1\x01" + text(b"record_size") + b"\xa1\x18"
+    about += text(b"ip_version") + b"\xa1\x04"
+    with open(path, "wb") as f:
+        f.write(node + bytes(16) + de + us + b"\xab\xcd\xefMaxMind.com" + about)
+    return path
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("code,is_moved", [("DE", True), ("US", False)])
+def test_geographic_by_mmdb(place, code, is_moved):
+    r = start(place, type="geographic", regions={"eu": True, "asia": False},
+              locate={"mmdb": {"file": mmdb(os.path.join(place.dir, "x.mmdb"))}},
+              match={"eu": {"regions": ["FR", code]}, "asia": {"regions": ["JP"]}})
+    g = r.g
+    c = g.conn()
+    g.must("promote")
+    if is_moved:
+        wait_for_new(g, c, "pay:1")
+    assert read(g, c, *keys("pay")) == ([0, 100] if is_moved else [100, 0])
+    # the file was read as a whole: it may go
+    os.remove(os.path.join(place.dir, "x.mmdb"))
+    g.must("promote")
+    assert g.stop() == 0
+
+
 # -- time_window ---------------------------------------------------------------
 
 
@@ -326,7 +361,7 @@ def test_mistakes_in_the_file(place):
     for text, word, code in (
         ("{", "line 1", 2),
         ('{"type":"canary","read_percentage":5}', "strategy.read_percentage", 2),
-        ('{"type":"geographic","regions":{"a":true},"locate":{"mmdb":{"file":"x"}}}', "mmdb", 3),
+        ('{"type":"geographic","regions":{"a":true},"locate":{"mmdb":{"file":"/x"}}}', "/x", 2),
         ('{"type":"canary","write_mode":{"mode":"cutover","write_percentage":0.5}}', "slot", 3),
         ('{"type":"rolling_update","total_instances":3}', "godwit serve", 3),
         ('{"strategy":{"type":"big_bang"},"data":{"type":"scan","replace":"x"}}', "data.replace", 2),

@@ -174,11 +174,6 @@ read_geographic(struct fields *f, const json_t *o, struct spec *s)
 	units_read_map(f, o, "regions", &s->strategy);
 	units_read_locate(f, o, s);
 	units_read_match(f, o, "match", s);
-	if ((s->locate.by & LOCATE_MMDB) != 0)
-		fields_fault(f, ERR_UNABLE, "locate.mmdb",
-		             "MaxMind databases are not read yet: give the "
-		             "networks as locate.cidr, or locate.proxy_v2 or "
-		             "locate.label");
 	if (s->locate.by == 0)
 		fields_fault(f, ERR_USAGE, "locate",
 		             "one of cidr, proxy_v2, label, header is wanted");

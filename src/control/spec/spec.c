@@ -259,8 +259,8 @@ unit_shares(const struct spec *s, const struct strategy_at *at,
 }
 
 bool
-spec_rules(const struct spec *s, const struct strategy_at *at, struct mem *mem,
-           struct rules **ret)
+spec_rules(const struct spec *s, const struct strategy_at *at,
+           const struct mmdb *mmdb, struct mem *mem, struct rules **ret)
 {
 	struct rules_in in = { .sticky = s->sticky,
 		               .assign = s->assign,
@@ -270,6 +270,8 @@ spec_rules(const struct spec *s, const struct strategy_at *at, struct mem *mem,
 	struct rules_term *term;
 
 	*ret = NULL;
+	in.mmdb = mmdb;
+	memcpy(in.mmdb_path, s->locate.mmdb_path, sizeof(in.mmdb_path));
 	if ((s->locate.by & LOCATE_LABEL) != 0)
 		memcpy(in.region_label, s->locate.label,
 		       sizeof(in.region_label));

@@ -165,6 +165,7 @@ json_t *spec_print(const struct spec *s);
 json_t *spec_print_strategy(const struct spec *s);
 
 /* What the relays get for a state of the strategy; NULL and true: one share for
- * all is enough (route.read_ppm). False: no memory. */
+ * all is enough (route.read_ppm). False: no memory. mmdb: of locate, or NULL; it
+ * outlives the rules. */
 bool spec_rules(const struct spec *s, const struct strategy_at *at,
-                struct mem *mem, struct rules **ret);
+                const struct mmdb *mmdb, struct mem *mem, struct rules **ret);

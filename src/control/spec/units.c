@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "control/spec/inside.h"
+#include "control/spec/mmdb_file.h"
 
 uint32_t
 units_find(const struct strategy *s, const char *name)
@@ -385,6 +386,14 @@ read_mmdb(struct fields *f, const json_t *value, struct spec *s)
 	else
 		fields_text(f, value, "file", s->locate.mmdb,
 		            sizeof(s->locate.mmdb));
+	if (f->rc == 0) {
+		struct err why;
+		struct mmdb_file *file = mmdb_file_load(s->locate.mmdb, &why);
+
+		if (file == NULL)
+			fields_fault(f, ERR_USAGE, "file", "%s", why.text);
+		mmdb_file_free(file);
+	}
 	fields_leave(f, mark);
 }
 

@@ -363,8 +363,8 @@ static const struct bad {
 	  "\"locate\":{\"cidr\":{\"eu\":[\"10.0.0.1/8\"]}}}}",
 	  "strategy.locate.cidr.eu", ERR_USAGE },
 	{ "{\"strategy\":{\"type\":\"geographic\",\"regions\":{\"eu\":true},"
-	  "\"locate\":{\"mmdb\":{\"file\":\"x\"}}}}",
-	  "strategy.locate.mmdb", ERR_UNABLE },
+	  "\"locate\":{\"mmdb\":{\"file\":\"/dev/null\"}}}}",
+	  "strategy.locate.mmdb.file", ERR_USAGE },
 	{ "{\"strategy\":{\"type\":\"geographic\",\"regions\":{\"eu\":true},"
 	  "\"locate\":{\"mmdb\":\"x\"}}}",
 	  "strategy.locate.mmdb", ERR_USAGE },
