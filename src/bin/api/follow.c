@@ -19,7 +19,7 @@
 #include "bin/watch.h"
 
 #define WATCH_MS 5000
-#define AGAIN_MS 2000
+#define AGAIN_S  1
 
 /* ---- watch --------------------------------------------------------------------- */
 
@@ -132,6 +132,7 @@ struct events {
 	const struct args *a;
 	struct remote remote;
 	struct sse sse;
+	bool has_heard; /* the server was there once                       */
 };
 
 static bool
@@ -163,6 +164,7 @@ on_data(void *arg, const char *p, size_t n)
 {
 	struct events *e = arg;
 
+	e->has_heard = true;
 	return sse_feed(&e->sse, p, n, on_event, e);
 }
 
@@ -203,21 +205,21 @@ listen_once(struct events *e, const char *path, int *ret_status,
 static int
 listen_on(struct events *e, const char *path)
 {
-	struct timespec pause = { .tv_sec = AGAIN_MS / 1000 };
+	struct timespec pause = { .tv_sec = AGAIN_S };
 	int status = -1;
 	struct err err;
 
 	while (status < 0) {
 		int rc = listen_once(e, path, &status, &err);
 
-		if (rc == 0)
-			continue;
 		/* A watcher waits for a server that is started again. */
-		if (e->a->number[OPT_WATCH] == 0 || e->sse.id[0] == '\0' ||
-		    err.code == ERR_UNAUTHORIZED)
+		if (rc != 0 && (e->a->number[OPT_WATCH] == 0 || !e->has_heard ||
+		                err.code == ERR_UNAUTHORIZED))
 			return ask_fail(e->a, &e->remote, &err);
-		(void)fprintf(stderr, "godwit: %s\n", err.text);
-		(void)nanosleep(&pause, NULL);
+		if (rc != 0)
+			(void)fprintf(stderr, "godwit: %s\n", err.text);
+		if (status < 0 && !remote_is_due(&e->remote))
+			(void)nanosleep(&pause, NULL);
 	}
 	return status;
 }

@@ -364,7 +364,9 @@ write_audit(struct call *c, int rc, const struct err *failed)
 	e.who = &c->who;
 	e.action = action;
 	e.kind = c->kind < ENTITY_N ? entity_plural(c->kind) : NULL;
-	e.id = c->subject_id[0] != '\0' ? c->subject_id : NULL;
+	/* What was made has its name in the answer only. */
+	e.id = c->subject_id[0] != '\0' ? c->subject_id
+	                                : call_text(c->data, "id");
 	e.reason = c->reason;
 	e.result = result;
 	e.request_id = c->in->id;
