@@ -38,11 +38,8 @@ desk_close(struct desk *d, const struct err *why)
 {
 	struct question *q;
 
-	while ((q = desk_take(d)) != NULL)
-		;
 	(void)pthread_mutex_lock(&d->lock);
 	d->closed = true;
-	/* One may have come since. */
 	for (q = d->waiting; q != NULL; q = q->next)
 		q->answer = failure(why);
 	for (q = d->taken; q != NULL; q = q->next)

@@ -46,7 +46,7 @@ int
 db_do(struct journal *j, const char *sql, struct err *err)
 {
 	if (sqlite3_exec(j->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-		return db_err(j, "writing", err);
+		return db_err(j, sql, err);
 	return 0;
 }
 

@@ -22,7 +22,7 @@
 
 #define JOURNAL_VERSION 2
 #define BUSY_MS         250  /* somebody reads; never as long as a hold */
-#define BUSY_LEG_MS     2000 /* the store of the daemon writes, too */
+#define BUSY_LEG_MS     5000 /* as the store, which writes, too */
 
 /* One file holds the legs of many migrations; `godwit migrate` has one, named "".
  * R begins as (1, old): old has authority before anything was decided; its row

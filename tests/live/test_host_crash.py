@@ -143,7 +143,7 @@ def drive(w):
                 w.died()
                 tried = True
             except HostError as e:
-                assert e.code in ("POSTPONED", "STATE", "ABORTED", "LOST", "TIMEOUT"), (name, e)
+                assert e.code in ("POSTPONED", "STATE", "ABORTED", "LOST", "TIMEOUT", "IO"), (name, e)
                 tried = True
             time.sleep(0.05)
         for load in w.loads:

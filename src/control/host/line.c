@@ -298,7 +298,7 @@ host_interlay_stop(struct host *h, const char *uuid, struct err *err)
 	else
 		unlink_line(h, n);
 	host_unlock(h);
-	if (rc != 0)
+	if (rc != 0 || n == NULL)
 		return rc;
 	/* Running requests end; nobody finds it any more. */
 	interlay_stop(n->l);
@@ -374,7 +374,7 @@ host_interlay_repoint(struct host *h, const char *uuid, const char *url,
 	else
 		(void)snprintf(n->used_by, sizeof(n->used_by), "a change");
 	host_unlock(h);
-	if (rc != 0)
+	if (rc != 0 || n == NULL)
 		return rc;
 	rc = repoint(n, &to, err);
 	host_lock(h);

@@ -57,20 +57,22 @@ say_marker(struct relay *r)
 	r->pair.said = lane_ask(r, admin, PEND_IGNORE, buf_span(b)) != NULL;
 }
 
-/* The lanes that do not stay, and who uses them. */
-static void
-leave(struct relay *r)
+static bool
+stays(const struct relay *r, const struct lane *l)
 {
-	enum side keep = r->pair.keep;
+	return l->side == r->pair.keep && l->kind != LANE_READER;
+}
 
-	list_each(session, s, all, &r->sessions) {
-		if (s->lane != NULL && s->inflight == 0 && s->withheld == 0 &&
-		    (s->lane->side != keep || s->lane->kind == LANE_READER))
-			lane_attach(r, s, NULL);
-	}
+/* Clients leave the lanes that do not stay. */
+static void
+leave_clients(struct relay *r)
+{
 	list_each(session, s, all, &r->sessions) {
 		struct sub *u = s->wide == NULL ? NULL : s->wide->sub;
 
+		if (s->lane != NULL && s->inflight == 0 && s->withheld == 0 &&
+		    !stays(r, s->lane))
+			lane_attach(r, s, NULL);
 		if (u == NULL)
 			continue;
 		if (u->shadow != NULL)
@@ -78,10 +80,14 @@ leave(struct relay *r)
 		u->shadow = NULL;
 		u->marked = 0;
 	}
+}
+
+static void
+leave_lanes(struct relay *r)
+{
 	list_each(lane, l, all, &r->lanes) {
 		if (!l->dead && l->kind != LANE_SUB &&
-		    (l->side != keep || l->kind == LANE_READER ||
-		     l->kind == LANE_ADMIN))
+		    (!stays(r, l) || l->kind == LANE_ADMIN))
 			lane_leave(r, l);
 	}
 }
@@ -92,9 +98,9 @@ rename_lanes(struct relay *r)
 	enum side other = side_other(r->pair.to);
 
 	list_each(lane, l, all, &r->lanes) {
-		bool stays = l->side == r->pair.keep;
+		bool is_kept = l->side == r->pair.keep;
 
-		l->side = (uint8_t)(stays ? r->pair.to : other);
+		l->side = (uint8_t)(is_kept ? r->pair.to : other);
 	}
 	/* The lane that loaded the scripts has ended; the other server may not
 	 * have them. */
@@ -144,7 +150,8 @@ finish(struct relay *r)
 	r->route.ack = ACK_AUTHORITY;
 	ack_release_all(r);
 	shadow_reset(r);
-	leave(r);
+	leave_clients(r);
+	leave_lanes(r);
 	rename_lanes(r);
 	causal_new_era(r);
 	r->conf = r->pair.conf;
