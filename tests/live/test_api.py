@@ -496,6 +496,20 @@ def test_graceful_stop(serve):
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_ready_says_no_before_the_listener_closes(place, need_godwit):
+    s = Serve(place.dir, config="stop_seconds: 60\n")
+    place.things.append(s)
+    s.start()
+    s.proc.send_signal(signal.SIGTERM)
+    got = until(lambda: [a for a in [s.get("/readyz", token="")] if a.status == 503], 20)[0]
+    assert "stopping" in got.text and s.is_alive()
+    refused = s.post("endpoints", {"id": "late", "config": {"url": "redis://h:1"}})
+    assert refused.status == 503 and "retry-after" in refused.headers
+    assert s.get("endpoints").status == 200
+    s.proc.send_signal(signal.SIGTERM)  # the second one does not wait
+    assert s.proc.wait(20) == 0
+
+
 def test_events_are_numbered_and_come_again(serve):
     """Events are made by the host; here they are rows, as after a restart."""
     serve.stop()

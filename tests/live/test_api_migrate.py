@@ -134,6 +134,25 @@ def test_there_and_back_again(world):
 
 
 @pytest.mark.limit(120)
+def test_a_verb_that_is_sent_twice_acts_once(world):
+    """Idempotency-Key on a verb: a promote that is repeated is one promote."""
+    w = world
+    make(w, strategy={"type": "canary", "read_percentage": 0.05})
+    migrate(w)
+    head = {"Idempotency-Key": "p1"}
+    first = w.serve.post("migrations/m/promote", {"to": "25"}, headers=head)
+    assert first.status == 202, first
+    again = w.serve.post("migrations/m/promote", {"to": "25"}, headers=head)
+    assert again.status == 202 and again.text == first.text
+    other = w.serve.post("migrations/m/promote", {"to": "50"}, headers=head)
+    assert other.status == 422
+    s = w.status("m")
+    assert s["reads"]["desired_percentage"] == 25.0, s["reads"]
+    shares = [e for e in s["events"] if e["name"] == "share" and e["text"].startswith("25")]
+    assert len(shares) == 1, s["events"]
+
+
+@pytest.mark.limit(120)
 def test_a_daemon_that_is_killed_goes_on(world):
     w = world
     with w.conn() as c:
