@@ -326,11 +326,13 @@ read_again(struct call *c, struct err *err)
 	return 0;
 }
 
-/* Changes of one thing one after the other; runs of templates side by side. */
+/* Changes of one thing one after the other; runs of templates side by side, and
+ * verbs too: the host orders them, and a rollback overtakes. */
 static int
 perform(struct call *c, struct err *err)
 {
 	bool alone = c->row != NULL && router_is_mutation(c->route) &&
+	             !router_has(c->route, 'V') &&
 	             strcmp(c->route->body, "any_object") != 0;
 	char uuid[STORE_UUID];
 	int rc = needs_host(c, err);

@@ -411,15 +411,36 @@ patch_running(struct call *c, const struct spec *s, struct err *err)
 	return rc;
 }
 
-int
-on_migration_patch(struct call *c, struct err *err)
+/* The row as it is now (the engine may have changed it) with what the body and
+ * the spec say. */
+static int
+put_patch(struct call *c, const struct spec *s, json_t **ret, struct err *err)
 {
 	static const char *const names[] = { "description", "tests", "options",
 		                             NULL };
+	json_t *row = entity_by_uuid(c->api->store, entity_uuid(c->row), err);
+	json_t *body;
+	int rc = 0;
+
+	if (row == NULL)
+		return -(int)err->code;
+	body = json_deep_copy(entity_body(row));
+	call_merge(body, c->body, names);
+	if (s != NULL)
+		rc = migration_put_spec(s, body, err);
+	if (rc == 0)
+		rc = entity_set(c->api->store, row, body, err);
+	json_decref(body);
+	*ret = row;
+	return rc;
+}
+
+int
+on_migration_patch(struct call *c, struct err *err)
+{
 	enum life_state to;
 	struct spec *s = NULL;
-	json_t *row;
-	json_t *body;
+	json_t *row = NULL;
 	int rc = call_match(c, c->row, err);
 
 	if (rc == 0)
@@ -428,28 +449,15 @@ on_migration_patch(struct call *c, struct err *err)
 		rc = migration_patch_spec(c, c->body, &s, err);
 	if (rc == 0 && migration_state(c->row) == LIFE_RUNNING && s != NULL)
 		rc = patch_running(c, s, err);
-	if (rc != 0) {
-		spec_free(s);
-		return rc;
+	if (rc == 0)
+		rc = store_begin(c->api->store, err);
+	if (rc == 0) {
+		rc = put_patch(c, s, &row, err);
+		rc = migration_end(c, rc, err);
 	}
-	/* The engine may have changed the row meanwhile. */
-	row = c->dry_run
-	              ? json_deep_copy(c->row)
-	              : entity_by_uuid(c->api->store, entity_uuid(c->row), err);
-	body = json_deep_copy(entity_body(row));
-	if (row == NULL || body == NULL)
-		rc = -(int)err->code;
-	call_merge(body, c->body, names);
-	if (rc == 0 && s != NULL)
-		rc = migration_put_spec(s, body, err);
-	if (rc == 0 && c->dry_run)
-		(void)json_object_set(row, "body", body);
-	else if (rc == 0)
-		rc = entity_set(c->api->store, row, body, err);
 	if (rc == 0)
 		rc = migration_answer(c, row, err);
 	spec_free(s);
-	json_decref(body);
 	json_decref(row);
 	return rc;
 }

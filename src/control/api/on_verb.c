@@ -198,6 +198,28 @@ check_decrease(struct call *c, const struct spec *s, struct err *err)
 	               "rollback");
 }
 
+/* The row as it is now, with another spec. */
+static int
+keep_spec(struct call *c, const struct spec *s, json_t **ret, struct err *err)
+{
+	json_t *row = entity_by_uuid(c->api->store, entity_uuid(c->row), err);
+	json_t *body;
+	int rc;
+
+	if (row == NULL)
+		return -(int)err->code;
+	body = json_deep_copy(entity_body(row));
+	rc = migration_put_spec(s, body, err);
+	if (rc == 0)
+		rc = entity_set(c->api->store, row, body, err);
+	json_decref(body);
+	if (rc == 0)
+		*ret = row;
+	else
+		json_decref(row);
+	return rc;
+}
+
 /* The engine first, then the row. */
 static int
 change(struct call *c, const char *verb, const struct spec *s,
@@ -205,24 +227,21 @@ change(struct call *c, const char *verb, const struct spec *s,
 {
 	json_t *args = args_of(c);
 	json_t *status = NULL;
-	json_t *body;
-	json_t *row;
+	json_t *row = NULL;
 	int rc = migration_verb(c, verb, args, &status, err);
 
 	json_decref(args);
 	json_decref(status);
 	if (rc != 0 || c->dry_run)
 		return rc != 0 ? rc : answer(c, to, err);
-	row = entity_by_uuid(c->api->store, entity_uuid(c->row), err);
-	if (row == NULL)
-		return -(int)err->code;
-	body = json_deep_copy(entity_body(row));
-	rc = migration_put_spec(s, body, err);
-	if (rc == 0)
-		rc = entity_set(c->api->store, row, body, err);
+	/* Read and written in one transaction: nobody comes between. */
+	rc = store_begin(c->api->store, err);
+	if (rc == 0) {
+		rc = keep_spec(c, s, &row, err);
+		rc = store_end(c->api->store, rc, err);
+	}
 	if (rc == 0)
 		rc = migration_answer(c, row, err);
-	json_decref(body);
 	json_decref(row);
 	return rc;
 }
