@@ -144,7 +144,7 @@ def pytest_once(name, env, limit_s, tests):
 # runs the files that depend on speed, `make check-full` all of them.
 LIVE_PLAIN = ["tests/live"] if FULL else [
     "tests/live/test_%s.py" % x for x in
-    ("migrate_steady", "migrate_clients", "relay", "switch_faults", "verify",
+    ("migrate_steady", "migrate_clients", "host", "relay", "switch_faults", "verify",
      "cli")]
 
 
