@@ -109,10 +109,12 @@ definition_fill(const struct args *a, struct run_conf *c, struct err *err)
 void
 definition_free(struct run_conf *c)
 {
-	struct spec *s; /* made here, for c alone */
+	const union {
+		const struct spec *in;
+		struct spec *out;
+	} u = { .in = c->spec }; /* made here, for c alone */
 
-	memcpy(&s, &c->spec, sizeof(s));
-	spec_free(s);
+	spec_free(u.out);
 	c->spec = NULL;
 	c->whole = NULL;
 }

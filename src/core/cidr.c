@@ -230,7 +230,7 @@ node_new(struct cidr_trie *t)
 		if (t->cap >= CIDR_NODES_MAX)
 			return 0;
 		grown = mem_resize(t->mem, t->node, t->cap * sizeof(*t->node),
-		                   2 * t->cap * sizeof(*t->node));
+		                   (size_t)2 * t->cap * sizeof(*t->node));
 		if (grown == NULL)
 			return 0;
 		t->node = grown;

@@ -6,10 +6,11 @@
 
 #include "base/check.h"
 
-#define MINUTE_S   60
-#define HOUR_S     3600
-#define DAY_S      86400
-#define DAYS_AHEAD (5 * 366) /* the 29th of February comes within */
+#define MINUTE_S   ((int64_t)60)
+#define HOUR_S     ((int64_t)3600)
+#define DAY_S      ((int64_t)86400)
+#define MINUTES_N  ((int64_t)24 * 60)
+#define DAYS_AHEAD 1830 /* five years: a 29th of February is within */
 
 struct field {
 	const char *name;
@@ -34,10 +35,10 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-static char
-lower(char c)
+static uint8_t
+lower(uint8_t c)
 {
-	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c - 'A' + 'a') : c;
 }
 
 /* A number or a word; false: neither. */
@@ -53,9 +54,9 @@ take_value(const struct field *f, struct span *s, uint32_t *ret)
 	}
 	for (const char *w = f->words; n == 0 && *w != '\0' && s->n >= 3;
 	     w += 3) {
-		if (lower((char)s->p[0]) == w[0] &&
-		    lower((char)s->p[1]) == w[1] &&
-		    lower((char)s->p[2]) == w[2]) {
+		if (lower(s->p[0]) == (uint8_t)w[0] &&
+		    lower(s->p[1]) == (uint8_t)w[1] &&
+		    lower(s->p[2]) == (uint8_t)w[2]) {
 			v = f->lo + (uint32_t)(w - f->words) / 3;
 			n = 3;
 		}
@@ -216,7 +217,7 @@ static int64_t
 first_of_day(const struct cron *c, const struct zone *zone, int64_t days,
              int64_t at_s)
 {
-	for (int64_t m = 0; m < 24 * 60; m++) {
+	for (int64_t m = 0; m < MINUTES_N; m++) {
 		int64_t utc;
 
 		if ((c->hours >> (m / 60) & 1) == 0 ||
@@ -257,7 +258,7 @@ static int64_t
 last_of_day(const struct cron *c, const struct zone *zone, int64_t days,
             int64_t at_s)
 {
-	for (int64_t m = 24 * 60 - 1; m >= 0; m--) {
+	for (int64_t m = MINUTES_N - 1; m >= 0; m--) {
 		int64_t utc;
 
 		if ((c->hours >> (m / 60) & 1) == 0 ||

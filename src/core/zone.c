@@ -328,7 +328,7 @@ read_header(struct span s, struct header *h)
 static size_t
 body_size(const struct header *h, size_t width)
 {
-	return h->time * (width + 1) + h->type * 6u + h->chars +
+	return h->time * (width + 1) + (size_t)h->type * 6 + h->chars +
 	       h->leap * (width + 4) + h->isstd + h->isut;
 }
 
@@ -336,7 +336,7 @@ static bool
 read_body(struct span s, const struct header *h, struct zone *z)
 {
 	const uint8_t *times = s.p;
-	const uint8_t *indexes = times + h->time * 8u;
+	const uint8_t *indexes = times + (size_t)h->time * 8;
 	const uint8_t *types = indexes + h->time;
 	uint32_t skip =
 		h->time > ZONE_CHANGES_MAX ? h->time - ZONE_CHANGES_MAX : 0;
@@ -347,14 +347,14 @@ read_body(struct span s, const struct header *h, struct zone *z)
 
 		if (indexes[i] >= h->type)
 			return false;
-		offset = (int32_t)be32(types + indexes[i] * 6u);
+		offset = (int32_t)be32(types + (size_t)indexes[i] * 6);
 		if (offset < -26 * HOUR_S || offset > 26 * HOUR_S)
 			return false;
 		if (i < skip) {
 			z->first = offset;
 			continue;
 		}
-		z->at[z->n] = be64(times + i * 8u);
+		z->at[z->n] = be64(times + (size_t)i * 8);
 		z->offset[z->n] = offset;
 		if (z->n > 0 && z->at[z->n] <= z->at[z->n - 1])
 			return false;

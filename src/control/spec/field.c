@@ -24,9 +24,12 @@ field_snake(const char *from, char to[FIELD_WORD_MAX])
 			if (p > from && !is_upper(p[-1]) && p[-1] != '_' &&
 			    p[-1] != '-')
 				to[n++] = '_';
-			to[n++] = (char)(*p + 32);
+			to[n++] = "abcdefghijklmnopqrstuvwxyz"[*p - 'A'];
 		} else {
-			to[n++] = *p == '-' || *p == ' ' ? '_' : *p;
+			to[n] = *p;
+			if (*p == '-' || *p == ' ')
+				to[n] = '_';
+			n++;
 		}
 	}
 	to[n] = '\0';

@@ -31,10 +31,12 @@ struct fields {
 static inline json_t *
 field_loose(const json_t *j)
 {
-	json_t *ret;
+	const union {
+		const json_t *in;
+		json_t *out;
+	} u = { .in = j };
 
-	memcpy(&ret, &j, sizeof(ret));
-	return ret;
+	return u.out;
 }
 
 /* Into snake_case; too long: cut. */

@@ -174,7 +174,8 @@ read_duration(struct fields *f, const json_t *object, uint32_t *to)
 	fields_u32(f, object, "duration_s", range, to);
 	if (fields_get(object, "duration") == NULL)
 		return;
-	for (; p != NULL && *p != '\0' && sum + v <= DURATION_S * 10u; p++) {
+	for (; p != NULL && *p != '\0' && sum + v <= (uint64_t)DURATION_S * 10;
+	     p++) {
 		if (*p >= '0' && *p <= '9') {
 			v = v * 10 + (uint64_t)(*p - '0');
 			any = true;
