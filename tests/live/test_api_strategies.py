@@ -230,3 +230,60 @@ def test_rolling_update(world):
     w.until(lambda s: s["status"] == "rolled_back")
     for c in conns:
         assert c.cmd("GET", "after") == b"1"
+
+
+@pytest.mark.limit(120)
+def test_blue_green_toggle(world):
+    w = world()
+    w.begin({"type": "blue_green", "active_is_new": False})
+    c = Conn(w.ports[0])
+    assert c.cmd("SET", "k", "blue") == b"OK"
+    for on, side in ((True, "new"), (False, "old")):
+        for _ in range(20):
+            got = w.serve.patch("migrations/m/toggle", {"activate_new": on, "reason": "test"})
+            if got.status != 503:
+                break
+            time.sleep(0.25)
+        assert got.status < 300, got
+        w.until(lambda s, side=side: s["authority"] == side)
+        assert c.cmd("GET", "k") == b"blue"
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("strategy", [
+    {"type": "canary", "write_mode": {"mode": "dual_write", "policy": "NewAuthoritative"}},
+    {"type": "blue_green", "active_is_new": True},
+    {"type": "canary", "read_percentage": 1.0,
+     "write_mode": {"mode": "cutover", "write_percentage": 1.0}},
+])
+def test_what_wants_new_cuts_over_by_itself(world, strategy):
+    w = world()
+    w.begin(strategy)
+    s = w.until(lambda s: s["authority"] == "new")
+    assert s["status"] == "running"
+    c = Conn(w.ports[0])
+    assert c.cmd("GET", "pay:7") == b"7"
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+
+
+@pytest.mark.limit(120)
+def test_both_required(world):
+    """New dies: writes are refused before they are executed, reads go on."""
+    w = world()
+    w.begin({"type": "canary", "write_mode": {"mode": "dual_write", "policy": "both_required",
+                                              "ack_timeout_ms": 300}})
+    c = Conn(w.ports[0])
+    assert c.cmd("SET", "k", "1") == b"OK"
+    w.pairs[0][1].kill()
+    end = time.time() + 20
+    while True:
+        got = c.raw("SET", "k", "2")
+        if getattr(got, "text", "").startswith("TRYAGAIN"):
+            break
+        assert got == b"OK" and time.time() < end, got
+        time.sleep(0.05)
+    n = c.cmd("GET", "k")
+    assert c.raw("INCR", "n").text.startswith("TRYAGAIN")
+    assert w.pairs[0][0].cmd("EXISTS", "n") == 0
+    assert c.cmd("GET", "k") == n
