@@ -173,6 +173,23 @@ too_new(struct run *r, enum side s, const struct fence_look *l, uint64_t epoch,
 	               (unsigned long long)epoch);
 }
 
+/* Be there as Godwit's own user. A server that was started again may have
+ * forgotten it; behind a fence made as the URL's user nobody could come in. */
+static int
+as_own(struct run *r, enum side s, struct err *err)
+{
+	const struct agent *a = &r->at[s].agent;
+	int rc = reach(r, s, err);
+
+	if (rc == 0 && !a->as_own)
+		rc = fence_users(r, s, err);
+	if (rc == 0 && !a->as_own)
+		rc = err_set(err, ERR_STATE,
+		             "%s has lost Godwit's own user; it is made again",
+		             r->side[s].label);
+	return rc;
+}
+
 int
 fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
@@ -180,7 +197,16 @@ fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 	struct fence_look l;
 	struct span replies = { NULL, 0 };
 	uint32_t n;
-	int rc = look(r, s, &l, err);
+	int rc = as_own(r, s, err);
+
+	if (rc == 0)
+		rc = look(r, s, &l, err);
+	/* Its connection may have been another one. */
+	if (rc == 0 && !a->as_own) {
+		unwatch(r, s);
+		rc = err_set(err, ERR_STATE, "%s was started again in between",
+		             r->side[s].label);
+	}
 
 	if (rc == 0)
 		rc = too_new(r, s, &l, epoch, err);

@@ -264,3 +264,30 @@ def test_an_abort_over_a_slow_link_opens_the_authority(place):
         t.join()
     assert any(kind == "abort" for _, kind, _, _ in r.g.journal()), r.g.tail()
     assert not refusals, "%s\n%s" % (refusals[:3], r.g.tail())
+
+
+@pytest.mark.limit(120)
+def test_users_forgotten_in_a_switch(place):
+    """A server that was started again has forgotten Godwit's users. A fence
+    that is made there before they are back would shut Godwit out for ever."""
+    r = Run(place, "--strategy", "big_bang", load=False).in_step()
+    sides = [r.old, r.new]
+    for i in range(10):
+        loser = sides[i % 2]
+
+        def forget(server=loser, wait=0.004 * (i // 2)):
+            time.sleep(wait)
+            # Behind its fence only Godwit may come in: then nothing is lost.
+            with Conn(server.port, timeout=5) as c:
+                users = [u for u in (c.raw("ACL", "USERS") or []) if b"godwit-" in bytes(u)] \
+                    if not isinstance(c.raw("ACL", "WHOAMI"), RespError) else []
+                for u in users:
+                    c.raw("ACL", "DELUSER", u)
+
+        t = threading.Thread(target=forget)
+        t.start()
+        r.g.verb("promote" if i % 2 == 0 else "rollback", "--wait", "--timeout", "20s", timeout=40)
+        t.join()
+        until(lambda: serves(r.g), 10, text="the authority to be open:\n" + r.g.tail())
+        r.in_step()
+        assert r.g.status()["authority"] == ("new" if i % 2 == 0 else "old"), r.g.tail()
