@@ -7,6 +7,7 @@
 #define _DEFAULT_SOURCE
 #include "base/hist.h"
 #include "control/run_parts.h"
+#include "control/spec/spec.h"
 
 _Static_assert(TRAFFIC_BUCKETS == HIST_BUCKETS, "one histogram everywhere");
 
@@ -33,6 +34,27 @@ sum(const struct run *r, struct sample *s,
 	}
 }
 
+/* What the definition says of the looks, and of this step. */
+static void
+take_analysis(const struct run *r, struct watch_limits *l)
+{
+	const struct spec_analysis *a = &r->spec->analysis;
+	uint32_t i = r->step - 1;
+
+	l->k = a->failed_looks;
+	l->n = a->looks;
+	l->error_ppm_max = a->error_ppm_max;
+	l->latency_factor = a->latency_factor;
+	l->latency_us_min = (uint64_t)a->latency_ms_min * 1000;
+	if (r->step == 0 || i >= r->strategy.step_n ||
+	    run_authority(r) == SIDE_NEW)
+		return;
+	if (r->strategy.step_seconds[i] > 0)
+		l->step_ms = (uint64_t)r->strategy.step_seconds[i] * 1000;
+	if (r->strategy.step_requests[i] > 0)
+		l->requests_min = r->strategy.step_requests[i];
+}
+
 static void
 begin_step(struct run *r, uint64_t now_ns)
 {
@@ -47,6 +69,8 @@ begin_step(struct run *r, uint64_t now_ns)
 		.lag_ms_max = r->conf->lag_max_ms,
 	};
 
+	if (r->spec != NULL)
+		take_analysis(r, &l);
 	watch_begin(&r->watch, &l, now_ns / NS_PER_MS);
 	sum(r, &r->base, r->base_latency);
 	r->watch_on = true;
@@ -111,6 +135,7 @@ judge(struct run *r, uint64_t now_ns)
 void
 auto_tick(struct run *r, uint64_t now_ns)
 {
+	const struct strategy_move forward = { .kind = MOVE_TO_CUTOVER };
 	bool soaks = run_authority(r) == SIDE_NEW;
 
 	if (!r->conf->is_auto || r->auto_aborted || r->op.kind != OP_NONE ||
@@ -125,7 +150,11 @@ auto_tick(struct run *r, uint64_t now_ns)
 	if (soaks && r->judged.verdict == VERDICT_PASS &&
 	    r->watch_step > r->strategy.step_n)
 		return;
-	if (r->step == 0 && !soaks) {
+	if (strategy_base(&r->strategy) == STRATEGY_SHADOW_TRAFFIC)
+		return; /* it has no steps */
+	if (!soaks && timetable_gate(r, &forward, NULL) != 0)
+		return; /* later: nothing goes forward now */
+	if (r->step == 0 && r->read_ppm == 0 && r->units == 0 && !soaks) {
 		if (r->move == MOVE_IN_STEP)
 			verbs_push(r, OP_PROMOTE);
 		return;

@@ -369,3 +369,57 @@ def test_mistakes_in_the_file(place):
         got, err = go(text)
         assert got == code and word in err, (text, got, err)
     assert not os.path.exists(os.path.join(place.dir, "x.db"))
+
+
+# -- the steps of a definition, by themselves ------------------------------------
+
+
+@pytest.mark.limit(90)
+def test_steps_with_their_own_samples(place):
+    """--auto: a step that wants requests of its own is not passed without them."""
+    path = definition(place, type="canary", steps=[
+        {"read_percentage": 0.5, "min_duration_s": 1, "min_requests": 30},
+        {"read_percentage": 1.0, "min_duration_s": 1, "min_requests": 1000000}])
+    r = Run(place, "--definition", path, "--auto", load=False, data=fill).in_step()
+    g = r.g
+    c = g.conn()
+
+    def read_until(what):
+        def look():
+            for k in keys("pay"):
+                c.cmd("GET", k)
+            return what(g.status())
+        until(look, 30, text="the next step")
+
+    g.until(lambda s: s["reads"]["desired_percentage"] == 50)
+    time.sleep(3)
+    assert g.status()["reads"]["desired_percentage"] == 50  # nobody has read anything
+    read_until(lambda s: s["reads"]["desired_percentage"] == 100)
+    read_until(lambda s: s["reads"]["new"] > 500)
+    time.sleep(3)
+    assert g.status()["authority"] == "old"  # a million is not seen so soon
+    g.must("promote")
+    assert g.status()["authority"] == "new"
+    assert g.stop() == 0
+
+
+@pytest.mark.limit(90)
+def test_features_by_themselves_one_by_one(place):
+    """--auto: each feature is judged before the next one moves."""
+    r = start(place, args=("--auto", "--step-duration", "1s", "--min-requests", "20"), **FIG)
+    g = r.g
+    c = g.conn()
+    g.until(lambda s: s["strategy"]["units"]["payments"])
+    time.sleep(3)
+    assert units(g) == {"payments": True, "users": False}  # nobody has read anything
+
+    def look():
+        for k in keys("pay", "user"):
+            c.cmd("GET", k)
+        return g.status()["strategy"]["units"]["users"]
+
+    until(look, 30, text="the second feature")
+    until(lambda: look() and g.status()["authority"] == "new", 30, text="the cutover")
+    names = [k for _, k, _, _ in g.journal() if k in ("share", "verdict", "commit")]
+    assert names[:5] == ["share", "verdict", "share", "verdict", "commit"], names
+    assert g.stop() == 0
