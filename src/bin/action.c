@@ -137,9 +137,11 @@ upper(const char *name, char *ret, size_t n)
 {
 	size_t i = 0;
 
-	for (; name[i] != '\0' && i + 1 < n; i++)
-		ret[i] = name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 32)
-		                                          : name[i];
+	for (; name[i] != '\0' && i + 1 < n; i++) {
+		ret[i] = name[i];
+		if (ret[i] >= 'a' && ret[i] <= 'z')
+			ret[i] = (char)(ret[i] - 32);
+	}
 	ret[i] = '\0';
 }
 
@@ -230,8 +232,11 @@ action_option(const char *field)
 
 	if (strcmp(field, "password") == 0)
 		return OPT_PASSWORD_FILE;
-	for (; field[n] != '\0' && n + 1 < sizeof(name); n++)
-		name[n] = field[n] == '_' ? '-' : field[n];
+	for (; field[n] != '\0' && n + 1 < sizeof(name); n++) {
+		name[n] = field[n];
+		if (name[n] == '_')
+			name[n] = '-';
+	}
 	name[n] = '\0';
 	if (n > 2 && strcmp(name + n - 2, "-s") == 0)
 		name[n - 2] = '\0';

@@ -235,7 +235,7 @@ static void
 fish_option(FILE *out, const struct command *c, const struct option *o)
 {
 	(void)fprintf(out,
-	              "complete -c godwit -n '__fish_seen_subcommand_from %s' "
+	              "complete -c godwit -n '__godwit_is %s' "
 	              "-l %s",
 	              c->name, o->name);
 	if (o->kind == OPTION_FILE) {
@@ -252,11 +252,34 @@ fish_option(FILE *out, const struct command *c, const struct option *o)
 	(void)fputs("'\n", out);
 }
 
+/* The commands whose next words the binary itself is asked for. */
+static void
+fish_asked(FILE *out)
+{
+	(void)fputs("complete -c godwit -n '__godwit_is ", out);
+	put_commands(out, ' ');
+	(void)fputs("' -a '(set -l w (commandline -opc) (commandline -ct); "
+	            "$w[1] __complete $w[2..-1] 2>/dev/null)'\n",
+	            out);
+	for (size_t i = 0; i < OPT_N; i++) {
+		if (options[i].kind != OPTION_FILE)
+			continue;
+		(void)fputs("complete -c godwit -n '__godwit_is ", out);
+		put_commands(out, ' ');
+		(void)fprintf(out, "'%s -l %s -r -F\n",
+		              i == OPT_FILE ? " -s f" : "", options[i].name);
+	}
+}
+
 static void
 fish(FILE *out)
 {
 	(void)fputs("# fish completion of godwit; made by: "
-	            "godwit completion fish\ncomplete -c godwit -f\n",
+	            "godwit completion fish\ncomplete -c godwit -f\n"
+	            "function __godwit_is\n"
+	            "    set -l words (commandline -opc)\n"
+	            "    set -q words[2]; and contains -- $words[2] $argv\n"
+	            "end\n",
 	            out);
 	for (size_t i = 0; i < CMD_N; i++) {
 		const struct command *c = &commands[i];
@@ -273,21 +296,14 @@ fish(FILE *out)
 		if (strchr(c->operands, '|') != NULL) {
 			(void)fprintf(out,
 			              "complete -c godwit -n "
-			              "'__fish_seen_subcommand_from %s' -a '",
+			              "'__godwit_is %s' -a '",
 			              c->name);
 			put_words(out, c->operands);
 			(void)fputs("'\n", out);
 		}
 	}
-	(void)fputs("complete -c godwit -n '__fish_seen_subcommand_from ", out);
-	put_commands(out, ' ');
-	(void)fputs("' -a '(set -l w (commandline -opc) (commandline -ct); "
-	            "$w[1] __complete $w[2..-1] 2>/dev/null)'\n"
-	            "complete -c godwit -n '__fish_seen_subcommand_from ",
-	            out);
-	put_commands(out, ' ');
-	(void)fputs("' -s f -l file -r -F\n", out);
-	(void)fputs("complete -c godwit -n '__fish_seen_subcommand_from help' "
+	fish_asked(out);
+	(void)fputs("complete -c godwit -n '__godwit_is help' "
 	            "-a '",
 	            out);
 	for (size_t i = 0; i < CMD_N; i++)

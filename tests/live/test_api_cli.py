@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import threading
@@ -849,3 +850,22 @@ def test_what_is_sent(stub):
         assert (got[0], got[1]) == (method, "/api/v1/" + path), got
         assert (json.loads(got[3]) if got[3] else None) == body, got
         assert got[2]["Authorization"] == "Bearer t"
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
+def test_completion_fish(admin, place):
+    World(place, admin)
+    os.symlink(BINARY, os.path.join(place.dir, "godwit"))
+    script = "godwit completion fish | source; complete -C $argv[1]"
+
+    def offers(line):
+        env = {**os.environ, **admin.env, "PATH": place.dir + ":" + os.environ["PATH"]}
+        got = subprocess.run(["fish", "-c", script, line], env=env, capture_output=True, text=True)
+        assert not got.stderr, got.stderr
+        return [x.split("\t")[0] for x in got.stdout.splitlines()]
+
+    assert offers("godwit migrations pro") == ["promote"]
+    assert offers("godwit migrations promote ") == ["m"]
+    assert offers("godwit migrations add m interlay cache --endpoint ") == ["new", "old"]
+    assert offers("godwit promote --to c") == ["cutover"]
+    assert offers("godwit migrations traffic m --read-p") == ["--read-percentage"]

@@ -15,6 +15,7 @@
 #include "bin/said.h"
 #include "bin/status.h"
 #include "bin/term.h"
+#include "control/api/shape.h"
 
 #define CELL_MAX  400
 #define DEPTH_MAX 6
@@ -155,7 +156,7 @@ answer_text(const json_t *v, char *ret, size_t n)
 		plain(v, ret, n);
 		return;
 	}
-	json_object_foreach((json_t *)(uintptr_t)v, name, value)
+	json_object_foreach(shape_mutable(v), name, value)
 	{
 		plain(value, one, sizeof(one));
 		at = put_text(ret, n, at, at > 0 ? "," : "");
@@ -241,9 +242,10 @@ print_list(const char *shape, const json_t *list)
 
 /* ---- one thing -------------------------------------------------------------------- */
 
-struct names {
+struct level {
+	json_t *object;
+	void *at; /* of json_object_iter()                              */
 	char prefix[128];
-	uint32_t depth;
 };
 
 static void
@@ -265,7 +267,7 @@ has_structure(const json_t *v)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)v, name, value)
+	json_object_foreach(shape_mutable(v), name, value)
 	{
 		if (!is_flat(value))
 			return true;
@@ -273,34 +275,48 @@ has_structure(const json_t *v)
 	return false;
 }
 
-/* Names with dots; bounded by DEPTH_MAX, beyond it as JSON. */
-// NOLINTNEXTLINE(misc-no-recursion): depth is checked
+/* A list of objects: one line each. */
 static void
-print_thing(const json_t *j, const struct names *above)
+print_each(const char *name, const json_t *list)
 {
-	const char *name;
-	json_t *value;
+	for (size_t i = 0; i < json_array_size(list); i++)
+		print_value(name, json_array_get(list, i));
+}
 
-	json_object_foreach((json_t *)(uintptr_t)j, name, value)
-	{
-		struct names here = { .depth = above->depth + 1 };
+/* Names with dots; what is deeper than DEPTH_MAX comes as JSON. */
+static void
+print_thing(const json_t *j)
+{
+	struct level stack[DEPTH_MAX] = { { .object = shape_mutable(j) } };
+	uint32_t depth = 1;
 
-		(void)snprintf(here.prefix, sizeof(here.prefix), "%.60s%s%.60s",
-		               above->prefix,
-		               above->prefix[0] != '\0' ? "." : "", name);
+	stack[0].at = json_object_iter(stack[0].object);
+	while (depth > 0) {
+		struct level *l = &stack[depth - 1];
+		json_t *value = json_object_iter_value(l->at);
+		char name[128];
+
+		if (l->at == NULL) {
+			depth--;
+			continue;
+		}
+		(void)snprintf(name, sizeof(name), "%.60s%s%.60s", l->prefix,
+		               l->prefix[0] != '\0' ? "." : "",
+		               json_object_iter_key(l->at));
+		l->at = json_object_iter_next(l->object, l->at);
 		if (json_is_object(value) && has_structure(value) &&
-		    here.depth < DEPTH_MAX) {
-			print_thing(value, &here);
-			continue;
+		    depth < DEPTH_MAX) {
+			stack[depth] =
+				(struct level){ .object = value,
+				                .at = json_object_iter(value) };
+			memcpy(stack[depth].prefix, name, sizeof(name));
+			depth++;
+		} else if (json_is_array(value) &&
+		           !is_flat(json_array_get(value, 0))) {
+			print_each(name, value);
+		} else {
+			print_value(name, value);
 		}
-		if (json_is_array(value) && json_array_size(value) > 0 &&
-		    !is_flat(json_array_get(value, 0))) {
-			for (size_t i = 0; i < json_array_size(value); i++)
-				print_value(here.prefix,
-				            json_array_get(value, i));
-			continue;
-		}
-		print_value(here.prefix, value);
 	}
 }
 
@@ -321,7 +337,7 @@ print_migration(const json_t *m)
 	json_t *status;
 
 	if (!is_live(m)) {
-		print_thing(m, &(struct names){ .depth = 0 });
+		print_thing(m);
 		return;
 	}
 	if (term_is_output())
@@ -496,7 +512,7 @@ print_text(const struct args *a, const json_t *data)
 	else if (strcmp(shape, "migration") == 0)
 		print_migration(data);
 	else
-		print_thing(data, &(struct names){ .depth = 0 });
+		print_thing(data);
 }
 
 int

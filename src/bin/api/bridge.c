@@ -19,6 +19,7 @@
 #include "bin/api/body.h"
 #include "bin/api/view.h"
 #include "bin/look.h"
+#include "control/api/shape.h"
 #include "world/os/loop.h"
 
 #define WATCH_MS   500
@@ -168,9 +169,8 @@ show(struct eyes *e, const json_t *m)
 {
 	struct bridge *b = e->line->bridge;
 	const char *state = look_text(m, "status");
-	json_t *status = b->conf.is_verbatim
-	                         ? json_incref((json_t *)(uintptr_t)m)
-	                         : view_status(m);
+	json_t *status = b->conf.is_verbatim ? json_incref(shape_mutable(m))
+	                                     : view_status(m);
 
 	(void)pthread_mutex_lock(&b->lock);
 	(void)snprintf(b->state, sizeof(b->state), "%s", state);

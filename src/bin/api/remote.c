@@ -330,10 +330,11 @@ code_of(const char *name, int status)
 	char upper[32];
 	size_t n = 0;
 
-	for (; name[n] != '\0' && n + 1 < sizeof(upper); n++)
-		upper[n] = name[n] >= 'a' && name[n] <= 'z'
-		                   ? (char)(name[n] - 32)
-		                   : name[n];
+	for (; name[n] != '\0' && n + 1 < sizeof(upper); n++) {
+		upper[n] = name[n];
+		if (upper[n] >= 'a' && upper[n] <= 'z')
+			upper[n] = (char)(upper[n] - 32);
+	}
 	upper[n] = '\0';
 	for (enum err_code c = ERR_NONE + 1; c < ERR_N; c++)
 		if (strcmp(err_name(c), upper) == 0)

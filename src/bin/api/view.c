@@ -7,11 +7,11 @@
  */
 #include "bin/api/view.h"
 
-#include <stdint.h>
 #include <stdio.h>
 
 #include "bin/api/answer.h"
 #include "bin/look.h"
+#include "control/api/shape.h"
 
 #define NAMES_MAX 200
 
@@ -33,7 +33,7 @@ strategy(const json_t *m)
 	const json_t *was = look_at(m, "strategy");
 	const json_t *steps = look_at(was, "steps");
 	const char *mode = look_text(was, "write_mode.mode");
-	json_t *ret = json_is_object(was) ? json_copy((json_t *)(uintptr_t)was)
+	json_t *ret = json_is_object(was) ? json_copy(shape_mutable(was))
 	                                  : json_object();
 
 	if (mode[0] != '\0')
@@ -59,8 +59,8 @@ strategy(const json_t *m)
 json_t *
 view_status(const json_t *m)
 {
-	json_t *ret = json_is_object(m) ? json_copy((json_t *)(uintptr_t)m)
-	                                : json_object();
+	json_t *ret =
+		json_is_object(m) ? json_copy(shape_mutable(m)) : json_object();
 
 	(void)json_object_set_new(ret, "strategy", strategy(m));
 	put_names(ret, "old", m, "interlays[].old");
