@@ -25,8 +25,11 @@ struct run_home {
 	int wake_fd; /* eventfd; the desk's, too */
 	struct interlay *const *interlays;
 	uint32_t interlay_n;
-	bool resume; /* after a restart: a leg that is over stays over, and
+	bool resume;  /* after a restart: a leg that is over stays over, and
 	              * what is left of it in the servers is removed       */
+	bool release; /* conf->old_url is fenced by this leg, which was
+	               * completed: open it, remove the last of Godwit; nothing
+	               * else is done                                       */
 	/* {"at","name","text"}, borrowed */
 	void (*on_event)(void *arg, const json_t *event);
 	/* The state has changed and is in the journal; status is borrowed. */

@@ -452,6 +452,26 @@ journal_meta(struct journal *j, const char *key)
 	return ret;
 }
 
+char *
+journal_fenced_by(struct journal *j, const char *label)
+{
+	sqlite3_stmt *s = db_prepare_leg(
+		j,
+		"SELECT m.leg FROM meta m JOIN authority a ON a.leg=m.leg "
+		"JOIN meta t ON t.leg=m.leg AND t.key='tidied' AND t.value='1' "
+		"WHERE m.key='old' AND m.value=?1 AND a.state='new' AND NOT "
+		"EXISTS(SELECT 1 FROM meta r WHERE r.leg=m.leg AND "
+		"r.key='released') ORDER BY (SELECT max(seq) FROM journal x "
+		"WHERE x.leg=m.leg) DESC LIMIT 1",
+		label);
+	char *ret = NULL;
+
+	if (s != NULL && sqlite3_step(s) == SQLITE_ROW)
+		ret = strdup((const char *)sqlite3_column_text(s, 0));
+	(void)sqlite3_finalize(s);
+	return ret;
+}
+
 static int
 set_meta(struct journal *j, const char *key, const char *value, struct err *err)
 {

@@ -104,6 +104,10 @@ int journal_set_meta(struct journal *j, const char *key, const char *value,
 /* Several at once, in one transaction; obj: names to strings, borrowed. */
 int journal_set_metas(struct journal *j, json_t *obj, struct err *err) MUST;
 
+/* The leg that was completed and still fences the server with this label (meta
+ * "old"), or NULL; malloced. Of all legs of the file. */
+char *journal_fenced_by(struct journal *j, const char *label);
+
 /* How far a side's stream was applied; no decision, and may lag. */
 int journal_set_progress(struct journal *j, enum side side, const char *history,
                          uint64_t position, struct err *err) MUST;

@@ -67,7 +67,7 @@ leave_undo(struct run *r)
 {
 	struct err err;
 
-	if (r->journal == NULL || r->is_over)
+	if (r->journal == NULL || r->is_over || r->home->release)
 		return;
 	machines_end_mover(r);
 	if (r->is_resumed && r->state != LIFE_ROLLED_BACK) {
@@ -101,4 +101,22 @@ leave_tidy(struct run *r)
 	stop_clean(r);
 	tidied(r);
 	return 0;
+}
+
+int
+leave_release(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	int rc = journal_add(r->journal, JOURNAL_UNFENCE,
+	                     json_pack("{s:s}", "side", "old"), err);
+
+	r->is_over = true;
+	r->at[SIDE_OLD].users_made = true;
+	r->at[SIDE_OLD].is_up = true;
+	if (rc == 0)
+		rc = fence_lift(r, SIDE_OLD, a.epoch, err);
+	if (rc != 0)
+		return rc;
+	stop_forget(r, SIDE_OLD, false);
+	return journal_set_meta(r->journal, "released", "1", err);
 }

@@ -195,7 +195,8 @@ make_mover(struct run *r, struct err *err)
 		                     &conf->position[s]))
 			conf->fill_done = true;
 	}
-	conf->refill = r->is_resumed && !conf->fill_done;
+	conf->refill =
+		(r->is_resumed || r->conf->new_is_stale) && !conf->fill_done;
 	lc.arg = conf;
 	r->mover = loop_new(&lc, err);
 	return r->mover != NULL ? 0 : -(int)err->code;

@@ -54,6 +54,8 @@ struct run_conf {
 	uint32_t workers;
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */
+	bool new_is_stale;    /* what new holds is a copy that was left behind:
+	                    * what old does not have is removed there    */
 	uint32_t fail_ms;     /* a daemon's leg has failed when its stream was
 	                   * broken for so long and old has authority    */
 	bool is_auto;

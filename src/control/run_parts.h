@@ -350,6 +350,8 @@ void leave_now(struct run *r);
 void leave_undo(struct run *r);
 /* The leg is over; remove what an earlier process could not. 0. */
 int leave_tidy(struct run *r);
+/* Completed: old accepts applications again. */
+int leave_release(struct run *r, struct err *err) MUST;
 
 /* status.c */
 /* The counters of its interlays as they are now are the past. */
@@ -363,5 +365,6 @@ json_t *status_events(const struct run *r, uint32_t n);
 
 /* stop.c */
 void stop_clean(struct run *r);
+void stop_forget(struct run *r, enum side s, bool keep_users);
 void stop_tick(struct run *r, uint64_t now_ns);
 void stop_begin(struct run *r);

@@ -263,7 +263,7 @@ check_servers(struct run *r, struct err *err)
 	for (int s = 0; rc == 0 && s < SIDE_N; s++)
 		note_facts(r, (enum side)s, &f[s]);
 	if (rc == 0 && !r->is_resumed)
-		r->new_keys = f[SIDE_NEW].keys;
+		r->new_keys = r->conf->new_is_stale ? 0 : f[SIDE_NEW].keys;
 	return rc;
 }
 
@@ -613,11 +613,37 @@ take_strategy(struct run *r)
 	       sizeof(r->strategy.step_ppm));
 }
 
+static int
+release(struct run *r, struct err *err)
+{
+	char *kept;
+	int rc = parse_urls(r, err);
+
+	if (rc == 0)
+		r->journal =
+			journal_open_leg(r->conf->state, r->home->leg, err);
+	if (rc == 0 && r->journal == NULL)
+		rc = -(int)err->code;
+	r->is_resumed = true;
+	if (rc == 0)
+		rc = read_names(r, err);
+	if (rc == 0)
+		rc = read_saved(r, err);
+	if (rc != 0)
+		return rc;
+	kept = journal_meta(r->journal, "kept_old");
+	r->at[SIDE_OLD].kept = kept != NULL;
+	free(kept);
+	return leave_release(r, err);
+}
+
 int
 run_start(struct run *r, struct err *err)
 {
 	int rc;
 
+	if (r->home != NULL && r->home->release)
+		return release(r, err);
 	take_strategy(r);
 	rc = strategy_check(&r->strategy, err);
 	if (rc == 0)

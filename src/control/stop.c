@@ -25,8 +25,8 @@ stop_begin(struct run *r)
 	machines_tell_mover(r, &m);
 }
 
-static void
-clean(struct run *r, enum side s, bool keep_users)
+void
+stop_forget(struct run *r, enum side s, bool keep_users)
 {
 	struct err err;
 
@@ -61,11 +61,11 @@ stop_clean(struct run *r)
 		}
 		if (fence_lift(r, SIDE_NEW, a.epoch, &err) != 0)
 			run_event(r, "left", "%s", err.text);
-		clean(r, SIDE_NEW, false);
-		clean(r, SIDE_OLD, false);
+		stop_forget(r, SIDE_NEW, false);
+		stop_forget(r, SIDE_OLD, false);
 	} else if (r->state == LIFE_COMPLETED) {
-		clean(r, SIDE_NEW, false);
-		clean(r, SIDE_OLD, true);
+		stop_forget(r, SIDE_NEW, false);
+		stop_forget(r, SIDE_OLD, true);
 	}
 }
 

@@ -377,3 +377,23 @@ def test_an_interlay_gets_another_endpoint(place, host):
         host.call("interlay_repoint", uuid=u, url="redis://127.0.0.1:1")
     assert e.value.code in ("LOST", "REFUSED", "IO"), e.value
     assert c.cmd("GET", "k") == b"b"
+
+
+@pytest.mark.limit(120)
+def test_and_back_as_a_migration_of_its_own(place, host):
+    """After complete old is fenced; the opposite migration opens it."""
+    a, b = place.server("a"), place.server("b")
+    fill(a, 500)
+    u, port = host.interlay(a)
+    load = loaded(place, port)
+    there = migration([(u, a, b)])
+    host.call("start", spec=there)
+    complete(host, there["uuid"], load)
+    with pytest.raises(Exception):
+        a.cmd("GET", "k:0")
+    back = migration([(u, b, a)], id="back")
+    host.call("start", spec=back)
+    complete(host, back["uuid"], load)
+    assert not [x for x in a.cmd("ACL", "USERS") if x.startswith(b"godwit")]
+    v = load.stop(lambda db=0: a.conn(db))
+    assert v.clean(), str(v)

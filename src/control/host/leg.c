@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "control/host/inside.h"
+#include "control/journal.h"
 
 static void
 to(struct leg *l, enum leg_phase phase)
@@ -186,13 +187,60 @@ ended(struct leg *l, struct run *r)
 		run_free(r);
 }
 
+/* A server that an earlier migration of this daemon has left behind is fenced; as
+ * the new side it is opened first (and shut again as the new side). */
+static void
+release(struct leg *l)
+{
+	struct run_conf conf = l->conf;
+	struct run_home home = { .desk = &l->desk,
+		                 .wake_fd = l->wake_fd,
+		                 .release = true,
+		                 .on_event = on_event,
+		                 .arg = l };
+	struct err err = { .code = ERR_NONE };
+	struct journal *j = journal_open_leg(l->host->state, l->name, &err);
+	struct url url;
+	char *by = NULL;
+	char *other = NULL;
+	struct run *r = NULL;
+
+	if (j != NULL && url_parse(l->conf.new_url, &url, &err) == 0)
+		by = journal_fenced_by(j, url.label);
+	journal_close(j);
+	if (by == NULL)
+		return;
+	j = journal_open_leg(l->host->state, by, &err);
+	other = j != NULL ? journal_meta(j, "new") : NULL;
+	journal_close(j);
+	home.leg = by;
+	memcpy(conf.old_url, l->conf.new_url, sizeof(conf.old_url));
+	(void)snprintf(conf.new_url, sizeof(conf.new_url), "%s",
+	               other != NULL ? other : "");
+	if (other != NULL)
+		r = run_new(&conf, &home, &err);
+	if (r != NULL && run_begin(r, &err) != 0)
+		host_say(l->host, l->m, "left", err.text);
+	/* Nobody has written there since: it was fenced. */
+	else if (r != NULL)
+		l->conf.new_is_stale = true;
+	run_free(r);
+	free(other);
+	free(by);
+}
+
 static void *
 work(void *arg)
 {
 	struct leg *l = arg;
 	struct err err = { .code = ERR_NONE };
-	struct run *r = run_new(&l->conf, &l->home, &err);
-	int rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
+	struct run *r;
+	int rc;
+
+	if (!l->home.resume)
+		release(l);
+	r = run_new(&l->conf, &l->home, &err);
+	rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
 
 	if (rc != 0) {
 		desk_close(&l->desk, &err);
