@@ -61,6 +61,21 @@
 		l->n++;                                                       \
 	}                                                                     \
                                                                               \
+	/* Behind at, which is in l. */                                       \
+	LIST_FN void name##_insert(struct name##_list *l, struct type *at,    \
+	                           struct type *e)                            \
+	{                                                                     \
+		if (at == l->last) {                                          \
+			name##_push(l, e);                                    \
+			return;                                               \
+		}                                                             \
+		e->link.prev = at;                                            \
+		e->link.next = at->link.next;                                 \
+		at->link.next->link.prev = e;                                 \
+		at->link.next = e;                                            \
+		l->n++;                                                       \
+	}                                                                     \
+                                                                              \
 	/* e must be in l. */                                                 \
 	LIST_FN void name##_remove(struct name##_list *l, struct type *e)     \
 	{                                                                     \

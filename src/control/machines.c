@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "control/run_parts.h"
+#include "core/marks.h"
 #include "engine/redis/mover/mover.h"
 #include "engine/redis/relay/relay.h"
 
@@ -273,10 +274,46 @@ machines_end_mover(struct run *r)
 	r->move = MOVE_IDLE;
 }
 
+/* Mode M: where relays put what the server does not tell. */
+static int
+make_rings(struct run *r, struct err *err)
+{
+	struct board *b = &r->board;
+	uint32_t n = 0;
+
+	if (!b->by_marks[SIDE_OLD] && !b->by_marks[SIDE_NEW])
+		return 0;
+	for (uint32_t i = 0; i < r->interlay_n; i++)
+		n += r->interlay[i]->n;
+	b->rings = calloc(n, sizeof(*b->rings));
+	for (uint32_t i = 0; b->rings != NULL && i < n; i++) {
+		uint8_t *p = malloc(LIMIT_RING_BYTES);
+
+		if (p == NULL)
+			return err_set(err, ERR_NOMEM, "out of memory");
+		marks_init(&b->rings[i], p, LIMIT_RING_BYTES);
+		b->ring_n++;
+	}
+	return b->rings != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+}
+
+static void
+free_rings(struct run *r)
+{
+	for (uint32_t i = 0; i < r->board.ring_n; i++)
+		free(r->board.rings[i].p);
+	free(r->board.rings);
+	r->board.rings = NULL;
+	r->board.ring_n = 0;
+}
+
 int
 machines_make(struct run *r, struct err *err)
 {
-	int rc = 0;
+	int rc = make_rings(r, err);
+
+	if (rc != 0)
+		return rc;
 
 	r->mover_inbox = inbox_new(err);
 	if (r->mover_inbox == NULL)
@@ -307,4 +344,5 @@ machines_free(struct run *r)
 	r->mover_inbox = NULL;
 	free(r->mover_conf);
 	r->mover_conf = NULL;
+	free_rings(r);
 }

@@ -40,6 +40,7 @@ shift_gates(const struct run *r, struct gates *ret)
 		.reverse_age_ms = (now - r->proven_ns) / NS_PER_MS,
 		.reverse_age_ms_max = LIMIT_REVERSE_AGE_MS,
 		.is_verifying = proof_is_on(r),
+		.suspect = atomic_load(&r->board.suspects) != 0,
 		.relays = r->relay_n,
 		.sides_up = { r->at[0].is_up, r->at[1].is_up },
 		.fenced = r->at[other].fenced,

@@ -187,6 +187,7 @@ note_facts(struct run *r, enum side s, const struct facts *f)
 {
 	struct run_side *at = &r->at[s];
 
+	r->board.by_marks[s] = probe_by_marks(f);
 	at->is_up = true;
 	at->has_aclfile = f->has_aclfile;
 	at->has_config = f->has_config_file;

@@ -19,11 +19,22 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/side.h"
 
+struct marks;
+
 struct board {
+	/* Mode M: a side without a stream for replicas (by control, before anybody
+	 * else looks). Its positions are numbers drawn from `marks` by whoever
+	 * needs one (board_mark); one number is one moment, for both sides. */
+	bool by_marks[SIDE_N];
+	_Atomic uint64_t marks;
+	struct marks *rings; /* of each relay, by its `who`; core/marks.h   */
+	uint32_t ring_n;
+
 	/* written by the mover */
 	_Atomic uint64_t passed[SIDE_N];
 	_Atomic uint64_t unsettled; /* starts at 1 (odd: not readable)      */
@@ -47,4 +58,12 @@ struct board {
 	_Atomic uint64_t conflicts;         /* records kept or merged         */
 	_Atomic uint64_t mover_mem;         /* bytes now                      */
 	_Atomic uint64_t reverse_proven_ns; /* last heartbeat that came back */
+	_Atomic uint64_t suspects; /* 1: what is dirty is not known (Mode M)  */
 };
+
+/* A position of Mode M: behind all that anybody has seen until now. */
+static inline uint64_t
+board_mark(struct board *b)
+{
+	return atomic_fetch_add(&b->marks, 1) + 1;
+}

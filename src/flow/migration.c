@@ -31,6 +31,7 @@ static const char *const gate_names[GATE_N] = {
 	[GATE_BROKEN] = "broken",       [GATE_BEHIND] = "behind",
 	[GATE_REVERSE] = "reverse",     [GATE_DIFFERENT] = "different",
 	[GATE_RELAYS] = "relays",       [GATE_FENCE] = "fence",
+	[GATE_SUSPECT] = "suspect",
 };
 
 const char *
@@ -57,6 +58,12 @@ copy_text(const struct err *e, char *ret, size_t n)
 static enum gate
 gate_stream(const struct gates *g, struct err *e)
 {
+	if (g->suspect) {
+		(void)err_set(e, ERR_STATE,
+		              "records are suspect: changes may have been "
+		              "missed, everything is compared again");
+		return GATE_SUSPECT;
+	}
 	switch (g->move) {
 	case MOVE_IDLE:
 	case MOVE_ATTACHING:

@@ -27,6 +27,7 @@ struct gates {
 	uint64_t reverse_age_ms_max;
 	bool verified_different; /* the last verification found some      */
 	bool is_verifying;
+	bool suspect; /* Mode M: what is dirty is not known     */
 	uint32_t relays;
 	uint32_t relays_current; /* at the newest generation              */
 	bool sides_up[SIDE_N];
@@ -40,6 +41,7 @@ enum gate {
 	GATE_DISK,
 	GATE_SIDE_DOWN,
 	GATE_COPYING,
+	GATE_SUSPECT,
 	GATE_BROKEN,
 	GATE_BEHIND,
 	GATE_REVERSE,

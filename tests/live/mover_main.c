@@ -47,6 +47,8 @@ print_mail(const struct mail *m)
 
 #define U(x) ((unsigned long long)atomic_load(&b->x))
 
+static struct board board;
+
 static void
 print_board(struct board *b)
 {
@@ -96,6 +98,10 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->naive = true;
 	else if (IS("no_target_feed"))
 		c->no_target_feed = true;
+	else if (IS("by_marks"))
+		board.by_marks[SIDE_OLD] = board.by_marks[SIDE_NEW] = true;
+	else if (IS("drop_marks"))
+		c->drop_marks = true;
 	else if (IS("ignore_uncertain"))
 		c->ignore_uncertain = true;
 	else if (IS("marks"))
@@ -136,6 +142,9 @@ order(struct loop *l, char *line)
 		m = (struct mail){ .kind = MAIL_BARRIER,
 			           .epoch = a,
 			           .position = b };
+		/* Without a stream positions are numbers of the board. */
+		if (board.by_marks[SIDE_OLD])
+			m.position = board_mark(&board);
 	} else if (strcmp(word, "thaw") == 0) {
 		m = (struct mail){ .kind = MAIL_THAW, .epoch = a };
 	} else if (strcmp(word, "flip") == 0) {
@@ -221,7 +230,6 @@ serve(struct loop *l, struct inbox *ib, struct board *b)
 int
 main(int argc, char **argv)
 {
-	static struct board board;
 	static struct mover_conf conf = { .board = &board,
 		                          .rule = MOVER_RULE_REPLACE,
 		                          .id = "test" };

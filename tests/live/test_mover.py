@@ -202,6 +202,46 @@ def test_random(pair, mode, kind):
     assert m.board["units"] > 100
 
 
+@pytest.mark.parametrize("kind", ["mixed", "ttl", "multi", "flush"])
+def test_without_a_stream(pair, kind):
+    """Mode M with writers that Godwit does not see: tracking alone."""
+    preload(pair[0])
+    w = load(pair, kind=kind)
+    time.sleep(0.5)
+    m = mover(pair, "by_marks=1")
+    if kind != "flush":
+        m.wait_phase("in_step")
+    time.sleep(SECONDS)
+    assert halt(w) > 1000
+    check_equal(pair, m, at_least=0 if kind == "flush" else 100)
+
+
+def test_without_a_stream_databases_and_kills(pair):
+    preload(pair[0], 2000)
+    w = load(pair, keys=100, dbs=4)
+    m = mover(pair, "by_marks=1")
+    for i in range(4):
+        m.wait_phase("in_step")
+        time.sleep(0.5)
+        args = m.resume_args()
+        m.kill()
+        m.start(*args)
+    m.wait_phase("in_step")
+    halt(w)
+    check_equal(pair, m)
+
+
+def test_control_dropped_marks(pair):
+    """Mode M that forgets some keys leaves differences."""
+    preload(pair[0], 20000)
+    w = load(pair, keys=20000)
+    m = mover(pair, "by_marks=1", "drop_marks=1")
+    m.wait_phase("in_step")
+    time.sleep(1)
+    halt(w)
+    assert differences(pair, m) > 0
+
+
 def test_databases(pair):
     preload(pair[0], 2000)
     w = load(pair, keys=100, dbs=4)

@@ -52,7 +52,9 @@ class Server:
         path = os.path.join(self.dir, "redis.conf")
         with open(path, "w") as f:
             for k, v in self.conf.items():
-                f.write("%s %s\n" % (k, v))
+                # A list: the setting comes several times.
+                for one in v if isinstance(v, list) else [v]:
+                    f.write("%s %s\n" % (k, one))
         self.proc = spawn([BINARY, path], self.log)
         until(self.is_up, 30, text="%s to start, see %s" % (self.name, self.log))
         return self

@@ -365,7 +365,12 @@ each_fault_is_named(void **state)
 	CASE((void)memcpy(f[0].modules, "search", 7), "modules", CHECK_FAIL);
 	CASE(f[1].is_loading = true, "loading", CHECK_FAIL);
 	CASE(f[0].is_master = false, "role", CHECK_FAIL);
-	CASE(f[0].absent = 1u << PROBE_PSYNC, "rights", CHECK_FAIL);
+	CASE(f[0].absent = 1u << PROBE_PSYNC, "rights", CHECK_PASS);
+	CASE(f[0].absent = 1u << PROBE_PSYNC, "mode", CHECK_WARN);
+	CASE(f[1].denied = 1u << PROBE_REPLCONF, "mode", CHECK_WARN);
+	CASE(f[0].absent = 1u << PROBE_PSYNC | 1u << PROBE_TRACKING, "rights",
+	     CHECK_FAIL);
+	CASE(f[0].absent = 1u << PROBE_TRACKING, "rights", CHECK_PASS);
 	CASE(f[1].denied = 1u << PROBE_ACL, "rights", CHECK_FAIL);
 	CASE(f[1].run_id[0] = 'x', "same_server", CHECK_FAIL);
 	CASE(f[0].version_n = 70200, "rdb_version", CHECK_FAIL);

@@ -98,14 +98,50 @@ judge_kind(struct checks *c, const struct facts *f, const char *who)
 		SAY(c, "role", CHECK_PASS, "%s is a master", who);
 }
 
-static void
-judge_rights(struct checks *c, const struct facts *f, const char *who)
+#define BIT(c) (1u << PROBE_##c)
+
+bool
+probe_by_marks(const struct facts *f)
 {
+	return ((f->absent | f->denied) & (BIT(PSYNC) | BIT(REPLCONF))) != 0;
+}
+
+/* No stream for replicas: which keys change is learned by tracking. */
+static bool
+judge_mode(struct checks *c, const struct facts *f, const char *who)
+{
+	if (((f->absent | f->denied) & BIT(TRACKING)) != 0) {
+		SAY(c, "rights", CHECK_FAIL,
+		    "%s refuses PSYNC and CLIENT TRACKING as well, so nobody "
+		    "can tell which records change; allow one of them, or "
+		    "stop the writes and load a snapshot of old into new",
+		    who);
+		return false;
+	}
+	SAY(c, "mode", CHECK_WARN,
+	    "%s refuses PSYNC: changed records are learned by CLIENT TRACKING "
+	    "and copied whole; after any lost connection everything is "
+	    "compared again",
+	    who);
+	return true;
+}
+
+static void
+judge_rights(struct checks *c, const struct facts *f, const char *who,
+             bool is_move)
+{
+	uint32_t skip = BIT(TRACKING);
 	bool any = false;
 
-	for (unsigned i = 0; i < PROBE_COMMAND_N; i++) {
+	if (is_move && probe_by_marks(f)) {
+		any = !judge_mode(c, f, who);
+		skip |= BIT(PSYNC) | BIT(REPLCONF);
+	}
+	for (unsigned i = 0; i < PROBE_COMMAND_N && !any; i++) {
 		uint32_t bit = 1u << i;
 
+		if ((skip & bit) != 0)
+			continue;
 		if ((f->absent & bit) != 0)
 			SAY(c, "rights", CHECK_FAIL,
 			    "%s has no command %s (renamed or switched off); "
@@ -277,7 +313,7 @@ probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
 	*ret = (struct checks){ .n = 0 };
 	for (int s = 0; s < SIDE_N; s++) {
 		judge_kind(ret, &f[s], conf->label[s]);
-		judge_rights(ret, &f[s], conf->label[s]);
+		judge_rights(ret, &f[s], conf->label[s], conf->needs_fence);
 	}
 	judge_pair(ret, f, conf);
 	judge_memory(ret, f);

@@ -72,6 +72,10 @@ put_dryrun(struct buf *tx, const char *user, enum probe_command c)
 	case PROBE_CONFIG:
 		resp_put_cmd(tx, "ACL", "DRYRUN", user, w, "GET", "a", NULL);
 		return;
+	case PROBE_TRACKING:
+		resp_put_cmd(tx, "ACL", "DRYRUN", user, "client", "tracking",
+		             "on", NULL);
+		return;
 	case PROBE_COMMAND_N: break;
 	}
 	NEVER("a command that is none");

@@ -17,7 +17,8 @@
 #define PROBE_USERS  64
 #define PROBE_CHECKS 48
 
-/* Commands Godwit cannot do without; one bit each in facts.absent, facts.denied. */
+/* Commands Godwit cannot do without; one bit each in facts.absent, facts.denied.
+ * TRACKING is needed only where PSYNC is refused (Mode M). */
 #define PROBE_COMMANDS(X)       \
 	X(PSYNC, "psync")       \
 	X(REPLCONF, "replconf") \
@@ -28,7 +29,8 @@
 	X(ACL, "acl")           \
 	X(CLIENT, "client")     \
 	X(PUBLISH, "publish")   \
-	X(CONFIG, "config")
+	X(CONFIG, "config")     \
+	X(TRACKING, "client|tracking")
 
 enum probe_command {
 #define X(name, word) PROBE_##name,
@@ -104,6 +106,10 @@ struct judge_conf {
 /* Compare both sides; the lines are in the order of the questions. */
 void probe_judge(const struct facts f[SIDE_N], const struct judge_conf *c,
                  struct checks *ret);
+
+/* Must its changes be learned from CLIENT TRACKING, because it gives no stream
+ * to replicas (Mode M)? */
+bool probe_by_marks(const struct facts *f);
 
 /* The RDB version a server of that version writes. */
 uint32_t probe_rdb_version(uint32_t version_n);

@@ -16,6 +16,8 @@ attach_reset(struct mover *m, bool flush)
 {
 	/* Nobody watches the other side now. */
 	mover_unsettle(m);
+	if (mark_is_on(m) && m->fill_done && !flush)
+		atomic_store(&m->conf->board->suspects, 1);
 	for (int i = 0; i < SIDE_N; i++) {
 		/* Unsent writes must die with a lost connection: they would
 		 * arrive behind what the next one sends. */
@@ -44,6 +46,11 @@ attach_reset(struct mover *m, bool flush)
 	m->frozen = false;
 	m->margin = UINT64_MAX;
 	m->margin_asked = false;
+	m->own_flushes = 0;
+	m->grown_n = 0;
+	m->verify_at = 0;
+	m->heartbeat_at[SIDE_OLD] = 0;
+	m->heartbeat_at[SIDE_NEW] = 0;
 	m->functions_asked = false;
 	m->functions_done = false;
 	m->need_probe = false;
@@ -55,6 +62,7 @@ static void
 start_dial(struct mover *m)
 {
 	mover_stage(m, STAGE_DIAL);
+	m->pend.by_state = mark_is_on(m);
 	mover_unsettle(m);
 	m->settled = m->passed[m->from];
 	conn_open(m, SIDE_OLD);
@@ -88,7 +96,10 @@ check_other(struct mover *m)
 	const char *history = m->history[other(m)];
 
 	if (!m->fill_done || m->need_rescan || history[0] == '\0' ||
-	    has_still(o, history, m->confirmed[other(m)].at))
+	    has_still(o, history,
+	              m->conf->board->by_marks[other(m)]
+	                      ? 0
+	                      : m->confirmed[other(m)].at))
 		return;
 	m->need_rescan = true;
 	mover_trouble(m, ERR_DIVERGED, 0,
@@ -158,6 +169,8 @@ on_gap(struct mover *m)
 		mover_trouble(m, ERR_LOST, 0,
 		              "%s: its stream has a gap; comparing every key",
 		              m->conf->side[m->from].label);
+	if (mark_is_on(m))
+		atomic_store(&b->suspects, 1);
 	m->need_rescan = true;
 	m->fill_done = false;
 	m->passed[m->from] = (struct place){ 0 };
@@ -263,12 +276,19 @@ ask_functions(struct mover *m)
 	(void)conn_want(m, c, WANT_DUMP_FUNCTIONS, 1);
 }
 
+void
+attach_functions(struct mover *m)
+{
+	m->functions_done = false;
+	ask_functions(m);
+}
+
 static void
 fill_start(struct mover *m)
 {
 	bool again = m->need_rescan || m->fill_begun;
 	bool scan = again || m->conf->copy_mode == MOVER_FILL_SCAN ||
-	            m->bulk.is_refused || m->conf->naive;
+	            m->bulk.is_refused || m->conf->naive || mark_is_on(m);
 
 	if (m->rebuild && !again) {
 		scan_start(m, true, false);
@@ -301,6 +321,7 @@ fill_end(struct mover *m)
 	m->rebuild = false;
 	m->fill_done = true;
 	m->need_rescan = false;
+	atomic_store(&m->conf->board->suspects, 0);
 	atomic_store_explicit(&m->conf->board->copy_ended_ns, m->port->now_ns,
 	                      memory_order_relaxed);
 	mover_stage(m, STAGE_WATCH);
@@ -341,6 +362,10 @@ run_watch(struct mover *m)
 		feed_open(m, f);
 	if (!m->conf->one_shot && !f->is_ready)
 		return;
+	if (!m->margin_asked && mark_is_on(m)) {
+		m->margin_asked = true;
+		m->margin = board_mark(m->conf->board);
+	}
 	if (!m->margin_asked) {
 		m->margin_asked = true;
 		resp_put_cmd(conn_out(m, c), "ROLE", NULL);

@@ -302,6 +302,10 @@ bulk_functions(struct mover *m, struct span reply)
 	resp_put_bulk_str(b, "FUNCTION");
 	resp_put_bulk_str(b, "RESTORE");
 	resp_put_bulk(b, item.text);
-	resp_put_bulk_str(b, "REPLACE");
+	/* Without a stream what was deleted is known by its absence only. */
+	resp_put_bulk_str(b, mark_is_on(m) && m->fill_begun && !m->keep_extra
+	                             ? "FLUSH"
+	                             : "REPLACE");
 	(void)conn_want(m, c, WANT_SKIP, 1);
+	m->need_probe = true;
 }

@@ -137,7 +137,7 @@ chunk_is_sized(struct mover *m, struct mark *k)
 {
 	uint32_t tag;
 
-	if (k->is_sized || !may_chunk(m, k))
+	if (k->is_sized || mark_is_on(m) || !may_chunk(m, k))
 		return true;
 	if (*small_entry(m, k, &tag) == tag)
 		k->is_sized = true;

@@ -302,6 +302,7 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	case WANT_SCAN: scan_reply(m, c, reply); break;
 	case WANT_EXISTS: scan_exists(m, c, reply); break;
 	case WANT_EDGE: sweep_edge(m, reply); break;
+	case WANT_TRACK: mark_tracked(m, c, reply); break;
 	case WANT_DUMP_FUNCTIONS: bulk_functions(m, reply); break;
 	case WANT_SIZE: chunk_size(m, reply); break;
 	case WANT_CHUNK: chunk_reply(m, w, reply); break;
@@ -415,7 +416,7 @@ conn_check_silence(struct mover *m)
 			mover_fail(m, ERR_TIMEOUT,
 			           "%s: its stream is silent for 60 seconds",
 			           m->conf->side[i].label);
-		else if (f->state == FEED_STREAM &&
+		else if (f->state == FEED_STREAM && !f->by_marks &&
 		         now > f->heard_ns + 45 * SECOND)
 			prod(m, (enum side)i);
 	}

@@ -50,10 +50,12 @@ put_batch(struct mover *m, struct conn *c, enum want_kind kind, uint32_t n,
 		resp_put_bulk_str(b, "DUMP");
 		resp_put_bulk(b, key);
 	}
-	resp_put_cmd(b, "ROLE", NULL);
+	if (!mark_is_on(m))
+		resp_put_cmd(b, "ROLE", NULL);
 	resp_put_cmd(b, "EXEC", NULL);
-	(void)conn_want(m, c, WANT_SKIP, 2 + 2 * n);
-	(void)conn_want(m, c, kind, n);
+	(void)conn_want(m, c, WANT_SKIP, (mark_is_on(m) ? 1 : 2) + 2 * n);
+	/* Without a stream: it has whatever is known to be dirty by now. */
+	conn_want(m, c, kind, n)->at = m->feed[m->from].pos;
 	m->copies_flying++;
 }
 
@@ -440,7 +442,7 @@ on_head(struct mover *m, struct conn *c, struct want *w, struct span in)
 		on_batch_error(m, c, w, line);
 		return used;
 	}
-	if (n != 2 * (uint64_t)w->n + 1) {
+	if (n != 2 * (uint64_t)w->n + (mark_is_on(m) ? 0 : 1)) {
 		mover_fail(m, ERR_PROTO, "%s: a reply of the wrong size",
 		           m->conf->side[c->side].label);
 		return 0;
@@ -494,9 +496,8 @@ on_role(struct mover *m, struct conn *c, struct want *w, struct span in)
 	return (size_t)n;
 }
 
-/* Take what can be taken of the reply of a batch. w->n becomes 0 at its end. */
-size_t
-copy_bytes(struct mover *m, struct conn *c, struct want *w, struct span in)
+static size_t
+take(struct mover *m, struct conn *c, struct want *w, struct span in)
 {
 	switch ((enum copy_state)c->copy.state) {
 	case COPY_HEAD: return on_head(m, c, w, in);
@@ -511,4 +512,17 @@ copy_bytes(struct mover *m, struct conn *c, struct want *w, struct span in)
 	case COPY_ROLE: return on_role(m, c, w, in);
 	}
 	NEVER("a state of the copy");
+}
+
+/* Take what can be taken of the reply of a batch. w->n becomes 0 at its end. */
+size_t
+copy_bytes(struct mover *m, struct conn *c, struct want *w, struct span in)
+{
+	size_t n = take(m, c, w, in);
+
+	if (c->copy.state == COPY_ROLE && mark_is_on(m) && !m->failed) {
+		c->copy.state = COPY_HEAD;
+		on_batch(m, c, w, w->at);
+	}
+	return n;
 }

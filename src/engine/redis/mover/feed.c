@@ -18,8 +18,9 @@
 static bool
 is_resumable(const struct mover *m, const struct feed *f)
 {
-	return !f->is_bulk && f->side == m->from && !m->need_rescan &&
-	       m->history[f->side][0] != '\0' && m->passed[f->side].at != 0 &&
+	return !f->is_bulk && !f->by_marks && f->side == m->from &&
+	       !m->need_rescan && m->history[f->side][0] != '\0' &&
+	       m->passed[f->side].at != 0 &&
 	       server_has(&m->server[f->side], m->history[f->side],
 	                  m->passed[f->side].at);
 }
@@ -42,8 +43,9 @@ feed_open(struct mover *m, struct feed *f)
 	f->is_eof = false;
 	resp_cmd_init(&f->cmd);
 	f->heard_ns = m->port->now_ns;
+	f->by_marks = m->conf->board->by_marks[f->side];
 	/* The delay would cost seconds where a snapshot is needed. */
-	if (f->is_bulk || !sv->has_backlog)
+	if (!f->by_marks && (f->is_bulk || !sv->has_backlog))
 		server_hurry(m, f->side);
 	f->link = m->port->ops->open(m->port, &m->conf->side[f->side].at, f);
 	if (f->link == NULL)
@@ -69,6 +71,10 @@ feed_up(struct mover *m, struct feed *f)
 
 	f->heard_ns = m->port->now_ns;
 	port_touch(m->port, f->link);
+	if (f->by_marks) {
+		mark_up(m, f);
+		return;
+	}
 	login_put(m, f->side, b, &f->replies);
 	resp_put_cmd(b, "REPLCONF", "capa", "eof", "capa", "psync2", NULL);
 	if (f->is_bulk)
@@ -292,6 +298,10 @@ feed_bytes(struct mover *m, struct feed *f, struct span in)
 	size_t used = 0;
 
 	f->heard_ns = m->port->now_ns;
+	if (f->by_marks) {
+		mark_bytes(m, f, in);
+		return;
+	}
 	if (kept) {
 		buf_put_span(&f->rx, in);
 		in = buf_span(&f->rx);

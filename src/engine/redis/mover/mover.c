@@ -211,6 +211,16 @@ mover_unsettle(struct mover *m)
 	atomic_fetch_add(&b->unsettled, 1);
 }
 
+static void
+in_step(struct mover *m)
+{
+	m->failures = 0;
+	if (m->conf->one_shot)
+		attach_note_drop(m);
+	mover_stage(m, STAGE_STEP);
+	tell_progress(m);
+}
+
 /* Even again when nothing is pending and passed has caught up with each copy. */
 void
 mover_settle(struct mover *m)
@@ -220,6 +230,8 @@ mover_settle(struct mover *m)
 
 	if (m->stage != STAGE_CATCH && m->stage != STAGE_STEP)
 		return;
+	if (m->stage == STAGE_CATCH && mark_is_close(m))
+		in_step(m);
 	if (pend_todo(&m->pend) > 0 || passed < m->pend.at_max ||
 	    passed < m->margin || m->probes_done < m->settle_after)
 		return;
@@ -228,13 +240,8 @@ mover_settle(struct mover *m)
 		atomic_fetch_add(&b->unsettled, 1);
 		m->port->ops->poke(m->port);
 	}
-	if (m->stage == STAGE_CATCH) {
-		m->failures = 0;
-		if (m->conf->one_shot)
-			attach_note_drop(m);
-		mover_stage(m, STAGE_STEP);
-		tell_progress(m);
-	}
+	if (m->stage == STAGE_CATCH)
+		in_step(m);
 }
 
 void
@@ -272,11 +279,14 @@ check_barrier(struct mover *m)
 	    m->pend.at_max > m->passed[m->from].at ||
 	    m->probes_done < m->settle_after ||
 	    m->probes_done < m->probes_sent || conn_wants(&m->cmd[to]) > 0 ||
-	    m->conf->one_shot || !m->feed[to].is_ready)
+	    m->conf->one_shot || !m->feed[to].is_ready ||
+	    (m->functions_asked && !m->functions_done))
 		return;
 	ENSURE(m->copies_flying == 0);
 	m->frozen = true;
 	m->answered = true;
+	if (m->feed[to].by_marks)
+		mark_freeze(m, &m->feed[to]);
 	m->frozen_at.at = m->feed[to].pos;
 	m->frozen_at.db = m->feed[to].db;
 	mail.position = m->frozen_at.at;
@@ -313,6 +323,7 @@ on_flip(struct mover *m, const struct mail *mail)
 	m->confirmed[m->from] =
 		(struct place){ m->feed[m->from].pos, m->feed[m->from].db };
 	m->from = mail->side;
+	m->pend.by_state = mark_is_on(m);
 	m->passed[m->from] = m->frozen_at;
 	m->settled = m->frozen_at;
 	/* Units at or before it were our own: I11. */
@@ -339,6 +350,10 @@ on_heartbeat(struct mover *m, const struct mail *mail)
 	if (!c->is_ready || m->margin == UINT64_MAX)
 		return; /* no way back now; the control asks again */
 	m->heartbeat = mail->token;
+	if (m->feed[c->side].by_marks) {
+		mark_heartbeat(m, c->side);
+		return;
+	}
 	b = conn_out(m, c);
 	resp_put_array(b, 3);
 	resp_put_bulk_str(b, "PUBLISH");
@@ -471,7 +486,7 @@ on_bytes(struct mover *m, const struct event *ev)
 	if (f == NULL)
 		return;
 	feed_bytes(m, f, ev->bytes);
-	if (f == &m->feed[m->from] && f->state == FEED_STREAM) {
+	if (f == &m->feed[m->from] && f->state == FEED_STREAM && !f->by_marks) {
 		struct lag_sample s = { f->pos + buf_len(&f->rx),
 			                m->port->now_ns };
 		size_t n = buf_len(&m->samples);
@@ -503,7 +518,7 @@ gauges(struct mover *m)
 {
 	struct board *b = m->conf->board;
 	const struct feed *f = &m->feed[m->from];
-	uint64_t seen = f->pos + buf_len(&f->rx);
+	uint64_t seen = f->pos + (f->by_marks ? 0 : buf_len(&f->rx));
 	uint64_t passed = m->passed[m->from].at;
 	struct lag_sample s;
 	uint64_t lag_ms = 0;
@@ -560,7 +575,9 @@ tick(struct mover *m)
 		struct feed *f = &m->feed[i];
 		bool from = (enum side)i == m->from;
 
-		if (f->state == FEED_STREAM)
+		if (f->by_marks)
+			mark_tick(m, f);
+		else if (f->state == FEED_STREAM)
 			feed_ack(m, f,
 			         from && m->passed[i].at > 0 ? m->passed[i].at
 			                                     : f->pos);

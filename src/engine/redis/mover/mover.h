@@ -69,6 +69,7 @@ struct mover_conf {
 	/* Faults on purpose: the negative controls of the tests. */
 	bool naive;            /* replay everything, whatever was copied    */
 	bool no_target_feed;   /* do not look at the target's own deletions */
+	bool drop_marks;       /* without a stream: forget some keys        */
 	bool ignore_uncertain; /* after a crash replay instead of copying   */
 };
 

@@ -6,6 +6,8 @@
 
 #include "base/check.h"
 
+#define RISE_STEPS 256
+
 void
 pend_init(struct pend *p, struct mem *mem, uint64_t seed)
 {
@@ -340,6 +342,30 @@ pend_again(struct pend *p, struct mark *k)
 	mark_turn_push(&p->queued, k);
 }
 
+/* Without a stream: this copy has what was written up to `at`, so that is no
+ * longer in doubt, although the key is copied again. In its place among the
+ * others, if that is near. */
+static void
+rise(struct pend *p, struct mark *k, uint64_t at)
+{
+	struct mark *prev = p->stream.last;
+
+	if (!p->by_state || k->is_repair || k->since.at >= at)
+		return;
+	for (int i = 0; prev != NULL && (prev == k || prev->since.at > at);
+	     i++) {
+		if (i == RISE_STEPS)
+			return;
+		prev = prev->order.prev;
+	}
+	mark_order_remove(&p->stream, k);
+	k->since.at = at;
+	if (prev == NULL)
+		mark_order_push_front(&p->stream, k);
+	else
+		mark_order_insert(&p->stream, prev, k);
+}
+
 void
 pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s)
 {
@@ -349,6 +375,7 @@ pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s)
 	p->at_max = at;
 	not_found(p, k);
 	if (k->skipped > at) {
+		rise(p, k, at);
 		pend_again(p, k);
 		return;
 	}

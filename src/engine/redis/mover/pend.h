@@ -74,6 +74,7 @@ struct pend {
 	struct mark_turn_list asking;
 	struct mark_turn_list big;
 	struct buckets buckets; /* keys for which there is no room     */
+	bool by_state;          /* no stream: everything is copied       */
 	size_t found_n;         /* marks with is_found                 */
 	uint64_t at_max;        /* highest offset ever copied                 */
 	uint8_t *key;           /* scratch for database and key               */

@@ -32,6 +32,14 @@ scan_start_buckets(struct mover *m)
 	m->scan.by_bucket = true;
 }
 
+void
+scan_start_db(struct mover *m, uint32_t db)
+{
+	scan_start(m, true, false);
+	m->scan.by_db = true;
+	m->scan.db = db;
+}
+
 static enum side
 scan_side(const struct mover *m)
 {
@@ -60,6 +68,10 @@ scan_dbs(const struct mover *m, enum side side, uint32_t *ret_n)
 	if (m->scan.by_bucket) {
 		*ret_n = m->pend.buckets.db_n;
 		return m->pend.buckets.dbs;
+	}
+	if (m->scan.by_db) {
+		*ret_n = 1;
+		return &m->scan.db;
 	}
 	*ret_n = m->server[side].db_n;
 	return m->server[side].dbs;

@@ -160,6 +160,28 @@ server_info(struct mover *m, enum side side, struct span text)
 	m->cmd[side].is_ready = true;
 }
 
+uint32_t
+server_grow(struct mover *m, enum side side, struct span text)
+{
+	struct server *sv = &m->server[side];
+	struct server now = { .db_n = 0 };
+	uint32_t n = 0;
+
+	keyspace(&now, text);
+	for (uint32_t i = 0; i < now.db_n; i++) {
+		bool known = false;
+
+		for (uint32_t k = 0; k < sv->db_n; k++)
+			known |= sv->dbs[k] == now.dbs[i];
+		if (known || sv->db_n == sizeof(sv->dbs) / sizeof(sv->dbs[0]))
+			continue;
+		sv->dbs[sv->db_n++] = now.dbs[i];
+		n++;
+	}
+	sv->keys = now.keys;
+	return n;
+}
+
 /* *2 name value; errors and empty answers leave the default. */
 void
 server_config(struct mover *m, enum side side, struct span reply)

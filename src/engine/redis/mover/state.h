@@ -78,6 +78,7 @@ enum want_kind {
 	WANT_SIZE,    /* MEMORY USAGE of pend.asking.first              */
 	WANT_CHUNK,   /* expires_ms: the chunk's serial                */
 	WANT_BARRIER, /* FLUSHALL and the like: an error starts anew        */
+	WANT_TRACK,   /* CLIENT TRACKING of Mode M                          */
 };
 
 struct want {
@@ -86,6 +87,7 @@ struct want {
 	uint32_t n;
 	uint32_t keys_n;    /* keys in conn.keys                           */
 	int64_t expires_ms; /* 0: none                                     */
+	uint64_t at;        /* COPY in Mode M: the position when it was sent */
 };
 
 struct copy_read {
@@ -154,6 +156,15 @@ struct feed {
 	bool is_skipping; /* over the rest of a huge command                */
 	struct resp_skip skip;
 	uint64_t heard_ns;
+	/* Mode M (mark.c) */
+	bool by_marks;     /* no PSYNC: the server tells which keys changed */
+	bool is_answered;  /* SET of the marker was                          */
+	bool is_listed;    /* INFO keyspace behind it was                    */
+	bool is_seen;      /* the marker came back                           */
+	bool is_nudged;    /* a marker although nobody wants one            */
+	uint64_t want;     /* a marker behind this is wanted                */
+	uint64_t asked;    /* position of the marker under way, 0: none     */
+	uint64_t again_ns; /* no marker before                              */
 };
 
 struct server {
@@ -217,6 +228,8 @@ struct scan {
 	bool compare;   /* equal keys are not written again               */
 	bool sweep;     /* then look for keys that only the other side has */
 	bool by_bucket; /* of sweep.c: only keys of buckets that are set */
+	bool by_db;     /* only of database db: it was not there before  */
+	uint32_t db;
 	bool is_asked;
 	uint32_t db_at; /* index into server.dbs or buckets.dbs           */
 	uint64_t cursor;
@@ -326,6 +339,12 @@ struct mover {
 	uint64_t hurry_ns;  /* next ACK of a feed that has not begun      */
 	uint64_t told_at;   /* last MAIL_PROGRESS                         */
 	uint64_t heartbeat;
+	uint64_t heartbeat_at[SIDE_N]; /* Mode M: proven there with this one */
+	uint64_t busy_ns;  /* Mode M: until then look often           */
+	uint32_t grown[8]; /* Mode M: databases to be looked at       */
+	uint32_t grown_n;
+	uint32_t own_flushes; /* Mode M: told to the other side by us    */
+	uint64_t verify_at;   /* Mode M: then the verifier's marker is due   */
 	char trouble[160];
 	uint64_t trouble_ns;
 };
@@ -371,6 +390,8 @@ void login_put(struct mover *m, enum side side, struct buf *b, uint32_t *n);
 void server_ask(struct mover *m, struct conn *c);
 void server_clients(struct mover *m, struct conn *c, struct span reply);
 void server_info(struct mover *m, enum side side, struct span text);
+/* INFO keyspace: databases that were not known before. */
+uint32_t server_grow(struct mover *m, enum side side, struct span text);
 void server_config(struct mover *m, enum side side, struct span reply);
 void server_delay(struct mover *m, enum side side, struct span reply);
 bool server_has(const struct server *sv, const char *history, uint64_t at);
@@ -390,6 +411,22 @@ void feed_take(struct feed *f, size_t n);
 /* Every command of a span of complete commands. */
 bool feed_walk(struct span unit, size_t *pos, struct resp_cmd *cmd,
                struct span *ret);
+
+/* mark.c: Mode M, a server without a stream for replicas */
+void mark_up(struct mover *m, struct feed *f);
+void mark_bytes(struct mover *m, struct feed *f, struct span in);
+void mark_tracked(struct mover *m, struct conn *c, struct span reply);
+void mark_run(struct mover *m, struct feed *f);
+void mark_tick(struct mover *m, struct feed *f);
+void mark_heartbeat(struct mover *m, enum side side);
+void mark_freeze(struct mover *m, struct feed *f);
+bool mark_is_close(const struct mover *m); /* near enough to be in step */
+/* Does the authority's side have no stream? */
+static inline bool
+mark_is_on(const struct mover *m)
+{
+	return m->conf->board->by_marks[m->from];
+}
 
 /* tail.c: the authority's stream */
 void tail_run(struct mover *m);
@@ -440,6 +477,7 @@ void merge_put(struct buf *b, struct span key);
 /* scan.c */
 void scan_start(struct mover *m, bool compare, bool sweep);
 void scan_start_buckets(struct mover *m);
+void scan_start_db(struct mover *m, uint32_t db);
 void scan_run(struct mover *m);
 void scan_reply(struct mover *m, struct conn *c, struct span reply);
 void scan_exists(struct mover *m, struct conn *c, struct span reply);
@@ -467,6 +505,7 @@ void bulk_functions(struct mover *m, struct span reply);
 void attach_note(struct mover *m, struct conn *c, struct span reply);
 void attach_note_put(struct mover *m);
 void attach_note_drop(struct mover *m);
-void attach_run(struct mover *m); /* moves the stages on */
+void attach_functions(struct mover *m); /* carry them again */
+void attach_run(struct mover *m);       /* moves the stages on */
 /* Everything but the resume points is forgotten, the links closed. */
 void attach_reset(struct mover *m, bool flush);

@@ -94,6 +94,11 @@ ask_edge(struct mover *m)
 {
 	struct conn *c = &m->cmd[m->from];
 
+	if (mark_is_on(m)) {
+		m->sweep.edge = board_mark(m->conf->board);
+		m->sweep.phase = SWEEP_PASS;
+		return;
+	}
 	resp_put_cmd(conn_out(m, c), "ROLE", NULL);
 	(void)conn_want(m, c, WANT_EDGE, 1);
 	m->sweep.phase = SWEEP_EDGE;

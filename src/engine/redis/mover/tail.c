@@ -308,6 +308,9 @@ barrier(struct mover *m, const struct word *w, struct span request,
 		note_flush(m, w->cls == WORD_FLUSHALL ? DB_ALL : f->db, end);
 	}
 	forward_plain(m, request, f->db);
+	if (m->feed[side_other(m->from)].by_marks &&
+	    m->feed[side_other(m->from)].is_ready && w->cls != WORD_SWAPDB)
+		m->own_flushes++;
 	if (m->stage == STAGE_FILL && m->has_note)
 		attach_note_put(m);
 	return true;
@@ -678,6 +681,10 @@ tail_run(struct mover *m)
 
 	if (f->state != FEED_STREAM)
 		return;
+	if (f->by_marks) {
+		mark_run(m, f);
+		return;
+	}
 	while (!m->frozen && !m->failed && !is_at_barrier(m) &&
 	       feed_unit(m, f, &bytes, &multi)) {
 		struct unit u = { .bytes = bytes,

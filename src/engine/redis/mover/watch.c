@@ -43,6 +43,10 @@ on_publish(struct mover *m, const struct resp_cmd *cmd)
 	struct buf *b;
 	uint64_t v;
 
+	if (mark_is_on(m)) {
+		mark_heartbeat(m, m->from);
+		return;
+	}
 	if (cmd->argc != 3 || !span_eq(cmd->argv[1], SPAN("__godwit:hb")) ||
 	    !words_number(cmd->argv[2], &v) || v != m->heartbeat)
 		return;
@@ -95,7 +99,10 @@ watch_run(struct mover *m)
 
 	if (f->state != FEED_STREAM)
 		return;
-	while (!m->frozen && !m->failed && feed_unit(m, f, &bytes, &multi)) {
+	if (f->by_marks)
+		mark_run(m, f);
+	while (!f->by_marks && !m->frozen && !m->failed &&
+	       feed_unit(m, f, &bytes, &multi)) {
 		struct resp_cmd cmd;
 		struct span one;
 		size_t pos = 0;
@@ -127,7 +134,8 @@ watch_probe(struct mover *m)
 		return;
 	m->need_probe = false;
 	m->probes_sent++;
-	resp_put_cmd(conn_out(m, c), "ROLE", NULL);
+	resp_put_cmd(conn_out(m, c),
+	             m->feed[c->side].by_marks ? "PING" : "ROLE", NULL);
 	(void)conn_want(m, c, WANT_PROBE, 1);
 	buf_put(&m->probes, &p, sizeof(p));
 	REQUIRE(!buf_failed(&m->probes));
@@ -150,7 +158,8 @@ role_offset(struct span reply)
 void
 watch_answer(struct mover *m, struct span reply)
 {
-	int64_t t = role_offset(reply);
+	struct feed *f = &m->feed[side_other(m->from)];
+	int64_t t = f->by_marks ? 0 : role_offset(reply);
 	size_t at = m->probes_answered * sizeof(struct probe);
 	struct probe *p;
 
@@ -162,7 +171,13 @@ watch_answer(struct mover *m, struct span reply)
 	}
 	REQUIRE(at < buf_len(&m->probes));
 	p = (struct probe *)(void *)(m->probes.p + m->probes.off + at);
-	p->t = (uint64_t)t;
+	if (f->by_marks) {
+		/* The next marker: this one may have been written before. */
+		f->want = (f->asked > f->pos ? f->asked : f->pos) + 1;
+		p->t = f->want;
+	} else {
+		p->t = (uint64_t)t;
+	}
 	m->probes_answered++;
 	watch_confirm(m);
 }

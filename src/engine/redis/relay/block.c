@@ -295,6 +295,17 @@ is_far(const struct relay *r, const struct block *k)
 	       k->deadline_ns - r->port->now_ns >= TIME_MAX / 2;
 }
 
+/* The side it is issued on may be another one than before. */
+static uint8_t
+flags_of(const struct relay *r, const struct block *k)
+{
+	bool marks = r->board != NULL &&
+	             r->board->by_marks[r->route.authority] && k->in_ms;
+
+	return (uint8_t)((k->writes ? PEND_F_WRITE : 0) |
+	                 (k->writes && marks ? PEND_F_KEPT | PEND_F_MARK : 0));
+}
+
 void
 block_issue(struct relay *r, struct session *s)
 {
@@ -332,7 +343,7 @@ block_issue(struct relay *r, struct session *s)
 	k->issued = true;
 	k->asked_ns = 0;
 	if (dispatch_send(r, s, lane, buf_span(&k->request), PEND_BLOCK,
-	                  k->writes ? PEND_F_WRITE : 0) == DISPATCHED &&
+	                  flags_of(r, k)) == DISPATCHED &&
 	    s->eof)
 		block_leave(r, s);
 }
@@ -367,6 +378,7 @@ block_dispatch(struct relay *r, struct session *s, const struct command *c,
 	uint32_t at = time_at(c, q, raw);
 	bool in_ms = c->handler == COMMAND_BLOCK_WORD;
 	uint8_t flags = c->kind == COMMAND_WRITE ? PEND_F_WRITE : 0;
+	uint8_t kept = mark_wants(r, c) ? PEND_F_KEPT | PEND_F_MARK : 0;
 	uint64_t ns = 0;
 	bool blocks = at != 0;
 	bool clear = blocks && (in_ms ? parse_ms(arg_at(raw, at), &ns)
@@ -381,7 +393,7 @@ block_dispatch(struct relay *r, struct session *s, const struct command *c,
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (!blocks)
-		return dispatch_send(r, s, lane, raw, PEND_PASS, flags);
+		return dispatch_send(r, s, lane, raw, PEND_PASS, flags | kept);
 	w = session_wide(r, s);
 	if (w == NULL)
 		return DISPATCH_CLOSED;

@@ -150,6 +150,26 @@ causal_read_role(struct span reply, uint64_t *ret)
 	return ok;
 }
 
+struct span
+causal_question(const struct relay *r, enum side side)
+{
+	return r->board != NULL && r->board->by_marks[side]
+	               ? SPAN("*1\r\n$4\r\nPING\r\n")
+	               : SPAN("*1\r\n$4\r\nROLE\r\n");
+}
+
+bool
+causal_position(struct relay *r, enum side side, struct span reply,
+                uint64_t *ret)
+{
+	if (r->board == NULL || !r->board->by_marks[side])
+		return causal_read_role(reply, ret);
+	if (reply.n == 0 || reply.p[0] == '-')
+		return false;
+	*ret = board_mark(r->board);
+	return true;
+}
+
 void
 causal_role_lost(struct relay *r, const struct pending *e)
 {
@@ -167,7 +187,7 @@ causal_role(struct relay *r, struct lane *lane, const struct pending *e,
             struct span reply)
 {
 	uint64_t pos = 0;
-	bool ok = causal_read_role(reply, &pos);
+	bool ok = causal_position(r, (enum side)lane->side, reply, &pos);
 
 	if (e->kind == PEND_ROLE_FOR) {
 		lane = lane_of_id(r, e->mark);
@@ -221,7 +241,8 @@ ask_for(struct relay *r, struct lane *lane)
 	admin = lane_admin(r, (enum side)lane->side);
 	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
 		return true;
-	e = lane_ask(r, admin, PEND_ROLE_FOR, SPAN("*1\r\n$4\r\nROLE\r\n"));
+	e = lane_ask(r, admin, PEND_ROLE_FOR,
+	             causal_question(r, (enum side)lane->side));
 	if (e == NULL)
 		return true;
 	e->mark = lane->id;
@@ -239,7 +260,8 @@ probe(struct relay *r, struct lane *lane)
 	if (lane->side != r->route.authority ||
 	    (lane->sent_batch != r->batch && lane->seg_known == lane->seg_tail))
 		return;
-	e = lane_ask(r, lane, PEND_ROLE, SPAN("*1\r\n$4\r\nROLE\r\n"));
+	e = lane_ask(r, lane, PEND_ROLE,
+	             causal_question(r, (enum side)lane->side));
 	if (e != NULL)
 		e->mark = r->batch;
 }

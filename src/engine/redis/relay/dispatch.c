@@ -463,6 +463,12 @@ plain(struct relay *r, struct session *s, const struct command *c,
 		s->big--;
 	if (s->multi) /* counted with EXEC */
 		flags &= (uint8_t) ~(PEND_F_WRITE | PEND_F_READ);
+	if (__builtin_expect(mark_wants(r, c), 0)) {
+		if (s->multi)
+			mark_collect(r, s, raw);
+		else
+			flags |= PEND_F_KEPT | PEND_F_MARK;
+	}
 	ret = dispatch_send(r, s, lane, raw, kind, flags);
 	if (__builtin_expect(r->route.shadow.ppm > 0, 0) && ret == DISPATCHED &&
 	    kind == PEND_PASS && c->kind == COMMAND_READ)

@@ -62,6 +62,7 @@ enum pending_flag {
 	PEND_F_READ = 4,    /* counted as a read                            */
 	PEND_F_RETRY = 8,   /* already repeated once                        */
 	PEND_F_SHADOW = 16, /* mark: its answer is compared (shadow.c)    */
+	PEND_F_MARK = 32,   /* kept: its keys are to be marked (mark.c)   */
 };
 
 struct pending {
@@ -139,6 +140,8 @@ struct wide {
 	struct block *block; /* in a blocking command         */
 	struct buf body;     /* of an open transaction, tx.c  */
 	bool body_ok;        /* ... it is whole               */
+	bool marks_lost;     /* ... has more than marks takes */
+	struct buf marks;    /* ... its requests for mark.c   */
 	uint8_t region_n;    /* from PROXY v2, else 0         */
 	char region[64];
 	char refusal_text[200];
@@ -560,6 +563,17 @@ void cred_unref(struct relay *r, struct cred *c);
 /* The user's name; empty where the request names none. */
 struct span cred_user(const struct cred *c);
 
+/* ---- mark.c ------------------------------------------------------------ */
+
+/* Must its keys be told to the mover, because the server does not? */
+bool mark_wants(const struct relay *r, const struct command *c);
+/* The request (or several) was answered, or nobody knows. */
+void mark_done(struct relay *r, const struct lane *lane, struct span raw);
+/* Queued in a transaction; then its end, sent on lane just now. */
+void mark_collect(struct relay *r, struct session *s, struct span raw);
+void mark_exec(struct relay *r, struct session *s, struct lane *lane,
+               bool is_exec);
+
 /* ---- causal.c ---------------------------------------------------------- */
 
 /* The lane is asked for its position at the end of this batch. */
@@ -589,6 +603,11 @@ bool causal_may_read(struct relay *r, struct session *s);
 bool causal_may_everything(const struct relay *r, const struct session *s);
 /* The position in an answer to ROLE; false: it is none. */
 bool causal_read_role(struct span reply, uint64_t *ret);
+/* What asks a side for a position behind all that was sent there before, and
+ * what its answer says: ROLE, or without a stream a number of the board. */
+struct span causal_question(const struct relay *r, enum side side);
+bool causal_position(struct relay *r, enum side side, struct span reply,
+                     uint64_t *ret);
 /* What the board says now of the other side; valid while it stays the same. */
 uint64_t causal_mark(const struct relay *r);
 bool causal_is_valid(struct relay *r, uint64_t mark);

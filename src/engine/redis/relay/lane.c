@@ -624,6 +624,8 @@ settle_fifo(struct relay *r, struct lane *lane)
 		struct span raw = span_of(buf_span(&keep).p, e.kept);
 
 		fifo.head++;
+		if (e.flags & PEND_F_MARK)
+			mark_done(r, lane, raw);
 		if (e.s != NULL) {
 			e.s->inflight--;
 			if (e.kind == PEND_READ) {

@@ -238,6 +238,8 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 			return;
 		}
 	}
+	if (e.flags & PEND_F_MARK)
+		mark_done(r, lane, buf_span(&kept));
 	if (is_error(reply) && e.s != NULL && e.kind != PEND_READ)
 		r->n.errors[lane->side]++;
 	if (e.flags & PEND_F_KEPT)
@@ -315,6 +317,11 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 		}
 		done = rc == WIRE_PART;
 		if (e->kind == PEND_PASS) {
+			if (__builtin_expect(e->flags & PEND_F_MARK, 0) &&
+			    lane->reply_n == 0)
+				mark_done(r, lane,
+				          span_of(buf_span(&lane->keep).p,
+				                  e->kept));
 			if (__builtin_expect(e->flags & PEND_F_SHADOW, 0))
 				shadow_passed(r, e, span_of(in.p, used), done);
 			pass(r, lane, e, span_of(in.p, used));

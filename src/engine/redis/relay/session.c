@@ -92,6 +92,7 @@ drop_wide(struct relay *r, struct session *s)
 	block_free(r, s);
 	tx_forget(s);
 	buf_fini(&s->wide->body);
+	buf_fini(&s->wide->marks);
 	mem_free(r->mem, s->wide, sizeof(*s->wide));
 	s->wide = NULL;
 }
@@ -267,8 +268,10 @@ session_wide(struct relay *r, struct session *s)
 	s->wide = mem_zero(r->mem, sizeof(*s->wide));
 	if (s->wide == NULL)
 		session_close(r, s, NULL);
-	else
+	else {
 		buf_init(&s->wide->body, r->mem);
+		buf_init(&s->wide->marks, r->mem);
+	}
 	return s->wide;
 }
 

@@ -345,7 +345,8 @@ ask_position(struct relay *r, struct ask *a)
 	a->pos = UINT64_MAX;
 	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
 		return;
-	e = lane_ask(r, admin, PEND_SHADOW_ROLE, SPAN("*1\r\n$4\r\nROLE\r\n"));
+	e = lane_ask(r, admin, PEND_SHADOW_ROLE,
+	             causal_question(r, r->route.authority));
 	if (e != NULL)
 		e->mark = a->number;
 }
@@ -358,7 +359,7 @@ shadow_role(struct relay *r, const struct pending *e, struct span reply)
 
 	if (a == NULL || a->state != ASK_POSITION)
 		return;
-	if (!causal_read_role(reply, &pos)) {
+	if (!causal_position(r, r->route.authority, reply, &pos)) {
 		done(r, a);
 		drop(r, SHADOW_DROP_DOWN);
 		return;

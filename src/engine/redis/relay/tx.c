@@ -147,6 +147,10 @@ end_lost(struct session *s)
 	s->multi_refused = false;
 	s->watch_lost = false;
 	tx_forget(s);
+	if (s->wide != NULL) {
+		s->wide->marks_lost = false;
+		buf_release(&s->wide->marks);
+	}
 }
 
 bool
@@ -238,6 +242,8 @@ end_multi(struct relay *r, struct session *s, const struct command *c,
 		ret = pass_own(r, s, raw, PEND_PASS,
 		               c->handler == COMMAND_EXEC ? PEND_F_WRITE : 0);
 	if (ret == DISPATCHED) {
+		mark_exec(r, s, s->lane,
+		          c->handler == COMMAND_EXEC && !s->watch_lost);
 		s->multi = false;
 		s->watching = false;
 		s->watch_lost = false;
