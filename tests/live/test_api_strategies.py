@@ -29,7 +29,8 @@ class World:
         for n, (old, new) in enumerate(self.pairs):
             for name, s in (("old", old), ("new", new)):
                 self.must("POST", "endpoints", {"endpoint": "%s%d" % (name, n), "kind": "redis",
-                                                "config": {"url": s.url}})
+                                                "config": {"url": s.url},
+                                                "labels": {"instance": "shard-%d" % n}})
             self.ports.append(ports.take())
             self.must("POST", "interlays", {"id": "front%d" % n, "endpoint": "old%d" % n,
                                             "port": self.ports[n], **interlay})
@@ -208,7 +209,7 @@ def test_time_window(world):
 def test_rolling_update(world):
     """Three pairs; one moves, then another, with a cutover each; all go back."""
     w = world(pairs=3)
-    w.begin({"type": "rolling_update", "instances": ["front1", "front0", "front2"],
+    w.begin({"type": "rolling_update", "instances": ["shard-1", "shard-0", "front2"],
              "total_instances": 3})
     conns = [Conn(p) for p in w.ports]
 

@@ -35,6 +35,20 @@ resource_new(const json_t *row, const json_t *r)
 
 /* ---- for the host ------------------------------------------------------------ */
 
+/* The label that rolling_update knows an endpoint by, if it has one. */
+static void
+put_instance(struct api *a, const char *endpoint, json_t *to)
+{
+	struct err ignored;
+	json_t *row = entity_by_uuid(a->store, endpoint, &ignored);
+	json_t *label = json_object_get(
+		json_object_get(entity_body(row), "labels"), "instance");
+
+	if (to != NULL && json_is_string(label))
+		(void)json_object_set(to, "instance", label);
+	json_decref(row);
+}
+
 static json_t *
 spec_resource(struct api *a, const json_t *row, const json_t *r,
               struct err *err)
@@ -61,6 +75,7 @@ spec_resource(struct api *a, const json_t *row, const json_t *r,
 		ret = json_pack("{s:O,s:s,s:s,s:s,s:s}", "kind",
 		                json_object_get(r, "kind"), "uuid", uuid, "id",
 		                id, "old", old, "new", new);
+	put_instance(a, resource_old(r), ret);
 	auth_wipe(old);
 	auth_wipe(new);
 	return ret;
