@@ -187,13 +187,21 @@ shadow_json(const struct run *r)
 	                 "samples", list);
 }
 
+/* Reads of a side since the share changed. An interlay that has left took its
+ * counts along. */
+static uint64_t
+reads_since(const struct run *r, const struct totals *t, enum side s)
+{
+	return t->reads[s] > r->reads_base[s] ? t->reads[s] - r->reads_base[s]
+	                                      : 0;
+}
+
 static json_t *
 reads_json(const struct run *r, const struct totals *t)
 {
 	enum side other = side_other(run_authority(r));
-	uint64_t there = t->reads[other] - r->reads_base[other];
-	uint64_t here =
-		t->reads[side_other(other)] - r->reads_base[side_other(other)];
+	uint64_t there = reads_since(r, t, other);
+	uint64_t here = reads_since(r, t, side_other(other));
 	double actual =
 		there > 0 ? 100.0 * (double)there / (double)(there + here) : 0;
 
