@@ -208,6 +208,33 @@ def test_login(admin, serve, place):
     assert got["server"] == url(serve) and got["role"] == "admin"
 
 
+@need_tmux
+def test_login_on_a_terminal(admin, serve, place):
+    """The password is asked for and not shown; Ctrl-C gives the echo back."""
+    make_user(admin, place.dir)
+    sh = Shell(place.dir, url(serve), "alice")
+    t = Terminal(place.dir, env=" ".join("%s=%s" % x for x in sh.env.items()))
+    try:
+        t.run(BINARY, "login")
+        t.until(r"^User: *$")
+        t.type("alice", "Enter")
+        t.until(r"^Password of alice at http")
+        t.type("correct", "C-c")
+        t.until(r"^\$ *$")
+        t.run("stty -a")
+        t.until(r" echo ")
+        t.run("clear")
+        until(lambda: "Password" not in t.screen(), 10, text="an empty screen")
+        t.run(BINARY, "login", "--user", "alice")
+        t.until(r"^Password of alice")
+        t.type("correct horse alice", "Enter")
+        t.until(r"^logged in at .* as alice, role admin")
+        assert "correct" not in t.screen()
+    finally:
+        t.close()
+    assert sh.must("endpoints", "list") == ""
+
+
 def test_login_is_renewed(admin, serve, place):
     secret = make_user(admin, place.dir)
     sh = Shell(place.dir, url(serve), "alice")
@@ -525,12 +552,16 @@ def test_watch_through_a_restart(admin, place, serve):
     line = json.loads(events.stdout.readline())
     assert line["name"]
     serve.stop()
+    said = ""
+    while " server: " not in said:
+        said = p.stdout.readline()
+        assert said, p.stderr.read()
     serve.start()
     until(lambda: admin.json("migrations", "show", "m")["phase"] == "shifting", 30)
     admin.must("migrations", "rollback", "m")
-    out, err = p.communicate(timeout=30)
-    assert p.returncode == 4, (p.returncode, out, err)
-    assert "nobody answers" in out and "answers again" in out, out
+    out = p.stdout.read()
+    assert p.wait(30) == 4, (p.returncode, out)
+    assert " server: answers again" in out, out
     seen = []
     for text in events.stdout:
         got = json.loads(text)

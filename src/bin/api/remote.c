@@ -16,7 +16,8 @@
 #include "world/os/loop.h"
 
 #define STANDARD "http://127.0.0.1:8000"
-#define LIFE_S   600 /* of a token that does not say                   */
+#define LIFE_S   600   /* of a token that does not say                   */
+#define RENEW_MS 15000 /* others wait for the lock meanwhile            */
 #define QUICK_MS 900
 
 int64_t
@@ -254,6 +255,7 @@ renew(struct remote *r, struct err *err)
 	if (r->expires_ms <= remote_now_ms())
 		return ended(err);
 	q.token = r->token;
+	q.total_ms = RENEW_MS;
 	rc = web_call(r->web, &q, &a, err);
 	if (rc == 0)
 		rc = remote_refusal(&a, err);

@@ -7,11 +7,13 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <time.h>
 
 struct web {
 	CURL *curl;
@@ -392,6 +394,31 @@ read_answer(struct web *w, struct web_answer *ret, struct err *err)
 	               w->server, status);
 }
 
+/* The library writes to sockets that the other end may have closed. The signal
+ * stays what it is for the rest of the process: a closed stdout ends it. */
+static CURLcode
+perform_quietly(CURL *c)
+{
+	const struct timespec now = { .tv_sec = 0 };
+	sigset_t pipe_signal;
+	sigset_t before;
+	sigset_t pending;
+	CURLcode code;
+	bool was_pending;
+
+	(void)sigemptyset(&pipe_signal);
+	(void)sigaddset(&pipe_signal, SIGPIPE);
+	(void)sigpending(&pending);
+	was_pending = sigismember(&pending, SIGPIPE) == 1;
+	(void)pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+	code = curl_easy_perform(c);
+	(void)sigpending(&pending);
+	if (!was_pending && sigismember(&pending, SIGPIPE) == 1)
+		(void)sigtimedwait(&pipe_signal, NULL, &now);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return code;
+}
+
 static int
 perform(struct web *w, const struct web_request *r, struct web_answer *ret,
         struct err *err)
@@ -421,7 +448,7 @@ perform(struct web *w, const struct web_request *r, struct web_answer *ret,
 		    (strcmp(r->method, "GET") == 0 ||
 		     curl_easy_setopt(w->curl, CURLOPT_POSTFIELDS,
 		                      body != NULL ? body : "") == CURLE_OK))
-			code = curl_easy_perform(w->curl);
+			code = perform_quietly(w->curl);
 	}
 	curl_slist_free_all(headers);
 	free(body);
