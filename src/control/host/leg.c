@@ -158,7 +158,7 @@ begun(struct leg *l, struct run *r, int rc, const struct err *err)
 		json_string_value(json_object_get(status, "status"));
 
 	host_lock(l->host);
-	l->err = *err;
+	l->err = rc != 0 ? *err : (struct err){ .code = ERR_NONE };
 	if (status != NULL)
 		keep_status(l, status);
 	if (state != NULL)
