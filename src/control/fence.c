@@ -351,6 +351,22 @@ fence_kill(struct run *r, enum side s, struct err *err)
 }
 
 int
+fence_kill_left(struct run *r, enum side s, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	struct span replies = { NULL, 0 };
+	char prefix[64];
+	uint32_t n;
+	int rc = ask(r, s, admin_put_client_list, &replies, err);
+
+	if (rc != 0)
+		return rc;
+	(void)snprintf(prefix, sizeof(prefix), "godwit:%s:relay", r->id);
+	n = admin_put_kill_named(&a->tx, replies, span_str(prefix));
+	return n > 0 ? agent_call(a, n, call_ms(r), &replies, err) : 0;
+}
+
+int
 fence_position(struct run *r, enum side s, uint64_t *ret, struct err *err)
 {
 	struct span replies = { NULL, 0 };

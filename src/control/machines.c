@@ -285,6 +285,8 @@ make_rings(struct run *r, struct err *err)
 		return 0;
 	for (uint32_t i = 0; i < r->interlay_n; i++)
 		n += r->interlay[i]->n;
+	if (n == 0)
+		return 0;
 	b->rings = calloc(n, sizeof(*b->rings));
 	for (uint32_t i = 0; b->rings != NULL && i < n; i++) {
 		uint8_t *p = malloc(LIMIT_RING_BYTES);

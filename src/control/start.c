@@ -237,6 +237,44 @@ check_again(struct run *r, enum side rules, struct err *err)
 	return 0;
 }
 
+static const char *const mode_keys[SIDE_N] = { "old_marks", "new_marks" };
+
+/* A side that is away when the migration goes on has the mode it had. */
+static void
+recall_modes(struct run *r)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		char *v = journal_meta(r->journal, mode_keys[s]);
+
+		r->board.by_marks[s] = v != NULL && strcmp(v, "1") == 0;
+		free(v);
+	}
+}
+
+static int
+keep_modes(struct run *r, struct err *err)
+{
+	int rc = 0;
+
+	for (int s = 0; rc == 0 && s < SIDE_N; s++)
+		rc = journal_set_meta(r->journal, mode_keys[s],
+		                      r->board.by_marks[s] ? "1" : "0", err);
+	return rc;
+}
+
+/* Without a stream a write that lands late would be seen by nobody when it is
+ * one that tracking does not tell. */
+static void
+kill_left(struct run *r)
+{
+	enum side rules = run_authority(r);
+	struct err err;
+
+	if (r->is_resumed && r->home == NULL && r->board.by_marks[rules] &&
+	    fence_kill_left(r, rules, &err) != 0)
+		run_event(r, "trouble", "%s", err.text);
+}
+
 static int
 check_servers(struct run *r, struct err *err)
 {
@@ -662,8 +700,12 @@ run_start(struct run *r, struct err *err)
 		rc = err_set(err, ERR_STATE,
 		             "it is completed; create the opposite migration "
 		             "with reverse");
+	if (rc == 0 && r->is_resumed)
+		recall_modes(r);
 	if (rc == 0)
 		rc = check_servers(r, err);
+	if (rc == 0)
+		rc = keep_modes(r, err);
 	/* A port that is taken must be known before anything is changed. */
 	if (rc == 0)
 		rc = open_interlay(r, err);
@@ -673,6 +715,8 @@ run_start(struct run *r, struct err *err)
 		rc = decide(r, err);
 	if (rc == 0)
 		rc = open_panel(r, err);
+	if (rc == 0)
+		kill_left(r);
 	if (rc == 0)
 		rc = machines_make(r, err);
 	if (rc == 0)

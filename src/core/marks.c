@@ -14,7 +14,8 @@ void
 marks_init(struct marks *m, uint8_t *p, size_t cap)
 {
 	REQUIRE(cap > sizeof(struct marks_item) && (cap & (cap - 1)) == 0);
-	*m = (struct marks){ .p = p, .cap = cap };
+	*m = (struct marks){ .cap = cap };
+	m->p = p;
 }
 
 static void

@@ -199,6 +199,27 @@ def test_killed_under_load(place):
 
 
 @pytest.mark.limit(150)
+def test_killed_while_groups_are_read(place):
+    """What tracking does not tell is compared after a crash."""
+    r = start(place, load=False, keys=300).in_step()
+    with r.old.conn() as c:
+        c.cmd("XGROUP", "CREATE", "s", "g", "0", "MKSTREAM")
+        for i in range(1, 2001):
+            c.cmd("XADD", "s", "%d-1" % i, "a", i)
+    r.equal()
+    for _ in range(3):
+        with r.g.conn() as c:
+            for _ in range(100):
+                c.send("XREADGROUP", "GROUP", "g", "me", "COUNT", 1, "STREAMS", "s", ">")
+            r.g.kill()
+        r.g.start()
+        r.g.until_in_step()
+        r.equal()
+    r.must("promote", "--to", "cutover")
+    r.equal()
+
+
+@pytest.mark.limit(150)
 @pytest.mark.parametrize("which", ["old", "new"])
 def test_a_server_is_restarted(place, which):
     r = start(place, aof="always").in_step()

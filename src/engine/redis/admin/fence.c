@@ -485,6 +485,32 @@ admin_put_kills(struct buf *tx, struct span list_reply,
 }
 
 uint32_t
+admin_put_kill_named(struct buf *tx, struct span list_reply, struct span prefix)
+{
+	struct resp_item it;
+	struct span line;
+	uint32_t n = 0;
+
+	if (!reply_item(&list_reply, &it) || it.type != RESP_BULK)
+		return 0;
+	while (reply_line(&it.text, &line)) {
+		struct span id = field(line, "id");
+
+		struct span name = field(line, "name");
+
+		if (id.n == 0 || name.n == 0 || !span_has_prefix(name, prefix))
+			continue;
+		resp_put_array(tx, 4);
+		resp_put_bulk_str(tx, "CLIENT");
+		resp_put_bulk_str(tx, "KILL");
+		resp_put_bulk_str(tx, "ID");
+		resp_put_bulk(tx, id);
+		n++;
+	}
+	return n;
+}
+
+uint32_t
 admin_put_persist(struct buf *tx, bool has_aclfile)
 {
 	if (has_aclfile)

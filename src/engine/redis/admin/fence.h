@@ -99,6 +99,9 @@ uint32_t admin_put_marker(struct buf *tx, uint64_t epoch);
 uint32_t admin_put_client_list(struct buf *tx);
 uint32_t admin_put_kills(struct buf *tx, struct span list_reply,
                          const struct fence_own *own);
+/* The same for connections with a name that begins so. */
+uint32_t admin_put_kill_named(struct buf *tx, struct span list_reply,
+                              struct span prefix);
 
 /* ACL SAVE or CONFIG REWRITE, whichever the server can. */
 uint32_t admin_put_persist(struct buf *tx, bool has_aclfile);

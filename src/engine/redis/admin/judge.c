@@ -191,6 +191,11 @@ judge_pair(struct checks *c, const struct facts f[SIDE_N],
 	else
 		SAY(c, "rdb_version", CHECK_PASS, "both use RDB version %u",
 		    rdb_old);
+	if (conf->needs_fence && probe_by_marks(new) && new->keys > 0 &&
+	    !conf->is_resume &&strcmp(conf->conflict, "merge") == 0)
+		SAY(c, "conflict", CHECK_FAIL,
+		    "new refuses PSYNC, so records cannot be merged there; "
+		    "--conflict replace or none");
 	if (skew < 0)
 		skew = -skew;
 	if (skew > SKEW_WARN_MS)

@@ -48,6 +48,7 @@ mark_up(struct mover *m, struct feed *f)
 	f->asked = 0;
 	f->want = 0;
 	f->again_ns = 0;
+	f->unit_n = 0;
 	f->is_answered = false;
 	f->is_nudged = false;
 	resp_skip_init(&f->skip);
@@ -325,6 +326,7 @@ on_message(struct mover *m, struct feed *f, struct span in)
 	} else if (f->state == FEED_LOGIN) {
 		on_greeting(m, f, in);
 	} else if (in.p[0] == '-') {
+		f->replies -= f->replies > 0;
 		/* The position stays where it is, and everybody sees that. */
 		mover_trouble(m, ERR_REFUSED, 1000, "%s: its marker: %.*s",
 		              m->conf->side[f->side].label,
@@ -333,9 +335,11 @@ on_message(struct mover *m, struct feed *f, struct span in)
 		f->asked = 0;
 		f->again_ns = m->port->now_ns + AGAIN_NS;
 	} else if (in.p[0] == '=' || in.p[0] == '$') {
+		f->replies -= f->replies > 0;
 		on_grown(m, f, in);
 		f->is_listed = f->asked != 0;
 	} else {
+		f->replies -= f->replies > 0;
 		f->is_answered = f->asked != 0;
 	}
 	if (!m->failed && f->asked != 0 && f->is_answered && f->is_listed &&
@@ -392,7 +396,9 @@ ask(struct mover *m, struct feed *f)
 	struct buf *b = &f->link->tx;
 	struct lag_sample s;
 
-	if (f->asked != 0 || (f->want <= f->pos && !f->is_nudged))
+	/* Late answers to a marker that was given up are no answers to this. */
+	if (f->asked != 0 || f->replies > 0 ||
+	    (f->want <= f->pos && !f->is_nudged))
 		return;
 	if (m->port->now_ns < f->again_ns) {
 		port_wake(m->port, f->again_ns);
@@ -404,6 +410,7 @@ ask(struct mover *m, struct feed *f)
 	f->is_answered = false;
 	f->is_listed = false;
 	f->is_seen = false;
+	f->replies = 2;
 	port_touch(m->port, f->link);
 	resp_put_array(b, 5);
 	resp_put_bulk_str(b, "SET");

@@ -280,7 +280,8 @@ check_barrier(struct mover *m)
 	    m->probes_done < m->settle_after ||
 	    m->probes_done < m->probes_sent || conn_wants(&m->cmd[to]) > 0 ||
 	    m->conf->one_shot || !m->feed[to].is_ready ||
-	    (m->functions_asked && !m->functions_done))
+	    (m->functions_asked && !m->functions_done) ||
+	    (m->feed[to].by_marks && m->feed[to].asked != 0))
 		return;
 	ENSURE(m->copies_flying == 0);
 	m->frozen = true;

@@ -156,6 +156,12 @@ server_info(struct mover *m, enum side side, struct span text)
 	sv->is_replica = span_eq(field(text, SPAN("role")), SPAN("slave"));
 	v = field(text, SPAN("loading"));
 	sv->is_loading = v.n == 1 && v.p[0] == '1';
+	/* Positions of the two modes have nothing to do with each other: no
+	 * resume point of the one is good for the other. */
+	if (m->conf->board->by_marks[side]) {
+		sv->replid[0] = 'm';
+		sv->replid2[0] = 'm';
+	}
 	keyspace(sv, text);
 	m->cmd[side].is_ready = true;
 }
