@@ -11,7 +11,10 @@ import time
 import pytest
 
 from harness.godwit import run
-from scenario import Run, differences, inside
+from harness.host import Host, migration
+from harness.server import fill
+from oracle.resp import Conn
+from scenario import Run, inside
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -78,8 +81,6 @@ def test_one_side_has_a_stream(place, which):
     shut[which] = NO_STREAM
     old, new = (place.server(n, **shut[n]) for n in ("old", "new"))
     r.place, r.old, r.new, r.links = place, old, new, None
-    from harness.server import fill
-
     fill(old, 2000)
     r.g = place.godwit(old, new, "--strategy", "big_bang")
     r.load = place.load(r.g).start()
@@ -91,6 +92,34 @@ def test_one_side_has_a_stream(place, which):
     r.must("promote")
     clean(r.judge())
     r.equal()
+
+
+@pytest.mark.limit(150)
+def test_in_a_daemon(place):
+    """An interlay that was there before; a read that blocks since then."""
+    host = Host(place.dir).start()
+    place.things.append(host)
+    a, b = place.server("a", **NO_STREAM), place.server("b", **NO_STREAM)
+    fill(a, 1500)
+    u, port = host.interlay(a)
+    load = place.load(port).start()
+    assert load.wait_ops(200)
+    with Conn(port) as c, Conn(port) as w:
+        assert w.cmd("XGROUP", "CREATE", "s", "g", "0", "MKSTREAM") == b"OK"
+        c.send("XREADGROUP", "GROUP", "g", "me", "BLOCK", 0, "STREAMS", "s", ">")
+        m = migration([(u, a, b)])
+        host.call("start", spec=m)
+        host.in_step(m["uuid"])
+        assert w.cmd("XADD", "s", "1-1", "k", "v") == b"1-1"
+        assert c.read()
+        s = host.verb(m["uuid"], "promote", to="cutover")
+        assert s["authority"] == "new", s
+        assert w.cmd("XPENDING", "s", "g")[0] == 1
+    assert load.wait_ops(200)
+    s = host.verb(m["uuid"], "complete")
+    assert s["status"] == "completed", s
+    assert load.wait_ops(200)
+    clean(load.stop(lambda db=0: b.conn(db)))
 
 
 @pytest.mark.limit(90)

@@ -493,6 +493,9 @@ block_reply(struct relay *r, struct session *s, struct lane *lane,
 	struct block *k = s->wide == NULL ? NULL : s->wide->block;
 	bool writes;
 
+	/* It may have been blocked since before anybody wanted marks. */
+	if (k != NULL && k->writes && k->in_ms)
+		mark_done(r, lane, buf_span(&k->request));
 	if (k == NULL || s->link == NULL)
 		return;
 	if (is_nil(reply) && is_early(r, k)) {

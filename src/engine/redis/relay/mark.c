@@ -91,7 +91,8 @@ mark_done(struct relay *r, const struct lane *lane, struct span raw)
 	struct marks *m = ring_of(r);
 	struct resp_cmd q;
 
-	if (m == NULL)
+	/* Where there is a stream nobody empties the ring. */
+	if (m == NULL || !r->board->by_marks[lane->side])
 		return;
 	while (raw.n > 0) {
 		resp_cmd_init(&q);
@@ -130,6 +131,8 @@ mark_exec(struct relay *r, struct session *s, struct lane *lane, bool is_exec)
 
 	if (w == NULL || (buf_len(&w->marks) == 0 && !w->marks_lost))
 		return;
+	if (m != NULL && !r->board->by_marks[lane->side])
+		m = NULL;
 	if (is_exec && m != NULL && w->marks_lost) {
 		marks_lose(m);
 	} else if (is_exec && m != NULL && ring_n(&lane->fifo) > 0) {
