@@ -95,6 +95,21 @@ def test_one_side_has_a_stream(place, which):
 
 
 @pytest.mark.limit(150)
+def test_forbidden_by_acl(place):
+    """The commands are there, but not for us."""
+    conf = {"acl": ["user default on nopass ~* &* +@all -psync -sync -replconf"]}
+    r = start(place, conf=conf).in_step()
+    assert any(c["name"] == "mode" for c in r.g.status()["checks"]), r.g.status()["checks"]
+    with r.old.conn() as c:
+        assert b"name=godwit" in c.cmd("CLIENT", "LIST")
+        assert c.cmd("INFO", "replication").count(b"slave") == 1  # connected_slaves:0
+    r.must("promote", "--to", "cutover")
+    r.must("rollback")
+    clean(r.judge())
+    r.equal()
+
+
+@pytest.mark.limit(150)
 def test_in_a_daemon(place):
     """An interlay that was there before; a read that blocks since then."""
     host = Host(place.dir).start()
@@ -126,7 +141,10 @@ def test_in_a_daemon(place):
 def test_what_tracking_does_not_tell(place):
     """Groups of streams and functions, alone, in a transaction, blocking."""
     r = start(place, load=False, keys=500).in_step()
-    lib = "#!lua name=%s\nredis.register_function{function_name='%s',callback=function() return 1 end,flags={'no-writes'}}"
+    lib = (
+        "#!lua name=%s\n"
+        "redis.register_function{function_name='%s',callback=function() return 1 end,flags={'no-writes'}}"
+    )
     with r.g.conn() as c:
         for i in range(20):
             assert c.cmd("XADD", "s", "%d-1" % (i + 1), "a", i)
@@ -286,7 +304,8 @@ def test_suspect_is_a_gate(place):
     r.links[0].slow(300000)
     with r.old.conn() as c:
         # The tracking connection alone.
-        ids = [dict(w.split("=", 1) for w in l.split())["id"] for l in c.cmd("CLIENT", "LIST").decode().splitlines() if "resp=3" in l]
+        lines = c.cmd("CLIENT", "LIST").decode().splitlines()
+        ids = [dict(w.split("=", 1) for w in l.split())["id"] for l in lines if "resp=3" in l]
         assert len(ids) == 1
         assert c.cmd("CLIENT", "KILL", "ID", ids[0]) == 1
     r.g.until(lambda s: not s["stream"]["in_step"], 20, "the loss to be noticed")
@@ -302,6 +321,7 @@ def test_neither_stream_nor_tracking(place):
     """Nobody can tell what changes: refused, with what to do instead."""
     acl = ["user default on nopass ~* &* +@all -psync -sync -replconf -client|tracking"]
     old, new = place.server("old", acl=acl), place.server("new")
-    code, out, err = run("migrate", old.url, new.url, "--state", os.path.join(place.dir, "x.db"), "--listen", "127.0.0.1:0")
+    state = os.path.join(place.dir, "x.db")
+    code, out, err = run("migrate", old.url, new.url, "--state", state, "--listen", "127.0.0.1:0")
     assert code != 0
     assert "CLIENT TRACKING" in out + err and "load a snapshot" in out + err, (out, err)
