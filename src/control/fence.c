@@ -319,7 +319,7 @@ fence_is_open(struct run *r, enum side s, struct err *err)
 }
 
 int
-fence_say_last(struct run *r, enum side s, uint64_t epoch, struct err *err)
+fence_say(struct run *r, enum side s, bool first, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
 	struct span replies = { NULL, 0 };
@@ -328,7 +328,7 @@ fence_say_last(struct run *r, enum side s, uint64_t epoch, struct err *err)
 
 	if (rc != 0)
 		return rc;
-	n = admin_put_marker(&a->tx, epoch);
+	n = admin_put_marker(&a->tx, r->cut.r.epoch, first);
 	rc = agent_call(a, n, call_ms(r), &replies, err);
 	return rc == 0 ? reply_ok(&replies, r->side[s].label, "PUBLISH", err)
 	               : rc;

@@ -260,11 +260,11 @@ int fence_holds(struct run *r, enum side s, uint64_t epoch,
                 struct err *err) MUST;
 /* ERR_STATE: some users are fenced that could have their rights back. */
 int fence_is_open(struct run *r, enum side s, struct err *err) MUST;
-int fence_say_last(struct run *r, enum side s, uint64_t epoch,
-                   struct err *err) MUST;
 /* Connections that relays of an earlier process left behind: what they have sent
  * is done or never will be, once this has returned. */
 int fence_kill_left(struct run *r, enum side s, struct err *err) MUST;
+/* The loser's last message, or the winner's first one, to subscribers. */
+int fence_say(struct run *r, enum side s, bool first, struct err *err) MUST;
 int fence_kill(struct run *r, enum side s, struct err *err) MUST;
 int fence_position(struct run *r, enum side s, uint64_t *ret,
                    struct err *err) MUST;

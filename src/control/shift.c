@@ -169,7 +169,7 @@ do_announce(struct run *r, struct err *err)
 		if (atomic_load(&r->traffic[i]->subscribed) == 0)
 			r->marked |= 1ull << i;
 	}
-	return fence_say_last(r, r->cut.from, r->cut.r.epoch, err);
+	return fence_say(r, r->cut.from, false, err);
 }
 
 static int
@@ -233,6 +233,15 @@ do_check(struct run *r, struct err *err)
 	return rc == 0 ? replica_hold_all(r, c->from, err) : rc;
 }
 
+/* What the winner says to subscribers from here on counts (pubsub_flip.c). */
+static int
+do_open(struct run *r, enum side to, struct err *err)
+{
+	int rc = fence_say(r, to, true, err);
+
+	return rc == 0 ? fence_lift(r, to, r->cut.r.epoch, err) : rc;
+}
+
 /* Perform one step. Answers 1 when its end comes by mail. */
 static int
 perform(struct run *r, enum cutover_step step, struct err *err)
@@ -250,7 +259,7 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	case CUT_BARRIER: return do_barrier(r, err);
 	case CUT_CHECK: return do_check(r, err);
 	case CUT_COMMIT: return do_commit(r, err);
-	case CUT_OPEN: return fence_lift(r, to, c->r.epoch, err);
+	case CUT_OPEN: return do_open(r, to, err);
 	case CUT_RELEASE: send_release(r, true); return 1;
 	case CUT_BACK_RECORD: return do_back_record(r, err);
 	case CUT_BACK_UNFENCE: return fence_lift(r, c->from, c->r.epoch, err);

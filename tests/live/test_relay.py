@@ -12,7 +12,7 @@ import pytest
 from harness.program import program
 from harness.relay import Relay
 from harness.server import Server
-from oracle.resp import RespError
+from oracle.resp import RespError, encode
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -309,6 +309,24 @@ def test_lost_server(relay, pair):
     old.start()
     assert relay.conn().cmd("PING") == b"PONG"
     assert relay.stats()["lost_old"] == 1
+
+
+@pytest.mark.limit(20)
+def test_a_pipeline_waits_once(relay, pair):
+    """What stands behind a request that waited in vain has waited as long."""
+    c, m = relay.conn(), relay.conn()
+    assert c.cmd("SET", "a", 1) == b"OK"
+    pair[0].kill()
+    m.sock.sendall(encode(["SET", "a", 1]) + encode(["MULTI"]) + encode(["SET", "a", 2]) + encode(["EXEC"]))
+    got = c.pipe([("INCR", "a")] * 200)
+    assert len(got) == 200 and all("not reachable" in r.text for r in got)
+    assert ["not reachable" in m.read().text for _ in range(2)] == [True, True]
+    m.read()
+    assert m.read().text.startswith("EXECABORT")
+    c.send("INCR", "a")
+    pair[0].start()
+    assert isinstance(c.read(), int)
+    assert c.pipe([("INCR", "a")] * 3)[-1] > 3 - 1
 
 
 def test_many_clients(relay):
@@ -700,6 +718,7 @@ def test_messages_cross_a_flip(two, pair):
         loser = pair[turn % 2]
         loser.cmd("PUBLISH", "__godwit:marker", turn + 1)
         two.wait("mail marked")
+        pair[1 - turn % 2].cmd("PUBLISH", "__godwit:marker", "+%d" % (turn + 1))
         two.release("new" if turn % 2 == 0 else "old")
     time.sleep(0.1)
     stop.append(1)
@@ -718,6 +737,7 @@ def test_late_marker_keeps_order(two, pair):
     two.hold()
     two.wait("mail drained")
     two.none("mail marked", 0.1)
+    new.cmd("PUBLISH", "__godwit:marker", "+1")
     two.release("new")
     two.conn().cmd("PUBLISH", "ch", "second")
     old.cmd("PUBLISH", "ch", "first")

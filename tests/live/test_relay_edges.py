@@ -493,6 +493,7 @@ def flip(two, pair, side, epoch):
     two.wait("mail drained")
     pair[0 if side == "new" else 1].cmd("PUBLISH", "__godwit:marker", epoch)
     two.wait("mail marked")
+    pair[1 if side == "new" else 0].cmd("PUBLISH", "__godwit:marker", "+%d" % epoch)
     two.release(side)
 
 

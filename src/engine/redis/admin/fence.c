@@ -5,6 +5,7 @@
 #include "engine/redis/admin/fence.h"
 
 #include "base/check.h"
+#include "base/num.h"
 
 /* A reader may look at everything and change nothing. */
 static const char *const reader_rules[] = {
@@ -407,12 +408,15 @@ admin_read_role(struct span replies, const char *who, uint64_t *ret_position,
 }
 
 uint32_t
-admin_put_marker(struct buf *tx, uint64_t epoch)
+admin_put_marker(struct buf *tx, uint64_t epoch, bool first)
 {
+	uint8_t text[NUM_TEXT_MAX + 1] = { '+' };
+	size_t n = num_put_u64(text + 1, epoch);
+
 	resp_put_array(tx, 3);
 	resp_put_bulk_str(tx, "PUBLISH");
 	resp_put_bulk_str(tx, FENCE_MARKER);
-	resp_put_bulk_u64(tx, epoch);
+	resp_put_bulk(tx, first ? span_of(text, n + 1) : span_of(text + 1, n));
 	return 1;
 }
 

@@ -91,8 +91,9 @@ uint32_t admin_put_role(struct buf *tx);
 int admin_read_role(struct span replies, const char *who,
                     uint64_t *ret_position, struct err *err) MUST;
 
-/* The last message of a side, for relays' subscribers: "<epoch>". */
-uint32_t admin_put_marker(struct buf *tx, uint64_t epoch);
+/* For relays' subscribers: the last message of the losing side, "<epoch>", or
+ * the first one of the winner, "+<epoch>". */
+uint32_t admin_put_marker(struct buf *tx, uint64_t epoch, bool first);
 
 /* Every client but Godwit's own: CLIENT KILL ID for each in a CLIENT LIST reply.
  * Replicas are left alone. Answers how many. */

@@ -150,8 +150,10 @@ hold_check(struct relay *r)
 		return;
 	/* EVALSHA inside MULTI cannot be repeated with its body. */
 	if (now < r->hold.break_ns &&
-	    (script_is_loading(r, side_other(r->route.authority)) ||
-	     pubsub_is_settling(r)))
+	    script_is_loading(r, side_other(r->route.authority)))
+		return;
+	/* However long it takes: a message that nobody hears is lost. */
+	if (pubsub_is_settling(r, now >= r->hold.break_ns))
 		return;
 	r->hold.told = true;
 	r->port->ops->mail(r->port, &m);
@@ -241,6 +243,7 @@ hold_end(struct relay *r, const struct route *route)
 		if (r->hold.last_ns > r->hold.max_ns)
 			r->hold.max_ns = r->hold.last_ns;
 	}
+	r->hold.told = false;
 	list_each(session, s, all, &r->sessions) {
 		if (s->wide != NULL && s->wide->block != NULL)
 			session_run(r, s);

@@ -400,6 +400,8 @@ void session_unwait(struct session *s);
 void session_wake(struct relay *r, struct waiting_list *w); /* all of them */
 /* Answer the request at the front of its input with this error line. */
 void session_fail_front(struct relay *r, struct session *s, struct span error);
+/* The same for all whole requests that are there, up to a transaction. */
+void session_fail_input(struct relay *r, struct session *s, struct span error);
 void session_drained(struct relay *r, struct session *s);
 /* Its wide part, made when there was none; NULL: no memory (s is closed). */
 struct wide *session_wide(struct relay *r, struct session *s);
@@ -714,7 +716,7 @@ void script_tick(struct relay *r); /* EV_BATCH */
 bool script_is_loading(struct relay *r, enum side side);
 void script_fini(struct relay *r);
 
-/* ---- pubsub.c, pubsub_own.c ---------------------------------------------------------- */
+/* ---- pubsub.c, pubsub_flip.c, pubsub_own.c ------------------------------ */
 
 #define SUB_MARKER "__godwit:marker"
 
@@ -726,14 +728,24 @@ struct sub {
 	struct buf asked; /* SUBSCRIBE that the guard looks at; empty: none */
 	struct map channels;
 	struct map patterns;
-	struct buf held; /* messages of live while old may have more */
-	uint64_t marked; /* epoch of the newest marker on live       */
-	uint64_t old_until_ns;
+	/* Messages of the winner while the loser, or its flip here, may have
+	 * more to say. */
+	struct buf held;
+	uint64_t marked;   /* epoch of the newest marker on live       */
+	uint64_t begun;    /* epoch of the winner's first one on shadow */
+	uint64_t until_ns; /* markers are waited for no longer          */
+	bool early;        /* live has not said its first one of this epoch */
 	/* pubsub_own.c: shadow is to take the place of live */
 	bool own;
 	bool live_done;    /* live has said all up to the marker */
 	bool shadow_begun; /* shadow goes on behind it           */
 };
+
+static inline struct sub *
+sub_of(const struct session *s)
+{
+	return s->wide == NULL ? NULL : s->wide->sub;
+}
 
 static inline size_t
 sub_count(const struct sub *u)
@@ -748,9 +760,16 @@ void pubsub_bytes(struct relay *r, struct lane *lane, struct span in);
 void pubsub_ready(struct relay *r, struct lane *lane);
 void pubsub_lost(struct relay *r, struct lane *lane);
 void pubsub_free(struct relay *r, struct session *s);
+/* pubsub_flip.c */
+void sub_end_lane(struct relay *r, struct lane **at);
+void pubsub_end_old(struct relay *r, struct session *s);
+void pubsub_marker(struct relay *r, struct lane *lane, struct span payload);
+bool pubsub_shadow_counts(const struct relay *r, const struct sub *u,
+                          const struct lane *lane);
 void pubsub_hold(struct relay *r);
-/* Is a subscriber not yet subscribed on the side that it moves to? */
-bool pubsub_is_settling(struct relay *r);
+/* Is a subscriber not yet subscribed on the side that it moves to? With
+ * end_hopeless those whose connection there failed are closed instead. */
+bool pubsub_is_settling(struct relay *r, bool end_hopeless);
 void pubsub_flip(struct relay *r);
 void pubsub_check(struct relay *r);
 /* Subscribers whose connection is Godwit's get one of their own to the same

@@ -735,7 +735,7 @@ tick_waiters(struct relay *r, struct lane *lane)
 		                lane->cause.text[0] != '\0' ? lane->cause.text
 		                                            : "no answer yet");
 		session_unwait(s);
-		session_fail_front(r, s, scratch_text(r));
+		session_fail_input(r, s, scratch_text(r));
 	}
 	if (lane->waiters.l.first != NULL) {
 		if (lane->state == LANE_DOWN)

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/relay/pubsub.c: subscribers, and how they cross a switch.
+ * engine/redis/relay/pubsub.c: subscribers.
  *
  * A subscriber has a connection of its own to the authority (live) and one to
  * the other side (shadow, Godwit's reader), subscribed to the same. Messages of
- * live are delivered, those of shadow are dropped. Each is also subscribed to
- * the channel of the marker, which the fence of a switch publishes last:
- *
- *   live ─[flip]→ old ─[its marker, or its time is over]→ closed
- *   shadow ─[flip]→ live; until then its messages are kept, in order
- *
- * So a switch loses, doubles and reorders nothing.
+ * live are delivered, those of shadow are dropped. How they change their places
+ * in a switch is in pubsub_flip.c.
  *
  * A live that was a shadow may hear everything. What its client asks for later
  * is therefore asked first on a connection of the client's own (guard), which
@@ -23,24 +18,7 @@
 
 #define MARKER  SUB_MARKER
 #define PREFIX  "__godwit:"
-#define OLD_NS  1000000000ull
 #define ITEMS_N 4
-
-static struct sub *
-sub_of(const struct session *s)
-{
-	return s->wide == NULL ? NULL : s->wide->sub;
-}
-
-static void
-end_lane(struct relay *r, struct lane **at)
-{
-	struct lane *lane = *at;
-
-	*at = NULL;
-	if (lane != NULL)
-		lane_end(r, lane, false);
-}
 
 void
 pubsub_free(struct relay *r, struct session *s)
@@ -51,10 +29,10 @@ pubsub_free(struct relay *r, struct session *s)
 		return;
 	s->wide->sub = NULL;
 	r->subscribed--;
-	end_lane(r, &u->live);
-	end_lane(r, &u->shadow);
-	end_lane(r, &u->old);
-	end_lane(r, &u->guard);
+	sub_end_lane(r, &u->live);
+	sub_end_lane(r, &u->shadow);
+	sub_end_lane(r, &u->old);
+	sub_end_lane(r, &u->guard);
 	map_fini(&u->channels);
 	map_fini(&u->patterns);
 	buf_fini(&u->held);
@@ -372,21 +350,6 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 /* ---- what the servers say ---------------------------------------------- */
 
 static void
-end_old(struct relay *r, struct session *s)
-{
-	struct sub *u = sub_of(s);
-
-	end_lane(r, &u->old);
-	if (buf_len(&u->held) == 0)
-		return;
-	session_say(r, s, buf_span(&u->held));
-	/* Saying may have closed the session and freed u. */
-	u = sub_of(s);
-	if (u != NULL)
-		buf_release(&u->held);
-}
-
-static void
 deliver(struct relay *r, struct lane *lane, struct span message)
 {
 	struct session *s = lane->mine;
@@ -394,38 +357,16 @@ deliver(struct relay *r, struct lane *lane, struct span message)
 
 	if (u->own && lane == u->live && u->live_done)
 		return; /* its own connection has it */
+	if (lane == u->live && u->early)
+		return; /* of the time before it had the authority */
 	if (lane == u->old || (lane == u->live && u->old == NULL)) {
 		session_say(r, s, message);
-	} else if (lane == u->live ||
-	           (u->own && lane == u->shadow && u->shadow_begun)) {
+	} else if (lane == u->live || pubsub_shadow_counts(r, u, lane)) {
 		buf_put_span(&u->held, message);
 		if (buf_len(&u->held) > RELAY_SUB_HOLD_MAX ||
 		    buf_failed(&u->held))
 			session_close(r, s, NULL);
 	}
-}
-
-static void
-got_marker(struct relay *r, struct lane *lane, struct span payload)
-{
-	struct session *s = lane->mine;
-	struct sub *u = sub_of(s);
-	uint64_t epoch = 0;
-
-	for (size_t i = 0; i < payload.n && i < 19; i++) {
-		if (payload.p[i] >= '0' && payload.p[i] <= '9')
-			epoch = epoch * 10 + (uint64_t)(payload.p[i] - '0');
-	}
-	if (r->pair.on && epoch == r->pair.number && u->own) {
-		u->live_done |= lane == u->live;
-		u->shadow_begun |= lane == u->shadow;
-		return;
-	}
-	if (lane == u->live && u->old == NULL)
-		u->marked = epoch;
-	else if (lane == u->old)
-		end_old(r, s);
-	pubsub_check(r);
 }
 
 /* A confirmation: (un)subscribed to name. */
@@ -511,8 +452,12 @@ guard_says(struct relay *r, struct lane *lane, bool whole, struct span reply)
 static void
 one_line(struct relay *r, struct lane *lane, struct span reply)
 {
-	if (lane == sub_of(lane->mine)->guard)
+	struct sub *u = sub_of(lane->mine);
+
+	if (lane == u->guard)
 		guard_says(r, lane, true, reply);
+	else if (lane == u->shadow && lane->as_reader && reply.p[0] == '-')
+		sub_end_lane(r, &u->shadow); /* it would be deaf */
 	else if (take_entry(r, lane, true) && lane->mine->link != NULL)
 		session_say(r, lane->mine, reply);
 }
@@ -552,7 +497,7 @@ one_push(struct relay *r, struct lane *lane, struct span reply)
 	verb = it[1].text;
 	if (span_eq(verb, SPAN("message")) && n == 4) {
 		if (span_eq(it[2].text, SPAN(MARKER)))
-			got_marker(r, lane, it[3].text);
+			pubsub_marker(r, lane, it[3].text);
 		else
 			deliver(r, lane, reply);
 	} else if (span_eq(verb, SPAN("pmessage")) && n == 5) {
@@ -607,7 +552,7 @@ pubsub_lost(struct relay *r, struct lane *lane)
 	struct sub *u = s == NULL ? NULL : sub_of(s);
 
 	if (u != NULL && u->old == lane) {
-		end_old(r, s);
+		pubsub_end_old(r, s);
 		return;
 	}
 	if (u != NULL && u->guard == lane) {
@@ -641,118 +586,4 @@ pubsub_lost(struct relay *r, struct lane *lane)
 	}
 	if (!lane->dead)
 		lane_end(r, lane, false);
-}
-
-/* ---- a switch ---------------------------------------------------------- */
-
-void
-pubsub_hold(struct relay *r)
-{
-	bool has_reader = r->conf->side[0].reader_user[0] != '\0';
-
-	list_each(session, s, all, &r->sessions) {
-		struct sub *u = sub_of(s);
-
-		if (u != NULL && s->link != NULL && u->shadow == NULL &&
-		    has_reader)
-			u->shadow = lane_sub(
-				r, s, side_other(r->route.authority), true);
-	}
-	pubsub_check(r);
-}
-
-bool
-pubsub_is_settling(struct relay *r)
-{
-	if (r->subscribed == 0)
-		return false;
-	list_each(session, s, all, &r->sessions) {
-		struct sub *u = sub_of(s);
-		struct lane *l = u == NULL ? NULL : u->shadow;
-
-		if (l == NULL || s->link == NULL || sub_count(u) == 0 ||
-		    l->state == LANE_DOWN)
-			continue;
-		if (l->state != LANE_READY || ring_n(&l->fifo) > 0)
-			return true;
-	}
-	return false;
-}
-
-/* All subscribers have seen the marker of this hold: tell it once. */
-static void
-tell_marked(struct relay *r)
-{
-	struct mail m = { .kind = MAIL_MARKED,
-		          .who = r->conf->who,
-		          .epoch = r->mark_epoch };
-
-	if (!r->hold.on || r->mark_told || r->stopping)
-		return;
-	if (r->subscribed > 0) {
-		list_each(session, s, all, &r->sessions) {
-			struct sub *u = sub_of(s);
-
-			if (u != NULL && u->live != NULL && sub_count(u) > 0 &&
-			    u->marked != r->mark_epoch)
-				return;
-		}
-	}
-	r->mark_told = true;
-	r->port->ops->mail(r->port, &m);
-}
-
-void
-pubsub_check(struct relay *r)
-{
-	tell_marked(r);
-	if (r->subscribed == 0)
-		return;
-	list_each(session, s, all, &r->sessions) {
-		struct sub *u = sub_of(s);
-
-		if (u == NULL || s->link == NULL)
-			continue;
-		if (u->old != NULL && u->old_until_ns <= r->port->now_ns) {
-			end_old(r, s);
-			u = sub_of(s);
-		}
-		if (u != NULL && u->shadow == NULL && !r->hold.on &&
-		    r->conf->side[0].reader_user[0] != '\0')
-			u->shadow = lane_sub(
-				r, s, side_other(r->route.authority), true);
-		if (u != NULL && u->live == NULL && !r->hold.on &&
-		    sub_count(u) > 0)
-			u->live = lane_sub(r, s, r->route.authority, false);
-	}
-}
-
-/* The authority has moved. */
-void
-pubsub_flip(struct relay *r)
-{
-	list_each(session, s, all, &r->sessions) {
-		struct sub *u = sub_of(s);
-
-		if (u == NULL || s->link == NULL)
-			continue;
-		if (s->inflight > 0) {
-			/* The hold did not wait for its answer. */
-			r->n.lost[side_other(r->route.authority)]++;
-			session_close(r, s, NULL);
-			continue;
-		}
-		end_lane(r, &u->old);
-		end_lane(r, &u->guard);
-		if (u->live != NULL && u->marked == r->mark_epoch)
-			end_lane(r, &u->live);
-		u->old = u->live;
-		u->live = u->shadow;
-		u->shadow = NULL;
-		if (u->old != NULL) {
-			u->old_until_ns = r->port->now_ns + OLD_NS;
-			port_wake(r->port, u->old_until_ns);
-		}
-	}
-	pubsub_check(r);
 }

@@ -521,6 +521,27 @@ session_fail_front(struct relay *r, struct session *s, struct span error)
 	session_close(r, s, "");
 }
 
+void
+session_fail_input(struct relay *r, struct session *s, struct span error)
+{
+	struct part *p;
+
+	session_fail_front(r, s, error);
+	/* What stands behind it has waited as long; of a transaction tx.c
+	 * says more. */
+	while (s->link != NULL && !s->multi) {
+		p = s->part;
+		if (p == NULL || p->streaming || !s->parked)
+			return;
+		resp_cmd_init(&p->cmd);
+		if (resp_cmd_feed(&p->cmd, buf_span(&p->buf)) != WIRE_PART) {
+			resp_cmd_init(&p->cmd);
+			return;
+		}
+		session_fail_front(r, s, error);
+	}
+}
+
 /* The header of the proxy in front; what is behind it is the client's. */
 static void
 read_proxy(struct relay *r, struct session *s, struct span in)
