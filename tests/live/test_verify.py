@@ -15,6 +15,7 @@ import pytest
 from harness.program import program
 from harness.server import fill
 from oracle.resp import RespError
+from test_mover import Mover
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = program("verify_main", "VERIFY_MAIN")
@@ -479,6 +480,25 @@ def test_a_late_stream_makes_no_false_differences(place, late):
             assert r["missing"] == r["extra"] == 0, r
             f = {k: v for k, v in found(r).items() if k[0] not in ("unstable", "noted")}
             assert list(f) == [("different", "planted")] * planted, f
+
+
+def test_what_is_still_being_copied_is_no_difference(place):
+    """A key that new lost waits in the mover while the stream goes on: the
+    marker must not be there before it."""
+    old, new = place.pair()
+    pipe(old, [("HSET", "big", *("f%d" % i, "v" * 20)) for i in range(60000)] + [("SET", "k", 1)])
+    slow = place.proxy(old)
+    mover = Mover(slow, new)
+    try:
+        mover.wait_phase("in_step")
+        slow.slow(1 << 20)
+        new.cmd("DEL", "big")
+        mover.wait(lambda: mover.board.get("pending"), text="the mover to see it")
+        r = verify(old, new, "live", "recheck=60000")
+        assert_clean(r, 2)
+        assert r["rechecked"] > 0 and r["markers"] > 0 and not r["marker_lost"], r
+    finally:
+        mover.stop()
 
 
 def test_a_stream_that_does_not_pass(place):

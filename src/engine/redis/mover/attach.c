@@ -48,7 +48,8 @@ attach_reset(struct mover *m, bool flush)
 	m->margin_asked = false;
 	m->own_flushes = 0;
 	m->grown_n = 0;
-	m->verify_at = 0;
+	if (mark_is_on(m))
+		m->verify_at = 0;
 	m->heartbeat_at[SIDE_OLD] = 0;
 	m->heartbeat_at[SIDE_NEW] = 0;
 	m->functions_asked = false;

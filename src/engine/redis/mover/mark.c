@@ -424,16 +424,6 @@ ask(struct mover *m, struct feed *f)
 		buf_put(&m->samples, &s, sizeof(s));
 }
 
-/* The verifier's marker is passed on behind all that was dirty before it. */
-static void
-pass_verify(struct mover *m)
-{
-	if (m->verify_at == 0 || m->passed[m->from].at < m->verify_at)
-		return;
-	m->verify_at = 0;
-	tail_mark(m, 0, SPAN("__godwit:mark"), tail_place(m), UINT64_MAX);
-}
-
 void
 mark_run(struct mover *m, struct feed *f)
 {
@@ -447,7 +437,6 @@ mark_run(struct mover *m, struct feed *f)
 	if (f->side == m->from) {
 		if (m->stage >= STAGE_CATCH && m->stage <= STAGE_STEP)
 			(void)grow(m);
-		pass_verify(m);
 		/* In this order: a mark is put before its number is drawn. */
 		drawn = atomic_load(&m->conf->board->marks);
 		take_marks(m, f);

@@ -303,6 +303,7 @@ on_flip(struct mover *m, const struct mail *mail)
 
 	if (mail->side == m->from)
 		return;
+	m->verify_at = 0;
 	/* Only a barrier makes the sides equal. */
 	if (!m->answered)
 		m->need_rescan = true;
@@ -617,6 +618,7 @@ work(struct mover *m)
 	if (!m->failed)
 		watch_run(m);
 	if (!m->failed && m->stage >= STAGE_FILL && m->stage <= STAGE_STEP) {
+		tail_verify(m);
 		copy_run(m);
 		sweep_run(m);
 		watch_probe(m);
@@ -728,6 +730,7 @@ mover_start(struct mover *m)
 	buf_init(&m->samples, mem);
 	buf_init(&m->keys, mem);
 	buf_init(&m->spread, mem);
+	buf_init(&m->marker, mem);
 	buf_init(&m->wrong, mem);
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
 	chunk_init(m);
@@ -751,6 +754,7 @@ fini(void *self, struct port *p)
 	map_fini(&m->kept);
 	buf_fini(&m->keys);
 	buf_fini(&m->wrong);
+	buf_fini(&m->marker);
 }
 
 static void

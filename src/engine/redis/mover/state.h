@@ -344,7 +344,8 @@ struct mover {
 	uint32_t grown[8]; /* Mode M: databases to be looked at       */
 	uint32_t grown_n;
 	uint32_t own_flushes; /* Mode M: told to the other side by us    */
-	uint64_t verify_at;   /* Mode M: then the verifier's marker is due   */
+	uint64_t verify_at;   /* passed: then the verifier's marker is due   */
+	struct buf marker;    /* its command; not in Mode M                  */
 	char trouble[160];
 	uint64_t trouble_ns;
 };
@@ -442,6 +443,8 @@ bool is_ours(struct span key);
 /* Does the other side keep its own value of this key? */
 bool tail_is_kept(struct mover *m, uint32_t db, struct span key);
 struct place tail_place(struct mover *m); /* processed so far */
+/* Pass the verifier's marker on when all before it has passed. */
+void tail_verify(struct mover *m);
 
 /* watch.c: the other side's stream, probes */
 void watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,

@@ -564,6 +564,41 @@ all_chunks(struct mover *m, const struct unit *u)
 	return true;
 }
 
+/* The verifier's marker says that all before it is there, so it waits until that
+ * has passed: what is being copied, or was deleted by the other side itself. */
+static bool
+hold_marker(struct mover *m, const struct unit *u)
+{
+	const struct words_key *w = &keys_of(m)[0].w;
+
+	if (u->multi || !u->one_key || w->db != 0 ||
+	    !span_eq(w->key, SPAN("__godwit:mark")))
+		return false;
+	buf_clear(&m->marker);
+	buf_put_span(&m->marker, u->bytes);
+	REQUIRE(!buf_failed(&m->marker));
+	m->verify_at = u->end;
+	return true;
+}
+
+void
+tail_verify(struct mover *m)
+{
+	struct unit u = { .bytes = buf_span(&m->marker) };
+	struct span key = SPAN("__godwit:mark");
+
+	if (m->verify_at == 0 || m->frozen || m->stage < STAGE_CATCH ||
+	    m->passed[m->from].at < m->verify_at)
+		return;
+	m->verify_at = 0;
+	if (mark_is_on(m) || pend_find(&m->pend, 0, key) != NULL) {
+		tail_mark(m, 0, key, tail_place(m), UINT64_MAX);
+		return;
+	}
+	collect(m, &u);
+	apply(m, &u, 0);
+}
+
 /* False: not now. */
 static bool
 do_unit(struct mover *m, struct unit *u)
@@ -579,6 +614,8 @@ do_unit(struct mover *m, struct unit *u)
 		apply(m, u, db);
 		return true;
 	}
+	if (hold_marker(m, u))
+		return true;
 	if (!chunk_look(m, u->bytes, db, u->end))
 		return false;
 	v = judge(m, u);
