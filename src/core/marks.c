@@ -10,6 +10,7 @@
 
 #define HEAD_N (offsetof(struct marks_item, key))
 
+// NOLINTNEXTLINE(readability-non-const-parameter): it is written to later
 void
 marks_init(struct marks *m, uint8_t *p, size_t cap)
 {

@@ -201,7 +201,7 @@ record(const struct mmdb *db, uint32_t node, uint32_t bit)
 
 	switch (db->record_bits) {
 	case 24:
-		p += 3 * bit;
+		p += (size_t)3 * bit;
 		return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
 	case 28:
 		if (bit == 0)
@@ -211,7 +211,7 @@ record(const struct mmdb *db, uint32_t node, uint32_t bit)
 		return (uint32_t)(p[3] & 0x0f) << 24 | (uint32_t)p[4] << 16 |
 		       (uint32_t)p[5] << 8 | p[6];
 	default:
-		p += 4 * bit;
+		p += (size_t)4 * bit;
 		return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
 		       (uint32_t)p[2] << 8 | p[3];
 	}
@@ -258,7 +258,8 @@ mmdb_find(const struct mmdb *db, const uint8_t address[16], const char *path)
 	if (!is_v4 && !db->is_v6)
 		return text;
 	for (uint32_t i = is_v4 ? 96 : 0; i < 128 && at < db->nodes; i++)
-		at = record(db, at, address[i / 8] >> (7 - i % 8) & 1u);
+		at = record(db, at,
+		            (uint32_t)address[i / 8] >> (7 - i % 8) & 1u);
 	if (at <= db->nodes || at - db->nodes < SEPARATOR_N)
 		return text;
 	pos = at - db->nodes - SEPARATOR_N;

@@ -100,12 +100,13 @@ resume(struct resp_cmd *c, struct span in)
 static inline bool
 feed_whole(struct resp_cmd *c, struct span in)
 {
-	const uint8_t *end = in.p + in.n;
+	const uint8_t *end;
 	const uint8_t *p = in.p;
 	uint32_t argc = 0;
 
 	if (in.n < 4 || *p != '*')
 		return false;
+	end = in.p + in.n;
 	p = resp_number_fast(p + 1, end, &argc);
 	if (p == NULL || argc > RESP_ARGS_MAX)
 		return false;

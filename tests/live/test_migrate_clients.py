@@ -28,7 +28,7 @@ def test_two_thousand_connections(place):
     n = 2000
     r = Run(place, "--strategy", "big_bang", load=False, keys=500).in_step()
     conns = [Conn(r.g.port) for _ in range(n)]
-    assert r.g.status()["clients"]["total"] >= n
+    r.g.until(lambda s: s["clients"]["total"] >= n, 20, "all clients")
     stop = threading.Event()
     acked = [0] * n
     trouble = []

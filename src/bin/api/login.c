@@ -55,6 +55,8 @@ find_password(struct login *l, const struct args *a, struct err *err)
 		               ? 0
 		               : err_set(err, ERR_NOMEM, "out of memory");
 	}
+	/* The password is freed with *l. */
+	// NOLINTNEXTLINE(clang-analyzer-unix.Malloc)
 	(void)snprintf(prompt, sizeof(prompt), "Password of %.60s at %.60s",
 	               l->user, l->remote.server);
 	l->password = secret_ask(prompt, err);

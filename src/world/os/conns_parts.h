@@ -95,6 +95,7 @@ conns_drop_timed(struct conns *cs, struct conn *c)
 }
 
 /* All limits are the same length, so the list is ordered by itself. */
+// NOLINTNEXTLINE(misc-redundant-expression): equal, that is what it says
 _Static_assert(DIAL_TIMEOUT_MS == CONNS_FLUSH_MS &&
                        DIAL_TIMEOUT_MS == TLS_HANDSHAKE_MS,
                "one list of deadlines");

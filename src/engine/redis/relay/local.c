@@ -66,7 +66,8 @@ local_authed(struct relay *r, struct session *s, struct cred *cred,
 		s->cred = cred;
 		s->is_default = cred == NULL || cred->is_default;
 		rule_forget(s);
-		if (!s->is_default && !cred->full && causal_wants_users(r))
+		if (cred != NULL && !cred->is_default && !cred->full &&
+		    causal_wants_users(r))
 			causal_ask_user(r);
 	}
 	if (kind == PEND_AUTH)

@@ -294,6 +294,24 @@ collect(struct relay *r, struct lane *lane, struct pending *e,
 	lane->valid = false;
 }
 
+/* Bytes of a reply that goes to its client as it comes. */
+static inline void
+pass_on(struct relay *r, struct lane *lane, struct pending *e, struct span in,
+        bool done)
+{
+	if (__builtin_expect(e->flags & PEND_F_MARK, 0) && lane->reply_n == 0)
+		mark_done(r, lane, span_of(buf_span(&lane->keep).p, e->kept));
+	if (__builtin_expect(e->flags & PEND_F_SHADOW, 0))
+		shadow_passed(r, e, in, done);
+	pass(r, lane, e, in);
+	if (lane->link == NULL || !done)
+		return; /* its client was closed, or more is to come */
+	if (lane->reply_n > RELAY_BIG_REPLY && e->s != NULL)
+		big_reply(e->s);
+	lane->reply_n = 0;
+	end_entry(r, lane, e);
+}
+
 void
 reply_bytes(struct relay *r, struct lane *lane, struct span in)
 {
@@ -317,23 +335,7 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 		}
 		done = rc == WIRE_PART;
 		if (e->kind == PEND_PASS) {
-			if (__builtin_expect(e->flags & PEND_F_MARK, 0) &&
-			    lane->reply_n == 0)
-				mark_done(r, lane,
-				          span_of(buf_span(&lane->keep).p,
-				                  e->kept));
-			if (__builtin_expect(e->flags & PEND_F_SHADOW, 0))
-				shadow_passed(r, e, span_of(in.p, used), done);
-			pass(r, lane, e, span_of(in.p, used));
-			if (lane->link == NULL)
-				return; /* its client was closed */
-			if (done) {
-				if (lane->reply_n > RELAY_BIG_REPLY &&
-				    e->s != NULL)
-					big_reply(e->s);
-				lane->reply_n = 0;
-				end_entry(r, lane, e);
-			}
+			pass_on(r, lane, e, span_of(in.p, used), done);
 		} else if (e->kind == PEND_SHADOW) {
 			shadow_bytes(r, lane, span_of(in.p, used), done);
 		} else {
