@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import zlib
 
 import pytest
 
@@ -31,6 +32,12 @@ SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 30))
 LIMIT_S = 60
 
 
+def drawn(name):
+    """GODWIT_SAMPLE=n: n per cent of the tests, by SEED; see tools/check.py."""
+    share = int(os.environ.get("GODWIT_SAMPLE", "100"))
+    return zlib.crc32((os.environ.get("SEED", "") + name).encode()) % 100 < share
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: only with FULL=1")
     config.addinivalue_line("markers", "sweep: twenty times its bound with FULL=1")
@@ -44,6 +51,10 @@ def pytest_report_header(config):
 def pytest_collection_modifyitems(config, items):
     if FULL:
         return
+    left = [i for i in items if not drawn(i.nodeid)]
+    if left:
+        items[:] = [i for i in items if drawn(i.nodeid)]
+        config.hook.pytest_deselected(items=left)
     skip = pytest.mark.skip(reason="needs FULL=1")
     for item in items:
         if item.get_closest_marker("full"):
