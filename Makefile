@@ -29,13 +29,17 @@ live: all ## tests with real servers (K=word: only those)
 	@GODWIT_BIN=$(CURDIR)/$(BUILD)/godwit $(PYTHON) -m pytest -ra \
 		$(if $(K),-k '$(K)') tests/live
 
-check: ## everything, as CI does: static checks, unit, fuzz corpus, live, ASan
+check: ## what CI does: static checks, unit, fuzz corpus, live and ASan by sample
 	@tools/setup
 	@tools/check.py
 
-check-full: ## the whole sweeps, 60 s of fuzzing a target, TSan
+check-full: ## every test in both builds, whole sweeps, 60 s of fuzzing a target
 	@tools/setup
 	@FULL=1 tools/check.py --full
+
+check-tsan: ## unit and live tests under ThreadSanitizer
+	@tools/setup
+	@tools/check.py setup build-tsan unit-tsan live-tsan
 
 fuzz: ## T=60 seconds of libFuzzer for C=target (all targets without C)
 	@tools/setup test
@@ -59,5 +63,5 @@ help: ## this list
 		$(firstword $(MAKEFILE_LIST))
 
 FORCE:
-.PHONY: all demo test live check check-full fuzz bench format docs clean help \
+.PHONY: all demo test live check check-full check-tsan fuzz bench format docs clean help \
 	FORCE

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""tools/check.py: every test there is, one line a step, one sum at the end.
+"""tools/check.py: the tests there are, one line a step, one sum at the end.
 
     tools/check.py             what `make check` does
-    tools/check.py --full      what `make check-full` does: whole sweeps, 60 s
-                               of fuzzing a target, ThreadSanitizer
+    tools/check.py --full      what `make check-full` does: every test in both
+                               builds, whole sweeps, 60 s of fuzzing a target
     tools/check.py STEP...     only these steps (their names are in the output)
 
 Each step's output is in build/check/STEP.log. The seed of sampled sweeps is
@@ -140,7 +140,8 @@ def pytest_once(name, env, limit_s, tests):
     return passed, failed, skipped, text, sorted(set(names))
 
 
-# `make check-full` runs all live suites in both builds. `make check` has 15
+# `make check-full` runs all live suites in both builds, the sweeps whole in
+# the plain one and sampled under the sanitizers. `make check` has 15
 # minutes: the files through which most of the code goes run against ASan+UBSan,
 # of the others a sample, drawn by the seed, without.
 SAN_FILES = ["tests/live/test_%s.py" % x for x in
@@ -218,11 +219,11 @@ STEPS = [
     ("live", lambda: live("live", "build", SAMPLE,
                           limit_s=7200 if FULL else 1500, tests=LIVE_PLAIN)),
     ("live-asan", lambda: live("live-asan", "build-asan",
-                               sanitizer_env("live-asan"),
+                               {**sanitizer_env("live-asan"), "FULL": ""},
                                limit_s=7200 if FULL else 1500,
                                tests=LIVE_SAN)),
 ]
-STEPS_FULL = [
+STEPS_TSAN = [
     ("build-tsan", lambda: build("build-tsan", "build-tsan", *TSAN,
                                  cc="clang-14")),
     ("unit-tsan", lambda: unit("unit-tsan", "build-tsan")),
@@ -239,8 +240,8 @@ def main():
         os.environ["FULL"] = "1"
     print("check: seed %s%s" % (os.environ["SEED"],
                                 ", whole sweeps" if FULL else ""), flush=True)
-    for name, step in STEPS + (STEPS_FULL if FULL else []):
-        if only and name not in only:
+    for name, step in STEPS + STEPS_TSAN:
+        if name not in only if only else name.endswith("-tsan"):
             continue
         good = step()
         # Without a build the rest would only repeat its failure.

@@ -103,6 +103,40 @@ call_data(struct call *c, json_t *data, struct err *err)
 }
 
 int
+call_entities(struct call *c, enum entity_kind k, call_view_f *view,
+              struct err *err)
+{
+	return call_list(c,
+	                 entity_list(c->api->store, call_org(c), k, c->after,
+	                             c->limit + 1, err),
+	                 view, err);
+}
+
+int
+call_row(struct call *c, const json_t *row, call_view_f *view, struct err *err)
+{
+	call_etag(c, row);
+	return call_data(c, view(c, row), err);
+}
+
+int
+call_delete(struct call *c, const json_t *row, enum entity_kind k,
+            struct err *err)
+{
+	int rc = store_begin(c->api->store, err);
+
+	if (rc != 0)
+		return rc;
+	rc = entity_delete(c->api->store, row, err);
+	if (rc == 0)
+		rc = auth_forget_entity(c->api->auth, call_org(c),
+		                        entity_plural(k), entity_uuid(row),
+		                        err);
+	rc = store_end(c->api->store, rc, err);
+	return rc != 0 ? rc : call_done(c, entity_id(row), err);
+}
+
+int
 call_done(struct call *c, const char *id, struct err *err)
 {
 	json_t *data = json_pack("{s:s}", "id", id);

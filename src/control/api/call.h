@@ -91,6 +91,15 @@ void call_etag(struct call *c, const json_t *row);
 /* The answer of a list: rows through view; steals rows. */
 typedef json_t *call_view_f(struct call *c, const json_t *row);
 int call_list(struct call *c, json_t *rows, call_view_f *view, struct err *err);
+/* The page of a kind that the call asks for. */
+int call_entities(struct call *c, enum entity_kind k, call_view_f *view,
+                  struct err *err) MUST;
+/* The answer is this row, with its ETag. */
+int call_row(struct call *c, const json_t *row, call_view_f *view,
+             struct err *err) MUST;
+/* A row and the roles on it go together; answers the call. */
+int call_delete(struct call *c, const json_t *row, enum entity_kind k,
+                struct err *err) MUST;
 /* The answer is this object (stolen); ERR_NOMEM when it is NULL. */
 int call_data(struct call *c, json_t *data, struct err *err) MUST;
 int call_done(struct call *c, const char *id, struct err *err) MUST;

@@ -168,8 +168,7 @@ on_api_create(struct call *c, struct err *err)
 	json_decref(needs);
 	if (row == NULL)
 		return -(int)err->code;
-	call_etag(c, row);
-	rc = call_data(c, view(c, row), err);
+	rc = call_row(c, row, view, err);
 	json_decref(row);
 	return rc;
 }
@@ -177,17 +176,13 @@ on_api_create(struct call *c, struct err *err)
 int
 on_api_list(struct call *c, struct err *err)
 {
-	return call_list(c,
-	                 entity_list(c->api->store, call_org(c), ENTITY_API,
-	                             c->after, c->limit + 1, err),
-	                 view, err);
+	return call_entities(c, ENTITY_API, view, err);
 }
 
 int
 on_api_get(struct call *c, struct err *err)
 {
-	call_etag(c, c->row);
-	return call_data(c, view(c, c->row), err);
+	return call_row(c, c->row, view, err);
 }
 
 static int
@@ -226,8 +221,7 @@ on_api_patch(struct call *c, struct err *err)
 	json_decref(body);
 	if (rc != 0)
 		return rc;
-	call_etag(c, c->row);
-	return call_data(c, view(c, c->row), err);
+	return call_row(c, c->row, view, err);
 }
 
 int
@@ -235,12 +229,7 @@ on_api_delete(struct call *c, struct err *err)
 {
 	int rc = call_match(c, c->row, err);
 
-	if (rc == 0)
-		rc = entity_delete(c->api->store, c->row, err);
-	if (rc == 0)
-		rc = auth_forget_entity(c->api->auth, call_org(c), "apis",
-		                        entity_uuid(c->row), err);
-	return rc != 0 ? rc : call_done(c, entity_id(c->row), err);
+	return rc != 0 ? rc : call_delete(c, c->row, ENTITY_API, err);
 }
 
 /* ---- run ----------------------------------------------------------------------- */

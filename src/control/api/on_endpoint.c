@@ -292,8 +292,7 @@ on_endpoint_create(struct call *c, struct err *err)
 	json_decref(body);
 	if (row == NULL)
 		return -(int)err->code;
-	call_etag(c, row);
-	rc = call_data(c, view(c, row), err);
+	rc = call_row(c, row, view, err);
 	json_decref(row);
 	return rc;
 }
@@ -301,18 +300,13 @@ on_endpoint_create(struct call *c, struct err *err)
 int
 on_endpoint_list(struct call *c, struct err *err)
 {
-	return call_list(c,
-	                 entity_list(c->api->store, call_org(c),
-	                             ENTITY_ENDPOINT, c->after, c->limit + 1,
-	                             err),
-	                 view, err);
+	return call_entities(c, ENTITY_ENDPOINT, view, err);
 }
 
 int
 on_endpoint_get(struct call *c, struct err *err)
 {
-	call_etag(c, c->row);
-	return call_data(c, view(c, c->row), err);
+	return call_row(c, c->row, view, err);
 }
 
 /* Interlays that use it go where it goes; none may be part of a migration. */
@@ -384,8 +378,7 @@ on_endpoint_patch(struct call *c, struct err *err)
 		rc = repoint(c, err);
 	if (rc != 0)
 		return rc;
-	call_etag(c, c->row);
-	return call_data(c, view(c, c->row), err);
+	return call_row(c, c->row, view, err);
 }
 
 int
@@ -393,12 +386,7 @@ on_endpoint_delete(struct call *c, struct err *err)
 {
 	int rc = call_match(c, c->row, err);
 
-	if (rc == 0)
-		rc = entity_delete(c->api->store, c->row, err);
-	if (rc == 0)
-		rc = auth_forget_entity(c->api->auth, call_org(c), "endpoints",
-		                        entity_uuid(c->row), err);
-	return rc != 0 ? rc : call_done(c, entity_id(c->row), err);
+	return rc != 0 ? rc : call_delete(c, c->row, ENTITY_ENDPOINT, err);
 }
 
 /* ---- test ------------------------------------------------------------------ */

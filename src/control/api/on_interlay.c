@@ -237,8 +237,7 @@ on_interlay_create(struct call *c, struct err *err)
 		if (entity_delete(c->api->store, row, &other) != 0)
 			(void)fprintf(stderr, "godwit: %s\n", other.text);
 	} else {
-		call_etag(c, row);
-		rc = call_data(c, view(c, row), err);
+		rc = call_row(c, row, view, err);
 	}
 	json_decref(row);
 	return rc;
@@ -247,18 +246,13 @@ on_interlay_create(struct call *c, struct err *err)
 int
 on_interlay_list(struct call *c, struct err *err)
 {
-	return call_list(c,
-	                 entity_list(c->api->store, call_org(c),
-	                             ENTITY_INTERLAY, c->after, c->limit + 1,
-	                             err),
-	                 view, err);
+	return call_entities(c, ENTITY_INTERLAY, view, err);
 }
 
 int
 on_interlay_get(struct call *c, struct err *err)
 {
-	call_etag(c, c->row);
-	return call_data(c, view(c, c->row), err);
+	return call_row(c, c->row, view, err);
 }
 
 /* A migration has it in its hands. */
@@ -364,8 +358,7 @@ on_interlay_patch(struct call *c, struct err *err)
 	json_decref(body);
 	if (rc != 0)
 		return rc;
-	call_etag(c, c->row);
-	return call_data(c, view(c, c->row), err);
+	return call_row(c, c->row, view, err);
 }
 
 /* Not running is fine. */
@@ -403,12 +396,7 @@ on_interlay_delete(struct call *c, struct err *err)
 		rc = check_free(c, "deleting", err);
 	if (rc == 0)
 		rc = stop(c, err);
-	if (rc == 0)
-		rc = entity_delete(c->api->store, c->row, err);
-	if (rc == 0)
-		rc = auth_forget_entity(c->api->auth, call_org(c), "interlays",
-		                        entity_uuid(c->row), err);
-	return rc != 0 ? rc : call_done(c, entity_id(c->row), err);
+	return rc != 0 ? rc : call_delete(c, c->row, ENTITY_INTERLAY, err);
 }
 
 int

@@ -198,8 +198,7 @@ migration_view(struct call *c, const json_t *row)
 int
 migration_answer(struct call *c, const json_t *row, struct err *err)
 {
-	call_etag(c, row);
-	return call_data(c, migration_view(c, row), err);
+	return call_row(c, row, migration_view, err);
 }
 
 int
@@ -341,11 +340,7 @@ on_migration_create(struct call *c, struct err *err)
 int
 on_migration_list(struct call *c, struct err *err)
 {
-	return call_list(c,
-	                 entity_list(c->api->store, call_org(c),
-	                             ENTITY_MIGRATION, c->after, c->limit + 1,
-	                             err),
-	                 migration_view, err);
+	return call_entities(c, ENTITY_MIGRATION, migration_view, err);
 }
 
 int
@@ -481,12 +476,9 @@ on_migration_delete(struct call *c, struct err *err)
 	if (rc == 0) {
 		json_t *row = entity_by_uuid(c->api->store, uuid, err);
 
-		rc = row != NULL ? entity_delete(c->api->store, row, err)
+		rc = row != NULL ? call_delete(c, row, ENTITY_MIGRATION, err)
 		                 : -(int)err->code;
 		json_decref(row);
 	}
-	if (rc == 0)
-		rc = auth_forget_entity(c->api->auth, call_org(c), "migrations",
-		                        uuid, err);
-	return rc != 0 ? rc : call_done(c, entity_id(c->row), err);
+	return rc;
 }
