@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/rules.h"
+#include "core/scope.h"
 #include "core/side.h"
 
 enum ack_mode {
@@ -38,6 +39,9 @@ struct route {
 	/* NULL: read_ppm is everybody's share. Else the rules' word, and
 	 * read_ppm is rules_max(); see core/rules.h for how long it lives. */
 	const struct rules *rules;
+	/* Not NULL: a split; authority is old, but for the keys that are new's
+	 * by this block, and reads follow it. Lives as rules do. */
+	const struct scope *scope;
 };
 
 /* Assignment v1: does a key go to the other side at this share? Monotone in

@@ -143,6 +143,9 @@ struct side_conf {
 	char own_pass[80];
 	char reader_user[64]; /* Godwit's read-only user for reads of clients */
 	char reader_pass[80];
+	char writer_user
+		[64]; /* ... and for all their requests in a split     */
+	char writer_pass[80];
 	char label[132]; /* for messages: "old redis://127.0.0.1:6379"   */
 	uint8_t tag;     /* 2..127: marks what only this server understands
 	              * (cursors), the same in every migration; 0: none     */

@@ -44,6 +44,8 @@ enum mail_kind {
 	MAIL_THAW,      /* epoch: the switch was aborted; go on              */
 	MAIL_FLIP,      /* epoch, side: the new authority; apply its stream to
 	                  * the other side from the position of the barrier   */
+	MAIL_SCOPE,     /* scope: whose keys it carries from now on; only while
+	                  * a barrier stands, before MAIL_THAW or MAIL_FLIP   */
 	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
 	/* mover -> control */
 	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
@@ -79,6 +81,7 @@ struct mail {
 	enum move_phase phase;
 	uint32_t flag;
 	struct route route;
+	const struct scope *scope; /* MAIL_SCOPE; kept alive until the next */
 	const void *pair; /* MAIL_PAIR: struct relay_conf, kept alive until
 	                   * another one was acknowledged               */
 	char text[160];

@@ -64,7 +64,11 @@ struct mover_conf {
 	                    * (its fence): not records of its own        */
 	char history[SIDE_N][48];  /* resume points, "" none                */
 	uint64_t position[SIDE_N]; /* resume points, 0 none                 */
-	char id[40];               /* of the migration, for CLIENT SETNAME  */
+	/* Not NULL: only keys whose side by this block is scope_side (a split has
+	 * a mover for each direction); see docs/internals/split.md. */
+	const struct scope *scope;
+	enum side scope_side;
+	char id[40]; /* of the migration, for CLIENT SETNAME  */
 	struct mover_limits limits;
 	/* Faults on purpose: the negative controls of the tests. */
 	bool naive;            /* replay everything, whatever was copied    */
