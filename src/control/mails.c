@@ -156,6 +156,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_BARRIER:
 	case MAIL_THAW:
 	case MAIL_FLIP:
+	case MAIL_SCOPE:
 	case MAIL_HEARTBEAT:
 	case MAIL_STOP: return;
 	}

@@ -62,8 +62,8 @@ test_share(void **state)
 			n += scope_side(s, key_of(k, text, sizeof(text))) ==
 			     SIDE_NEW;
 		assert_true(n >= before);
-		assert_in_range(n, (uint64_t)shares[i] * KEYS / 1050000,
-		                (uint64_t)shares[i] * KEYS / 950000);
+		assert_in_range(n, (uint64_t)shares[i] * KEYS / 1200000,
+		                (uint64_t)shares[i] * KEYS / 900000);
 		assert_int_equal(scope_is_empty(s), shares[i] == 0);
 		assert_int_equal(scope_is_all(s), shares[i] == 1000000);
 		before = n;

@@ -407,6 +407,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_FLIP: on_flip(m, mail); break;
 	case MAIL_HEARTBEAT: on_heartbeat(m, mail); break;
 	case MAIL_STOP: on_stop(m); break;
+	case MAIL_SCOPE:
 	case MAIL_ROUTE:
 	case MAIL_HOLD:
 	case MAIL_RELEASE:

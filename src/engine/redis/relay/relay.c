@@ -192,6 +192,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_BARRIER:
 	case MAIL_THAW:
 	case MAIL_FLIP:
+	case MAIL_SCOPE:
 	case MAIL_HEARTBEAT:
 	case MAIL_MOVE_PHASE:
 	case MAIL_PASSED:
