@@ -186,12 +186,16 @@ poke_others(void *arg, struct port *p, const struct event *ev)
 
 	if (ev->kind == EV_BOARD)
 		atomic_fetch_add(&s->own, 1);
-	if (ev->kind == EV_START || (ev->kind == EV_TIMER && s->sent < 5)) {
+	if (ev->kind != EV_START && ev->kind != EV_TIMER)
+		return;
+	/* Pokes that nobody has heard yet are one: wait for both. */
+	if (s->sent < 5 && atomic_load(&s->boards[0]) == s->sent &&
+	    atomic_load(&s->boards[1]) == s->sent) {
 		p->ops->poke(p);
 		p->ops->poke(p);
 		s->sent++;
-		port_wake(p, p->now_ns + 10 * MS);
 	}
+	port_wake(p, p->now_ns + 10 * MS);
 }
 
 static void
