@@ -7,15 +7,23 @@
 #include <stdio.h>
 
 // clang-format off
-#define O(id) (UINT64_C(1) << OPT_##id)
 const struct action actions[ACTION_N] = {
-#define X(id, command, word, route, options, summary) \
-	[ACTION_##id] = { CMD_##command, word, ROUTE_##route, (options), \
-	                  summary },
+#define O(id) OPTION_BIT(OPT_##id, 0)
+#define X(id_, command_, word_, route_, options_, summary_) \
+	[ACTION_##id_].command = CMD_##command_, [ACTION_##id_].word = (word_), \
+	[ACTION_##id_].route = ROUTE_##route_, \
+	[ACTION_##id_].summary = (summary_), \
+	[ACTION_##id_].options.word[0] = (options_),
 #include "action.tbl"
 #undef X
-};
 #undef O
+#define O(id) OPTION_BIT(OPT_##id, 1)
+#define X(id_, command_, word_, route_, options_, summary_) \
+	[ACTION_##id_].options.word[1] = (options_),
+#include "action.tbl"
+#undef X
+#undef O
+};
 // clang-format on
 
 static const struct router_row *
@@ -292,10 +300,9 @@ bool
 action_takes(enum action_id id, enum option_id option)
 {
 	const struct router_row *r = row_of(id);
-	uint64_t set =
-		commands[actions[id].command].options | actions[id].options;
 
-	if (option < 64 && (set >> option & 1) != 0)
+	if (option_set_has(&commands[actions[id].command].options, option) ||
+	    option_set_has(&actions[id].options, option))
 		return true;
 	switch ((int)option) {
 	case OPT_DRY_RUN: return router_has(r, 'D');
@@ -303,6 +310,7 @@ action_takes(enum action_id id, enum option_id option)
 	case OPT_AFTER: return router_has(r, 'P');
 	case OPT_REASON: return router_is_mutation(r);
 	case OPT_FILE: return action_has_body(id);
+	case OPT_IF_MATCH: return router_has(r, 'E') && router_is_mutation(r);
 	default: return action_has_body(id) && body_takes(id, option);
 	}
 }

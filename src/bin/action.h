@@ -20,8 +20,8 @@ struct action {
 	enum command_id command;
 	const char *word; /* "": the command itself                        */
 	enum router_id route;
-	uint64_t options;    /* what cannot be derived                        */
-	const char *summary; /* "": the call's                             */
+	struct option_set options; /* what cannot be derived                  */
+	const char *summary;       /* "": the call's                          */
 };
 
 extern const struct action actions[ACTION_N];

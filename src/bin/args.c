@@ -22,14 +22,25 @@ const struct option options[OPT_N] = {
 };
 // clang-format on
 
-#define O(id) (UINT64_C(1) << OPT_##id)
+// clang-format off
 const struct command commands[CMD_N] = {
-#define X(id, name, operands, options, summary) \
-	[CMD_##id] = { name, operands, (options), summary },
+#define O(id) OPTION_BIT(OPT_##id, 0)
+#define X(id_, name_, operands_, options_, summary_) \
+	[CMD_##id_].name = (name_), [CMD_##id_].operands = (operands_), \
+	[CMD_##id_].summary = (summary_), \
+	[CMD_##id_].options.word[0] = (options_),
 #include "command.tbl"
 #undef X
-};
 #undef O
+#define O(id) OPTION_BIT(OPT_##id, 1)
+#define X(id_, name_, operands_, options_, summary_) \
+	[CMD_##id_].options.word[1] = (options_),
+#include "command.tbl"
+#undef X
+#undef O
+};
+// clang-format on
+_Static_assert(OPTION_WORDS == 2, "each word has its reading of the table");
 
 enum command_id
 args_command(const char *name)
@@ -54,7 +65,7 @@ takes(const struct args *a, enum option_id id)
 {
 	if (a->action != ACTION_N)
 		return action_word_takes(a->action, id);
-	return id < 64 && (commands[a->command].options >> id & 1) != 0;
+	return option_set_has(&commands[a->command].options, id);
 }
 
 void
@@ -205,16 +216,10 @@ check_choice(const struct option *o, const char *shown, const char *text,
              uint64_t *ret, struct err *err)
 {
 	int i = choice(o->value, text);
-	uint32_t ppm;
 	char near[64];
 
 	if (i >= 0) {
 		*ret = (uint64_t)i;
-		return 0;
-	}
-	if (o->kind == OPTION_CHOICE_OR_PERCENT &&
-	    percent(text, strlen(text), &ppm)) {
-		*ret = 0;
 		return 0;
 	}
 	if (nearest_of(o->value, text, near, sizeof(near)))
@@ -223,6 +228,28 @@ check_choice(const struct option *o, const char *shown, const char *text,
 		               shown, text, o->value, near);
 	return err_set(err, ERR_USAGE, "%s: \"%s\" is not one of %s", shown,
 	               text, o->value);
+}
+
+/* A share, "cutover", or the name of a feature, flag, region or instance: which
+ * there are is known to the migration alone. */
+static int
+check_place(const char *shown, const char *text, struct err *err)
+{
+	uint32_t ppm;
+
+	if (percent(text, strlen(text), &ppm))
+		return 0;
+	if (text[0] == '\0' || text[strspn(text, "0123456789.%")] == '\0')
+		return err_set(err, ERR_USAGE,
+		               "%s: \"%s\" is no share from 0 to 100 percent; "
+		               "write 25, cutover, or the name of a feature, "
+		               "flag, region or instance",
+		               shown, text);
+	if (nearest_distance("cutover", text) == 1)
+		return err_set(err, ERR_USAGE,
+		               "%s: \"%s\": did you mean cutover?", shown,
+		               text);
+	return 0;
 }
 
 /* host:port, :port, [v6]:port: only the shape; binding tells the rest. */
@@ -287,8 +314,8 @@ set_option(struct args *a, enum option_id id, const char *shown,
 		a->number[id] = text[0] == '1' || text[0] == 't';
 		return 0;
 	case OPTION_CHOICE:
-	case OPTION_CHOICE_OR_PERCENT:
 		return check_choice(o, shown, text, &a->number[id], err);
+	case OPTION_PLACE: return check_place(shown, text, err);
 	case OPTION_NUMBER:
 		return check_number(o, shown, text, &a->number[id], err);
 	case OPTION_TIME:

@@ -18,12 +18,12 @@ enum option_kind {
 	OPTION_TEXT,
 	OPTION_FILE,
 	OPTION_ADDRESS,
-	OPTION_CHOICE,            /* value: "a|b|c"                          */
-	OPTION_CHOICE_OR_PERCENT, /* value: "PERCENT|a|b"                    */
-	OPTION_NUMBER,            /* low <= v <= high                        */
-	OPTION_TIME,              /* in ms, low <= v <= high                 */
-	OPTION_STEPS,             /* "5,25,75": ascending percents           */
-	OPTION_PERCENT,           /* 0 to 100; number: parts per million     */
+	OPTION_CHOICE,  /* value: "a|b|c"                                    */
+	OPTION_PLACE,   /* value: "PERCENT|a|NAME": a share, a, or a name    */
+	OPTION_NUMBER,  /* low <= v <= high                                  */
+	OPTION_TIME,    /* in ms, low <= v <= high                           */
+	OPTION_STEPS,   /* "5,25,75": ascending percents                     */
+	OPTION_PERCENT, /* 0 to 100; number: parts per million               */
 };
 
 enum option_id {
@@ -57,16 +57,40 @@ enum action_id {
 	ACTION_N,
 };
 
+/* Which options: a bit for each OPT_*. The column of a table, O(A)|O(B), is read
+ * once for each word: O() gives the bit in that word, or nothing. */
+#define OPTION_WORDS ((OPT_N + 63) / 64)
+#define OPTION_BIT(id, w) \
+	((unsigned)(id) / 64 == (w) ? UINT64_C(1) << ((unsigned)(id) % 64) : 0)
+
+struct option_set {
+	uint64_t word[OPTION_WORDS];
+};
+
+static inline bool
+option_set_has(const struct option_set *s, enum option_id id)
+{
+	return (s->word[(unsigned)id / 64] >> ((unsigned)id % 64) & 1) != 0;
+}
+
+static inline bool
+option_set_is_empty(const struct option_set *s)
+{
+	uint64_t all = 0;
+
+	for (uint32_t i = 0; i < OPTION_WORDS; i++)
+		all |= s->word[i];
+	return all == 0;
+}
+
 struct command {
 	const char *name;
 	const char *operands; /* "OLD NEW", "[OLD NEW]", "bash|zsh|fish",
 	                       * "ACTION"                                    */
-	uint64_t options;     /* bit 1 << OPT_*                              */
+	struct option_set options;
 	const char *summary;
 };
 
-/* The options of a command fit one mask; those of an action may have any
- * number, because they are derived. */
 extern const struct option options[OPT_N];
 extern const struct command commands[CMD_N];
 

@@ -31,7 +31,7 @@ put_sentence(FILE *out, const char *text, const char *drop)
 static bool
 has_words(const struct option *o)
 {
-	return o->kind == OPTION_CHOICE || o->kind == OPTION_CHOICE_OR_PERCENT;
+	return o->kind == OPTION_CHOICE || o->kind == OPTION_PLACE;
 }
 
 /* Commands whose next words are asked for, as a|b|c. */
@@ -60,13 +60,12 @@ put_file_options(FILE *out)
 			(void)fprintf(out, "|--%s", options[i].name);
 }
 
-/* The words of a choice; PERCENT stands for numbers and completes to some. */
+/* The words of a choice; a place completes to some shares. */
 static void
 put_choice(FILE *out, const struct option *o)
 {
-	if (o->kind == OPTION_CHOICE_OR_PERCENT) {
-		(void)fputs("5 25 50 75 100 ", out);
-		put_words(out, strchr(o->value, '|') + 1);
+	if (o->kind == OPTION_PLACE) {
+		(void)fputs("5 25 50 75 100 cutover", out);
 	} else {
 		put_words(out, o->value);
 	}
@@ -136,8 +135,8 @@ bash(FILE *out)
 		const struct command *c = &commands[i];
 
 		(void)fprintf(out, "    %s) words='", c->name);
-		for (size_t k = 0; k < OPT_N; k++)
-			if (k < 64 && (c->options >> k & 1) != 0)
+		for (enum option_id k = 0; k < OPT_N; k++)
+			if (option_set_has(&c->options, k))
 				(void)fprintf(out, "--%s ", options[k].name);
 		if (strchr(c->operands, '|') != NULL)
 			put_words(out, c->operands);
@@ -209,8 +208,8 @@ zsh(FILE *out)
 		const struct command *c = &commands[i];
 
 		(void)fprintf(out, "    %s)\n        _arguments \\\n", c->name);
-		for (size_t k = 0; k < OPT_N; k++)
-			if (k < 64 && (c->options >> k & 1) != 0)
+		for (enum option_id k = 0; k < OPT_N; k++)
+			if (option_set_has(&c->options, k))
 				zsh_option(out, &options[k]);
 		if (strchr(c->operands, '|') != NULL) {
 			(void)fputs("            '1:word:(", out);
@@ -290,8 +289,8 @@ fish(FILE *out)
 		              c->name);
 		put_sentence(out, c->summary, "");
 		(void)fputs("'\n", out);
-		for (size_t k = 0; k < OPT_N; k++)
-			if (k < 64 && (c->options >> k & 1) != 0)
+		for (enum option_id k = 0; k < OPT_N; k++)
+			if (option_set_has(&c->options, k))
 				fish_option(out, c, &options[k]);
 		if (strchr(c->operands, '|') != NULL) {
 			(void)fprintf(out,

@@ -64,7 +64,7 @@ takes(const struct command *c, enum action_id action, enum option_id id)
 {
 	if (action != ACTION_N)
 		return action_word_takes(action, id);
-	return id < 64 && (c->options >> id & 1) != 0;
+	return option_set_has(&c->options, id);
 }
 
 static void
@@ -130,18 +130,19 @@ show_environment(FILE *out, const struct command *c)
 		"capitals (in brackets above); the command line wins.";
 
 	wrap(out, text, sizeof(text) - 1, 4, 4);
-	if ((c->options >> OPT_OLD_PASSWORD_FILE & 1) != 0)
+	if (option_set_has(&c->options, OPT_OLD_PASSWORD_FILE))
 		(void)fprintf(out, "    GODWIT_OLD_PASSWORD  password of OLD's "
 		                   "user\n");
-	if ((c->options >> OPT_NEW_PASSWORD_FILE & 1) != 0)
+	if (option_set_has(&c->options, OPT_NEW_PASSWORD_FILE))
 		(void)fprintf(out, "    GODWIT_NEW_PASSWORD  password of NEW's "
 		                   "user\n");
-	if ((c->options >> OPT_WATCH & 1) != 0 || c == &commands[CMD_MIGRATE])
+	if (option_set_has(&c->options, OPT_WATCH) ||
+	    c == &commands[CMD_MIGRATE])
 		(void)fprintf(out, "    NO_COLOR             no colours on the "
 		                   "screen\n"
 		                   "    TERM=dumb            lines instead of "
 		                   "the screen\n");
-	if ((c->options >> OPT_SERVER & 1) != 0)
+	if (option_set_has(&c->options, OPT_SERVER))
 		(void)fprintf(out, "    GODWIT_TOKEN         the token itself\n"
 		                   "    XDG_CONFIG_HOME      where the login "
 		                   "is kept (~/.config)\n");
@@ -190,7 +191,7 @@ show_files(FILE *out, const struct page *p, const struct command *c)
 			"terminal\n"
 			"    (FILE is --state, else ~/.local/state/godwit/"
 			"<port>.db)\n");
-	if ((c->options >> OPT_SERVER & 1) != 0)
+	if (option_set_has(&c->options, OPT_SERVER))
 		(void)fprintf(
 			out, "\nFILES\n    $XDG_CONFIG_HOME/godwit/credentials "
 			     "(~/.config): the token of each\n    login; only "
@@ -208,7 +209,7 @@ show_rest(FILE *out, const struct command *c, enum action_id action,
 	show_options(out, c, action);
 	(void)fprintf(out, "\nEXIT STATUS\n");
 	show_exits(out, p->exits);
-	if (c->options != 0) {
+	if (!option_set_is_empty(&c->options)) {
 		(void)fprintf(out, "\nENVIRONMENT\n");
 		show_environment(out, c);
 	}
@@ -252,7 +253,7 @@ help_command(FILE *out, enum command_id id)
 	(void)fprintf(out, "USAGE\n    godwit %s%s%s%s%s\n\n", c->name,
 	              c->operands[0] != '\0' ? " " : "", c->operands,
 	              id == CMD_MIGRATE ? " --listen ADDR" : "",
-	              c->options != 0 ? " [OPTIONS]" : "");
+	              !option_set_is_empty(&c->options) ? " [OPTIONS]" : "");
 	(void)fprintf(out, "DESCRIPTION\n");
 	paragraphs(out, p->text);
 	if (action_has(id))

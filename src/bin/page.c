@@ -67,11 +67,16 @@ static const char release_text[] =
 	"more. release gives OLD's users the rules back that were saved in "
 	"the journal before the fence, and removes what Godwit left there. "
 	"Do it when you are sure that nothing writes to OLD by mistake: from "
-	"then on its data goes its own way.";
+	"then on its data goes its own way.\n\n"
+	"--state is the state file of the godwit migrate that was completed, "
+	"or that of a godwit serve, which may be running: the completed "
+	"migration whose old side is OLD is found in it, and the daemon "
+	"learns of the release.";
 
 static const char promote_text[] =
 	"Takes the next step and returns when it is in force: the next share "
-	"of reads in a canary, after the last step the cutover. The cutover "
+	"of reads in a canary, the next feature, flag or region of a strategy "
+	"that has such, after the last step the cutover. The cutover "
 	"holds clients for some milliseconds and is postponed (exit status "
 	"5), with nothing changed, when a check does not allow it now." FINDS;
 
@@ -150,6 +155,8 @@ const struct page pages[CMD_N] = {
 		{ "The next step", "godwit promote" },
 		{ "Half of the reads, whatever the steps say",
 		  "godwit promote --to 50" },
+		{ "A feature of a strangler_fig, out of its turn",
+		  "godwit promote --to payments" },
 		{ "Straight to the cutover; try for ten minutes if need be",
 		  "godwit promote --to cutover --wait --timeout 10m" },
 	},
@@ -222,7 +229,9 @@ const struct page pages[CMD_N] = {
 [CMD_RELEASE] = {
 	.text = release_text,
 	.examples = { { "Give OLD back to its users",
-			"godwit release redis://old:6379 --state move.db" } },
+			"godwit release redis://old:6379 --state move.db" },
+		{ "After a migration of the daemon", "godwit release "
+		  "redis://old:6379 --state /var/lib/godwit/serve.db" } },
 	.exits = E_VERB | E(TEMPORARY), .uses_state = true,
 	.see = "complete" },
 [CMD_SERVE] = {

@@ -3,7 +3,10 @@
  * bin/release.c: godwit release OLD: lift the fence after a completed migration.
  *
  * What the users were allowed before the fence is in the journal; the user that
- * may give it back to them is Godwit's own, which the completion left on OLD.
+ * may give it back to them is Godwit's own, which the completion left on OLD. The
+ * state file is that of one `godwit migrate`, or a daemon's, which may be running:
+ * it is told by the meta "released" of the leg, before OLD is opened, because
+ * a server that is fenced is taken for a stale copy by the next migration to it.
  */
 #define _DEFAULT_SOURCE
 #include <stdio.h>
@@ -22,6 +25,7 @@
 struct release {
 	const struct args *args;
 	struct journal *journal;
+	char leg[80];  /* of a daemon's file; "": godwit migrate's           */
 	json_t *rules; /* user name -> rules before the fence            */
 	struct side_conf side;
 	char names[3][64]; /* Godwit's users, the prefix of its names      */
@@ -72,6 +76,50 @@ check_journal(const struct release *r, const struct url *old, struct err *err)
 		             "is Godwit's to lift (rollback opens OLD)",
 		             to != NULL ? to : "not begun");
 	json_decref(last);
+	return rc;
+}
+
+/* The handle of the migration that fences this server. */
+static int
+open_journal(struct release *r, const struct url *old, struct err *err)
+{
+	const char *path = r->args->text[OPT_STATE];
+	char *own;
+	char *by;
+
+	r->journal = journal_peek(path, err);
+	if (r->journal == NULL)
+		return -(int)err->code;
+	own = journal_meta(r->journal, "old");
+	free(own);
+	if (own != NULL)
+		return 0;
+	by = journal_fenced_by(r->journal, old->label, true);
+	if (by == NULL)
+		return err_set(err, ERR_STATE,
+		               "no completed migration in %s fences %s; is it "
+		               "the old side of one, and the right --state?",
+		               path, old->label);
+	(void)snprintf(r->leg, sizeof(r->leg), "%s", by);
+	free(by);
+	journal_close(r->journal);
+	r->journal = journal_peek_leg(path, r->leg, err);
+	return r->journal != NULL ? 0 : -(int)err->code;
+}
+
+/* Tell the daemon, if it is one's file. value: "begun", "1". */
+static int
+mark(const struct release *r, const char *value, struct err *err)
+{
+	struct journal *j;
+	int rc;
+
+	if (r->leg[0] == '\0')
+		return 0;
+	j = journal_open_leg(r->args->text[OPT_STATE], r->leg, err);
+	rc = j != NULL ? journal_set_meta(j, "released", value, err)
+	               : -(int)err->code;
+	journal_close(j);
 	return rc;
 }
 
@@ -337,22 +385,23 @@ verb_release(const struct args *a)
 	if (rc == 0 && a->text[OPT_STATE][0] == '\0')
 		rc = err_set(&err, ERR_USAGE,
 		             "--state is missing: which migration fenced OLD?");
-	if (rc == 0) {
+	if (rc == 0)
 		rc = url_side(&old, SIDE_OLD, &r.side, &err);
-	}
-	if (rc == 0) {
-		r.journal = journal_peek(a->text[OPT_STATE], &err);
-		rc = r.journal != NULL ? read_journal(&r, &old, &err)
-		                       : -(int)err.code;
-	}
+	if (rc == 0)
+		rc = open_journal(&r, &old, &err);
+	if (rc == 0)
+		rc = read_journal(&r, &old, &err);
 	if (rc == 0) {
 		agent_init(&r.agent, &r.side, "godwit:release");
 		rc = agent_open(&r.agent, true, ANSWER_MS, &err);
+		if (rc == 0)
+			rc = mark(&r, "begun", &err);
 		if (rc == 0)
 			rc = unfence(&r, &err);
 		if (rc == 0) {
 			release_replicas(&r);
 			is_clean = clean(&r, &unclean) == 0;
+			rc = mark(&r, "1", &err);
 		}
 		agent_fini(&r.agent);
 	}

@@ -103,9 +103,14 @@ db_authority(struct journal *j, const char *leg, struct authority *ret,
 {
 	sqlite3_stmt *s = db_prepare_leg(
 		j, "SELECT epoch, state FROM authority WHERE leg=?1", leg);
+	int step = s != NULL ? sqlite3_step(s) : SQLITE_ERROR;
 	int rc = -ERR_IO;
 
-	if (s != NULL && sqlite3_step(s) == SQLITE_ROW) {
+	/* Who only looks into a daemon's file: it has no leg without a name. */
+	if (step == SQLITE_DONE && leg[0] == '\0') {
+		*ret = (struct authority){ .epoch = 1, .state = AUTHORITY_OLD };
+		rc = 0;
+	} else if (step == SQLITE_ROW) {
 		ret->epoch = (uint64_t)sqlite3_column_int64(s, 0);
 		ret->state =
 			authority_find((const char *)sqlite3_column_text(s, 1));
@@ -453,7 +458,7 @@ journal_meta(struct journal *j, const char *key)
 }
 
 char *
-journal_fenced_by(struct journal *j, const char *label)
+journal_fenced_by(struct journal *j, const char *label, bool begun)
 {
 	sqlite3_stmt *s = db_prepare_leg(
 		j,
@@ -461,12 +466,14 @@ journal_fenced_by(struct journal *j, const char *label)
 		"JOIN meta t ON t.leg=m.leg AND t.key='tidied' AND t.value='1' "
 		"WHERE m.key='old' AND m.value=?1 AND a.state='new' AND NOT "
 		"EXISTS(SELECT 1 FROM meta r WHERE r.leg=m.leg AND "
-		"r.key='released') ORDER BY (SELECT max(seq) FROM journal x "
+		"r.key='released' AND (?2=0 OR r.value<>'begun')) "
+		"ORDER BY (SELECT max(seq) FROM journal x "
 		"WHERE x.leg=m.leg) DESC LIMIT 1",
 		label);
 	char *ret = NULL;
 
-	if (s != NULL && sqlite3_step(s) == SQLITE_ROW)
+	if (s != NULL && sqlite3_bind_int(s, 2, begun) == SQLITE_OK &&
+	    sqlite3_step(s) == SQLITE_ROW)
 		ret = strdup((const char *)sqlite3_column_text(s, 0));
 	(void)sqlite3_finalize(s);
 	return ret;

@@ -105,8 +105,9 @@ int journal_set_meta(struct journal *j, const char *key, const char *value,
 int journal_set_metas(struct journal *j, json_t *obj, struct err *err) MUST;
 
 /* The leg that was completed and still fences the server with this label (meta
- * "old"), or NULL; malloced. Of all legs of the file. */
-char *journal_fenced_by(struct journal *j, const char *label);
+ * "old"), or NULL; malloced. Of all legs of the file. begun: also one whose
+ * release has begun (meta "released" = "begun") and may not have ended. */
+char *journal_fenced_by(struct journal *j, const char *label, bool begun);
 
 /* How far a side's stream was applied; no decision, and may lag. */
 int journal_set_progress(struct journal *j, enum side side, const char *history,

@@ -191,6 +191,11 @@ open_db(struct journal *j, bool write, struct err *err)
 	(void)sqlite3_busy_timeout(j->db,
 	                           j->leg[0] != '\0' ? BUSY_LEG_MS : BUSY_MS);
 	rc = check_version(j, err);
+	if (rc == 0 && !write && j->version == 0)
+		return err_set(err, ERR_STATE,
+		               "state file %s: no migration was begun there; "
+		               "is it the right --state?",
+		               j->path);
 	if (rc == 0 && !write && j->version == 1)
 		return db_do(j, old_views, err);
 	if (rc != 0 || !write)

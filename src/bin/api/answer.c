@@ -345,6 +345,7 @@ print_migration(const json_t *m)
 	status = view_status(m);
 	(void)frame_print(stdout, status, &conf);
 	json_decref(status);
+	print_value("etag", json_object_get(m, "etag"));
 }
 
 /* ---- verbs ------------------------------------------------------------------------- */

@@ -142,7 +142,8 @@ call_once(struct remote *r, const struct args *a, const struct body *b,
 	bool may_repeat = !router_is_mutation(row) || router_has(row, 'I');
 	struct web_request q = { .method = row->method,
 		                 .path = b->path,
-		                 .body = b->body };
+		                 .body = b->body,
+		                 .match = b->match };
 	char key[40];
 	int rc;
 
@@ -188,8 +189,14 @@ finish(const struct args *a, const struct remote *r,
 {
 	int status;
 
-	if (answer->status < 400)
-		return answer_print(a, json_object_get(answer->body, "data"));
+	if (answer->status < 400) {
+		json_t *data = json_object_get(answer->body, "data");
+
+		if (answer->tag[0] != '\0')
+			(void)json_object_set_new(data, "etag",
+			                          json_string(answer->tag));
+		return answer_print(a, data);
+	}
 	status = ask_refused(a, r, answer);
 	if (answer->status == 503 && action_takes(a->action, OPT_WAIT) &&
 	    a->number[OPT_WAIT] != 0)

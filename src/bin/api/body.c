@@ -313,6 +313,36 @@ put_body(struct body *b, const struct args *a, const char *new_name,
 	return rc;
 }
 
+/* --if-match, or the etag that the file carries. Quotes are the header's. */
+static int
+put_match(struct body *b, const struct args *a, struct err *err)
+{
+	const char *tag = a->is_given[OPT_IF_MATCH]
+	                          ? a->text[OPT_IF_MATCH]
+	                          : look_text(b->body, "etag");
+	size_t n = strlen(tag);
+
+	if (!action_takes(a->action, OPT_IF_MATCH) || n == 0)
+		return 0;
+	if (n > 2 && tag[0] == '"' && tag[n - 1] == '"') {
+		tag++;
+		n -= 2;
+	}
+	if (n + 3 > sizeof(b->match) || memchr(tag, '"', n) != NULL)
+		return err_set(err, ERR_USAGE,
+		               "--if-match: \"%.40s\" is no etag; write what "
+		               "show printed: v12",
+		               tag);
+	if (n == 1 && tag[0] == '*')
+		(void)snprintf(b->match, sizeof(b->match), "*");
+	else
+		(void)snprintf(b->match, sizeof(b->match), "\"%.*s\"", (int)n,
+		               tag);
+	if (b->body != NULL)
+		(void)json_object_del(b->body, "etag");
+	return 0;
+}
+
 /* Options that go into the query. */
 static void
 put_query(struct body *b, const struct args *a)
@@ -357,6 +387,8 @@ body_make(struct body *ret, const struct args *a, struct remote *r,
 	if (router_has(&router_rows[action->route], 'S') && n > 0)
 		body_query(ret, "migration", place[0]);
 	rc = put_body(ret, a, new_name, err);
+	if (rc == 0)
+		rc = put_match(ret, a, err);
 	if (rc == 0 && p.has_values)
 		rc = put_values(ret, a, p.n, r, err);
 	if (rc == 0)

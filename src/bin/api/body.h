@@ -3,7 +3,8 @@
  * bin/api/body.h: path, query and body of a call, from the command line.
  *
  * The body is --file (JSON or YAML), then the options that are fields of it,
- * then the name of what is made, then NAME=VALUE.
+ * then the name of what is made, then NAME=VALUE. A field etag of the file is
+ * the --if-match of a change, so that what show --json printed can be edited.
  *
  * Owns:   body.
  * Limits: BODY_BYTES of a file.
@@ -20,8 +21,9 @@
 #define BODY_PATH  2048
 
 struct body {
-	char path[BODY_PATH]; /* "/api/v1/..." with its query              */
-	json_t *body;         /* NULL: none                                */
+	char path[BODY_PATH];    /* "/api/v1/..." with its query              */
+	json_t *body;            /* NULL: none                                */
+	char match[WEB_TAG_MAX]; /* If-Match, with its quotes; "": none      */
 };
 
 /* r may be asked for the declared fields of a template or an api that runs. */

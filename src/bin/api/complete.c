@@ -99,7 +99,7 @@ offer_option_values(const struct point *p, enum option_id id)
 {
 	const struct option *o = &options[id];
 
-	if (o->kind == OPTION_CHOICE || o->kind == OPTION_CHOICE_OR_PERCENT)
+	if (o->kind == OPTION_CHOICE || o->kind == OPTION_PLACE)
 		offer_words(p, o->value);
 	else if (id == OPT_ENDPOINT)
 		offer_names(p, "endpoint");

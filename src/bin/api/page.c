@@ -44,7 +44,9 @@ const struct page action_pages[ACTION_N] = {
 		"use the endpoint follow.",
 	.examples = { { "A description", "godwit endpoints patch old "
 			"--description 'the cache of 2019'" },
-		{ "A new password", "godwit endpoints patch old -f url.json" } },
+		{ "A new password, unless somebody was faster: show prints the "
+		  "etag", "godwit endpoints patch old -f url.json --if-match "
+		  "v3" } },
 	.exits = E_CALL, .see = "endpoints show" },
 [ACTION_ENDPOINTS_DELETE] = {
 	.text = "Forgets an endpoint. Refused while something uses it; the "
@@ -261,6 +263,8 @@ const struct page action_pages[ACTION_N] = {
 	.examples = {
 		{ "The next step", "godwit migrations promote move" },
 		{ "Half of the reads", "godwit migrations promote move --to 50" },
+		{ "A feature, or an instance, out of its turn",
+		  "godwit migrations promote move --to payments" },
 		{ "The cutover; try for ten minutes if need be",
 		  "godwit migrations promote move --to cutover --wait "
 		  "--timeout 10m" } },

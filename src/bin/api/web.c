@@ -27,6 +27,7 @@ struct web {
 	bool is_ended; /* by a function of the stream                      */
 	_Atomic bool is_aborted;
 	uint32_t retry_s;
+	char tag[WEB_TAG_MAX];
 	const struct web_stream *stream;
 };
 
@@ -151,15 +152,34 @@ web_key(char ret[40])
 
 /* ---- one request ----------------------------------------------------------- */
 
+/* Is it this header ("etag:")? Its value is behind it. */
+static bool
+is_header(const char *p, size_t n, const char *name)
+{
+	size_t name_n = strlen(name);
+
+	return n > name_n && strncasecmp(p, name, name_n) == 0;
+}
+
 static size_t
 on_header(char *p, size_t size, size_t n, void *arg)
 {
 	struct web *w = arg;
-	static const char name[] = "retry-after:";
 
 	n *= size;
-	if (n > sizeof(name) && strncasecmp(p, name, sizeof(name) - 1) == 0)
-		w->retry_s = (uint32_t)strtoul(p + sizeof(name) - 1, NULL, 10);
+	if (is_header(p, n, "retry-after:"))
+		w->retry_s = (uint32_t)strtoul(p + 12, NULL, 10);
+	if (is_header(p, n, "etag:")) {
+		const char *open = memchr(p, '"', n);
+		const char *shut = open != NULL
+		                           ? memchr(open + 1, '"',
+		                                    n - (size_t)(open + 1 - p))
+		                           : NULL;
+
+		if (shut != NULL)
+			(void)snprintf(w->tag, sizeof(w->tag), "%.*s",
+			               (int)(shut - open - 1), open + 1);
+	}
 	return n;
 }
 
@@ -271,6 +291,7 @@ headers_of(const struct web_request *r)
 	put_header(&list, "Authorization: Bearer ", r->token);
 	put_header(&list, "X-Org-Id: ", r->org);
 	put_header(&list, "Idempotency-Key: ", r->key);
+	put_header(&list, "If-Match: ", r->match);
 	put_header(&list, "Last-Event-ID: ", r->last_event);
 	if (r->body != NULL)
 		put_header(&list, "Content-Type: ", "application/json");
@@ -381,6 +402,7 @@ read_answer(struct web *w, struct web_answer *ret, struct err *err)
 	(void)curl_easy_getinfo(w->curl, CURLINFO_RESPONSE_CODE, &status);
 	ret->status = (int)status;
 	ret->retry_s = w->retry_s;
+	memcpy(ret->tag, w->tag, sizeof(ret->tag));
 	if (w->n > 0)
 		ret->body = json_loadb(w->text, w->n, 0, NULL);
 	if (json_is_object(ret->body))
@@ -438,6 +460,7 @@ perform(struct web *w, const struct web_request *r, struct web_answer *ret,
 	w->text = NULL;
 	w->n = 0;
 	w->retry_s = 0;
+	w->tag[0] = '\0';
 	w->is_too_big = false;
 	w->is_ended = false;
 	if (url != NULL && (body != NULL || r->body == NULL)) {

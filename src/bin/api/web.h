@@ -19,6 +19,7 @@
 #define WEB_CONNECT_MS 5000
 #define WEB_TOTAL_MS   300000 /* a verb answers when its effect is complete   */
 #define WEB_SERVER_MAX 512
+#define WEB_TAG_MAX    48
 
 struct web;
 
@@ -31,6 +32,7 @@ struct web_request {
 	const char *password;
 	const char *org;     /* X-Org-Id; NULL: none                         */
 	const char *key;     /* Idempotency-Key; NULL: none                  */
+	const char *match;   /* If-Match; NULL: none                         */
 	uint32_t total_ms;   /* 0: WEB_TOTAL_MS                             */
 	uint32_t connect_ms; /* 0: WEB_CONNECT_MS                           */
 	const char
@@ -41,6 +43,7 @@ struct web_answer {
 	int status;       /* of HTTP                                         */
 	json_t *body;     /* the envelope, NULL when there was none          */
 	uint32_t retry_s; /* Retry-After, 0: none                           */
+	char tag[WEB_TAG_MAX]; /* ETag without its quotes; "": none          */
 };
 
 /* "http://h:8000/" as "http://h:8000". ERR_USAGE: another scheme, a user in it,

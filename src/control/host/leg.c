@@ -206,7 +206,7 @@ release(struct leg *l)
 	struct run *r = NULL;
 
 	if (j != NULL && url_parse(l->conf.new_url, &url, &err) == 0)
-		by = journal_fenced_by(j, url.label);
+		by = journal_fenced_by(j, url.label, false);
 	journal_close(j);
 	if (by == NULL)
 		return;

@@ -119,7 +119,10 @@ test_mistakes(void **state)
 		{ { "migrate", "o", "n", "--ack", "bot" }, "mean both?" },
 		{ { "migrate", "o", "n", "--ack", "zzzz" }, "not one of" },
 		{ { "promote", "--to", "cutovr" }, "mean cutover?" },
-		{ { "promote", "--to", "101" }, "not one of" },
+		{ { "promote", "--to", "101" }, "no share from 0" },
+		{ { "promote", "--to=" }, "no share from 0" },
+		{ { "endpoints", "list", "--if-match", "v1" },
+		  "no option --if-match" },
 		{ { "completion", "tcsh" }, "bash|zsh|fish" },
 		{ { "migrate", "o", "n", "--auto=maybe" }, "neither" },
 		{ { "--help", "migrate" }, "godwit migrate --help" },
@@ -215,6 +218,40 @@ test_actions(void **state)
 	assert_int_equal(a.action, ACTION_N);
 }
 
+/* More options than one word of a mask has bits. */
+static void
+test_option_set(void **state)
+{
+	struct option_set s = { { 0 } };
+	struct args a;
+
+	(void)state;
+	assert_true(OPT_N > 64);
+	assert_true(option_set_is_empty(&s));
+	for (enum option_id i = 0; i < OPT_N; i++) {
+		s = (struct option_set){ { OPTION_BIT(i, 0),
+			                   OPTION_BIT(i, 1) } };
+		for (enum option_id k = 0; k < OPT_N; k++)
+			assert_int_equal(option_set_has(&s, k), k == i);
+		assert_false(option_set_is_empty(&s));
+	}
+	assert_int_equal(PARSE(&a, NULL, "endpoints", "patch", "e",
+	                       "--if-match", "v2", "--description", "d"),
+	                 0);
+	assert_string_equal(a.text[OPT_IF_MATCH], "v2");
+	assert_int_equal(
+		PARSE(&a, NULL, "migrations", "delete", "m", "--if-match=v2"),
+		0);
+	/* A feature, an instance, a share: the migration knows. */
+	assert_int_equal(PARSE(&a, NULL, "promote", "--to", "payments"), 0);
+	assert_string_equal(a.text[OPT_TO], "payments");
+	assert_int_equal(
+		PARSE(&a, NULL, "migrations", "promote", "m", "--to", "eu-1"),
+		0);
+	assert_int_equal(PARSE(&a, NULL, "promote", "--to", "0.5%"), 0);
+	assert_int_equal(PARSE(&a, NULL, "promote", "--to", "cutover"), 0);
+}
+
 static void
 test_help(void **state)
 {
@@ -285,6 +322,7 @@ main(void)
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_environment),
 		cmocka_unit_test(test_actions),
+		cmocka_unit_test(test_option_set),
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_steps),
