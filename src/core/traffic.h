@@ -46,6 +46,7 @@ struct traffic {
 	_Atomic uint64_t read_retries;   /* reads sent again to the authority
 	                                   * because the other side moved    */
 	_Atomic uint64_t refused;        /* commands refused by name        */
+	_Atomic uint64_t scripts;        /* uses of scripts and functions   */
 	_Atomic uint64_t bytes_in;
 	_Atomic uint64_t bytes_out;
 	_Atomic uint64_t shadow_sent; /* reads mirrored to the other side */

@@ -8,9 +8,11 @@
  *     route PPM both|authority [TIMEOUT-MS]    hold MS    release old|new
  *     behind 0|1    board PASSED-OLD PASSED-NEW UNSETTLED HISTORY    stop
  *     show    stats    user NAME PASSWORD (before anything else)
+ *     release old|new SCOPE    scope SCOPE (no hold)    reverse PASSED-NEW HISTORY
+ *     where SCOPE is none, a share in ppm, or prefixes with commas between them
  *     rule N PPM FACT WORD    net CIDR REGION    rules ELSE-PPM STICKY ASSIGN
  *     norules    strict 0|1    shadow PPM INFLIGHT TIMEOUT-MS    (words of `rule` and `net` are used up by `rules`)
- * Environment: RELAY_USER, RELAY_LABELS (name=value,...), RELAY_PROXY (a TLV's
+ * Environment: RELAY_USER (NAME, NAME-r reads, NAME-w writes in a split), RELAY_LABELS (name=value,...), RELAY_PROXY (a TLV's
  * type, or 1).
  */
 #include <poll.h>
@@ -24,10 +26,12 @@
 #include "world/os/pool.h"
 
 #define WORKERS_MAX 8
+#define SCOPES_MAX  64
 
 struct stage {
 	struct relay_conf conf[WORKERS_MAX];
 	struct board board;
+	struct board reverse;
 	struct traffic traffic[WORKERS_MAX];
 	struct loop *loops[WORKERS_MAX];
 	struct crowd crowd;
@@ -42,6 +46,9 @@ struct stage {
 	struct rules
 		*old; /* of the route before: freed when all have left it */
 	uint32_t acks;
+	struct scope *scope[SCOPES_MAX]; /* one for each word */
+	char scope_word[SCOPES_MAX][120];
+	uint32_t scope_n;
 };
 
 static struct stage st;
@@ -74,7 +81,7 @@ stats(void)
 		       "refused=%lu clients=%u blocked=%u subscribed=%u "
 		       "multi=%u held=%u up_old=%u up_new=%u hold_max_us=%lu "
 		       "mem=%lu sent=%lu same=%lu different=%lu rechecked=%lu "
-		       "unstable=%lu",
+		       "unstable=%lu scripts=%lu",
 		       t->requests, t->reads[0], t->reads[1], t->writes[0],
 		       t->writes[1], t->errors[0], t->errors[1], t->lost[0],
 		       t->lost[1], t->read_retries, t->refused, t->clients,
@@ -82,7 +89,7 @@ stats(void)
 		       t->upstreams[0], t->upstreams[1], t->hold_max_ns / 1000,
 		       t->mem, t->shadow_sent, t->shadow_same,
 		       t->shadow_different, t->shadow_rechecked,
-		       t->shadow_unstable);
+		       t->shadow_unstable, t->scripts);
 		for (int why = 0; why < SHADOW_DROP_N; why++)
 			printf(" drop_%s=%lu",
 			       shadow_drop_name((enum shadow_drop)why),
@@ -185,6 +192,83 @@ rule_line(const char *text)
 	return true;
 }
 
+/* ---- a split ------------------------------------------------------------- */
+
+static struct scope *
+make_scope(const char *word)
+{
+	struct span prefix[SCOPE_PREFIX_MAX];
+	struct scope_in in = { .salt = st.route.salt, .prefix = prefix };
+
+	if (word[0] >= '0' && word[0] <= '9') {
+		in.ppm = (uint32_t)strtoul(word, NULL, 10);
+		return scope_build(&st.pool.mem, &in);
+	}
+	while (*word != '\0') {
+		size_t n = strcspn(word, ",");
+
+		prefix[in.prefix_n++] = span_of(word, n);
+		word += n + (word[n] != '\0');
+	}
+	return scope_build(&st.pool.mem, &in);
+}
+
+static const struct scope *
+scope_of(const char *word)
+{
+	if (strcmp(word, "none") == 0 || word[0] == '\0')
+		return NULL;
+	for (uint32_t i = 0; i < st.scope_n; i++) {
+		if (strcmp(st.scope_word[i], word) == 0)
+			return st.scope[i];
+	}
+	if (st.scope_n == SCOPES_MAX) {
+		(void)fprintf(stderr, "relay_main: too many scopes\n");
+		exit(2);
+	}
+	(void)snprintf(st.scope_word[st.scope_n], sizeof(st.scope_word[0]),
+	               "%s", word);
+	st.scope[st.scope_n] = make_scope(word);
+	return st.scope[st.scope_n++];
+}
+
+/* MAIL_ROUTE or MAIL_RELEASE with the next route. */
+static void
+next_route(enum mail_kind kind)
+{
+	struct mail m = { .kind = kind };
+
+	st.route.generation++;
+	st.route.epoch = st.epoch;
+	m.route = st.route;
+	post(&m);
+}
+
+static bool
+split_line(const char *text)
+{
+	char side[8] = "";
+	char word[120] = "";
+	unsigned long v[2] = { 0, 0 };
+
+	if (sscanf(text, "scope %119s", word) == 1) {
+		st.route.scope = scope_of(word);
+		next_route(MAIL_ROUTE);
+	} else if (sscanf(text, "release %7s %119s", side, word) >= 1) {
+		st.route.authority = side[0] == 'n' ? SIDE_NEW : SIDE_OLD;
+		st.route.scope = scope_of(word);
+		next_route(MAIL_RELEASE);
+	} else if (sscanf(text, "reverse %lu %lu", &v[0], &v[1]) == 2) {
+		atomic_store(&st.reverse.passed[SIDE_NEW], v[0]);
+		atomic_store(&st.reverse.history, v[1]);
+		for (uint32_t i = 0; i < st.n; i++)
+			loop_poke(st.loops[i]);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void
 line(char *text)
 {
@@ -193,7 +277,7 @@ line(char *text)
 	char b[32] = "";
 	unsigned long v[4] = { 0, 0, 0, 0 };
 
-	if (rule_line(text))
+	if (rule_line(text) || split_line(text))
 		return;
 	if (sscanf(text, "strict %lu", &v[0]) == 1) {
 		st.route.generation++;
@@ -225,13 +309,6 @@ line(char *text)
 		m.kind = MAIL_HOLD;
 		m.epoch = ++st.epoch;
 		m.deadline_ns = os_mono_ns() + v[0] * 1000000ul;
-		post(&m);
-	} else if (sscanf(text, "release %31s", a) == 1) {
-		m.kind = MAIL_RELEASE;
-		st.route.generation++;
-		st.route.epoch = st.epoch;
-		st.route.authority = a[0] == 'n' ? SIDE_NEW : SIDE_OLD;
-		m.route = st.route;
 		post(&m);
 	} else if (sscanf(text, "behind %lu", &v[0]) == 1) {
 		m.kind = MAIL_BEHIND;
@@ -321,6 +398,9 @@ open_all(const char *listen, const char *old, const char *new)
 			(void)snprintf(c->side[s].reader_user, 64, "%s-r",
 			               user);
 			(void)snprintf(c->side[s].reader_pass, 80, "secret");
+			(void)snprintf(c->side[s].writer_user, 64, "%s-w",
+			               user);
+			(void)snprintf(c->side[s].writer_pass, 80, "secret");
 		}
 		if (getenv("RELAY_LABELS") != NULL)
 			(void)snprintf(c->labels, sizeof(c->labels), "%s",
@@ -333,6 +413,7 @@ open_all(const char *listen, const char *old, const char *new)
 			                                NULL, 10);
 		}
 		c->board = &st.board;
+		c->reverse = &st.reverse;
 		c->traffic = &st.traffic[i];
 		c->first_route = st.route;
 		c->who = i;
@@ -395,6 +476,8 @@ main(int argc, char **argv)
 	inbox_free(st.inbox);
 	rules_free(st.old);
 	rules_free((struct rules *)(uintptr_t)st.route.rules);
+	for (uint32_t i = 0; i < st.scope_n; i++)
+		scope_free(st.scope[i]);
 	pool_fini(&st.pool);
 	return 0;
 }

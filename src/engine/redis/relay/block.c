@@ -16,7 +16,7 @@
  * time that Godwit cannot read is the server's matter: such a command is issued
  * as it is, and its nil counts only while nobody has unblocked it.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
 
 #define ASK_NS 5000000ull
 #define MS_NS  1000000ull
@@ -316,6 +316,14 @@ block_issue(struct relay *r, struct session *s)
 		return;
 	if (dispatch_is_held(r, s))
 		return;
+	if (split_is_on(r) && !split_block(r, s, buf_span(&k->request))) {
+		block_free(r, s);
+		session_say(
+			r, s,
+			SPAN("-CROSSSLOT godwit: the keys that this command "
+		             "waits for are on both sides now\r\n"));
+		return;
+	}
 	lane = dispatch_lane(r, s, true);
 	if (lane == NULL)
 		return;

@@ -11,7 +11,7 @@
  * session remembers the batch; the lane remembers its newest answered probe. A
  * session that has left the lane (all was answered) may use any later probe.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
 
 #define USERS_MAX 64          /* asked in one second */
 #define AGAIN_NS  10000000ull /* until Godwit's own lane is asked again */
@@ -370,6 +370,7 @@ causal_user(struct relay *r, uint64_t number, struct span reply)
 			keys = span_eq(it.text, SPAN("~*"));
 	}
 	if (number == 0) {
+		split_entry(r, on && open ? ENTRY_OPEN : ENTRY_CLOSED);
 		r->default_full = on && all && keys;
 		r->default_open = r->default_full && open;
 	}

@@ -7,9 +7,10 @@
  * Then it is looked at again from the beginning.
  */
 #include "base/hash.h"
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 
-#define OWN_PREFIX "__godwit:"
+#define OWN_PREFIX KEYS_OWN_PREFIX
 
 static enum dispatched
 refuse_text(struct relay *r, struct session *s, struct span text)
@@ -33,12 +34,8 @@ refuse_text(struct relay *r, struct session *s, struct span text)
 	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
 }
 
-static enum dispatched refuse(struct relay *r, struct session *s,
-                              const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static enum dispatched
-refuse(struct relay *r, struct session *s, const char *fmt, ...)
+enum dispatched
+dispatch_refuse(struct relay *r, struct session *s, const char *fmt, ...)
 {
 	struct buf b;
 	va_list ap;
@@ -72,81 +69,19 @@ refuse_unknown(struct relay *r, struct session *s, const struct command *c,
 		name[i] = b < 32 || b > 126 ? (uint8_t)'?' : b;
 	}
 	if (c == NULL)
-		return refuse(
+		return dispatch_refuse(
 			r, s,
 			"ERR unknown command '%.*s': godwit relays the "
 			"commands of Redis 7.0 and does not know this one",
 			(int)n, (const char *)name);
-	return refuse(r, s,
-	              "ERR unknown subcommand '%.*s' of %s: godwit does not "
-	              "know it",
-	              (int)n, (const char *)name, c->name);
+	return dispatch_refuse(
+		r, s,
+		"ERR unknown subcommand '%.*s' of %s: godwit does not "
+		"know it",
+		(int)n, (const char *)name, c->name);
 }
 
 /* ---- keys -------------------------------------------------------------- */
-
-static bool
-is_ours(struct span key)
-{
-	return key.n >= sizeof(OWN_PREFIX) - 1 && key.p[0] == '_' &&
-	       memcmp(key.p, OWN_PREFIX, sizeof(OWN_PREFIX) - 1) == 0;
-}
-
-static bool
-parse_count(struct span s, uint32_t *ret)
-{
-	uint32_t v = 0;
-
-	if (s.n == 0 || s.n > 7)
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] < '0' || s.p[i] > '9')
-			return false;
-		v = v * 10 + (uint32_t)(s.p[i] - '0');
-	}
-	*ret = v;
-	return true;
-}
-
-/* Where the keys of a request stand: arguments lo, lo + step ... up to hi, and
- * lo2 ... hi2. */
-struct keys {
-	uint32_t lo;
-	uint32_t hi;
-	uint32_t step;
-	uint32_t lo2;
-	uint32_t hi2;
-};
-
-static struct keys
-keys_of(const struct command *c, const struct resp_cmd *q)
-{
-	struct keys k = { .lo = 1, .hi = 0, .step = 1, .lo2 = 1, .hi2 = 0 };
-	uint32_t n = 0;
-
-	if (c->first > 0) {
-		k.lo = (uint32_t)c->first;
-		k.step = c->step > 0 ? (uint32_t)c->step : 1;
-		if (c->last >= 0)
-			k.hi = (uint32_t)c->last;
-		else if (q->argc > (uint32_t)-c->last)
-			k.hi = q->argc - (uint32_t)-c->last;
-	}
-	if (c->numkeys > 0 && (uint32_t)c->numkeys < q->argc &&
-	    c->numkeys < RESP_SPANS &&
-	    parse_count(q->argv[(uint8_t)c->numkeys], &n)) {
-		k.lo2 = (uint32_t)c->numkeys + 1;
-		k.hi2 = (uint32_t)c->numkeys + n;
-	}
-	return k;
-}
-
-static bool
-is_key(const struct keys *k, uint32_t i)
-{
-	return (i >= k->lo && i <= k->hi && (i - k->lo) % k->step == 0) ||
-	       (i >= k->lo2 && i <= k->hi2);
-}
 
 /* A request and whose it is. */
 struct asked {
@@ -182,9 +117,9 @@ check_keys(struct relay *r, const struct asked *a, struct span raw,
 			arg = q->argv[i];
 		else if (!resp_cmd_walk(raw, &pos, &arg))
 			break;
-		if (!is_key(&k, i))
+		if (!keys_have(&k, i))
 			continue;
-		if (is_ours(arg))
+		if (key_is_ours(arg))
 			return false;
 		any = true;
 		if (ret_taken != NULL && all)
@@ -193,21 +128,6 @@ check_keys(struct relay *r, const struct asked *a, struct span raw,
 	if (ret_taken != NULL)
 		*ret_taken = any && all;
 	return true;
-}
-
-/* XREAD, SORT ... STORE and the like: any word may be a key. */
-static bool
-mentions_ours(const struct resp_cmd *q, struct span raw)
-{
-	struct span arg;
-	size_t pos = 0;
-
-	(void)q;
-	while (resp_cmd_walk(raw, &pos, &arg)) {
-		if (is_ours(arg))
-			return true;
-	}
-	return false;
 }
 
 /* ---- lanes ------------------------------------------------------------- */
@@ -249,19 +169,22 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 	if (lane != NULL && !lane->dead) {
 		if (lane->kind == LANE_OWN && lane->mine == s &&
 		    (s->multi || s->watching ||
-		     (own && lane->side == r->route.authority &&
-		      lane->db == s->db)))
+		     (own && lane->side == s->at && lane->db == s->db)))
 			return usable(r, s, lane);
-		if (!own && lane->kind == LANE_SHARED &&
-		    lane->side == r->route.authority && lane->cred == s->cred &&
+		if (!own && lane->kind == LANE_SHARED && lane->side == s->at &&
+		    (lane->cred == s->cred || lane->as_writer) &&
 		    lane->db == s->db)
 			return usable(r, s, lane);
 	}
 	if (s->inflight > 0 || s->withheld > 0)
 		return NULL;
 	lane_attach(r, s, NULL);
-	lane = own ? lane_own(r, s)
-	           : lane_shared(r, r->route.authority, s->cred, s->db);
+	if (own)
+		lane = lane_own(r, s);
+	else if (split_is_on(r))
+		lane = lane_writer(r, (enum side)s->at, s->db);
+	else
+		lane = lane_shared(r, (enum side)s->at, s->cred, s->db);
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return NULL;
@@ -404,6 +327,17 @@ kind_of(const struct command *c, uint8_t *flags)
 	}
 }
 
+/* FCALL, FUNCTION LOAD and so on, for r->n.scripts; its name begins with f. */
+static bool
+uses_program(const struct command *c)
+{
+	struct span name = span_of((const uint8_t *)c->name, c->name_n);
+
+	return span_has_prefix(name, SPAN("fcall")) ||
+	       (c->kind == COMMAND_WRITE &&
+	        span_has_prefix(name, SPAN("function|")));
+}
+
 /* May it go on? taken: it is a read that the assignment gives to the other
  * side. */
 static bool
@@ -414,15 +348,17 @@ look_at_keys(struct relay *r, const struct asked *a, struct span raw,
 	const struct resp_cmd *q = a->q;
 	bool may_move = c->kind == COMMAND_READ && r->route.read_ppm > 0;
 
-	if (c->numkeys == COMMAND_KEYS_ANY && mentions_ours(q, raw))
+	if (c->numkeys == COMMAND_KEYS_ANY && keys_mention_ours(raw))
 		return false;
 	if (c->first == 1 && c->last == 1 && c->numkeys == 0) {
 		if (q->argc < 2)
 			return true;
 		if (may_move)
 			*ret_taken = is_taken(r, a, q->argv[1]);
-		return !is_ours(q->argv[1]);
+		return !key_is_ours(q->argv[1]);
 	}
+	if (c->name[0] == 'f')
+		r->n.scripts += uses_program(c);
 	if (c->first == 0 && c->numkeys == 0)
 		return true;
 	return check_keys(r, a, raw, may_move ? ret_taken : NULL);
@@ -444,14 +380,17 @@ plain(struct relay *r, struct session *s, const struct command *c,
 	else if (c->kind == COMMAND_READ)
 		flags = PEND_F_READ;
 	if (!look_at_keys(r, &a, raw, &taken))
-		return refuse(r, s,
-		              "ERR godwit: names that begin with " OWN_PREFIX
-		              " are Godwit's own");
+		return dispatch_refuse(
+			r, s,
+			"ERR godwit: names that begin with " OWN_PREFIX
+			" are Godwit's own");
 	if (taken && try_reader(r, s, raw, &ret))
 		return ret;
 	lane = dispatch_lane(r, s, s->big > 0);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	if (__builtin_expect(c->handler >= COMMAND_EVAL, 0))
+		r->n.scripts += c->handler != COMMAND_SCRIPT_FLUSH;
 	if (c->handler == COMMAND_EVAL && q->argc > 1) {
 		script_remember(r, q->argv[1]);
 	} else if (c->handler != COMMAND_PLAIN && !s->multi) {
@@ -490,8 +429,8 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_SCRIPT_FLUSH:
 	case COMMAND_PING: return plain(r, s, c, q, raw);
 	case COMMAND_REFUSE:
-		return refuse(r, s, "ERR godwit refuses %s: %s", c->name,
-		              c->why);
+		return dispatch_refuse(r, s, "ERR godwit refuses %s: %s",
+		                       c->name, c->why);
 	case COMMAND_CONTAINER: return refuse_unknown(r, s, c, q);
 	case COMMAND_AUTH:
 	case COMMAND_SELECT:
@@ -504,9 +443,9 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_CLIENTINFO:
 		if (s->multi && c->handler != COMMAND_QUIT &&
 		    c->handler != COMMAND_RESET)
-			return refuse(r, s,
-			              "ERR godwit refuses %s inside MULTI",
-			              c->name);
+			return dispatch_refuse(
+				r, s, "ERR godwit refuses %s inside MULTI",
+				c->name);
 		return local_dispatch(r, s, c, q, raw);
 	case COMMAND_MULTI:
 	case COMMAND_EXEC:
@@ -516,22 +455,22 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_SUBSCRIBE:
 	case COMMAND_UNSUBSCRIBE:
 		if (s->multi)
-			return refuse(r, s,
-			              "ERR godwit refuses %s inside MULTI",
-			              c->name);
+			return dispatch_refuse(
+				r, s, "ERR godwit refuses %s inside MULTI",
+				c->name);
 		return pubsub_dispatch(r, s, c, q, raw);
 	case COMMAND_SCAN:
 	case COMMAND_SCANKEY:
 		if (s->multi)
-			return refuse(r, s,
-			              "ERR godwit refuses %s inside MULTI",
-			              c->name);
+			return dispatch_refuse(
+				r, s, "ERR godwit refuses %s inside MULTI",
+				c->name);
 		return scan_dispatch(r, s, c, q, raw);
 	case COMMAND_BLOCK_LAST:
 	case COMMAND_BLOCK_FIRST:
 	case COMMAND_BLOCK_WORD:
-		if (mentions_ours(q, raw))
-			return refuse(
+		if (keys_mention_ours(raw))
+			return dispatch_refuse(
 				r, s,
 				"ERR godwit: names that begin with " OWN_PREFIX
 				" are Godwit's own");
@@ -542,19 +481,20 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	NEVER("a handler outside its enum");
 }
 
-enum dispatched
-dispatch_command(struct relay *r, struct session *s, const struct command *c,
-                 const struct resp_cmd *q, struct span raw)
+static enum dispatched
+command(struct relay *r, struct session *s, const struct command *c,
+        const struct resp_cmd *q, struct span raw)
 {
 	if (s->multi_lost && c->handler != COMMAND_QUIT &&
 	    c->handler != COMMAND_RESET)
 		return tx_dispatch(r, s, c, q, raw);
 	if (r->behind && r->route.strict && c->kind == COMMAND_WRITE &&
 	    c->handler != COMMAND_EXEC)
-		return refuse(r, s,
-		              "TRYAGAIN godwit: the other side is behind, and "
-		              "both_required refuses writes until it has "
-		              "caught up");
+		return dispatch_refuse(
+			r, s,
+			"TRYAGAIN godwit: the other side is behind, and "
+			"both_required refuses writes until it has "
+			"caught up");
 	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc)) {
 		static const struct command wrong = { .kind = COMMAND_ADMIN,
 			                              .handler =
@@ -565,9 +505,25 @@ dispatch_command(struct relay *r, struct session *s, const struct command *c,
 	return handle(r, s, c, q, raw);
 }
 
-/* The row of a request, NULL when its name is unknown. */
-static const struct command *
-row_of(struct relay *r, const struct resp_cmd *q)
+enum dispatched
+dispatch_command(struct relay *r, struct session *s, const struct command *c,
+                 const struct resp_cmd *q, struct span raw)
+{
+	enum dispatched ret;
+
+	if (__builtin_expect(!split_is_on(r), 1))
+		return command(r, s, c, q, raw);
+	ret = split_dispatch(r, s, c, q, raw);
+	if (ret != DISPATCH_NO)
+		return ret;
+	ret = command(r, s, c, q, raw);
+	if (ret == DISPATCHED)
+		split_forget(s);
+	return ret;
+}
+
+const struct command *
+dispatch_row(const struct relay *r, const struct resp_cmd *q)
 {
 	/* COMMAND alone is a command; other containers alone are wrong, and the
 	 * server says so. */
@@ -600,7 +556,7 @@ static enum dispatched
 dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
                struct span raw)
 {
-	const struct command *c = row_of(r, q);
+	const struct command *c = dispatch_row(r, q);
 
 	if (c == NULL)
 		return refuse_unknown(r, s, NULL, q);
@@ -662,12 +618,16 @@ dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
 	    s->watch_lost || s->multi_lost ||
 	    (s->wide != NULL && s->wide->sub != NULL))
 		return DISPATCH_NO;
-	if (is_ours(resp_cmd_arg(q, head, (uint32_t)c->first)))
+	if (key_is_ours(resp_cmd_arg(q, head, (uint32_t)c->first)))
 		return DISPATCH_NO; /* refused when it is whole */
 	if (c->last != c->first || c->numkeys != 0)
 		return DISPATCH_NO; /* other keys may follow */
 	if (s->waits_in != NULL || dispatch_is_held(r, s))
 		return DISPATCH_WAIT;
+	if (split_is_on(r) &&
+	    split_stream(r, s, c, resp_cmd_arg(q, head, (uint32_t)c->first)) !=
+	            DISPATCHED)
+		return DISPATCH_NO;
 	lane = dispatch_lane(r, s, true);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;

@@ -10,7 +10,8 @@
  * may go on until break_ns; blocked clients are unblocked where they are and
  * their commands are issued again after it (block.c).
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 
 #define ASK_AGAIN_NS 2000000ull
 
@@ -22,6 +23,8 @@ warm(struct relay *r)
 	enum side other = side_other(r->route.authority);
 
 	(void)lane_admin(r, other);
+	if (split_is_on(r))
+		return; /* Godwit's lanes are open; others if it ends */
 	list_each(lane, l, all, &r->lanes) {
 		if (l->kind == LANE_SHARED && !l->dead &&
 		    l->side == r->route.authority && l->users > 0)
@@ -67,7 +70,8 @@ is_quiet(struct relay *r)
 		if (l->kind != LANE_ADMIN && l->kind != LANE_SUB &&
 		    l->kind != LANE_SHADOW && l->state >= LANE_GREETING &&
 		    ring_n(&l->fifo) > 0 &&
-		    (l->side == r->route.authority || l->kind == LANE_READER))
+		    (split_is_on(r) || l->side == r->route.authority ||
+		     l->kind == LANE_READER))
 			return false;
 		if (l->kind == LANE_SUB && l->mine != NULL &&
 		    l->mine->inflight > 0 && l->side == r->route.authority)
@@ -170,50 +174,103 @@ ack_route(struct relay *r)
 	r->port->ops->mail(r->port, &m);
 }
 
-/* The lanes of the side that lost the authority: nobody uses them any more. */
-static void
-leave_side(struct relay *r)
+/* Does the lane belong to clients, and not to the route of now? */
+static bool
+is_stale(const struct relay *r, const struct lane *l)
+{
+	switch ((enum lane_kind)l->kind) {
+	case LANE_SHARED:
+	case LANE_OWN: return !lane_is_of_route(r, l);
+	case LANE_READER:
+		return split_is_on(r) || l->side == r->route.authority;
+	case LANE_PROOF:
+		return !split_is_on(r) || l->side != r->route.authority;
+	case LANE_SHADOW:
+	case LANE_ADMIN:
+	case LANE_SUB: break;
+	}
+	return false;
+}
+
+void
+hold_leave(struct relay *r)
 {
 	list_each(session, s, all, &r->sessions) {
-		if (s->lane != NULL && s->inflight == 0 && s->withheld == 0 &&
-		    (s->lane->side != r->route.authority ||
-		     s->lane->kind == LANE_READER))
+		if (s->lane == NULL || s->inflight > 0 || !is_stale(r, s->lane))
+			continue;
+		if ((s->multi && !s->multi_lost) || s->watching)
+			tx_break(r, s);
+		if (s->withheld == 0)
 			lane_attach(r, s, NULL);
 	}
 	list_each(lane, l, all, &r->lanes) {
-		bool loser = l->side != r->route.authority &&
-		             (l->kind == LANE_SHARED || l->kind == LANE_OWN);
-		bool stale =
-			l->side == r->route.authority && l->kind == LANE_READER;
-
-		if ((loser || stale) && !l->dead)
+		if (!l->dead && is_stale(r, l))
 			lane_leave(r, l);
-		else if (l->side == r->route.authority && l->state == LANE_WARM)
+		else if (l->side == r->route.authority &&
+		         l->state == LANE_WARM && l->kind != LANE_PROOF)
 			lane_settle(r, l);
 	}
+}
+
+/* Other keys are new's; what no hold has waited for has an unknown outcome. */
+static void
+leave_scope(struct relay *r)
+{
+	list_each(session, s, all, &r->sessions) {
+		if ((s->multi && !s->multi_lost) || s->watching)
+			tx_break(r, s);
+	}
+	list_each(lane, l, all, &r->lanes) {
+		if ((l->kind == LANE_SHARED || l->kind == LANE_OWN) &&
+		    l->as_writer && !l->dead && ring_n(&l->fifo) > 0)
+			lane_leave(r, l);
+	}
+}
+
+struct route
+hold_trim(const struct route *route)
+{
+	struct route ret = *route;
+
+	if (route->scope == NULL)
+		return ret;
+	ret.read_ppm = 0;
+	ret.shadow.ppm = 0;
+	ret.rules = NULL;
+	ret.ack = ACK_AUTHORITY;
+	return ret;
 }
 
 static void
 adopt(struct relay *r, const struct route *route)
 {
 	enum side before = r->route.authority;
+	const struct scope *scope = r->route.scope;
 	struct route_shadow shadow = r->route.shadow;
 
-	r->route = *route;
+	r->route = hold_trim(route);
+	route = &r->route;
 	r->rule_now++;
 	if (route->authority != before || route->shadow.ppm == 0 ||
 	    memcmp(&route->shadow, &shadow, sizeof(shadow)) != 0)
 		shadow_reset(r);
+	if (route->authority != before || route->scope != scope)
+		split_adopt(r);
 	if (route->authority != before) {
 		causal_new_era(r);
 		ack_release_side(r, before);
-		leave_side(r);
-		pubsub_flip(r);
 	}
 	if (route->ack != ACK_BOTH) {
 		r->late_told = false;
 		ack_release_all(r);
 	}
+	if (route->authority != before ||
+	    (route->scope == NULL) != (scope == NULL))
+		hold_leave(r);
+	else if (route->scope != scope)
+		leave_scope(r);
+	if (route->authority != before)
+		pubsub_flip(r);
 	causal_ask_user(r);
 	if (route->shadow.ppm > 0 && r->board != NULL) {
 		(void)lane_shadow(r, SIDE_OLD, 0);
@@ -221,6 +278,10 @@ adopt(struct relay *r, const struct route *route)
 	}
 	if (causal_is_on(r) && r->board != NULL && route->read_ppm > 0)
 		(void)lane_reader(r, side_other(route->authority), 0);
+	if (split_is_on(r)) {
+		(void)lane_writer(r, SIDE_OLD, 0);
+		(void)lane_writer(r, SIDE_NEW, 0);
+	}
 }
 
 void

@@ -53,7 +53,8 @@ enum pending_kind {
 	PEND_LAST,     /* XINFO STREAM for a `$`                            */
 	PEND_SHADOW,   /* mirrored read; mark: the question, kept: whose   */
 	PEND_SHADOW_ROLE, /* position for a second look at one             */
-	PEND_USER, /* ACL GETUSER default on an admin lane              */
+	PEND_USER,  /* ACL GETUSER default on an admin lane              */
+	PEND_WHOLE, /* position of new; mark: the question (split.c)     */
 };
 
 enum pending_flag {
@@ -144,7 +145,10 @@ struct wide {
 	struct buf marks;    /* ... its requests for mark.c   */
 	uint8_t region_n;    /* from PROXY v2, else 0         */
 	char region[64];
-	char refusal_text[200];
+	char refusal_text[256];
+	uint8_t whole;      /* enum whole: it looks at all keys (split.c) */
+	uint64_t whole_n;   /* the question that serves it     */
+	uint64_t whole_pos; /* ... and its answer              */
 };
 
 struct facts;
@@ -165,6 +169,7 @@ struct session {
 	bool lane_off;      /* its own lane is not read: slow client         */
 	bool is_default;    /* user: default                                 */
 	bool proxied;       /* a PROXY v2 header has to come first           */
+	uint8_t at;         /* enum side: of its next request                */
 	uint8_t big;        /* requests to go before it may share again      */
 	struct link *link;  /* NULL: the client is gone                    */
 	struct lane *lane;  /* in use, NULL: none                          */
@@ -209,6 +214,7 @@ enum lane_kind {
 	LANE_OWN,    /* one client's: transaction, blocking, big values   */
 	LANE_ADMIN,  /* Godwit's own; key: side                           */
 	LANE_SUB,    /* one subscriber's, see pubsub.c                    */
+	LANE_PROOF,  /* of clients' passwords, in a split; key: side, cred */
 };
 
 enum lane_state {
@@ -235,6 +241,7 @@ struct lane {
 	bool in_probe;      /* in r->probes: clients' commands were sent      */
 	bool dead;          /* free it when nobody points to it any more      */
 	bool as_reader;     /* LANE_SUB: Godwit's reader user                 */
+	bool as_writer;     /* Godwit's writer user, in a split; cred NULL    */
 	bool no_role;       /* its user may not ask ROLE                      */
 	bool asks_for;      /* a PEND_ROLE_FOR for it is under way            */
 	bool valid;         /* PEND_READ: validated at the first byte         */
@@ -289,6 +296,7 @@ struct counts {
 	uint64_t lost[SIDE_N];
 	uint64_t read_retries;
 	uint64_t refused;
+	uint64_t scripts;
 	uint64_t bytes_in;
 	uint64_t bytes_out;
 	uint64_t shadow_sent;
@@ -309,6 +317,15 @@ struct hold {
 	uint64_t last_ns;
 	uint64_t max_ns;
 	struct waiting_list held;
+};
+
+/* Who looks at all keys waits for what new had done (split.c). */
+struct whole {
+	struct waiting_list l;
+	uint64_t n;    /* number of the last question */
+	uint64_t next; /* ... and of the one that is wanted */
+	uint64_t asked_ns;
+	uint64_t history; /* of the reverse board */
 };
 
 /* Other sides are on their way (pair.c). */
@@ -345,6 +362,7 @@ struct relay {
 	uint64_t any_pos;
 	bool default_full; /* the user default may do everything          */
 	bool default_open; /* ... and needs no password                   */
+	uint8_t entry;     /* enum entry: may clients come without AUTH?  */
 	uint64_t next_id;
 	uint32_t first_who; /* of its first conf: makes ids unique */
 	uint32_t next_lane;
@@ -355,6 +373,7 @@ struct relay {
 	uint32_t subscribed;
 	struct hold hold;
 	struct pairing pair;
+	struct whole whole;
 	struct session_all_list sessions;
 	struct session_run_list run;
 	struct lane_all_list lanes;
@@ -434,12 +453,17 @@ void session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
 struct lane *lane_shared(struct relay *r, enum side side, struct cred *cred,
                          uint32_t db);
 struct lane *lane_reader(struct relay *r, enum side side, uint32_t db);
+/* In a split: for the requests of all clients; for a client's password. */
+struct lane *lane_writer(struct relay *r, enum side side, uint32_t db);
+struct lane *lane_proof(struct relay *r, enum side side, struct cred *cred);
 struct lane *lane_admin(struct relay *r, enum side side);
 struct lane *lane_shadow(struct relay *r, enum side side, uint32_t db);
 /* A lane for s alone, from the spares or new. */
 struct lane *lane_own(struct relay *r, struct session *s);
 struct lane *lane_sub(struct relay *r, struct session *s, enum side side,
                       bool as_reader);
+/* May requests of clients go there under the route of now? */
+bool lane_is_of_route(const struct relay *r, const struct lane *lane);
 /* Make lane the session's lane (NULL: none). Nothing of it is under way. */
 void lane_attach(struct relay *r, struct session *s, struct lane *lane);
 /* The same for one whose requests under way are all on that lane already. */
@@ -678,6 +702,11 @@ void hold_begin(struct relay *r, const struct mail *m);
 void hold_end(struct relay *r, const struct route *route);
 void hold_check(struct relay *r); /* EV_BATCH */
 void hold_route(struct relay *r, const struct route *route);
+/* The route as a relay obeys it: in a split no read follows a position of one
+ * side, and no reply waits for another one. */
+struct route hold_trim(const struct route *route);
+/* What does not belong to the route of now is left. */
+void hold_leave(struct relay *r);
 
 /* ---- pair.c: other sides ----------------------------------------------- */
 
@@ -715,66 +744,3 @@ void script_tick(struct relay *r); /* EV_BATCH */
 /* Is the side still being given the scripts, or connected to for that? */
 bool script_is_loading(struct relay *r, enum side side);
 void script_fini(struct relay *r);
-
-/* ---- pubsub.c, pubsub_flip.c, pubsub_own.c ------------------------------ */
-
-#define SUB_MARKER "__godwit:marker"
-
-struct sub {
-	struct lane *live;
-	struct lane *shadow;
-	struct lane *old; /* the authority before the switch */
-	struct lane *guard;
-	struct buf asked; /* SUBSCRIBE that the guard looks at; empty: none */
-	struct map channels;
-	struct map patterns;
-	/* Messages of the winner while the loser, or its flip here, may have
-	 * more to say. */
-	struct buf held;
-	uint64_t marked;   /* epoch of the newest marker on live       */
-	uint64_t begun;    /* epoch of the winner's first one on shadow */
-	uint64_t until_ns; /* markers are waited for no longer          */
-	bool early;        /* live has not said its first one of this epoch */
-	/* pubsub_own.c: shadow is to take the place of live */
-	bool own;
-	bool live_done;    /* live has said all up to the marker */
-	bool shadow_begun; /* shadow goes on behind it           */
-};
-
-static inline struct sub *
-sub_of(const struct session *s)
-{
-	return s->wide == NULL ? NULL : s->wide->sub;
-}
-
-static inline size_t
-sub_count(const struct sub *u)
-{
-	return map_count(&u->channels) + map_count(&u->patterns);
-}
-
-enum dispatched pubsub_dispatch(struct relay *r, struct session *s,
-                                const struct command *c,
-                                const struct resp_cmd *q, struct span raw);
-void pubsub_bytes(struct relay *r, struct lane *lane, struct span in);
-void pubsub_ready(struct relay *r, struct lane *lane);
-void pubsub_lost(struct relay *r, struct lane *lane);
-void pubsub_free(struct relay *r, struct session *s);
-/* pubsub_flip.c */
-void sub_end_lane(struct relay *r, struct lane **at);
-void pubsub_end_old(struct relay *r, struct session *s);
-void pubsub_marker(struct relay *r, struct lane *lane, struct span payload);
-bool pubsub_shadow_counts(const struct relay *r, const struct sub *u,
-                          const struct lane *lane);
-void pubsub_hold(struct relay *r);
-/* Is a subscriber not yet subscribed on the side that it moves to? With
- * end_hopeless those whose connection there failed are closed instead. */
-bool pubsub_is_settling(struct relay *r, bool end_hopeless);
-void pubsub_flip(struct relay *r);
-void pubsub_check(struct relay *r);
-/* Subscribers whose connection is Godwit's get one of their own to the same
- * side: begun; are all confirmed; did all change over; the rest now. */
-void pubsub_own_begin(struct relay *r, enum side keep);
-bool pubsub_own_is_ready(struct relay *r);
-bool pubsub_own_is_done(struct relay *r);
-void pubsub_own_end(struct relay *r);

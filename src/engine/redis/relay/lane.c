@@ -9,124 +9,10 @@
  * READY means: AUTH and SELECT were answered well, so that no request can be
  * executed as the wrong user or in the wrong database.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 
 #define IDLE_NS 60000000000ull /* an unused lane is closed after that */
-
-static struct lane *
-lane_new(struct relay *r, enum lane_kind kind, enum side side,
-         struct cred *cred, uint32_t db)
-{
-	struct lane *lane = mem_zero(r->mem, sizeof(*lane));
-
-	if (lane == NULL)
-		return NULL;
-	lane->owner = OWNER_LANE;
-	lane->kind = (uint8_t)kind;
-	lane->side = (uint8_t)side;
-	lane->db = db;
-	lane->cred = cred;
-	lane->client_id = -1;
-	lane->id = ++r->next_lane;
-	lane->idle_ns = r->port->now_ns;
-	cred_ref(cred);
-	buf_init(&lane->keep, r->mem);
-	buf_init(&lane->part, r->mem);
-	resp_skip_init(&lane->skip);
-	lane_all_push(&r->lanes, lane);
-	return lane;
-}
-
-static struct lane *
-find(struct relay *r, enum lane_kind kind, enum side side,
-     const struct cred *cred, uint32_t db)
-{
-	list_each(lane, l, all, &r->lanes) {
-		if (l->kind == kind && l->side == side && l->cred == cred &&
-		    l->db == db && !l->dead)
-			return l;
-	}
-	return NULL;
-}
-
-static struct lane *
-find_or_new(struct relay *r, enum lane_kind kind, enum side side,
-            struct cred *cred, uint32_t db)
-{
-	struct lane *lane = find(r, kind, side, cred, db);
-
-	if (lane == NULL)
-		lane = lane_new(r, kind, side, cred, db);
-	if (lane != NULL && lane->state == LANE_DOWN)
-		lane_want(r, lane);
-	else if (lane != NULL && lane->state == LANE_WARM &&
-	         lane->side == r->route.authority)
-		lane_settle(r, lane);
-	return lane;
-}
-
-struct lane *
-lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db)
-{
-	return find_or_new(r, LANE_SHARED, side, cred, db);
-}
-
-struct lane *
-lane_reader(struct relay *r, enum side side, uint32_t db)
-{
-	return find_or_new(r, LANE_READER, side, NULL, db);
-}
-
-struct lane *
-lane_shadow(struct relay *r, enum side side, uint32_t db)
-{
-	return find_or_new(r, LANE_SHADOW, side, NULL, db);
-}
-
-struct lane *
-lane_admin(struct relay *r, enum side side)
-{
-	return find_or_new(r, LANE_ADMIN, side, NULL, 0);
-}
-
-struct lane *
-lane_own(struct relay *r, struct session *s)
-{
-	struct lane *lane = NULL;
-
-	list_each(lane, l, all, &r->lanes) {
-		if (l->kind == LANE_OWN && l->mine == NULL && !l->dead &&
-		    l->side == r->route.authority && l->cred == s->cred &&
-		    l->db == s->db && l->state == LANE_READY &&
-		    ring_n(&l->fifo) == 0) {
-			lane = l;
-			break;
-		}
-	}
-	if (lane == NULL)
-		lane = lane_new(r, LANE_OWN, r->route.authority, s->cred,
-		                s->db);
-	if (lane == NULL)
-		return NULL;
-	lane->mine = s;
-	if (lane->state == LANE_DOWN)
-		lane_want(r, lane);
-	return lane;
-}
-
-struct lane *
-lane_sub(struct relay *r, struct session *s, enum side side, bool as_reader)
-{
-	struct lane *lane =
-		lane_new(r, LANE_SUB, side, as_reader ? NULL : s->cred, 0);
-
-	if (lane == NULL)
-		return NULL;
-	lane->mine = s;
-	lane->as_reader = as_reader;
-	lane_want(r, lane);
-	return lane;
-}
 
 static void
 free_lane(struct relay *r, struct lane *lane)
@@ -217,7 +103,7 @@ release_own(struct relay *r, struct lane *lane)
 	}
 	if (lane->dead || lane->state != LANE_READY || !ack_is_empty(lane) ||
 	    ring_n(&lane->fifo) > 0 || spares > RELAY_SPARE_MAX ||
-	    lane->side != r->route.authority)
+	    !lane_is_of_route(r, lane))
 		lane_end(r, lane, true);
 }
 
@@ -323,16 +209,12 @@ lane_ask(struct relay *r, struct lane *lane, enum pending_kind kind,
 	return lane_pend(r, lane, NULL, kind);
 }
 
-/* AUTH of a lane that is Godwit's own; empty: none is needed. */
+/* AUTH as this user, or as the URL's when there is none; nothing when none is
+ * needed. */
 static void
-put_own_auth(struct relay *r, struct lane *lane, struct buf *b)
+put_auth(struct buf *b, const struct side_conf *c, const char *user,
+         const char *pass)
 {
-	const struct side_conf *c = &r->conf->side[lane->side];
-	bool reader = lane->kind == LANE_READER || lane->kind == LANE_SHADOW ||
-	              lane->as_reader;
-	const char *user = reader ? c->reader_user : c->own_user;
-	const char *pass = reader ? c->reader_pass : c->own_pass;
-
 	if (user[0] == '\0') {
 		user = c->url_user;
 		pass = c->url_pass;
@@ -343,11 +225,27 @@ put_own_auth(struct relay *r, struct lane *lane, struct buf *b)
 		resp_put_cmd(b, "AUTH", pass, NULL);
 }
 
+/* AUTH of a lane that is Godwit's own. */
+static void
+put_own_auth(struct relay *r, struct lane *lane, struct buf *b)
+{
+	const struct side_conf *c = &r->conf->side[lane->side];
+	bool reader = lane->kind == LANE_READER || lane->kind == LANE_SHADOW ||
+	              lane->as_reader;
+
+	if (lane->as_writer)
+		put_auth(b, c, c->writer_user, c->writer_pass);
+	else if (reader)
+		put_auth(b, c, c->reader_user, c->reader_pass);
+	else
+		put_auth(b, c, c->own_user, c->own_pass);
+}
+
 static bool
 is_own(const struct lane *lane)
 {
 	return lane->kind == LANE_READER || lane->kind == LANE_ADMIN ||
-	       lane->kind == LANE_SHADOW || lane->as_reader;
+	       lane->kind == LANE_SHADOW || lane->as_reader || lane->as_writer;
 }
 
 static void
@@ -464,10 +362,11 @@ ask_as_own(struct relay *r, struct lane *lane)
 {
 	struct buf *tx = &lane->link->tx;
 	size_t before = buf_len(tx);
-	bool resets = lane->cred == NULL;
+	bool resets = lane->cred == NULL && !lane->as_writer;
+	const struct side_conf *c = &r->conf->side[lane->side];
 
 	lane->raised = true;
-	put_own_auth(r, lane, tx);
+	put_auth(tx, c, c->own_user, c->own_pass);
 	if (buf_len(tx) == before) {
 		resp_put_cmd(tx, "RESET", NULL);
 		resets = true;
@@ -475,9 +374,12 @@ ask_as_own(struct relay *r, struct lane *lane)
 	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
 	put_name(r, lane);
 	put_id(r, lane);
+	before = buf_len(tx);
 	if (lane->cred != NULL)
 		buf_put(tx, lane->cred->request, lane->cred->n);
-	else
+	else if (lane->as_writer)
+		put_own_auth(r, lane, tx);
+	if (buf_len(tx) == before)
 		resp_put_cmd(tx, "RESET", NULL);
 	greet(r, lane, PEND_GREET);
 	if (resets)
@@ -505,11 +407,18 @@ lane_got_id(struct relay *r, struct lane *lane, struct span reply)
 static void
 authed(struct relay *r, struct lane *lane)
 {
-	if (is_own(lane) || lane->side == r->route.authority ||
-	    lane->kind == LANE_SUB)
+	if (lane->kind != LANE_PROOF &&
+	    (is_own(lane) || lane->side == r->route.authority ||
+	     lane->kind == LANE_SUB)) {
 		lane_settle(r, lane);
-	else
-		lane->state = LANE_WARM;
+		return;
+	}
+	lane->state = LANE_WARM;
+	if (lane->kind == LANE_PROOF) {
+		hurry(r, (enum side)lane->side);
+		lane->pause_ns = 0;
+		session_wake(r, &lane->waiters);
+	}
 }
 
 void
@@ -581,7 +490,8 @@ refused(struct relay *r, struct lane *lane, struct span reply)
 	forget_fifo(r, lane);
 	if (lane->kind == LANE_ADMIN) /* nobody can load them */
 		script_loaded(r, (enum side)lane->side);
-	if (lane->kind == LANE_SHARED || lane->kind == LANE_OWN) {
+	if (lane->kind == LANE_SHARED || lane->kind == LANE_OWN ||
+	    lane->kind == LANE_PROOF) {
 		lane->dead = true; /* tried anew with the next request */
 		r->reap = true;
 	}

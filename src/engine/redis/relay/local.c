@@ -6,7 +6,8 @@
  * Passwords are proven by the authority: on the lane of these credentials, or
  * by the lane that is opened for them.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 
 static enum dispatched
 answered(const struct session *s)
@@ -15,6 +16,14 @@ answered(const struct session *s)
 }
 
 /* ---- AUTH -------------------------------------------------------------- */
+
+static bool
+can_prove(const struct lane *lane)
+{
+	return lane->state == LANE_READY ||
+	       (lane->kind == LANE_PROOF && lane->state == LANE_WARM &&
+	        lane->link->is_up);
+}
 
 /* Prove credentials; kind tells what happens with the reply. */
 static enum dispatched
@@ -37,14 +46,18 @@ prove(struct relay *r, struct session *s, struct span user, struct span pass,
 	               : cred_get(r, buf_span(&b),
 	                          user.p == NULL ||
 	                                  span_eq(user, SPAN("default")));
-	lane = cred == NULL ? NULL
-	                    : lane_shared(r, r->route.authority, cred, 0);
+	if (cred == NULL)
+		lane = NULL;
+	else if (split_is_on(r))
+		lane = lane_proof(r, r->route.authority, cred);
+	else
+		lane = lane_shared(r, r->route.authority, cred, 0);
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		ret = DISPATCH_CLOSED;
 	} else {
 		lane_attach(r, s, lane);
-		if (lane->state == LANE_READY)
+		if (can_prove(lane))
 			ret = dispatch_send(r, s, lane, buf_span(&b), kind, 0);
 		else
 			session_wait(r, s, &lane->waiters);
@@ -114,7 +127,8 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 		                 "range\r\n"));
 		return answered(s);
 	}
-	lane = lane_shared(r, r->route.authority, s->cred, db);
+	lane = split_is_on(r) ? lane_writer(r, r->route.authority, db)
+	                      : lane_shared(r, r->route.authority, s->cred, db);
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;

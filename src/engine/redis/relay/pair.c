@@ -9,7 +9,8 @@
  * Lanes of the other side end; reads under way there are asked again. Only
  * subscribers need time, see pubsub_own.c.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 
 #define PAIR_NS 2000000000ull /* for subscribers to change over */
 
@@ -158,7 +159,10 @@ finish(struct relay *r)
 	r->board = r->conf->board;
 	r->traffic = r->conf->traffic;
 	r->history = r->board != NULL ? atomic_load(&r->board->history) : 0;
-	r->route = r->pair.route;
+	r->route = hold_trim(&r->pair.route);
+	split_adopt(r);
+	hold_leave(r);
+	r->entry = ENTRY_UNKNOWN;
 	r->rule_now++;
 	r->behind = false;
 	r->unbound = false;

@@ -14,7 +14,7 @@
  * What is subscribed is what the server has confirmed. The entries of a lane
  * count the confirmations that each request still has to get (mark).
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/sub.h"
 
 #define MARKER  SUB_MARKER
 #define PREFIX  "__godwit:"

@@ -15,7 +15,7 @@
  * on the winner when it is opened is closed: it may have missed something. So a
  * switch loses, doubles and reorders nothing.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/sub.h"
 
 #define OLD_NS 1000000000ull
 

@@ -13,7 +13,7 @@
  *
  * So the change loses, doubles and reorders nothing.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/sub.h"
 
 static struct sub *
 own_of(const struct session *s)

@@ -4,7 +4,8 @@
  */
 #include "engine/redis/relay/relay.h"
 
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 
 #define TICK_NS 1000000000ull
 #define RARE_NS 10000000ull
@@ -20,7 +21,7 @@ relay_init(void *self, void *conf)
 	r->first_who = c->who;
 	r->board = c->board;
 	r->traffic = c->traffic;
-	r->route = c->first_route;
+	r->route = hold_trim(&c->first_route);
 	r->rule_now = 1;
 	r->batch = 1;
 	command_index_init(&r->commands);
@@ -33,8 +34,12 @@ relay_warm(struct relay *r)
 		(void)lane_admin(r, SIDE_OLD);
 		(void)lane_admin(r, SIDE_NEW);
 	}
-	if (!r->hold.on)
+	if (split_is_on(r)) {
+		(void)lane_writer(r, SIDE_OLD, 0);
+		(void)lane_writer(r, SIDE_NEW, 0);
+	} else if (!r->hold.on) {
 		(void)lane_shared(r, r->route.authority, NULL, 0);
+	}
 }
 
 static void
@@ -105,6 +110,7 @@ publish(struct relay *r)
 	}
 	PUT(read_retries, n->read_retries);
 	PUT(refused, n->refused);
+	PUT(scripts, n->scripts);
 	PUT(bytes_in, n->bytes_in);
 	PUT(bytes_out, n->bytes_out);
 	if (n->shadow_sent > 0)
@@ -342,6 +348,7 @@ step(void *self, struct port *p, const struct event *ev)
 	case EV_BATCH:
 		run(r);
 		block_tick(r);
+		split_tick(r);
 		script_tick(r);
 		shadow_check(r);
 		causal_probe(r);

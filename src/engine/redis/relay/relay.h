@@ -62,6 +62,9 @@
 struct relay_conf {
 	struct side_conf side[SIDE_N];
 	struct board *board;
+	/* Of the stream from new to old; read only while the route carries a
+	 * scope, so it may always be set. */
+	struct board *reverse;
 	struct traffic *traffic;
 	struct route first_route;
 	uint32_t who; /* index of this relay */

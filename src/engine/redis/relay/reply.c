@@ -5,7 +5,7 @@
  * Replies of one session that stand behind each other leave in one copy.
  */
 #include "base/hist.h"
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
 
 static void
 count_latency(struct relay *r, struct lane *lane)
@@ -182,6 +182,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_UNBLOCK:
 	case PEND_SHADOW:
 	case PEND_SHADOW_ROLE:
+	case PEND_WHOLE:
 	case PEND_USER: break;
 	}
 	if (s->link == NULL || s->inflight == 0 || s->parked || s->eof)
@@ -200,6 +201,7 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_ROLE_FOR: causal_role(r, lane, e, reply); break;
 	case PEND_USER: causal_user(r, e->mark, reply); break;
 	case PEND_SHADOW_ROLE: shadow_role(r, e, reply); break;
+	case PEND_WHOLE: split_position(r, e->mark, reply); break;
 	case PEND_SHADOW:
 	case PEND_LOADED: script_loaded(r, (enum side)lane->side); break;
 	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;

@@ -51,7 +51,7 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (q->argc <= at || !parse(q->argv[at], &cursor) || cursor == 0)
 		return dispatch_send(r, s, lane, raw, PEND_SCAN, PEND_F_READ);
-	if ((cursor & ((1u << TAG_BITS) - 1)) == tag_of(r, r->route.authority))
+	if ((cursor & ((1u << TAG_BITS) - 1)) == tag_of(r, (enum side)s->at))
 		cursor >>= TAG_BITS;
 	else
 		cursor = 0;

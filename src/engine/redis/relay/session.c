@@ -7,7 +7,8 @@
  * Nothing here frees a session at once: a closed one goes through the run list
  * and is freed there when no pending entry and no withheld reply names it.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 #include "wire/proxy2.h"
 
 #define WINDOW_MIN 64
@@ -23,6 +24,7 @@ session_new(struct relay *r, struct link *l)
 	s->link = l;
 	s->id = ++r->next_id * RELAY_WORKERS_MAX + r->first_who;
 	s->is_default = true;
+	s->at = (uint8_t)r->route.authority;
 	s->window = WINDOW_MIN;
 	s->era = r->era;
 	session_all_push(&r->sessions, s);
@@ -495,6 +497,7 @@ session_fail_front(struct relay *r, struct session *s, struct span error)
 	if (s->link == NULL)
 		return;
 	session_run(r, s);
+	split_forget(s);
 	if (s->wide != NULL && s->wide->block != NULL) {
 		block_free(r, s);
 		session_say(r, s, error);

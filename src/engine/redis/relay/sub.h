@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/sub.h: what the files of the relay share of subscribers
+ * (pubsub.c, pubsub_flip.c, pubsub_own.c).
+ *
+ * Thread: that of the relay.
+ */
+#pragma once
+
+#include "engine/redis/relay/inside.h"
+
+#define SUB_MARKER "__godwit:marker"
+
+struct sub {
+	struct lane *live;
+	struct lane *shadow;
+	struct lane *old; /* the authority before the switch */
+	struct lane *guard;
+	struct buf asked; /* SUBSCRIBE that the guard looks at; empty: none */
+	struct map channels;
+	struct map patterns;
+	/* Messages of the winner while the loser, or its flip here, may have
+	 * more to say. */
+	struct buf held;
+	uint64_t marked;   /* epoch of the newest marker on live       */
+	uint64_t begun;    /* epoch of the winner's first one on shadow */
+	uint64_t until_ns; /* markers are waited for no longer          */
+	bool early;        /* live has not said its first one of this epoch */
+	/* pubsub_own.c: shadow is to take the place of live */
+	bool own;
+	bool live_done;    /* live has said all up to the marker */
+	bool shadow_begun; /* shadow goes on behind it           */
+};
+
+static inline struct sub *
+sub_of(const struct session *s)
+{
+	return s->wide == NULL ? NULL : s->wide->sub;
+}
+
+static inline size_t
+sub_count(const struct sub *u)
+{
+	return map_count(&u->channels) + map_count(&u->patterns);
+}
+
+enum dispatched pubsub_dispatch(struct relay *r, struct session *s,
+                                const struct command *c,
+                                const struct resp_cmd *q, struct span raw);
+void pubsub_bytes(struct relay *r, struct lane *lane, struct span in);
+void pubsub_ready(struct relay *r, struct lane *lane);
+void pubsub_lost(struct relay *r, struct lane *lane);
+void pubsub_free(struct relay *r, struct session *s);
+/* pubsub_flip.c */
+void sub_end_lane(struct relay *r, struct lane **at);
+void pubsub_end_old(struct relay *r, struct session *s);
+void pubsub_marker(struct relay *r, struct lane *lane, struct span payload);
+bool pubsub_shadow_counts(const struct relay *r, const struct sub *u,
+                          const struct lane *lane);
+void pubsub_hold(struct relay *r);
+/* Is a subscriber not yet subscribed on the side that it moves to? With
+ * end_hopeless those whose connection there failed are closed instead. */
+bool pubsub_is_settling(struct relay *r, bool end_hopeless);
+void pubsub_flip(struct relay *r);
+void pubsub_check(struct relay *r);
+/* Subscribers whose connection is Godwit's get one of their own to the same
+ * side: begun; are all confirmed; did all change over; the rest now. */
+void pubsub_own_begin(struct relay *r, enum side keep);
+bool pubsub_own_is_ready(struct relay *r);
+bool pubsub_own_is_done(struct relay *r);
+void pubsub_own_end(struct relay *r);
