@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -15,6 +16,7 @@
 
 /* Relays answer within a few milliseconds; subscribers may take two seconds. */
 #define PAIR_MS 10000
+#define DOOR_MS 2000
 
 static struct interlay *
 fail(struct interlay *l)
@@ -83,6 +85,39 @@ interlay_tls(struct interlay *l, const struct tls_server_conf *conf,
 	return rc == 0 ? 0 : err_wrap(err, "interlay %s", l->listen);
 }
 
+int
+interlay_door(struct interlay *l, struct door *d, struct err *err)
+{
+	struct mail m = { .kind = MAIL_DOOR, .pair = d };
+	uint64_t until = os_mono_ns() + DOOR_MS * NS_PER_MS;
+	struct timespec pause = { .tv_nsec = 200000 };
+
+	if (l->door == NULL && l->relay[0] != NULL) {
+		door_free(d);
+		return err_set(err, ERR_STATE,
+		               "interlay %s passes AUTH through; stop and "
+		               "start it to give it users",
+		               l->listen);
+	}
+	d->before = l->door;
+	l->door = d;
+	if (l->relay[0] == NULL)
+		return 0;
+	interlay_tell(l, &m);
+	while (atomic_load(&d->seen->taken) < l->n) {
+		if (os_mono_ns() > until)
+			return err_set(err, ERR_TIMEOUT,
+			               "interlay %s: a worker did not take its "
+			               "users in %d ms; it will",
+			               l->listen, DOOR_MS);
+		(void)nanosleep(&pause, NULL);
+	}
+	/* Mails keep their order: nobody looks at older ones. */
+	door_free(d->before);
+	d->before = NULL;
+	return 0;
+}
+
 static void
 fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
      struct relay_conf *ret)
@@ -96,6 +131,7 @@ fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		.held = p->held,
 		.proxy = l->proxy,
 		.proxy_tlv = l->proxy_tlv,
+		.door = l->door,
 	};
 	memcpy(ret->labels, l->labels, sizeof(ret->labels));
 	memcpy(ret->id, l->id, sizeof(ret->id));
@@ -147,6 +183,7 @@ interlay_free(struct interlay *l)
 	if (l->inbox != NULL)
 		inbox_free(l->inbox);
 	tls_server_free(l->tls);
+	door_free(l->door);
 	free(l->traffic);
 	free(l->conf[0]);
 	free(l->conf[1]);

@@ -9,10 +9,11 @@
  * Owns:   listening sockets, relay loops, counters, the relays' inbox, TLS.
  * Limits: INTERLAY_RELAYS_MAX workers.
  * Thread: one at a time: the host's while it is alone, the leg's while it is
- *         attached. Counters may be read by any thread.
+ *         attached. Counters may be read by any thread; interlay_door().
  */
 #pragma once
 
+#include "control/door.h"
 #include "control/url.h"
 #include "engine/redis/relay/relay.h"
 #include "world/os/loop.h"
@@ -35,6 +36,7 @@ struct interlay {
 	bool proxy;             /* clients begin with a PROXY v2 header      */
 	uint8_t proxy_tlv;      /* type of the TLV with the region; 0: none  */
 	struct tls_server *tls; /* NULL: plain                               */
+	struct door *door;      /* NULL: AUTH is passed through              */
 };
 
 /* What its relays serve. */
@@ -54,6 +56,11 @@ struct interlay *interlay_new(const char *id, const char *listen,
  * runs without TLS; nothing has changed then. */
 int interlay_tls(struct interlay *l, const struct tls_server_conf *conf,
                  struct err *err) MUST;
+/* Users of its own, which it takes over (also when it fails): before
+ * interlay_start() the first time, and later others, which all workers use when
+ * this answers; from any thread, but one at a time. ERR_STATE: it runs and has
+ * none. ERR_TIMEOUT: a worker did not answer; it will use them. */
+int interlay_door(struct interlay *l, struct door *d, struct err *err) MUST;
 /* Make and start the relays. */
 int interlay_start(struct interlay *l, const struct interlay_pair *p,
                    struct err *err) MUST;

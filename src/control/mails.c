@@ -149,6 +149,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_RELEASE:
 	case MAIL_BEHIND:
 	case MAIL_PAIR:
+	case MAIL_DOOR:
 	case MAIL_PAIR_ACK:
 	case MAIL_MOVE:
 	case MAIL_MOVE_PAUSE:

@@ -47,6 +47,7 @@ struct traffic {
 	                                   * because the other side moved    */
 	_Atomic uint64_t refused;        /* commands refused by name        */
 	_Atomic uint64_t scripts;        /* uses of scripts and functions   */
+	_Atomic uint64_t auth_failed;    /* by users of the interlay        */
 	_Atomic uint64_t bytes_in;
 	_Atomic uint64_t bytes_out;
 	_Atomic uint64_t shadow_sent; /* reads mirrored to the other side */

@@ -22,6 +22,8 @@ enum mail_kind {
 	MAIL_PAIR,    /* pair, side, token, route: serve these two sides from
 	               * now on; the lanes of `side` stay and are those of
 	               * side `token` then -> MAIL_PAIR_ACK                */
+	MAIL_DOOR,    /* pair: other users of the interlay (struct door); no
+	               * answer but in it                                  */
 	/* relay -> control */
 	MAIL_ROUTE_ACK,  /* who, generation                                   */
 	MAIL_DRAINED,    /* who, epoch; a: requests that could not be moved   */
@@ -82,7 +84,8 @@ struct mail {
 	uint32_t flag;
 	struct route route;
 	const struct scope *scope; /* MAIL_SCOPE; kept alive until the next */
-	const void *pair; /* MAIL_PAIR: struct relay_conf, kept alive until
+	const void *
+		pair; /* MAIL_DOOR: struct door; MAIL_PAIR: struct relay_conf, kept alive until
 	                   * another one was acknowledged               */
 	char text[160];
 };

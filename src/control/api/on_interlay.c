@@ -10,44 +10,9 @@
 #include <stdlib.h>
 
 #include "control/api/call.h"
+#include "control/api/users.h"
 
 #define NAME_LEN 80
-
-static json_t *
-view(struct call *c, const json_t *row)
-{
-	static const char *const names[] = { "listen",      "workers",
-		                             "settings",    "labels",
-		                             "description", "wanted",
-		                             NULL };
-	const char *uuid = entity_uuid(row);
-	json_t *body = entity_body(row);
-	json_t *live = c->api->host != NULL
-	                       ? host_interlay_status(c->api->host, uuid)
-	                       : NULL;
-	json_t *migration = migration_of(c->api, uuid);
-	json_t *ret = call_stamp(row);
-	char endpoint[65];
-
-	thing_id(c->api, entity_text(row, "endpoint"), endpoint);
-	call_merge(ret, body, names);
-	(void)json_object_set_new(ret, "endpoint", json_string(endpoint));
-	(void)json_object_set_new(
-		ret, "tls",
-		json_boolean(json_is_string(json_object_get(body, "tls"))));
-	(void)json_object_set_new(ret, "running", json_boolean(live != NULL));
-	if (live != NULL && json_object_get(live, "port") != NULL)
-		(void)json_object_set(ret, "port",
-		                      json_object_get(live, "port"));
-	(void)json_object_set_new(ret, "live",
-	                          live != NULL ? live : json_null());
-	(void)json_object_set_new(ret, "migration",
-	                          migration != NULL
-	                                  ? json_string(entity_id(migration))
-	                                  : json_null());
-	json_decref(migration);
-	return ret;
-}
 
 /* ---- secrets ---------------------------------------------------------------- */
 
@@ -57,12 +22,11 @@ seal_name(const char *uuid, const char *what, char ret[NAME_LEN])
 	(void)snprintf(ret, NAME_LEN, "interlays/%s/%s", uuid, what);
 }
 
-/* An object of the body, encrypted, under the same name. */
+/* What a body says under this name (NULL: nothing), encrypted, into the row. */
 static int
-seal(struct call *c, const char *uuid, const char *what, json_t *body,
-     struct err *err)
+seal(struct call *c, const char *uuid, const char *what, const json_t *value,
+     json_t *body, struct err *err)
 {
-	const json_t *value = json_object_get(c->body, what);
 	char name[NAME_LEN];
 	char *sealed;
 	char *text;
@@ -84,22 +48,94 @@ seal(struct call *c, const char *uuid, const char *what, json_t *body,
 	return 0;
 }
 
+/* null: there is none. NULL: it cannot be read. */
 static json_t *
-unseal(struct api *a, const json_t *row, const char *what, struct err *err)
+unseal_text(struct api *a, const char *uuid, const char *what,
+            const char *sealed, struct err *err)
 {
-	const char *sealed = entity_text(row, what);
 	char name[NAME_LEN];
 	json_t *ret;
 	char *text;
 
-	if (sealed[0] == '\0')
+	if (sealed == NULL || sealed[0] == '\0')
 		return json_null();
-	seal_name(entity_uuid(row), what, name);
+	seal_name(uuid, what, name);
 	text = auth_open(a->auth, name, sealed, err);
 	if (text == NULL)
 		return NULL;
 	ret = json_loads(text, 0, NULL);
 	auth_wipe(text);
+	return ret;
+}
+
+static json_t *
+unseal(struct api *a, const json_t *row, const char *what, struct err *err)
+{
+	return unseal_text(a, entity_uuid(row), what, entity_text(row, what),
+	                   err);
+}
+
+/* Users, with hashes instead of passwords. */
+static int
+seal_users(struct call *c, const char *uuid, const json_t *was, json_t *body,
+           struct err *err)
+{
+	const json_t *in = json_object_get(c->body, "auth");
+	json_t *kept = NULL;
+	int rc;
+
+	if (json_is_object(in)) {
+		kept = users_keep(in, was, err);
+		if (kept == NULL) {
+			(void)snprintf(c->param, sizeof(c->param), "auth");
+			return -(int)err->code;
+		}
+		in = kept;
+	}
+	rc = seal(c, uuid, "auth", in, body, err);
+	json_decref(kept);
+	return rc;
+}
+
+/* ---- the answer --------------------------------------------------------------- */
+
+static json_t *
+view(struct call *c, const json_t *row)
+{
+	static const char *const names[] = { "listen",      "workers",
+		                             "settings",    "labels",
+		                             "description", "wanted",
+		                             NULL };
+	const char *uuid = entity_uuid(row);
+	json_t *body = entity_body(row);
+	json_t *live = c->api->host != NULL
+	                       ? host_interlay_status(c->api->host, uuid)
+	                       : NULL;
+	json_t *migration = migration_of(c->api, uuid);
+	json_t *ret = call_stamp(row);
+	struct err err;
+	json_t *users = unseal(c->api, row, "auth", &err);
+	char endpoint[65];
+
+	thing_id(c->api, entity_text(row, "endpoint"), endpoint);
+	call_merge(ret, body, names);
+	(void)json_object_set_new(ret, "endpoint", json_string(endpoint));
+	(void)json_object_set_new(
+		ret, "tls",
+		json_boolean(json_is_string(json_object_get(body, "tls"))));
+	(void)json_object_set_new(ret, "auth", users_show(users));
+	json_decref(users);
+	(void)json_object_set_new(ret, "running", json_boolean(live != NULL));
+	if (live != NULL && json_object_get(live, "port") != NULL)
+		(void)json_object_set(ret, "port",
+		                      json_object_get(live, "port"));
+	(void)json_object_set_new(ret, "live",
+	                          live != NULL ? live : json_null());
+	(void)json_object_set_new(ret, "migration",
+	                          migration != NULL
+	                                  ? json_string(entity_id(migration))
+	                                  : json_null());
+	json_decref(migration);
 	return ret;
 }
 
@@ -221,9 +257,9 @@ on_interlay_create(struct call *c, struct err *err)
 	                 "settings", "labels", "wanted", 1);
 	call_merge(body, c->body, names);
 	(void)store_uuid(uuid);
-	rc = seal(c, uuid, "tls", body, err);
+	rc = seal(c, uuid, "tls", json_object_get(c->body, "tls"), body, err);
 	if (rc == 0)
-		rc = seal(c, uuid, "auth", body, err);
+		rc = seal_users(c, uuid, NULL, body, err);
 	if (rc == 0)
 		row = add(c, uuid, body, entity_uuid(endpoint), err);
 	json_decref(body);
@@ -306,7 +342,32 @@ renew(struct call *c, json_t *body, struct err *err)
 	json_decref(live);
 	if (rc != 0)
 		(void)snprintf(c->param, sizeof(c->param), "tls");
-	return rc != 0 ? rc : seal(c, uuid, "tls", body, err);
+	return rc != 0 ? rc : seal(c, uuid, "tls", tls, body, err);
+}
+
+/* Other users: first the listener, then the row. */
+static int
+change_users(struct call *c, json_t *body, struct err *err)
+{
+	const char *uuid = entity_uuid(c->row);
+	json_t *was = unseal(c->api, c->row, "auth", err);
+	json_t *live = host_interlay_status(c->api->host, uuid);
+	json_t *now = NULL;
+	int rc = was == NULL ? -(int)err->code
+	                     : seal_users(c, uuid, was, body, err);
+
+	if (rc == 0 && live != NULL) {
+		now = unseal_text(
+			c->api, uuid, "auth",
+			json_string_value(json_object_get(body, "auth")), err);
+		rc = now == NULL
+		             ? -(int)err->code
+		             : host_interlay_auth(c->api->host, uuid, now, err);
+	}
+	json_decref(now);
+	json_decref(live);
+	json_decref(was);
+	return rc;
 }
 
 static int
@@ -352,6 +413,8 @@ on_interlay_patch(struct call *c, struct err *err)
 	}
 	if (rc == 0 && json_object_get(c->body, "tls") != NULL)
 		rc = renew(c, body, err);
+	if (rc == 0 && json_object_get(c->body, "auth") != NULL)
+		rc = change_users(c, body, err);
 	if (rc == 0)
 		rc = save(c, body, err);
 	json_decref(endpoint);

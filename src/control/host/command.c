@@ -51,6 +51,12 @@ through(const struct line *n, struct place *ret)
 	else
 		(void)snprintf(ret->at.host, sizeof(ret->at.host), "%s", host);
 	ret->at.port = n->l->port;
+	if (n->l->door != NULL) {
+		(void)snprintf(ret->url.user, sizeof(ret->url.user), "%s",
+		               DOOR_OWN_USER);
+		(void)snprintf(ret->url.pass, sizeof(ret->url.pass), "%s",
+		               n->own_pass);
+	}
 	(void)snprintf(ret->what, sizeof(ret->what), "interlay %.72s", n->id);
 }
 

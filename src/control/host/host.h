@@ -44,7 +44,8 @@ void host_free(struct host *h);
  * "held":bool?,"tls":{...}?,"auth":{...}?,"settings":{}}. held: clients may
  * connect, their requests wait until a migration that is resumed takes it (so
  * after a restart nobody is sent to a side that has lost its authority).
- * ERR_EXISTS: running already, or the port is taken. ERR_UNABLE: tls, auth. */
+ * auth: door.h.
+ * ERR_EXISTS: running already, or the port is taken. ERR_UNABLE: tls. */
 int host_interlay_start(struct host *h, const json_t *spec,
                         struct err *err) MUST;
 /* ERR_STATE while a migration uses it; ERR_MISSING when it does not run. */
@@ -55,6 +56,11 @@ int host_interlay_stop(struct host *h, const char *uuid, struct err *err) MUST;
  * begin or stop to listen in TLS; ERR_MISSING. */
 int host_interlay_tls(struct host *h, const char *uuid, const json_t *tls,
                       struct err *err) MUST;
+/* Other users (door.h), for AUTH from now on; all workers know them when this
+ * answers. Connections of users that are gone or off are closed, all others
+ * stay. ERR_STATE: it would have to begin or stop to pass AUTH through. */
+int host_interlay_auth(struct host *h, const char *uuid, const json_t *auth,
+                       struct err *err) MUST;
 /* Another endpoint of the same data: clients that can be moved stay. */
 int host_interlay_repoint(struct host *h, const char *uuid, const char *url,
                           struct err *err) MUST;

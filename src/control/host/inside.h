@@ -43,6 +43,7 @@ struct line {
 	struct interlay *l;
 	char url[URL_MAX];           /* what it serves while it is alone     */
 	char used_by[HOST_UUID_MAX]; /* the migration, or ""                 */
+	char own_pass[65];           /* of DOOR_OWN_USER, when it has users  */
 	bool held;       /* its clients wait for a migration that is resumed */
 	bool is_private; /* a migration's own, for its templates */
 	struct line *next;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "control/auth/digest.h"
 #include "control/host/inside.h"
 #include "control/spec/field.h"
 #include "world/os/client.h"
@@ -115,11 +116,31 @@ set_proxy(struct line *n, const json_t *settings, struct err *err)
 	return 0;
 }
 
+/* {"users":[..]} (door.h). Anything else: AUTH is passed through. */
+static int
+set_auth(struct line *n, const json_t *auth, struct err *err)
+{
+	uint8_t chance[32];
+	struct door *d;
+
+	if (!json_is_object(auth))
+		return 0;
+	if (n->own_pass[0] == '\0') {
+		digest_random(chance, sizeof(chance));
+		digest_hex(chance, sizeof(chance), n->own_pass);
+	}
+	d = door_read(auth, n->own_pass, err);
+	if (d == NULL)
+		return err_wrap(err, "interlay %s", n->id);
+	return interlay_door(n->l, d, err);
+}
+
 struct opening {
 	const char *listen;
 	uint32_t workers;
 	bool held;
 	const json_t *tls; /* NULL or null: plain */
+	const json_t *auth;
 	const json_t *labels;
 	const json_t *settings;
 };
@@ -150,6 +171,8 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 		rc = set_labels(n, o->labels, err);
 	if (rc == 0)
 		rc = set_proxy(n, o->settings, err);
+	if (rc == 0)
+		rc = set_auth(n, o->auth, err);
 	return rc == 0 ? interlay_start(n->l, &p, err) : rc;
 }
 
@@ -158,6 +181,7 @@ close_line(struct line *n)
 {
 	if (n->l != NULL)
 		interlay_free(n->l);
+	digest_clear(n->own_pass, sizeof(n->own_pass));
 	free(n);
 }
 
@@ -173,6 +197,7 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 		.listen = listen,
 		.held = json_is_true(json_object_get(spec, "held")),
 		.tls = json_object_get(spec, "tls"),
+		.auth = json_object_get(spec, "auth"),
 		.labels = json_object_get(spec, "labels"),
 		.settings = json_object_get(spec, "settings"),
 	};
@@ -187,11 +212,6 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 		rc = text_of(spec, "url", n->url, sizeof(n->url), err);
 	if (rc == 0)
 		rc = text_of(spec, "listen", listen, sizeof(listen), err);
-	if (rc == 0 && json_is_object(json_object_get(spec, "auth")))
-		rc = err_set(err, ERR_UNABLE,
-		             "interlay %s: own users of an interlay are not "
-		             "possible yet",
-		             n->id);
 	host_lock(h);
 	if (rc == 0 && line_find(h, n->uuid) != NULL)
 		rc = err_set(err, ERR_EXISTS, "interlay %s runs already",
@@ -231,6 +251,29 @@ host_interlay_tls(struct host *h, const char *uuid, const json_t *tls,
 		             n->id);
 	else
 		rc = set_tls(n, tls, err);
+	host_unlock(h);
+	return rc;
+}
+
+int
+host_interlay_auth(struct host *h, const char *uuid, const json_t *auth,
+                   struct err *err)
+{
+	struct line *n;
+	int rc;
+
+	host_lock(h);
+	n = line_find(h, uuid);
+	if (n == NULL)
+		rc = err_set(err, ERR_MISSING, "interlay %s does not run",
+		             uuid);
+	else if (!json_is_object(auth) && n->l->door != NULL)
+		rc = err_set(err, ERR_STATE,
+		             "interlay %s has users of its own; stop and start "
+		             "it to pass AUTH through",
+		             n->id);
+	else
+		rc = set_auth(n, auth, err);
 	host_unlock(h);
 	return rc;
 }
@@ -398,6 +441,7 @@ host_interlay_status(struct host *h, const char *uuid)
 	uint64_t clients = 0;
 	uint64_t requests = 0;
 	uint64_t errors = 0;
+	uint64_t failed = 0;
 	json_t *ret = NULL;
 
 	host_lock(h);
@@ -409,17 +453,18 @@ host_interlay_status(struct host *h, const char *uuid)
 			atomic_load_explicit(&t->clients, memory_order_relaxed);
 		requests += get(&t->requests);
 		errors += get(&t->errors[0]) + get(&t->errors[1]);
+		failed += get(&t->auth_failed);
 	}
 	if (n != NULL)
-		ret = json_pack("{s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:o}",
-		                "running", 1, "id", n->id, "listen",
-		                n->l->listen, "port", (json_int_t)n->l->port,
-		                "workers", (json_int_t)n->l->n, "clients",
-		                (json_int_t)clients, "requests",
-		                (json_int_t)requests, "errors",
-		                (json_int_t)errors, "migration",
-		                n->used_by[0] != '\0' ? json_string(n->used_by)
-		                                      : json_null());
+		ret = json_pack(
+			"{s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "running",
+			1, "id", n->id, "listen", n->l->listen, "port",
+			(json_int_t)n->l->port, "workers", (json_int_t)n->l->n,
+			"clients", (json_int_t)clients, "requests",
+			(json_int_t)requests, "errors", (json_int_t)errors,
+			"auth_failed", (json_int_t)failed, "migration",
+			n->used_by[0] != '\0' ? json_string(n->used_by)
+					      : json_null());
 	host_unlock(h);
 	return ret;
 }

@@ -423,6 +423,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_PROGRESS:
 	case MAIL_HEARTBEAT_BACK:
 	case MAIL_PAIR:
+	case MAIL_DOOR:
 	case MAIL_PAIR_ACK:
 	case MAIL_TROUBLE:
 	case MAIL_STOPPED: break;

@@ -79,7 +79,7 @@ look_at_history(struct relay *r)
 bool
 causal_may_everything(const struct relay *r, const struct session *s)
 {
-	if (!s->is_default)
+	if (!cred_is_default(r, s))
 		return s->cred != NULL && s->cred->full;
 	return r->default_full && (s->cred != NULL || r->default_open);
 }
@@ -312,7 +312,7 @@ ask_creds(struct relay *r, struct lane *lane)
 		resp_put_array(&r->scratch, 3);
 		resp_put_bulk(&r->scratch, SPAN("ACL"));
 		resp_put_bulk(&r->scratch, SPAN("GETUSER"));
-		resp_put_bulk(&r->scratch, cred_user(c));
+		resp_put_bulk(&r->scratch, cred_user(r, c));
 		e = lane_ask(r, lane, PEND_USER, buf_span(&r->scratch));
 		if (e == NULL)
 			return;

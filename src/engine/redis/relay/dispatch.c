@@ -7,6 +7,7 @@
  * Then it is looked at again from the beginning.
  */
 #include "base/hash.h"
+#include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
@@ -500,6 +501,12 @@ command(struct relay *r, struct session *s, const struct command *c,
 			                              .handler =
 			                                      COMMAND_PLAIN };
 
+		if (s->barred)
+			return dispatch_refuse(
+				r, s,
+				"ERR wrong number of arguments for '%s' "
+				"command",
+				c->name);
 		c = &wrong; /* the server says what is wrong with it */
 	}
 	return handle(r, s, c, q, raw);
@@ -558,6 +565,8 @@ dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
 {
 	const struct command *c = dispatch_row(r, q);
 
+	if (__builtin_expect(s->barred, 0) && door_bars(c))
+		return dispatch_refuse(r, s, "NOAUTH Authentication required.");
 	if (c == NULL)
 		return refuse_unknown(r, s, NULL, q);
 	if (s->wide != NULL && s->wide->sub != NULL)
@@ -609,7 +618,7 @@ dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
 	uint8_t flags = 0;
 	struct span name;
 
-	if (q->args_seen < 1)
+	if (q->args_seen < 1 || s->barred)
 		return DISPATCH_NO; /* not known enough */
 	name = resp_cmd_arg(q, head, 0);
 	c = command_find(&r->commands, name);

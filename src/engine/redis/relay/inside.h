@@ -149,6 +149,8 @@ struct wide {
 	uint8_t whole;      /* enum whole: it looks at all keys (split.c) */
 	uint64_t whole_n;   /* the question that serves it     */
 	uint64_t whole_pos; /* ... and its answer              */
+	uint8_t user_n;     /* its user of the interlay; 0: default */
+	char user[DOOR_NAME_MAX];
 };
 
 struct facts;
@@ -170,6 +172,7 @@ struct session {
 	bool is_default;    /* user: default                                 */
 	bool proxied;       /* a PROXY v2 header has to come first           */
 	uint8_t at;         /* enum side: of its next request                */
+	bool barred;        /* the interlay has users, and it is none yet    */
 	uint8_t big;        /* requests to go before it may share again      */
 	struct link *link;  /* NULL: the client is gone                    */
 	struct lane *lane;  /* in use, NULL: none                          */
@@ -297,6 +300,7 @@ struct counts {
 	uint64_t read_retries;
 	uint64_t refused;
 	uint64_t scripts;
+	uint64_t auth_failed;
 	uint64_t bytes_in;
 	uint64_t bytes_out;
 	uint64_t shadow_sent;
@@ -379,6 +383,8 @@ struct relay {
 	struct lane_all_list lanes;
 	struct lane_probe_list probes;
 	struct cred *creds;
+	const struct door *door; /* NULL: AUTH is passed through        */
+	struct door_keeper *keeper;
 	uint64_t next_cred;
 	uint64_t rule_now;     /* grows with each route, from 1 (rule.c)     */
 	struct shadow *shadow; /* NULL: nothing is mirrored               */
@@ -576,7 +582,7 @@ void scan_answer(struct relay *r, struct session *s, struct lane *lane,
 struct cred {
 	struct cred *next;
 	uint32_t refs;
-	uint32_t n; /* bytes of the AUTH request */
+	uint32_t n; /* bytes of the AUTH request; 0: as the side's URL says */
 	bool is_default;
 	bool full;       /* its user may do everything (not is_default) */
 	uint64_t number; /* unique in its relay, from 1 */
@@ -587,7 +593,9 @@ struct cred *cred_get(struct relay *r, struct span request, bool is_default);
 void cred_ref(struct cred *c);
 void cred_unref(struct relay *r, struct cred *c);
 /* The user's name; empty where the request names none. */
-struct span cred_user(const struct cred *c);
+struct span cred_user(const struct relay *r, const struct cred *c);
+/* Is it the server's user default, on both sides? */
+bool cred_is_default(const struct relay *r, const struct session *s);
 
 /* ---- mark.c ------------------------------------------------------------ */
 

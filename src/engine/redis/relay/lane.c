@@ -225,6 +225,16 @@ put_auth(struct buf *b, const struct side_conf *c, const char *user,
 		resp_put_cmd(b, "AUTH", pass, NULL);
 }
 
+/* AUTH of a client's lane that is not as_writer. */
+static void
+put_client_auth(struct relay *r, struct lane *lane, struct buf *b)
+{
+	if (lane->cred->n > 0)
+		buf_put(b, lane->cred->request, lane->cred->n);
+	else
+		put_auth(b, &r->conf->side[lane->side], "", "");
+}
+
 /* AUTH of a lane that is Godwit's own. */
 static void
 put_own_auth(struct relay *r, struct lane *lane, struct buf *b)
@@ -364,6 +374,7 @@ ask_as_own(struct relay *r, struct lane *lane)
 	size_t before = buf_len(tx);
 	bool resets = lane->cred == NULL && !lane->as_writer;
 	const struct side_conf *c = &r->conf->side[lane->side];
+	bool is_none;
 
 	lane->raised = true;
 	put_auth(tx, c, c->own_user, c->own_pass);
@@ -376,15 +387,16 @@ ask_as_own(struct relay *r, struct lane *lane)
 	put_id(r, lane);
 	before = buf_len(tx);
 	if (lane->cred != NULL)
-		buf_put(tx, lane->cred->request, lane->cred->n);
+		put_client_auth(r, lane, tx);
 	else if (lane->as_writer)
 		put_own_auth(r, lane, tx);
-	if (buf_len(tx) == before)
+	is_none = buf_len(tx) == before;
+	if (is_none)
 		resp_put_cmd(tx, "RESET", NULL);
 	greet(r, lane, PEND_GREET);
-	if (resets)
+	if (resets || is_none)
 		put_select(r, lane);
-	if (lane->cred == NULL)
+	if (is_none)
 		put_name(r, lane); /* RESET forgets it */
 }
 
@@ -434,7 +446,7 @@ lane_up(struct relay *r, struct lane *lane)
 	lane->no_unblock = false;
 	lane->waits_scripts = false;
 	if (lane->cred != NULL)
-		buf_put(b, lane->cred->request, lane->cred->n);
+		put_client_auth(r, lane, b);
 	else if (is_own(lane))
 		put_own_auth(r, lane, b);
 	if (buf_len(b) == before) {

@@ -4,8 +4,10 @@
  * connection (user, database, name), which the shared lanes cannot hold.
  *
  * Passwords are proven by the authority: on the lane of these credentials, or
- * by the lane that is opened for them.
+ * by the lane that is opened for them; or by door.c, when the interlay has users
+ * of its own.
  */
+#include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
@@ -89,10 +91,30 @@ local_authed(struct relay *r, struct session *s, struct cred *cred,
 		session_fail_front(r, s, reply);
 }
 
+/* The same by the interlay's users. */
+static enum dispatched
+auth_here(struct relay *r, struct session *s, const struct resp_cmd *q)
+{
+	bool two = q->argc == 3;
+
+	if (q->argc > 3)
+		session_say(r, s, SPAN("-ERR syntax error\r\n"));
+	else if (q->argc < 2)
+		session_say(r, s,
+		            SPAN("-ERR wrong number of arguments for 'auth' "
+		                 "command\r\n"));
+	else if (door_login(r, s, two ? q->argv[1] : span_of(NULL, 0),
+	                    q->argv[two ? 2 : 1]))
+		session_say(r, s, SPAN("+OK\r\n"));
+	return answered(s);
+}
+
 static enum dispatched
 auth(struct relay *r, struct session *s, const struct resp_cmd *q,
      struct span raw)
 {
+	if (r->door != NULL)
+		return auth_here(r, s, q);
 	if (q->argc > 3 || q->argc < 2) {
 		struct lane *lane = dispatch_lane(r, s, false);
 
@@ -249,7 +271,20 @@ hello(struct relay *r, struct session *s, const struct resp_cmd *q)
 			return answered(s);
 		}
 	}
-	if (user.p != NULL && !has_proven(r, s, user, pass)) {
+	if (r->door != NULL && user.p != NULL && !door_login(r, s, user, pass))
+		return answered(s);
+	if (s->barred) {
+		session_say(r, s,
+		            SPAN("-NOAUTH HELLO must be called with the client "
+		                 "already authenticated, otherwise the HELLO "
+		                 "<proto> AUTH <user> <pass> option can be "
+		                 "used to authenticate the client and select "
+		                 "the RESP protocol version at the same "
+		                 "time\r\n"));
+		return answered(s);
+	}
+	if (r->door == NULL && user.p != NULL &&
+	    !has_proven(r, s, user, pass)) {
 		enum dispatched ret = prove(r, s, user, pass, PEND_PROVE);
 
 		return ret == DISPATCHED ? DISPATCH_WAIT : ret;
@@ -285,9 +320,12 @@ local_reset(struct relay *r, struct session *s)
 	s->cred = NULL;
 	s->is_default = true;
 	s->db = 0;
-	if (s->wide != NULL)
+	if (s->wide != NULL) {
 		s->wide->name_n = 0;
+		s->wide->user_n = 0;
+	}
 	rule_forget(s);
+	door_enter(r, s);
 }
 
 static void
@@ -300,16 +338,19 @@ put_name(const struct session *s, struct buf *b)
 }
 
 static void
-put_info(const struct session *s, struct buf *b)
+put_info(const struct relay *r, const struct session *s, struct buf *b)
 {
+	struct span user = r->door != NULL ? door_name(s)
+	                   : s->is_default ? SPAN("default")
+	                                   : SPAN("(other)");
 	struct buf line;
 
 	buf_init(&line, b->mem);
-	buf_putf(&line, "id=%llu name=%.*s db=%u multi=%d resp=2 user=%s\n",
+	buf_putf(&line, "id=%llu name=%.*s db=%u multi=%d resp=2 user=%.*s\n",
 	         (unsigned long long)s->id,
 	         s->wide == NULL ? 0 : (int)s->wide->name_n,
 	         s->wide == NULL ? "" : s->wide->name, s->db, s->multi ? 0 : -1,
-	         s->is_default ? "default" : "(other)");
+	         (int)user.n, (const char *)user.p);
 	resp_put_bulk(b, buf_span(&line));
 	b->failed |= buf_failed(&line);
 	buf_fini(&line);
@@ -329,7 +370,7 @@ say(struct relay *r, struct session *s, const struct command *c,
 		break;
 	case COMMAND_GETNAME: put_name(s, &b); break;
 	case COMMAND_CLIENTID: resp_put_int(&b, (int64_t)s->id); break;
-	case COMMAND_CLIENTINFO: put_info(s, &b); break;
+	case COMMAND_CLIENTINFO: put_info(r, s, &b); break;
 	case COMMAND_RESET:
 		local_reset(r, s);
 		resp_put_status(&b, "RESET");

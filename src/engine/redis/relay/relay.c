@@ -4,6 +4,7 @@
  */
 #include "engine/redis/relay/relay.h"
 
+#include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
@@ -52,6 +53,7 @@ start(struct relay *r)
 	r->hold.on = r->conf->held;
 	r->hold.told = r->conf->held;
 	r->hold.began_ns = r->port->now_ns;
+	(void)door_init(r); /* without memory it lets nobody in */
 	relay_warm(r);
 	port_wake(r->port, r->port->now_ns + TICK_NS);
 }
@@ -111,6 +113,7 @@ publish(struct relay *r)
 	PUT(read_retries, n->read_retries);
 	PUT(refused, n->refused);
 	PUT(scripts, n->scripts);
+	PUT(auth_failed, n->auth_failed);
 	PUT(bytes_in, n->bytes_in);
 	PUT(bytes_out, n->bytes_out);
 	if (n->shadow_sent > 0)
@@ -179,6 +182,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_RELEASE: hold_end(r, &m->route); break;
 	case MAIL_BEHIND: behind(r, m); break;
 	case MAIL_PAIR: pair_begin(r, m); break;
+	case MAIL_DOOR: door_adopt(r, m->pair); break;
 	case MAIL_STOP:
 		r->stopping = true;
 		r->stop_ns = r->port->now_ns + RELAY_STOP_NS;
@@ -387,6 +391,7 @@ fini(void *self, struct port *p)
 	}
 	lane_reap(r);
 	script_fini(r);
+	door_fini(r);
 	buf_fini(&r->scratch);
 }
 

@@ -15,6 +15,7 @@
 
 #include "core/traffic.h"
 #include "engine/engine.h"
+#include "engine/redis/door.h"
 
 /* Requests of one client under way at a time: a pipeline longer than that waits
  * in the client's socket. */
@@ -31,6 +32,8 @@
 /* A request that is collected whole may have so many bytes (as the server's own
  * client-query-buffer-limit). */
 #define RELAY_REQUEST_MAX   ((size_t)1024 * 1024 * 1024)
+/* ... and before its client has said who it is. */
+#define RELAY_BARRED_MAX    ((size_t)128 * 1024)
 /* A reply above this moves its client to a connection of its own. */
 #define RELAY_BIG_REPLY     ((size_t)1024 * 1024)
 /* A shared connection with so much to send takes no more for the moment. */
@@ -74,6 +77,9 @@ struct relay_conf {
 	char labels[256];
 	bool proxy;        /* clients begin with a PROXY v2 header        */
 	uint8_t proxy_tlv; /* type of the TLV with their region; 0: none  */
+	/* Users of the interlay; NULL: AUTH is passed through. Only the one of the
+	 * first conf counts, MAIL_DOOR brings others. */
+	const struct door *door;
 };
 
 extern const struct machine relay_machine;

@@ -8,6 +8,7 @@
  * it. Without rules none of this is touched.
  */
 #include "base/hash.h"
+#include "engine/redis/relay/door.h"
 #include "engine/redis/relay/inside.h"
 
 enum pin {
@@ -42,10 +43,12 @@ rule_forget(struct session *s)
 }
 
 static struct span
-user_of(const struct session *s)
+user_of(const struct relay *r, const struct session *s)
 {
+	if (r->door != NULL)
+		return door_name(s);
 	return s->cred == NULL || s->is_default ? SPAN("default")
-	                                        : cred_user(s->cred);
+	                                        : cred_user(r, s->cred);
 }
 
 static struct span
@@ -92,7 +95,7 @@ region_of(const struct relay *r, const struct session *s)
 /* What is assigned by; a client without a name is its user, a default user its
  * connection. */
 static uint64_t
-hash_of(const struct session *s, enum assign assign)
+hash_of(const struct relay *r, const struct session *s, enum assign assign)
 {
 	struct span client = client_of(s);
 
@@ -110,7 +113,7 @@ hash_of(const struct session *s, enum assign assign)
 	case ASSIGN_USER: break;
 	}
 	if (assign != ASSIGN_KEY && s->cred != NULL && !s->is_default)
-		return hash_bytes(user_of(s), 3);
+		return hash_bytes(user_of(r, s), 3);
 	return hash_mix(s->id);
 }
 
@@ -129,7 +132,7 @@ look(struct relay *r, struct session *s)
 	}
 	if (f->at == r->rule_now)
 		return f;
-	known = (struct rules_session){ .user = user_of(s),
+	known = (struct rules_session){ .user = user_of(r, s),
 		                        .client = client_of(s),
 		                        .region = region_of(r, s),
 		                        .label = span_str(r->conf->labels) };
@@ -138,7 +141,7 @@ look(struct relay *r, struct session *s)
 	f->epoch = r->route.epoch;
 	f->possible = rules_match_session(rules, &known);
 	f->fixed = rules_is_fixed(rules, f->possible, &f->ppm);
-	f->hash = hash_of(s, rules_assign(rules));
+	f->hash = hash_of(r, s, rules_assign(rules));
 	f->at = r->rule_now;
 	return f;
 }

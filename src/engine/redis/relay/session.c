@@ -7,6 +7,7 @@
  * Nothing here frees a session at once: a closed one goes through the run list
  * and is freed there when no pending entry and no withheld reply names it.
  */
+#include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 #include "wire/proxy2.h"
@@ -27,6 +28,7 @@ session_new(struct relay *r, struct link *l)
 	s->at = (uint8_t)r->route.authority;
 	s->window = WINDOW_MIN;
 	s->era = r->era;
+	door_enter(r, s);
 	session_all_push(&r->sessions, s);
 	r->clients++;
 	return s;
@@ -311,6 +313,11 @@ keep(struct relay *r, struct session *s, struct span in)
 	}
 	if (buf_len(&s->part->buf) + in.n > RELAY_REQUEST_MAX) {
 		session_close(r, s, "ERR godwit: a request above 1 GiB");
+		return false;
+	}
+	if (s->barred && !s->parked &&
+	    buf_len(&s->part->buf) + in.n > RELAY_BARRED_MAX) {
+		session_close(r, s, "ERR godwit: a long request before AUTH");
 		return false;
 	}
 	buf_put_span(&s->part->buf, in);

@@ -211,7 +211,7 @@ is_whole(const struct command *c)
 static enum dispatched
 admit(struct relay *r, struct session *s)
 {
-	if (!s->is_default)
+	if (!cred_is_default(r, s))
 		return dispatch_refuse(
 			r, s,
 			"NOPERM godwit: while writes move key by key only the "
@@ -576,7 +576,8 @@ enum dispatched
 split_stream(struct relay *r, struct session *s, const struct command *c,
              struct span key)
 {
-	if (!s->is_default || (s->cred == NULL && r->entry != ENTRY_OPEN) ||
+	if (!cred_is_default(r, s) ||
+	    (s->cred == NULL && r->entry != ENTRY_OPEN) ||
 	    why_not(c, &(struct sides){ .patterns = false }) != NULL)
 		return DISPATCH_NO;
 	s->at = (uint8_t)(is_publish(c) ? r->route.authority
