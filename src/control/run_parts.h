@@ -145,6 +145,7 @@ struct run {
 	struct zone zone; /* of a time_window                    */
 	bool zone_known;
 	uint64_t timetable_at_ns;
+	int64_t timetable_said_ms; /* end of a window that was too short  */
 	uint64_t generation;
 	uint64_t reads_base[SIDE_N];    /* answered before the share changed */
 	uint64_t acked[RUN_RELAYS_MAX]; /* newest generation of each        */
@@ -333,7 +334,8 @@ void health_behind(struct run *r, bool on);
 
 /* timetable.c */
 int timetable_load(struct run *r, struct err *err) MUST;
-/* ERR_WINDOW: the move goes forward, and the window is shut. */
+/* ERR_WINDOW: the move goes forward, and the window is shut, or ends before a
+ * cutover could be done. */
 int timetable_gate(const struct run *r, const struct strategy_move *m,
                    struct err *err) MUST;
 void timetable_tick(struct run *r, uint64_t now_ns);

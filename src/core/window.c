@@ -84,3 +84,36 @@ window_gate(const struct window *w, const struct zone *zone, int64_t now_ms,
 	               (long long)year, month, day, (long long)(s / 3600 % 24),
 	               (long long)(s / 60 % 60), (long long)(s % 60));
 }
+
+/* A tenth of a second, upwards. */
+static unsigned long long
+tenths(uint64_t ms)
+{
+	return (ms + 99) / 100;
+}
+
+int
+window_fits(const struct window *w, const struct zone *zone, int64_t now_ms,
+            const struct window_need *need, struct err *err)
+{
+	struct window_look l = window_look(w, zone, now_ms);
+	uint64_t sum =
+		need->copy_ms + need->lag_ms + need->hold_ms + need->margin_ms;
+	uint64_t left = (uint64_t)(l.until_ms - now_ms);
+
+	if (!l.is_open || l.until_ms == INT64_MAX || sum <= left)
+		return 0;
+	return err_set(
+		err, ERR_WINDOW,
+		"the cutover may take %llu.%llu s (copy %llu.%llu, "
+		"stream %llu.%llu, hold %llu.%llu, margin %llu.%llu), "
+		"and the time window ends in %llu.%llu s; it has to "
+		"wait for the next one (rollback is possible at any "
+		"time)",
+		tenths(sum) / 10, tenths(sum) % 10, tenths(need->copy_ms) / 10,
+		tenths(need->copy_ms) % 10, tenths(need->lag_ms) / 10,
+		tenths(need->lag_ms) % 10, tenths(need->hold_ms) / 10,
+		tenths(need->hold_ms) % 10, tenths(need->margin_ms) / 10,
+		tenths(need->margin_ms) % 10, (unsigned long long)(left / 1000),
+		(unsigned long long)(left / 100 % 10));
+}

@@ -49,6 +49,19 @@ const char *window_overrun_name(enum window_overrun o); /* "finish" */
 struct window_look window_look(const struct window *w, const struct zone *zone,
                                int64_t now_ms);
 
+/* What a switch takes from now on, at most. */
+struct window_need {
+	uint64_t copy_ms;   /* what is left of the copy              */
+	uint64_t lag_ms;    /* the stream is so late                 */
+	uint64_t hold_ms;   /* the longest hold                      */
+	uint64_t margin_ms; /* for what is not foreseen              */
+};
+
+/* ERR_WINDOW when it is open and ends before that is done; says the figures. A
+ * shut one is window_gate()'s. */
+int window_fits(const struct window *w, const struct zone *zone, int64_t now_ms,
+                const struct window_need *need, struct err *err) MUST;
+
 /* ERR_WINDOW when it is shut, naming the next beginning. */
 int window_gate(const struct window *w, const struct zone *zone, int64_t now_ms,
                 struct err *err) MUST;

@@ -278,6 +278,34 @@ def test_inside_the_window(place):
 
 
 @pytest.mark.limit(60)
+def test_a_cutover_that_does_not_fit(place):
+    """The hold alone may take longer than the window has left: shares move, the
+    cutover is refused with the figure (exit 7), and done when it fits."""
+    r = start(place, ["--hold-max", "60s"], type="time_window", window_start=at(-60), window_end=at(50),
+              overrun="hold", strategy=CANARY)
+    r.g.must("promote")
+    assert r.g.status()["reads"]["desired_percentage"] == 25
+    code, _, err = r.g.verb("promote", "--to", "cutover")
+    assert code == 7, err
+    assert "may take 61." in err and "hold 60.0" in err and "the time window ends in" in err
+    assert r.g.status()["authority"] == "old"
+    r.g.must("rollback")
+    assert r.g.stop() == 0
+
+
+@pytest.mark.limit(60)
+def test_a_big_bang_waits_for_a_longer_window(place):
+    """By itself it does not begin what would not be done in time, and says so once."""
+    r = start(place, ["--hold-max", "60s"], type="time_window", window_start=at(-60), window_end=at(50))
+    said = r.g.until(lambda s: [e for e in s["events"] if "may take 61." in e["text"]], 20)
+    time.sleep(2.5)
+    s = r.g.status()
+    assert s["authority"] == "old" and s["status"] == "running"
+    assert len([e for e in s["events"] if "may take" in e["text"]]) == 1, said
+    assert r.g.stop() == 0
+
+
+@pytest.mark.limit(60)
 def test_the_window_opens_by_cron(place):
     """Every minute for a minute: always open; big_bang switches by itself."""
     r = start(place, type="time_window", cron="* * * * *", duration="1m", zone="Europe/Berlin")

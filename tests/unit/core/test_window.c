@@ -303,6 +303,34 @@ windows(void **state)
 	assert_true(window_look(&w, NULL, 0).is_open);
 }
 
+/* What is needed against what is left; the figures are said. */
+static void
+fits(void **state)
+{
+	const struct window w = { .kind = WINDOW_SPAN,
+		                  .from_ms = 1000000,
+		                  .to_ms = 2000000 };
+	const struct window none = { .kind = WINDOW_NONE };
+	const struct window_need need = { .copy_ms = 6000,
+		                          .lag_ms = 250,
+		                          .hold_ms = 1000,
+		                          .margin_ms = 1000 };
+	struct err err;
+
+	(void)state;
+	assert_int_equal(window_fits(&w, NULL, 2000000 - 8250, &need, &err), 0);
+	assert_int_equal(window_fits(&w, NULL, 2000000 - 8249, &need, &err),
+	                 -ERR_WINDOW);
+	assert_non_null(strstr(err.text,
+	                       "may take 8.3 s (copy 6.0, stream 0.3, "
+	                       "hold 1.0, margin 1.0)"));
+	assert_non_null(strstr(err.text, "ends in 8.2 s"));
+	/* A shut one is another question; without one there is no end. */
+	assert_int_equal(window_fits(&w, NULL, 999999, &need, &err), 0);
+	assert_int_equal(window_fits(&w, NULL, 2000000, &need, &err), 0);
+	assert_int_equal(window_fits(&none, NULL, 1999999, &need, &err), 0);
+}
+
 static void
 names(void **state)
 {
@@ -326,6 +354,7 @@ main(void)
 		cmocka_unit_test(cron_refuses),
 		cmocka_unit_test(cron_across_changes),
 		cmocka_unit_test(windows),
+		cmocka_unit_test(fits),
 		cmocka_unit_test(names),
 	};
 
