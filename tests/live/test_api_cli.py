@@ -117,11 +117,13 @@ def test_help_at_every_level(tmp_path):
                 assert len(line) < 80 or "$ " in line or line.startswith("    godwit"), line
             # Each example gets past the command line: nobody answers there.
             for line in re.findall(r"^        \$ (.*)$", page, re.M):
+                piped = re.match(r"echo '([^']*)' \|", line)
                 for part in re.findall(r"godwit (?:%s) [^|&>;)]*" % "|".join(GROUPS), line):
                     words = [w.strip("'") for w in re.findall(r"'[^']*'|\S+", part)][1:]
                     words = [w if not w.endswith((".yaml", ".json", ".secret", ".token"))
                              else "/dev/null" for w in words]
-                    got = run(*words, "--server", "http://127.0.0.1:1", stdin="{}",
+                    got = run(*words, "--server", "http://127.0.0.1:1",
+                              stdin=piped.group(1) if piped else "{}",
                               env={"XDG_CONFIG_HOME": str(tmp_path), "GODWIT_TOKEN": "t"})
                     assert got[0] == 5 or "/dev/null" in got[2], (line, got)
                     seen += 1

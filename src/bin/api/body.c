@@ -46,22 +46,24 @@ looks_like_json(const char *text, size_t n)
 	return i < n && (text[i] == '{' || text[i] == '[');
 }
 
+/* YAML may begin with a bracket, too: {strategy: {type: canary}}. What is neither
+ * is taken for bad JSON then. */
 static json_t *
 parse(const char *file, const char *text, size_t n, struct err *err)
 {
-	json_error_t where;
-	json_t *ret;
+	bool is_json = looks_like_json(text, n);
+	json_error_t where = { .line = 0 };
+	json_t *ret = NULL;
 
-	if (!looks_like_json(text, n)) {
-		ret = yaml_load(span_of(text, n), err);
-		if (ret == NULL)
-			(void)err_wrap(err, "%.80s", file);
-	} else {
+	if (is_json)
 		ret = json_loadb(text, n, JSON_REJECT_DUPLICATES, &where);
-		if (ret == NULL)
-			(void)err_set(err, ERR_BAD, "%.80s: line %d: %.140s",
-			              file, where.line, where.text);
-	}
+	if (ret == NULL)
+		ret = yaml_load(span_of(text, n), err);
+	if (ret == NULL && is_json)
+		(void)err_set(err, ERR_BAD, "%.80s: line %d: %.140s", file,
+		              where.line, where.text);
+	else if (ret == NULL)
+		(void)err_wrap(err, "%.80s", file);
 	if (ret != NULL && !json_is_object(ret)) {
 		(void)err_set(err, ERR_BAD, "%.80s: is no object with names",
 		              file);
