@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The relay alone (relay_main) in a split: two real servers, applications fenced
 on both, each key served by the side that the scope says."""
-import socket
 import threading
 import time
 
@@ -31,6 +30,24 @@ def pair(tmp_path):
         s.stop()
 
 
+def follow(server):
+    """Attach as a replica would: a server counts positions only for one."""
+    c = server.conn(user="gw", password="secret")
+    c.cmd("CLIENT", "SETNAME", "godwit:feed")
+    s = c.sock
+    s.sendall(b"PSYNC ? -1\r\n")
+
+    def drain():
+        try:
+            while s.recv(65536):
+                pass
+        except OSError:
+            pass
+
+    threading.Thread(target=drain, daemon=True).start()
+    return s
+
+
 def ask(server, *words, db=0):
     with server.conn(db=db, user="gw", password="secret") as c:
         return c.cmd(*words)
@@ -43,7 +60,7 @@ def fence(server):
         c.cmd("ACL", "SETUSER", "default", "-@all", "+ping")
         for line in c.cmd("CLIENT", "LIST").decode().splitlines():
             f = dict(w.split("=", 1) for w in line.split())
-            if not f["name"].startswith("godwit:"):
+            if not f["name"].startswith("godwit:") and "S" not in f["flags"]:
                 c.raw("CLIENT", "KILL", "ID", f["id"])
 
 
@@ -77,10 +94,13 @@ class Split(Relay):
 
 @pytest.fixture
 def relay(binary, pair):
+    feeds = [follow(s) for s in pair]
     fence(pair[1])
     r = Split(binary, pair)
     yield r
     r.stop()
+    for f in feeds:
+        f.close()
 
 
 def keys(server):
@@ -112,3 +132,285 @@ def test_each_key_goes_to_its_side(relay, pair):
     assert keys(new) == {b"n:1", b"n:2", b"m:2", b"n:s", b"n:z", b"m:z", b"n:l", b"m:l"}
     s = relay.stats()
     assert s["errors_old"] == s["errors_new"] == s["lost_old"] == s["lost_new"] == 0
+
+
+def test_keys_of_both_sides_are_refused_whole(relay, pair):
+    """CROSSSLOT with both names; nothing of it is executed, also in MULTI."""
+    old, new = pair
+    relay.switch("old", NEW)
+    c = relay.conn()
+    for words in (("MSET", "o:1", 1, "n:1", 1), ("DEL", "n:1", "o:1"),
+                  ("RENAME", "o:1", "n:1"), ("BLPOP", "o:1", "n:1", 1),
+                  ("XREAD", "COUNT", 1, "BLOCK", 10, "STREAMS", "o:1", "n:1", "0", "0"),
+                  ("ZUNIONSTORE", "o:1", 1, "n:1"), ("SORT", "o:1", "STORE", "n:1"),
+                  ("GEORADIUS", "n:1", 1, 1, 1, "km", "COUNT", 1, "STOREDIST", "o:1"),
+                  ("BITOP", "AND", "o:1", "o:2", "n:1"), ("WATCH", "n:1", "o:1"),
+                  ("MGET", *["o:%d" % i for i in range(40)], "n:1")):
+        text = c.raw(*words).text
+        assert text.startswith("CROSSSLOT") and "'o:" in text and "'n:1'" in text, words
+    out = c.pipe([("MULTI",), ("SET", "n:1", 1), ("GET", "o:1"), ("SET", "n:2", 1), ("EXEC",)])
+    assert out[:2] == [b"OK", b"QUEUED"] and out[3] == b"QUEUED"
+    assert out[2].text.startswith("CROSSSLOT") and out[4].text.startswith("EXECABORT")
+    out = c.pipe([("MULTI",), ("MSET", "o:1", 1, "n:1", 1), ("EXEC",)])
+    assert out[1].text.startswith("CROSSSLOT") and out[2].text.startswith("EXECABORT")
+    assert keys(old) == keys(new) == set()
+
+
+def test_what_no_side_can_do_alone_is_refused_by_name(relay):
+    relay.switch("old", NEW)
+    c = relay.conn()
+    for words in ("EVAL return_1 0", "EVALSHA abc 0", "EVAL_RO return_1 0", "SCRIPT LOAD x",
+                  "SCRIPT FLUSH", "FCALL f 0", "FCALL_RO f 0", "FUNCTION LOAD x",
+                  "FUNCTION FLUSH", "FLUSHALL", "FLUSHDB", "SORT n:1 BY w_*",
+                  "SORT_RO n:1 GET w_*", "SWAPDB 0 1", "WAIT 0 0"):
+        text = c.raw(*words.split()).text
+        assert "godwit refuses " + words.split()[0].lower().split(" ")[0] in text, (words, text)
+    for word in ("FLUSHALL", "KEYS *", "DBSIZE"):
+        out = c.pipe([("MULTI",), tuple(word.split()), ("EXEC",)])
+        assert "godwit refuses" in out[1].text and out[2].text.startswith("EXECABORT")
+    assert c.cmd("SORT", "n:1", "BY", "nosort", "GET", "#") == []
+    assert c.cmd("ACL", "WHOAMI") == b"default"
+    assert relay.stats()["scripts"] == 0
+
+
+def test_scripts_are_counted(relay):
+    c = relay.conn()
+    for words in (("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0), ("SCRIPT", "LOAD", "return 1"),
+                  ("FCALL", "f", 0), ("FUNCTION", "FLUSH")):
+        n = relay.stats()["scripts"]
+        c.raw(*words)
+        assert relay.stats()["scripts"] == n + 1, words
+    c.pipe([("MULTI",), ("EVAL", "return 1", 0), ("EXEC",)])
+    c.raw("FUNCTION", "LIST")
+    assert relay.stats()["scripts"] == n + 2
+
+
+def test_transactions_open_where_their_first_key_is(relay, pair):
+    old, new = pair
+    relay.switch("old", NEW)
+    c = relay.conn()
+    for k, server in (("n:t", new), ("o:t", old)):
+        out = c.pipe([("MULTI",), ("PING",), ("INCR", k), ("ECHO", "x"), ("INCR", k), ("EXEC",)])
+        assert out == [b"OK"] + [b"QUEUED"] * 4 + [[b"PONG", 1, b"x", 2]]
+        assert ask(server, "GET", k) == b"2"
+        assert c.cmd("WATCH", k) == b"OK"
+        assert c.cmd("GET", k) == b"2"
+        assert c.pipe([("MULTI",), ("INCR", k), ("EXEC",)])[2] == [3]
+        assert c.cmd("WATCH", k) == b"OK"
+        assert ask(server, "INCR", k) == 4
+        assert c.pipe([("MULTI",), ("INCR", k), ("EXEC",)])[2] is None
+        assert c.pipe([("MULTI",), ("INCR", k), ("DISCARD",), ("GET", k)])[3] == b"4"
+        assert c.pipe([("MULTI",), ("NOSUCH",), ("INCR", k), ("EXEC",)])[3].text[:9] == "EXECABORT"
+        assert c.cmd("GET", k) == b"4"
+    assert c.pipe([("MULTI",), ("EXEC",)]) == [b"OK", []]
+    assert c.pipe([("MULTI",), ("DISCARD",)]) == [b"OK", b"OK"]
+    out = c.pipe([("MULTI",), ("MULTI",), ("SET", "o:t", 1), ("EXEC",)])
+    assert "nested" in out[1].text and out[3] == [b"OK"]
+    assert c.raw("EXEC").text.startswith("ERR EXEC without MULTI")
+    c.cmd("WATCH", "n:t")
+    assert c.raw("GET", "o:t").text.startswith("CROSSSLOT")
+    assert c.raw("WATCH", "o:t").text.startswith("CROSSSLOT")
+    assert c.cmd("UNWATCH") == b"OK" and c.cmd("GET", "o:t") == b"1"
+    s = c.pipe([("MULTI",), ("PUBLISH", "ch", 1), ("SET", "o:t", 2), ("EXEC",)])
+    assert s[3] == [0, b"OK"]
+    out = c.pipe([("MULTI",), ("SET", "n:t", 1), ("PUBLISH", "ch", 1), ("EXEC",)])
+    assert "godwit refuses publish" in out[2].text and out[3].text.startswith("EXECABORT")
+
+
+def test_a_pipeline_that_changes_sides(relay, pair):
+    """Answers in order, whatever the sides."""
+    relay.switch("old", NEW)
+    c = relay.conn()
+    n = 400
+    out = c.pipe([("INCR", "no"[i % 2] + ":c") for i in range(n)])
+    assert out == [i // 2 + 1 for i in range(n)]
+    out = c.pipe([("GET", "o:c"), ("PING",), ("GET", "n:c"), ("MGET", "o:c", "n:c"), ("GET", "o:c")])
+    assert out[:3] == [b"200", b"PONG", b"200"] and isinstance(out[3], RespError)
+    big = b"x" * 300000
+    out = c.pipe([("SET", "n:big", big), ("SET", "o:big", big), ("STRLEN", "n:big"),
+                  ("STRLEN", "o:big"), ("PUBLISH", "n:ch", big)])
+    assert out == [b"OK", b"OK", 300000, 300000, 0]
+    assert ask(pair[1], "EXISTS", "n:big", "o:big") == 1
+
+
+def test_what_looks_at_all_keys_waits_for_new(relay, pair):
+    """Until all that new had done is on old; then home answers; bounded."""
+    old, new = pair
+    relay.switch("old", NEW)
+    c, d = relay.conn(), relay.conn()
+    assert c.cmd("SET", "o:1", 1) == b"OK" and c.cmd("SET", "n:1", 1) == b"OK"
+    ask(old, "SET", "n:1", 1)  # what the stream will do
+    c.sock.sendall(encode(["DBSIZE"]) + encode(["GET", "n:1"]))
+    d.sock.sendall(encode(["KEYS", "*"]) + encode(["SCAN", "0"]) + encode(["RANDOMKEY"]))
+    c.sock.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        c.read()
+    relay.say("reverse %d 1" % (1 << 40))
+    c.sock.settimeout(10)
+    assert c.read() == 2 and c.read() == b"1"
+    assert set(d.read()) == {b"o:1", b"n:1"}
+    assert set(d.read()[1]) == {b"o:1", b"n:1"} and d.read() in (b"o:1", b"n:1")
+    relay.say("reverse 0 1")
+    relay.stats()  # it was read
+    c.sock.sendall(encode(["DBSIZE"]) + encode(["GET", "n:1"]))
+    assert "not reachable" in c.read().text and "not reachable" in c.read().text
+    assert c.cmd("GET", "n:1") == b"1"
+
+
+def test_blocked_clients(relay, pair):
+    """Each on the side of its keys; they move with their keys, or are told."""
+    old, new = pair
+    relay.switch("old", NEW)
+    a, b, both, w = (relay.conn() for _ in range(4))
+    a.sock.sendall(encode(["BLPOP", "n:q", "0"]))
+    b.sock.sendall(encode(["BLPOP", "o:q", "0"]))
+    both.sock.sendall(encode(["BLPOP", "o:q2", "p:q2", "0"]))
+    time.sleep(0.2)
+    assert w.cmd("RPUSH", "n:q", 1) == 1 and a.read() == [b"n:q", b"1"]
+    a.sock.sendall(encode(["XREAD", "BLOCK", "0", "STREAMS", "n:s", "$"]))
+    time.sleep(0.2)
+    relay.switch("old", "n:,m:,o:q")
+    assert both.read().text.startswith("CROSSSLOT")
+    assert w.cmd("RPUSH", "o:q", 2) == 1 and b.read() == [b"o:q", b"2"]
+    assert w.cmd("XADD", "n:s", "1-1", "f", "v") == b"1-1"
+    assert a.read() == [[b"n:s", [[b"1-1", [b"f", b"v"]]]]]
+    assert ask(old, "EXISTS", "o:q", "n:s") == 0
+    t = time.time()
+    assert a.cmd("BLPOP", "n:none", "0.2") is None and time.time() - t > 0.15
+
+
+def test_transactions_over_switches(relay, pair):
+    """Queued again on the side of their keys; nil when these have parted."""
+    old, new = pair
+    a, b, c, d, w = (relay.conn() for _ in range(5))
+    for e, words in ((a, ("SET", "o:a", 1)), (b, ("SET", "n:b", 1)),
+                     (c, ("MSET", "o:c", 1, "n:c", 1)), (d, ("PING",))):
+        assert e.cmd("MULTI") == b"OK" and e.cmd(*words) == b"QUEUED"
+    assert w.cmd("WATCH", "o:w") == b"OK"
+    relay.switch("old", NEW, 200)
+    assert a.cmd("EXEC") == [b"OK"] and b.cmd("EXEC") == [b"OK"]
+    assert c.cmd("EXEC") is None
+    assert d.cmd("SET", "n:d", 1) == b"QUEUED" and d.cmd("EXEC") == [b"PONG", b"OK"]
+    assert w.pipe([("MULTI",), ("SET", "o:w", 1), ("EXEC",)])[2] is None
+    assert keys(old) == {b"o:a"} and keys(new) == {b"n:b", b"n:d"}
+    for e, words in ((a, ("SET", "o:a", 2)), (b, ("SET", "n:b", 2)), (c, ("SET", "m:c", 2))):
+        assert e.cmd("MULTI") == b"OK" and e.cmd(*words) == b"QUEUED"
+    assert d.cmd("MULTI") == b"OK"
+    relay.switch("old", "n:", 200)
+    assert [e.cmd("EXEC") for e in (a, b, c)] == [[b"OK"]] * 3
+    assert d.cmd("SET", "o:d", 1) == b"QUEUED"
+    relay.switch("old", "none", 200)
+    assert d.cmd("EXEC") == [b"OK"]
+    assert ask(old, "GET", "m:c") == b"2" and ask(new, "GET", "n:b") == b"2"
+    assert ask(old, "GET", "o:d") == b"1"
+    s = relay.stats()
+    assert s["lost_old"] == s["lost_new"] == 0
+
+
+def test_subscribers_over_switches(relay, pair):
+    """Home serves them: nothing is lost or doubled while connections change; who
+    subscribes in a split may, though the application is fenced."""
+    old, new = pair
+    a, b, w = (relay.conn() for _ in range(3))
+    assert a.cmd("SUBSCRIBE", "ch") == [b"subscribe", b"ch", 1]
+    got, sent = [], 0
+
+    def publish(n):
+        nonlocal sent
+        for _ in range(n):
+            assert w.cmd("PUBLISH", "ch", sent) >= 1
+            sent += 1
+
+    def take():
+        while len(got) < sent:
+            got.append(int(a.read()[2]))
+
+    for scope in (NEW, "n:", "none", "500000", "none"):
+        publish(20)
+        relay.switch("old", scope)
+        publish(20)
+        a.sock.sendall(encode(["SUBSCRIBE", "more:" + scope]))
+        m = a.read()
+        while m[0] == b"message":
+            got.append(int(m[2]))
+            m = a.read()
+        assert m[:2] == [b"subscribe", b"more:" + scope.encode()]
+        publish(20)
+        take()
+        if scope == NEW:
+            assert b.cmd("PSUBSCRIBE", "pat*") == [b"psubscribe", b"pat*", 1]
+    assert got == list(range(sent))
+    assert w.cmd("PUBLISH", "pat1", "x") == 1 and b.read()[3] == b"x"
+    assert b.cmd("PUNSUBSCRIBE")[0] == b"punsubscribe" and b.cmd("GET", "o:x") is None
+    # Their connections are the clients' own again.
+    users = [l for l in ask(old, "CLIENT", "LIST").decode().splitlines() if "user=gw-w" in l]
+    assert users == []
+
+
+def test_who_may_in_a_split(relay, pair):
+    """The lanes are Godwit's: so passwords are asked for as the server would."""
+    for s in pair:
+        ask(s, "ACL", "SETUSER", "default", "resetpass", ">pw")
+        ask(s, "ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all")
+    relay.switch("old", NEW)
+    c = relay.conn()
+    for words in (("GET", "n:1"), ("PING",), ("MULTI",), ("SUBSCRIBE", "x"), ("SELECT", 1),
+                  ("BLPOP", "n:1", 1), ("SET", "n:1", "x" * 300000)):
+        assert c.raw(*words).text.startswith("NOAUTH"), words
+    assert c.raw("AUTH", "wrong").text.startswith("WRONGPASS")
+    assert c.raw("GET", "n:1").text.startswith("NOAUTH")
+    assert c.cmd("AUTH", "pw") == b"OK" and c.cmd("SET", "n:1", 1) == b"OK"
+    d = relay.conn()
+    assert d.raw("HELLO", "2", "AUTH", "default", "no").text.startswith("WRONGPASS")
+    assert d.cmd("HELLO", "2", "AUTH", "default", "pw")[0] == b"server"
+    assert d.cmd("GET", "n:1") == b"1"
+    assert d.cmd("AUTH", "app", "pw") == b"OK"
+    assert d.raw("GET", "n:1").text.startswith("NOPERM godwit")
+    assert d.cmd("RESET") == b"RESET" and d.raw("GET", "n:1").text.startswith("NOAUTH")
+    relay.switch("old", "none")
+    assert c.cmd("SET", "n:2", 1) == b"OK" and ask(pair[0], "EXISTS", "n:2") == 1
+
+
+def test_leaving_forwards(relay, pair):
+    """S is everything: the authority moves, requests of clients as themselves."""
+    old, new = pair
+    relay.switch("old", NEW)
+    c, b, m = (relay.conn() for _ in range(3))
+    assert c.cmd("SET", "n:1", 1) == b"OK"
+    b.sock.sendall(encode(["BLPOP", "o:q", "0"]))
+    assert m.cmd("MULTI") == b"OK" and m.cmd("SET", "o:m", 1) == b"QUEUED"
+    time.sleep(0.2)
+    relay.switch("new", "none", 200)
+    assert c.cmd("RPUSH", "o:q", 1) == 1 and b.read() == [b"o:q", b"1"]
+    assert m.cmd("EXEC") == [b"OK"] and c.cmd("GET", "n:1") == b"1"
+    assert c.cmd("EVAL", "return 7", 0) == 7
+    assert keys(new) == {b"n:1", b"o:m"} and keys(old) == set()
+    assert c.cmd("ACL", "WHOAMI") == b"default"
+    relay.switch("old", "none")
+    assert c.cmd("SET", "o:1", 1) == b"OK" and keys(old) == {b"o:1"}
+
+
+def test_an_aborted_switch(relay, pair):
+    """The same route again: nothing has happened."""
+    relay.switch("old", NEW)
+    c, b, m = (relay.conn() for _ in range(3))
+    b.sock.sendall(encode(["BLPOP", "n:q", "0"]))
+    assert m.cmd("MULTI") == b"OK" and m.cmd("SET", "n:m", 1) == b"QUEUED"
+    relay.hold(1000)
+    c.sock.sendall(encode(["SET", "n:1", 1]))
+    relay.say("release old " + NEW)
+    relay.wait("mail route_ack")
+    assert c.read() == b"OK"
+    assert m.cmd("EXEC") == [b"OK"]
+    assert c.cmd("RPUSH", "n:q", 1) == 1 and b.read() == [b"n:q", b"1"]
+
+
+def test_a_start_in_a_split(relay, pair):
+    """MAIL_ROUTE with a scope, as after a crash."""
+    for s in pair:
+        fence(s)
+    relay.say("scope " + NEW)
+    relay.wait("mail route_ack")
+    c = relay.conn()
+    assert c.cmd("SET", "n:1", 1) == b"OK" and c.cmd("SET", "o:1", 1) == b"OK"
+    assert keys(pair[0]) == {b"o:1"} and keys(pair[1]) == {b"n:1"}

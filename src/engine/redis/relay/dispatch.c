@@ -18,6 +18,8 @@ refuse_text(struct relay *r, struct session *s, struct span text)
 {
 	struct wide *w;
 
+	if (tx_is_kept(s) && (!split_is_on(r) || split_body(r, s)))
+		return tx_begin_again(r, s); /* to be spoiled there */
 	if (s->multi && !s->multi_lost) {
 		w = session_wide(r, s);
 		if (w == NULL)
@@ -169,7 +171,7 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 	own = own || s->multi || s->watching;
 	if (lane != NULL && !lane->dead) {
 		if (lane->kind == LANE_OWN && lane->mine == s &&
-		    (s->multi || s->watching ||
+		    ((s->multi && !s->multi_lost) || s->watching ||
 		     (own && lane->side == s->at && lane->db == s->db)))
 			return usable(r, s, lane);
 		if (!own && lane->kind == LANE_SHARED && lane->side == s->at &&

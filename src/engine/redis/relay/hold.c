@@ -269,6 +269,9 @@ adopt(struct relay *r, const struct route *route)
 		hold_leave(r);
 	else if (route->scope != scope)
 		leave_scope(r);
+	if (route->authority == before &&
+	    (route->scope == NULL) != (scope == NULL))
+		pubsub_own_begin(r, before);
 	if (route->authority != before)
 		pubsub_flip(r);
 	causal_ask_user(r);

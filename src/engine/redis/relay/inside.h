@@ -335,11 +335,17 @@ struct whole {
 /* Other sides are on their way (pair.c). */
 struct pairing {
 	bool on;
-	bool said; /* the marker of this change was sent */
 	const struct relay_conf *conf;
 	struct route route;
 	enum side keep;
 	enum side to;
+};
+
+/* Subscribers get other connections to the same side (pubsub_own.c). */
+struct owning {
+	bool on;
+	bool said; /* the marker of this change was sent */
+	enum side side;
 	uint64_t until_ns;
 	uint64_t number; /* of its marker */
 };
@@ -377,6 +383,7 @@ struct relay {
 	uint32_t subscribed;
 	struct hold hold;
 	struct pairing pair;
+	struct owning own;
 	struct whole whole;
 	struct session_all_list sessions;
 	struct session_run_list run;
@@ -556,6 +563,13 @@ void tx_break(struct relay *r, struct session *s); /* see hold.c */
 /* MULTI of a transaction that crosses a switch was answered. */
 void tx_again(struct relay *r, struct session *s, struct lane *lane,
               struct span reply);
+/* It is open nowhere, but can be queued (again): MULTI first, on s->at. */
+static inline bool
+tx_is_kept(const struct session *s)
+{
+	return s->multi_lost && s->wide != NULL && s->wide->body_ok;
+}
+enum dispatched tx_begin_again(struct relay *r, struct session *s);
 /* Keep what was queued (dispatch_send). */
 void tx_keep(struct session *s, struct span raw);
 void tx_forget(struct session *s);

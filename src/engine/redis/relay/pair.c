@@ -12,8 +12,6 @@
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
-#define PAIR_NS 2000000000ull /* for subscribers to change over */
-
 void
 pair_begin(struct relay *r, const struct mail *m)
 {
@@ -27,35 +25,9 @@ pair_begin(struct relay *r, const struct mail *m)
 		.route = m->route,
 		.keep = m->side,
 		.to = (enum side)m->token,
-		.until_ns = r->port->now_ns + PAIR_NS,
-		/* Markers of switches are epochs: small. */
-		.number = 1000000000000000000ull +
-		          r->port->entropy(r->port) % 1000000000000000000ull,
 	};
-	port_wake(r->port, p->until_ns);
 	pubsub_own_begin(r, p->keep);
 	pair_check(r);
-}
-
-/* Godwit's user may publish; an admin lane of the side that stays. */
-static void
-say_marker(struct relay *r)
-{
-	struct lane *admin = lane_admin(r, r->pair.keep);
-	char text[24];
-	struct buf *b = &r->scratch;
-
-	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
-		return;
-	buf_clear(b);
-	buf_put_u64(b, r->pair.number);
-	if (buf_failed(b) || buf_len(b) >= sizeof(text))
-		return;
-	memcpy(text, buf_span(b).p, buf_len(b));
-	text[buf_len(b)] = '\0';
-	buf_clear(b);
-	resp_put_cmd(b, "PUBLISH", SUB_MARKER, text, NULL);
-	r->pair.said = lane_ask(r, admin, PEND_IGNORE, buf_span(b)) != NULL;
 }
 
 static bool
@@ -145,7 +117,6 @@ finish(struct relay *r)
 		          .who = r->pair.conf->who,
 		          .epoch = r->pair.route.epoch };
 
-	pubsub_own_end(r);
 	r->pair.on = false;
 	r->route.read_ppm = 0;
 	r->route.ack = ACK_AUTHORITY;
@@ -185,8 +156,7 @@ pair_check(struct relay *r)
 
 	if (!p->on)
 		return;
-	if (pubsub_own_is_done(r) || r->port->now_ns >= p->until_ns)
+	pubsub_own_check(r);
+	if (!r->own.on)
 		finish(r);
-	else if (!p->said && pubsub_own_is_ready(r))
-		say_marker(r);
 }

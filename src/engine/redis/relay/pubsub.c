@@ -14,6 +14,7 @@
  * What is subscribed is what the server has confirmed. The entries of a lane
  * count the confirmations that each request still has to get (mark).
  */
+#include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
 #define MARKER  SUB_MARKER
@@ -271,6 +272,13 @@ subscription(struct relay *r, struct session *s, const struct command *c,
 	size_t pos = 0;
 	bool leaves = c->handler == COMMAND_UNSUBSCRIBE;
 
+	if (split_is_on(r) && pubsub_own_wants(r, u)) {
+		/* Its connection is fenced; once in a while is enough. */
+		if (!r->own.on && r->own.until_ns <= r->port->now_ns)
+			pubsub_own_begin(r, r->route.authority);
+		session_wait(r, s, &r->whole.l);
+		return DISPATCH_WAIT;
+	}
 	while (resp_cmd_walk(raw, &pos, &arg)) {
 		if (!span_has_prefix(arg, SPAN(PREFIX)))
 			continue;
@@ -569,6 +577,7 @@ pubsub_lost(struct relay *r, struct lane *lane)
 		}
 	} else if (u != NULL && u->shadow == lane) {
 		u->shadow = NULL; /* opened again by pubsub_check */
+		u->own = false;
 	} else if (u != NULL && u->live == lane) {
 		bool told = u->marked == r->mark_epoch && r->hold.on;
 

@@ -81,7 +81,7 @@ pubsub_marker(struct relay *r, struct lane *lane, struct span payload)
 			u->early = false;
 		return;
 	}
-	if (r->pair.on && epoch == r->pair.number && u->own) {
+	if (r->own.on && epoch == r->own.number && u->own) {
 		u->live_done |= lane == u->live;
 		u->shadow_begun |= lane == u->shadow;
 		return;
@@ -130,6 +130,10 @@ pubsub_is_settling(struct relay *r, bool end_hopeless)
 {
 	bool any = false;
 
+	if (r->own.on && end_hopeless)
+		pubsub_own_end(r);
+	if (r->own.on)
+		return true;
 	if (r->subscribed == 0 || !has_reader(r))
 		return false;
 	list_each(session, s, all, &r->sessions) {
@@ -224,6 +228,8 @@ flip(struct relay *r, struct session *s, struct sub *u)
 void
 pubsub_flip(struct relay *r)
 {
+	if (r->own.on)
+		pubsub_own_end(r);
 	list_each(session, s, all, &r->sessions) {
 		struct sub *u = sub_of(s);
 

@@ -356,6 +356,7 @@ step(void *self, struct port *p, const struct event *ev)
 		script_tick(r);
 		shadow_check(r);
 		causal_probe(r);
+		pubsub_own_check(r);
 		pair_check(r);
 		hold_check(r);
 		stop_check(r);

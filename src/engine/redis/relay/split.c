@@ -308,23 +308,38 @@ may_wait_for_key(const struct session *s, const struct command *c,
 	       !is_whole(c) && buf_len(&s->wide->body) + raw.n <= BODY_MAX;
 }
 
+/* Its keys have parted, or it asks for more than a side has. */
+static bool
+is_hopeless(const struct relay *r, const struct sides *body)
+{
+	return is_both(body) || body->refused ||
+	       (body->is_home && body->has[side_other(r->route.authority)]);
+}
+
+bool
+split_body(struct relay *r, struct session *s)
+{
+	struct sides body = look_at_body(r, buf_span(&s->wide->body));
+
+	s->at = (uint8_t)side_of(r, &body);
+	if (is_hopeless(r, &body))
+		tx_forget(s);
+	return tx_is_kept(s);
+}
+
 /* A transaction that no server knows: s->at is where tx.c opens it. */
 static enum dispatched
 reopen(struct relay *r, struct session *s, const struct command *c,
        const struct sides *k, struct span raw)
 {
-	struct wide *w = s->wide;
 	struct sides body;
 
-	if (w == NULL || !w->body_ok || c->handler == COMMAND_DISCARD)
+	if (!tx_is_kept(s) || c->handler == COMMAND_DISCARD)
 		return DISPATCH_NO; /* tx.c answers */
 	if (s->inflight > 0 || s->withheld > 0)
 		return DISPATCH_WAIT;
-	body = look_at_body(r, buf_span(&w->body));
-	if (is_both(&body) || body.refused ||
-	    (body.is_home && body.has[side_other(r->route.authority)])) {
-		/* Its keys have parted, or it asks for more than a side has:
-		 * EXEC answers nil. */
+	body = look_at_body(r, buf_span(&s->wide->body));
+	if (is_hopeless(r, &body)) {
 		tx_forget(s);
 	} else if (!is_none(&body) || body.is_home) {
 		s->at = (uint8_t)side_of(r, &body);

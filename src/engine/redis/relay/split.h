@@ -36,6 +36,9 @@ split_is_on(const struct relay *r)
 enum dispatched split_dispatch(struct relay *r, struct session *s,
                                const struct command *c,
                                const struct resp_cmd *q, struct span raw);
+/* A transaction that is open nowhere: s->at by what was queued. False: no side
+ * can take it, EXEC answers nil. */
+bool split_body(struct relay *r, struct session *s);
 /* The same for a big one whose first key is here; DISPATCH_NO: collect it. */
 enum dispatched split_stream(struct relay *r, struct session *s,
                              const struct command *c, struct span key);

@@ -63,9 +63,9 @@ void pubsub_hold(struct relay *r);
 bool pubsub_is_settling(struct relay *r, bool end_hopeless);
 void pubsub_flip(struct relay *r);
 void pubsub_check(struct relay *r);
-/* Subscribers whose connection is Godwit's get one of their own to the same
- * side: begun; are all confirmed; did all change over; the rest now. */
+/* Subscribers whose connection is of the wrong user get another one to the same
+ * side: is it one; all of them (r->own.on: under way); the rest now. */
+bool pubsub_own_wants(const struct relay *r, const struct sub *u);
 void pubsub_own_begin(struct relay *r, enum side keep);
-bool pubsub_own_is_ready(struct relay *r);
-bool pubsub_own_is_done(struct relay *r);
+void pubsub_own_check(struct relay *r); /* EV_BATCH */
 void pubsub_own_end(struct relay *r);

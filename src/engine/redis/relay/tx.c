@@ -81,13 +81,14 @@ tx_keep(struct session *s, struct span raw)
 	w->body_ok = false;
 }
 
-/* Queue it again: MULTI, then tx_again(). */
-static enum dispatched
-begin_again(struct relay *r, struct session *s)
+enum dispatched
+tx_begin_again(struct relay *r, struct session *s)
 {
-	enum dispatched ret =
-		pass_own(r, s, SPAN("*1\r\n$5\r\nMULTI\r\n"), PEND_AGAIN, 0);
+	enum dispatched ret;
 
+	if (s->inflight > 0 || s->withheld > 0)
+		return DISPATCH_WAIT;
+	ret = pass_own(r, s, SPAN("*1\r\n$5\r\nMULTI\r\n"), PEND_AGAIN, 0);
 	return ret == DISPATCHED ? DISPATCH_WAIT : ret;
 }
 
@@ -191,9 +192,8 @@ after_break(struct relay *r, struct session *s, const struct command *c)
 {
 	if (s->inflight > 0 || s->withheld > 0)
 		return DISPATCH_WAIT;
-	if (s->wide != NULL && s->wide->body_ok &&
-	    c->handler != COMMAND_DISCARD)
-		return begin_again(r, s);
+	if (tx_is_kept(s) && c->handler != COMMAND_DISCARD)
+		return tx_begin_again(r, s);
 	switch (c->handler) {
 	case COMMAND_EXEC:
 		session_say(r, s,
