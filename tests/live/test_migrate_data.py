@@ -342,3 +342,40 @@ def test_a_target_that_is_full_says_so(place):
         until(lambda: not differences(old, new, g), 10, 0.3, "both sides to be equal")
     else:
         assert g.proc.returncode == 3 and "memory" in g.tail().lower(), g.tail()
+
+
+@pytest.mark.limit(90)
+def test_databases_that_come_into_use_at_the_attachment(place):
+    """A scan looks into databases whose first key was written after the server
+    was asked which it has, and before its stream was attached."""
+    old, new = place.pair(databases=256)
+    links = [place.proxy(s) for s in (old, new)]
+    for link in links:
+        link.late(0.015)
+    stop = threading.Event()
+    used = []
+
+    def write():
+        with old.conn() as c:
+            for db in range(1, 250):
+                c.pipe([("SELECT", db), ("SET", "k", db)])
+                used.append(db)
+                if stop.wait(0.02):
+                    return
+
+    old.cmd("SET", "k", 0)
+    t = threading.Thread(target=write)
+    t.start()
+    try:
+        g = place.godwit(*(p.url for p in links), "--strategy", "big_bang", "--copy-mode", "scan")
+    finally:
+        stop.set()
+        t.join()
+    for link in links:
+        link.heal()
+    g.until_in_step(60)
+    assert len(used) > 20, "nothing was written while it began"
+    with inside(g, new) as c:
+        for db in used:
+            c.cmd("SELECT", db)
+            assert c.cmd("GET", "k") == b"%d" % db, "database %d was missed" % db

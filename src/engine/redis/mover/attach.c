@@ -277,6 +277,18 @@ ask_functions(struct mover *m)
 	(void)conn_want(m, c, WANT_DUMP_FUNCTIONS, 1);
 }
 
+/* The stream is attached: what was written before in a database that was empty
+ * when the server was asked who it is is known to neither, so a scan must look
+ * there, too. */
+static void
+ask_databases(struct mover *m)
+{
+	struct conn *c = &m->cmd[m->from];
+
+	resp_put_cmd(conn_out(m, c), "INFO", "keyspace", NULL);
+	(void)conn_want(m, c, WANT_DBS, 1);
+}
+
 void
 attach_functions(struct mover *m)
 {
@@ -333,8 +345,10 @@ run_fill(struct mover *m)
 {
 	struct conn *out = &m->cmd[other(m)];
 
-	if (!m->functions_asked)
+	if (!m->functions_asked) {
+		ask_databases(m);
 		ask_functions(m);
+	}
 	if (m->paused || !m->functions_done)
 		return;
 	if (m->bulk.is_used && m->bulk.is_refused) {

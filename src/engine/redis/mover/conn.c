@@ -284,6 +284,7 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	case WANT_NOTE: attach_note(m, c, reply); break;
 	case WANT_DELAY: server_delay(m, c->side, reply); break;
 	case WANT_INFO: server_info(m, c->side, reply); break;
+	case WANT_DBS: (void)server_grow(m, c->side, reply); break;
 	case WANT_CONFIG: server_config(m, c->side, reply); break;
 	case WANT_WRITE: on_write(m, c, w, bad); break;
 	case WANT_EXEC: on_write(m, c, w, error_inside(reply)); break;

@@ -64,6 +64,7 @@ enum want_kind {
 	WANT_NOTE,    /* GET of FILL_NOTE */
 	WANT_DELAY,   /* GET of DELAY_NOTE */
 	WANT_INFO,
+	WANT_DBS, /* INFO keyspace, behind the attachment             */
 	WANT_CONFIG,
 	WANT_WRITE,  /* keys: the written ones                              */
 	WANT_EXEC,   /* likewise; errors inside count                       */
