@@ -52,57 +52,11 @@ static const char *const phase_names[PHASE_N] = {
 };
 
 /* The state after (state, verb), plus one; zero: refused. */
-#define TO(s) ((uint8_t)(LIFE_##s + 1))
-
 static const uint8_t table[LIFE_N][VERB_N] = {
-	[LIFE_PENDING] = {
-		[VERB_ADD]       = TO(READY),
-		[VERB_PATCH]     = TO(PENDING),
-		[VERB_DELETE]    = TO(PENDING),
-	},
-	[LIFE_READY] = {
-		[VERB_ADD]       = TO(READY),
-		[VERB_REMOVE]    = TO(READY),
-		[VERB_PATCH]     = TO(READY),
-		[VERB_TEST]      = TO(READY),
-		[VERB_DELETE]    = TO(READY),
-		[VERB_MIGRATE]   = TO(RUNNING),
-	},
-	[LIFE_RUNNING] = {
-		[VERB_MIGRATE]   = TO(RUNNING),
-		[VERB_PATCH]     = TO(RUNNING),
-		[VERB_TRAFFIC]   = TO(RUNNING),
-		[VERB_TOGGLE]    = TO(RUNNING),
-		[VERB_PROMOTE]   = TO(RUNNING),
-		[VERB_VERIFY]    = TO(RUNNING),
-		[VERB_PAUSE]     = TO(PAUSED),
-		[VERB_ROLLBACK]  = TO(ROLLING_BACK),
-		[VERB_COMPLETE]  = TO(COMPLETED),
-		[VERB_FAIL]      = TO(FAILED),
-	},
-	[LIFE_PAUSED] = {
-		[VERB_VERIFY]    = TO(PAUSED),
-		[VERB_TRAFFIC]   = TO(PAUSED),
-		[VERB_RESUME]    = TO(RUNNING),
-		[VERB_ROLLBACK]  = TO(ROLLING_BACK),
-	},
-	[LIFE_FAILED] = {
-		[VERB_RETRY]     = TO(RUNNING),
-		[VERB_ROLLBACK]  = TO(ROLLING_BACK),
-	},
-	[LIFE_ROLLING_BACK] = {
-		[VERB_WENT_BACK] = TO(ROLLED_BACK),
-		[VERB_FAIL]      = TO(FAILED),
-	},
-	[LIFE_ROLLED_BACK] = {
-		[VERB_MIGRATE]   = TO(RUNNING),
-		[VERB_PATCH]     = TO(ROLLED_BACK),
-		[VERB_DELETE]    = TO(ROLLED_BACK),
-	},
-	[LIFE_COMPLETED] = {
-		[VERB_REVERSE]   = TO(COMPLETED),
-		[VERB_DELETE]    = TO(COMPLETED),
-	},
+#define X(state, verb, to) \
+	[LIFE_##state][VERB_##verb] = (uint8_t)(LIFE_##to + 1),
+#include "life.tbl"
+#undef X
 };
 // clang-format on
 

@@ -2,8 +2,8 @@
 /*
  * core/lifecycle.h: the states of a migration and the verbs that change them.
  *
- * Source: the state table of docs/internals/contracts.md (the REST contract);
- * every pair that is not in the table is refused.
+ * Source: tables/life.tbl (the state table of the REST contract); every pair
+ * that is not in it is refused.
  *
  * Owns:   nothing; values.
  * Thread: any.
