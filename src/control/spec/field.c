@@ -69,7 +69,8 @@ fields_fault(struct fields *f, enum err_code code, const char *name,
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	f->rc = err_set(f->err, code, "%s: %s", f->path, text);
+	f->rc = err_set(f->err, code, "%s%s%s", f->path,
+	                f->path[0] != '\0' ? ": " : "", text);
 	if (f->issue != NULL)
 		memcpy(f->issue->param, f->path, sizeof(f->issue->param));
 	fields_leave(f, mark);
