@@ -63,6 +63,11 @@ struct call {
 	uint32_t retry_s;
 	char param[SHAPE_PARAM];
 	char subject_id[ROUTE_ARG]; /* for the audit log: which thing      */
+	struct {
+		struct store_rider rider;
+		int64_t seq;    /* of its row; 0: none yet */
+		bool has_begun; /* the row says "begun"    */
+	} trail;
 	http_read_f *read; /* S                                            */
 	http_close_f *close;
 	void *stream;

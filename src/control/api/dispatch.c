@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "control/api/call.h"
 #include "control/api/idem.h"
+#include "control/api/trail.h"
 
 static call_f *const functions[ROUTE_N] = {
 #define X(name, method, path, role, body, answer, status, flags, summary) \
@@ -337,6 +338,8 @@ perform(struct call *c, struct err *err)
 	char uuid[STORE_UUID];
 	int rc = needs_host(c, err);
 
+	if (rc == 0)
+		rc = trail_begin(c, err);
 	if (rc != 0 || !alone)
 		return rc != 0 ? rc : functions[c->match.id](c, err);
 	(void)snprintf(uuid, sizeof(uuid), "%s", entity_uuid(c->row));
@@ -346,34 +349,6 @@ perform(struct call *c, struct err *err)
 		rc = functions[c->match.id](c, err);
 	call_unlock(c, uuid);
 	return rc;
-}
-
-static void
-write_audit(struct call *c, int rc, const struct err *failed)
-{
-	struct auth_entry e = { 0 };
-	char action[160];
-	char result[32];
-	struct err err;
-
-	if (c->route == NULL || !c->is_known || c->dry_run ||
-	    !router_is_mutation(c->route))
-		return;
-	(void)snprintf(action, sizeof(action), "%s %s", c->route->method,
-	               c->route->path);
-	(void)snprintf(result, sizeof(result), "%s",
-	               rc == 0 ? "ok" : err_name(failed->code));
-	e.who = &c->who;
-	e.action = action;
-	e.kind = c->kind < ENTITY_N ? entity_plural(c->kind) : NULL;
-	/* What was made has its name in the answer only. */
-	e.id = c->subject_id[0] != '\0' ? c->subject_id
-	                                : call_text(c->data, "id");
-	e.reason = c->reason;
-	e.result = result;
-	e.request_id = c->in->id;
-	if (auth_audit(c->api->auth, &e, &err) != 0)
-		(void)fprintf(stderr, "godwit: audit: %s\n", err.text);
 }
 
 /* ---- the answer ----------------------------------------------------------- */
@@ -503,7 +478,7 @@ api_handle(void *arg, const struct http_request *r, struct http_answer *ret)
 	if (rc == 0 && !replayed)
 		rc = perform(&c, &err);
 	if (!replayed)
-		write_audit(&c, rc, &err);
+		trail_end(&c, rc, &err);
 	finish(&c, rc, &err, ret);
 	if (!replayed)
 		idem_end(&idem, &c, ret);

@@ -10,6 +10,7 @@
 
 #include "control/api/migration.h"
 #include "control/api/params.h"
+#include "control/api/trail.h"
 
 /* Uuids of a binding's template as its id. */
 json_t *
@@ -289,6 +290,8 @@ run_binding(struct call *c, const json_t *binding, json_t *results,
 	if (rc == 0 && !template_is_read(template))
 		rc = auth_may(c->api->auth, &c->who, "apis",
 		              entity_uuid(c->row), ROLE_WRITE, err);
+	if (rc == 0 && !template_is_read(template))
+		rc = trail_intend(c, err);
 	if (rc == 0) {
 		const char *endpoint = endpoint_of(c->row, template);
 

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "control/api/call.h"
 #include "control/api/params.h"
+#include "control/api/trail.h"
 
 /* A transaction is one script: all its commands run, with nobody in between, or
  * (a command that is refused before it writes) none after the refusal. The text
@@ -121,6 +121,8 @@ on_template_run(struct call *c, struct err *err)
 	if (!template_is_read(c->row))
 		rc = auth_may(c->api->auth, &c->who, "templates",
 		              entity_uuid(c->row), ROLE_WRITE, err);
+	if (rc == 0 && !template_is_read(c->row))
+		rc = trail_intend(c, err);
 	if (rc != 0)
 		return rc;
 	url = endpoint_url_of(c->api, endpoint, err);

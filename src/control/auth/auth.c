@@ -154,7 +154,8 @@ auth_check(struct auth *a, const struct auth_request *r, struct identity *ret,
 /* ---- audit ---------------------------------------------------------------- */
 
 int
-auth_audit(struct auth *a, const struct auth_entry *e, struct err *err)
+auth_audit(struct auth *a, const struct auth_entry *e, int64_t *ret_seq,
+           struct err *err)
 {
 	const struct identity *who = e->who;
 	struct audit_row row = {
@@ -170,7 +171,14 @@ auth_audit(struct auth *a, const struct auth_entry *e, struct err *err)
 		.request_id = e->request_id,
 	};
 
-	return audit_add(a->store, &row, err);
+	return audit_add(a->store, &row, ret_seq, err);
+}
+
+int
+auth_audit_end(struct auth *a, int64_t seq, const char *result, const char *id,
+               struct err *err)
+{
+	return audit_end(a->store, seq, result, id, err);
 }
 
 int

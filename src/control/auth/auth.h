@@ -176,13 +176,18 @@ struct auth_entry {
 	const char *kind;           /* "migrations", or NULL               */
 	const char *id;             /* the entity's id, or NULL            */
 	const char *reason;         /* of the body, or NULL                */
-	const char *result;         /* "ok" or the code of the error       */
-	const char *request_id;     /* or NULL                             */
+	const char *result; /* "begun", then "ok" or the code of the error */
+	const char *request_id; /* or NULL                             */
 };
 
-/* One row, on disk when this answers 0 (or with the open transaction). */
-int auth_audit(struct auth *a, const struct auth_entry *e,
+/* One row, on disk when this answers 0 (or with the open transaction). *ret_seq
+ * (may be NULL): its number. */
+int auth_audit(struct auth *a, const struct auth_entry *e, int64_t *ret_seq,
                struct err *err) MUST;
+/* The result of a row that was written before its call had ended; id NULL: as it
+ * is. */
+int auth_audit_end(struct auth *a, int64_t seq, const char *result,
+                   const char *id, struct err *err) MUST;
 /* Newest first, of the caller's organization; needs admin. before: the "seq" of
  * the last row of the page before (0: from the newest); subject, kind and id
  * NULL: all. */

@@ -51,7 +51,7 @@ note(struct auth *a, const struct attempt *t, const char *result,
 		                .action = "POST /api/v1/auth/login",
 		                .result = result };
 
-	return auth_audit(a, &e, err);
+	return auth_audit(a, &e, NULL, err);
 }
 
 /* Under this the attempts are counted: one user has one name and a uuid. */

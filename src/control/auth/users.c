@@ -347,7 +347,7 @@ note(struct auth *a, const struct auth_request *r, const char *uuid,
 		                .id = id,
 		                .result = "ok" };
 
-	return auth_audit(a, &e, err);
+	return auth_audit(a, &e, NULL, err);
 }
 
 int

@@ -20,8 +20,9 @@ audit_open(struct store *s, struct err *err)
 	return store_schema(s, "audit", steps, 1, err);
 }
 
-int
-audit_add(struct store *s, const struct audit_row *r, struct err *err)
+static int
+add(struct store *s, const struct audit_row *r, int64_t *ret_seq,
+    struct err *err)
 {
 	char now[STORE_TIME];
 	int64_t n = store_run(s, err,
@@ -32,11 +33,36 @@ audit_add(struct store *s, const struct audit_row *r, struct err *err)
 	                      r->subject, r->token, r->peer, r->action, r->kind,
 	                      r->id, r->reason, r->result, r->request_id);
 
+	if (n >= 0 && ret_seq != NULL)
+		*ret_seq = store_number(s, "SELECT max(seq) FROM audit", "");
 	if (n >= 0)
 		n = store_run(s, err,
 		              "DELETE FROM audit WHERE seq<=(SELECT max(seq) "
 		              "FROM audit)-?",
 		              "i", (int64_t)LIMIT_AUDIT_ROWS);
+	return n < 0 ? (int)n : 0;
+}
+
+int
+audit_add(struct store *s, const struct audit_row *r, int64_t *ret_seq,
+          struct err *err)
+{
+	int rc = store_begin(s, err);
+
+	if (rc != 0)
+		return rc;
+	return store_end(s, add(s, r, ret_seq, err), err);
+}
+
+int
+audit_end(struct store *s, int64_t seq, const char *result, const char *id,
+          struct err *err)
+{
+	int64_t n = store_run(s, err,
+	                      "UPDATE audit SET result=?2, id=coalesce(?3, id) "
+	                      "WHERE seq=?1",
+	                      "iss", seq, result, id);
+
 	return n < 0 ? (int)n : 0;
 }
 

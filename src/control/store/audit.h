@@ -2,7 +2,8 @@
 /*
  * control/store/audit.h: who changed what, from where, why, and what came of it.
  *
- * Rows are only added; the oldest beyond AUDIT_ROWS go.
+ * A row is added once; its result is set when the call has ended (a row that says
+ * "begun" for ever is a call whose process died). The oldest beyond AUDIT_ROWS go.
  *
  * Owns: table audit. Thread: any.
  */
@@ -24,7 +25,12 @@ struct audit_row {
 };
 
 int audit_open(struct store *s, struct err *err) MUST; /* the table */
-int audit_add(struct store *s, const struct audit_row *r, struct err *err) MUST;
+/* *ret_seq (may be NULL): its number. Joins an open transaction. */
+int audit_add(struct store *s, const struct audit_row *r, int64_t *ret_seq,
+              struct err *err) MUST;
+/* What came of it. id NULL: as it is. */
+int audit_end(struct store *s, int64_t seq, const char *result, const char *id,
+              struct err *err) MUST;
 
 struct audit_filter {
 	int64_t before; /* 0: from the newest */

@@ -144,6 +144,26 @@ store_close(struct store *s)
 
 /* ---- transactions --------------------------------------------------------- */
 
+/* Of this thread. */
+static _Thread_local struct {
+	struct store *store;
+	struct store_rider *rider;
+} riding;
+
+void
+store_ride(struct store *s, struct store_rider *r)
+{
+	riding.store = r != NULL ? s : NULL;
+	riding.rider = r;
+}
+
+static struct store_rider *
+rider_of(const struct store *s)
+{
+	return riding.store == s && !riding.rider->is_done ? riding.rider
+	                                                   : NULL;
+}
+
 static void
 enter(struct store *s)
 {
@@ -181,6 +201,25 @@ store_begin(struct store *s, struct err *err)
 	return 0;
 }
 
+/* The outermost transaction, good so far. */
+static int
+commit(struct store *s, struct err *err)
+{
+	struct store_rider *r = rider_of(s);
+	int rc = 0;
+
+	if (r != NULL) {
+		s->depth++;
+		rc = r->write(r->arg, err);
+		s->depth--;
+	}
+	if (rc == 0)
+		rc = db_do(s, "COMMIT", err);
+	if (rc == 0 && r != NULL)
+		r->is_done = true;
+	return rc;
+}
+
 int
 store_end(struct store *s, int rc, struct err *err)
 {
@@ -190,7 +229,7 @@ store_end(struct store *s, int rc, struct err *err)
 		s->is_spoiled = true;
 	if (s->depth == 0) {
 		if (!s->is_spoiled) {
-			rc = db_do(s, "COMMIT", err);
+			rc = commit(s, err);
 		} else if (rc == 0) {
 			rc = err_set(err, ERR_IO,
 			             "a part of this change failed; nothing "
@@ -356,25 +395,19 @@ row_object(sqlite3_stmt *stmt)
 	return row;
 }
 
-int64_t
-store_run(struct store *s, struct err *err, const char *sql, const char *types,
-          ...)
+/* The lock is held. */
+static int64_t
+run(struct store *s, struct err *err, const char *sql, const char *types,
+    va_list ap)
 {
-	sqlite3_stmt *stmt;
+	sqlite3_stmt *stmt = prepare(s, sql, err);
 	bool alone;
 	int64_t ret;
-	va_list ap;
 	int rc;
 
-	enter(s);
-	stmt = prepare(s, sql, err);
-	if (stmt == NULL) {
-		leave(s);
+	if (stmt == NULL)
 		return -ERR_IO;
-	}
-	va_start(ap, types);
 	rc = bind_all(stmt, types, ap);
-	va_end(ap);
 	alone = s->depth == 0 && writer_in();
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(stmt);
@@ -384,8 +417,33 @@ store_run(struct store *s, struct err *err, const char *sql, const char *types,
 	ret = rc == SQLITE_DONE ? sqlite3_changes(s->db)
 	                        : db_err(s, "writing", err);
 	reset(stmt);
-	leave(s);
 	return ret;
+}
+
+int64_t
+store_run(struct store *s, struct err *err, const char *sql, const char *types,
+          ...)
+{
+	bool whole;
+	int64_t ret;
+	va_list ap;
+	int rc;
+
+	enter(s);
+	/* What rides along makes a transaction of a single statement. */
+	whole = s->depth == 0 && rider_of(s) != NULL;
+	rc = whole ? store_begin(s, err) : 0;
+	if (rc != 0) {
+		leave(s);
+		return rc;
+	}
+	va_start(ap, types);
+	ret = run(s, err, sql, types, ap);
+	va_end(ap);
+	if (whole)
+		rc = store_end(s, ret < 0 ? (int)ret : 0, err);
+	leave(s);
+	return rc != 0 ? rc : ret;
 }
 
 /* At most max rows. */

@@ -47,6 +47,18 @@ int store_end(struct store *s, int rc, struct err *err) MUST;
 /* The end of one whose changes were only to be seen: rolled back. */
 void store_undo(struct store *s);
 
+/* What goes with the next transaction that this thread commits, as its last part
+ * (a change and its line in the audit log): when it cannot be written, nothing
+ * is. Once; then is_done. */
+struct store_rider {
+	int (*write)(void *arg, struct err *err);
+	void *arg;
+	bool is_done;
+};
+
+/* r NULL: none any more. It must live until then. */
+void store_ride(struct store *s, struct store_rider *r);
+
 /* INSERT, UPDATE, DELETE: the number of changed rows, or -ERR_*. ERR_EXISTS: a
  * UNIQUE or PRIMARY KEY rule refused it. sql must live as long as s (a
  * literal): it is prepared once. */

@@ -408,7 +408,7 @@ audit_keeps_what_happened(void **state)
 	json_t *row;
 
 	for (int i = 0; i < 5; i++)
-		assert_int_equal(auth_audit(f->auth, &e, &err), 0);
+		assert_int_equal(auth_audit(f->auth, &e, NULL, &err), 0);
 	e.who = NULL;
 	e.org_uuid = root.org_uuid;
 	e.subject = "eve";
@@ -416,9 +416,9 @@ audit_keeps_what_happened(void **state)
 	e.action = "POST /auth/login";
 	e.result = "unauthorized";
 	e.kind = NULL;
-	assert_int_equal(auth_audit(f->auth, &e, &err), 0);
+	assert_int_equal(auth_audit(f->auth, &e, NULL, &err), 0);
 	e.org_uuid = NULL;
-	assert_int_equal(auth_audit(f->auth, &e, &err), 0);
+	assert_int_equal(auth_audit(f->auth, &e, NULL, &err), 0);
 	assert_int_equal(auth_audit_list(f->auth, &root, &filter, &ret, &err),
 	                 0);
 	assert_int_equal(json_array_size(ret), 2);
