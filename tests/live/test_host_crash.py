@@ -3,7 +3,8 @@
 with two pairs of servers: the same calls go on afterwards.
 
 The script runs once, the records are counted, then the process is killed before
-or after each of them (a sample by a printed seed; FULL=1: all).
+or after each of them (a sample by a printed seed; FULL=1: all; or those of
+POINTS="51:before 57:after").
 """
 import os
 import random
@@ -21,6 +22,7 @@ from harness.server import fill
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
 SAMPLE = int(os.environ.get("SAMPLE") or 4)
+PARTS = 4 if FULL else 1  # of the whole sweep, for several workers
 OVER = ("rolled_back", "completed")
 
 
@@ -184,11 +186,13 @@ def records(tmp_path_factory):
 
 @pytest.mark.sweep
 @pytest.mark.limit(600)
-def test_killed_at_every_record(records, tmp_path_factory):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_at_every_record(records, part, tmp_path_factory):
     """SIGKILL before or after a record; the next process finishes both."""
     points = [(n, when) for n in range(1, records + 1) for when in ("before", "after")]
-    if not FULL:
-        points = random.Random(SEED).sample(points, SAMPLE)
+    points = points[part::PARTS] if FULL else random.Random(SEED).sample(points, SAMPLE)
+    if os.environ.get("POINTS"):
+        points = [(int(p.split(":")[0]), p.split(":")[1]) for p in os.environ["POINTS"].split()]
     print("%d records, points %s" % (records, points))
     for n, when in points:
         place = Place(str(tmp_path_factory.mktemp("crash")), SEED)
