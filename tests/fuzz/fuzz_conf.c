@@ -34,7 +34,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (fd < 0 || write(fd, p, n) != (ssize_t)n)
 		abort();
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (conf_load(&c, path, &err) == 0) {
+	if (conf_load(&c, path, NULL, &err) == 0) {
 		for (enum conf_id id = 0; id < CONF_N; id++)
 			ENSURE(c.value[id] != NULL);
 		conf_fini(&c);

@@ -601,6 +601,20 @@ def test_check_of_the_configuration(place, need_godwit, text, words):
         assert word in said, said
 
 
+def test_check_names_every_fault(place, need_godwit):
+    """One look at a file is enough: each wrong key is told with its line."""
+    path = os.path.join(place.dir, "c.yaml")
+    with open(path, "w") as f:
+        f.write("listen: nowhere\nlimits:\n  threads: 0\n  thread: 4\nstop_seconds: soon\nlimitz: 1\n")
+    code, _, said = run("serve", "--check", "--config", path)
+    assert code == 2, said
+    lines = said.splitlines()
+    for line, key in (("1", "listen"), ("3", "limits.threads"), ("4", "limits.thread: no such key"),
+                      ("5", "stop_seconds"), ("6", "limitz")):
+        assert any("line %s: %s" % (line, key) in x for x in lines), (line, key, said)
+    assert "5 faults" in lines[-1], said
+
+
 def test_check_of_a_good_configuration(place, need_godwit):
     path = os.path.join(place.dir, "c.yaml")
     with open(path, "w") as f:

@@ -115,15 +115,40 @@ struct reader {
 	char key[CONF_DEPTH][KEY_LEN]; /* "a", "a.b", ...                 */
 	bool has_key[CONF_DEPTH];      /* its value comes next            */
 	uint32_t depth;                /* open maps                       */
-	struct err *err;
+	conf_tell_f *tell;
+	uint32_t faults;
+	struct err *err; /* the first fault                               */
 };
 
-static int
+/* A fault that is no end: the next lines are looked at, too. */
+static void
+note(struct reader *r, const char *text)
+{
+	if (r->faults == 1)
+		r->tell(r->err->text);
+	if (r->faults++ == 0)
+		(void)err_set(r->err, ERR_USAGE, "%s", text);
+	else
+		r->tell(text);
+}
+
+static void
 fault(struct reader *r, const yaml_event_t *e, const char *key, const char *why)
 {
-	return err_set(r->err, ERR_USAGE, "%.100s, line %zu: %.60s%s%.80s",
-	               r->path, e->start_mark.line + 1, key,
-	               key[0] != '\0' ? ": " : "", why);
+	struct err err;
+
+	(void)err_set(&err, ERR_USAGE, "%.100s, line %zu: %.60s%s%.80s",
+	              r->path, e->start_mark.line + 1, key,
+	              key[0] != '\0' ? ": " : "", why);
+	note(r, err.text);
+}
+
+/* One behind which nothing can be read. */
+static int
+stop(struct reader *r, const yaml_event_t *e, const char *key, const char *why)
+{
+	fault(r, e, key, why);
+	return -ERR_USAGE;
 }
 
 static enum conf_id
@@ -152,7 +177,7 @@ find_map(const char *key, const char **ret_name)
 	return CONF_N;
 }
 
-static int
+static void
 take_value(struct reader *r, const yaml_event_t *e, const char *text)
 {
 	const char *key = r->key[r->depth - 1];
@@ -164,17 +189,18 @@ take_value(struct reader *r, const yaml_event_t *e, const char *text)
 	if (map < CONF_N) {
 		if (json_object_set_new(r->conf->value[map], name,
 		                        json_string(text)) != 0)
-			return fault(r, e, key, "is no UTF-8");
-		return 0;
+			fault(r, e, key, "is no UTF-8");
+		return;
 	}
-	if (id == CONF_N)
-		return fault(r, e, key, "no such key");
+	if (id == CONF_N) {
+		fault(r, e, key, "no such key");
+		return;
+	}
 	if (r->seen[id])
-		return fault(r, e, key, "is there twice");
+		fault(r, e, key, "is there twice");
 	r->seen[id] = true;
 	if (conf_set(r->conf, id, text, &why) != 0)
-		return fault(r, e, "", why.text);
-	return 0;
+		fault(r, e, "", why.text);
 }
 
 static int
@@ -185,15 +211,16 @@ take_scalar(struct reader *r, const yaml_event_t *e)
 	int n;
 
 	if (r->depth == 0)
-		return text[0] == '\0' ? 0 : fault(r, e, "", "must be keys");
+		return text[0] == '\0' ? 0 : stop(r, e, "", "must be keys");
 	if (r->has_key[at]) {
 		r->has_key[at] = false;
-		return take_value(r, e, text);
+		take_value(r, e, text);
+		return 0;
 	}
 	n = snprintf(r->key[at], KEY_LEN, "%s%s%s",
 	             at > 0 ? r->key[at - 1] : "", at > 0 ? "." : "", text);
 	if (n < 0 || n >= KEY_LEN)
-		return fault(r, e, text, "the key is too long");
+		return stop(r, e, text, "the key is too long");
 	r->has_key[at] = true;
 	return 0;
 }
@@ -205,18 +232,18 @@ take_event(struct reader *r, const yaml_event_t *e)
 	case YAML_SCALAR_EVENT: return take_scalar(r, e);
 	case YAML_MAPPING_START_EVENT:
 		if (r->depth > 0 && !r->has_key[r->depth - 1])
-			return fault(r, e, "", "a key cannot be a map");
+			return stop(r, e, "", "a key cannot be a map");
 		if (r->depth == CONF_DEPTH)
-			return fault(r, e, "", "too deep");
+			return stop(r, e, "", "too deep");
 		if (r->depth > 0)
 			r->has_key[r->depth - 1] = false;
 		r->has_key[r->depth++] = false;
 		return 0;
 	case YAML_MAPPING_END_EVENT: r->depth--; return 0;
 	case YAML_SEQUENCE_START_EVENT:
-		return fault(r, e, "", "lists are not used here");
+		return stop(r, e, "", "lists are not used here");
 	case YAML_ALIAS_EVENT:
-		return fault(r, e, "", "aliases are not used here");
+		return stop(r, e, "", "aliases are not used here");
 	case YAML_NO_EVENT:
 	case YAML_STREAM_START_EVENT:
 	case YAML_STREAM_END_EVENT:
@@ -228,6 +255,19 @@ take_event(struct reader *r, const yaml_event_t *e)
 }
 
 static int
+no_yaml(struct reader *r)
+{
+	const yaml_parser_t *p = &r->parser;
+	struct err err;
+
+	(void)err_set(&err, ERR_USAGE, "%.120s, line %zu: %s", r->path,
+	              p->problem_mark.line + 1,
+	              p->problem != NULL ? p->problem : "is no YAML");
+	note(r, err.text);
+	return -ERR_USAGE;
+}
+
+static int
 read_all(struct reader *r)
 {
 	for (;;) {
@@ -236,11 +276,7 @@ read_all(struct reader *r)
 		int rc;
 
 		if (!yaml_parser_parse(&r->parser, &e))
-			return err_set(
-				r->err, ERR_USAGE, "%.120s, line %zu: %s",
-				r->path, r->parser.problem_mark.line + 1,
-				r->parser.problem != NULL ? r->parser.problem
-							  : "is no YAML");
+			return no_yaml(r);
 		is_end = e.type == YAML_STREAM_END_EVENT;
 		rc = take_event(r, &e);
 		yaml_event_delete(&e);
@@ -249,12 +285,20 @@ read_all(struct reader *r)
 	}
 }
 
-static int
-read_file(struct conf *c, const char *path, struct err *err)
+static void
+tell_nobody(const char *text)
 {
-	struct reader r = { .path = path, .conf = c, .err = err };
+	(void)text;
+}
+
+static int
+read_file(struct conf *c, const char *path, conf_tell_f *tell, struct err *err)
+{
+	struct reader r = { .path = path,
+		            .conf = c,
+		            .tell = tell != NULL ? tell : tell_nobody,
+		            .err = err };
 	FILE *f = fopen(path, "re");
-	int rc;
 
 	if (f == NULL)
 		return err_set(err, ERR_USAGE, "--config %.150s: %s", path,
@@ -264,10 +308,16 @@ read_file(struct conf *c, const char *path, struct err *err)
 		return err_set(err, ERR_NOMEM, "out of memory");
 	}
 	yaml_parser_set_input_file(&r.parser, f);
-	rc = read_all(&r);
+	(void)(read_all(&r) == 0);
 	yaml_parser_delete(&r.parser);
 	(void)fclose(f);
-	return rc;
+	if (r.faults == 0)
+		return 0;
+	if (r.faults > 1)
+		(void)err_set(err, ERR_USAGE,
+		              "%.150s: %u faults; each is named above", path,
+		              r.faults);
+	return -ERR_USAGE;
 }
 
 static int
@@ -294,7 +344,7 @@ check_pairs(const struct conf *c, const char *path, struct err *err)
 }
 
 int
-conf_load(struct conf *c, const char *path, struct err *err)
+conf_load(struct conf *c, const char *path, conf_tell_f *tell, struct err *err)
 {
 	int rc;
 
@@ -303,7 +353,7 @@ conf_load(struct conf *c, const char *path, struct err *err)
 		rc = conf_set(c, id, rows[id].standard, err);
 		ENSURE(rc == 0);
 	}
-	rc = path != NULL ? read_file(c, path, err) : 0;
+	rc = path != NULL ? read_file(c, path, tell, err) : 0;
 	if (rc == 0)
 		rc = check_pairs(c, path != NULL ? path : "", err);
 	if (rc != 0)

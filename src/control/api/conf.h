@@ -29,9 +29,13 @@ struct conf {
 	json_t *value[CONF_N]; /* texts, integers or objects; never NULL */
 };
 
+/* One of several faults: "FILE, line 3: limits.threads: ...". */
+typedef void conf_tell_f(const char *text);
+
 /* The standards; then a file on top (path NULL: none). ERR_USAGE names file and
- * key. */
-int conf_load(struct conf *c, const char *path, struct err *err) MUST;
+ * key; where there are several faults each is told, and *err says how many. */
+int conf_load(struct conf *c, const char *path, conf_tell_f *tell,
+              struct err *err) MUST;
 void conf_fini(struct conf *c);
 
 /* Put a text in place of the file's (an option of the command line). */

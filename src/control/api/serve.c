@@ -43,6 +43,36 @@ struct daemon {
 	struct http *admin;
 };
 
+/* ---- what it says ------------------------------------------------------------------ */
+
+static bool says_json;
+
+static void
+say(const char *level, const char *text)
+{
+	char now[STORE_TIME];
+	json_t *line;
+	char *out;
+
+	if (!says_json) {
+		(void)fprintf(stderr, "godwit: %s\n", text);
+		return;
+	}
+	line = json_pack("{s:s,s:s,s:s}", "ts", store_now(now), "level", level,
+	                 "msg", text);
+	out = json_dumps(line, JSON_COMPACT);
+	if (out != NULL)
+		(void)fprintf(stderr, "%s\n", out);
+	free(out);
+	json_decref(line);
+}
+
+static void
+tell_failure(const char *text)
+{
+	say("error", text);
+}
+
 /* ---- configuration ---------------------------------------------------------------- */
 
 static int
@@ -54,7 +84,7 @@ override(struct conf *c, enum conf_id id, const char *text, struct err *err)
 static int
 load(const struct serve_conf *given, struct conf *ret, struct err *err)
 {
-	int rc = conf_load(ret, given->config, err);
+	int rc = conf_load(ret, given->config, tell_failure, err);
 
 	if (rc != 0)
 		return rc;
@@ -166,36 +196,6 @@ read_conf(struct daemon *d, struct err *err)
 	if (rc == 0 && path[0] != '\0')
 		rc = read_secret(path, d->new_org, sizeof(d->new_org), err);
 	return rc;
-}
-
-/* ---- what it says ------------------------------------------------------------------ */
-
-static bool says_json;
-
-static void
-say(const char *level, const char *text)
-{
-	char now[STORE_TIME];
-	json_t *line;
-	char *out;
-
-	if (!says_json) {
-		(void)fprintf(stderr, "godwit: %s\n", text);
-		return;
-	}
-	line = json_pack("{s:s,s:s,s:s}", "ts", store_now(now), "level", level,
-	                 "msg", text);
-	out = json_dumps(line, JSON_COMPACT);
-	if (out != NULL)
-		(void)fprintf(stderr, "%s\n", out);
-	free(out);
-	json_decref(line);
-}
-
-static void
-tell_failure(const char *text)
-{
-	say("error", text);
 }
 
 static void
