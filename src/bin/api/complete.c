@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "bin/action.h"
+#include "bin/api/body.h"
 #include "bin/api/remote.h"
 #include "bin/look.h"
 #include "bin/status.h"
@@ -92,6 +93,51 @@ offer_names(const struct point *p, const char *noun)
 	remote_close(&r);
 }
 
+/* Features, flags and regions are names, instances a list; of the inner strategy
+ * of a window as well. */
+static void
+offer_units(const struct point *p, const json_t *strategy)
+{
+	static const char *const kinds[] = { "features", "flags", "regions" };
+	const json_t *list = look_at(strategy, "instances");
+	const char *name;
+	json_t *value;
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		json_object_foreach(json_object_get(strategy, kinds[i]), name,
+		                    value)
+		{
+			offer(p, name, "");
+		}
+	for (size_t i = 0; i < json_array_size(list); i++)
+		offer(p, json_string_value(json_array_get(list, i)), "");
+}
+
+/* What the strategy of the migration on the line has to move. */
+static void
+offer_steps(const struct point *p)
+{
+	const char *const place[] = { p->args.operand[0] };
+	char path[BODY_PATH];
+	struct web_request q = { .method = "GET", .path = path };
+	struct web_answer a = { .status = 0 };
+	const json_t *strategy;
+	struct remote r;
+	struct err err;
+
+	if (p->args.operand_n == 0 || remote_open(&r, &p->args, &err) != 0)
+		return;
+	r.is_quick = true;
+	body_path(ROUTE_migration_get, place, 1, path);
+	if (remote_call(&r, &q, &a, &err) == 0 && a.status == 200) {
+		strategy = look_at(a.body, "data.strategy");
+		offer_units(p, strategy);
+		offer_units(p, json_object_get(strategy, "strategy"));
+	}
+	web_answer_fini(&a);
+	remote_close(&r);
+}
+
 /* ---- places ------------------------------------------------------------------------- */
 
 static void
@@ -101,6 +147,8 @@ offer_option_values(const struct point *p, enum option_id id)
 
 	if (o->kind == OPTION_CHOICE || o->kind == OPTION_PLACE)
 		offer_words(p, o->value);
+	if (o->kind == OPTION_PLACE)
+		offer_steps(p);
 	else if (id == OPT_ENDPOINT)
 		offer_names(p, "endpoint");
 }
