@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from harness.api import Events, Serve
-from harness.godwit import run
+from harness.godwit import ROOT, run
 from harness.process import until
 
 GUIDE_STRATEGY = {
@@ -531,6 +531,18 @@ def test_events_are_numbered_and_come_again(serve):
     again.close()
     assert serve.get("events?last_event_id=x").status == 400
     assert serve.get("events?migration=none").status == 404
+
+
+def test_metrics_are_those_of_the_table(serve):
+    """Each name of docs/reference/metric.md is told once, and no other."""
+    with open(os.path.join(ROOT, "docs", "reference", "metric.md")) as f:
+        rows = re.findall(r"^\| [A-Z_]+ \| (\w+) \| (\w+) \| (.*?) \| (.*?) \|$", f.read(), re.M)
+    text = serve.get("/metrics", token="").text
+    assert len(rows) > 15
+    assert sorted(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M)) == sorted(x[:2] for x in rows)
+    for name, _, labels, _ in rows:
+        for line in re.findall(r"^%s(\{.*\})? " % name, text, re.M):
+            assert re.findall(r"(\w+)=", line) == labels.replace(" ", "").replace(",", " ").split()
 
 
 def test_health_and_metrics_need_no_token(serve):

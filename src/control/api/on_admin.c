@@ -9,6 +9,7 @@
 #include "control/api/call.h"
 #include "control/api/event.h"
 #include "control/api/openapi.h"
+#include "control/metric.h"
 
 static int
 plain(struct call *c, char *text, struct err *err)
@@ -49,26 +50,19 @@ on_metrics(struct call *c, struct err *err)
 		free(host);
 		return err_set(err, ERR_NOMEM, "out of memory");
 	}
-	(void)fprintf(f,
-	              "# HELP godwit_build_info The version that runs.\n"
-	              "# TYPE godwit_build_info gauge\n"
-	              "godwit_build_info{version=\"%s\"} 1\n"
-	              "# HELP godwit_api_answers_total Answers of the API by "
-	              "class of status.\n"
-	              "# TYPE godwit_api_answers_total counter\n",
-	              a->conf.version);
+	metric_head(f, METRIC_BUILD_INFO);
+	(void)fprintf(f, "%s{version=\"%s\"} 1\n",
+	              metric_name(METRIC_BUILD_INFO), a->conf.version);
+	metric_head(f, METRIC_API_ANSWERS);
 	for (unsigned i = 2; i < 6; i++)
-		(void)fprintf(
-			f, "godwit_api_answers_total{class=\"%uxx\"} %llu\n", i,
-			(unsigned long long)atomic_load(&a->answers[i]));
-	(void)fprintf(f,
-	              "# HELP godwit_ready Whether requests may be sent "
-	              "here.\n# TYPE godwit_ready gauge\ngodwit_ready %d\n",
+		(void)fprintf(f, "%s{class=\"%uxx\"} %llu\n",
+		              metric_name(METRIC_API_ANSWERS), i,
+		              (unsigned long long)atomic_load(&a->answers[i]));
+	metric_head(f, METRIC_READY);
+	(void)fprintf(f, "%s %d\n", metric_name(METRIC_READY),
 	              atomic_load(&a->is_ready) ? 1 : 0);
-	(void)fprintf(f,
-	              "# HELP godwit_events_dropped_total Events that were not "
-	              "kept.\n# TYPE godwit_events_dropped_total counter\n"
-	              "godwit_events_dropped_total %llu\n",
+	metric_head(f, METRIC_EVENTS_DROPPED);
+	(void)fprintf(f, "%s %llu\n", metric_name(METRIC_EVENTS_DROPPED),
 	              (unsigned long long)event_dropped(a->events));
 	if (host != NULL)
 		(void)fputs(host, f);

@@ -9,101 +9,48 @@
 #include <string.h>
 
 #include "control/host/inside.h"
+#include "control/metric.h"
 
 /* A number of the status of each migration. */
 struct gauge {
-	const char *name;
-	const char *type;
-	const char *help;
+	enum metric id;
 	const char *path[2];
 	const char *label; /* of the second word, or NULL */
+	bool is_more;      /* of the same name as the one before */
+	bool is_time;      /* ms there, seconds here */
 };
 
 static const struct gauge gauges[] = {
-	{ "godwit_migration_lag_seconds",
-	  "gauge",
-	  "delay of the stream to the other side",
-	  { "stream", "lag_ms" },
-	  NULL },
-	{ "godwit_migration_lag_bytes",
-	  "gauge",
-	  "bytes of the stream that are not applied yet",
-	  { "stream", "lag_bytes" },
-	  NULL },
-	{ "godwit_migration_pending_records",
-	  "gauge",
-	  "records still to be copied",
-	  { "stream", "pending" },
-	  NULL },
-	{ "godwit_migration_copied_records_total",
-	  "counter",
-	  "records copied by the bulk",
-	  { "copy", "records" },
-	  NULL },
-	{ "godwit_migration_hold_max_seconds",
-	  "gauge",
-	  "longest hold of a switch",
-	  { "hold", "max_ms" },
-	  NULL },
-	{ "godwit_migration_reads_total",
-	  "counter",
-	  "reads answered by a side",
-	  { "reads", "old" },
-	  "old" },
-	{ "godwit_migration_reads_total",
-	  NULL,
-	  NULL,
-	  { "reads", "new" },
-	  "new" },
-	{ "godwit_migration_writes_total",
-	  "counter",
-	  "writes answered by a side",
-	  { "writes", "old" },
-	  "old" },
-	{ "godwit_migration_writes_total",
-	  NULL,
-	  NULL,
-	  { "writes", "new" },
-	  "new" },
-	{ "godwit_migration_errors_total",
-	  "counter",
-	  "error replies of a side",
-	  { "errors", "old" },
-	  "old" },
-	{ "godwit_migration_errors_total",
-	  NULL,
-	  NULL,
-	  { "errors", "new" },
-	  "new" },
-	{ "godwit_migration_lost_total",
-	  "counter",
-	  "replies lost with a connection",
-	  { "errors", "lost" },
-	  NULL },
+	{ METRIC_LAG_SECONDS, { "stream", "lag_ms" }, NULL, false, true },
+	{ METRIC_LAG_BYTES, { "stream", "lag_bytes" }, NULL, false, false },
+	{ METRIC_PENDING, { "stream", "pending" }, NULL, false, false },
+	{ METRIC_COPIED, { "copy", "records" }, NULL, false, false },
+	{ METRIC_HOLD_MAX, { "hold", "max_ms" }, NULL, false, true },
+	{ METRIC_READS, { "reads", "old" }, "old", false, false },
+	{ METRIC_READS, { "reads", "new" }, "new", true, false },
+	{ METRIC_WRITES, { "writes", "old" }, "old", false, false },
+	{ METRIC_WRITES, { "writes", "new" }, "new", true, false },
+	{ METRIC_ERRORS, { "errors", "old" }, "old", false, false },
+	{ METRIC_ERRORS, { "errors", "new" }, "new", true, false },
+	{ METRIC_LOST, { "errors", "lost" }, NULL, false, false },
 };
-
-static bool
-is_time(const struct gauge *g)
-{
-	return strstr(g->name, "_seconds") != NULL;
-}
 
 static void
 put_gauge(FILE *f, struct host *h, const struct gauge *g)
 {
-	if (g->help != NULL)
-		(void)fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", g->name,
-		              g->help, g->name, g->type);
+	if (!g->is_more)
+		metric_head(f, g->id);
 	for (struct migration *m = h->migrations; m != NULL; m = m->next) {
 		json_t *s = merge_status(m);
 		double v = (double)json_integer_value(json_object_get(
 			json_object_get(s, g->path[0]), g->path[1]));
 
-		(void)fprintf(f, "%s{migration=\"%s\"%s%s%s} %.15g\n", g->name,
-		              m->id, g->label != NULL ? ",side=\"" : "",
+		(void)fprintf(f, "%s{migration=\"%s\"%s%s%s} %.15g\n",
+		              metric_name(g->id), m->id,
+		              g->label != NULL ? ",side=\"" : "",
 		              g->label != NULL ? g->label : "",
 		              g->label != NULL ? "\"" : "",
-		              is_time(g) ? v / 1000 : v);
+		              g->is_time ? v / 1000 : v);
 		json_decref(s);
 	}
 }
@@ -111,18 +58,18 @@ put_gauge(FILE *f, struct host *h, const struct gauge *g)
 static void
 put_states(FILE *f, struct host *h)
 {
-	(void)fputs("# HELP godwit_migration_state 1 for the state a migration "
-	            "is in\n# TYPE godwit_migration_state gauge\n",
-	            f);
+	metric_head(f, METRIC_STATE);
 	for (struct migration *m = h->migrations; m != NULL; m = m->next) {
 		json_t *s = merge_status(m);
 		const char *side =
 			json_string_value(json_object_get(s, "authority"));
 
-		(void)fprintf(f,
-		              "godwit_migration_state{migration=\"%s\",state="
-		              "\"%s\",authority=\"%s\"} 1\n",
-		              m->id, merge_state(m), side != NULL ? side : "");
+		(void)fprintf(
+			f,
+			"%s{migration=\"%s\",state=\"%s\",authority=\"%s\"}"
+			" 1\n",
+			metric_name(METRIC_STATE), m->id, merge_state(m),
+			side != NULL ? side : "");
 		json_decref(s);
 	}
 }
@@ -162,22 +109,14 @@ sum_of(const struct line *n)
 static void
 put_lines(FILE *f, struct host *h)
 {
-	static const char *const heads[][3] = {
-		{ "requests_total", "counter", "requests taken" },
-		{ "errors_total", "counter", "error replies passed on" },
-		{ "lost_total", "counter", "replies lost with a connection" },
-		{ "received_bytes_total", "counter", "bytes from clients" },
-		{ "sent_bytes_total", "counter", "bytes to clients" },
-		{ "clients", "gauge", "connections of clients" },
-		{ "memory_bytes", "gauge", "memory of the relays" },
+	static const enum metric ids[] = {
+		METRIC_LINE_REQUESTS, METRIC_LINE_ERRORS, METRIC_LINE_LOST,
+		METRIC_LINE_RECEIVED, METRIC_LINE_SENT,   METRIC_LINE_CLIENTS,
+		METRIC_LINE_MEMORY
 	};
 
-	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
-		(void)fprintf(f,
-		              "# HELP godwit_interlay_%s %s\n"
-		              "# TYPE godwit_interlay_%s %s\n",
-		              heads[i][0], heads[i][2], heads[i][0],
-		              heads[i][1]);
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		metric_head(f, ids[i]);
 		for (struct line *n = h->lines; n != NULL; n = n->next) {
 			struct line_sum s = sum_of(n);
 			const uint64_t v[] = { s.requests, s.errors, s.lost,
@@ -185,10 +124,8 @@ put_lines(FILE *f, struct host *h)
 				               s.mem };
 
 			if (!n->is_private)
-				(void)fprintf(f,
-				              "godwit_interlay_%s{interlay="
-				              "\"%s\"} %llu\n",
-				              heads[i][0], n->id,
+				(void)fprintf(f, "%s{interlay=\"%s\"} %llu\n",
+				              metric_name(ids[i]), n->id,
 				              (unsigned long long)v[i]);
 		}
 	}
