@@ -46,7 +46,7 @@ LIBRARY = {
     "base": ("xxhash.h",),
     "world/os": ("openssl/", "liburing"),
     "control": ("sqlite3.h", "jansson.h", "openssl/", "xxhash.h", "curl/",
-                "microhttpd.h", "yaml.h"),
+                "microhttpd.h", "maxminddb.h", "yaml.h"),
     "bin": ("jansson.h", "sqlite3.h", "curl/", "yaml.h"),
 }
 

@@ -60,7 +60,7 @@ retire(struct run *r, uint64_t generation)
 }
 
 /* The database of locate; read once. NULL: there is none. */
-static const struct mmdb *
+static const struct mmdb_file *
 mmdb_of(struct run *r)
 {
 	const struct spec_locate *l = &r->spec->locate;
@@ -70,10 +70,10 @@ mmdb_of(struct run *r)
 	if ((l->by & LOCATE_MMDB) == 0)
 		return NULL;
 	for (f = r->book.files; f != NULL; f = f->next) {
-		if (strcmp(f->path, l->mmdb) == 0)
-			return &f->db;
+		if (mmdb_file_is(f, l->mmdb, l->mmdb_path))
+			return f;
 	}
-	f = mmdb_file_load(l->mmdb, &err);
+	f = mmdb_file_load(l->mmdb, l->mmdb_path, &err);
 	if (f == NULL) {
 		/* Clients of no region stay on the authority. */
 		run_event(r, "trouble", "%s", err.text);
@@ -81,7 +81,7 @@ mmdb_of(struct run *r)
 	}
 	f->next = r->book.files;
 	r->book.files = f;
-	return &f->db;
+	return f;
 }
 
 static void

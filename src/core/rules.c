@@ -40,8 +40,8 @@ struct rules {
 	struct region *region;  /* of the values of nets */
 	uint32_t region_n;
 	char region_label[64];
-	const struct mmdb *mmdb; /* somebody else's */
-	char mmdb_path[128];
+	rules_locate_f *locate;
+	const void *locate_arg; /* somebody else's */
 	struct rule rule[RULES_MAX];
 	struct term term[];
 };
@@ -178,8 +178,8 @@ rules_build(struct mem *mem, const struct rules_in *in)
 	r->sticky = in->sticky;
 	r->assign = in->assign;
 	memcpy(r->region_label, in->region_label, sizeof(r->region_label));
-	r->mmdb = in->mmdb;
-	memcpy(r->mmdb_path, in->mmdb_path, sizeof(r->mmdb_path));
+	r->locate = in->locate;
+	r->locate_arg = in->locate_arg;
 	for (uint32_t i = 0; i < in->rule_n; i++)
 		put_terms(r, in, i);
 	if (!put_nets(r, in)) {
@@ -380,12 +380,13 @@ struct span
 rules_region(const struct rules *r, const struct cidr_address *a)
 {
 	uint32_t v = CIDR_NONE;
+	struct span found = { NULL, 0 };
 
 	if (r->nets != NULL)
 		v = cidr_trie_find(r->nets, a);
 	if (v != CIDR_NONE)
 		return span_str(r->region[v].name);
-	if (r->mmdb != NULL && a->is_known)
-		return mmdb_find(r->mmdb, a->b, r->mmdb_path);
-	return span_of(NULL, 0);
+	if (r->locate != NULL && a->is_known)
+		r->locate(r->locate_arg, a, &found);
+	return found;
 }

@@ -21,7 +21,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "core/cidr.h"
-#include "wire/mmdb.h"
 
 #define RULES_MAX       64  /* a bit each */
 #define RULES_TERMS_MAX 512 /* words of all rules: looked at one by one */
@@ -84,6 +83,11 @@ struct rules_net {
 	char region[64];
 };
 
+/* The region of an address by what somebody else knows of it (a database);
+ * empty: none. Called by relays: any thread, no waiting. */
+typedef void rules_locate_f(const void *arg, const struct cidr_address *a,
+                            struct span *ret);
+
 struct rules_in {
 	const struct rules_term *term;
 	uint32_t term_n;
@@ -98,8 +102,8 @@ struct rules_in {
 	const struct rules_net *net;
 	uint32_t net_n;
 	/* Regions where no net tells; must outlive the block. NULL: none. */
-	const struct mmdb *mmdb;
-	char mmdb_path[128];
+	rules_locate_f *locate;
+	const void *locate_arg;
 	char region_label[64]; /* of the interlay: where nothing else tells */
 };
 
@@ -138,6 +142,6 @@ bool rules_is_fixed(const struct rules *r, uint64_t possible, uint32_t *ret);
 
 struct span rules_region_label(const struct rules *r);
 
-/* The region of an address by the nets, else by the MaxMind database; empty:
- * none. Valid with the block. */
+/* The region of an address by the nets, else by locate(); empty: none. Valid
+ * with the block. */
 struct span rules_region(const struct rules *r, const struct cidr_address *a);

@@ -217,8 +217,13 @@ def mmdb(path):
 
     de, us = record(b"DE"), record(b"US")
     node = b"".join((1 + 16 + at).to_bytes(3, "big") for at in (0, len(de)))
-    about = b"\xe3" + text(b"node_count") + b"\xa1\x01" + text(b"record_size") + b"\xa1\x18"
-    about += text(b"ip_version") + b"\xa1\x04"
+    about = b"\xe9" + text(b"node_count") + b"\xc1\x01" + text(b"record_size") + b"\xa1\x18"
+    about += text(b"ip_version") + b"\xa1\x04" + text(b"database_type") + text(b"test")
+    about += text(b"languages") + b"\x01\x04" + text(b"en")
+    about += text(b"binary_format_major_version") + b"\xa1\x02"
+    about += text(b"binary_format_minor_version") + b"\xa0"
+    about += text(b"build_epoch") + b"\x01\x02\x01"
+    about += text(b"description") + b"\xe1" + text(b"en") + text(b"made")
     with open(path, "wb") as f:
         f.write(node + bytes(16) + de + us + b"\xab\xcd\xefMaxMind.com" + about)
     return path

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "control/spec/inside.h"
+#include "control/spec/mmdb_file.h"
 
 static struct spec *
 spec_new(void)
@@ -260,7 +261,7 @@ unit_shares(const struct spec *s, const struct strategy_at *at,
 
 bool
 spec_rules(const struct spec *s, const struct strategy_at *at,
-           const struct mmdb *mmdb, struct mem *mem, struct rules **ret)
+           const struct mmdb_file *mmdb, struct mem *mem, struct rules **ret)
 {
 	struct rules_in in = { .sticky = s->sticky,
 		               .assign = s->assign,
@@ -270,8 +271,10 @@ spec_rules(const struct spec *s, const struct strategy_at *at,
 	struct rules_term *term;
 
 	*ret = NULL;
-	in.mmdb = mmdb;
-	memcpy(in.mmdb_path, s->locate.mmdb_path, sizeof(in.mmdb_path));
+	if (mmdb != NULL) {
+		in.locate = mmdb_file_locate;
+		in.locate_arg = mmdb;
+	}
 	if ((s->locate.by & LOCATE_LABEL) != 0)
 		memcpy(in.region_label, s->locate.label,
 		       sizeof(in.region_label));

@@ -23,6 +23,8 @@
 #include "core/rules.h"
 #include "core/strategy.h"
 
+struct mmdb_file;
+
 enum spec_policy {
 	POLICY_OLD_AUTHORITATIVE,
 	POLICY_NEW_AUTHORITATIVE, /* cut over as soon as in step            */
@@ -168,4 +170,5 @@ json_t *spec_print_strategy(const struct spec *s);
  * all is enough (route.read_ppm). False: no memory. mmdb: of locate, or NULL; it
  * outlives the rules. */
 bool spec_rules(const struct spec *s, const struct strategy_at *at,
-                const struct mmdb *mmdb, struct mem *mem, struct rules **ret);
+                const struct mmdb_file *mmdb, struct mem *mem,
+                struct rules **ret);

@@ -388,7 +388,8 @@ read_mmdb(struct fields *f, const json_t *value, struct spec *s)
 		            sizeof(s->locate.mmdb));
 	if (f->rc == 0) {
 		struct err why;
-		struct mmdb_file *file = mmdb_file_load(s->locate.mmdb, &why);
+		struct mmdb_file *file = mmdb_file_load(
+			s->locate.mmdb, s->locate.mmdb_path, &why);
 
 		if (file == NULL)
 			fields_fault(f, ERR_USAGE, "file", "%s", why.text);
