@@ -278,6 +278,7 @@ action_takes_field(enum action_id id, const struct shape_field *f)
 	case SHAPE_REF:
 	case SHAPE_LIST:
 	case SHAPE_MAP:
+	case SHAPE_ONE:
 	case SHAPE_SPEC: break;
 	}
 	return false;

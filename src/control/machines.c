@@ -53,6 +53,8 @@ machines_route(struct run *r)
 		.ack_timeout_ms = r->conf->ack_timeout_ms,
 		.salt = salt,
 	};
+	r->routed_ns = os_mono_ns();
+	r->acked_ns = 0;
 	rulebook_fill(r, &ret);
 	return ret;
 }

@@ -110,19 +110,27 @@ different(struct run *r, const struct mail *m)
 }
 
 static void
+route_acked(struct run *r, const struct mail *m)
+{
+	uint64_t g = m->route.generation;
+
+	if (m->who >= RUN_RELAYS_MAX)
+		return;
+	/* Either place is where a relay may say it. */
+	if (g == 0)
+		g = m->token;
+	if (g > r->acked[m->who])
+		r->acked[m->who] = g;
+	if (r->acked_ns == 0 && machines_all_current(r))
+		r->acked_ns = os_mono_ns();
+}
+
+static void
 one(struct run *r, const struct mail *m)
 {
 	switch (m->kind) {
 	case MAIL_ROUTE_ACK:
-		if (m->who < RUN_RELAYS_MAX) {
-			uint64_t g = m->route.generation;
-
-			/* Either place is where a relay may say it. */
-			if (g == 0)
-				g = m->token;
-			if (g > r->acked[m->who])
-				r->acked[m->who] = g;
-		}
+		route_acked(r, m);
 		shift_mail(r, m);
 		return;
 	case MAIL_DRAINED:

@@ -149,6 +149,8 @@ struct run {
 	uint64_t generation;
 	uint64_t reads_base[SIDE_N];    /* answered before the share changed */
 	uint64_t acked[RUN_RELAYS_MAX]; /* newest generation of each        */
+	uint64_t routed_ns; /* the newest generation was made           */
+	uint64_t acked_ns;  /* and all had it; 0: not yet               */
 	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
 	bool mover_stopped;
 	enum move_phase move;

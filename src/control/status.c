@@ -479,6 +479,24 @@ relays_json(const struct run *r)
 	                 current);
 }
 
+/* Who runs the newest routing, and how long that took to reach all of them. */
+static json_t *
+acknowledged_json(const struct run *r)
+{
+	json_t *j = relays_json(r);
+	json_t *ret =
+		json_pack("{s:I,s:O,s:O,s:n}", "generation", INT(r->generation),
+	                  "relays", json_object_get(j, "at_generation"), "of",
+	                  json_object_get(j, "total"), "us");
+
+	if (r->acked_ns != 0)
+		(void)json_object_set_new(
+			ret, "us",
+			json_integer(INT((r->acked_ns - r->routed_ns) / 1000)));
+	json_decref(j);
+	return ret;
+}
+
 /* How the bytes travel: to both sides, and of clients. */
 static json_t *
 tls_json(const struct run *r)
@@ -549,5 +567,6 @@ status_json(struct run *r)
 	(void)json_object_update(j, rest);
 	json_decref(rest);
 	(void)json_object_set_new(j, "tls", tls_json(r));
+	(void)json_object_set_new(j, "acknowledged", acknowledged_json(r));
 	return j;
 }

@@ -132,6 +132,7 @@ def test_tolerant_spelling(serve):
         "endpoints",
         {"Endpoint": "old", "Kind": "Redis", "Config": {"WriteConn": {"Host": "h", "Port": 7}}},
         status=201,
+        spelled="freely",
     )
     assert a["config"]["url"] == "redis://h:7"
     m = serve.must(
@@ -147,6 +148,7 @@ def test_tolerant_spelling(serve):
             "Data": {"Scan": {"Replace": "None"}},
             "FailureHandling": "RollbackAll",
         },
+        spelled="freely",
     )
     assert m["strategy"]["type"] == "canary"
     assert m["strategy"]["write_mode"]["policy"] == "old_authoritative"

@@ -358,3 +358,52 @@ def test_an_interlay_in_tls(world, place):
             with open(os.path.join(w.serve.dir, name), "rb") as f:
                 assert b"PRIVATE KEY" not in f.read(), name
     ports.give(port)
+
+
+@pytest.mark.limit(120)
+def test_the_answer_says_who_has_the_new_route(place, need_godwit):
+    """A change of traffic answers when every relay runs the new route, and says so;
+    the reads right after it follow it, on each of four workers."""
+    w = World(place)
+    must = w.serve.must
+    must("DELETE", "apis/user_cache_api")
+    must("DELETE", "interlays/user_cache_interlay")
+    must("POST", "interlays", {"id": "user_cache_interlay", "endpoint": "old_redis", "port": w.port, "workers": 4})
+    make(w)
+    migrate(w)
+    conns = [w.conn() for _ in range(24)]
+
+    def new_reads():
+        before = w.status("m")["reads"]["new"]
+        for c in conns:
+            assert c.cmd("GET", "user:1") is None
+        return w.status("m")["reads"]["new"] - before
+
+    def change(share):
+        got = must("PATCH", "migrations/m/traffic", {"read_percentage": share})
+        acked = got["acknowledged"]
+        assert acked["relays"] == acked["of"] == 4, acked
+        assert acked["generation"] == got["generation"] and acked["us"] >= 0
+        return got["generation"]
+
+    def reads_all():
+        # The first read after 0.0 opens a worker's connection to new, and stays on old.
+        return new_reads() == len(conns)
+
+    assert new_reads() == 0
+    generation = 0
+    for _ in range(2):
+        change(1.0)
+        until(reads_all, 30, text="all workers to be connected with new")
+        change(0.000001)
+        assert new_reads() == 0
+        assert change(1.0) > generation
+        assert new_reads() == len(conns)
+        generation = change(0.0)
+        assert new_reads() == 0
+    for verb in ("pause", "resume", "promote"):
+        got = must("POST", "migrations/m/" + verb)["acknowledged"]
+        assert got["relays"] == got["of"] == 4 and got["us"] is not None, (verb, got)
+    for c in conns:
+        c.close()
+    ports.give(w.port)

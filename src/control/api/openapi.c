@@ -28,17 +28,49 @@ typed(const char *type)
 	return json_pack("{s:s}", "type", type);
 }
 
-/* A member of a list or map. */
+/* A word of a table: a shape, or a plain type. */
 static json_t *
-member(const char *of)
+word(const char *of)
 {
 	if (strcmp(of, "any") == 0)
 		return json_object();
 	if (strcmp(of, "text") == 0)
 		return typed("string");
-	if (strcmp(of, "boolean") == 0 || strcmp(of, "integer") == 0)
+	if (strcmp(of, "text[]") == 0)
+		return json_pack("{s:s,s:{s:s}}", "type", "array", "items",
+		                 "type", "string");
+	if (strcmp(of, "boolean") == 0 || strcmp(of, "integer") == 0 ||
+	    strcmp(of, "number") == 0)
 		return typed(of);
 	return ref(of);
+}
+
+/* "a|b": the schemas of a and b in a list. */
+static json_t *
+words(const char *of)
+{
+	json_t *list = json_array();
+	char one[64];
+
+	for (const char *p = of;; p++) {
+		size_t n = strcspn(p, "|");
+
+		REQUIRE(n < sizeof(one));
+		memcpy(one, p, n);
+		one[n] = '\0';
+		(void)json_array_append_new(list, word(one));
+		p += n;
+		if (*p == '\0')
+			return list;
+	}
+}
+
+/* A member of a list or map. */
+static json_t *
+member(const char *of)
+{
+	return strchr(of, '|') == NULL ? word(of)
+	                               : json_pack("{s:o}", "anyOf", words(of));
 }
 
 static void
@@ -90,6 +122,16 @@ text_schema(const struct shape_field *f)
 	return s;
 }
 
+/* The canonical form; what is spelled in other ways has no `type`: a name alone,
+ * {"Name":{..}}, the fields that a patch changes. */
+static json_t *
+spec_schema(const char *of)
+{
+	return json_pack("{s:[o,{s:s,s:{s:[s]}},{s:[s,s]}]}", "anyOf", ref(of),
+	                 "type", "object", "not", "required", "type", "type",
+	                 "string", "null");
+}
+
 /* Without null and description. */
 static json_t *
 plain_schema(const struct shape_field *f)
@@ -119,9 +161,8 @@ plain_schema(const struct shape_field *f)
 		return json_pack("{s:s,s:o}", "type", "object",
 		                 "additionalProperties", member(f->of));
 	case SHAPE_ANY: return json_object();
-	case SHAPE_SPEC: /* the canonical form, and the tolerant ones       */
-		return json_pack("{s:[o,{s:[s,s,s]}]}", "anyOf", ref(f->of),
-		                 "type", "object", "string", "null");
+	case SHAPE_ONE: return json_pack("{s:o}", "anyOf", words(f->of));
+	case SHAPE_SPEC: return spec_schema(f->of);
 	}
 	NEVER("a shape without a kind");
 }
@@ -138,14 +179,27 @@ field_schema(const struct shape_field *f)
 	return s;
 }
 
+/* One of other shapes, told by their type. */
+static json_t *
+one_of_schema(const struct shape_field *f)
+{
+	return json_pack("{s:o,s:{s:s},s:s}", "oneOf", words(f->of),
+	                 "discriminator", "propertyName", "type", "description",
+	                 f->help);
+}
+
 static json_t *
 shape_schema(const struct shape_field *row, size_t n)
 {
-	json_t *properties = json_object();
-	json_t *required = json_array();
+	json_t *properties;
+	json_t *required;
 	bool is_open = false;
 	json_t *s;
 
+	if (strcmp(row->name, "one_of") == 0)
+		return one_of_schema(row);
+	properties = json_object();
+	required = json_array();
 	for (size_t i = 0; i < n; i++) {
 		if (strcmp(row[i].name, "any_other") == 0) {
 			is_open = true;

@@ -35,6 +35,7 @@ enum shape_kind {
 	SHAPE_REF,
 	SHAPE_LIST,
 	SHAPE_MAP,
+	SHAPE_ONE,
 	SHAPE_SPEC,
 };
 
@@ -46,7 +47,8 @@ enum shape_need {
 
 struct shape_field {
 	const char *shape;
-	const char *name; /* "any_other": more fields may be there       */
+	const char *name; /* "any_other": more fields may be there;
+			   * "one_of": it is one of other shapes        */
 	enum shape_kind kind;
 	const char *of;
 	enum shape_need need;

@@ -61,11 +61,13 @@ static const char *const sums[][2] = {
 	{ "hold", "held" },
 	{ "relays", "total" },
 	{ "relays", "at_generation" },
+	{ "acknowledged", "relays" },
+	{ "acknowledged", "of" },
 };
 static const char *const largest[][2] = {
 	{ "stream", "lag_ms" },         { "reverse", "lag_ms" },
 	{ "hold", "last_ms" },          { "hold", "max_ms" },
-	{ "reverse", "proven_ms_ago" },
+	{ "reverse", "proven_ms_ago" }, { "acknowledged", "us" },
 };
 
 static json_int_t
@@ -82,9 +84,19 @@ put(json_t *j, const char *const path[2], json_int_t v)
 	                          json_integer(v));
 }
 
+/* Have all relays of it the newest routing? */
+static bool
+is_acked(const json_t *j)
+{
+	return json_is_integer(
+		json_object_get(json_object_get(j, "acknowledged"), "us"));
+}
+
 static void
 add(json_t *all, const json_t *one)
 {
+	bool acked = is_acked(all) && is_acked(one);
+
 	for (size_t i = 0; i < sizeof(sums) / sizeof(sums[0]); i++)
 		put(all, sums[i], number(all, sums[i]) + number(one, sums[i]));
 	for (size_t i = 0; i < sizeof(largest) / sizeof(largest[0]); i++) {
@@ -93,6 +105,9 @@ add(json_t *all, const json_t *one)
 		if (v > number(all, largest[i]))
 			put(all, largest[i], v);
 	}
+	if (!acked)
+		(void)json_object_set_new(json_object_get(all, "acknowledged"),
+		                          "us", json_null());
 }
 
 /* A flag that holds only when it holds for all. */

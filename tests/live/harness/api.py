@@ -60,18 +60,36 @@ class Description:
     def schema(self, schema):
         return {**schema, "components": self.document["components"]}
 
-    def check(self, method, path, answer):
-        """The answer is one that the document promises."""
-        if answer.json is None:
-            return
+    def operation(self, method, path):
         if method == "HEAD":
             method = "GET"
         for _, pattern, methods in self.rows:
             if pattern.match(path) and method.lower() in methods:
-                operation = methods[method.lower()]
-                break
-        else:
-            operation = None
+                return methods[method.lower()]
+        return None
+
+    def hold(self, what, value, schema):
+        """The value is one of the schema."""
+        validator = jsonschema.Draft202012Validator(self.schema(schema))
+        faults = [
+            "%s: %s" % ("/".join(map(str, e.absolute_path)), e.message[:300])
+            for e in validator.iter_errors(value)
+        ]
+        assert not faults, "%s: %s\n%r" % (what, faults, value)
+
+    def check_request(self, method, path, body):
+        """What was taken is what the document allows."""
+        operation = self.operation(method, path)
+        if operation is None or "requestBody" not in operation:
+            return
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        self.hold("%s %s is taken" % (method, path), body, schema)
+
+    def check(self, method, path, answer):
+        """The answer is one that the document promises."""
+        if answer.json is None:
+            return
+        operation = self.operation(method, path)
         if operation is None:
             assert answer.status >= 400, (method, path, answer)
             schema = {"$ref": "#/components/schemas/error"}
@@ -87,12 +105,7 @@ class Description:
             content = responses[key]["content"]
             assert "application/json" in content, (method, path, answer)
             schema = content["application/json"]["schema"]
-        validator = jsonschema.Draft202012Validator(self.schema(schema))
-        faults = [
-            "%s: %s" % ("/".join(map(str, e.absolute_path)), e.message[:300])
-            for e in validator.iter_errors(answer.json)
-        ]
-        assert not faults, "%s %s: %s\n%r" % (method, path, faults, answer)
+        self.hold("%s %s answers" % (method, path), answer.json, schema)
 
 
 class Serve:
@@ -155,8 +168,10 @@ class Serve:
             )
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
-    def call(self, method, path, body=None, headers=None, token=None, raw=None, timeout=60):
-        """token: None: ours; "": none."""
+    def call(self, method, path, body=None, headers=None, token=None, raw=None, timeout=60,
+             spelled="canonical"):
+        """token: None: ours; "": none. spelled: "freely": a body that is taken
+        although OpenAPI does not describe it (other spellings)."""
         if not path.startswith("/"):
             path = "/api/v1/" + path
         head = dict(headers or {})
@@ -177,6 +192,8 @@ class Serve:
             conn.close()
         if self.description is not None and path != "/openapi.json":
             self.description.check(method, path.split("?")[0], answer)
+            if body is not None and answer.status < 300 and spelled == "canonical":
+                self.description.check_request(method, path.split("?")[0], body)
         return answer
 
     def get(self, path, **k):
