@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bin/clock.h"
 #include "bin/state.h"
 #include "world/os/loop.h"
 
@@ -105,24 +106,15 @@ fill(struct talk *p, struct err *err)
 	return err_set(err, ERR_LOST, "the migration's process is gone");
 }
 
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int
 talk_next(struct talk *p, int wait_ms, json_t **ret, struct err *err)
 {
-	int64_t until = wait_ms < 0 ? INT64_MAX : now_ms() + wait_ms;
+	int64_t until = wait_ms < 0 ? INT64_MAX : clock_now_ms() + wait_ms;
 
 	*ret = NULL;
 	for (;;) {
 		struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
-		int64_t left = until - now_ms();
+		int64_t left = until - clock_now_ms();
 		int rc;
 
 		if (take_line(p, ret))

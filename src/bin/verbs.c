@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "bin/clock.h"
 #include "bin/frame.h"
 #include "bin/look.h"
 #include "bin/said.h"
@@ -213,15 +214,6 @@ watch(const struct args *a, const char *state)
 
 /* ---- asking, perhaps again --------------------------------------------- */
 
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static int
 ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
 {
@@ -251,11 +243,11 @@ ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
 static int
 ask_patiently(const struct args *a, const char *state)
 {
-	int64_t until = now_ms() + (int64_t)a->number[OPT_TIMEOUT];
+	int64_t until = clock_now_ms() + (int64_t)a->number[OPT_TIMEOUT];
 	struct err err;
 
 	for (;;) {
-		bool is_last = now_ms() + RETRY_MS >= until;
+		bool is_last = clock_now_ms() + RETRY_MS >= until;
 		int status = ask_once(a, state, is_last, &err);
 		struct timespec pause = { .tv_sec = RETRY_MS / 1000 };
 

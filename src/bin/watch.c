@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bin/clock.h"
 #include "bin/frame.h"
 #include "bin/look.h"
 #include "bin/talk.h"
@@ -24,15 +25,6 @@ struct watch {
 	bool is_printed;  /* ... and it was printed                        */
 	int64_t print_at; /* next periodic line                            */
 };
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void
 print_time(void)
@@ -77,7 +69,7 @@ print_status(struct watch *w)
 	}
 	(void)fflush(stdout);
 	w->is_printed = true;
-	w->print_at = now_ms() + w->conf->every_ms;
+	w->print_at = clock_now_ms() + w->conf->every_ms;
 }
 
 /* An event is {"event":{...}} or {"event":"name", "text":...}. */
@@ -163,18 +155,18 @@ watch_lines(const struct watch_conf *c, struct err *err)
 
 	if (rc == 0)
 		rc = talk_send(&w.talk, "watch", NULL, err);
-	w.print_at = now_ms();
+	w.print_at = clock_now_ms();
 	while (rc == 0 && goes_on) {
 		struct pollfd fds[] = {
 			{ .fd = w.talk.fd, .events = POLLIN },
 			{ .fd = c->signal_fd, .events = POLLIN },
 		};
-		int64_t left = w.print_at - now_ms();
+		int64_t left = w.print_at - clock_now_ms();
 
 		if (left <= 0) {
 			print_status(&w);
 			left = c->every_ms;
-			w.print_at = now_ms() + left;
+			w.print_at = clock_now_ms() + left;
 		}
 		if (poll(fds, 2, (int)left) <= 0)
 			continue;

@@ -11,6 +11,7 @@
 #include "bin/action.h"
 #include "bin/api/answer.h"
 #include "bin/api/body.h"
+#include "bin/clock.h"
 #include "bin/look.h"
 #include "bin/status.h"
 
@@ -115,15 +116,6 @@ ask_refused(const struct args *a, const struct remote *r,
 
 /* ---- one call --------------------------------------------------------------------- */
 
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void
 wait_ms(int64_t ms)
 {
@@ -164,7 +156,7 @@ static int
 call(struct remote *r, const struct args *a, const struct body *b,
      struct web_answer *ret, struct err *err)
 {
-	int64_t until = now_ms() + (int64_t)a->number[OPT_TIMEOUT];
+	int64_t until = clock_now_ms() + (int64_t)a->number[OPT_TIMEOUT];
 	bool is_patient =
 		action_takes(a->action, OPT_WAIT) && a->number[OPT_WAIT] != 0;
 
@@ -176,7 +168,7 @@ call(struct remote *r, const struct args *a, const struct body *b,
 			return rc;
 		if (ret->retry_s > 0)
 			pause = (int64_t)ret->retry_s * 1000;
-		if (now_ms() + pause >= until)
+		if (clock_now_ms() + pause >= until)
 			return 0;
 		web_answer_fini(ret);
 		wait_ms(pause);

@@ -18,6 +18,7 @@
 #include "bin/action.h"
 #include "bin/api/body.h"
 #include "bin/api/view.h"
+#include "bin/clock.h"
 #include "bin/look.h"
 #include "control/api/shape.h"
 #include "world/os/loop.h"
@@ -42,15 +43,6 @@ struct bridge {
 	char state[32];
 	bool timed_out;
 };
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- one end of the socket ------------------------------------------------------ */
 
@@ -225,11 +217,11 @@ watch(struct line *l)
 	const char *place[] = { b->conf.migration };
 	char path[BODY_PATH];
 	struct eyes e = { .line = l, .path = path };
-	int64_t until = now_ms() + b->conf.timeout_ms;
+	int64_t until = clock_now_ms() + b->conf.timeout_ms;
 
 	body_path(ROUTE_migration_get, place, 1, path);
 	while (look(&e)) {
-		if (b->conf.timeout_ms > 0 && now_ms() >= until) {
+		if (b->conf.timeout_ms > 0 && clock_now_ms() >= until) {
 			(void)pthread_mutex_lock(&b->lock);
 			b->timed_out = true;
 			(void)pthread_mutex_unlock(&b->lock);

@@ -72,7 +72,8 @@ judge_kind(struct checks *c, const struct facts *f, const char *who)
 		    "%s is a sentinel; name the master that it watches", who);
 	else if (f->is_cluster)
 		SAY(c, "kind", CHECK_FAIL,
-		    "%s runs in cluster mode, which this version cannot move",
+		    "%s runs in cluster mode, which this version cannot "
+		    "move; name a standalone server",
 		    who);
 	else
 		SAY(c, "kind", CHECK_PASS, "%s is Redis %s, standalone", who,
