@@ -39,8 +39,15 @@ read_file(const char *path, struct spec **ret, struct err *err)
 	json_t *whole;
 	int rc;
 
+	if (in == NULL && why.line < 0)
+		return err_set(
+			err, ERR_USAGE,
+			"--definition: %s; give the path of a file, or - "
+			"for the standard input",
+			why.text);
 	if (in == NULL)
-		return err_set(err, ERR_USAGE, "--definition %s: line %d: %s",
+		return err_set(err, ERR_USAGE,
+		               "--definition %s: line %d: %s; is it JSON?",
 		               path, why.line, why.text);
 	if (json_object_get(in, "strategy") == NULL ||
 	    json_object_get(in, "type") != NULL)

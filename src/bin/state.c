@@ -151,7 +151,9 @@ state_connect(const char *state, struct err *err)
 		             "command goes on with it",
 		             state);
 	else if (fd < 0)
-		rc = err_set(err, ERR_STATE, "there is no migration at %s",
+		rc = err_set(err, ERR_STATE,
+		             "there is no migration at %s; godwit migrate "
+		             "says where its state is",
 		             state);
 	if (folder >= 0)
 		(void)close(folder);

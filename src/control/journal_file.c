@@ -266,8 +266,10 @@ struct journal *
 journal_peek_leg(const char *path, const char *leg, struct err *err)
 {
 	if (access(path, R_OK) != 0) {
-		(void)err_set(err, ERR_MISSING, "state file %s: %s", path,
-		              os_cause(errno));
+		(void)err_set(err, ERR_MISSING,
+		              "state file %s: %s; is it "
+		              "the right --state?",
+		              path, os_cause(errno));
 		return NULL;
 	}
 	return make(path, leg, false, err);

@@ -377,6 +377,12 @@ explain(const struct web *w, CURLcode code, struct err *err)
 		               "%s: TLS: %.110s; --ca-file FILE names the "
 		               "authority to trust",
 		               w->server, why);
+	case CURLE_GOT_NOTHING:
+		return err_set(err, ERR_LOST,
+		               "%s: the connection was closed without an "
+		               "answer; is that godwit serve? Whether a change "
+		               "was made is not known: look with show",
+		               w->server);
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_WEIRD_SERVER_REPLY:
 		return err_set(err, ERR_PROTO,

@@ -301,8 +301,11 @@ read_file(struct conf *c, const char *path, conf_tell_f *tell, struct err *err)
 	FILE *f = fopen(path, "re");
 
 	if (f == NULL)
-		return err_set(err, ERR_USAGE, "--config %.150s: %s", path,
-		               os_cause(errno));
+		return err_set(
+			err, ERR_USAGE,
+			"--config %.150s: %s; name "
+			"the configuration file, or leave the option out",
+			path, os_cause(errno));
 	if (yaml_parser_initialize(&r.parser) == 0) {
 		(void)fclose(f);
 		return err_set(err, ERR_NOMEM, "out of memory");
