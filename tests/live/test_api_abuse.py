@@ -8,12 +8,15 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
 
+from harness import ports
 from harness.api import Events, Serve
 from harness.process import until
+from oracle.resp import Conn
 
 
 def daemon(place, config="", *args):
@@ -294,3 +297,70 @@ def test_openapi_has_every_call_once(place, need_godwit):
     used = {x.split('"')[0] for x in text.split("#/components/schemas/")[1:]}
     assert used <= set(names), used - set(names)
     assert set(names) == used, set(names) - used
+
+
+# -- bad neighbours of the traffic ---------------------------------------------------
+
+
+@pytest.mark.limit(120)
+def test_idle_and_slow_callers_do_not_disturb_the_traffic(place, need_godwit):
+    """A thousand idle connections and sixty that drip headers and bodies, while clients
+    run through an interlay: no client sees an error, others are served, and what is cut
+    is cut by a named limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
+    s = daemon(place, "limits:\n  request_seconds: 5\n")
+    server = place.server()
+    port = ports.take()
+    s.must("POST", "endpoints", {"id": "e", "config": {"url": server.url}})
+    s.must("POST", "interlays", {"id": "i", "endpoint": "e", "port": port})
+    clients = [Conn(port) for _ in range(8)]
+    done = [0] * len(clients)
+    faults = []
+    stop = threading.Event()
+
+    def run(k):
+        try:
+            while not stop.is_set():
+                done[k] += 1
+                assert clients[k].cmd("SET", "k%d" % k, str(done[k])) in (b"OK", "OK")
+                assert clients[k].cmd("GET", "k%d" % k) == str(done[k]).encode()
+        except Exception as e:
+            faults.append((k, repr(e)))
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(clients))]
+    for t in threads:
+        t.start()
+    idle = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(1000)]
+    head = b" /api/v1/endpoints HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + s.token.encode()
+    slow = [s.raw(b"GET" + head[:40], keep=True) for _ in range(30)]
+    slow += [s.raw(b"POST" + head + b"\r\nContent-Length: 100\r\n\r\n{", keep=True) for _ in range(30)]
+    open_fds = len(os.listdir("/proc/%d/fd" % s.proc.pid))
+    assert open_fds > len(idle)
+    cut = set()
+
+    def drip():
+        assert s.get("endpoints").status == 200
+        for c in slow:
+            try:
+                c.sendall(b"a")
+            except OSError:
+                cut.add(c)
+        return len(cut) == len(slow)
+
+    # Each byte is no excuse: request_seconds ends them all.
+    until(drip, 60, 0.2, text="the slow ones to be cut")
+    assert all(is_closed(c) for c in idle)
+    until(lambda: len(os.listdir("/proc/%d/fd" % s.proc.pid)) < open_fds - 1000, 20)
+    before = list(done)
+    until(lambda: all(a > b for a, b in zip(done, before)), 20, text="all clients to go on")
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not faults, faults
+    assert s.get("/readyz").status == 200
+    for c in idle + slow:
+        c.close()
+    for c in clients:
+        c.close()
+    ports.give(port)
