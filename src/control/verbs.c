@@ -435,6 +435,9 @@ simple(struct run *r, enum life_verb verb, enum mail_kind mail)
 		return;
 	}
 	machines_tell_mover(r, &m);
+	/* It has the whole time again to find its servers. */
+	if (verb == VERB_RETRY && r->broken_ns != 0)
+		r->broken_ns = os_mono_ns();
 	run_event(r, life_verb_name(verb), "%s", reason_of(&r->op));
 	done(r, NULL);
 }

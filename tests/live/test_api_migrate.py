@@ -2,6 +2,8 @@
 """Migrations through the REST API, on live servers: states, verbs, templates,
 apis, events, restart."""
 import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -86,6 +88,90 @@ def test_every_pair_of_the_state_table(world):
     w.serve.must("POST", "migrations/m/verify")
     w.serve.must("POST", "migrations/m/complete")
     look_at_every_verb(w, "completed")
+
+
+@pytest.mark.limit(120)
+def test_every_pair_while_it_is_failed(world):
+    """New is gone for fail_ms and `allow_partial` has nobody to go on without it."""
+    w = world
+    make(w, failure_handling={"type": "allow_partial"}, options={"fail_ms": 3000})
+    migrate(w)
+    w.new.kill()
+    w.until("m", lambda s: s["status"] == "failed")
+    look_at_every_verb(w, "failed")
+    w.new.start()
+    w.serve.must("POST", "migrations/m/retry")
+    assert w.until_in_step("m")["status"] == "running"
+    w.serve.must("POST", "migrations/m/rollback")
+    w.until("m", lambda s: s["status"] == "rolled_back")
+
+
+@pytest.mark.limit(120)
+def test_every_pair_while_it_goes_back(world):
+    """New hangs in the rollback: it is tried several times, and nothing else may
+    be done meanwhile. Then it has failed, and may go back again."""
+    w = world
+    make(w)
+    migrate(w)
+    seen = set()
+    for _ in range(20):
+        for _ in range(40):
+            if w.status("m")["authority"] == "new":
+                break
+            w.serve.post("migrations/m/promote", {"to": "cutover"})
+        w.until("m", lambda s: s["reverse"]["proven_ms_ago"] in range(0, 1000) and s["stream"]["in_step"])
+        with ThreadPoolExecutor(1) as one:
+            w.new.freeze()
+            back = one.submit(w.serve.post, "migrations/m/rollback")
+            while not back.done():
+                for verb, (method, path, body) in CALLS.items():
+                    dry = "" if verb == "test" else "?dry_run=true"
+                    got = w.serve.call(method, path + dry, body)
+                    if got.status == 409 and "the migration is rolling_back" in got.message:
+                        assert got.error == "state" and got.message.endswith("possible: wait"), got
+                        seen.add(verb)
+            w.new.thaw()
+        assert back.result().status in (202, 409, 503, 504), back.result()
+        if w.status("m")["status"] == "failed":
+            w.serve.must("POST", "migrations/m/retry")
+        if w.status("m")["status"] == "rolled_back" or seen == set(CALLS):
+            break
+    assert seen == set(CALLS), "not seen while it went back: %s" % (set(CALLS) - seen)
+    for _ in range(20):
+        if w.serve.post("migrations/m/rollback").status == 202:
+            break
+    w.until("m", lambda s: s["status"] == "rolled_back" and s["authority"] == "old")
+
+
+@pytest.mark.limit(120)
+def test_what_cannot_go_on_has_failed(world):
+    """The daemon starts, and one of two interlays cannot listen: the migration has
+    failed, and the other one's clients are cut, so that nobody waits without end;
+    rollback or retry take it up again."""
+    w = world
+    make(w)
+    port = ports.take()
+    w.serve.must("POST", "interlays", {"id": "extra", "endpoint": "old_redis", "port": port})
+    w.serve.must("POST", "migrations/m/interlay/extra", {"endpoint": "new_redis_cluster"})
+    migrate(w)
+    for verb, state in (("retry", "running"), ("rollback", "rolled_back")):
+        w.serve.kill()
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", port))
+            taken.listen(1)
+            w.serve.start(seconds=60)
+            s = w.serve.must("GET", "migrations/m")
+            assert s["status"] == "failed", s
+            assert w.serve.post("migrations/m/" + verb).status == 409
+            with pytest.raises(OSError):
+                w.conn()
+        got = w.serve.post("migrations/m/" + verb)
+        assert got.status == 202 and got.data["status"] == state, got
+        for at in (w.port, port):
+            with Conn(at) as c:
+                assert c.cmd("SET", "k", verb) == b"OK"
+    ports.give(port)
 
 
 @pytest.mark.limit(120)

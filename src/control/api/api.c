@@ -372,17 +372,9 @@ start_migrations(struct api *a, const json_t *rows,
 
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		const json_t *row = json_array_get(rows, i);
-		json_t *spec;
 
-		if (!is_under_way(a, row))
-			continue;
-		spec = migration_spec(a, row, &err);
-		if (spec != NULL)
-			(void)json_object_set_new(spec, "resume", json_true());
-		if (spec == NULL ||
-		    host_migration_start(a->host, spec, &err) != 0)
+		if (is_under_way(a, row) && migration_revive(a, row, &err) != 0)
 			tell_failure(a, row, "migration", &err, tell);
-		json_decref(spec);
 	}
 }
 

@@ -39,6 +39,10 @@ int migration_verb(struct call *c, const char *verb, json_t *args, json_t **ret,
 
 /* What the host gets: URLs with secrets; drop it soon. */
 json_t *migration_spec(struct api *a, const json_t *row, struct err *err);
+/* A migration that does not run goes on from its journal (revive.c). Not 0, after
+ * LIMIT_RESUME_TRIES tries: it is "failed" (retry or rollback begin it again), and
+ * its interlays are closed. */
+int migration_revive(struct api *a, const json_t *row, struct err *err) MUST;
 /* The old and new endpoint (uuids) of resource r of a row; NULL: not known. */
 const char *resource_old(const json_t *r);
 const char *resource_new(const json_t *row, const json_t *r);

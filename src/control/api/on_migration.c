@@ -185,6 +185,9 @@ migration_view(struct call *c, const json_t *row)
 		live = json_incref(json_object_get(body, "last"));
 	merge_live(ret, live);
 	call_merge(ret, body, names);
+	/* A resource that went back alone changes no state, so no row. */
+	if (json_is_true(json_object_get(live, "partial")))
+		(void)json_object_set_new(ret, "partial", json_true());
 	(void)json_object_set_new(ret, "apis",
 	                          view_resources(c, row, "api", live));
 	(void)json_object_set_new(ret, "interlays",

@@ -90,12 +90,6 @@ on_migration_resume(struct call *c, struct err *err)
 }
 
 int
-on_migration_rollback(struct call *c, struct err *err)
-{
-	return ask(c, VERB_ROLLBACK, "rollback", err);
-}
-
-int
 on_migration_complete(struct call *c, struct err *err)
 {
 	return ask(c, VERB_COMPLETE, "complete", err);
@@ -107,33 +101,55 @@ on_migration_verify(struct call *c, struct err *err)
 	return ask(c, VERB_VERIFY, "verify", err);
 }
 
-/* A failed migration that this process does not run yet is started from its
- * journal. */
-int
-on_migration_retry(struct call *c, struct err *err)
+/* Does this process run it? *ret: in which state. */
+static bool
+is_live(struct call *c, enum life_state *ret)
 {
 	json_t *live = c->api->host != NULL
 	                       ? host_migration_status(c->api->host,
 	                                               entity_uuid(c->row))
 	                       : NULL;
+	const char *state = call_text(live, "status");
+
+	*ret = state != NULL ? life_state_find(state) : LIFE_N;
+	json_decref(live);
+	return *ret != LIFE_N;
+}
+
+/* A migration that this process does not run yet is started from its journal;
+ * what it comes to by that may be all that was asked for. */
+static int
+ask_failed(struct call *c, enum life_verb v, const char *verb,
+           enum life_state enough, struct err *err)
+{
+	enum life_state state = LIFE_N;
 	enum life_state to;
-	json_t *spec;
 	int rc;
 
-	if (live != NULL) {
-		json_decref(live);
-		return ask(c, VERB_RETRY, "retry", err);
-	}
-	rc = life_apply(migration_state(c->row), VERB_RETRY, &to, err);
+	if (c->api->host == NULL || migration_state(c->row) != LIFE_FAILED ||
+	    is_live(c, &state))
+		return ask(c, v, verb, err);
+	rc = life_apply(migration_state(c->row), v, &to, err);
+	if (rc == 0 && !c->dry_run)
+		rc = migration_revive(c->api, c->row, err);
 	if (rc != 0 || c->dry_run)
 		return rc != 0 ? rc : answer(c, to, err);
-	spec = migration_spec(c->api, c->row, err);
-	if (spec != NULL)
-		(void)json_object_set_new(spec, "resume", json_true());
-	rc = spec == NULL ? -(int)err->code
-	                  : host_migration_start(c->api->host, spec, err);
-	json_decref(spec);
-	return rc != 0 ? rc : answer(c, to, err);
+	if (!is_live(c, &state) || state == enough ||
+	    (v == VERB_RETRY && state != LIFE_FAILED))
+		return answer(c, to, err);
+	return ask(c, v, verb, err);
+}
+
+int
+on_migration_rollback(struct call *c, struct err *err)
+{
+	return ask_failed(c, VERB_ROLLBACK, "rollback", LIFE_ROLLED_BACK, err);
+}
+
+int
+on_migration_retry(struct call *c, struct err *err)
+{
+	return ask_failed(c, VERB_RETRY, "retry", LIFE_RUNNING, err);
 }
 
 int

@@ -346,8 +346,11 @@ move_instance(struct migration *m, const struct round *t, struct err *err)
 	int rc;
 
 	active(m, "old", &behind);
-	if (to != NULL && strcmp(to, "cutover") == 0 && behind.n > 0)
-		return switch_all(m, &behind, err);
+	if (to != NULL && strcmp(to, "cutover") == 0) {
+		if (behind.n > 0)
+			return switch_all(m, &behind, err);
+		to = NULL;
+	}
 	l = to != NULL ? leg_of_instance(m, to) : next_instance(m, &behind);
 	if (l == NULL && to != NULL)
 		return err_set(err, ERR_USAGE,
