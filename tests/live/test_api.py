@@ -488,6 +488,15 @@ def test_things_outlive_the_process(serve):
 def test_a_second_daemon_names_the_holder(serve):
     code, _, text = run("serve", "--listen", "127.0.0.1:0", "--state", serve.state)
     assert code == 3 and "process %d on " % serve.proc.pid in text
+    # Its sudden death leaves the file; the kernel has let go of the lock.
+    dead = serve.proc.pid
+    serve.kill()
+    with open(serve.state + ".lock") as f:
+        assert str(dead) in f.read()
+    serve.start()
+    with open(serve.state + ".lock") as f:
+        assert str(serve.proc.pid) in f.read()
+    assert serve.get("endpoints").status == 200
 
 
 def test_graceful_stop(serve):
