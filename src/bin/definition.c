@@ -80,7 +80,8 @@ take(const struct spec *s, struct run_conf *c)
 		c->conflict = s->data.replace;
 		c->copy_mode = modes[s->data.move];
 	}
-	c->is_auto = c->is_auto || s->analysis.auto_promote;
+	c->is_auto = c->is_auto || s->analysis.auto_promote ||
+	             s->analysis.auto_rollback;
 }
 
 int

@@ -9,6 +9,9 @@
 #include "control/run_parts.h"
 #include "control/spec/spec.h"
 
+/* Of how long a migration that only goes back by itself is judged at a time. */
+#define WATCHED_MS 60000
+
 _Static_assert(TRAFFIC_BUCKETS == HIST_BUCKETS, "one histogram everywhere");
 
 /* Everything the relays have counted so far. */
@@ -22,6 +25,7 @@ sum(const struct run *r, struct sample *s,
 	for (uint32_t i = 0; i < r->relay_n; i++) {
 		const struct traffic *t = r->traffic[i];
 
+		s->different += atomic_load(&t->shadow_different);
 		for (int side = 0; side < SIDE_N; side++) {
 			s->requests[side] += atomic_load(&t->reads[side]) +
 			                     atomic_load(&t->writes[side]);
@@ -74,7 +78,27 @@ begin_step(struct run *r, uint64_t now_ns)
 	watch_begin(&r->watch, &l, now_ns / NS_PER_MS);
 	sum(r, &r->base, r->base_latency);
 	r->watch_on = true;
-	r->watch_step = r->step;
+	r->watch_step =
+		run_authority(r) == SIDE_NEW ? r->strategy.step_n + 1 : r->step;
+	r->watch_wall_ms = os_wall_ms();
+}
+
+/* Records that a comparison of this step has found. */
+static uint64_t
+proven_different(const struct run *r)
+{
+	static const char *const keys[] = { "missing", "extra", "different" };
+	const json_t *p = r->proof_last;
+	const char *state = json_string_value(json_object_get(p, "state"));
+	uint64_t sum = 0;
+
+	if (state == NULL || strcmp(state, "different") != 0 ||
+	    json_integer_value(json_object_get(p, "at_ms")) < r->watch_wall_ms)
+		return 0;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		sum += (uint64_t)json_integer_value(
+			json_object_get(p, keys[i]));
+	return sum;
 }
 
 /* What happened since the step began. */
@@ -84,6 +108,8 @@ since(struct run *r, struct sample *ret)
 	uint64_t latency[SIDE_N][TRAFFIC_BUCKETS];
 
 	sum(r, ret, latency);
+	ret->different -= r->base.different;
+	ret->different += proven_different(r);
 	for (int side = 0; side < SIDE_N; side++) {
 		ret->requests[side] -= r->base.requests[side];
 		ret->errors[side] -= r->base.errors[side];
@@ -99,6 +125,14 @@ since(struct run *r, struct sample *ret)
 		r->trust_p99_us = ret->p99_us[SIDE_OLD];
 }
 
+/* Does it go forward by itself? Else it only watches. */
+static bool
+may_promote(const struct run *r)
+{
+	return r->spec == NULL || r->spec->analysis.auto_promote ||
+	       !r->spec->analysis.auto_rollback;
+}
+
 static void
 judge(struct run *r, uint64_t now_ns)
 {
@@ -111,6 +145,13 @@ judge(struct run *r, uint64_t now_ns)
 	r->judged = j;
 	if (j.verdict == VERDICT_INCONCLUSIVE)
 		return;
+	if (j.verdict == VERDICT_PASS && run_authority(r) == SIDE_OLD &&
+	    !may_promote(r)) {
+		/* It is watched on; what is long past does not count. */
+		if (now_ns / NS_PER_MS >= r->watch.since_ms + WATCHED_MS)
+			begin_step(r, now_ns);
+		return;
+	}
 	if (journal_add(r->journal, JOURNAL_VERDICT,
 	                json_pack("{s:s,s:s,s:I,s:I,s:I,s:s}", "verdict",
 	                          verdict_name(j.verdict), "check",
@@ -129,6 +170,8 @@ judge(struct run *r, uint64_t now_ns)
 		verbs_push(r, OP_ROLLBACK);
 	} else if (run_authority(r) == SIDE_OLD) {
 		verbs_push(r, OP_PROMOTE);
+	} else {
+		run_wish(r, "proven", j.reason);
 	}
 }
 
@@ -137,11 +180,14 @@ auto_tick(struct run *r, uint64_t now_ns)
 {
 	const struct strategy_move forward = { .kind = MOVE_TO_CUTOVER };
 	bool soaks = run_authority(r) == SIDE_NEW;
+	uint32_t step = soaks ? r->strategy.step_n + 1 : r->step;
 
 	if (!r->conf->is_auto || r->auto_aborted || r->op.kind != OP_NONE ||
 	    r->cut_on || r->state != LIFE_RUNNING || now_ns < r->auto_at_ns)
 		return;
 	r->auto_at_ns = now_ns + LIMIT_HEALTH_MS * NS_PER_MS;
+	/* Somebody has gone on meanwhile: another step. */
+	r->watch_on = r->watch_on && r->watch_step == step;
 	if (r->watch_on) {
 		judge(r, now_ns);
 		return;
@@ -155,11 +201,9 @@ auto_tick(struct run *r, uint64_t now_ns)
 	if (!soaks && timetable_gate(r, &forward, NULL) != 0)
 		return; /* later: nothing goes forward now */
 	if (r->step == 0 && r->read_ppm == 0 && r->units == 0 && !soaks) {
-		if (r->move == MOVE_IN_STEP)
+		if (r->move == MOVE_IN_STEP && may_promote(r))
 			verbs_push(r, OP_PROMOTE);
 		return;
 	}
 	begin_step(r, now_ns);
-	if (soaks)
-		r->watch_step = r->strategy.step_n + 1;
 }

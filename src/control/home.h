@@ -35,7 +35,8 @@ struct run_home {
 	/* The state has changed and is in the journal; status is borrowed. */
 	void (*on_state)(void *arg, const char *state, const json_t *status);
 	/* The leg wants something that concerns the whole migration:
-	 * "promote", "rollback" (its analysis), "fail", "in_step". */
+	 * "promote", "rollback" (its analysis), "proven" (its soak passed), "fail",
+	 * "in_step". */
 	void (*on_wish)(void *arg, const char *what, const char *why);
 	void *arg;
 };

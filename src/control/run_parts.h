@@ -191,6 +191,7 @@ struct run {
 	struct watch watch;
 	bool watch_on;
 	uint32_t watch_step;
+	int64_t watch_wall_ms; /* the watch began */
 	struct judgement judged;
 	struct sample base; /* cumulative, when the step began    */
 	uint64_t base_latency[SIDE_N][TRAFFIC_BUCKETS];

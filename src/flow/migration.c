@@ -169,10 +169,9 @@ migration_gate_switch(const struct gates *g, char *why, size_t n)
 }
 
 static const char *const check_names[WATCH_N] = {
-	[WATCH_ERRORS] = "errors",
-	[WATCH_LOST] = "lost",
-	[WATCH_LATENCY] = "latency",
-	[WATCH_LAG] = "lag",
+	[WATCH_ERRORS] = "errors",         [WATCH_LOST] = "lost",
+	[WATCH_LATENCY] = "latency",       [WATCH_LAG] = "lag",
+	[WATCH_DIVERGENCE] = "divergence",
 };
 
 const char *
@@ -231,6 +230,8 @@ measure(struct watch *w, const struct sample *s, enum side other)
 	w->threshold[WATCH_LATENCY] = slow;
 	w->value[WATCH_LAG] = s->in_step ? s->lag_ms : UINT64_MAX;
 	w->threshold[WATCH_LAG] = w->limits.lag_ms_max;
+	w->value[WATCH_DIVERGENCE] = s->different;
+	w->threshold[WATCH_DIVERGENCE] = 0;
 }
 
 static uint32_t
@@ -260,8 +261,10 @@ has_failed(const struct watch *w, struct judgement *j, struct err *e)
 {
 	for (unsigned i = 0; i < WATCH_N; i++) {
 		uint32_t bad = count_bits(w->history[i]);
+		bool few = (i == WATCH_ERRORS || i == WATCH_LATENCY) &&
+		           w->seen < w->limits.requests_min;
 
-		if (bad < w->limits.k)
+		if (bad < w->limits.k || few)
 			continue;
 		j->verdict = VERDICT_FAIL;
 		j->check = (enum watch_check)i;

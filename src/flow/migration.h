@@ -63,6 +63,7 @@ struct sample {
 	uint64_t lost[SIDE_N];
 	uint64_t p99_us[SIDE_N];
 	uint64_t lag_ms;
+	uint64_t different; /* records and answers, proven to differ      */
 	bool in_step;
 };
 
@@ -88,6 +89,7 @@ enum watch_check {
 	WATCH_LOST,
 	WATCH_LATENCY,
 	WATCH_LAG,
+	WATCH_DIVERGENCE,
 	WATCH_N
 };
 
@@ -119,7 +121,8 @@ void watch_begin(struct watch *w, const struct watch_limits *limits,
 
 /* One look (one a second is meant). other: the side that is on trial. PASS: the
  * step has lasted, has seen enough and no check fails; FAIL: a check has failed
- * k times of n. min sample: a look without requests on the other side says
- * nothing about errors or latency. */
+ * k times of n. Before requests_min were seen on the other side a look says
+ * nothing about errors or latency; lost replies, lag and divergence need no
+ * sample. */
 struct judgement watch_look(struct watch *w, const struct sample *s,
                             enum side other, uint64_t now_ms);

@@ -81,6 +81,7 @@ struct leg {
 	bool was_over;   /* already, when it was resumed: takes no interlay */
 	bool is_out;     /* exempt from the rest: partial   */
 	bool wishes;     /* its analysis says promote       */
+	bool proven;     /* switched, and its analysis has passed */
 	bool in_step;
 	uint32_t failures;
 };
@@ -195,6 +196,8 @@ int ask_all(struct migration *m, const char *verb, const json_t *args,
 void ask_statuses(struct migration *m);
 
 /* merge.c */
+/* Of the first resource of a leg: what people call it. */
+const char *merge_name(const struct leg *l);
 const char *merge_state(const struct migration *m); /* host.lock is held */
 /* Of the last known ones; host.lock is held. */
 json_t *merge_status(const struct migration *m);

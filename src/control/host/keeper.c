@@ -92,7 +92,8 @@ failed(struct migration *m, struct leg *l, const struct chore *c)
 	}
 }
 
-/* All of them? */
+/* All of them? Those that have switched already (rolling_update) have to be
+ * proven before the next one goes. */
 static bool
 all_wish(struct migration *m)
 {
@@ -100,7 +101,8 @@ all_wish(struct migration *m)
 
 	host_lock(m->host);
 	for (uint32_t i = 0; i < m->leg_n; i++)
-		all &= m->leg[i]->wishes || m->leg[i]->is_out;
+		all &= m->leg[i]->wishes || m->leg[i]->proven ||
+		       m->leg[i]->is_out;
 	for (uint32_t i = 0; all && i < m->leg_n; i++)
 		m->leg[i]->wishes = false;
 	host_unlock(m->host);
@@ -122,6 +124,18 @@ all_in_step(struct migration *m)
 					   m->leg[i]->status, "began"));
 	host_unlock(m->host);
 	return all;
+}
+
+/* Why, and which resource says so. */
+static void
+ask_for(struct migration *m, const struct leg *l, const struct chore *c)
+{
+	char why[280];
+
+	host_lock(m->host);
+	(void)snprintf(why, sizeof(why), "%s: %s", merge_name(l), c->why);
+	host_unlock(m->host);
+	ask(m, c->verb, why);
 }
 
 /* The first state of the strategy, as soon as the sides are in step. */
@@ -165,13 +179,17 @@ migration_chore(struct host *h, const struct chore *c)
 	if (strcmp(c->verb, "fail") == 0) {
 		failed(m, l, c);
 	} else if (strcmp(c->verb, "rollback") == 0) {
-		ask(m, "rollback", c->why);
+		ask_for(m, l, c);
+	} else if (strcmp(c->verb, "proven") == 0) {
+		host_lock(h);
+		l->proven = true;
+		host_unlock(h);
 	} else if (strcmp(c->verb, "promote") == 0) {
 		host_lock(h);
 		l->wishes = true;
 		host_unlock(h);
 		if (all_wish(m))
-			ask(m, "promote", c->why);
+			ask_for(m, l, c);
 	} else if (strcmp(c->verb, "in_step") == 0) {
 		host_lock(h);
 		l->in_step = true;

@@ -119,6 +119,115 @@ both(json_t *all, const json_t *one, const char *object, const char *key)
 		                          json_false());
 }
 
+/* ---- shadow ----------------------------------------------------------------- */
+
+#define SAMPLES 20 /* as of one leg */
+
+/* Every number of the leg's into the same one of `all`, also one level down. */
+static void
+add_numbers(json_t *all, const json_t *leg)
+{
+	json_t *from[2] = { json_object_get(leg, "shadow"), NULL };
+	json_t *to[2] = { all, json_object_get(all, "dropped") };
+
+	from[1] = json_object_get(from[0], "dropped");
+	for (int i = 0; i < 2; i++) {
+		json_t *v;
+		const char *key;
+
+		json_object_foreach(from[i], key, v)
+		{
+			if (json_is_integer(v))
+				(void)json_object_set_new(
+					to[i], key,
+					json_integer(
+						json_integer_value(v) +
+						json_integer_value(
+							json_object_get(to[i],
+				                                        key))));
+		}
+	}
+}
+
+static void
+add_shadow(json_t *status, const json_t *leg)
+{
+	const json_t *one = json_object_get(leg, "shadow");
+	json_t *all = json_object_get(status, "shadow");
+	json_t *list = json_object_get(all, "samples");
+
+	if (one == NULL)
+		return;
+	if (all == NULL) {
+		(void)json_object_set_new(status, "shadow",
+		                          json_deep_copy(one));
+		return;
+	}
+	add_numbers(all, leg);
+	(void)json_array_extend(list, json_object_get(one, "samples"));
+	while (json_array_size(list) > SAMPLES)
+		(void)json_array_remove(list, 0);
+}
+
+/* ---- the analysis ----------------------------------------------------------- */
+
+/* fail, then inconclusive, then pass. */
+static int
+rank(const json_t *judged)
+{
+	const char *v = json_string_value(json_object_get(judged, "verdict"));
+
+	if (v == NULL || strcmp(v, "pass") == 0)
+		return 0;
+	return strcmp(v, "fail") == 0 ? 2 : 1;
+}
+
+const char *
+merge_name(const struct leg *l)
+{
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(l->m->resources, i, r)
+	{
+		json_int_t k = json_integer_value(json_object_get(r, "leg"));
+		const char *id = json_string_value(json_object_get(r, "id"));
+
+		if (id != NULL && k >= 0 && k < (json_int_t)l->m->leg_n &&
+		    l->m->leg[k] == l)
+			return id;
+	}
+	return l->name;
+}
+
+/* Of two that are not decided, the one that knows less is worse. */
+static bool
+is_worse(const json_t *a, const json_t *b)
+{
+	if (rank(a) != rank(b))
+		return rank(a) > rank(b);
+	return rank(a) == 1 &&
+	       json_integer_value(json_object_get(a, "requests")) <
+	               json_integer_value(json_object_get(b, "requests"));
+}
+
+/* The worst leg speaks for all, by the name of its resource. */
+static void
+add_judged(json_t *all, const struct leg *l)
+{
+	json_t *one = json_object_get(l->status, "auto");
+	json_t *now = json_object_get(all, "auto");
+	const char *name = merge_name(l);
+	json_t *j;
+
+	if (one == NULL ||
+	    (json_object_get(now, "resource") != NULL && !is_worse(one, now)))
+		return;
+	j = json_deep_copy(one);
+	(void)json_object_set_new(j, "resource", json_string(name));
+	(void)json_object_set_new(all, "auto", j);
+}
+
 static json_t *
 resource(const struct migration *m, const json_t *r, uint32_t leg)
 {
@@ -176,9 +285,12 @@ merge_status(const struct migration *m)
 			continue;
 		if (all == NULL) {
 			all = json_deep_copy(l->status);
+			add_judged(all, l);
 			continue;
 		}
 		add(all, l->status);
+		add_shadow(all, l->status);
+		add_judged(all, l);
 		both(all, l->status, "copy", "done");
 		both(all, l->status, "stream", "in_step");
 	}

@@ -160,7 +160,7 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 	c->ack_timeout_ms = s->write.ack_timeout_ms;
 	c->conflict = s->data.replace;
 	c->copy_mode = modes[s->data.move];
-	c->is_auto = s->analysis.auto_promote;
+	c->is_auto = s->analysis.auto_promote || s->analysis.auto_rollback;
 	c->step_seconds = s->analysis.step_seconds;
 	c->step_requests = s->analysis.min_requests;
 	if (s->analysis.lag_ms_max > 0)

@@ -208,8 +208,10 @@ each_check_fails(void **state)
 			s.lost[SIDE_NEW] = 1;
 		else if (c == WATCH_LATENCY)
 			s.p99_us[SIDE_NEW] = 1501;
-		else
+		else if (c == WATCH_LAG)
 			s.in_step = false;
+		else
+			s.different = 1;
 		watch_begin(&w, &limits, 0);
 		for (uint64_t i = 0; i < 3; i++)
 			j = watch_look(&w, &s, SIDE_NEW, i);
@@ -217,7 +219,7 @@ each_check_fails(void **state)
 		assert_int_equal(j.check, c);
 		/* The other side's troubles are not this one's. */
 		watch_begin(&w, &limits, 0);
-		for (uint64_t i = 0; i < 3 && c != WATCH_LAG; i++)
+		for (uint64_t i = 0; i < 3 && c < WATCH_LAG; i++)
 			assert_int_equal(
 				watch_look(&w, &s, SIDE_OLD, i).verdict,
 				VERDICT_INCONCLUSIVE);
@@ -232,12 +234,46 @@ each_check_fails(void **state)
 	assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
 }
 
+/* Nine bad answers of nine say nothing yet where ten are wanted; a lost reply, lag
+ * and a difference need no sample. */
+static void
+few_samples(void **state)
+{
+	struct watch_limits l = limits;
+	struct watch w;
+	struct judgement j = { .verdict = VERDICT_PASS };
+	struct sample s = healthy(9);
+
+	(void)state;
+	l.requests_min = 10;
+	s.errors[SIDE_NEW] = 9;
+	s.p99_us[SIDE_NEW] = 1000000;
+	watch_begin(&w, &l, 0);
+	for (uint64_t i = 0; i < 40; i++) {
+		j = watch_look(&w, &s, SIDE_NEW, i * 1000000);
+		assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	}
+	assert_non_null(strstr(j.reason, "9 of 10 requests"));
+	s.requests[SIDE_NEW] = 10;
+	for (uint64_t i = 0; i < 3; i++)
+		j = watch_look(&w, &s, SIDE_NEW, i);
+	assert_int_equal(j.verdict, VERDICT_FAIL);
+	assert_int_equal(j.check, WATCH_ERRORS);
+	s = healthy(0);
+	s.different = 1;
+	watch_begin(&w, &l, 0);
+	for (uint64_t i = 0; i < 3; i++)
+		j = watch_look(&w, &s, SIDE_NEW, i);
+	assert_int_equal(j.check, WATCH_DIVERGENCE);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(phases),
 		cmocka_unit_test(each_gate),
+		cmocka_unit_test(few_samples),
 		cmocka_unit_test(passes_when_all_is_seen),
 		cmocka_unit_test(nothing_seen_is_no_pass),
 		cmocka_unit_test(fails_at_k_of_n),
