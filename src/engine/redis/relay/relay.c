@@ -149,7 +149,7 @@ behind(struct relay *r, const struct mail *m)
 static void
 stop_check(struct relay *r)
 {
-	struct mail m = { .kind = MAIL_STOPPED, .who = r->conf->who };
+	struct mail m; /* large: not filled on the way of each batch */
 	bool busy = false;
 
 	if (!r->stopping || r->stopped)
@@ -170,6 +170,7 @@ stop_check(struct relay *r)
 		                      : NULL);
 	}
 	r->stopped = true;
+	m = (struct mail){ .kind = MAIL_STOPPED, .who = r->conf->who };
 	r->port->ops->mail(r->port, &m);
 }
 
