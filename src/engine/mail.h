@@ -47,7 +47,12 @@ enum mail_kind {
 	MAIL_FLIP,      /* epoch, side: the new authority; apply its stream to
 	                  * the other side from the position of the barrier   */
 	MAIL_SCOPE,     /* scope: whose keys it carries from now on; only while
-	                  * a barrier stands, before MAIL_THAW or MAIL_FLIP   */
+	                  * a barrier stands, before MAIL_THAW or MAIL_FLIP.
+	                  * flag 1: it gets keys; then position and token:
+	                  * where the mover that gives them stood still, in
+	                  * the stream of this one's authority (position of
+	                  * the other's MAIL_PASSED) and of its other side
+	                  * (position of the other's MAIL_BARRIER)            */
 	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
 	/* mover -> control */
 	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
@@ -83,7 +88,8 @@ struct mail {
 	enum move_phase phase;
 	uint32_t flag;
 	struct route route;
-	const struct scope *scope; /* MAIL_SCOPE; kept alive until the next */
+	const struct scope *scope; /* MAIL_SCOPE; kept alive until whoever got
+	                            * it has ended                       */
 	const void *
 		pair; /* MAIL_DOOR: struct door; MAIL_PAIR: struct relay_conf, kept alive until
 	                   * another one was acknowledged               */

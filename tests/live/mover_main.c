@@ -5,9 +5,10 @@
  *   mover_main OLD_PORT NEW_PORT [option=value ...]
  *
  * Reads orders from stdin, one a line: barrier EPOCH POSITION | thaw EPOCH | flip
- * EPOCH old|new | heartbeat TOKEN | pause | resume | show | stop. Writes a JSON
- * object a line: each mail of the mover, and the board 20 times a second. Stops at
- * the end of stdin as well.
+ * EPOCH old|new | heartbeat TOKEN | scope PPM|none GAINS POSITION TOKEN | pause |
+ * resume | show | stop. Writes a JSON object a line: each mail of the mover, and
+ * the board 20 times a second. Stops at the end of stdin as well. A scope is a
+ * share of the slots, with the salt SALT.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "core/scope.h"
 #include "engine/redis/mover/mover.h"
 #include "world/os/loop.h"
 
@@ -48,6 +50,30 @@ print_mail(const struct mail *m)
 #define U(x) ((unsigned long long)atomic_load(&b->x))
 
 static struct board board;
+
+#define SALT   7
+#define SCOPES 256
+
+static struct scope *scopes[SCOPES];
+static size_t scope_n;
+
+/* "none": NULL, every key. Lives until the end. */
+static const struct scope *
+scope_of(const char *ppm)
+{
+	static struct mem mem;
+	struct scope_in in = { .ppm = (uint32_t)strtoul(ppm, NULL, 10),
+		               .salt = SALT };
+
+	if (strcmp(ppm, "none") == 0)
+		return NULL;
+	if (scope_n == 0)
+		os_mem_init(&mem, 0);
+	REQUIRE(scope_n < SCOPES);
+	scopes[scope_n] = scope_build(&mem, &in);
+	REQUIRE(scopes[scope_n] != NULL);
+	return scopes[scope_n++];
+}
 
 static void
 print_board(struct board *b)
@@ -94,6 +120,10 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->refill = true;
 	else if (IS("keep_extra"))
 		c->keep_extra = true;
+	else if (IS("scope"))
+		c->scope = scope_of(v);
+	else if (IS("scope_side"))
+		c->scope_side = strcmp(v, "new") == 0 ? SIDE_NEW : SIDE_OLD;
 	else if (IS("naive"))
 		c->naive = true;
 	else if (IS("no_target_feed"))
@@ -155,6 +185,13 @@ order(struct loop *l, char *line)
 			                                           : SIDE_OLD };
 	} else if (strcmp(word, "heartbeat") == 0) {
 		m = (struct mail){ .kind = MAIL_HEARTBEAT, .token = a };
+	} else if (strcmp(word, "scope") == 0) {
+		m.kind = MAIL_SCOPE;
+		(void)sscanf(line, "%*s %31s %u %llu %llu", arg, &m.flag, &a,
+		             &b);
+		m.scope = scope_of(arg);
+		m.position = a;
+		m.token = b;
 	} else if (strcmp(word, "pause") == 0) {
 		m.kind = MAIL_MOVE_PAUSE;
 	} else if (strcmp(word, "resume") == 0) {
@@ -272,5 +309,7 @@ main(int argc, char **argv)
 	loop_stop(l);
 	loop_free(l);
 	inbox_free(lc.to_control);
+	while (scope_n > 0)
+		scope_free(scopes[--scope_n]);
 	return 0;
 }

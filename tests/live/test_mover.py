@@ -80,9 +80,9 @@ class Mover:
     def barrier(self, side=0, seconds=30):
         """Freeze at the authority's present offset; (epoch, other side's offset)."""
         self.epoch += 1
-        at = (self.old, self.new)[side].r.execute_command("ROLE")[1]
+        self.at = (self.old, self.new)[side].r.execute_command("ROLE")[1]
         t = time.time()
-        self.say("barrier", self.epoch, at)
+        self.say("barrier", self.epoch, self.at)
         m = self.wait(
             lambda: (self.last("passed") or {}).get("epoch") == self.epoch and self.last("passed"),
             seconds,

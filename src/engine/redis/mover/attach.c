@@ -185,7 +185,7 @@ on_feed(struct mover *m)
 	struct feed *f = &m->feed[m->from];
 
 	if (!f->is_resumed) {
-		if (m->fill_done)
+		if (m->fill_done && !whose_is_none(m))
 			on_gap(m);
 		if (m->failed)
 			return;
@@ -197,6 +197,11 @@ on_feed(struct mover *m)
 	m->last_keys = m->server[m->from].keys;
 	atomic_store_explicit(&m->conf->board->total_records,
 	                      m->server[m->from].keys, memory_order_relaxed);
+	if (whose_is_none(m)) {
+		m->fill_done = true;
+		m->need_rescan = false;
+		m->rebuild = false;
+	}
 	if (m->fill_done && !m->rebuild) {
 		mover_stage(m, STAGE_WATCH);
 		return;
@@ -216,8 +221,10 @@ attach_note(struct mover *m, struct conn *c, struct span reply)
 	struct resp_item item;
 	struct span id = span_str(m->conf->id);
 
-	if (resp_read(&reply, &item) != WIRE_PART || item.type != RESP_BULK ||
-	    item.text.n < id.n + 6 || !span_has_prefix(item.text, id))
+	/* Who goes the other way in a split compares in any case. */
+	if (!whose_is_home(m) || resp_read(&reply, &item) != WIRE_PART ||
+	    item.type != RESP_BULK || item.text.n < id.n + 6 ||
+	    !span_has_prefix(item.text, id))
 		return;
 	m->has_note = true;
 	m->note_side = c->side;
@@ -299,7 +306,7 @@ attach_functions(struct mover *m)
 static void
 fill_start(struct mover *m)
 {
-	bool again = m->need_rescan || m->fill_begun;
+	bool again = m->need_rescan || m->fill_begun || !whose_is_home(m);
 	bool scan = again || m->conf->copy_mode == MOVER_FILL_SCAN ||
 	            m->bulk.is_refused || m->conf->naive || mark_is_on(m);
 
@@ -318,7 +325,8 @@ fill_start(struct mover *m)
 			m->conf->side[other(m)].label);
 	m->fill_begun = true;
 	atomic_store(&m->conf->board->copy_way, scan ? 2 : 1);
-	attach_note_put(m);
+	if (whose_is_home(m))
+		attach_note_put(m);
 	if (scan)
 		scan_start(m, again, again);
 	else

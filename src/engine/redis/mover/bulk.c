@@ -65,7 +65,7 @@ is_void(const struct bulk *b, uint32_t db)
 static bool
 is_skipped(struct mover *m, struct span key)
 {
-	return is_ours(key) || is_void(&m->bulk, m->bulk.db) ||
+	return whose_is_other(m, key) || is_void(&m->bulk, m->bulk.db) ||
 	       pend_find(&m->pend, m->bulk.db, key) != NULL ||
 	       bucket_has(&m->pend.buckets, m->bulk.db, key);
 }
@@ -294,8 +294,9 @@ bulk_functions(struct mover *m, struct span reply)
 	struct buf *b;
 
 	m->functions_done = true;
-	/* Before 7.0 there are none. */
-	if (resp_read(&reply, &item) != WIRE_PART || item.type != RESP_BULK)
+	/* Before 7.0 there are none; what has no key is the other mover's. */
+	if (!whose_is_home(m) || resp_read(&reply, &item) != WIRE_PART ||
+	    item.type != RESP_BULK)
 		return;
 	b = conn_out(m, c);
 	resp_put_array(b, 4);

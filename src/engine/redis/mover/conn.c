@@ -130,8 +130,7 @@ mover_name(const struct mover *m, char *name)
 	REQUIRE(n <= sizeof(m->conf->id) - 1);
 	memcpy(name, "godwit:", 7);
 	memcpy(name + 7, m->conf->id, n);
-	memcpy(name + 7 + n, ":mover", 6);
-	name[7 + n + 6] = '\0';
+	memcpy(name + 7 + n, whose_name(m), strlen(whose_name(m)) + 1);
 }
 
 void
@@ -230,7 +229,7 @@ static void
 on_write(struct mover *m, struct conn *c, struct want *w, struct span text)
 {
 	if (text.n > 0) {
-		tail_error(m, w, c, text);
+		dirty_error(m, w, c, text);
 		return;
 	}
 	/* So late that it may have been dead on arrival: RESTORE says OK to
@@ -273,7 +272,7 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	case WANT_QUIET: break;
 	case WANT_SKIP:
 		if (bad.n > 0 && !span_has_prefix(bad, SPAN("EXECABORT")))
-			tail_error(m, w, c, bad);
+			dirty_error(m, w, c, bad);
 		break;
 	case WANT_LOGIN:
 		if (bad.n > 0)

@@ -264,7 +264,7 @@ on_value(struct mover *m, struct conn *c, const struct want *w,
 		count(m, payload.n);
 	} else if (m->rebuild && k->is_fill && k->has_digest &&
 	           k->digest != 0) {
-		tail_keep(m, mark_db(k), mark_key(&m->pend, k));
+		dirty_keep(m, mark_db(k), mark_key(&m->pend, k));
 	} else if (payload.n == 0) {
 		put_delete(m, k);
 		count(m, 0);

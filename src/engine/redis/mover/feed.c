@@ -142,6 +142,8 @@ static void
 start_stream(struct mover *m, struct feed *f)
 {
 	f->state = FEED_STREAM;
+	if (!f->is_bulk)
+		foreign_begin(&m->foreign[f->side], f->pos);
 	server_restore(m, f->side);
 	feed_ack(m, f, f->pos);
 	if (!f->is_ready)

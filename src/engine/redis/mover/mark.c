@@ -129,7 +129,7 @@ static void
 on_changed(struct mover *m, struct feed *f, uint32_t db, struct span key)
 {
 	if (f->side == m->from) {
-		tail_mark(m, db, key, tail_place(m), UINT64_MAX);
+		dirty_mark(m, db, key, tail_place(m), UINT64_MAX);
 		m->units_seen++;
 		return;
 	}
@@ -156,7 +156,7 @@ on_key(struct mover *m, struct feed *f, struct span key)
 	const struct server *a = &m->server[SIDE_OLD];
 	const struct server *b = &m->server[SIDE_NEW];
 
-	if (is_ours(key) ||
+	if (whose_is_other(m, key) ||
 	    (m->conf->drop_marks && hash_bytes(key, f->pos) % 16 == 0))
 		return;
 	if (f->side == m->from && span_eq(key, SPAN("__godwit:mark"))) {
@@ -222,10 +222,10 @@ on_mark(struct mover *m, const struct marks_item *it)
 			attach_functions(m);
 		return;
 	}
-	if (is_ours(span_of(it->key, it->n)))
+	if (whose_is_other(m, span_of(it->key, it->n)))
 		return;
-	tail_mark(m, it->db, span_of(it->key, it->n), tail_place(m),
-	          UINT64_MAX);
+	dirty_mark(m, it->db, span_of(it->key, it->n), tail_place(m),
+	           UINT64_MAX);
 }
 
 static void

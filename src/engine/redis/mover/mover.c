@@ -51,8 +51,8 @@ static const struct {
 	[STAGE_STOPPED] = { "stopped", MOVE_IDLE, 0 },
 };
 
-static void
-tell_phase(struct mover *m)
+void
+mover_tell_phase(struct mover *m)
 {
 	struct mail mail = {
 		.kind = MAIL_MOVE_PHASE,
@@ -75,7 +75,7 @@ mover_stage(struct mover *m, enum stage to)
 	REQUIRE((stages[m->stage].next & (1u << to)) != 0);
 	m->stage = to;
 	if (stages[to].phase != was)
-		tell_phase(m);
+		mover_tell_phase(m);
 }
 
 /* ---- words to the control half ------------------------------------------ */
@@ -146,9 +146,8 @@ mover_fail(struct mover *m, enum err_code code, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* "<history>:<db>", what conf.history takes. */
-static void
-history_text(const struct mover *m, enum side side, uint32_t db, char *to)
+void
+mover_history(const struct mover *m, enum side side, uint32_t db, char *to)
 {
 	char digits[12];
 	size_t n = sizeof(digits);
@@ -174,14 +173,14 @@ tell_position(struct mover *m, enum side side, struct place p)
 		.token = m->from,
 	};
 
-	history_text(m, side, p.db, mail.text);
+	mover_history(m, side, p.db, mail.text);
 	m->port->ops->mail(m->port, &mail);
 }
 
 /* Both resume points: what has passed, and where the other side was when it
  * confirmed that (to see later whether it has lost something). */
-static void
-tell_progress(struct mover *m)
+void
+mover_tell_progress(struct mover *m)
 {
 	enum side to = side_other(m->from);
 	struct place p = m->passed[m->from];
@@ -218,7 +217,7 @@ in_step(struct mover *m)
 	if (m->conf->one_shot)
 		attach_note_drop(m);
 	mover_stage(m, STAGE_STEP);
-	tell_progress(m);
+	mover_tell_progress(m);
 }
 
 /* Even again when nothing is pending and passed has caught up with each copy. */
@@ -264,85 +263,6 @@ mover_publish(struct mover *m, struct place p)
 	}
 }
 
-/* ---- barrier and flip ------------------------------------------------------ */
-
-static void
-check_barrier(struct mover *m)
-{
-	enum side to = side_other(m->from);
-	struct mail mail = { .kind = MAIL_PASSED,
-		             .epoch = m->barrier_epoch,
-		             .side = m->from };
-
-	if (!m->barrier || m->frozen || m->passed[m->from].at < m->barrier_at ||
-	    m->margin == UINT64_MAX || pend_todo(&m->pend) > 0 ||
-	    m->pend.at_max > m->passed[m->from].at ||
-	    m->probes_done < m->settle_after ||
-	    m->probes_done < m->probes_sent || conn_wants(&m->cmd[to]) > 0 ||
-	    m->conf->one_shot || !m->feed[to].is_ready ||
-	    (m->functions_asked && !m->functions_done) ||
-	    (m->feed[to].by_marks && m->feed[to].asked != 0))
-		return;
-	ENSURE(m->copies_flying == 0);
-	m->frozen = true;
-	m->answered = true;
-	if (m->feed[to].by_marks)
-		mark_freeze(m, &m->feed[to]);
-	m->frozen_at.at = m->feed[to].pos;
-	m->frozen_at.db = m->feed[to].db;
-	mail.position = m->frozen_at.at;
-	m->passed[to] = m->frozen_at;
-	history_text(m, to, m->frozen_at.db, mail.text);
-	m->port->ops->mail(m->port, &mail);
-}
-
-static void
-on_flip(struct mover *m, const struct mail *mail)
-{
-	struct board *b = m->conf->board;
-
-	if (mail->side == m->from)
-		return;
-	m->verify_at = 0;
-	/* Only a barrier makes the sides equal. */
-	if (!m->answered)
-		m->need_rescan = true;
-	m->answered = false;
-	m->barrier = false;
-	if (!m->frozen) {
-		/* After a loss the new authority's stream is attached from its
-		 * resume point, or everything is compared. */
-		m->from = mail->side;
-		if (m->stage != STAGE_IDLE && m->stage != STAGE_BROKEN)
-			mover_fail(m, ERR_STATE,
-			           "flip without a barrier; attaching "
-			           "again");
-		return;
-	}
-	ENSURE(pend_todo(&m->pend) == 0);
-	pend_clear(&m->pend);
-	mover_unsettle(m);
-	m->confirmed[m->from] =
-		(struct place){ m->feed[m->from].pos, m->feed[m->from].db };
-	m->from = mail->side;
-	m->pend.by_state = mark_is_on(m);
-	m->passed[m->from] = m->frozen_at;
-	m->settled = m->frozen_at;
-	/* Units at or before it were our own: I11. */
-	ENSURE(m->feed[m->from].pos == m->frozen_at.at);
-	m->margin = m->frozen_at.at;
-	m->frozen = false;
-	m->need_probe = true;
-	m->settle_after = 0;
-	buf_clear(&m->samples);
-	m->told_at = 0;
-	atomic_store(&b->passed[m->from], m->frozen_at.at);
-	tell_phase(m);
-	tell_progress(m);
-	mover_settle(m);
-	m->port->ops->poke(m->port);
-}
-
 static void
 on_heartbeat(struct mover *m, const struct mail *mail)
 {
@@ -359,7 +279,7 @@ on_heartbeat(struct mover *m, const struct mail *mail)
 	b = conn_out(m, c);
 	resp_put_array(b, 3);
 	resp_put_bulk_str(b, "PUBLISH");
-	resp_put_bulk_str(b, "__godwit:hb");
+	resp_put_bulk_str(b, whose_channel(m));
 	resp_put_bulk_u64(b, mail->token);
 	(void)conn_want(m, c, WANT_SKIP, 1);
 }
@@ -367,7 +287,7 @@ on_heartbeat(struct mover *m, const struct mail *mail)
 static void
 on_stop(struct mover *m)
 {
-	tell_progress(m);
+	mover_tell_progress(m);
 	if (m->told_at != 0)
 		attach_note_drop(m);
 	attach_reset(m, true);
@@ -393,21 +313,12 @@ on_mail(struct mover *m, const struct mail *mail)
 		if (m->bulk_feed.link != NULL)
 			m->port->ops->read(m->port, m->bulk_feed.link, true);
 		break;
-	case MAIL_BARRIER:
-		m->barrier = true;
-		m->answered = false;
-		m->barrier_epoch = mail->epoch;
-		m->barrier_at = mail->position;
-		break;
-	case MAIL_THAW:
-		m->barrier = false;
-		m->answered = false;
-		m->frozen = false;
-		break;
-	case MAIL_FLIP: on_flip(m, mail); break;
+	case MAIL_BARRIER: switch_barrier(m, mail); break;
+	case MAIL_SCOPE: switch_scope(m, mail); break;
+	case MAIL_THAW: switch_thaw(m); break;
+	case MAIL_FLIP: switch_flip(m, mail); break;
 	case MAIL_HEARTBEAT: on_heartbeat(m, mail); break;
 	case MAIL_STOP: on_stop(m); break;
-	case MAIL_SCOPE:
 	case MAIL_ROUTE:
 	case MAIL_HOLD:
 	case MAIL_RELEASE:
@@ -588,7 +499,7 @@ tick(struct mover *m)
 	}
 	if (m->bulk_feed.state == FEED_SNAPSHOT)
 		feed_ack(m, &m->bulk_feed, 0);
-	tell_progress(m);
+	mover_tell_progress(m);
 	if (m->has_note && m->port->now_ns > m->note_until_ns &&
 	    m->stage >= STAGE_CATCH && m->stage <= STAGE_STEP)
 		attach_note_drop(m);
@@ -625,7 +536,7 @@ work(struct mover *m)
 		sweep_run(m);
 		watch_probe(m);
 		mover_settle(m);
-		check_barrier(m);
+		switch_check(m);
 	}
 	hurry_feeds(m);
 	gauges(m);
@@ -682,6 +593,7 @@ mover_init(void *self, void *conf)
 	const struct mover_conf *c = conf;
 
 	m->conf = c;
+	m->scope = c->scope;
 	m->stage = STAGE_IDLE;
 	m->fill_done = c->fill_done;
 	m->fill_begun = c->refill;
@@ -724,6 +636,7 @@ mover_start(struct mover *m)
 		buf_init(&m->cmd[i].keys, mem);
 		buf_init(&m->cmd[i].late, mem);
 		buf_init(&m->feed[i].rx, mem);
+		foreign_init(&m->foreign[i], mem);
 	}
 	buf_init(&m->bulk_feed.rx, mem);
 	buf_init(&m->bulk.flushes, mem);
@@ -752,6 +665,8 @@ fini(void *self, struct port *p)
 	if (m->pend.map.mem == NULL)
 		return; /* never started */
 	attach_reset(m, false);
+	for (int i = 0; i < SIDE_N; i++)
+		foreign_begin(&m->foreign[i], 0);
 	pend_fini(&m->pend);
 	map_fini(&m->kept);
 	buf_fini(&m->keys);

@@ -121,11 +121,11 @@ is_wanted(struct mover *m, uint32_t db, struct span key)
 {
 	const struct buckets *b = &m->pend.buckets;
 
-	if (is_ours(key) || pend_find(&m->pend, db, key) != NULL)
+	if (whose_is_other(m, key) || pend_find(&m->pend, db, key) != NULL)
 		return false;
 	if (!m->scan.by_bucket)
 		return !bucket_has(b, db, key);
-	return bucket_is_now(b, db, key) && !tail_is_kept(m, db, key);
+	return bucket_is_now(b, db, key) && !dirty_is_kept(m, db, key);
 }
 
 /* No unit of the stream may bring this key back after a loss: nothing passes

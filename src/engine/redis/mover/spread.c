@@ -111,7 +111,7 @@ repair_written(struct mover *m, struct span keys)
 	while (keys.n > 0 && !m->failed) {
 		memcpy(&k, keys.p, sizeof(k));
 		if ((k.use & WORD_WRITE) != 0) {
-			tail_repair(m, k.db, span_of(keys.p + sizeof(k), k.n));
+			dirty_repair(m, k.db, span_of(keys.p + sizeof(k), k.n));
 			if (!is_wrong(m, k.hash))
 				buf_put(&m->wrong, &k.hash, sizeof(k.hash));
 		}
@@ -126,7 +126,7 @@ spread_repair(struct mover *m, uint32_t db, struct span key)
 	uint64_t hash = hash_of(db, key);
 	struct spread_head head;
 
-	tail_repair(m, db, key);
+	dirty_repair(m, db, key);
 	buf_clear(&m->wrong);
 	buf_put(&m->wrong, &hash, sizeof(hash));
 	while (in.n > 0 && !m->failed) {

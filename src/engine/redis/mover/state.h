@@ -24,7 +24,9 @@
  */
 #pragma once
 
+#include "core/scope.h"
 #include "engine/redis/mover/chunk.h"
+#include "engine/redis/mover/foreign.h"
 #include "engine/redis/mover/mover.h"
 #include "engine/redis/mover/pend.h"
 #include "engine/redis/mover/words.h"
@@ -212,7 +214,7 @@ struct unit_key {
 	struct words_key w;
 	struct mark *mark;
 	bool is_kept;   /* the other side kept its own value */
-	bool is_ours;   /* Godwit's own: not carried         */
+	bool is_other;  /* not this mover's: not carried     */
 	bool is_chunk;  /* its elements: chunk.c             */
 	bool is_bucket; /* no mark, but its bucket is dirty */
 };
@@ -297,7 +299,13 @@ struct mover {
 	/* rule 5: units up to here only mark; UINT64_MAX: not known yet */
 	uint64_t margin;
 	bool margin_asked;
-	/* barrier and flip */
+	/* of a split: whose.c */
+	const struct scope *scope;      /* NULL: every key             */
+	struct foreign foreign[SIDE_N]; /* of each feed                */
+	bool gains;                     /* keys, with the next thaw    */
+	uint64_t gains_at[SIDE_N]; /* deletions there and behind are ours */
+
+	/* barrier and flip: switch.c */
 	bool barrier;
 	uint64_t barrier_epoch;
 	uint64_t barrier_at;
@@ -352,6 +360,11 @@ struct mover {
 };
 
 /* mover.c */
+void mover_tell_phase(struct mover *m);
+void mover_tell_progress(struct mover *m);
+/* "<history>:<db>", what conf.history takes. */
+void mover_history(const struct mover *m, enum side side, uint32_t db,
+                   char *to);
 void mover_start(struct mover *m);
 void mover_trouble(struct mover *m, enum err_code code, uint32_t retry_ms,
                    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
@@ -434,18 +447,55 @@ mark_is_on(const struct mover *m)
 void tail_run(struct mover *m);
 void tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
                struct span request);
-void tail_error(struct mover *m, const struct want *w, struct conn *c,
-                struct span text);
-void tail_mark(struct mover *m, uint32_t db, struct span key,
-               struct place since, uint64_t end);
-void tail_repair(struct mover *m, uint32_t db, struct span key);
-void tail_keep(struct mover *m, uint32_t db, struct span key);
-bool is_ours(struct span key);
-/* Does the other side keep its own value of this key? */
-bool tail_is_kept(struct mover *m, uint32_t db, struct span key);
 struct place tail_place(struct mover *m); /* processed so far */
 /* Pass the verifier's marker on when all before it has passed. */
 void tail_verify(struct mover *m);
+
+/* dirty.c: keys to be copied */
+void dirty_mark(struct mover *m, uint32_t db, struct span key,
+                struct place since, uint64_t end);
+void dirty_repair(struct mover *m, uint32_t db, struct span key);
+void dirty_keep(struct mover *m, uint32_t db, struct span key);
+/* To be copied although no unit of the stream says so: nothing passes before it
+ * is. False: it was copied already, or there is no room. */
+bool dirty_hold(struct mover *m, uint32_t db, struct span key);
+/* Does the other side keep its own value of this key? */
+bool dirty_is_kept(struct mover *m, uint32_t db, struct span key);
+/* A reply to what was written is an error. */
+void dirty_error(struct mover *m, const struct want *w, struct conn *c,
+                 struct span text);
+/* It is not known what is dirty: compare everything. */
+void dirty_overflow(struct mover *m);
+
+/* whose.c: in a split two movers share the keys */
+bool whose_look(const struct mover *m, struct span key);
+/* Is this key not to be carried by us? */
+static inline bool
+whose_is_other(const struct mover *m, struct span key)
+{
+	return (m->scope != NULL || span_has_prefix(key, SPAN("__godwit:"))) &&
+	       whose_look(m, key);
+}
+bool whose_is_none(const struct mover *m);       /* we carry no key           */
+bool whose_is_home(const struct mover *m);       /* we carry what has no key  */
+struct span whose_marker(const struct mover *m); /* the verifier's   */
+const char *whose_channel(const struct mover *m); /* of the heartbeat */
+const char *whose_name(const struct mover *m);    /* of connections   */
+/* Is this how that server deletes by itself (expiry)? We never do it so. */
+bool whose_is_own_deletion(const struct mover *m, enum side side,
+                           struct span command);
+/* A server deleted a key that is not ours. */
+void whose_note(struct mover *m, const struct feed *f, uint32_t db,
+                struct span key);
+/* FLUSHALL and the like, by a person: it was never ours alone. */
+void whose_emptied(struct mover *m, const struct feed *f);
+
+/* switch.c: barrier, flip, scope */
+void switch_barrier(struct mover *m, const struct mail *mail);
+void switch_scope(struct mover *m, const struct mail *mail);
+void switch_thaw(struct mover *m);
+void switch_flip(struct mover *m, const struct mail *mail);
+void switch_check(struct mover *m); /* PASSED, when it has */
 
 /* watch.c: the other side's stream, probes */
 void watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,

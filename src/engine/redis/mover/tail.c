@@ -13,13 +13,6 @@
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
 
-bool
-is_ours(struct span key)
-{
-	return span_has_prefix(key, SPAN("__godwit:")) &&
-	       !span_eq(key, SPAN("__godwit:mark"));
-}
-
 struct place
 tail_place(struct mover *m)
 {
@@ -27,217 +20,6 @@ tail_place(struct mover *m)
 	bool inside = f->is_huge || f->is_skipping;
 
 	return inside ? f->unit_at : (struct place){ f->pos, f->db };
-}
-
-static void
-forget_kept(struct mover *m, uint32_t db, struct span key)
-{
-	uint8_t small[256];
-
-	if (map_count(&m->kept) == 0 || key.n > sizeof(small) - 4)
-		return;
-	memcpy(small, &db, 4);
-	memcpy(small + 4, key.p, key.n);
-	(void)map_remove(&m->kept, span_of(small, key.n + 4));
-}
-
-bool
-tail_is_kept(struct mover *m, uint32_t db, struct span key)
-{
-	uint8_t small[256];
-
-	if (map_count(&m->kept) == 0 || key.n > sizeof(small) - 4)
-		return false;
-	memcpy(small, &db, 4);
-	memcpy(small + 4, key.p, key.n);
-	return map_find(&m->kept, span_of(small, key.n + 4)) != NULL;
-}
-
-/* It is not known what is dirty: give up the order, compare everything. */
-static void
-overflow(struct mover *m)
-{
-	m->need_rescan = true;
-	mover_fail(
-		m, ERR_LIMIT,
-		"%s: too many changes to remember; comparing everything again",
-		m->conf->side[m->from].label);
-}
-
-/* No room for one more mark? What the bulk writes in pieces gets one in any case. */
-static bool
-is_full(struct mover *m, uint32_t db, struct span key)
-{
-	return pend_count(&m->pend) >= m->limits.marks &&
-	       pend_find(&m->pend, db, key) == NULL &&
-	       !(m->bulk.is_used && db == m->bulk.db &&
-	         span_eq(key, buf_span(&m->bulk.big_key)));
-}
-
-/* It may be dirty since its bucket is; this mark outlives that. */
-static void
-hold_bucket(struct mover *m, uint32_t db, struct span key, struct mark *k)
-{
-	if (k->state != MARK_AHEAD && bucket_has(&m->pend.buckets, db, key))
-		pend_hold(&m->pend, k);
-}
-
-void
-tail_mark(struct mover *m, uint32_t db, struct span key, struct place since,
-          uint64_t end)
-{
-	struct mark *k;
-
-	if (is_ours(key))
-		return;
-	mover_unsettle(m);
-	forget_kept(m, db, key);
-	if (is_full(m, db, key)) {
-		if (!sweep_put(m, db, key, since))
-			overflow(m);
-		return;
-	}
-	k = pend_mark(&m->pend, db, key, since, end);
-	if (k == NULL) {
-		overflow(m);
-		return;
-	}
-	hold_bucket(m, db, key, k);
-	k->is_fill = false;
-	k->merge = false;
-}
-
-void
-tail_repair(struct mover *m, uint32_t db, struct span key)
-{
-	struct place since = m->settled;
-	struct mark *k;
-
-	if (is_ours(key))
-		return;
-	mover_unsettle(m);
-	if (is_full(m, db, key)) {
-		if (m->passed[m->from].at == 0)
-			since = (struct place){ 0, 0 };
-		if (!sweep_put(m, db, key, since))
-			overflow(m);
-		watch_clip(m);
-		return;
-	}
-	k = pend_repair(&m->pend, db, key, since);
-	if (k == NULL) {
-		overflow(m);
-		return;
-	}
-	hold_bucket(m, db, key, k);
-	k->is_fill = false;
-	k->merge = false;
-	watch_clip(m);
-}
-
-/* To be copied although no unit of the stream says so: nothing passes before
- * it is. NULL: it was copied already, or there is no room (overflow). */
-static struct mark *
-mark_held(struct mover *m, uint32_t db, struct span key)
-{
-	struct mark *k;
-
-	tail_mark(m, db, key, tail_place(m), 0);
-	k = pend_find(&m->pend, db, key);
-	if (k == NULL || k->state == MARK_AHEAD)
-		return NULL;
-	pend_hold(&m->pend, k);
-	return k;
-}
-
-/* The other side has a value of its own. */
-void
-tail_keep(struct mover *m, uint32_t db, struct span key)
-{
-	uint8_t small[256];
-
-	atomic_fetch_add_explicit(&m->conf->board->conflicts, 1,
-	                          memory_order_relaxed);
-	/* Written by the stream meanwhile, as far as is known. */
-	if (bucket_has(&m->pend.buckets, db, key))
-		return;
-	if (m->conf->rule == MOVER_RULE_MERGE) {
-		struct mark *k = pend_find(&m->pend, db, key);
-
-		/* Written by the stream meanwhile: then that wins. */
-		if (k != NULL)
-			return;
-		k = mark_held(m, db, key);
-		if (k != NULL)
-			k->merge = true;
-		return;
-	}
-	if (key.n > sizeof(small) - 4 || map_count(&m->kept) > 1000000) {
-		(void)mark_held(m, db, key);
-		return;
-	}
-	memcpy(small, &db, 4);
-	memcpy(small + 4, key.p, key.n);
-	if (map_put(&m->kept, span_of(small, key.n + 4), NULL) == NULL)
-		overflow(m);
-}
-
-/* What the first copy wrote is in no unit of the stream: nothing may pass before
- * it is written again. */
-static void
-hold_first(struct mover *m, uint32_t db, struct span key)
-{
-	struct mark *k = pend_find(&m->pend, db, key);
-
-	if (m->passed[m->from].at == 0 && k != NULL && k->state != MARK_AHEAD)
-		pend_hold(&m->pend, k);
-}
-
-/* The other side refused something that was applied: what it should have
- * written is copied. */
-void
-tail_error(struct mover *m, const struct want *w, struct conn *c,
-           struct span text)
-{
-	uint32_t db;
-	struct span key;
-	bool busy = w->is_fill && span_has_prefix(text, SPAN("BUSYKEY"));
-	bool retry = span_has_prefix(text, SPAN("OOM")) ||
-	             span_has_prefix(text, SPAN("NOPERM")) ||
-	             span_has_prefix(text, SPAN("MISCONF")) ||
-	             span_has_prefix(text, SPAN("READONLY")) ||
-	             span_has_prefix(text, SPAN("NOREPLICAS")) ||
-	             span_has_prefix(text, SPAN("LOADING")) ||
-	             span_has_prefix(text, SPAN("BUSY ")) ||
-	             span_has_prefix(text, SPAN("NOAUTH"));
-
-	if (retry) {
-		m->held_off_ns = m->port->now_ns + SECOND;
-		mover_trouble(m, ERR_REFUSED, 1000, "%s: %.*s%s",
-		              m->conf->side[c->side].label,
-		              (int)(text.n < 90 ? text.n : 90),
-		              (const char *)text.p,
-		              span_has_prefix(text, SPAN("OOM"))
-		                      ? "; raise its maxmemory"
-		                      : "");
-	} else if (!busy) {
-		mover_trouble(m, ERR_REFUSED, 0,
-		              "%s: a write was refused, copying the key: %.*s",
-		              m->conf->side[c->side].label,
-		              (int)(text.n < 60 ? text.n : 60),
-		              (const char *)text.p);
-	}
-	if (c->side == m->from)
-		return;
-	while (conn_take_key(c, &db, &key)) {
-		if (busy) {
-			tail_keep(m, db, key);
-		} else {
-			spread_repair(m, db, key);
-			hold_first(m, db, key);
-		}
-	}
-	m->need_probe = true;
 }
 
 /* ---- barriers -------------------------------------------------------- */
@@ -264,8 +46,8 @@ note_flush(struct mover *m, uint32_t db, uint64_t end)
 		    (db == DB_ALL || mark_db(k) == db)) {
 			mover_unsettle(m);
 			/* Copied already, and now emptied again. */
-			tail_mark(m, mark_db(k), mark_key(&m->pend, k),
-			          tail_place(m), UINT64_MAX);
+			dirty_mark(m, mark_db(k), mark_key(&m->pend, k),
+			           tail_place(m), UINT64_MAX);
 		}
 	}
 }
@@ -288,6 +70,10 @@ barrier(struct mover *m, const struct word *w, struct span request,
 {
 	struct feed *f = &m->feed[m->from];
 
+	if (m->scope != NULL) {
+		whose_emptied(m, f);
+		return false;
+	}
 	if (m->pend.reading.n > 0 || m->pend.judging.n > 0) {
 		m->quiet = true;
 		return false;
@@ -341,10 +127,10 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	struct unit_key uk = { .w = *wk };
 	struct unit_key *first = u->keys_n > 0 ? keys_of(m) : NULL;
 
-	uk.is_ours = is_ours(wk->key);
-	if (!uk.is_ours) {
+	uk.is_other = whose_is_other(m, wk->key);
+	if (!uk.is_other) {
 		uk.mark = pend_find(&m->pend, wk->db, wk->key);
-		uk.is_kept = tail_is_kept(m, wk->db, wk->key);
+		uk.is_kept = dirty_is_kept(m, wk->db, wk->key);
 		uk.is_bucket = uk.mark == NULL &&
 		               bucket_has(&m->pend.buckets, wk->db, wk->key);
 	}
@@ -354,6 +140,17 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	buf_put(&m->keys, &uk, sizeof(uk));
 	REQUIRE(!buf_failed(&m->keys));
 	u->keys_n++;
+}
+
+/* In a split: what this server deleted of the other mover's keys. */
+static void
+note_foreign(struct mover *m, const struct resp_cmd *cmd, const struct word *w,
+             const struct words_key *wk)
+{
+	if (m->scope != NULL && w->cls == WORD_DELETE &&
+	    whose_is_own_deletion(m, m->from, cmd->argv[0]) &&
+	    whose_is_other(m, wk->key))
+		whose_note(m, &m->feed[m->from], wk->db, wk->key);
 }
 
 static bool
@@ -392,8 +189,10 @@ collect(struct mover *m, struct unit *u)
 			u->by_state = true;
 		while (words_key(w, one, cmd.argc, db, &at, &wk)) {
 			/* the first argument is the command itself */
-			if (wk.key.p != cmd.argv[0].p)
-				add_key(m, u, &wk);
+			if (wk.key.p == cmd.argv[0].p)
+				continue;
+			add_key(m, u, &wk);
+			note_foreign(m, &cmd, w, &wk);
 		}
 		if (u->keys_n > before || w->cls == WORD_PASS)
 			u->carried++;
@@ -409,7 +208,7 @@ mark_written(struct mover *m, const struct unit *u)
 
 	for (size_t i = 0; i < u->keys_n && !m->failed; i++)
 		if ((uk[i].w.use & WORD_WRITE) != 0 && !uk[i].is_chunk)
-			tail_mark(m, uk[i].w.db, uk[i].w.key, since, u->end);
+			dirty_mark(m, uk[i].w.db, uk[i].w.key, since, u->end);
 }
 
 enum verdict {
@@ -425,7 +224,7 @@ judge(struct mover *m, const struct unit *u)
 	const struct unit_key *uk = keys_of(m);
 	bool pending = u->by_state;
 	bool kept = false;
-	bool ours = false;
+	bool other = false;
 	bool reading = false;
 	bool bucket = false;
 
@@ -435,7 +234,7 @@ judge(struct mover *m, const struct unit *u)
 		const struct mark *k = uk[i].mark;
 
 		kept |= uk[i].is_kept;
-		ours |= uk[i].is_ours;
+		other |= uk[i].is_other;
 		bucket |= uk[i].is_bucket;
 		if (k == NULL || uk[i].is_chunk)
 			continue;
@@ -446,7 +245,7 @@ judge(struct mover *m, const struct unit *u)
 		return MARK;
 	if (reading)
 		return STALL;
-	if (u->end <= m->margin || kept || bucket || (ours && !u->one_key) ||
+	if (u->end <= m->margin || kept || bucket || (other && !u->one_key) ||
 	    u->by_state)
 		return MARK;
 	if (!pending)
@@ -543,12 +342,12 @@ skip(struct mover *m, const struct unit *u)
 }
 
 static bool
-all_ours(struct mover *m, const struct unit *u)
+all_other(struct mover *m, const struct unit *u)
 {
 	const struct unit_key *uk = keys_of(m);
 
 	for (size_t i = 0; i < u->keys_n; i++)
-		if (!uk[i].is_ours)
+		if (!uk[i].is_other)
 			return false;
 	return u->keys_n > 0;
 }
@@ -572,7 +371,7 @@ hold_marker(struct mover *m, const struct unit *u)
 	const struct words_key *w = &keys_of(m)[0].w;
 
 	if (u->multi || !u->one_key || w->db != 0 ||
-	    !span_eq(w->key, SPAN("__godwit:mark")))
+	    !span_eq(w->key, whose_marker(m)))
 		return false;
 	buf_clear(&m->marker);
 	buf_put_span(&m->marker, u->bytes);
@@ -585,14 +384,14 @@ void
 tail_verify(struct mover *m)
 {
 	struct unit u = { .bytes = buf_span(&m->marker) };
-	struct span key = SPAN("__godwit:mark");
+	struct span key = whose_marker(m);
 
 	if (m->verify_at == 0 || m->frozen || m->stage < STAGE_CATCH ||
 	    m->passed[m->from].at < m->verify_at)
 		return;
 	m->verify_at = 0;
 	if (mark_is_on(m) || pend_find(&m->pend, 0, key) != NULL) {
-		tail_mark(m, 0, key, tail_place(m), UINT64_MAX);
+		dirty_mark(m, 0, key, tail_place(m), UINT64_MAX);
 		return;
 	}
 	collect(m, &u);
@@ -608,10 +407,11 @@ do_unit(struct mover *m, struct unit *u)
 	enum verdict v;
 
 	collect(m, u);
-	if (u->carried == 0 || all_ours(m, u))
+	if (u->carried == 0 || all_other(m, u))
 		return true;
 	if (u->keys_n == 0) {
-		apply(m, u, db);
+		if (whose_is_home(m))
+			apply(m, u, db);
 		return true;
 	}
 	if (hold_marker(m, u))
@@ -644,7 +444,8 @@ on_publish(struct mover *m, const struct resp_cmd *cmd)
 {
 	uint64_t v;
 
-	if (cmd->argc != 3 || !span_eq(cmd->argv[1], SPAN("__godwit:hb")) ||
+	if (cmd->argc != 3 ||
+	    !span_eq(cmd->argv[1], span_str(whose_channel(m))) ||
 	    !words_number(cmd->argv[2], &v) || v != m->heartbeat)
 		return;
 	m->heartbeat = 0;
@@ -776,13 +577,13 @@ tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 	if (request.n == 0) {
 		w = words_find(resp_cmd_arg(cmd, rx, 0));
 		if (w->first == 1 && w->last == 1 && n >= 2) {
-			tail_mark(m, f->db, resp_cmd_arg(cmd, rx, 1),
-			          tail_place(m), UINT64_MAX);
+			dirty_mark(m, f->db, resp_cmd_arg(cmd, rx, 1),
+			           tail_place(m), UINT64_MAX);
 			return;
 		}
 		/* Its keys are in what is thrown away. */
 		if (w->first != 0)
-			overflow(m);
+			dirty_overflow(m);
 		return;
 	}
 	if (cmd->argc == 0)
@@ -791,8 +592,10 @@ tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 	if (w->cls == WORD_SELECT && words_number(cmd->argv[1], &v))
 		f->db = (uint32_t)v;
 	if (is_barrier(w))
-		overflow(m);
-	while (words_key(w, request, cmd->argc, f->db, &at, &wk))
+		dirty_overflow(m);
+	while (words_key(w, request, cmd->argc, f->db, &at, &wk)) {
+		note_foreign(m, cmd, w, &wk);
 		if ((wk.use & WORD_WRITE) != 0)
-			tail_mark(m, wk.db, wk.key, tail_place(m), UINT64_MAX);
+			dirty_mark(m, wk.db, wk.key, tail_place(m), UINT64_MAX);
+	}
 }

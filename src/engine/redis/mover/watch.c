@@ -47,23 +47,31 @@ on_publish(struct mover *m, const struct resp_cmd *cmd)
 		mark_heartbeat(m, m->from);
 		return;
 	}
-	if (cmd->argc != 3 || !span_eq(cmd->argv[1], SPAN("__godwit:hb")) ||
+	if (cmd->argc != 3 ||
+	    !span_eq(cmd->argv[1], span_str(whose_channel(m))) ||
 	    !words_number(cmd->argv[2], &v) || v != m->heartbeat)
 		return;
 	b = conn_out(m, c);
 	resp_put_array(b, 3);
 	resp_put_bulk_str(b, "PUBLISH");
-	resp_put_bulk_str(b, "__godwit:hb");
+	resp_put_bulk_str(b, whose_channel(m));
 	resp_put_bulk_u64(b, v);
 	(void)conn_want(m, c, WANT_SKIP, 1);
+}
+
+static bool
+is_emptying(const struct resp_cmd *cmd)
+{
+	uint8_t cls = words_find(cmd->argv[0])->cls;
+
+	return cls == WORD_FLUSHDB || cls == WORD_FLUSHALL ||
+	       cls == WORD_SWAPDB;
 }
 
 void
 watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
               struct span request)
 {
-	struct span own =
-		m->server[f->side].lazy_expire ? SPAN("unlink") : SPAN("del");
 	size_t pos = 0;
 	struct span arg;
 	uint64_t v;
@@ -77,12 +85,16 @@ watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 		on_publish(m, cmd);
 	} else if (span_is_word(cmd->argv[0], SPAN("replconf"))) {
 		feed_ack(m, f, f->pos);
-	} else if (span_is_word(cmd->argv[0], own) &&
+	} else if (m->scope != NULL && is_emptying(cmd)) {
+		whose_emptied(m, f);
+	} else if (whose_is_own_deletion(m, f->side, cmd->argv[0]) &&
 	           !m->conf->no_target_feed) {
 		(void)resp_cmd_walk(request, &pos, &arg);
 		while (resp_cmd_walk(request, &pos, &arg)) {
-			if (is_ours(arg))
+			if (whose_is_other(m, arg)) {
+				whose_note(m, f, f->db, arg);
 				continue;
+			}
 			spread_repair(m, f->db, arg);
 			atomic_fetch_add_explicit(&m->conf->board->repaired, 1,
 			                          memory_order_relaxed);
