@@ -5,9 +5,11 @@
  *
  * The servers read what they are asked and answer it as a server would, until
  * the input says otherwise: another reply, a cut one, any bytes, an end. So a
- * search gets through the handshake into the copy and the stream. No crash, no
- * failed check, and at the end no byte of memory is held.
+ * search gets through the handshake into the copy and the stream. Some movers
+ * are one of two in a split. No crash, no failed check, and at the end no byte of
+ * memory is held.
  */
+#include "core/scope.h"
 #include "engine/redis/mover/mover.h"
 #include "wire/resp.h"
 #include "world.h"
@@ -27,6 +29,8 @@ struct play {
 	struct board board;
 	struct mover_conf conf;
 	struct server server[WORLD_LINKS];
+	struct heap heap; /* of the scopes, which live longer than the mover */
+	struct scope *scopes[3]; /* no key, half of them, all */
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -306,6 +310,12 @@ mail(struct play *f)
 		          .position = v & 16 ? 0 : 100u + world_next(&f->w) };
 	struct event ev = { .kind = EV_MAIL, .mail = &m };
 
+	if (v % 8 == 4 && f->scopes[0] != NULL) {
+		m.kind = MAIL_SCOPE;
+		m.flag = v >> 3 & 1;
+		m.scope = v >> 6 == 3 ? NULL : f->scopes[v >> 6];
+		m.token = m.position;
+	}
 	if (v == 255)
 		m.kind = MAIL_STOP;
 	world_tell(&f->w, &ev);
@@ -378,6 +388,16 @@ set_up(struct play *f)
 		f->conf.position[0] = 100;
 		f->conf.fill_done = true;
 	}
+	f->heap = heap_make();
+	if ((v & 192) == 128) {
+		for (uint32_t i = 0; i < 3; i++) {
+			struct scope_in in = { .ppm = i * 500000, .salt = 7 };
+
+			f->scopes[i] = scope_build(&f->heap.mem, &in);
+		}
+		f->conf.scope_side = (enum side)(v & 1);
+		f->conf.scope = f->scopes[v >> 1 & 1];
+	}
 	memcpy(f->conf.id, "x", 2);
 	f->conf.side[1].at.port = 1;
 	memcpy(f->conf.side[0].label, "old", 4);
@@ -397,6 +417,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	for (int i = 0; i < WORLD_LINKS; i++)
 		buf_init(&f.server[i].later, &f.w.heap.mem);
 	set_up(&f);
+	begin.side = f.conf.scope_side;
 	mover_init(f.w.self, &f.conf);
 	world_start(&f.w);
 	world_tell(&f.w, &ev);
@@ -406,5 +427,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	for (int i = 0; i < WORLD_LINKS; i++)
 		buf_fini(&f.server[i].later);
 	world_end(&f.w);
+	for (int i = 0; i < 3; i++)
+		scope_free(f.scopes[i]);
 	return 0;
 }
