@@ -14,6 +14,7 @@
 struct fake {
 	struct world w; /* first */
 	struct board board;
+	struct board reverse;
 	struct traffic traffic;
 	struct relay_conf conf;
 };
@@ -32,6 +33,8 @@ say_as_client(struct fake *f, struct buf *b)
 		"ID",      "SETNAME", "SCAN",        "HSCAN",     "MGET",
 		"RESET",   "QUIT",    "PSUBSCRIBE",  "PING",      "EVAL",
 		"CONFIG",  "NOSUCH",  "ZUNIONSTORE", "1e3",       "INCR",
+		"n",       "DBSIZE",  "SORT",        "BY",        "STORE",
+		"PUBLISH", "n*",
 	};
 	uint8_t n = world_next(&f->w) % 6;
 
@@ -59,6 +62,8 @@ say_as_server(struct fake *f, struct buf *b)
 		"*3\r\n$11\r\nunsubscribe\r\n$1\r\nk\r\n:1\r\n",
 		"*3\r\n$7\r\nmessage\r\n$1\r\nk\r\n$1\r\nv\r\n",
 		"*3\r\n$7\r\nmessage\r\n$15\r\n__godwit:marker\r\n$1\r\n1\r\n",
+		"*4\r\n$5\r\nflags\r\n*2\r\n+on\r\n+nopass\r\n"
+		"$9\r\npasswords\r\n*0\r\n",
 	};
 
 	for (uint8_t n = world_next(&f->w) % 4 + 1; n > 0; n--)
@@ -115,6 +120,29 @@ some_rules(uint8_t sticky)
 	return made[sticky % 3];
 }
 
+/* None, or a split: two that part the words above, one of everything. */
+static const struct scope *
+some_scope(uint8_t which)
+{
+	static struct scope *made[4];
+	static struct heap heap;
+	static const struct span prefix[] = { SPAN("n"), SPAN("1") };
+	struct scope_in in = { .prefix = prefix };
+
+	which %= 8;
+	if (which < 4)
+		return NULL;
+	which -= 4;
+	in.prefix_n = which < 2 ? which + 1 : 0;
+	in.ppm = which == 2 ? 500000 : 1000000;
+	if (made[which] == NULL) {
+		if (heap.mem.resize == NULL)
+			heap = heap_make();
+		made[which] = scope_build(&heap.mem, &in);
+	}
+	return made[which];
+}
+
 static void
 mail(struct fake *f)
 {
@@ -138,6 +166,9 @@ mail(struct fake *f)
 	if (v & 64)
 		m.route.rules = some_rules(v);
 	m.route.strict = (v & 96) == 96;
+	m.route.scope = some_scope(world_next(&f->w));
+	if (m.route.scope != NULL)
+		m.route.authority = SIDE_OLD;
 	/* The authority moves only by a release. */
 	if (m.kind == MAIL_ROUTE)
 		m.route.authority = SIDE_OLD;
@@ -173,6 +204,8 @@ one(struct fake *f)
 		atomic_store(&f->board.passed[0], world_next(&f->w));
 		atomic_store(&f->board.passed[1], world_next(&f->w));
 		atomic_store(&f->board.unsettled, world_next(&f->w) & 3);
+		atomic_store(&f->reverse.passed[1],
+		             atomic_load(&f->board.passed[1]));
 		world_tell(&f->w, &ev);
 		break;
 	default: speak(f, i, op >> 3);
@@ -189,9 +222,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	memset(&f, 0, sizeof(f));
 	world_begin(&f.w, &relay_machine, data, n);
 	f.conf.board = &f.board;
+	f.conf.reverse = &f.reverse;
 	f.conf.traffic = &f.traffic;
 	memcpy(f.conf.side[0].own_user, "g", 2);
 	memcpy(f.conf.side[0].reader_user, "r", 2);
+	memcpy(f.conf.side[0].writer_user, "w", 2);
+	memcpy(f.conf.side[1].writer_user, "w", 2);
 	relay_init(f.w.self, &f.conf);
 	world_start(&f.w);
 	while (f.w.n > 0)

@@ -23,6 +23,8 @@ struct peers {
 	bool has_script[2];
 	bool is_fenced; /* for MULTI */
 	uint64_t position;
+	/* NULL, or told of each request (also of a queued one) */
+	void (*saw)(const struct peer *p, const struct resp_cmd *q);
 };
 
 static inline bool
@@ -101,6 +103,8 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 	struct peer *p = &ps->at[me];
 	struct buf *out = &outs[me];
 
+	if (ps->saw != NULL)
+		ps->saw(p, q);
 	if (peer_is(q, 0, "exec")) {
 		peer_exec(p, out);
 	} else if (p->multi) {

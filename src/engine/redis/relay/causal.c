@@ -313,6 +313,10 @@ ask_creds(struct relay *r, struct lane *lane)
 		resp_put_bulk(&r->scratch, SPAN("ACL"));
 		resp_put_bulk(&r->scratch, SPAN("GETUSER"));
 		resp_put_bulk(&r->scratch, cred_user(r, c));
+		if (buf_failed(&r->scratch)) {
+			buf_fini(&r->scratch);
+			return;
+		}
 		e = lane_ask(r, lane, PEND_USER, buf_span(&r->scratch));
 		if (e == NULL)
 			return;
@@ -341,6 +345,7 @@ void
 causal_user(struct relay *r, uint64_t number, struct span reply)
 {
 	struct resp_item it;
+	bool known = false;
 	bool open = false;
 	bool on = false;
 	bool all = false;
@@ -350,11 +355,12 @@ causal_user(struct relay *r, uint64_t number, struct span reply)
 	while (resp_read(&reply, &it) == WIRE_PART) {
 		if (it.type != RESP_BULK && it.type != RESP_STATUS)
 			continue;
-		if (span_eq(it.text, SPAN("flags")))
+		if (span_eq(it.text, SPAN("flags"))) {
 			field = 1;
-		else if (span_eq(it.text, SPAN("passwords")) ||
-		         span_eq(it.text, SPAN("channels")) ||
-		         span_eq(it.text, SPAN("selectors")))
+			known = true;
+		} else if (span_eq(it.text, SPAN("passwords")) ||
+		           span_eq(it.text, SPAN("channels")) ||
+		           span_eq(it.text, SPAN("selectors")))
 			field = 0;
 		else if (span_eq(it.text, SPAN("commands")))
 			field = 2;
@@ -369,8 +375,9 @@ causal_user(struct relay *r, uint64_t number, struct span reply)
 		else if (field == 3)
 			keys = span_eq(it.text, SPAN("~*"));
 	}
-	if (number == 0) {
+	if (number == 0 && known)
 		split_entry(r, on && open ? ENTRY_OPEN : ENTRY_CLOSED);
+	if (number == 0) {
 		r->default_full = on && all && keys;
 		r->default_open = r->default_full && open;
 	}

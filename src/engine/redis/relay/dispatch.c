@@ -20,6 +20,8 @@ refuse_text(struct relay *r, struct session *s, struct span text)
 
 	if (tx_is_kept(s) && (!split_is_on(r) || split_body(r, s)))
 		return tx_begin_again(r, s); /* to be spoiled there */
+	if (s->inflight > 0)
+		return DISPATCH_WAIT; /* one text at a time */
 	if (s->multi && !s->multi_lost) {
 		w = session_wide(r, s);
 		if (w == NULL)
@@ -30,8 +32,6 @@ refuse_text(struct relay *r, struct session *s, struct span text)
 		w->refusal_text[text.n] = '\0';
 		return tx_spoil(r, s);
 	}
-	if (s->inflight > 0)
-		return DISPATCH_WAIT;
 	r->n.refused++;
 	session_sayf(r, s, "-%.*s\r\n", (int)text.n, (const char *)text.p);
 	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
