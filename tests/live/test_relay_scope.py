@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The relay alone (relay_main) in a split: two real servers, applications fenced
 on both, each key served by the side that the scope says."""
+import random
 import threading
 import time
 
@@ -414,3 +415,128 @@ def test_a_start_in_a_split(relay, pair):
     c = relay.conn()
     assert c.cmd("SET", "n:1", 1) == b"OK" and c.cmd("SET", "o:1", 1) == b"OK"
     assert keys(pair[0]) == {b"o:1"} and keys(pair[1]) == {b"n:1"}
+
+
+class Monitor(threading.Thread):
+    """What one server executed: (time, key) of each request with a key."""
+
+    KEYED = {"INCR", "SET", "GET", "PEXPIRE", "BLPOP", "RPUSH", "LPUSH", "WATCH"}
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.conn = server.conn(user="gw", password="secret")
+        self.conn.cmd("CLIENT", "SETNAME", "godwit:monitor")
+        assert self.conn.cmd("MONITOR") == b"OK"
+        self.seen = []
+        self.start()
+
+    def run(self):
+        try:
+            while True:
+                line = self.conn.read().decode()
+                at, rest = line.split(" ", 1)
+                words = [w.strip('"') for w in rest.split("] ", 1)[1].split(" ")]
+                if words[0].upper() in self.KEYED:
+                    self.seen.append((float(at), words[1]))
+        except (OSError, ConnectionError, ValueError):
+            pass
+
+
+class Client(threading.Thread):
+    """Speaks all the time; every answer has to be one that its request can get."""
+
+    def __init__(self, relay, n):
+        super().__init__()
+        self.conn, self.rand, self.n = relay.conn(), random.Random(n), n
+        self.done, self.nil, self.rounds, self.wrong = False, 0, 0, []
+
+    def key(self):
+        return "%s:%d:%d" % (self.rand.choice("onmp"), self.n, self.rand.randrange(40))
+
+    def run(self):
+        try:
+            while not self.done:
+                self.rounds += 1
+                (self.pipeline, self.transaction, self.watch,
+                 self.block)[self.rand.randrange(4)]()
+        except Exception as e:  # the test looks at it
+            self.wrong.append(repr(e))
+
+    def expect(self, good, what):
+        if not good:
+            self.wrong.append(what)
+
+    def pipeline(self):
+        keys = [self.key() for _ in range(self.rand.randrange(1, 12))]
+        words = [w for k in keys for w in (("INCR", k), ("PEXPIRE", k, 50), ("ECHO", k))]
+        out = self.conn.pipe(words)
+        self.expect(all(isinstance(a, int) and a > 0 for a in out[::3]) and
+                    out[2::3] == [k.encode() for k in keys], ("pipeline", out))
+
+    def transaction(self):
+        k, v = self.key() + ":t", b"%d" % self.rand.randrange(10**9)
+        out = self.conn.pipe([("MULTI",), ("PING",), ("SET", k, v), ("GET", k)])
+        time.sleep(self.rand.choice((0, 0, 0.02, 0.4)))
+        last = self.conn.cmd("EXEC")
+        self.expect(out == [b"OK"] + [b"QUEUED"] * 3 and last == [b"PONG", b"OK", v],
+                    ("transaction", out, last))
+
+    def watch(self):
+        k = self.key() + ":w"
+        self.conn.cmd("WATCH", k)
+        out = self.conn.pipe([("MULTI",), ("SET", k, 1), ("EXEC",)])
+        self.nil += out[2] is None
+        self.expect(out[:2] == [b"OK", b"QUEUED"] and out[2] in (None, [b"OK"]), ("watch", out))
+
+    def block(self):
+        k = self.key() + ":q"
+        self.conn.sock.sendall(encode(["BLPOP", k, "0.05"]) + encode(["ECHO", k]))
+        a, b = self.conn.read(), self.conn.read()
+        self.expect(a is None and b == k.encode(), ("block", a, b))
+
+
+def test_many_clients_over_many_switches(binary, pair):
+    """Scopes grow and shrink under load: nobody gets a wrong answer, a refusal or
+    loses its connection, and MONITOR of both servers shows each key on its side
+    only, in every moment."""
+    fence(pair[1])
+    relay = Split(binary, pair, workers=2)
+    monitors = [Monitor(s) for s in pair]
+    clients = [Client(relay, n) for n in range(10)]
+    scope, begin = (), time.time()
+    for c in clients:
+        c.start()
+    spans = []  # (from, to, prefixes of new)
+    try:
+        for word in ("n:", "n:,m:", "n:,m:,p:", "m:", "n:,p:", "none", "p:", "none"):
+            time.sleep(0.25)
+            relay.hold(1000)
+            for _ in range(2):
+                relay.wait("mail drained")
+            spans.append((begin, time.time(), scope))
+            for s in pair:
+                fence(s)
+            if word == "none":
+                unfence(pair[0])
+            scope, begin = tuple(w for w in word.split(",") if w != "none"), time.time()
+            relay.say("release old " + word)
+            for _ in range(2):
+                relay.wait("mail route_ack")
+        time.sleep(0.2)
+    finally:
+        for c in clients:
+            c.done = True
+        for c in clients:
+            c.join(20)
+        spans.append((begin, time.time(), scope))
+        s = relay.stats()
+        relay.stop()
+    assert [c.wrong for c in clients] == [[]] * len(clients)
+    assert min(c.rounds for c in clients) > 3
+    assert s["lost_old"] == s["lost_new"] == 0
+    for side, m in enumerate(monitors):
+        assert len(m.seen) > 100
+        for at, key in m.seen:
+            now = [p for a, b, p in spans if a <= at <= b]
+            assert len(now) == 1, (at, key, spans)
+            assert key.startswith(now[0] or ("none",)) == bool(side), (side, key, now)

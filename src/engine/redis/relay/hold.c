@@ -49,6 +49,8 @@ hold_begin(struct relay *r, const struct mail *m)
 	r->mark_told = false;
 	r->mark_epoch = m->epoch;
 	port_wake(r->port, r->hold.break_ns);
+	r->entry = ENTRY_UNKNOWN; /* as it is when the hold began */
+	causal_ask_user(r);
 	warm(r);
 	script_preload(r, side_other(r->route.authority));
 	list_each(session, s, all, &r->sessions) {
@@ -290,6 +292,8 @@ adopt(struct relay *r, const struct route *route)
 void
 hold_route(struct relay *r, const struct route *route)
 {
+	if (!split_is_on(r) && route->scope != NULL)
+		r->entry = ENTRY_UNKNOWN;
 	adopt(r, route);
 	ack_route(r);
 }
