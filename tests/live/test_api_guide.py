@@ -336,7 +336,7 @@ def test_the_four_stages_of_the_guide_under_load(world, place):
     assert status == 202, got
     w.until("canary_migration", lambda s: s["authority"] == "new" and s["phase"] == "soaking")
     proof = serve.must("POST", "migrations/canary_migration/verify")["verification"]
-    assert proof["state"] == "clean", serve.must("GET", "migrations/canary_migration/verification")
+    assert proof["state"] == "clean", json.dumps(serve.must("GET", "migrations/canary_migration/verification"), indent=1)
     assert load.wait_ops(200)
     got = serve.must("POST", "migrations/canary_migration/complete")
     assert got["status"] == "completed"

@@ -16,6 +16,7 @@ import redis
 
 from harness.program import program
 from harness.server import Server
+from harness.process import until
 from mover_load import compare
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -432,6 +433,29 @@ def test_conflicts(pair, mode, rule):
     assert new.get("p:3") == old.get("p:3")
     if rule == "replace":
         assert new.get("p:1") == old.get("p:1") and new.type("p:2") == b"string"
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_merge_beside_a_busy_stream(pair, mode):
+    """What is copied ahead of the stream is united as well: the refusal of its
+    first write comes while the stream has not come to the copy yet."""
+    old, new = pair[0].r, pair[1].r
+    keys = ["both:%d" % i for i in range(3000)]
+    for r, field in ((old, "old"), (new, "new")):
+        p = r.pipeline(transaction=False)
+        for k in keys:
+            p.hset(k, field, 1)
+        p.execute()
+    w = load(pair, n=3, kind="hot")
+    until(lambda: old.dbsize() > len(keys), 10, text="the writers to begin")
+    m = mover(pair, "mode=" + mode, "rule=merge")
+    m.wait_phase("in_step", 30)
+    halt(w)
+    m.barrier()
+    p = new.pipeline(transaction=False)
+    for k in keys:
+        p.hlen(k)
+    assert p.execute() == [2] * len(keys)
 
 
 @pytest.mark.parametrize("mode", ["rdb", "scan"])

@@ -63,6 +63,13 @@ hold_bucket(struct mover *m, uint32_t db, struct span key, struct mark *k)
 		pend_hold(&m->pend, k);
 }
 
+bool
+dirty_is_refusable(const struct mover *m, const struct mark *k)
+{
+	return k != NULL && k->state == MARK_AHEAD && k->is_fill &&
+	       m->conf->rule != MOVER_RULE_REPLACE;
+}
+
 void
 dirty_mark(struct mover *m, uint32_t db, struct span key, struct place since,
            uint64_t end)
@@ -78,6 +85,9 @@ dirty_mark(struct mover *m, uint32_t db, struct span key, struct place since,
 			dirty_overflow(m);
 		return;
 	}
+	/* A copy that the other side may have refused has seen nothing. */
+	if (dirty_is_refusable(m, pend_find(&m->pend, db, key)))
+		end = 0;
 	k = pend_mark(&m->pend, db, key, since, end);
 	if (k == NULL) {
 		dirty_overflow(m);
@@ -150,7 +160,7 @@ dirty_keep(struct mover *m, uint32_t db, struct span key)
 		struct mark *k = pend_find(&m->pend, db, key);
 
 		/* Written by the stream meanwhile: then that wins. */
-		if (k != NULL)
+		if (k != NULL && !dirty_is_refusable(m, k))
 			return;
 		k = mark_held(m, db, key);
 		if (k != NULL)

@@ -50,8 +50,10 @@ struct mark {
 	uint64_t digest;  /* of the other side's value                  */
 	uint8_t state;    /* enum mark_state                            */
 	bool is_repair;   /* in the list of repairs                     */
-	bool is_fill;     /* nobody wrote it: the conflict rule applies */
-	bool compare;     /* equal values are not written again         */
+	/* Nobody wrote it: the conflict rule applies. AHEAD: it applied, so the
+	 * other side may have kept its own. */
+	bool is_fill;
+	bool compare; /* equal values are not written again         */
 	bool has_digest;
 	bool merge;    /* unite it with what the other side has      */
 	bool is_sized; /* not big, or to be read whole in spite of it */

@@ -454,6 +454,8 @@ void tail_verify(struct mover *m);
 /* dirty.c: keys to be copied */
 void dirty_mark(struct mover *m, uint32_t db, struct span key,
                 struct place since, uint64_t end);
+/* Copied under a conflict rule and ahead: the other side's own value may stand. */
+bool dirty_is_refusable(const struct mover *m, const struct mark *k);
 void dirty_repair(struct mover *m, uint32_t db, struct span key);
 void dirty_keep(struct mover *m, uint32_t db, struct span key);
 /* To be copied although no unit of the stream says so: nothing passes before it

@@ -336,6 +336,10 @@ skip(struct mover *m, const struct unit *u)
 
 	ENSURE(k != NULL);
 	ENSURE(k->state != MARK_AHEAD || k->at >= u->end);
+	if (dirty_is_refusable(m, k)) {
+		mark_written(m, u);
+		return;
+	}
 	if (k->state == MARK_READING && k->skipped < u->end)
 		k->skipped = u->end;
 	k->is_fill = false;
