@@ -124,8 +124,7 @@ def test_auto_walks_the_steps(place):
     r = Run(
         place, "--strategy", "canary", "--steps", "20,60", "--auto", "--step-duration", "1s", "--min-requests", "50"
     )
-    s = r.g.until(lambda s: s["authority"] == "new", 60, "auto to cut over")
-    assert s["phase"] == "soaking"
+    r.g.until(lambda s: s["authority"] == "new" and s["phase"] == "soaking", 60, "auto to cut over")
     kinds = [k for _, k, _, _ in r.g.journal()]
     assert len(kinds) > 5
     r.load.wait_ops(500)

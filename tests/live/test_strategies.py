@@ -314,8 +314,8 @@ def test_a_big_bang_waits_for_a_longer_window(place):
 def test_the_window_opens_by_cron(place):
     """Every minute for a minute: always open; big_bang switches by itself."""
     r = start(place, type="time_window", cron="* * * * *", duration="1m", zone="Europe/Berlin")
-    s = r.g.until(lambda s: s["authority"] == "new", 30)
-    assert s["status"] == "running" and s["phase"] == "soaking"
+    s = r.g.until(lambda s: s["authority"] == "new" and s["phase"] == "soaking", 30)
+    assert s["status"] == "running"
     r.g.must("rollback")
     assert r.g.stop() == 0
 

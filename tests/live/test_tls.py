@@ -158,6 +158,7 @@ def test_mutual_everywhere(place, certs):
     g.must("rollback", "--wait")
     client.wait()
     n = client.stop()
+    g.until(lambda s: s["stream"]["in_step"] and not s["stream"]["lag_bytes"])  # new has the last write
     assert g.stop() == 0  # takes its fence with it
     code, out, err = run("verify", old.url, new.url, *both)
     assert code == 0, err
