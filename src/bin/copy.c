@@ -57,6 +57,7 @@ fill(struct copy *c, struct err *err)
 	c->conf.board = &c->board;
 	c->conf.rule = (enum mover_rule)a->number[OPT_CONFLICT];
 	c->conf.copy_mode = (enum mover_fill)a->number[OPT_COPY_MODE];
+	c->conf.pace = (enum mover_pace)a->number[OPT_COPY_PACE];
 	c->conf.one_shot = true;
 	(void)snprintf(c->conf.id, sizeof(c->conf.id), "copy-%d",
 	               (int)getpid());
@@ -70,6 +71,8 @@ _Static_assert(MOVER_RULE_NONE == 0 && MOVER_RULE_REPLACE == 1 &&
 _Static_assert(MOVER_FILL_AUTO == 0 && MOVER_FILL_RDB == 1 &&
                        MOVER_FILL_SCAN == 2,
                "--copy-mode auto|rdb|scan");
+_Static_assert(MOVER_PACE_FAST == 0 && MOVER_PACE_GENTLE == 1,
+               "--copy-pace fast|gentle");
 
 /* A way to try again is a message; anything else ends the copy. */
 static int

@@ -188,6 +188,7 @@ make_mover(struct run *r, struct err *err)
 	conf->board = &r->board;
 	conf->rule = mover_rule(r->conf->conflict);
 	conf->copy_mode = mover_fill(r->conf->copy_mode);
+	conf->pace = r->conf->copy_gentle ? MOVER_PACE_GENTLE : MOVER_PACE_FAST;
 	/* What new had before is its own; the fence's token is ours. */
 	conf->keep_extra = r->new_keys > 0;
 	conf->own_keys = 1;

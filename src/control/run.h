@@ -51,6 +51,7 @@ struct run_conf {
 	uint32_t ack_timeout_ms;
 	enum conflict_rule conflict;
 	enum copy_mode copy_mode;
+	bool copy_gentle; /* --copy-pace gentle: by turns          */
 	uint32_t workers;
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */

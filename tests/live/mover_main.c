@@ -138,6 +138,11 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->limits.marks = (size_t)strtoull(v, NULL, 10);
 	else if (IS("window"))
 		c->limits.window = (size_t)strtoull(v, NULL, 10);
+	else if (IS("pace"))
+		c->pace = strcmp(v, "gentle") == 0 ? MOVER_PACE_GENTLE
+		                                   : MOVER_PACE_FAST;
+	else if (IS("turn"))
+		c->limits.turn = (size_t)strtoull(v, NULL, 10);
 	else if (IS("tx"))
 		c->limits.writer_tx = (size_t)strtoull(v, NULL, 10);
 	else if (IS("chunk"))

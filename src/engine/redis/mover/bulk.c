@@ -28,6 +28,11 @@ bulk_start(struct mover *m)
 	b->is_done = false;
 	b->is_used = true;
 	b->big_skip = false;
+	b->is_deaf = false;
+	pace_init(&b->pace, m->conf->pace == MOVER_PACE_GENTLE,
+	          m->conf->pace == MOVER_PACE_GENTLE ? m->limits.turn
+	                                             : m->limits.writer_tx,
+	          m->port->now_ns);
 	buf_clear(&b->flushes);
 	rdb_init(&b->rdb, m->limits.window, b->scratch, SCRATCH);
 	feed_open(m, &m->bulk_feed);
@@ -39,6 +44,8 @@ bulk_stop(struct mover *m)
 	struct bulk *b = &m->bulk;
 
 	feed_close(m, &m->bulk_feed);
+	if (b->is_used)
+		conn_hold(m, &m->cmd[side_other(m->from)], false);
 	mem_free(m->port->mem, b->scratch, SCRATCH);
 	b->scratch = NULL;
 	b->is_used = false;
@@ -251,7 +258,6 @@ on_part(struct mover *m, const struct rdb_part *part)
 size_t
 bulk_bytes(struct mover *m, struct span in)
 {
-	struct conn *out = &m->cmd[side_other(m->from)];
 	size_t used = 0;
 
 	/* Behind the end comes the mark of a diskless transfer. */
@@ -276,13 +282,36 @@ bulk_bytes(struct mover *m, struct span in)
 			break;
 		on_part(m, &part);
 	}
-	/* The other side is the limit: read no more until it has room. */
-	if (m->bulk_feed.link != NULL &&
-	    (conn_backlog(out) > m->limits.writer_tx || m->paused)) {
-		m->port->ops->read(m->port, m->bulk_feed.link, false);
-		out->link->want_drained = true;
-	}
 	return m->bulk.is_done ? in.n : used;
+}
+
+/* Is the source read, are commands sent? Once a batch; so a turn is longer than
+ * its limit by what one batch reads. */
+void
+bulk_run(struct mover *m)
+{
+	struct conn *out = &m->cmd[side_other(m->from)];
+	struct bulk *b = &m->bulk;
+	struct pace_do go;
+
+	if (!b->is_used || m->stage != STAGE_FILL || out->link == NULL)
+		return;
+	go = pace_look(&b->pace, &(struct pace_see){
+					 .now_ns = m->port->now_ns,
+					 .waiting = conn_backlog(out),
+					 .asked = conn_wants(out),
+					 .is_over = b->is_done,
+					 .is_paused = m->paused,
+				 });
+	conn_hold(m, out, !go.send);
+	if (m->bulk_feed.link != NULL && b->is_deaf == go.read) {
+		b->is_deaf = !go.read;
+		m->port->ops->read(m->port, m->bulk_feed.link, go.read);
+	}
+	if (!go.read && conn_backlog(out) > 0)
+		out->link->want_drained = true;
+	if (go.look_ns != UINT64_MAX)
+		port_wake(m->port, go.look_ns);
 }
 
 /* Libraries of functions: one payload, whole. */

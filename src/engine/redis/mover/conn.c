@@ -15,6 +15,7 @@ conn_open(struct mover *m, enum side side)
 	c->is_ready = false;
 	c->db = 0;
 	c->is_passing = false;
+	c->is_held = false;
 	c->copy = (struct copy_read){ 0 };
 	c->heard_ns = m->port->now_ns;
 	c->link = m->port->ops->open(m->port, &m->conf->side[side].at, c);
@@ -31,6 +32,7 @@ conn_close(struct mover *m, struct conn *c, bool flush)
 	c->link = NULL;
 	c->is_ready = false;
 	c->is_passing = false;
+	c->is_held = false;
 	buf_release(&c->rx);
 	buf_release(&c->wants);
 	buf_release(&c->keys);
@@ -41,10 +43,38 @@ struct buf *
 conn_out(struct mover *m, struct conn *c)
 {
 	REQUIRE(c->link != NULL);
-	if (c->is_passing)
+	if (c->is_passing || c->is_held)
 		return &c->late;
 	port_touch(m->port, c->link);
 	return &c->link->tx;
+}
+
+void
+conn_hold(struct mover *m, struct conn *c, bool on)
+{
+	struct buf *tx;
+
+	if (c->link == NULL || c->is_held == on)
+		return;
+	REQUIRE(!c->is_passing); /* the bulk and copies are never at a time */
+	c->is_held = on;
+	if (on || buf_len(&c->late) == 0)
+		return;
+	tx = &c->link->tx;
+	port_touch(m->port, c->link);
+	if (buf_failed(&c->late)) {
+		buf_fini(&c->late);
+		mover_fail(m, ERR_NOMEM, "no memory for a turn of the copy");
+	} else if (buf_len(tx) == 0 && !buf_failed(tx)) {
+		/* As it is: copying it would take twice its memory. */
+		struct buf was = *tx;
+
+		*tx = c->late;
+		c->late = was;
+	} else {
+		buf_put_span(tx, buf_span(&c->late));
+		buf_release(&c->late);
+	}
 }
 
 size_t

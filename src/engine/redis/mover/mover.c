@@ -308,11 +308,7 @@ on_mail(struct mover *m, const struct mail *mail)
 		}
 		break;
 	case MAIL_MOVE_PAUSE: m->paused = true; break;
-	case MAIL_MOVE_RESUME:
-		m->paused = false;
-		if (m->bulk_feed.link != NULL)
-			m->port->ops->read(m->port, m->bulk_feed.link, true);
-		break;
+	case MAIL_MOVE_RESUME: m->paused = false; break;
 	case MAIL_BARRIER: switch_barrier(m, mail); break;
 	case MAIL_SCOPE: switch_scope(m, mail); break;
 	case MAIL_THAW: switch_thaw(m); break;
@@ -418,14 +414,6 @@ on_bytes(struct mover *m, const struct event *ev)
 	}
 }
 
-static void
-on_drained(struct mover *m)
-{
-	copy_resume(m);
-	if (m->bulk_feed.link != NULL && !m->paused)
-		m->port->ops->read(m->port, m->bulk_feed.link, true);
-}
-
 /* ---- once a batch ------------------------------------------------------------ */
 
 static void
@@ -497,8 +485,8 @@ tick(struct mover *m)
 			         from && m->passed[i].at > 0 ? m->passed[i].at
 			                                     : f->pos);
 	}
-	if (m->bulk_feed.state == FEED_SNAPSHOT)
-		feed_ack(m, &m->bulk_feed, 0);
+	/* Nothing to the bulk: it may be closed there with bytes on the way, and
+	 * whoever writes to a closed connection loses them. */
 	mover_tell_progress(m);
 	if (m->has_note && m->port->now_ns > m->note_until_ns &&
 	    m->stage >= STAGE_CATCH && m->stage <= STAGE_STEP)
@@ -526,6 +514,8 @@ work(struct mover *m)
 	tick(m);
 	for (int i = 0; i < 3 && !m->failed; i++)
 		attach_run(m);
+	if (!m->failed)
+		bulk_run(m);
 	if (!m->failed)
 		tail_run(m);
 	if (!m->failed)
@@ -562,7 +552,7 @@ step(void *self, struct port *p, const struct event *ev)
 			feed_up(m, f);
 		break;
 	case EV_BYTES: on_bytes(m, ev); break;
-	case EV_DRAINED: on_drained(m); break;
+	case EV_DRAINED: copy_resume(m); break;
 	case EV_DOWN: on_down(m, ev); break;
 	case EV_MAIL: on_mail(m, ev->mail); break;
 	case EV_BATCH: work(m); break;
@@ -604,6 +594,7 @@ mover_init(void *self, void *conf)
 	m->limits.marks = or_default(c->limits.marks, 600000);
 	m->limits.stream_rx = or_default(c->limits.stream_rx, (size_t)16 << 20);
 	m->limits.writer_tx = or_default(c->limits.writer_tx, (size_t)4 << 20);
+	m->limits.turn = or_default(c->limits.turn, TURN_BYTES);
 	m->limits.chunk_min = or_default(c->limits.chunk_min, (size_t)1 << 20);
 	m->limits.window = or_default(c->limits.window, (size_t)16 << 20);
 	for (int i = 0; i < SIDE_N; i++) {

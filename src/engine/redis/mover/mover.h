@@ -38,12 +38,19 @@ enum mover_fill {
 	MOVER_FILL_SCAN,
 };
 
+/* How the bulk by RDB goes on the source's nerves. */
+enum mover_pace {
+	MOVER_PACE_FAST,   /* read and write at a time                      */
+	MOVER_PACE_GENTLE, /* by turns: read a piece, then write it         */
+};
+
 /* 0: the default. */
 struct mover_limits {
 	size_t marks;     /* keys waiting for a copy; then buckets of them */
 	size_t stream_rx; /* stream bytes kept while a copy is read       */
 	size_t writer_tx; /* bytes waiting for the other side             */
 	size_t window;    /* one value of the RDB kept whole              */
+	size_t turn;      /* MOVER_PACE_GENTLE: bytes read and then written */
 	size_t chunk_min; /* bigger values are read piece by piece;
 	                   * SIZE_MAX: never                             */
 };
@@ -53,6 +60,7 @@ struct mover_conf {
 	struct board *board;
 	enum mover_rule rule;
 	enum mover_fill copy_mode;
+	enum mover_pace pace;
 	bool one_shot;   /* end (MOVE_IN_STEP) after bulk and dirty keys; no
 	                 * feed of the target                               */
 	bool fill_done;  /* the bulk was complete before (resume)            */

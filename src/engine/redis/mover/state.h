@@ -28,6 +28,7 @@
 #include "engine/redis/mover/chunk.h"
 #include "engine/redis/mover/foreign.h"
 #include "engine/redis/mover/mover.h"
+#include "engine/redis/mover/pace.h"
 #include "engine/redis/mover/pend.h"
 #include "engine/redis/mover/words.h"
 #include "wire/rdb.h"
@@ -39,9 +40,10 @@
 #define COPY_BATCH   50
 #define COPY_FLIGHTS 16 /* batches being read at a time, at most */
 #define STREAM_VALUE \
-	((size_t)1 << 20)          /* longer payloads are passed on piecewise */
-#define UNIT_MAX ((size_t)8 << 20) /* a longer unit of the stream is marked  */
-#define NEAR_MS  30000             /* keys that expire sooner than this       */
+	((size_t)1 << 20) /* longer payloads are passed on piecewise */
+#define UNIT_MAX   ((size_t)8 << 20) /* a longer unit of the stream is marked  */
+#define NEAR_MS    30000 /* keys that expire sooner than this       */
+#define TURN_BYTES ((size_t)64 << 20) /* of the RDB, read and then written */
 
 enum stage {
 	STAGE_IDLE,
@@ -116,6 +118,7 @@ struct conn {
 	struct buf keys;  /* of the wants: u32 db, u32 n, bytes            */
 	struct buf late;  /* commands that wait for a payload to be complete */
 	bool is_passing;  /* a payload is being written piecewise          */
+	bool is_held;     /* commands wait for the turn to write (pace.h)  */
 	struct copy_read copy;
 	uint64_t heard_ns;
 	uint64_t id; /* CLIENT ID                                     */
@@ -261,6 +264,8 @@ struct bulk {
 	bool is_used;       /* this attempt fills by RDB                     */
 	bool is_refused;    /* not possible with this server                 */
 	struct buf flushes; /* struct flush: the rest of it is void         */
+	struct pace pace;   /* its turns                                    */
+	bool is_deaf;       /* the feed is not read                         */
 	bool big_skip;      /* the big value in hand is copied otherwise     */
 	struct buf big_key;
 	int64_t big_expires;
@@ -390,6 +395,8 @@ struct want *conn_want(struct mover *m, struct conn *c, enum want_kind kind,
 /* A key behind the last want. */
 void conn_key(struct conn *c, struct want *w, uint32_t db, struct span key);
 void conn_select(struct mover *m, struct conn *c, uint32_t db);
+/* Commands are gathered; false: they are sent from now on. */
+void conn_hold(struct mover *m, struct conn *c, bool on);
 size_t conn_backlog(const struct conn *c); /* bytes not sent yet */
 static inline size_t
 conn_wants(const struct conn *c)
@@ -549,6 +556,7 @@ void sweep_reset(struct mover *m);
 /* bulk.c */
 void bulk_start(struct mover *m);
 size_t bulk_bytes(struct mover *m, struct span in);
+void bulk_run(struct mover *m); /* whose turn it is */
 void bulk_stop(struct mover *m);
 void bulk_functions(struct mover *m, struct span reply);
 
