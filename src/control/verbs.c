@@ -171,7 +171,12 @@ say_share(struct run *r)
 {
 	const struct strategy_move *m = &r->op.move;
 
-	if (m->kind == MOVE_TO_UNIT && m->unit < r->strategy.unit_n)
+	if (run_is_split(r))
+		run_event(r, "share",
+		          "reads and writes of new's keys go to new (%u.%u %% "
+		          "of the slots)",
+		          divide_ppm(r) / 10000, divide_ppm(r) % 10000 / 1000);
+	else if (m->kind == MOVE_TO_UNIT && m->unit < r->strategy.unit_n)
 		run_event(r, "share", "reads of %s may go to the other side",
 		          r->strategy.unit[m->unit]);
 	else
@@ -180,14 +185,66 @@ say_share(struct run *r)
 		          m->ppm / 10000, m->ppm % 10000 / 1000);
 }
 
+/* What was refused for now is tried again, the rest is answered. */
+static void
+not_now(struct run *r, const struct err *err)
+{
+	if (err->code == ERR_POSTPONED)
+		(void)later(r, err->text);
+	else
+		refuse(r, err);
+}
+
+/* Other keys become new's: a switch. def is stolen. */
+static void
+to_scope(struct run *r, json_t *def)
+{
+	struct gates g;
+	struct err err;
+	char why[200];
+	int rc = moves_scope(r, def, &err);
+
+	if (rc == 0)
+		rc = divide_prepare(r, &err);
+	if (rc == 1) {
+		r->op.retry_ns = os_mono_ns() + LIMIT_SPLIT_LOOK_MS * NS_PER_MS;
+		json_decref(def);
+		return;
+	}
+	if (rc == 0) {
+		shift_gates(r, &g);
+		g.is_split = true;
+		if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN)
+			rc = err_set(&err, ERR_POSTPONED, "%s", why);
+	}
+	if (rc == 0) {
+		r->op.stage = OP_SWITCH;
+		rc = shift_begin_scope(r, def, false, &err);
+	} else {
+		json_decref(def);
+	}
+	if (rc != 0)
+		not_now(r, &err);
+}
+
 static void
 to_share(struct run *r)
 {
 	const struct strategy_move *m = &r->op.move;
 	struct gates g;
 	struct err err;
+	json_t *def;
 	char why[200];
 
+	if (divide_wants(r, m, &def, &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	if (!divide_is_now(r, def)) {
+		to_scope(r, def);
+		return;
+	}
+	json_decref(def);
 	shift_gates(r, &g);
 	/* Fewer reads on the other side is always possible. */
 	if ((m->ppm > r->read_ppm || (m->units & ~r->units) != 0) &&
@@ -300,7 +357,10 @@ rollback_switch(struct run *r)
 		return;
 	}
 	r->op.stage = OP_SWITCH;
-	shift_begin(r, r->op.is_forced);
+	if (run_authority(r) == SIDE_NEW)
+		shift_begin(r, r->op.is_forced);
+	else if (shift_begin_scope(r, NULL, r->op.is_forced, &err) != 0)
+		refuse(r, &err);
 }
 
 static void
@@ -314,7 +374,7 @@ rollback(struct run *r)
 		refuse(r, &err);
 		return;
 	}
-	if (run_authority(r) == SIDE_NEW) {
+	if (run_authority(r) == SIDE_NEW || run_is_split(r)) {
 		rollback_switch(r);
 		return;
 	}
@@ -412,6 +472,14 @@ verify(struct run *r)
 {
 	struct err err;
 
+	if (run_is_split(r)) {
+		(void)err_set(&err, ERR_STATE,
+		              "verify is not possible while each side rules a "
+		              "part of the keys; verify before, after the "
+		              "cutover, or after a rollback");
+		refuse(r, &err);
+		return;
+	}
 	if (r->mover == NULL || r->state == LIFE_COMPLETED) {
 		(void)err_set(&err, ERR_STATE,
 		              "verify is not possible after complete: the two "
@@ -434,7 +502,7 @@ simple(struct run *r, enum life_verb verb, enum mail_kind mail)
 		refuse(r, &err);
 		return;
 	}
-	machines_tell_mover(r, &m);
+	machines_tell_movers(r, &m);
 	/* It has the whole time again to find its servers. */
 	if (verb == VERB_RETRY && r->broken_ns != 0)
 		r->broken_ns = os_mono_ns();
@@ -561,10 +629,21 @@ verbs_switched(struct run *r)
 		(void)later(r, r->cut.why);
 		return;
 	}
+	if (r->cut.keeps && r->op.kind == OP_PROMOTE) {
+		/* Now the reads of that step. */
+		r->op.stage = OP_BEGIN;
+		return;
+	}
 	if (r->op.kind == OP_ROLLBACK) {
 		/* The shares of before belong to the attempt of before. */
 		if (record_share(r, 0, 0, 0, &err) != 0)
 			run_event(r, "disk", "%s", err.text);
+		if (r->cut.keeps) {
+			/* The route that released the hold had them still. */
+			r->op.stage = OP_ROUTE;
+			machines_send_route(r);
+			return;
+		}
 		went_back(r);
 		return;
 	}
