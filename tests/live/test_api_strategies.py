@@ -312,6 +312,22 @@ def test_write_percentage(world, place):
     """PATCH traffic moves authority by slot, forward and back, under load:
     zero errors, nothing lost; then the cutover, the rollback, the end."""
     w = world()
+    steps = [{"read_percentage": 0.5, "write_percentage": 0.5}]
+    old = w.pairs[0][0]
+    old.cmd("ACL", "SETUSER", "ann", "on", "nopass", "~*", "+@read")
+    w.must("POST", "migrations", {"id": "t", "strategy": {"type": "canary", "steps": steps}})
+    w.must("POST", "migrations/t/interlay/front0", {"endpoint": "new0"})
+
+    def check():
+        got = w.must("POST", "migrations/t/test")
+        return [c for c in got["checks"] if c["name"] == "writes_in_parts"][0], got["valid"]
+
+    bad, valid = check()
+    assert bad["result"] == "fail" and "ann" in bad["detail"] and not valid
+    old.cmd("ACL", "DELUSER", "ann")
+    good, valid = check()
+    assert good["result"] == "pass" and valid
+    w.must("DELETE", "migrations/t", status=204)
     w.begin({"type": "canary", "write_mode": CUTOVER})
     load = place.load(w.ports[0], apart=True, think=0.01,
                       only="li co re cw cr tt qp qc mi").start()
