@@ -325,11 +325,14 @@ uint64_t shift_wake_ns(const struct run *r);
 void shift_gates(const struct run *r, struct gates *ret);
 void shift_stop(struct run *r, const char *why);
 
-/* verbs.c */
+/* verbs_ask.c */
+const char *verbs_name(enum op_kind k);
 void verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args);
 void verbs_take(struct run *r); /* what other threads ask */
-void verbs_tick(struct run *r, uint64_t now_ns);
 void verbs_push(struct run *r, enum op_kind kind);
+
+/* verbs.c */
+void verbs_tick(struct run *r, uint64_t now_ns);
 void verbs_switched(struct run *r); /* the cutover machine has ended */
 uint64_t verbs_wake_ns(const struct run *r);
 
