@@ -386,13 +386,16 @@ frame_line(FILE *out, const json_t *j)
 			percent < 1.0
 				? "?"
 				: amount_seconds(look_real(j, "copy.eta_s")).s);
-	(void)fprintf(out,
-	              "; lag %lld ms; reads on new %.1f %% (desired %.1f %%); "
-	              "clients %lld; hold max %.0f ms; verify %s; next: %s",
-	              (long long)look_int(j, "stream.lag_ms"),
-	              look_real(j, "reads.actual_percentage"),
-	              look_real(j, "reads.desired_percentage"),
-	              (long long)look_int(j, "clients.total"),
-	              look_real(j, "hold.max_ms"),
-	              look_text(j, "verification.state"), look_text(j, "next"));
+	(void)fprintf(
+		out,
+		"; lag %lld ms; reads on new %.1f %% (desired %.1f %%); "
+		"writes %.1f %% (%.1f %%); clients %lld; hold max %.0f ms; verify %s; next: %s",
+		(long long)look_int(j, "stream.lag_ms"),
+		look_real(j, "reads.actual_percentage"),
+		look_real(j, "reads.desired_percentage"),
+		look_real(j, "writes.actual_percentage"),
+		look_real(j, "writes.desired_percentage"),
+		(long long)look_int(j, "clients.total"),
+		look_real(j, "hold.max_ms"), look_text(j, "verification.state"),
+		look_text(j, "next"));
 }

@@ -28,7 +28,7 @@ struct release {
 	char leg[80];  /* of a daemon's file; "": godwit migrate's           */
 	json_t *rules; /* user name -> rules before the fence            */
 	struct side_conf side;
-	char names[3][64]; /* Godwit's users, the prefix of its names      */
+	char names[4][64]; /* Godwit's users, the prefix of its names      */
 	struct fence_own own;
 	struct agent agent;
 	uint64_t epoch;
@@ -149,9 +149,12 @@ read_journal(struct release *r, const struct url *old, struct err *err)
 		               id);
 		(void)snprintf(r->names[2], sizeof(r->names[2]),
 		               "godwit:%s:", id);
+		(void)snprintf(r->names[3], sizeof(r->names[3]), "godwit-%s-w",
+		               id);
 		memcpy(r->side.own_user, r->names[0], sizeof(r->side.own_user));
 		r->own = (struct fence_own){ .user = r->names[0],
 			                     .reader = r->names[1],
+			                     .writer = r->names[3],
 			                     .prefix = r->names[2] };
 	}
 	json_decref(match);

@@ -17,6 +17,13 @@ traffic(const json_t *s, char *ret, size_t n)
 		               "new has the authority; clients were held for "
 		               "%.0f ms; rollback loses nothing",
 		               look_real(s, "hold.last_ms"));
+	else if (look_at(s, "scope") != NULL)
+		(void)snprintf(ret, n,
+		               "a part of the keys is new's, reads and writes "
+		               "(%.1f %% of the slots); clients were held for "
+		               "%.0f ms; rollback loses nothing",
+		               look_real(s, "writes.desired_percentage"),
+		               look_real(s, "hold.last_ms"));
 	else
 		(void)snprintf(ret, n, "%.1f %% of the reads may go to new",
 		               look_real(s, "reads.desired_percentage"));

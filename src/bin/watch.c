@@ -99,8 +99,11 @@ print_event(const struct watch *w, const json_t *j)
 static bool
 is_news(const json_t *before, const json_t *now)
 {
-	static const char *const paths[] = { "status", "phase", "authority",
+	static const char *const paths[] = { "status",
+		                             "phase",
+		                             "authority",
 		                             "reads.desired_percentage",
+		                             "writes.desired_percentage",
 		                             "verification.state" };
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)

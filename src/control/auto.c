@@ -200,7 +200,8 @@ auto_tick(struct run *r, uint64_t now_ns)
 		return; /* it has no steps */
 	if (!soaks && timetable_gate(r, &forward, NULL) != 0)
 		return; /* later: nothing goes forward now */
-	if (r->step == 0 && r->read_ppm == 0 && r->units == 0 && !soaks) {
+	if (r->step == 0 && r->read_ppm == 0 && r->units == 0 &&
+	    !run_is_split(r) && !soaks) {
 		if (r->move == MOVE_IN_STEP && may_promote(r))
 			verbs_push(r, OP_PROMOTE);
 		return;

@@ -441,10 +441,71 @@ fence_users(struct run *r, enum side s, struct err *err)
 	if (rc != 0)
 		return rc;
 	at->users_made = true;
+	if (r->split.writer)
+		rc = fence_writer(r, s, err);
+	if (rc != 0)
+		return rc;
 	/* From now on as ourselves: the URL's user may be fenced. */
 	if (!at->agent.as_own)
 		agent_close(&at->agent);
 	return reach(r, s, err);
+}
+
+/* What default was allowed before any fence. */
+static const char *
+rules_of_default(const struct run *r, enum side s)
+{
+	return json_string_value(json_object_get(r->at[s].saved, "default"));
+}
+
+int
+fence_writer(struct run *r, enum side s, struct err *err)
+{
+	struct run_side *at = &r->at[s];
+	struct span replies = { NULL, 0 };
+	const char *rules;
+	uint32_t n;
+	int rc = fence_save(r, s, err);
+
+	if (rc != 0)
+		return rc;
+	rules = rules_of_default(r, s);
+	if (rules == NULL)
+		return err_set(err, ERR_STATE,
+		               "%s: the rights of its user default are not "
+		               "known",
+		               r->side[s].label);
+	n = admin_put_writer(&at->agent.tx, &r->own, r->side[s].writer_pass,
+	                     span_str(rules));
+	rc = agent_call(&at->agent, n, call_ms(r), &replies, err);
+	return rc == 0 ? reply_ok(&replies, r->side[s].label,
+	                          "ACL SETUSER (writer)", err)
+	               : rc;
+}
+
+int
+fence_only_default(struct run *r, enum side s, struct err *err)
+{
+	struct fence_look l;
+	struct span name;
+	struct span rules;
+	char text[80];
+	int rc = look(r, s, &l, err);
+
+	if (rc != 0)
+		return rc;
+	while (rc == 0 && acl_next(&l.acl, &r->own, &name, &rules)) {
+		if (span_eq(name, SPAN("default")) || !acl_is_on(rules))
+			continue;
+		reply_text(name, text, sizeof(text));
+		rc = err_set(err, ERR_UNABLE,
+		             "writes cannot move in parts: the user \"%s\" of "
+		             "%s has rights of its own, which could not be "
+		             "kept; move all in one cutover",
+		             text, r->side[s].label);
+	}
+	unwatch(r, s);
+	return rc;
 }
 
 int
@@ -461,7 +522,9 @@ fence_settle(struct run *r, struct err *err)
 	if (r->at[other].is_up)
 		rc = fence_shut(r, other, a.epoch, err);
 	if (rc == 0 && r->at[rules].is_up)
-		rc = fence_lift(r, rules, a.epoch, err);
+		rc = authority_is_split(&a)
+		             ? fence_shut(r, rules, a.epoch, err)
+		             : fence_lift(r, rules, a.epoch, err);
 	return rc;
 }
 

@@ -39,7 +39,7 @@ put_right(struct run *r, enum side s, struct err *err)
 
 	if (r->state == LIFE_COMPLETED && s == SIDE_OLD)
 		return 0;
-	if (authority_side(a.state) == s)
+	if (run_wants_open(r, s))
 		return fence_lift(r, s, a.epoch, err);
 	return fence_shut(r, s, a.epoch, err);
 }
@@ -90,13 +90,13 @@ look(struct run *r, enum side s)
 
 /* A fence that somebody lifted is put back. */
 static void
-look_at_fence(struct run *r)
+look_at_fence(struct run *r, enum side other)
 {
 	struct authority a = journal_authority(r->journal);
-	enum side other = side_other(authority_side(a.state));
 	struct err err;
 
-	if (!r->at[other].is_up || !r->at[other].users_made || r->record_owed ||
+	if (run_wants_open(r, other) || !r->at[other].is_up ||
+	    !r->at[other].users_made || r->record_owed ||
 	    r->state == LIFE_COMPLETED)
 		return;
 	if (r->at[other].fenced && fence_holds(r, other, a.epoch, &err) == 0)
@@ -117,8 +117,8 @@ look_at_open(struct run *r)
 	enum side rules = authority_side(a.state);
 	struct err err;
 
-	if (!r->at[rules].is_up || r->record_owed ||
-	    fence_is_open(r, rules, &err) != -ERR_STATE)
+	if (!run_wants_open(r, rules) || !r->at[rules].is_up ||
+	    r->record_owed || fence_is_open(r, rules, &err) != -ERR_STATE)
 		return;
 	if (fence_lift(r, rules, a.epoch, &err) != 0) {
 		run_event(r, "fence", "%s", err.text);
@@ -273,7 +273,7 @@ static void
 look_at_stream(struct run *r, uint64_t now_ns)
 {
 	if (r->home == NULL || r->broken_ns == 0 || r->state != LIFE_RUNNING ||
-	    run_authority(r) != SIDE_OLD ||
+	    run_authority(r) != SIDE_OLD || run_is_split(r) ||
 	    now_ns - r->broken_ns < r->conf->fail_ms * NS_PER_MS)
 		return;
 	r->broken_ns = now_ns;
@@ -302,7 +302,8 @@ health_tick(struct run *r, uint64_t now_ns)
 		look(r, SIDE_OLD);
 	look(r, SIDE_NEW);
 	look_at_stream(r, now_ns);
-	look_at_fence(r);
+	look_at_fence(r, SIDE_OLD);
+	look_at_fence(r, SIDE_NEW);
 	look_at_open(r);
 	replica_tend(r, SIDE_OLD);
 	replica_tend(r, SIDE_NEW);

@@ -25,9 +25,10 @@ struct run_home {
 	int wake_fd; /* eventfd; the desk's, too */
 	struct interlay *const *interlays;
 	uint32_t interlay_n;
-	bool resume;  /* after a restart: a leg that is over stays over, and
+	uint32_t leg_n; /* of its migration */
+	bool resume;    /* after a restart: a leg that is over stays over, and
 	              * what is left of it in the servers is removed       */
-	bool release; /* conf->old_url is fenced by this leg, which was
+	bool release;   /* conf->old_url is fenced by this leg, which was
 	               * completed: open it, remove the last of Godwit; nothing
 	               * else is done                                       */
 	/* {"at","name","text"}, borrowed */

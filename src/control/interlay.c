@@ -125,6 +125,7 @@ fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
 	*ret = (struct relay_conf){
 		.side = { p->side[SIDE_OLD], p->side[SIDE_NEW] },
 		.board = p->board,
+		.reverse = p->reverse,
 		.traffic = &l->traffic[i],
 		.first_route = p->route,
 		.who = p->first_who + i,

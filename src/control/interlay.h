@@ -43,6 +43,7 @@ struct interlay {
 struct interlay_pair {
 	const struct side_conf *side; /* SIDE_N of them; alone: [SIDE_OLD]   */
 	struct board *board;          /* NULL: alone                         */
+	struct board *reverse;        /* of a split's second mover           */
 	struct route route;
 	uint32_t first_who; /* number of its first relay among the leg's     */
 	bool held;          /* requests wait for MAIL_RELEASE                */

@@ -102,7 +102,10 @@ db_authority(struct journal *j, const char *leg, struct authority *ret,
              struct err *err)
 {
 	sqlite3_stmt *s = db_prepare_leg(
-		j, "SELECT epoch, state FROM authority WHERE leg=?1", leg);
+		j,
+		"SELECT epoch, state, scope, scope_to FROM authority "
+		"WHERE leg=?1",
+		leg);
 	int step = s != NULL ? sqlite3_step(s) : SQLITE_ERROR;
 	int rc = -ERR_IO;
 
@@ -114,6 +117,8 @@ db_authority(struct journal *j, const char *leg, struct authority *ret,
 		ret->epoch = (uint64_t)sqlite3_column_int64(s, 0);
 		ret->state =
 			authority_find((const char *)sqlite3_column_text(s, 1));
+		ret->scope = (uint32_t)sqlite3_column_int64(s, 2);
+		ret->scope_to = (uint32_t)sqlite3_column_int64(s, 3);
 		rc = ret->state < AUTHORITY_N ? 0 : -ERR_BAD;
 	}
 	(void)sqlite3_finalize(s);
@@ -174,8 +179,10 @@ set_authority(struct journal *j, const char *leg,
 {
 	sqlite3_stmt *s =
 		db_prepare_leg(j,
-	                       "UPDATE authority SET epoch=?2, state=?3 "
-	                       "WHERE leg=?1 AND epoch=?4 AND state=?5",
+	                       "UPDATE authority SET epoch=?2, state=?3, "
+	                       "scope=?6, scope_to=?7 WHERE leg=?1 AND "
+	                       "epoch=?4 AND state=?5 AND scope=?8 AND "
+	                       "scope_to=?9",
 	                       leg);
 	bool ok = s != NULL;
 
@@ -186,6 +193,10 @@ set_authority(struct journal *j, const char *leg,
 	     sqlite3_bind_int64(s, 4, (int64_t)expect->epoch) == SQLITE_OK;
 	ok = ok && sqlite3_bind_text(s, 5, authority_name(expect->state), -1,
 	                             SQLITE_STATIC) == SQLITE_OK;
+	ok = ok && sqlite3_bind_int64(s, 6, to->scope) == SQLITE_OK;
+	ok = ok && sqlite3_bind_int64(s, 7, to->scope_to) == SQLITE_OK;
+	ok = ok && sqlite3_bind_int64(s, 8, expect->scope) == SQLITE_OK;
+	ok = ok && sqlite3_bind_int64(s, 9, expect->scope_to) == SQLITE_OK;
 	ok = ok && sqlite3_step(s) == SQLITE_DONE;
 	(void)sqlite3_finalize(s);
 	if (!ok)
@@ -198,16 +209,31 @@ set_authority(struct journal *j, const char *leg,
 	return 0;
 }
 
+static const char *const points[POINT_N] = {
+	[POINT_OLD] = "old",
+	[POINT_NEW] = "new",
+	[POINT_BACK_OLD] = "back_old",
+	[POINT_BACK_NEW] = "back_new",
+};
+
+enum journal_point
+journal_point(enum side side, bool back)
+{
+	if (back)
+		return side == SIDE_OLD ? POINT_BACK_OLD : POINT_BACK_NEW;
+	return side == SIDE_OLD ? POINT_OLD : POINT_NEW;
+}
+
 static int
-set_progress(struct journal *j, const char *leg, enum side side,
+set_progress(struct journal *j, const char *leg, enum journal_point p,
              const char *history, uint64_t position, struct err *err)
 {
 	sqlite3_stmt *s = db_prepare_leg(
 		j, "INSERT OR REPLACE INTO progress VALUES(?1,?2,?3,?4)", leg);
 	bool ok = s != NULL;
 
-	ok = ok && sqlite3_bind_text(s, 2, side_name(side), -1,
-	                             SQLITE_STATIC) == SQLITE_OK;
+	ok = ok &&
+	     sqlite3_bind_text(s, 2, points[p], -1, SQLITE_STATIC) == SQLITE_OK;
 	ok = ok &&
 	     sqlite3_bind_text(s, 3, history, -1, SQLITE_STATIC) == SQLITE_OK;
 	ok = ok && sqlite3_bind_int64(s, 4, (int64_t)position) == SQLITE_OK;
@@ -232,13 +258,23 @@ static int
 write_staged(struct journal *j, const char *leg, const struct journal_stage *st,
              struct err *err)
 {
+	int rc = 0;
+
 	if (st->forget)
 		return delete_rows(j, "DELETE FROM progress WHERE leg=?1", leg,
 		                   err);
-	if (st->staged)
-		return set_progress(j, leg, st->side, st->history, st->position,
-		                    err);
-	return 0;
+	if (st->forget_back)
+		rc = delete_rows(j,
+		                 "DELETE FROM progress WHERE leg=?1 AND side "
+		                 "IN ('back_old', 'back_new')",
+		                 leg, err);
+	for (int p = 0; rc == 0 && p < POINT_N; p++) {
+		if (st->at[p].staged)
+			rc = set_progress(j, leg, (enum journal_point)p,
+			                  st->at[p].history, st->at[p].position,
+			                  err);
+	}
+	return rc;
 }
 
 static bool
@@ -249,7 +285,8 @@ are_on_disk(struct journal *j, const struct journal_flip *flips, uint32_t n)
 
 		if (db_authority(j, flips[i].leg, &now, NULL) != 0 ||
 		    now.epoch != flips[i].to.epoch ||
-		    now.state != flips[i].to.state)
+		    now.state != flips[i].to.state ||
+		    now.scope != flips[i].to.scope)
 			return false;
 	}
 	return n > 0;
@@ -535,26 +572,32 @@ journal_set_metas(struct journal *j, json_t *obj, struct err *err)
 }
 
 int
-journal_set_progress(struct journal *j, enum side side, const char *history,
-                     uint64_t position, struct err *err)
+journal_set_progress(struct journal *j, enum journal_point p,
+                     const char *history, uint64_t position, struct err *err)
 {
 	bool in = writer_in();
 	int rc;
 
-	rc = set_progress(j, j->leg, side, history, position, err);
+	rc = set_progress(j, j->leg, p, history, position, err);
 	writer_out(in);
 	return rc;
 }
 
 void
-journal_stage_progress(struct journal *j, enum side side, const char *history,
-                       uint64_t position)
+journal_stage_progress(struct journal *j, enum journal_point p,
+                       const char *history, uint64_t position)
 {
-	j->stage.staged =
-		snprintf(j->stage.history, sizeof(j->stage.history), "%s",
-	                 history) < (int)sizeof(j->stage.history);
-	j->stage.side = side;
-	j->stage.position = position;
+	REQUIRE((unsigned)p < POINT_N);
+	j->stage.at[p].staged =
+		snprintf(j->stage.at[p].history, sizeof(j->stage.at[p].history),
+	                 "%s", history) < (int)sizeof(j->stage.at[p].history);
+	j->stage.at[p].position = position;
+}
+
+void
+journal_stage_forget_back(struct journal *j)
+{
+	j->stage.forget_back = true;
 }
 
 void
@@ -576,8 +619,8 @@ journal_is_unsure(const struct journal *j)
 }
 
 bool
-journal_progress(struct journal *j, enum side side, char *history, size_t n,
-                 uint64_t *ret_position)
+journal_progress(struct journal *j, enum journal_point p, char *history,
+                 size_t n, uint64_t *ret_position)
 {
 	sqlite3_stmt *s =
 		db_prepare(j, "SELECT history, position FROM progress "
@@ -585,7 +628,7 @@ journal_progress(struct journal *j, enum side side, char *history, size_t n,
 	bool found = false;
 
 	if (s != NULL &&
-	    sqlite3_bind_text(s, 2, side_name(side), -1, SQLITE_STATIC) ==
+	    sqlite3_bind_text(s, 2, points[p], -1, SQLITE_STATIC) ==
 	            SQLITE_OK &&
 	    sqlite3_step(s) == SQLITE_ROW) {
 		int len = snprintf(history, n, "%s",

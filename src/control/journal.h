@@ -33,13 +33,25 @@ enum journal_kind {
 
 struct journal;
 
+/* Whose resume point: a mover's for each of the sides; in a split there is a
+ * second one, which carries back. */
+enum journal_point {
+	POINT_OLD,
+	POINT_NEW,
+	POINT_BACK_OLD,
+	POINT_BACK_NEW,
+	POINT_N,
+};
+
 /* What is written together with the next record. */
 struct journal_stage {
-	bool forget; /* every position */
-	bool staged; /* or this one    */
-	enum side side;
-	char history[64];
-	uint64_t position;
+	bool forget;      /* every position              */
+	bool forget_back; /* those of the second mover   */
+	struct {
+		bool staged;
+		char history[64];
+		uint64_t position;
+	} at[POINT_N];
 };
 
 const char *journal_kind_name(enum journal_kind k);
@@ -109,18 +121,22 @@ int journal_set_metas(struct journal *j, json_t *obj, struct err *err) MUST;
  * release has begun (meta "released" = "begun") and may not have ended. */
 char *journal_fenced_by(struct journal *j, const char *label, bool begun);
 
+enum journal_point journal_point(enum side side, bool back);
 /* How far a side's stream was applied; no decision, and may lag. */
-int journal_set_progress(struct journal *j, enum side side, const char *history,
-                         uint64_t position, struct err *err) MUST;
+int journal_set_progress(struct journal *j, enum journal_point p,
+                         const char *history, uint64_t position,
+                         struct err *err) MUST;
 /* The same, but written together with the next record (a commit). */
-void journal_stage_progress(struct journal *j, enum side side,
+void journal_stage_progress(struct journal *j, enum journal_point p,
                             const char *history, uint64_t position);
+/* There is no second mover from the next record on, or it begins anew. */
+void journal_stage_forget_back(struct journal *j);
 /* Every position is forgotten with the next record: the sides are no longer known
  * to be equal, a resume compares everything. */
 void journal_stage_forget(struct journal *j);
 void journal_unstage(struct journal *j);
 /* false: none. history has room for n bytes. */
-bool journal_progress(struct journal *j, enum side side, char *history,
+bool journal_progress(struct journal *j, enum journal_point p, char *history,
                       size_t n, uint64_t *ret_position);
 
 /* The newest record of a kind for which fields match (match may be NULL: any),

@@ -2,9 +2,10 @@
 /*
  * control/journal_file.c: the file of the journal: lock, schema, versions.
  *
- * Version 1 (one migration a file) becomes version 2 (a leg in every row) when it
- * is opened for writing, in one transaction; who only reads sees it through
- * views.
+ * Version 1 (one migration a file) becomes version 2 (a leg in every row), and
+ * that version 3 (R has a scope), when it is opened for writing, in one
+ * transaction; who only reads sees it through views. An older Godwit must not
+ * open a file of version 3: it would take a split for old alone.
  */
 #define _DEFAULT_SOURCE
 #include <errno.h>
@@ -20,7 +21,7 @@
 #include "control/store/writer.h"
 #include "world/os/loop.h"
 
-#define JOURNAL_VERSION 2
+#define JOURNAL_VERSION 3
 #define BUSY_MS         250  /* somebody reads; never as long as a hold */
 #define BUSY_LEG_MS     5000 /* as the store, which writes, too */
 
@@ -35,7 +36,9 @@ static const char schema[] =
 	"CREATE INDEX IF NOT EXISTS journal_leg ON journal(leg, kind, seq);"
 	"CREATE TABLE IF NOT EXISTS authority("
 	" leg TEXT PRIMARY KEY,"
-	" epoch INTEGER NOT NULL, state TEXT NOT NULL);"
+	" epoch INTEGER NOT NULL, state TEXT NOT NULL,"
+	" scope INTEGER NOT NULL DEFAULT 0,"
+	" scope_to INTEGER NOT NULL DEFAULT 0);"
 	"CREATE TABLE IF NOT EXISTS meta("
 	" leg TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,"
 	" PRIMARY KEY(leg, key));"
@@ -50,20 +53,35 @@ static const char upgrade[] =
 	"ALTER TABLE meta RENAME TO meta1;"
 	"ALTER TABLE progress RENAME TO progress1;";
 static const char upgraded[] =
-	"INSERT INTO authority SELECT '', epoch, state FROM authority1;"
+	"INSERT INTO authority(leg, epoch, state)"
+	" SELECT '', epoch, state FROM authority1;"
 	"INSERT INTO meta SELECT '', key, value FROM meta1;"
 	"INSERT INTO progress SELECT '', side, history, position"
 	" FROM progress1;"
 	"DROP TABLE authority1; DROP TABLE meta1; DROP TABLE progress1;";
 
+/* Version 2 has the legs, and no scope. */
+static const char scoped[] =
+	"ALTER TABLE authority ADD COLUMN scope INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE authority ADD COLUMN scope_to INTEGER NOT NULL DEFAULT 0;";
+/* What was frozen then was on its way to new, whole. */
+static const char whole[] =
+	"UPDATE authority SET scope_to=4294967295 WHERE state='freeze';";
+
 /* The same, seen by who only reads: temporary views stand before the tables. */
 static const char old_views[] =
 	"CREATE TEMP VIEW journal AS SELECT *, '' AS leg FROM main.journal;"
-	"CREATE TEMP VIEW authority AS SELECT *, '' AS leg"
+	"CREATE TEMP VIEW authority AS SELECT *, '' AS leg, 0 AS scope,"
+	" CASE state WHEN 'freeze' THEN 4294967295 ELSE 0 END AS scope_to"
 	" FROM main.authority;"
 	"CREATE TEMP VIEW meta AS SELECT *, '' AS leg FROM main.meta;"
 	"CREATE TEMP VIEW progress AS SELECT *, '' AS leg"
 	" FROM main.progress;";
+
+static const char scope_view[] =
+	"CREATE TEMP VIEW authority AS SELECT *, 0 AS scope,"
+	" CASE state WHEN 'freeze' THEN 4294967295 ELSE 0 END AS scope_to"
+	" FROM main.authority;";
 
 /* Who holds the lock, for the message. */
 static long
@@ -142,12 +160,16 @@ make_tables(struct journal *j, struct err *err)
 		rc = db_do(j, schema, err);
 	if (rc == 0 && j->version == 1)
 		rc = db_do(j, upgraded, err);
+	if (rc == 0 && j->version == 2)
+		rc = db_do(j, scoped, err);
+	if (rc == 0 && (j->version == 1 || j->version == 2))
+		rc = db_do(j, whole, err);
 	if (rc == 0)
-		rc = db_do(j, "PRAGMA user_version=2", err);
+		rc = db_do(j, "PRAGMA user_version=3", err);
 	if (rc != 0)
 		return rc;
-	s = db_prepare(j,
-	               "INSERT OR IGNORE INTO authority VALUES(?1, 1, 'old')");
+	s = db_prepare(j, "INSERT OR IGNORE INTO authority(leg, epoch, state) "
+	                  "VALUES(?1, 1, 'old')");
 	if (s == NULL || sqlite3_step(s) != SQLITE_DONE)
 		rc = db_err(j, "writing the authority record", err);
 	(void)sqlite3_finalize(s);
@@ -198,6 +220,8 @@ open_db(struct journal *j, bool write, struct err *err)
 		               j->path);
 	if (rc == 0 && !write && j->version == 1)
 		return db_do(j, old_views, err);
+	if (rc == 0 && !write && j->version == 2)
+		return db_do(j, scope_view, err);
 	if (rc != 0 || !write)
 		return rc;
 	if (chmod(j->path, 0600) != 0)

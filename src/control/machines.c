@@ -39,11 +39,8 @@ machines_route(struct run *r)
 {
 	struct authority a = journal_authority(r->journal);
 	struct route ret;
-	uint64_t salt = 0;
 
 	status_count_reads(r);
-	for (const char *p = r->id; *p != '\0'; p++)
-		salt = salt * 31 + (uint64_t)(unsigned char)*p;
 	ret = (struct route){
 		.generation = ++r->generation,
 		.epoch = a.epoch,
@@ -51,10 +48,12 @@ machines_route(struct run *r)
 		.read_ppm = r->read_ppm,
 		.ack = ack_now(r),
 		.ack_timeout_ms = r->conf->ack_timeout_ms,
-		.salt = salt,
+		.salt = divide_salt(r),
+		.scope = divide_block(r, a.scope),
 	};
 	r->routed_ns = os_mono_ns();
 	r->acked_ns = 0;
+	REQUIRE(!authority_is_split(&a) || ret.scope != NULL);
 	rulebook_fill(r, &ret);
 	return ret;
 }
@@ -71,6 +70,15 @@ machines_tell_mover(struct run *r, const struct mail *m)
 {
 	if (r->mover != NULL)
 		loop_post(r->mover, m);
+}
+
+/* Both of a split. */
+void
+machines_tell_movers(struct run *r, const struct mail *m)
+{
+	machines_tell_mover(r, m);
+	if (r->split.loop != NULL)
+		loop_post(r->split.loop, m);
 }
 
 void
@@ -106,6 +114,7 @@ adopt(struct run *r, const struct interlay *l, uint64_t generation)
 		r->traffic[r->relay_n] = &l->traffic[i];
 		r->acked[r->relay_n] = generation;
 		r->crowd.loops[r->crowd.n++] = l->relay[i];
+		r->split.crowd.loops[r->split.crowd.n++] = l->relay[i];
 		r->relay_n++;
 	}
 }
@@ -136,6 +145,7 @@ make_relays(struct run *r, struct err *err)
 {
 	struct interlay_pair p = { .side = r->side,
 		                   .board = &r->board,
+		                   .reverse = &r->split.board,
 		                   .route = machines_route(r) };
 	int rc = 0;
 
@@ -170,10 +180,34 @@ mover_fill(enum copy_mode c)
 	return MOVER_FILL_AUTO;
 }
 
+/* What both movers of a run have in common. */
+static struct mover_conf *
+conf_of_mover(struct run *r, bool back)
+{
+	struct mover_conf *conf = calloc(1, sizeof(*conf));
+
+	if (conf == NULL)
+		return NULL;
+	conf->side[SIDE_OLD] = r->side[SIDE_OLD];
+	conf->side[SIDE_NEW] = r->side[SIDE_NEW];
+	conf->copy_mode = mover_fill(r->conf->copy_mode);
+	conf->own_keys = 1;
+	memcpy(conf->id, r->id, sizeof(conf->id));
+	for (int s = 0; s < SIDE_N; s++) {
+		if (journal_progress(r->journal,
+		                     journal_point((enum side)s, back),
+		                     conf->history[s], sizeof(conf->history[s]),
+		                     &conf->position[s]))
+			conf->fill_done = true;
+	}
+	return conf;
+}
+
 static int
 make_mover(struct run *r, struct err *err)
 {
-	struct mover_conf *conf = calloc(1, sizeof(*conf));
+	struct authority a = journal_authority(r->journal);
+	struct mover_conf *conf = conf_of_mover(r, false);
 	struct loop_conf lc = { .machine = &mover_machine,
 		                .init = mover_init,
 		                .to_control = r->mover_inbox,
@@ -183,27 +217,95 @@ make_mover(struct run *r, struct err *err)
 	r->mover_conf = conf;
 	if (conf == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
-	conf->side[SIDE_OLD] = r->side[SIDE_OLD];
-	conf->side[SIDE_NEW] = r->side[SIDE_NEW];
 	conf->board = &r->board;
 	conf->rule = mover_rule(r->conf->conflict);
-	conf->copy_mode = mover_fill(r->conf->copy_mode);
 	conf->pace = r->conf->copy_gentle ? MOVER_PACE_GENTLE : MOVER_PACE_FAST;
 	/* What new had before is its own; the fence's token is ours. */
 	conf->keep_extra = r->new_keys > 0;
-	conf->own_keys = 1;
-	memcpy(conf->id, r->id, sizeof(conf->id));
-	for (int s = 0; s < SIDE_N; s++) {
-		if (journal_progress(r->journal, (enum side)s, conf->history[s],
-		                     sizeof(conf->history[s]),
-		                     &conf->position[s]))
-			conf->fill_done = true;
-	}
+	conf->scope = divide_block(r, a.scope);
+	conf->scope_side = SIDE_OLD;
 	conf->refill =
 		(r->is_resumed || r->conf->new_is_stale) && !conf->fill_done;
 	lc.arg = conf;
 	r->mover = loop_new(&lc, err);
 	return r->mover != NULL ? 0 : -(int)err->code;
+}
+
+int
+machines_make_back(struct run *r, struct err *err)
+{
+	struct divide *p = &r->split;
+	struct authority a = journal_authority(r->journal);
+	struct mail m = { .kind = MAIL_MOVE, .side = SIDE_NEW };
+	struct mover_conf *conf;
+	struct scope_in none = { .ppm = 0 };
+	struct loop_conf lc = { .machine = &mover_machine,
+		                .init = mover_init,
+		                .crowd = &p->crowd,
+		                .name = "mover-back" };
+	int rc = 0;
+
+	REQUIRE(p->loop == NULL);
+	if (p->mem.resize == NULL)
+		os_mem_init(&p->mem, 0);
+	if (p->none == NULL)
+		p->none = scope_build(&p->mem, &none);
+	if (p->inbox == NULL)
+		p->inbox = inbox_new(err);
+	if (p->inbox == NULL)
+		return -(int)err->code;
+	free(p->conf);
+	p->conf = conf = conf_of_mover(r, true);
+	if (conf == NULL || p->none == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	conf->board = &p->board;
+	conf->rule = MOVER_RULE_REPLACE;
+	conf->scope =
+		authority_is_split(&a) ? divide_block(r, a.scope) : p->none;
+	conf->scope_side = SIDE_NEW;
+	conf->refill = authority_is_split(&a) && !conf->fill_done;
+	p->move = MOVE_IDLE;
+	p->stopped = false;
+	p->end_ns = 0;
+	p->trouble[0] = '\0';
+	/* Nothing that it says is to be believed before it has begun. */
+	atomic_store(&p->board.unsettled, atomic_load(&p->board.unsettled) | 1);
+	lc.arg = conf;
+	lc.to_control = p->inbox;
+	p->loop = loop_new(&lc, err);
+	if (p->loop == NULL)
+		return -(int)err->code;
+	rc = loop_start(p->loop, err);
+	if (rc != 0) {
+		loop_free(p->loop);
+		p->loop = NULL;
+		return rc;
+	}
+	loop_post(p->loop, &m);
+	return 0;
+}
+
+void
+machines_stop_back(struct run *r)
+{
+	struct mail m = { .kind = MAIL_STOP };
+
+	if (r->split.loop == NULL || r->split.end_ns != 0)
+		return;
+	r->split.end_ns = os_mono_ns() + LIMIT_MOVER_STOP_MS * NS_PER_MS;
+	loop_post(r->split.loop, &m);
+}
+
+void
+machines_free_back(struct run *r)
+{
+	if (r->split.loop != NULL) {
+		loop_stop(r->split.loop);
+		loop_free(r->split.loop);
+	}
+	r->split.loop = NULL;
+	r->split.move = MOVE_IDLE;
+	r->split.end_ns = 0;
 }
 
 /* Interlays that are there already. First both sides with old as authority, which
@@ -213,11 +315,13 @@ attach(struct run *r, struct err *err)
 {
 	struct interlay_pair p = { .side = r->side,
 		                   .board = &r->board,
+		                   .reverse = &r->split.board,
 		                   .route = machines_route(r) };
 	struct mail m = { .kind = MAIL_RELEASE };
 	int rc = status_base(r, err);
 
 	p.route.authority = SIDE_OLD;
+	p.route.scope = NULL;
 	p.route.read_ppm = 0;
 	p.route.ack = ACK_AUTHORITY;
 	for (uint32_t i = 0; rc == 0 && i < r->interlay_n; i++) {
@@ -260,11 +364,14 @@ machines_end_mover(struct run *r)
 	uint64_t until = os_mono_ns() + LIMIT_MOVER_STOP_MS * NS_PER_MS;
 	struct mail m = { .kind = MAIL_STOP };
 
+	machines_stop_back(r);
 	if (r->mover == NULL)
 		return;
 	r->mover_stopped = false;
 	machines_tell_mover(r, &m);
-	while (!r->mover_stopped && os_mono_ns() < until) {
+	while ((!r->mover_stopped ||
+	        (r->split.loop != NULL && !r->split.stopped)) &&
+	       os_mono_ns() < until) {
 		struct pollfd p = { .fd = inbox_fd(r->mover_inbox),
 			            .events = POLLIN };
 
@@ -275,6 +382,7 @@ machines_end_mover(struct run *r)
 	loop_free(r->mover);
 	r->mover = NULL;
 	r->move = MOVE_IDLE;
+	machines_free_back(r);
 }
 
 /* Mode M: where relays put what the server does not tell. */
@@ -324,11 +432,14 @@ machines_make(struct run *r, struct err *err)
 	if (r->mover_inbox == NULL)
 		return -(int)err->code;
 	atomic_store(&r->board.unsettled, 1);
+	atomic_store(&r->split.board.unsettled, 1);
 	rc = r->home != NULL ? attach(r, err) : make_relays(r, err);
 	if (rc == 0 && r->state != LIFE_COMPLETED)
 		rc = make_mover(r, err);
 	if (rc == 0 && r->mover != NULL)
 		rc = loop_start(r->mover, err);
+	if (rc == 0 && run_is_split(r))
+		rc = machines_make_back(r, err);
 	return rc;
 }
 
@@ -340,6 +451,7 @@ machines_free(struct run *r)
 		loop_free(r->mover);
 	}
 	r->mover = NULL;
+	machines_free_back(r);
 	for (uint32_t i = 0; r->home == NULL && i < r->interlay_n; i++)
 		interlay_free(r->interlay[i]);
 	r->interlay_n = 0;
@@ -347,6 +459,11 @@ machines_free(struct run *r)
 	if (r->mover_inbox != NULL)
 		inbox_free(r->mover_inbox);
 	r->mover_inbox = NULL;
+	if (r->split.inbox != NULL)
+		inbox_free(r->split.inbox);
+	r->split.inbox = NULL;
+	free(r->split.conf);
+	r->split.conf = NULL;
 	free(r->mover_conf);
 	r->mover_conf = NULL;
 	free_rings(r);

@@ -5,20 +5,27 @@
 #define _DEFAULT_SOURCE
 #include "control/run_parts.h"
 
-static void
-moved(struct run *r, enum move_phase p)
+static const char *
+phase_name(enum move_phase p)
 {
 	static const char *const names[] = {
 		[MOVE_IDLE] = "idle",       [MOVE_ATTACHING] = "attaching",
 		[MOVE_COPYING] = "copying", [MOVE_CATCHING_UP] = "catching_up",
 		[MOVE_IN_STEP] = "in_step", [MOVE_BROKEN] = "interrupted",
 	};
+
+	return names[p];
+}
+
+static void
+moved(struct run *r, enum move_phase p)
+{
 	bool first;
 
 	if (r->move == p)
 		return;
 	r->move = p;
-	run_event(r, "stream", "%s", names[p]);
+	run_event(r, "stream", "%s", phase_name(p));
 	r->in_step_ns = p == MOVE_IN_STEP ? os_mono_ns() : 0;
 	/* Before it nothing could come back: prove the way back now. */
 	if (p == MOVE_IN_STEP)
@@ -39,6 +46,18 @@ moved(struct run *r, enum move_phase p)
 	/* From now on replies may wait for the other side. */
 	machines_send_route(r);
 	run_wish(r, "in_step", "");
+}
+
+static void
+progressed_back(struct run *r, const struct mail *m)
+{
+	struct err err;
+
+	if (!run_is_split(r) || m->token != SIDE_NEW)
+		return;
+	if (journal_set_progress(r->journal, journal_point(m->side, true),
+	                         m->text, m->position, &err) != 0)
+		run_event(r, "disk", "%s", err.text);
 }
 
 static void
@@ -65,8 +84,9 @@ progressed(struct run *r, const struct mail *m)
 	}
 	/* Losing one only means a longer way at a resume. */
 	if (rc == 0)
-		rc = journal_set_progress(r->journal, m->side, m->text,
-		                          m->position, &err);
+		rc = journal_set_progress(r->journal,
+		                          journal_point(m->side, false),
+		                          m->text, m->position, &err);
 	if (rc != 0)
 		run_event(r, "disk", "%s", err.text);
 }
@@ -171,6 +191,27 @@ one(struct run *r, const struct mail *m)
 	}
 }
 
+/* What the second mover of a split says. */
+static void
+one_back(struct run *r, const struct mail *m)
+{
+	struct divide *p = &r->split;
+
+	if (m->kind == MAIL_STOPPED) {
+		p->stopped = true;
+	} else if (m->kind == MAIL_PASSED) {
+		shift_mail(r, m);
+	} else if (m->kind == MAIL_PROGRESS) {
+		progressed_back(r, m);
+	} else if (m->kind == MAIL_MOVE_PHASE && p->move != m->phase) {
+		p->move = m->phase;
+		run_event(r, "stream", "new -> old: %s", phase_name(m->phase));
+	} else if (m->kind == MAIL_TROUBLE) {
+		(void)snprintf(p->trouble, sizeof(p->trouble), "%s", m->text);
+		run_event(r, "trouble", "new -> old: %s", m->text);
+	}
+}
+
 void
 mails_take(struct run *r)
 {
@@ -187,4 +228,6 @@ mails_take(struct run *r)
 		else
 			one(r, &m);
 	}
+	while (r->split.inbox != NULL && inbox_take(r->split.inbox, &m))
+		one_back(r, &m);
 }

@@ -14,6 +14,7 @@ at_now(const struct run *r)
 	return (struct strategy_at){ .authority = run_authority(r),
 		                     .step = r->step,
 		                     .ppm = r->read_ppm,
+		                     .write_ppm = divide_ppm(r),
 		                     .units = r->units };
 }
 
@@ -27,6 +28,7 @@ begin(struct run *r)
 		.kind = at.units != 0 ? MOVE_TO_UNIT : MOVE_TO_SHARE,
 		.step = at.step,
 		.ppm = at.ppm,
+		.write_ppm = at.write_ppm,
 		.units = at.units,
 		.unit = STRATEGY_NO_UNIT,
 	};
@@ -60,26 +62,34 @@ of_traffic(struct run *r, struct err *err)
 	const json_t *reads = json_object_get(r->op.args, "read_percentage");
 	const json_t *writes = json_object_get(r->op.args, "write_percentage");
 	struct strategy_at at = at_now(r);
-	double share = json_number_value(reads);
+	double share =
+		json_is_number(reads) ? json_number_value(reads) : at.ppm / 1e6;
+	double part = json_is_number(writes) ? json_number_value(writes)
+	                                     : at.write_ppm / 1e6;
 	char text[32];
+	int rc;
 
-	if (json_number_value(writes) >= 1)
+	if (part >= 1)
 		return strategy_jump_from(&r->strategy, &at, "cutover",
 		                          &r->op.move, err);
-	if (json_number_value(writes) > 0)
-		return err_set(err, ERR_UNABLE,
-		               "write_percentage %g: writes move all at once; "
-		               "use 0 or 1",
-		               json_number_value(writes));
 	if (at.authority == SIDE_NEW)
 		return err_set(err, ERR_STATE,
 		               "new has authority already; possible: "
 		               "rollback, complete");
-	if (!json_is_number(reads) || share < 0 || share > 1)
-		return err_set(err, ERR_USAGE,
-		               "read_percentage: a number from 0 to 1");
+	if (share < 0 || share > 1 || part < 0 ||
+	    (!json_is_number(reads) && !json_is_number(writes)))
+		return err_set(
+			err, ERR_USAGE,
+			"read_percentage, write_percentage: numbers from "
+			"0 to 1");
 	(void)snprintf(text, sizeof(text), "%.4f", share * 100);
-	return strategy_jump_from(&r->strategy, &at, text, &r->op.move, err);
+	rc = strategy_jump_from(&r->strategy, &at, text, &r->op.move, err);
+	if (rc == 0) {
+		r->op.move.kind = MOVE_TO_SHARE;
+		r->op.move.ppm = (uint32_t)(share * 1e6 + 0.5);
+		r->op.move.write_ppm = (uint32_t)(part * 1e6 + 0.5);
+	}
+	return rc;
 }
 
 static int
@@ -94,6 +104,41 @@ of_toggle(struct run *r, struct err *err)
 	                       err);
 }
 
+static int
+try_scope(struct run *r, struct err *err)
+{
+	json_t *def = NULL;
+	int rc = divide_wants(r, &r->op.move, &def, err);
+
+	if (rc == 0 && !divide_is_now(r, def))
+		rc = moves_scope(r, def, err);
+	json_decref(def);
+	return rc;
+}
+
+/* What can never be is said before anything has changed. */
+static int
+try_patch(struct run *r, const struct question *q, struct err *err)
+{
+	struct strategy before = r->strategy;
+	struct spec *spec = r->spec;
+	int rc;
+
+	if (run_authority(r) == SIDE_NEW)
+		return 0;
+	r->strategy = *q->strategy;
+	if (q->spec != NULL)
+		r->spec = spec_clone(q->spec);
+	rc = r->spec == NULL && spec != NULL
+	             ? err_set(err, ERR_NOMEM, "out of memory")
+	             : try_scope(r, err);
+	if (r->spec != spec)
+		spec_free(r->spec);
+	r->strategy = before;
+	r->spec = spec;
+	return rc;
+}
+
 /* The strategy that the host has read from the patch. */
 static int
 of_patch(struct run *r, struct err *err)
@@ -106,6 +151,8 @@ of_patch(struct run *r, struct err *err)
 	if (q == NULL || q->strategy == NULL)
 		return err_set(err, ERR_USAGE, "patch: no strategy");
 	rc = strategy_patch(&r->strategy, &at, q->strategy, &r->op.move, err);
+	if (rc == 0)
+		rc = try_patch(r, q, err);
 	if (rc == 0 && r->spec != NULL && q->spec != NULL) {
 		struct spec *next = spec_clone(q->spec);
 
@@ -151,11 +198,26 @@ moves_choose(struct run *r, struct err *err)
 		               strategy_name(strategy_base(&r->strategy)));
 	if (r->state == LIFE_PAUSED &&
 	    ((m->kind != MOVE_TO_SHARE && m->kind != MOVE_TO_UNIT) ||
-	     m->ppm > r->read_ppm || (m->units & ~r->units) != 0))
+	     m->ppm > r->read_ppm || m->write_ppm > divide_ppm(r) ||
+	     (m->units & ~r->units) != 0))
 		return err_set(err, ERR_STATE,
 		               "it is paused: less traffic on new is possible, "
 		               "more after resume");
 	return 0;
+}
+
+int
+moves_scope(struct run *r, const json_t *def, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	const json_t *now = divide_def(r, a.scope);
+
+	if (!divide_holds(now, def) && !divide_holds(def, now))
+		return err_set(
+			err, ERR_UNABLE,
+			"some writes would go to new and others back to "
+			"old at the same moment; do one after the other");
+	return divide_gate(r, err);
 }
 
 int
@@ -181,6 +243,10 @@ moves_try(struct run *r, struct err *err)
 		rc = life_apply(r->state, r->op.verb, &to, err);
 	if (rc == 0 && is_move)
 		rc = moves_choose(r, err);
+	if (rc == 0 && is_move &&
+	    (r->op.move.kind == MOVE_TO_SHARE ||
+	     r->op.move.kind == MOVE_TO_UNIT))
+		rc = try_scope(r, err);
 	r->strategy = before;
 	spec_free(r->spec);
 	r->spec = spec;
@@ -199,7 +265,8 @@ moves_try(struct run *r, struct err *err)
 	    r->op.move.ppm > r->read_ppm)
 		gate = migration_gate_share(&g, why, sizeof(why));
 	else if ((is_move && r->op.move.kind == MOVE_TO_CUTOVER) ||
-	         (r->op.kind == OP_ROLLBACK && run_authority(r) == SIDE_NEW))
+	         (r->op.kind == OP_ROLLBACK &&
+	          (run_authority(r) == SIDE_NEW || run_is_split(r))))
 		gate = migration_gate_switch(&g, why, sizeof(why));
 	return gate == GATE_OPEN
 	               ? 0

@@ -310,9 +310,8 @@ put_right(struct run *r, enum side s, struct replica *p, struct err *err)
 		find(r, s, &p->agent);
 	if (rc != 0)
 		return rc;
-	return authority_side(a.state) == s
-	               ? lift_soon(r, p, LIMIT_REPLICA_LOOKS, err)
-	               : shut(r, p, a.epoch, err);
+	return run_wants_open(r, s) ? lift_soon(r, p, LIMIT_REPLICA_LOOKS, err)
+	                            : shut(r, p, a.epoch, err);
 }
 
 void
@@ -442,7 +441,7 @@ replica_put_checks(const struct run *r, json_t *list)
 				(void)snprintf(text, sizeof(text),
 				               "%s; clients there are not %s",
 				               p->why,
-				               run_authority(r) == (enum side)s
+				               run_wants_open(r, (enum side)s)
 				                       ? "let in"
 				                       : "shut out");
 			else

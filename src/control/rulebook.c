@@ -122,7 +122,10 @@ void
 rulebook_fill(struct run *r, struct route *to)
 {
 	sweep(r);
-	if (r->spec == NULL || to->authority != SIDE_OLD)
+	/* In a split reads follow the writes. */
+	if (to->scope != NULL)
+		to->read_ppm = 0;
+	if (r->spec == NULL || to->authority != SIDE_OLD || to->scope != NULL)
 		return;
 	to->strict = r->spec->write.mode == WRITE_DUAL &&
 	             r->spec->write.policy == POLICY_BOTH_REQUIRED;

@@ -242,7 +242,7 @@ watchers_tick(struct run *r, uint64_t now)
 static void
 turn(struct run *r)
 {
-	struct pollfd fds[4 + SIDE_N + RUN_INTERLAYS_MAX + LIMIT_PANEL_CLIENTS];
+	struct pollfd fds[5 + SIDE_N + RUN_INTERLAYS_MAX + LIMIT_PANEL_CLIENTS];
 	size_t n = 0;
 	size_t sides_n;
 	size_t panel_n;
@@ -253,6 +253,9 @@ turn(struct run *r)
 			                 .events = POLLIN };
 	fds[n++] = (struct pollfd){ .fd = inbox_fd(r->mover_inbox),
 		                    .events = POLLIN };
+	if (r->split.inbox != NULL)
+		fds[n++] = (struct pollfd){ .fd = inbox_fd(r->split.inbox),
+			                    .events = POLLIN };
 	fds[n++] = (struct pollfd){ .fd = r->wake_fd, .events = POLLIN };
 	sides_n = health_fds(r, fds + n);
 	n += sides_n;
@@ -264,6 +267,7 @@ turn(struct run *r)
 	take_wake(r);
 	mails_take(r);
 	shift_tick(r, os_mono_ns());
+	divide_tick(r, os_mono_ns());
 	panel_work(r->panel, fds + n, panel_n);
 	verbs_tick(r, os_mono_ns());
 	if (r->leaves && !r->is_over)
@@ -364,6 +368,7 @@ run_free(struct run *r)
 	if (r->home == NULL)
 		(void)close(r->wake_fd);
 	rulebook_fini(r); /* after the relays: they may be looking at it */
+	divide_fini(r);
 	spec_free(r->spec);
 	json_decref(r->last);
 	free(r->before);

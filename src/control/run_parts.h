@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "control/agent.h"
+#include "control/divide.h"
 #include "control/group.h"
 #include "control/home.h"
 #include "control/interlay.h"
@@ -112,7 +113,8 @@ struct run {
 	const struct run_home *home; /* NULL: a process of its own */
 	struct strategy strategy;
 	char id[40];
-	char names[3][56]; /* users godwit-<id>, -r; prefix godwit:<id>: */
+	/* users godwit-<id>, -r; prefix godwit:<id>: ; user godwit-<id>-w */
+	char names[4][56];
 	char agent_name[64];
 	const char *prefixes[RUN_INTERLAYS_MAX];
 	struct fence_own own;
@@ -134,6 +136,7 @@ struct run {
 	struct crowd crowd; /* the mover's: who hears of the board */
 	void *mover_conf;   /* machines.c's */
 	struct loop *mover;
+	struct divide split; /* writes by share or feature; divide.c */
 
 	/* the state */
 	enum life_state state;
@@ -147,7 +150,8 @@ struct run {
 	uint64_t timetable_at_ns;
 	int64_t timetable_said_ms; /* end of a window that was too short  */
 	uint64_t generation;
-	uint64_t reads_base[SIDE_N];    /* answered before the share changed */
+	uint64_t reads_base[SIDE_N]; /* answered before the share changed */
+	uint64_t writes_base[SIDE_N];
 	uint64_t acked[RUN_RELAYS_MAX]; /* newest generation of each        */
 	uint64_t routed_ns; /* the newest generation was made           */
 	uint64_t acked_ns;  /* and all had it; 0: not yet               */
@@ -218,6 +222,10 @@ struct run {
 void run_event(struct run *r, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 enum side run_authority(const struct run *r);
+/* Each side rules its part of the keys (docs/internals/split.md). */
+bool run_is_split(const struct run *r);
+/* Does R want this side open for applications? In a split neither is. */
+bool run_wants_open(const struct run *r, enum side s);
 /* Journal a change of state and make it. ERR_STATE or ERR_IO: nothing changed. */
 int run_apply(struct run *r, enum life_verb verb, const char *reason,
               struct err *err) MUST;
@@ -244,6 +252,11 @@ void machines_end_mover(struct run *r);
 void machines_free(struct run *r);
 void machines_tell(struct run *r, const struct mail *m); /* every relay */
 void machines_tell_mover(struct run *r, const struct mail *m);
+void machines_tell_movers(struct run *r, const struct mail *m);
+/* The second mover of a split: begins, is asked to end, has ended. */
+int machines_make_back(struct run *r, struct err *err) MUST;
+void machines_stop_back(struct run *r);
+void machines_free_back(struct run *r);
 /* The route of now, with the next generation. */
 struct route machines_route(struct run *r);
 /* Send it to every relay (MAIL_ROUTE). */
@@ -274,7 +287,12 @@ int fence_position(struct run *r, enum side s, uint64_t *ret,
                    struct err *err) MUST;
 void fence_persist(struct run *r, enum side s);
 int fence_users(struct run *r, enum side s, struct err *err) MUST;
-/* The servers as R wants them: authority open, the other side shut. */
+/* The user of the relays in a split, with the rights of default. */
+int fence_writer(struct run *r, enum side s, struct err *err) MUST;
+/* ERR_STATE: somebody else than default may log in there. */
+int fence_only_default(struct run *r, enum side s, struct err *err) MUST;
+/* The servers as R wants them: authority open, the other side shut; in a split
+ * both are shut. */
 int fence_settle(struct run *r, struct err *err) MUST;
 void fence_clean(struct run *r, enum side s, bool keep_users);
 /* What the users were allowed goes into the journal under a name ("old", or a
@@ -298,17 +316,23 @@ void replica_put_checks(const struct run *r, json_t *list);
 
 /* shift.c */
 void shift_begin(struct run *r, bool forced);
+/* A scope switch; def: as of divide_define(), stolen; NULL: the empty scope. */
+int shift_begin_scope(struct run *r, json_t *def, bool forced,
+                      struct err *err) MUST;
 void shift_mail(struct run *r, const struct mail *m);
 void shift_tick(struct run *r, uint64_t now_ns);
 uint64_t shift_wake_ns(const struct run *r);
 void shift_gates(const struct run *r, struct gates *ret);
 void shift_stop(struct run *r, const char *why);
 
-/* verbs.c */
+/* verbs_ask.c */
+const char *verbs_name(enum op_kind k);
 void verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args);
 void verbs_take(struct run *r); /* what other threads ask */
-void verbs_tick(struct run *r, uint64_t now_ns);
 void verbs_push(struct run *r, enum op_kind kind);
+
+/* verbs.c */
+void verbs_tick(struct run *r, uint64_t now_ns);
 void verbs_switched(struct run *r); /* the cutover machine has ended */
 uint64_t verbs_wake_ns(const struct run *r);
 
@@ -349,6 +373,8 @@ void auto_tick(struct run *r, uint64_t now_ns);
 /* moves.c */
 /* What promote, traffic, toggle or patch means now, into op.move. */
 int moves_choose(struct run *r, struct err *err) MUST;
+/* May the keys that are new's become these (NULL: none)? ERR_UNABLE: never here. */
+int moves_scope(struct run *r, const json_t *def, struct err *err) MUST;
 /* Would it be possible? The checks of begin(), no effect. */
 int moves_try(struct run *r, struct err *err) MUST;
 

@@ -45,7 +45,15 @@ shift_gates(const struct run *r, struct gates *ret)
 		.sides_up = { r->at[0].is_up, r->at[1].is_up },
 		.fenced = r->at[other].fenced,
 		.record_owed = r->record_owed,
+		.is_split = run_is_split(r),
+		.back = r->split.loop != NULL && r->split.end_ns == 0
+		                ? r->split.move
+		                : MOVE_IDLE,
+		.back_lag_ms = atomic_load(&r->split.board.lag_ms),
+		.back_pending = atomic_load(&r->split.board.pending_records),
 	};
+	if (ret->is_split)
+		ret->fenced = ret->fenced && r->at[side_other(other)].fenced;
 	if (r->proof_last != NULL)
 		ret->verified_different =
 			strcmp(json_string_value(
@@ -57,16 +65,37 @@ shift_gates(const struct run *r, struct gates *ret)
 
 /* ---- one step each; 0 or an error ---------------------------------------- */
 
+static enum side
+winner(const struct cutover *c)
+{
+	return c->keeps ? c->rules : side_other(c->rules);
+}
+
+/* "from", "to", and the scope it leads to where it is one. */
+static json_t *
+about(const struct run *r, bool define)
+{
+	const struct cutover *c = &r->cut;
+	json_t *j = json_pack("{s:s,s:s}", "from", side_name(c->rules), "to",
+	                      side_name(winner(c)));
+
+	if (!c->keeps)
+		return j;
+	(void)json_object_set_new(j, "scope_id",
+	                          json_integer((json_int_t)c->scope_to));
+	if (define && divide_def(r, c->scope_to) != NULL)
+		(void)json_object_set_new(
+			j, "scope", json_deep_copy(divide_def(r, c->scope_to)));
+	return j;
+}
+
 static int
 do_freeze(struct run *r, struct err *err)
 {
 	struct authority a = journal_authority(r->journal);
-	struct authority to = authority_freeze(&a);
-	enum side from = authority_side(a.state);
+	struct authority to = authority_freeze_scope(&a, r->cut.scope_to);
 
-	return journal_move(r->journal, JOURNAL_FREEZE, &a, &to,
-	                    json_pack("{s:s,s:s}", "from", side_name(from),
-	                              "to", side_name(side_other(from))),
+	return journal_move(r->journal, JOURNAL_FREEZE, &a, &to, about(r, true),
 	                    err);
 }
 
@@ -116,18 +145,21 @@ do_commit(struct run *r, struct err *err)
 {
 	struct authority a = journal_authority(r->journal);
 	struct authority to = authority_commit(&a);
+	json_t *body;
 
 	/* The sides will not be equal: whoever comes later compares them. */
 	if (r->cut.lossy)
 		journal_stage_forget(r->journal);
+	/* Its resume points are those of this split only. */
+	if (r->cut.two && (!authority_is_split(&a) || !authority_is_split(&to)))
+		journal_stage_forget_back(r->journal);
 	if (r->op.group != NULL)
 		return commit_with_others(r, &to, err);
-	return journal_move(
-		r->journal, JOURNAL_COMMIT, &a, &to,
-		json_pack("{s:s,s:s,s:I,s:b}", "from", side_name(r->cut.from),
-	                  "to", side_name(side_other(r->cut.from)), "position",
-	                  (json_int_t)r->cut.position, "lossy", r->cut.lossy),
-		err);
+	body = about(r, false);
+	(void)json_object_set_new(body, "position",
+	                          json_integer((json_int_t)r->cut.position));
+	(void)json_object_set_new(body, "lossy", json_boolean(r->cut.lossy));
+	return journal_move(r->journal, JOURNAL_COMMIT, &a, &to, body, err);
 }
 
 static int
@@ -169,36 +201,91 @@ do_announce(struct run *r, struct err *err)
 		if (atomic_load(&r->traffic[i]->subscribed) == 0)
 			r->marked |= 1ull << i;
 	}
-	return fence_say(r, r->cut.from, false, err);
+	/* Old goes on to say what is published. */
+	if (r->cut.keeps) {
+		r->marked = machines_all_bits(r);
+		return 0;
+	}
+	return fence_say(r, r->cut.rules, false, err);
+}
+
+/* The mover that carries what is written on this side. */
+static void
+tell_mover_of(struct run *r, enum side s, const struct mail *m)
+{
+	if (!r->cut.two || s == SIDE_OLD)
+		machines_tell_mover(r, m);
+	else if (r->split.loop != NULL)
+		loop_post(r->split.loop, m);
 }
 
 static int
-do_barrier(struct run *r, struct err *err)
+do_barrier(struct run *r, enum side s, uint64_t position, struct err *err)
 {
 	struct mail m = { .kind = MAIL_BARRIER,
 		          .epoch = r->cut.r.epoch,
-		          .side = r->cut.from,
-		          .position = r->cut.position };
+		          .side = s,
+		          .position = position };
 
 	/* Nobody needs to wait for what cannot come. */
-	if (r->cut.forced && r->cut.position == 0)
+	if (r->cut.forced && position == 0)
 		return err_set(err, ERR_LOST, "%s: its position is not known",
-		               r->side[r->cut.from].label);
-	machines_tell_mover(r, &m);
+		               r->side[s].label);
+	tell_mover_of(r, s, &m);
 	return 1;
 }
 
+/* Other keys, told to both movers behind their barriers. The one that stood first
+ * gives, the other one gets, and hears where the first one stood. */
 static void
-send_release(struct run *r, bool flipped)
+send_scope(struct run *r)
 {
-	struct mail flip = { .kind = flipped ? MAIL_FLIP : MAIL_THAW,
-		             .epoch = r->cut.r.epoch,
-		             .side = authority_side(r->cut.r.state),
-		             .position = r->cut.position };
-	struct mail m = { .kind = MAIL_RELEASE };
+	const struct cutover *c = &r->cut;
+	const struct scope *scope = divide_block(r, c->r.scope);
+	struct mail gives = { .kind = MAIL_SCOPE,
+		              .epoch = c->r.epoch,
+		              .scope = scope };
+	struct mail gets = gives;
 
-	if (flipped || r->cut.barrier_begun)
-		machines_tell_mover(r, &flip);
+	gets.flag = 1;
+	gets.position = r->split.first_passed;
+	gets.token = c->position;
+	/* The second mover that has no keys any more just ends. */
+	if (scope != NULL)
+		tell_mover_of(r, c->from, &gives);
+	tell_mover_of(r, cutover_second(c), &gets);
+}
+
+/* The movers turn round, or go on; after the last scope the second one ends. */
+static void
+release_movers(struct run *r, bool committed)
+{
+	const struct cutover *c = &r->cut;
+	struct mail m = { .kind = committed && !c->keeps ? MAIL_FLIP
+		                                         : MAIL_THAW,
+		          .epoch = c->r.epoch,
+		          .side = authority_side(c->r.state),
+		          .position = c->position };
+	bool ends = committed && c->two && c->r.scope == AUTHORITY_NO_SCOPE;
+
+	if (committed && c->keeps)
+		send_scope(r);
+	if (ends)
+		machines_stop_back(r);
+	if (!committed && !c->barrier_begun)
+		return;
+	machines_tell_mover(r, &m);
+	if (c->two && !ends && r->split.loop != NULL)
+		loop_post(r->split.loop, &m);
+}
+
+static void
+send_release(struct run *r, bool committed)
+{
+	struct mail m = { .kind = MAIL_RELEASE };
+	bool flipped = committed && !r->cut.keeps;
+
+	release_movers(r, committed);
 	if (flipped) {
 		r->read_ppm = 0;
 		r->in_step_ns = 0;
@@ -217,10 +304,13 @@ static int
 do_fence(struct run *r, struct err *err)
 {
 	struct cutover *c = &r->cut;
-	int rc = fence_shut(r, c->from, c->r.epoch, err);
+	int rc = fence_shut(r, c->rules, c->r.epoch, err);
 
 	if (rc == 0)
-		replica_shut_all(r, c->from, c->r.epoch);
+		replica_shut_all(r, c->rules, c->r.epoch);
+	/* Nobody is let in there either: it carries the token of this epoch. */
+	if (rc == 0 && c->two)
+		rc = fence_shut(r, side_other(c->rules), c->r.epoch, err);
 	return rc;
 }
 
@@ -228,18 +318,38 @@ static int
 do_check(struct run *r, struct err *err)
 {
 	struct cutover *c = &r->cut;
-	int rc = fence_holds(r, c->from, c->r.epoch, err);
+	int rc = fence_holds(r, c->rules, c->r.epoch, err);
 
-	return rc == 0 ? replica_hold_all(r, c->from, err) : rc;
+	if (rc == 0)
+		rc = replica_hold_all(r, c->rules, err);
+	if (rc == 0 && c->two)
+		rc = fence_holds(r, side_other(c->rules), c->r.epoch, err);
+	return rc;
 }
 
 /* What the winner says to subscribers from here on counts (pubsub_flip.c). */
 static int
-do_open(struct run *r, enum side to, struct err *err)
+do_open(struct run *r, struct err *err)
 {
-	int rc = fence_say(r, to, true, err);
+	enum side to;
+	int rc = 0;
 
+	/* Inside a split nothing opens but to the writer. */
+	if (!cutover_opens(&r->cut, false, &to))
+		return 0;
+	if (!r->cut.keeps)
+		rc = fence_say(r, to, true, err);
 	return rc == 0 ? fence_lift(r, to, r->cut.r.epoch, err) : rc;
+}
+
+static int
+do_back_unfence(struct run *r, struct err *err)
+{
+	enum side s;
+
+	if (!cutover_opens(&r->cut, true, &s))
+		return 0;
+	return fence_lift(r, s, r->cut.r.epoch, err);
 }
 
 /* Perform one step. Answers 1 when its end comes by mail. */
@@ -247,7 +357,6 @@ static int
 perform(struct run *r, enum cutover_step step, struct err *err)
 {
 	struct cutover *c = &r->cut;
-	enum side to = side_other(c->from);
 	int rc;
 
 	switch (step) {
@@ -256,13 +365,18 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	case CUT_FENCE: return do_fence(r, err);
 	case CUT_ANNOUNCE: rc = do_announce(r, err); return rc == 0 ? 1 : rc;
 	case CUT_MARK: return fence_position(r, c->from, &c->position, err);
-	case CUT_BARRIER: return do_barrier(r, err);
+	case CUT_BARRIER: return do_barrier(r, c->from, c->position, err);
+	case CUT_MARK_2:
+		return fence_position(r, cutover_second(c), &c->position_2,
+		                      err);
+	case CUT_BARRIER_2:
+		return do_barrier(r, cutover_second(c), c->position_2, err);
 	case CUT_CHECK: return do_check(r, err);
 	case CUT_COMMIT: return do_commit(r, err);
-	case CUT_OPEN: return do_open(r, to, err);
+	case CUT_OPEN: return do_open(r, err);
 	case CUT_RELEASE: send_release(r, true); return 1;
 	case CUT_BACK_RECORD: return do_back_record(r, err);
-	case CUT_BACK_UNFENCE: return fence_lift(r, c->from, c->r.epoch, err);
+	case CUT_BACK_UNFENCE: return do_back_unfence(r, err);
 	case CUT_BACK_RELEASE: send_release(r, false); return 1;
 	case CUT_IDLE:
 	case CUT_DONE:
@@ -288,7 +402,7 @@ static void
 over(struct run *r)
 {
 	struct cutover *c = &r->cut;
-	enum side to = side_other(c->from);
+	enum side to = winner(c);
 	struct err err;
 
 	hold_ended(r);
@@ -296,8 +410,12 @@ over(struct run *r)
 	r->record_owed = c->record_owed;
 	if (c->step == CUT_DONE) {
 		run_event(r, "switched",
-		          "%s has authority (epoch %llu), held %llu ms%s",
-		          side_name(to), (unsigned long long)c->r.epoch,
+		          "%s has authority%s (epoch %llu), held %llu ms%s",
+		          side_name(to),
+		          authority_is_split(&c->r) ? " for all keys but those "
+		                                      "of the scope"
+		                                    : "",
+		          (unsigned long long)c->r.epoch,
 		          (unsigned long long)r->hold_last_ms,
 		          c->lossy ? "; writes may be lost" : "");
 		if (journal_add(r->journal, JOURNAL_SWITCHED,
@@ -311,7 +429,7 @@ over(struct run *r)
 		          "%s: %s; %s keeps authority, held %llu "
 		          "ms",
 		          cutover_step_name(c->died), c->why,
-		          side_name(c->from),
+		          side_name(c->rules),
 		          (unsigned long long)r->hold_last_ms);
 		/* A stale unfence of the other side must carry less than
 		 * this epoch. */
@@ -321,7 +439,7 @@ over(struct run *r)
 	}
 	/* It was not there to be fenced, and comes back open. */
 	if (c->lossy && !c->fenced)
-		health_hurry(r, c->from);
+		health_hurry(r, c->keeps ? side_other(c->rules) : c->rules);
 	/* Replicas, and an unfence that is owed. */
 	r->health_at_ns = 0;
 	fence_persist(r, SIDE_OLD);
@@ -344,7 +462,8 @@ answer(struct run *r, enum cutover_step step, int rc, const struct err *err)
 		.kind = rc == 0 ? CUT_EV_OK : CUT_EV_FAIL,
 		.step = step,
 		.now_ns = os_mono_ns(),
-		.position = r->cut.position,
+		.position = step == CUT_MARK_2 ? r->cut.position_2
+		                               : r->cut.position,
 		.why = rc == 0 ? NULL : err->text,
 	};
 
@@ -369,7 +488,8 @@ drive(struct run *r, enum cutover_step step)
 			return;
 		ev.kind = rc == 0 ? CUT_EV_OK : CUT_EV_FAIL;
 		ev.now_ns = os_mono_ns();
-		ev.position = r->cut.position;
+		ev.position = step == CUT_MARK_2 ? r->cut.position_2
+		                                 : r->cut.position;
 		ev.why = rc == 0 ? NULL : err.text;
 		ev.unsure = journal_is_unsure(r->journal) || r->group_unsure;
 		r->group_unsure = false;
@@ -391,6 +511,33 @@ shift_begin(struct run *r, bool forced)
 	run_event(r, "switch", "%s to %s begins", side_name(r->cut.from),
 	          side_name(side_other(r->cut.from)));
 	feed(r, &ev);
+}
+
+int
+shift_begin_scope(struct run *r, json_t *def, bool forced, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	struct cutover_limits limits = limits_of(r->conf);
+	/* No other freeze has this epoch. */
+	struct cutover_scope to = { .to = def == NULL ? AUTHORITY_NO_SCOPE
+		                                      : (uint32_t)(a.epoch + 1),
+		                    .grows = divide_holds(
+					    divide_def(r, a.scope), def) };
+	struct cutover_event ev = { .kind = CUT_EV_START };
+	int rc = 0;
+
+	REQUIRE(!r->cut_on);
+	if (def != NULL)
+		rc = divide_define(r, to.to, def, err);
+	if (rc != 0)
+		return rc;
+	ev.now_ns = os_mono_ns();
+	cutover_init_scope(&r->cut, &a, &limits, &to, forced);
+	r->cut_on = true;
+	run_event(r, "switch", "%s keys become %s's",
+	          to.grows ? "more" : "fewer", "new");
+	feed(r, &ev);
+	return 0;
 }
 
 void
@@ -419,12 +566,25 @@ relay_said(struct run *r, const struct mail *m, uint64_t *set,
 static void
 passed(struct run *r, const struct mail *m)
 {
-	if (r->cut.step != CUT_BARRIER || m->epoch != r->cut.r.epoch)
+	const struct cutover *c = &r->cut;
+	enum side to = side_other(c->from);
+
+	if (m->epoch != c->r.epoch)
 		return;
-	/* With the commit: where the other side's stream begins. */
+	if (c->step == CUT_BARRIER_2 && m->side == cutover_second(c)) {
+		answer(r, CUT_BARRIER_2, 0, NULL);
+		return;
+	}
+	if (c->step != CUT_BARRIER || m->side != c->from)
+		return;
+	r->split.first_passed = m->position;
+	/* With the commit: where the other side's stream begins, or where the
+	 * mover that gets keys looks for what it did not know as its own. */
 	if (m->text[0] != '\0')
-		journal_stage_progress(r->journal, side_other(r->cut.from),
-		                       m->text, m->position);
+		journal_stage_progress(
+			r->journal,
+			journal_point(to, c->keeps && to == SIDE_NEW), m->text,
+			m->position);
 	answer(r, CUT_BARRIER, 0, NULL);
 }
 
@@ -479,7 +639,7 @@ shift_tick(struct run *r, uint64_t now_ns)
 		return;
 	if (r->cut.step == CUT_ANNOUNCE && (r->marked == machines_all_bits(r) ||
 	                                    now_ns >= r->marked_until_ns)) {
-		int rc = fence_kill(r, r->cut.from, &err);
+		int rc = fence_kill(r, r->cut.rules, &err);
 
 		answer(r, CUT_ANNOUNCE, rc, &err);
 		if (!r->cut_on)
@@ -494,7 +654,8 @@ shift_tick(struct run *r, uint64_t now_ns)
 	if (now_ns >= cutover_wake_ns(&r->cut)) {
 		if (r->cut.step == CUT_HOLD)
 			ev.why = "running requests took too long";
-		else if (r->cut.step == CUT_BARRIER)
+		else if (r->cut.step == CUT_BARRIER ||
+		         r->cut.step == CUT_BARRIER_2)
 			ev.why = "the stream did not arrive in time";
 		feed(r, &ev);
 	}

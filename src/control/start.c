@@ -140,6 +140,27 @@ copy_meta(struct run *r, const char *key, char *ret, size_t n, struct err *err)
 	return rc;
 }
 
+/* A file of an earlier version has none: chosen when it is needed first. */
+static int
+writer_pass(struct run *r, const char *key, struct side_conf *c,
+            struct err *err)
+{
+	char *v = journal_meta(r->journal, key);
+	int rc = 0;
+
+	_Static_assert(sizeof(c->writer_pass) > 64, "32 bytes in hexadecimal");
+	if (v != NULL && strlen(v) < sizeof(c->writer_pass)) {
+		memcpy(c->writer_pass, v, strlen(v) + 1);
+	} else {
+		rc = random_hex(c->writer_pass, 32, err);
+		if (rc == 0)
+			rc = journal_set_meta(r->journal, key, c->writer_pass,
+			                      err);
+	}
+	free(v);
+	return rc;
+}
+
 static int
 read_names(struct run *r, struct err *err)
 {
@@ -147,21 +168,26 @@ read_names(struct run *r, struct err *err)
 		{ "old_pass", "old_reader_pass" },
 		{ "new_pass", "new_reader_pass" },
 	};
+	static const char *const writer_keys[SIDE_N] = { "old_writer_pass",
+		                                         "new_writer_pass" };
 	int rc = copy_meta(r, "id", r->id, sizeof(r->id), err);
 
 	(void)snprintf(r->names[0], sizeof(r->names[0]), "godwit-%s", r->id);
 	(void)snprintf(r->names[1], sizeof(r->names[1]), "godwit-%s-r", r->id);
 	(void)snprintf(r->names[2], sizeof(r->names[2]), "godwit:%s:", r->id);
+	(void)snprintf(r->names[3], sizeof(r->names[3]), "godwit-%s-w", r->id);
 	(void)snprintf(r->agent_name, sizeof(r->agent_name), "%scontrol",
 	               r->names[2]);
 	r->own = (struct fence_own){ .user = r->names[0],
 		                     .reader = r->names[1],
+		                     .writer = r->names[3],
 		                     .prefix = r->names[2] };
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		struct side_conf *c = &r->side[s];
 
 		memcpy(c->own_user, r->names[0], sizeof(r->names[0]));
 		memcpy(c->reader_user, r->names[1], sizeof(r->names[1]));
+		memcpy(c->writer_user, r->names[3], sizeof(r->names[3]));
 		_Static_assert(sizeof(r->names[0]) <= sizeof(c->own_user),
 		               "a name fits");
 		rc = copy_meta(r, keys[s][0], c->own_pass, sizeof(c->own_pass),
@@ -169,6 +195,8 @@ read_names(struct run *r, struct err *err)
 		if (rc == 0)
 			rc = copy_meta(r, keys[s][1], c->reader_pass,
 			               sizeof(c->reader_pass), err);
+		if (rc == 0)
+			rc = writer_pass(r, writer_keys[s], c, err);
 		agent_init(&r->at[s].agent, c, r->agent_name);
 	}
 	return rc;
@@ -440,7 +468,7 @@ settle_state(struct run *r, struct err *err)
 		return run_apply(r, VERB_MIGRATE, "migrate", err);
 	if (r->state != LIFE_ROLLING_BACK)
 		return 0;
-	if (run_authority(r) == SIDE_NEW)
+	if (run_authority(r) == SIDE_NEW || run_is_split(r))
 		return run_apply(r, VERB_FAIL,
 		                 "the process ended inside a rollback", err);
 	rc = journal_add(r->journal, JOURNAL_SHARE,
@@ -491,6 +519,11 @@ make_fences(struct run *r, struct err *err)
 	if (rc == 0)
 		rc = journal_add(r->journal, JOURNAL_FENCE,
 		                 json_pack("{s:s}", "side", side_name(other)),
+		                 err);
+	if (rc == 0 && authority_is_split(&a))
+		rc = journal_add(r->journal, JOURNAL_FENCE,
+		                 json_pack("{s:s}", "side",
+		                           side_name(side_other(other))),
 		                 err);
 	if (rc == 0)
 		rc = fence_settle(r, err);
@@ -545,6 +578,8 @@ decide(struct run *r, struct err *err)
 	if (rc != 0)
 		return rc;
 	rc = settle_record(r, err);
+	if (rc == 0)
+		rc = divide_load(r, err);
 	if (rc == 0)
 		rc = make_users(r, err);
 	if (rc == 0)

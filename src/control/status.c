@@ -113,6 +113,8 @@ status_count_reads(struct run *r)
 	total(r, &t);
 	for (int s = 0; s < SIDE_N; s++)
 		r->reads_base[s] = t.reads[s];
+	for (int s = 0; s < SIDE_N; s++)
+		r->writes_base[s] = t.writes[s];
 }
 
 static json_t *
@@ -196,6 +198,14 @@ reads_since(const struct run *r, const struct totals *t, enum side s)
 	                                      : 0;
 }
 
+static uint64_t
+writes_since(const struct run *r, const struct totals *t, enum side s)
+{
+	return t->writes[s] > r->writes_base[s]
+	               ? t->writes[s] - r->writes_base[s]
+	               : 0;
+}
+
 static json_t *
 reads_json(const struct run *r, const struct totals *t)
 {
@@ -209,6 +219,45 @@ reads_json(const struct run *r, const struct totals *t)
 	                 r->read_ppm / 10000.0, "actual_percentage", actual,
 	                 "old", INT(t->reads[SIDE_OLD]), "new",
 	                 INT(t->reads[SIDE_NEW]), "retried", INT(t->retried));
+}
+
+/* Share of the slots whose writes are new's, what of the writes went there, and
+ * the scope when there is one. */
+static json_t *
+writes_json(const struct run *r, const struct totals *t)
+{
+	struct authority a = journal_authority(r->journal);
+	uint64_t there = writes_since(r, t, SIDE_NEW);
+	uint64_t all = there + writes_since(r, t, SIDE_OLD);
+	double want = authority_side(a.state) == SIDE_NEW
+	                      ? 100.0
+	                      : divide_ppm(r) / 10000.0;
+
+	return json_pack("{s:I,s:I,s:f,s:f}", "old", INT(t->writes[SIDE_OLD]),
+	                 "new", INT(t->writes[SIDE_NEW]), "desired_percentage",
+	                 want, "actual_percentage",
+	                 all > 0 ? 100.0 * (double)there / (double)all : 0.0);
+}
+
+/* Each side rules its part: which one is new's, and the stream that brings it
+ * back. */
+static json_t *
+scope_json(const struct run *r)
+{
+	const struct board *b = &r->split.board;
+	json_t *j = json_deep_copy(
+		divide_def(r, journal_authority(r->journal).scope));
+	json_t *stream = json_pack(
+		"{s:b,s:I,s:I,s:I,s:I,s:s,s:s}", "in_step",
+		r->split.loop != NULL && r->split.move == MOVE_IN_STEP,
+		"lag_records", LOAD(b->lag_records), "lag_ms", LOAD(b->lag_ms),
+		"pending", LOAD(b->pending_records), "stream_units",
+		LOAD(b->stream_units), "direction", "new->old", "trouble",
+		r->split.trouble);
+
+	(void)json_object_update(j, stream);
+	json_decref(stream);
+	return j;
 }
 
 const char *
@@ -386,6 +435,7 @@ next_json(struct run *r)
 	at = (struct strategy_at){ .authority = run_authority(r),
 		                   .step = r->step,
 		                   .ppm = r->read_ppm,
+		                   .write_ppm = divide_ppm(r),
 		                   .units = r->units };
 	m = strategy_promote(&r->strategy, &at);
 	os_mem_init(&mem, 0);
@@ -405,7 +455,7 @@ rollback_json(const struct run *r)
 
 	if (r->state == LIFE_COMPLETED)
 		return json_string("not possible any more");
-	if (run_authority(r) == SIDE_OLD)
+	if (run_authority(r) == SIDE_OLD && !run_is_split(r))
 		return json_string("free: old has authority, nothing would be "
 		                   "lost");
 	shift_gates(r, &g);
@@ -535,12 +585,10 @@ status_json(struct run *r)
 
 	total(r, &t);
 	put_identity(r, j);
-	rest = json_pack("{s:o,s:{s:I,s:I},s:o,s:o,s:o,s:o}", "reads",
-	                 reads_json(r, &t), "writes", "old",
-	                 INT(t.writes[SIDE_OLD]), "new",
-	                 INT(t.writes[SIDE_NEW]), "copy", copy_json(r),
-	                 "stream", stream_json(r), "reverse", reverse_json(r),
-	                 "hold", hold_json(r, &t));
+	rest = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "reads",
+	                 reads_json(r, &t), "writes", writes_json(r, &t),
+	                 "copy", copy_json(r), "stream", stream_json(r),
+	                 "reverse", reverse_json(r), "hold", hold_json(r, &t));
 	(void)json_object_update(j, rest);
 	json_decref(rest);
 	rest = json_pack(
@@ -568,5 +616,7 @@ status_json(struct run *r)
 	json_decref(rest);
 	(void)json_object_set_new(j, "tls", tls_json(r));
 	(void)json_object_set_new(j, "acknowledged", acknowledged_json(r));
+	if (run_is_split(r))
+		(void)json_object_set_new(j, "scope", scope_json(r));
 	return j;
 }

@@ -23,6 +23,7 @@ stop_begin(struct run *r)
 		loop_deafen(r->relay[i]);
 	machines_tell(r, &m);
 	machines_tell_mover(r, &m);
+	machines_stop_back(r);
 }
 
 void
@@ -72,7 +73,8 @@ stop_clean(struct run *r)
 void
 stop_tick(struct run *r, uint64_t now_ns)
 {
-	bool gone = r->stopped == machines_all_bits(r) && r->mover_stopped;
+	bool gone = r->stopped == machines_all_bits(r) && r->mover_stopped &&
+	            (r->split.loop == NULL || r->split.stopped);
 
 	if (!gone && now_ns < r->op.retry_ns)
 		return;

@@ -38,7 +38,7 @@ look(const struct run *r)
 static bool
 has_begun(const struct run *r)
 {
-	return r->read_ppm > 0 || r->units != 0;
+	return r->read_ppm > 0 || r->units != 0 || run_is_split(r);
 }
 
 /* Of the bulk; 0 when it is done, or nobody knows yet (then the cutover's own
@@ -81,6 +81,7 @@ timetable_gate(const struct run *r, const struct strategy_move *m,
 	int rc;
 	bool forward = m->kind == MOVE_TO_CUTOVER ||
 	               m->kind == MOVE_TO_INSTANCE || m->ppm > r->read_ppm ||
+	               m->write_ppm > divide_ppm(r) ||
 	               (m->units & ~r->units) != 0;
 
 	if (r->strategy.kind != STRATEGY_TIME_WINDOW || !forward)

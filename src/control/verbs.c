@@ -12,41 +12,6 @@
 
 #include "control/run_parts.h"
 
-struct word {
-	const char *name;
-	enum op_kind kind;
-	enum life_verb verb; /* asked of the lifecycle; VERB_N: not asked */
-};
-
-// clang-format off
-static const struct word words[] = {
-	{ "promote",  OP_PROMOTE,  VERB_PROMOTE },
-	{ "rollback", OP_ROLLBACK, VERB_ROLLBACK },
-	{ "complete", OP_COMPLETE, VERB_COMPLETE },
-	{ "verify",   OP_VERIFY,   VERB_N },
-	{ "pause",    OP_PAUSE,    VERB_PAUSE },
-	{ "resume",   OP_RESUME,   VERB_RESUME },
-	{ "retry",    OP_RETRY,    VERB_RETRY },
-	{ "traffic",  OP_PROMOTE,  VERB_TRAFFIC },
-	{ "toggle",   OP_PROMOTE,  VERB_TOGGLE },
-	{ "patch",    OP_PROMOTE,  VERB_PATCH },
-	{ "fail",     OP_FAIL,     VERB_FAIL },
-	{ "stop",     OP_STOP,     VERB_N },
-};
-// clang-format on
-
-#define WORD_N (sizeof(words) / sizeof(words[0]))
-
-static const char *
-op_name(enum op_kind k)
-{
-	for (size_t i = 0; i < WORD_N; i++) {
-		if (words[i].kind == k)
-			return words[i].name;
-	}
-	return "nothing";
-}
-
 static const char *
 arg_text(const struct op *o, const char *key)
 {
@@ -97,7 +62,7 @@ refuse(struct run *r, const struct err *err)
 {
 	if (r->op.group != NULL)
 		(void)group_break(r->op.group, err->text);
-	run_event(r, "refused", "%s: %s", op_name(r->op.kind), err->text);
+	run_event(r, "refused", "%s: %s", verbs_name(r->op.kind), err->text);
 	if (r->op.client != 0)
 		run_fail(r, r->op.client, err);
 	finish(r);
@@ -131,7 +96,7 @@ later(struct run *r, const char *why)
 		r->op.stage = OP_BEGIN;
 		r->op.retry_ns = os_mono_ns() + wait_ms * NS_PER_MS;
 		run_event(r, "postponed", "%s: %s; again in %llu ms",
-		          op_name(r->op.kind), why,
+		          verbs_name(r->op.kind), why,
 		          (unsigned long long)wait_ms);
 		return true;
 	}
@@ -140,7 +105,7 @@ later(struct run *r, const char *why)
 		run_event(r, "disk", "%s", err.text);
 	(void)err_set(&err, ERR_POSTPONED,
 	              "%s postponed: %s; nothing changed, try again later",
-	              op_name(r->op.kind), why);
+	              verbs_name(r->op.kind), why);
 	refuse(r, &err);
 	return false;
 }
@@ -171,7 +136,12 @@ say_share(struct run *r)
 {
 	const struct strategy_move *m = &r->op.move;
 
-	if (m->kind == MOVE_TO_UNIT && m->unit < r->strategy.unit_n)
+	if (run_is_split(r))
+		run_event(r, "share",
+		          "reads and writes of new's keys go to new (%u.%u %% "
+		          "of the slots)",
+		          divide_ppm(r) / 10000, divide_ppm(r) % 10000 / 1000);
+	else if (m->kind == MOVE_TO_UNIT && m->unit < r->strategy.unit_n)
 		run_event(r, "share", "reads of %s may go to the other side",
 		          r->strategy.unit[m->unit]);
 	else
@@ -180,14 +150,66 @@ say_share(struct run *r)
 		          m->ppm / 10000, m->ppm % 10000 / 1000);
 }
 
+/* What was refused for now is tried again, the rest is answered. */
+static void
+not_now(struct run *r, const struct err *err)
+{
+	if (err->code == ERR_POSTPONED)
+		(void)later(r, err->text);
+	else
+		refuse(r, err);
+}
+
+/* Other keys become new's: a switch. def is stolen. */
+static void
+to_scope(struct run *r, json_t *def)
+{
+	struct gates g;
+	struct err err;
+	char why[200];
+	int rc = moves_scope(r, def, &err);
+
+	if (rc == 0)
+		rc = divide_prepare(r, &err);
+	if (rc == 1) {
+		r->op.retry_ns = os_mono_ns() + LIMIT_SPLIT_LOOK_MS * NS_PER_MS;
+		json_decref(def);
+		return;
+	}
+	if (rc == 0) {
+		shift_gates(r, &g);
+		g.is_split = true;
+		if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN)
+			rc = err_set(&err, ERR_POSTPONED, "%s", why);
+	}
+	if (rc == 0) {
+		r->op.stage = OP_SWITCH;
+		rc = shift_begin_scope(r, def, false, &err);
+	} else {
+		json_decref(def);
+	}
+	if (rc != 0)
+		not_now(r, &err);
+}
+
 static void
 to_share(struct run *r)
 {
 	const struct strategy_move *m = &r->op.move;
 	struct gates g;
 	struct err err;
+	json_t *def;
 	char why[200];
 
+	if (divide_wants(r, m, &def, &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	if (!divide_is_now(r, def)) {
+		to_scope(r, def);
+		return;
+	}
+	json_decref(def);
 	shift_gates(r, &g);
 	/* Fewer reads on the other side is always possible. */
 	if ((m->ppm > r->read_ppm || (m->units & ~r->units) != 0) &&
@@ -300,7 +322,10 @@ rollback_switch(struct run *r)
 		return;
 	}
 	r->op.stage = OP_SWITCH;
-	shift_begin(r, r->op.is_forced);
+	if (run_authority(r) == SIDE_NEW)
+		shift_begin(r, r->op.is_forced);
+	else if (shift_begin_scope(r, NULL, r->op.is_forced, &err) != 0)
+		refuse(r, &err);
 }
 
 static void
@@ -314,7 +339,7 @@ rollback(struct run *r)
 		refuse(r, &err);
 		return;
 	}
-	if (run_authority(r) == SIDE_NEW) {
+	if (run_authority(r) == SIDE_NEW || run_is_split(r)) {
 		rollback_switch(r);
 		return;
 	}
@@ -412,6 +437,14 @@ verify(struct run *r)
 {
 	struct err err;
 
+	if (run_is_split(r)) {
+		(void)err_set(&err, ERR_STATE,
+		              "verify is not possible while each side rules a "
+		              "part of the keys; verify before, after the "
+		              "cutover, or after a rollback");
+		refuse(r, &err);
+		return;
+	}
 	if (r->mover == NULL || r->state == LIFE_COMPLETED) {
 		(void)err_set(&err, ERR_STATE,
 		              "verify is not possible after complete: the two "
@@ -434,7 +467,7 @@ simple(struct run *r, enum life_verb verb, enum mail_kind mail)
 		refuse(r, &err);
 		return;
 	}
-	machines_tell_mover(r, &m);
+	machines_tell_movers(r, &m);
 	/* It has the whole time again to find its servers. */
 	if (verb == VERB_RETRY && r->broken_ns != 0)
 		r->broken_ns = os_mono_ns();
@@ -561,10 +594,21 @@ verbs_switched(struct run *r)
 		(void)later(r, r->cut.why);
 		return;
 	}
+	if (r->cut.keeps && r->op.kind == OP_PROMOTE) {
+		/* Now the reads of that step. */
+		r->op.stage = OP_BEGIN;
+		return;
+	}
 	if (r->op.kind == OP_ROLLBACK) {
 		/* The shares of before belong to the attempt of before. */
 		if (record_share(r, 0, 0, 0, &err) != 0)
 			run_event(r, "disk", "%s", err.text);
+		if (r->cut.keeps) {
+			/* The route that released the hold had them still. */
+			r->op.stage = OP_ROUTE;
+			machines_send_route(r);
+			return;
+		}
 		went_back(r);
 		return;
 	}
@@ -608,157 +652,4 @@ verbs_wake_ns(const struct run *r)
 	    r->op.stage == OP_LEAVE)
 		return r->op.retry_ns;
 	return UINT64_MAX;
-}
-
-/* ---- asking -------------------------------------------------------------- */
-
-/* Does what is under way give way to this? What only waits does, and so does a
- * verification: the way back must not take as long. */
-static bool
-gives_way(const struct run *r, enum op_kind to)
-{
-	if (to != OP_ROLLBACK && to != OP_STOP && to != OP_PAUSE)
-		return false;
-	return (r->op.stage == OP_BEGIN && r->op.retry_ns != 0) ||
-	       (r->op.stage == OP_PROOF &&
-	        (to != OP_PAUSE || r->op.kind == OP_COMPLETE));
-}
-
-static void
-give_way(struct run *r, const struct op *to)
-{
-	struct err err;
-
-	(void)err_set(&err, ERR_ABORTED, "%s gave way to %s",
-	              op_name(r->op.kind), op_name(to->kind));
-	if (r->op.client != 0)
-		run_fail(r, r->op.client, &err);
-	json_decref(r->op.args);
-	if (r->op.stage == OP_PROOF)
-		proof_stop(r);
-	r->op = *to;
-}
-
-/* The process is to end: before everything that waits, and never refused. */
-static void
-push_stop(struct run *r, struct op *o)
-{
-	struct err err;
-	uint32_t last = LIMIT_QUEUE - 1;
-
-	if (r->queue_n == LIMIT_QUEUE) {
-		(void)err_set(&err, ERR_ABORTED, "%s gave way to stop",
-		              op_name(r->queue[last].kind));
-		if (r->queue[last].client != 0)
-			run_fail(r, r->queue[last].client, &err);
-		json_decref(r->queue[last].args);
-		r->queue_n--;
-	}
-	for (uint32_t i = r->queue_n; i > 0; i--)
-		r->queue[i] = r->queue[i - 1];
-	r->queue[0] = *o;
-	r->queue_n++;
-}
-
-static void
-push(struct run *r, struct op *o)
-{
-	struct err err;
-
-	o->began_ns = os_mono_ns();
-	if (r->op.kind == OP_NONE) {
-		r->op = *o;
-		return;
-	}
-	if (gives_way(r, o->kind)) {
-		give_way(r, o);
-		return;
-	}
-	if (o->kind == OP_STOP) {
-		push_stop(r, o);
-		shift_stop(r, "somebody asked to stop");
-		return;
-	}
-	if (r->queue_n == LIMIT_QUEUE) {
-		(void)err_set(&err, ERR_LIMIT,
-		              "too many verbs are waiting for %s to end",
-		              op_name(r->op.kind));
-		if (o->client != 0)
-			run_fail(r, o->client, &err);
-		json_decref(o->args);
-		return;
-	}
-	r->queue[r->queue_n++] = *o;
-	/* Queued first: the switch must not be tried again before it. */
-	if (o->kind == OP_PAUSE)
-		shift_stop(r, "somebody asked to pause");
-}
-
-void
-verbs_push(struct run *r, enum op_kind kind)
-{
-	struct op o = { .kind = kind,
-		        .args = json_object(),
-		        .verb = kind == OP_PROMOTE ? VERB_PROMOTE : VERB_N };
-
-	/* One of many legs does not go alone. */
-	if (r->home != NULL && kind != OP_STOP) {
-		json_decref(o.args);
-		run_wish(r, op_name(kind), r->judged.reason);
-		return;
-	}
-	push(r, &o);
-}
-
-void
-verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
-{
-	struct op o = { .client = client, .args = args };
-	struct question *q = NULL;
-	struct err err;
-
-	if ((client & DESK_ID) != 0)
-		q = desk_find(r->home->desk, client);
-	if (q != NULL) {
-		o.group = q->group;
-		o.member = q->member;
-	}
-
-	if (strcmp(verb, "status") == 0) {
-		run_ok(r, client, status_json(r));
-	} else if (strcmp(verb, "events") == 0) {
-		run_ok(r, client,
-		       json_pack("{s:o,s:o}", "events",
-		                 status_events(r, LIMIT_EVENTS), "journal",
-		                 journal_tail(r->journal, 200)));
-	} else if (strcmp(verb, "watch") == 0) {
-		panel_watch(r->panel, client);
-		panel_send(r->panel, client,
-		           json_pack("{s:o}", "status", status_json(r)));
-	} else {
-		for (size_t i = 0; i < WORD_N; i++) {
-			if (strcmp(words[i].name, verb) != 0)
-				continue;
-			o.kind = words[i].kind;
-			o.verb = words[i].verb;
-			push(r, &o);
-			return;
-		}
-		(void)err_set(&err, ERR_USAGE,
-		              "no verb \"%.40s\"; known: status, watch, "
-		              "promote, pause, resume, rollback, complete, "
-		              "verify, retry, events, stop",
-		              verb);
-		run_fail(r, client, &err);
-	}
-	json_decref(args);
-}
-
-void
-verbs_take(struct run *r)
-{
-	struct question *q;
-
-	while ((q = desk_take(r->home->desk)) != NULL)
-		verbs_ask(r, q->id, q->verb, json_deep_copy(q->args));
 }

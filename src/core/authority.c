@@ -11,6 +11,9 @@
  *      │                        ↑
  *      └───────[abort, e+1]─────┘
  *
+ *  OLD carries a scope; FREEZE the one in force and the one it leads to. Its
+ *  commit leads to NEW when that is everything, else to OLD with that scope.
+ *
  *  Between freeze and commit the side before still rules: who finds R frozen
  *  aborts. Commit is the one step that moves the truth.
  */
@@ -71,33 +74,105 @@ authority_is_frozen(enum authority_state s)
 }
 
 bool
+authority_is_split(const struct authority *r)
+{
+	return r->scope != AUTHORITY_NO_SCOPE;
+}
+
+static bool
+is_same(const struct authority *a, const struct authority *b)
+{
+	return a->epoch == b->epoch && a->state == b->state &&
+	       a->scope == b->scope && a->scope_to == b->scope_to;
+}
+
+/* Only old has a scope, and only a freeze of it a target other than that. */
+static bool
+is_sound(const struct authority *r)
+{
+	switch (r->state) {
+	case AUTHORITY_OLD:
+		return r->scope != AUTHORITY_ALL &&
+		       r->scope_to == AUTHORITY_NO_SCOPE;
+	case AUTHORITY_FREEZE:
+		return r->scope != AUTHORITY_ALL && r->scope_to != r->scope;
+	case AUTHORITY_NEW:
+	case AUTHORITY_FREEZE_BACK:
+		return r->scope == AUTHORITY_NO_SCOPE &&
+		       r->scope_to == AUTHORITY_NO_SCOPE;
+	case AUTHORITY_N: break;
+	}
+	return false;
+}
+
+static struct authority
+commit_of(const struct authority *r)
+{
+	struct authority to = { .epoch = r->epoch,
+		                .state = rules[r->state].next };
+
+	if (r->state == AUTHORITY_FREEZE && r->scope_to != AUTHORITY_ALL) {
+		to.state = AUTHORITY_OLD;
+		to.scope = r->scope_to;
+	}
+	return to;
+}
+
+static struct authority
+abort_of(const struct authority *r)
+{
+	return (struct authority){ .epoch = r->epoch + 1,
+		                   .state = rules[r->state].abort,
+		                   .scope = r->scope };
+}
+
+bool
 authority_may(const struct authority *from, const struct authority *to)
 {
 	const struct rule *r;
+	struct authority end;
 
 	REQUIRE((unsigned)from->state < AUTHORITY_N);
 	REQUIRE((unsigned)to->state < AUTHORITY_N);
 	r = &rules[from->state];
+	if (!is_sound(from) || !is_sound(to))
+		return false;
 	if (!r->frozen)
-		return to->state == r->next && to->epoch == from->epoch + 1;
-	return (to->state == r->next && to->epoch == from->epoch) ||
-	       (to->state == r->abort && to->epoch == from->epoch + 1);
+		return to->state == r->next && to->epoch == from->epoch + 1 &&
+		       to->scope == from->scope;
+	end = commit_of(from);
+	if (is_same(to, &end))
+		return true;
+	end = abort_of(from);
+	return is_same(to, &end);
 }
 
 struct authority
-authority_freeze(const struct authority *r)
+authority_freeze_scope(const struct authority *r, uint32_t scope)
 {
-	struct authority to = { r->epoch + 1, rules[r->state].next };
+	struct authority to = { .epoch = r->epoch + 1,
+		                .state = rules[r->state].next,
+		                .scope = r->scope,
+		                .scope_to = scope };
 
 	REQUIRE(!rules[r->state].frozen);
+	REQUIRE(r->state == AUTHORITY_OLD || scope == AUTHORITY_NO_SCOPE);
 	ENSURE(authority_may(r, &to));
 	return to;
 }
 
 struct authority
+authority_freeze(const struct authority *r)
+{
+	return authority_freeze_scope(r, r->state == AUTHORITY_OLD
+	                                         ? AUTHORITY_ALL
+	                                         : AUTHORITY_NO_SCOPE);
+}
+
+struct authority
 authority_commit(const struct authority *r)
 {
-	struct authority to = { r->epoch, rules[r->state].next };
+	struct authority to = commit_of(r);
 
 	REQUIRE(rules[r->state].frozen);
 	ENSURE(authority_may(r, &to));
@@ -107,10 +182,11 @@ authority_commit(const struct authority *r)
 struct authority
 authority_abort(const struct authority *r)
 {
-	struct authority to = { r->epoch + 1, rules[r->state].abort };
+	struct authority to = abort_of(r);
 
 	REQUIRE(rules[r->state].frozen);
 	ENSURE(authority_side(to.state) == authority_side(r->state));
+	ENSURE(to.scope == r->scope);
 	return to;
 }
 
@@ -118,7 +194,7 @@ int
 authority_cas(struct authority *r, const struct authority *expect,
               const struct authority *to, struct err *err)
 {
-	if (r->epoch != expect->epoch || r->state != expect->state)
+	if (!is_same(r, expect))
 		return err_set(err, ERR_STATE,
 		               "authority is (%llu, %s), expected (%llu, %s): "
 		               "somebody else changed it",

@@ -81,6 +81,7 @@ static int
 check_steps(const struct strategy *s, struct err *err)
 {
 	uint32_t last = 0;
+	uint32_t writes = 0;
 
 	if (s->step_n > STRATEGY_STEPS_MAX)
 		return err_set(err, ERR_USAGE, "at most %d steps",
@@ -91,14 +92,32 @@ check_steps(const struct strategy *s, struct err *err)
 		               "%s",
 		               row_of(s)->name);
 	for (uint32_t i = 0; i < s->step_n; i++) {
-		if (s->step_ppm[i] <= last || s->step_ppm[i] > PPM_ALL)
+		bool rises =
+			s->step_ppm[i] > last || s->step_write_ppm[i] > writes;
+
+		if (!rises || s->step_ppm[i] < last ||
+		    s->step_ppm[i] > PPM_ALL ||
+		    s->step_write_ppm[i] > PPM_ALL ||
+		    s->step_write_ppm[i] < writes)
 			return err_set(err, ERR_USAGE,
 			               "step %u: shares rise from above 0 to "
 			               "100 per cent",
 			               i + 1);
 		last = s->step_ppm[i];
+		writes = s->step_write_ppm[i];
 	}
-	if (s->start_ppm > PPM_ALL)
+	if (strategy_base(s) != STRATEGY_CANARY &&
+	    (writes > 0 || s->start_write_ppm > 0))
+		return err_set(err, ERR_USAGE,
+		               "a share of the writes belongs to canary, not "
+		               "%s",
+		               row_of(s)->name);
+	if (s->unit_writes && strategy_base(s) != STRATEGY_STRANGLER_FIG)
+		return err_set(err, ERR_USAGE,
+		               "writes of a unit belong to strangler_fig, not "
+		               "%s",
+		               row_of(s)->name);
+	if (s->start_ppm > PPM_ALL || s->start_write_ppm > PPM_ALL)
 		return err_set(err, ERR_USAGE, "a share is at most 100 %%");
 	return 0;
 }
@@ -155,6 +174,16 @@ strategy_check(const struct strategy *s, struct err *err)
 	return rc;
 }
 
+bool
+strategy_has_writes(const struct strategy *s)
+{
+	bool ret = s->unit_writes || s->start_write_ppm > 0;
+
+	for (uint32_t i = 0; i < s->step_n; i++)
+		ret |= s->step_write_ppm[i] > 0;
+	return ret;
+}
+
 /* ---- moves ------------------------------------------------------------- */
 
 static struct strategy_move
@@ -163,19 +192,32 @@ move(enum strategy_move_kind kind, const struct strategy_at *at)
 	return (struct strategy_move){ .kind = kind,
 		                       .step = at->step,
 		                       .ppm = at->ppm,
+		                       .write_ppm = at->write_ppm,
 		                       .units = at->units,
 		                       .unit = STRATEGY_NO_UNIT };
 }
 
-/* Shares that are not above this one. */
+/* Shares that are not above these. */
 static uint32_t
-steps_done(const struct strategy *s, uint32_t ppm)
+steps_done(const struct strategy *s, uint32_t ppm, uint32_t write_ppm)
 {
 	uint32_t n = 0;
 
-	while (n < s->step_n && s->step_ppm[n] <= ppm)
+	while (n < s->step_n && s->step_ppm[n] <= ppm &&
+	       s->step_write_ppm[n] <= write_ppm)
 		n++;
 	return n;
+}
+
+/* The share of writes that goes with a share of reads by the steps. */
+static uint32_t
+writes_at(const struct strategy *s, uint32_t ppm, uint32_t now)
+{
+	uint32_t n = steps_done(s, ppm, PPM_ALL);
+
+	if (!strategy_has_writes(s))
+		return now;
+	return n > 0 ? s->step_write_ppm[n - 1] : s->start_write_ppm;
 }
 
 struct strategy_at
@@ -185,7 +227,8 @@ strategy_begin(const struct strategy *s)
 
 	if (has(s, HAS_STEPS)) {
 		at.ppm = s->start_ppm;
-		at.step = steps_done(s, s->start_ppm);
+		at.write_ppm = s->start_write_ppm;
+		at.step = steps_done(s, s->start_ppm, s->start_write_ppm);
 	}
 	return at;
 }
@@ -219,13 +262,15 @@ next_share(const struct strategy *s, const struct strategy_at *at,
 {
 	uint32_t step = at->step;
 
-	while (step < s->step_n && s->step_ppm[step] <= at->ppm)
+	while (step < s->step_n && s->step_ppm[step] <= at->ppm &&
+	       s->step_write_ppm[step] <= at->write_ppm)
 		step++;
 	*ret = move(MOVE_TO_SHARE, at);
 	if (step < s->step_n) {
 		ret->step = step + 1;
 		ret->ppm = s->step_ppm[step];
-		return true;
+		ret->write_ppm = s->step_write_ppm[step];
+		return ret->write_ppm < PPM_ALL;
 	}
 	ret->ppm = PPM_ALL;
 	ret->step = s->step_n;
@@ -241,8 +286,9 @@ to_begin(const struct strategy *s, const struct strategy_at *at,
 	struct strategy_at first = strategy_begin(s);
 
 	if (at->ppm != 0 || at->units != 0 || at->step != 0 ||
-	    strategy_base(s) == STRATEGY_ROLLING_UPDATE ||
-	    (first.ppm == 0 && first.units == 0))
+	    at->write_ppm != 0 || strategy_base(s) == STRATEGY_ROLLING_UPDATE ||
+	    (first.ppm == 0 && first.units == 0 && first.write_ppm == 0) ||
+	    first.write_ppm == PPM_ALL)
 		return false;
 	*ret = move(first.units != 0 ? MOVE_TO_UNIT : MOVE_TO_SHARE, &first);
 	if (first.units != 0)
@@ -364,8 +410,11 @@ strategy_jump_from(const struct strategy *s, const struct strategy_at *at,
 		               "nor \"cutover\"",
 		               to);
 	*ret = move(MOVE_TO_SHARE, at);
-	ret->step = steps_done(s, (uint32_t)ppm);
 	ret->ppm = (uint32_t)ppm;
+	ret->write_ppm = writes_at(s, ret->ppm, at->write_ppm);
+	ret->step = steps_done(s, ret->ppm, ret->write_ppm);
+	if (ret->write_ppm == PPM_ALL)
+		*ret = to_cutover(s, at);
 	return 0;
 }
 
@@ -460,10 +509,13 @@ strategy_patch(const struct strategy *now, const struct strategy_at *at,
 		ret->units = wanted->unit_on;
 	}
 	if (has(wanted, HAS_STEPS)) {
-		if (at->ppm != wanted->start_ppm && ret->kind == MOVE_NOWHERE)
+		if ((at->ppm != wanted->start_ppm ||
+		     at->write_ppm != wanted->start_write_ppm) &&
+		    ret->kind == MOVE_NOWHERE)
 			ret->kind = MOVE_TO_SHARE;
 		ret->ppm = wanted->start_ppm;
-		ret->step = steps_done(wanted, wanted->start_ppm);
+		ret->write_ppm = wanted->start_write_ppm;
+		ret->step = steps_done(wanted, ret->ppm, ret->write_ppm);
 	}
 	for (uint32_t i = 0; i < wanted->unit_n && ret->kind == MOVE_TO_UNIT;
 	     i++) {
@@ -478,14 +530,26 @@ strategy_patch(const struct strategy *now, const struct strategy_at *at,
 /* ---- words ------------------------------------------------------------- */
 
 static void
+say_ppm(uint32_t ppm, struct buf *text)
+{
+	if (ppm % 10000 == 0)
+		buf_putf(text, "%u %%", ppm / 10000);
+	else
+		buf_putf(text, "%u.%u %%", ppm / 10000, ppm % 10000 / 1000);
+}
+
+static void
 say_share(const struct strategy_move *m, struct buf *text)
 {
-	if (m->ppm % 10000 == 0)
-		buf_putf(text, "promote: %u %% of reads on new",
-		         m->ppm / 10000);
-	else
-		buf_putf(text, "promote: %u.%u %% of reads on new",
-		         m->ppm / 10000, m->ppm % 10000 / 1000);
+	buf_putf(text, "promote: ");
+	say_ppm(m->ppm, text);
+	buf_putf(text, " of reads");
+	if (m->write_ppm > 0) {
+		buf_putf(text, " and ");
+		say_ppm(m->write_ppm, text);
+		buf_putf(text, " of writes");
+	}
+	buf_putf(text, " on new");
 }
 
 void
@@ -502,7 +566,9 @@ strategy_tell(const struct strategy *s, const struct strategy_move *m,
 	switch (m->kind) {
 	case MOVE_TO_SHARE: say_share(m, text); return;
 	case MOVE_TO_UNIT:
-		buf_putf(text, "promote: reads of %s %s on new", what, unit);
+		buf_putf(text, "promote: reads%s of %s %s on new",
+		         s != NULL && s->unit_writes ? " and writes" : "", what,
+		         unit);
 		return;
 	case MOVE_TO_INSTANCE:
 		buf_putf(text, "promote: cutover of instance %s", unit);

@@ -49,13 +49,18 @@ struct strategy {
 	enum strategy_kind inner; /* time_window: what the rest is about    */
 	uint32_t step_ppm[STRATEGY_STEPS_MAX]; /* canary, feature_flag: shares,
 	                                        * ascending                    */
+	/* canary: share of the slots whose writes are new's as well; all of
+	 * them: that step is the cutover */
+	uint32_t step_write_ppm[STRATEGY_STEPS_MAX];
 	uint32_t step_seconds[STRATEGY_STEPS_MAX]; /* stay so long (auto)     */
 	uint32_t
 		step_requests[STRATEGY_STEPS_MAX]; /* and see so many         */
 	uint32_t step_n;
 	uint32_t
 		start_ppm; /* share at the start; feature_flag: the rollout   */
-	bool start_new;    /* blue_green: cut over as soon as in step         */
+	uint32_t start_write_ppm; /* canary: the same of writes               */
+	bool start_new;   /* blue_green: cut over as soon as in step         */
+	bool unit_writes; /* strangler_fig: a moved unit's writes move, too  */
 	uint32_t unit_n;
 	uint64_t unit_on; /* units that are moved at the start               */
 	char unit[STRATEGY_UNITS_MAX][STRATEGY_NAME_MAX];
@@ -65,8 +70,9 @@ struct strategy {
 /* Where a running strategy is. */
 struct strategy_at {
 	enum side authority;
-	uint32_t step;  /* shares done                                     */
-	uint32_t ppm;   /* share now                                       */
+	uint32_t step; /* shares done                                     */
+	uint32_t ppm;  /* share now                                       */
+	uint32_t write_ppm; /* share of the slots whose writes are new's   */
 	uint64_t units; /* moved units                                     */
 };
 
@@ -82,8 +88,9 @@ enum strategy_move_kind {
 
 struct strategy_move {
 	enum strategy_move_kind kind;
-	uint32_t step;  /* after it: see strategy_at                       */
-	uint32_t ppm;   /* after it                                        */
+	uint32_t step; /* after it: see strategy_at                       */
+	uint32_t ppm;  /* after it                                        */
+	uint32_t write_ppm; /* after it                                    */
 	uint64_t units; /* after it                                        */
 	uint32_t unit;  /* MOVE_TO_UNIT, MOVE_TO_INSTANCE: which           */
 };
@@ -95,6 +102,9 @@ int strategy_find(const char *name, enum strategy_kind *ret,
 
 /* What decides about shares and units: the inner one of a time_window. */
 enum strategy_kind strategy_base(const struct strategy *s);
+
+/* Does it ever move writes in parts? */
+bool strategy_has_writes(const struct strategy *s);
 
 /* Are shares ascending, in (0, 100 %], units unique, and all of it only there
  * where it belongs? ERR_USAGE says which is not. */

@@ -3,6 +3,7 @@
  * flow/cutover.c: the switch of authority, step by step, in either direction.
  *
  *  IDLE ─[begin]→ FREEZE → HOLD → FENCE → ANNOUNCE → MARK → BARRIER → CHECK
+ *                                              (two: MARK_2, BARRIER_2 before it)
  *                   │        │      │         │        │       │        │
  *                   │        └──────┴─────────┴────────┴───────┴────────┤
  *           [fail]  │             [turn_back: fail, deadline, stop]     │
@@ -13,7 +14,12 @@
  *                                          DONE ← RELEASE ← OPEN ←[enter]
  *
  *  COMMIT is the one step that moves the truth. Before it nothing on the winning
- *  side is open; after it nothing on the losing side is.
+ *  side is open; after it nothing on the losing side is. In a split neither is.
+ *
+ *  Which mark is first: the mover that carries the keys which change their side
+ *  passes first; then the other side has them, and the other mover, which knows
+ *  them as foreign up to its own mark, passes a mark taken after that. Growing:
+ *  old's mark, then new's; shrinking: new's, then old's.
  */
 #include "flow/cutover.h"
 
@@ -36,7 +42,9 @@ static const struct rule rules[CUT_N] = {
 	[CUT_FENCE]        = { "fence",        CUT_ANNOUNCE,     CUT_BACK_RECORD,  true,  true  },
 	[CUT_ANNOUNCE]     = { "announce",     CUT_MARK,         CUT_BACK_RECORD,  true,  true  },
 	[CUT_MARK]         = { "mark",         CUT_BARRIER,      CUT_BACK_RECORD,  true,  true  },
-	[CUT_BARRIER]      = { "barrier",      CUT_CHECK,        CUT_BACK_RECORD,  true,  true  },
+	[CUT_BARRIER]      = { "barrier",      CUT_MARK_2,       CUT_BACK_RECORD,  true,  true  },
+	[CUT_MARK_2]       = { "mark_2",       CUT_BARRIER_2,    CUT_BACK_RECORD,  true,  true  },
+	[CUT_BARRIER_2]    = { "barrier_2",    CUT_CHECK,        CUT_BACK_RECORD,  true,  true  },
 	[CUT_CHECK]        = { "check",        CUT_COMMIT,       CUT_BACK_RECORD,  true,  true  },
 	[CUT_COMMIT]       = { "commit",       CUT_OPEN,         CUT_BACK_RECORD,  false, false },
 	[CUT_OPEN]         = { "open",         CUT_RELEASE,      CUT_OPEN,         false, false },
@@ -79,10 +87,16 @@ check(const struct cutover *c)
 	/* P1: what was acknowledged is there before it opens. */
 	ENSURE(!c->committed || c->forced || c->passed);
 	ENSURE(!c->passed || c->barrier_begun);
-	/* P5: before the commit the side before rules, and nothing is lost. */
-	ENSURE(c->committed || authority_side(c->r.state) == c->from);
+	ENSURE(!c->committed || c->forced || c->passed_2 || !c->two);
+	ENSURE(!c->passed_2 || c->passed || c->forced);
+	/* P5: before the commit the side before rules, with the scope before,
+	 * and nothing is lost. */
+	ENSURE(c->committed || authority_side(c->r.state) == c->rules);
+	ENSURE(c->committed || c->r.scope == c->scope);
 	ENSURE(!c->committed ||
-	       authority_side(c->r.state) == side_other(c->from));
+	       authority_side(c->r.state) ==
+	               (c->keeps ? c->rules : side_other(c->rules)));
+	ENSURE(!c->committed || !c->keeps || c->r.scope == c->scope_to);
 	ENSURE(!c->committed || c->step >= CUT_OPEN);
 	ENSURE(!c->committed || c->step <= CUT_DONE);
 	/* At the end R is at rest. */
@@ -91,9 +105,9 @@ check(const struct cutover *c)
 	ENSURE(!rules[c->step].timed || c->deadline_ns != UINT64_MAX);
 }
 
-void
-cutover_init(struct cutover *c, const struct authority *r,
-             const struct cutover_limits *limits, bool forced)
+static void
+init(struct cutover *c, const struct authority *r,
+     const struct cutover_limits *limits, bool forced)
 {
 	REQUIRE(!authority_is_frozen(r->state));
 	REQUIRE(limits->hold_ns > limits->margin_ns);
@@ -101,11 +115,58 @@ cutover_init(struct cutover *c, const struct authority *r,
 		.step = CUT_IDLE,
 		.r = *r,
 		.from = authority_side(r->state),
+		.rules = authority_side(r->state),
+		.scope = r->scope,
 		.forced = forced,
 		.limits = *limits,
 		.deadline_ns = UINT64_MAX,
 	};
+}
+
+void
+cutover_init(struct cutover *c, const struct authority *r,
+             const struct cutover_limits *limits, bool forced)
+{
+	init(c, r, limits, forced);
+	if (r->state == AUTHORITY_OLD)
+		c->scope_to = AUTHORITY_ALL;
+	c->two = authority_is_split(r);
 	check(c);
+}
+
+void
+cutover_init_scope(struct cutover *c, const struct authority *r,
+                   const struct cutover_limits *limits,
+                   const struct cutover_scope *to, bool forced)
+{
+	REQUIRE(r->state == AUTHORITY_OLD && to->to != r->scope);
+	REQUIRE(r->scope != AUTHORITY_NO_SCOPE || to->grows);
+	REQUIRE(to->to != AUTHORITY_ALL || to->grows);
+	if (to->to == AUTHORITY_ALL) {
+		cutover_init(c, r, limits, forced);
+		return;
+	}
+	init(c, r, limits, forced);
+	c->scope_to = to->to;
+	c->keeps = true;
+	c->two = true;
+	c->from = to->grows ? SIDE_OLD : SIDE_NEW;
+	check(c);
+}
+
+enum side
+cutover_second(const struct cutover *c)
+{
+	return side_other(c->from);
+}
+
+bool
+cutover_opens(const struct cutover *c, bool aborted, enum side *ret)
+{
+	*ret = aborted || c->keeps ? c->rules : side_other(c->rules);
+	if (aborted)
+		return c->scope == AUTHORITY_NO_SCOPE;
+	return !c->keeps || c->scope_to == AUTHORITY_NO_SCOPE;
 }
 
 static void
@@ -161,10 +222,14 @@ static void
 succeeded(struct cutover *c, const struct cutover_event *ev)
 {
 	switch (c->step) {
-	case CUT_FREEZE: c->r = authority_freeze(&c->r); return;
+	case CUT_FREEZE:
+		c->r = authority_freeze_scope(&c->r, c->scope_to);
+		return;
 	case CUT_FENCE: c->fenced = true; return;
 	case CUT_MARK: c->position = ev->position; return;
 	case CUT_BARRIER: c->passed = true; return;
+	case CUT_MARK_2: c->position_2 = ev->position; return;
+	case CUT_BARRIER_2: c->passed_2 = true; return;
 	case CUT_CHECK: c->checked = true; return;
 	case CUT_COMMIT:
 		c->r = authority_commit(&c->r);
@@ -198,6 +263,8 @@ go_on(struct cutover *c, const struct cutover_event *ev)
 	enum cutover_step next = rules[c->step].next;
 
 	succeeded(c, ev);
+	if (next == CUT_MARK_2 && !c->two)
+		next = CUT_CHECK;
 	/* Not even begun: an answer after the deadline is no answer. */
 	if (next == CUT_COMMIT && !c->forced && is_late(c, ev->now_ns))
 		return turn_back(c, CUT_BACK_RECORD, ev->now_ns,
@@ -214,9 +281,13 @@ failed(struct cutover *c, const struct cutover_event *ev)
 	enum cutover_step to = rules[c->step].fail;
 
 	if (c->forced && rules[c->step].forgivable) {
+		enum cutover_step next = rules[c->step].next;
+
 		c->lossy = true;
 		keep_why(c, ev->why);
-		return enter(c, rules[c->step].next, ev->now_ns);
+		if (next == CUT_MARK_2 && !c->two)
+			next = CUT_CHECK;
+		return enter(c, next, ev->now_ns);
 	}
 	if (c->step == CUT_BACK_RECORD) {
 		/* R on disk stays frozen, which means the same side; nothing

@@ -19,16 +19,18 @@
 /* In order of a switch that goes well; the abort's steps follow. */
 enum cutover_step {
 	CUT_IDLE,
-	CUT_FREEZE,   /* R becomes (e+1, freeze), durably                    */
-	CUT_HOLD,     /* every relay holds; answered when all have drained   */
-	CUT_FENCE,    /* the losing side refuses applications                */
-	CUT_ANNOUNCE, /* last message there seen by subscribers; clients cut */
-	CUT_MARK,     /* position of the losing side, now                    */
-	CUT_BARRIER,  /* everything up to it is on the winning side          */
-	CUT_CHECK,    /* the fence is read again                             */
-	CUT_COMMIT,   /* R becomes (e+1, new), durably: the truth moves      */
-	CUT_OPEN,     /* the winning side accepts applications               */
-	CUT_RELEASE,  /* the mover turns round, held requests go on          */
+	CUT_FREEZE,    /* R becomes (e+1, freeze), durably                    */
+	CUT_HOLD,      /* every relay holds; answered when all have drained   */
+	CUT_FENCE,     /* the losing side refuses applications                */
+	CUT_ANNOUNCE,  /* last message there seen by subscribers; clients cut */
+	CUT_MARK,      /* position of the losing side, now                    */
+	CUT_BARRIER,   /* everything up to it is on the winning side          */
+	CUT_MARK_2,    /* two movers: the same for the other side ...         */
+	CUT_BARRIER_2, /* ... and the other mover                            */
+	CUT_CHECK,     /* the fence is read again                             */
+	CUT_COMMIT,    /* R becomes (e+1, new), durably: the truth moves      */
+	CUT_OPEN,      /* the winning side accepts applications               */
+	CUT_RELEASE,   /* the mover turns round, held requests go on          */
 	CUT_DONE,
 	CUT_BACK_RECORD,  /* R becomes (e+2, side before), durably           */
 	CUT_BACK_UNFENCE, /* the side before accepts applications again      */
@@ -57,16 +59,27 @@ struct cutover_event {
 	enum cutover_event_kind kind;
 	enum cutover_step step; /* OK, FAIL: whose answer                    */
 	uint64_t now_ns;
-	uint64_t position; /* OK of CUT_MARK                            */
+	uint64_t position; /* OK of CUT_MARK, CUT_MARK_2                */
 	const char *why;   /* FAIL, STOP: kept for people; may be NULL  */
 	bool unsure;       /* FAIL of CUT_COMMIT: it may be on disk; it
 	                    * is tried again, and no side opens before  */
 };
 
+/* A scope switch. */
+struct cutover_scope {
+	uint32_t to; /* R's scope after it; AUTHORITY_ALL: the cutover   */
+	bool grows;  /* holds all keys of the one before                 */
+};
+
 struct cutover {
 	enum cutover_step step;
 	struct authority r; /* what R is, as far as we made it so        */
-	enum side from;     /* the losing side                           */
+	enum side rules;    /* before it                                 */
+	enum side from;     /* of the first mark; the losing side        */
+	uint32_t scope;     /* before it                                 */
+	uint32_t scope_to;  /* after it; AUTHORITY_ALL: new rules        */
+	bool keeps;         /* the side that rules goes on to            */
+	bool two;           /* both movers have to pass                  */
 	bool forced;        /* an accepted loss: the losing side may be
 	                         * dead; its failures do not abort           */
 	struct cutover_limits limits;
@@ -74,10 +87,12 @@ struct cutover {
 	uint64_t deadline_ns; /* of the step; UINT64_MAX: none             */
 	uint64_t retry_at_ns; /* perform the action again then; 0: no      */
 	uint64_t position;    /* of the mark                               */
+	uint64_t position_2;
 	bool fence_begun;
 	bool fenced; /* known to be                               */
 	bool barrier_begun;
 	bool passed;
+	bool passed_2;
 	bool checked;
 	bool committed;
 	bool opened;            /* the winning side may accept applications  */
@@ -90,9 +105,18 @@ struct cutover {
 
 const char *cutover_step_name(enum cutover_step s);
 
-/* A machine at rest for the R of now. forced: see struct cutover. */
+/* A machine at rest for the R of now: the cutover, or the rollback after it.
+ * forced: see struct cutover. */
 void cutover_init(struct cutover *c, const struct authority *r,
                   const struct cutover_limits *limits, bool forced);
+/* Old rules, and goes on to where to says. */
+void cutover_init_scope(struct cutover *c, const struct authority *r,
+                        const struct cutover_limits *limits,
+                        const struct cutover_scope *to, bool forced);
+/* The side of the second mark and barrier. */
+enum side cutover_second(const struct cutover *c);
+/* Is anything open after it, or, aborted, before it? Which one? */
+bool cutover_opens(const struct cutover *c, bool aborted, enum side *ret);
 
 /* One event. Answers the step whose action is due now: perform it once. CUT_IDLE:
  * nothing to do (wait). CUT_DONE and CUT_ABORTED are answered once. */

@@ -111,11 +111,34 @@ gate_share(const struct gates *g, struct err *e)
 	return GATE_OPEN;
 }
 
+/* In a split new's keys come back by a stream of their own. */
+static enum gate
+gate_back(const struct gates *g, struct err *e)
+{
+	if (!g->is_split)
+		return GATE_OPEN;
+	if (g->back == MOVE_BROKEN) {
+		(void)err_set(e, ERR_STATE,
+		              "the stream from new to old is interrupted");
+		return GATE_BROKEN;
+	}
+	if (g->back != MOVE_IN_STEP || g->back_lag_ms > g->lag_ms_max) {
+		(void)err_set(e, ERR_STATE,
+		              "the stream from new to old is not in step "
+		              "(%llu records pending, %llu ms late)",
+		              ULL(g->back_pending), ULL(g->back_lag_ms));
+		return GATE_BEHIND;
+	}
+	return GATE_OPEN;
+}
+
 static enum gate
 gate_switch(const struct gates *g, struct err *e)
 {
 	enum gate first = gate_share(g, e);
 
+	if (first == GATE_OPEN)
+		first = gate_back(g, e);
 	if (first != GATE_OPEN)
 		return first;
 	if (g->lag_ms > g->lag_ms_max) {

@@ -34,6 +34,11 @@ struct gates {
 	bool fenced;      /* the side that would lose its clients
 	                            * next is open, the other one is shut   */
 	bool record_owed; /* a decision is not on disk yet         */
+	/* a split: the stream from new to old, for new's keys */
+	bool is_split;
+	enum move_phase back;
+	uint64_t back_lag_ms;
+	uint64_t back_pending;
 };
 
 enum gate {

@@ -288,3 +288,120 @@ def test_both_required(world):
     assert c.raw("INCR", "n").text.startswith("TRYAGAIN")
     assert w.pairs[0][0].cmd("EXISTS", "n") == 0
     assert c.cmd("GET", "k") == n
+
+
+# -- writes that move in parts ---------------------------------------------------
+
+
+CUTOVER = {"mode": "cutover", "write_percentage": 0.0}
+
+
+def patch(w, body):
+    """PATCH .../traffic, tried again while it is postponed."""
+    for _ in range(20):
+        got = w.serve.patch("migrations/m/traffic", body)
+        if got.status != 503:
+            break
+        time.sleep(0.25)
+    assert got.status == 200, got
+    return got.data
+
+
+@pytest.mark.limit(120)
+def test_write_percentage(world, place):
+    """PATCH traffic moves authority by slot, forward and back, under load:
+    zero errors, nothing lost; then the cutover, the rollback, the end."""
+    w = world()
+    steps = [{"read_percentage": 0.5, "write_percentage": 0.5}]
+    old = w.pairs[0][0]
+    old.cmd("ACL", "SETUSER", "ann", "on", "nopass", "~*", "+@read")
+    w.must("POST", "migrations", {"id": "t", "strategy": {"type": "canary", "steps": steps}})
+    w.must("POST", "migrations/t/interlay/front0", {"endpoint": "new0"})
+
+    def check():
+        got = w.must("POST", "migrations/t/test")
+        return [c for c in got["checks"] if c["name"] == "writes_in_parts"][0], got["valid"]
+
+    bad, valid = check()
+    assert bad["result"] == "fail" and "ann" in bad["detail"] and not valid
+    old.cmd("ACL", "DELUSER", "ann")
+    good, valid = check()
+    assert good["result"] == "pass" and valid
+    w.must("DELETE", "migrations/t")
+    w.begin({"type": "canary", "write_mode": CUTOVER})
+    load = place.load(w.ports[0], apart=True, think=0.01,
+                      only="li co re cw cr tt qp qc mi").start()
+    assert load.wait_ops(200)
+    for share in (0.25, 0.75, 0.1):
+        got = patch(w, {"write_percentage": share})
+        assert got["strategy"]["write_mode"]["write_percentage"] == share
+        s = w.until(lambda s, share=share: s["writes"]["desired_percentage"] == share * 100)
+        assert s["authority"] == "old" and s["scope"]["ppm"] == share * 1e6
+        before = s["writes"]["new"]
+        w.until(lambda s, before=before: s["writes"]["new"] > before + 5)
+    got = patch(w, {"read_percentage": 0.5, "write_percentage": 0.25})
+    assert any("no effect" in x for x in got["warnings"]), got["warnings"]
+    assert "part of the keys" in w.serve.post("migrations/m/verify", {}).text
+    assert w.serve.post("migrations/m/complete", {}).status == 409
+    patch(w, {"read_percentage": 0.0, "write_percentage": 0.0})
+    assert "scope" not in w.status()
+    patch(w, {"write_percentage": 0.5})
+    patch(w, {"write_percentage": 1.0})
+    assert w.status()["authority"] == "new"
+    assert load.wait_ops(200)
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    v = load.stop(lambda db=0: w.pairs[0][0].conn(db))
+    assert v.clean(), str(v)
+
+
+@pytest.mark.limit(120)
+def test_features_with_writes(world):
+    """features that are true move with their writes as soon as the sides are in
+    step, PATCH moves them on and back; pause holds what would move more."""
+    w = world()
+    w.begin({"type": "strangler_fig", "writes": True, "features": {"payments": True, "users": False},
+             "match": {"payments": {"key_prefixes": ["pay:"]}, "users": {"key_prefixes": ["user:"]}}})
+    s = w.until(lambda s: s.get("scope"))
+    assert s["scope"]["prefixes"] == ["pay:"] and s["strategy"]["writes"] is True
+    c = Conn(w.ports[0])
+
+    def new(*keys):
+        a = w.status()["writes"]
+        for k in keys:
+            assert c.cmd("SET", k, "x") == b"OK"
+        s = w.until(lambda s: s["writes"]["old"] + s["writes"]["new"] >= a["old"] + a["new"] + len(keys))
+        return s["writes"]["new"] - a["new"]
+
+    assert new(*PAY, *USER) == 50
+    w.must("PATCH", "migrations/m", {"strategy": {"features": {"users": True}}})
+    assert new(*PAY, *USER) == 100
+    w.must("PATCH", "migrations/m", {"strategy": {"features": {"payments": False}}})
+    assert new(*PAY) == 0 and new(*USER) == 50
+    # one goes and one comes: not at the same moment
+    got = w.serve.patch("migrations/m", {"strategy": {"features": {"payments": True, "users": False}}})
+    assert got.status == 422 and "one after the other" in got.text, got
+    assert new(*PAY) == 0 and new(*USER) == 50
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    assert c.cmd("GET", "user:7") == b"x"
+
+
+@pytest.mark.limit(90)
+def test_parts_of_writes_that_are_refused(world):
+    """By name: what cannot be split."""
+    w = world(pairs=2)
+
+    def refused(strategy, word):
+        got = w.serve.post("migrations", {"id": "bad", "strategy": strategy})
+        assert got.status == 422 and word in got.text, got
+
+    refused({"type": "big_bang", "write_mode": {"mode": "cutover", "write_percentage": 0.5}}, "canary")
+    refused({"type": "strangler_fig", "writes": True, "features": {"a": False},
+             "match": {"a": {"commands": ["GET"]}}}, "commands")
+    refused({"type": "strangler_fig", "writes": True, "features": {"a": False, "b": False},
+             "match": {"a": {"key_prefixes": ["x:"]}, "b": {"key_prefixes": ["x:y:"]}}}, "share keys")
+    w.begin({"type": "canary", "write_mode": CUTOVER})
+    got = w.serve.patch("migrations/m/traffic", {"write_percentage": 0.5})
+    assert got.status == 422 and "2 pairs" in got.text, got
+    w.verb("rollback")

@@ -32,11 +32,11 @@ SCRIPT = [
 ]
 
 
-def drive(r, crashes):
+def drive(r, crashes, script=SCRIPT):
     """Through the script; where Godwit has died the same command is started
     again. Answers how often it died."""
     deaths = 0
-    for name, verb, args, reached in SCRIPT:
+    for name, verb, args, reached in script:
         end = time.monotonic() + 40
         while True:
             assert time.monotonic() < end, "%s is not reached: %s\n%s" % (name, r.g.peek(), r.g.tail())
@@ -81,7 +81,7 @@ def records(tmp_path_factory):
         place.end()
 
 
-def begin(place, crash_at):
+def begin(place, crash_at, conf=CONF, load=LOAD):
     """As Run, but the first start of Godwit may die before it listens."""
     from harness.server import fill
 
@@ -89,10 +89,10 @@ def begin(place, crash_at):
     r.place, r.links, r.load = place, None, None
     r.old, r.new = place.pair()
     fill(r.old, 600)
-    r.g = place.godwit(r.old, r.new, *CONF, start=False)
+    r.g = place.godwit(r.old, r.new, *conf, start=False)
     r.g.spawn({"GODWIT_CRASH_AT": crash_at} if crash_at else None)
     until(lambda: not r.g.is_alive() or r.g.peek() is not None, 20, text="godwit to start or die")
-    r.load = place.load(r.g, prepare_port=r.old.port, **LOAD).start()
+    r.load = place.load(r.g, prepare_port=r.old.port, **load).start()
     return r
 
 

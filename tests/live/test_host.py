@@ -302,7 +302,7 @@ def test_verbs_and_their_answers(place, host):
     s = host.verb(uuid, "traffic", read_percentage=0.75, dry_run=True)
     assert s["reads"]["desired_percentage"] == 25
     assert host.verb(uuid, "traffic", read_percentage=0.75)["reads"]["desired_percentage"] == 75
-    refused("UNABLE", "verb", uuid=uuid, verb="traffic", args={"write_percentage": 0.5})
+    assert host.verb(uuid, "traffic", write_percentage=0.5, dry_run=True)["writes"]["desired_percentage"] == 0
     refused("STATE", "verb", uuid=uuid, verb="toggle", args={"activate_new": True})
     refused("STATE", "verb", uuid=uuid, verb="complete", args={})
     refused("STATE", "verb", uuid=uuid, verb="complete", args={"dry_run": True})

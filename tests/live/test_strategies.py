@@ -395,7 +395,7 @@ def test_mistakes_in_the_file(place):
         ("{", "line 1", 2),
         ('{"type":"canary","read_percentage":5}', "strategy.read_percentage", 2),
         ('{"type":"geographic","regions":{"a":true},"locate":{"mmdb":{"file":"/x"}}}', "/x", 2),
-        ('{"type":"canary","write_mode":{"mode":"cutover","write_percentage":0.5}}', "slot", 3),
+        ('{"type":"big_bang","write_mode":{"mode":"cutover","write_percentage":0.5}}', "canary", 3),
         ('{"type":"rolling_update","total_instances":3}', "godwit serve", 3),
         ('{"strategy":{"type":"big_bang"},"data":{"type":"scan","replace":"x"}}', "data.replace", 2),
     ):

@@ -151,7 +151,7 @@ first_step(struct migration *m)
 		return;
 	if (spec_wants_new(m->spec))
 		(void)snprintf(to, sizeof(to), "cutover");
-	else if (at.ppm > 0 || at.units != 0)
+	else if (at.ppm > 0 || at.write_ppm > 0 || at.units != 0)
 		(void)snprintf(to, sizeof(to), "begin");
 	else
 		return;

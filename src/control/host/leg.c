@@ -266,6 +266,7 @@ leg_begin(struct leg *l, bool resume, struct err *err)
 	l->home.interlays = l->interlay;
 	l->home.interlay_n = l->line_n;
 	l->home.resume = resume;
+	l->home.leg_n = l->m->leg_n;
 	host_lock(l->host);
 	to(l, LEG_BEGINS);
 	host_unlock(l->host);

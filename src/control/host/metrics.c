@@ -24,6 +24,13 @@ static const struct gauge gauges[] = {
 	{ METRIC_LAG_SECONDS, { "stream", "lag_ms" }, NULL, false, true },
 	{ METRIC_LAG_BYTES, { "stream", "lag_bytes" }, NULL, false, false },
 	{ METRIC_PENDING, { "stream", "pending" }, NULL, false, false },
+	{ METRIC_WRITES_WANTED,
+	  { "writes", "desired_percentage" },
+	  NULL,
+	  false,
+	  false },
+	{ METRIC_BACK_LAG, { "scope", "lag_ms" }, NULL, false, true },
+	{ METRIC_BACK_PENDING, { "scope", "pending" }, NULL, false, false },
 	{ METRIC_COPIED, { "copy", "records" }, NULL, false, false },
 	{ METRIC_HOLD_MAX, { "hold", "max_ms" }, NULL, false, true },
 	{ METRIC_READS, { "reads", "old" }, "old", false, false },
@@ -42,7 +49,7 @@ put_gauge(FILE *f, struct host *h, const struct gauge *g)
 		metric_head(f, g->id);
 	for (struct migration *m = h->migrations; m != NULL; m = m->next) {
 		json_t *s = merge_status(m);
-		double v = (double)json_integer_value(json_object_get(
+		double v = json_number_value(json_object_get(
 			json_object_get(s, g->path[0]), g->path[1]));
 
 		(void)fprintf(f, "%s{migration=\"%s\"%s%s%s} %.15g\n",

@@ -8,9 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/agent.h"
 #include "control/host/inside.h"
 #include "control/journal.h"
+#include "control/limit.h"
 #include "control/preflight.h"
+#include "engine/redis/admin/fence.h"
 
 static void
 put_check(json_t *checks, const json_t *r, const char *name, const char *result,
@@ -34,6 +37,76 @@ conflict_of(const struct spec *s)
 	return names[s->data.replace];
 }
 
+/* Somebody else than default who may log in there; his rights could not be kept
+ * while both sides are shut. */
+static int
+other_user(const struct side_conf *old, char *ret, size_t n, struct err *err)
+{
+	const struct fence_own nobody = {
+		.user = "", .reader = "", .writer = "", .prefix = ""
+	};
+	struct agent a;
+	struct fence_look look;
+	struct span replies = { NULL, 0 };
+	struct span name;
+	struct span rules;
+	int rc;
+
+	agent_init(&a, old, "godwit:test");
+	rc = agent_open(&a, false, LIMIT_PREFLIGHT_MS, err);
+	if (rc == 0)
+		rc = agent_call(&a, admin_put_look(&a.tx), LIMIT_PREFLIGHT_MS,
+		                &replies, err);
+	if (rc == 0)
+		rc = admin_read_look(replies, old->label, &nobody, &look, err);
+	ret[0] = '\0';
+	while (rc == 0 && ret[0] == '\0' &&
+	       acl_next(&look.acl, &nobody, &name, &rules)) {
+		if (!span_eq(name, SPAN("default")) && acl_is_on(rules) &&
+		    !span_has_prefix(name, SPAN("godwit-")))
+			reply_text(name, ret, n);
+	}
+	agent_fini(&a);
+	return rc;
+}
+
+/* Writes in parts, where the definition has them: the same gates as before the
+ * switch, as far as they can be known now. */
+static bool
+test_parts(const struct leg *l, const json_t *r, json_t *checks,
+           const struct side_conf *old, const struct facts *f)
+{
+	const struct spec *s = l->m->spec;
+	char text[200] = "";
+	char user[80] = "";
+	struct err err = { .code = ERR_NONE };
+
+	if (!strategy_has_writes(&s->strategy))
+		return true;
+	if (l->m->leg_n > 1)
+		(void)snprintf(text, sizeof(text),
+		               "%u pairs of servers switch together",
+		               l->m->leg_n);
+	else if (probe_by_marks(&f[SIDE_OLD]) || probe_by_marks(&f[SIDE_NEW]))
+		(void)snprintf(text, sizeof(text), "%s gives no stream (PSYNC)",
+		               probe_by_marks(&f[SIDE_OLD]) ? "old" : "new");
+	else if (s->data.replace != CONFLICT_REPLACE && f[SIDE_NEW].keys > 0)
+		(void)snprintf(text, sizeof(text),
+		               "new has records of its own that are kept");
+	else if (other_user(old, user, sizeof(user), &err) != 0)
+		(void)snprintf(text, sizeof(text), "%.190s", err.text);
+	else if (user[0] != '\0')
+		(void)snprintf(text, sizeof(text),
+		               "the user \"%s\" of old has rights of its own",
+		               user);
+	put_check(checks, r, "writes_in_parts",
+	          text[0] != '\0' ? "fail" : "pass",
+	          text[0] != '\0'
+	                  ? text
+	                  : "possible, as long as no client uses scripts");
+	return text[0] == '\0';
+}
+
 /* One pair of servers. False: a check failed. */
 static bool
 test_leg(struct leg *l, const json_t *r, json_t *checks)
@@ -43,6 +116,8 @@ test_leg(struct leg *l, const json_t *r, json_t *checks)
 	struct checks *found = calloc(1, sizeof(*found));
 	struct err err = { .code = ERR_NONE };
 	struct url url[SIDE_N];
+	struct facts facts[SIDE_N];
+	bool valid;
 	int rc;
 
 	if (found == NULL)
@@ -57,7 +132,7 @@ test_leg(struct leg *l, const json_t *r, json_t *checks)
 	for (int s = 0; rc == 0 && s < SIDE_N; s++)
 		rc = url_side(&url[s], (enum side)s, &c.side[s], &err);
 	if (rc == 0)
-		rc = preflight(&c, found, NULL, &err);
+		rc = preflight(&c, found, facts, &err);
 	for (uint32_t i = 0; i < found->n; i++)
 		put_check(checks, r, found->line[i].name,
 		          check_result_name(found->line[i].result),
@@ -65,7 +140,8 @@ test_leg(struct leg *l, const json_t *r, json_t *checks)
 	if (rc != 0 && found->failed == 0)
 		put_check(checks, r, "reach", "fail", err.text);
 	free(found);
-	return rc == 0;
+	valid = rc == 0 && test_parts(l, r, checks, &c.side[SIDE_OLD], facts);
+	return valid;
 }
 
 /* Other interlays on the same server are bypasses: its fence stops them. */

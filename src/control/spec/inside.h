@@ -39,6 +39,7 @@ void when_print(const struct spec *s, json_t *to);
 /* Over what s holds; s has the defaults of the kind when it is new. */
 void kinds_read(struct fields *f, const json_t *strategy, struct spec *s,
                 bool is_running);
+void kinds_warn_reads(struct fields *f, const struct spec *s);
 /* The defaults of everything that belongs to the strategy. */
 void kinds_init(struct spec *s, enum strategy_kind kind);
 

@@ -15,7 +15,7 @@ static const char *const kind_fields[STRATEGY_N] = {
 		"migrated_instances total_instances instances",
 	[STRATEGY_SHADOW_TRAFFIC] = "sample_percentage max_in_flight "
 				    "max_bytes timeout_ms max_samples",
-	[STRATEGY_STRANGLER_FIG] = "features match sticky assign_by",
+	[STRATEGY_STRANGLER_FIG] = "features match writes sticky assign_by",
 	[STRATEGY_FEATURE_FLAG] = "flags rollout_percentage steps segments "
 				  "sticky assign_by",
 	[STRATEGY_GEOGRAPHIC] = "regions locate match sticky assign_by",
@@ -54,13 +54,25 @@ kinds_init(struct spec *s, enum strategy_kind kind)
 
 /* ---- steps ------------------------------------------------------------- */
 
+/* Reads, or writes, and neither falls. */
+static bool
+rises(const struct strategy *s, uint32_t ppm, uint32_t writes)
+{
+	uint32_t i = s->step_n;
+	uint32_t was = i > 0 ? s->step_ppm[i - 1] : 0;
+	uint32_t wrote = i > 0 ? s->step_write_ppm[i - 1] : 0;
+
+	return ppm >= was && writes >= wrote && (ppm > was || writes > wrote);
+}
+
 static void
 read_step(struct fields *f, const json_t *step, struct strategy *s)
 {
 	static uint32_t week_s[2] = { 0, 604800 };
 	static uint32_t any[2] = { 0, 1000000000 };
 	uint32_t i = s->step_n;
-	uint32_t ppm = 0;
+	uint32_t ppm = i > 0 ? s->step_ppm[i - 1] : s->start_ppm;
+	uint32_t writes = i > 0 ? s->step_write_ppm[i - 1] : 0;
 
 	if (i == STRATEGY_STEPS_MAX) {
 		fields_fault(f, ERR_USAGE, NULL, "at most %d steps",
@@ -76,16 +88,25 @@ read_step(struct fields *f, const json_t *step, struct strategy *s)
 			             "is 0.05)");
 		ppm = v < 0 ? 0 : (uint32_t)v;
 	} else if (fields_only(f, step,
-	                       "read_percentage min_duration_s min_requests")) {
+	                       s->kind == STRATEGY_CANARY ||
+	                                       s->inner == STRATEGY_CANARY
+	                               ? "read_percentage write_percentage "
+	                                 "min_duration_s min_requests"
+	                               : "read_percentage min_duration_s "
+	                                 "min_requests")) {
+		if (!fields_has(step, "write_percentage"))
+			ppm = 0;
 		fields_share(f, step, "read_percentage", &ppm);
+		fields_share(f, step, "write_percentage", &writes);
 		fields_u32(f, step, "min_duration_s", week_s,
 		           &s->step_seconds[i]);
 		fields_u32(f, step, "min_requests", any, &s->step_requests[i]);
 	}
-	if (ppm == 0 || (i > 0 && ppm <= s->step_ppm[i - 1]))
+	if (!rises(s, ppm, writes))
 		fields_fault(f, ERR_USAGE, NULL,
 		             "the shares of steps rise from above 0.0 to 1.0");
 	s->step_ppm[i] = ppm;
+	s->step_write_ppm[i] = writes;
 	s->step_n++;
 }
 
@@ -101,6 +122,7 @@ read_steps(struct fields *f, const json_t *object, struct strategy *s)
 	if (fields_has(object, "steps")) {
 		s->step_n = 0;
 		memset(s->step_ppm, 0, sizeof(s->step_ppm));
+		memset(s->step_write_ppm, 0, sizeof(s->step_write_ppm));
 		memset(s->step_seconds, 0, sizeof(s->step_seconds));
 		memset(s->step_requests, 0, sizeof(s->step_requests));
 	}
@@ -149,6 +171,59 @@ read_shadow(struct fields *f, const json_t *o, struct spec_shadow *x)
 	fields_u32(f, o, "max_bytes", bytes, &x->bytes_max);
 	fields_u32(f, o, "timeout_ms", ms, &x->timeout_ms);
 	fields_u32(f, o, "max_samples", samples, &x->samples);
+}
+
+/* Reads above the writes wait until the writes move no more in parts. */
+void
+kinds_warn_reads(struct fields *f, const struct spec *s)
+{
+	const struct strategy *y = &s->strategy;
+	bool above =
+		y->start_write_ppm > 0 && y->start_ppm > y->start_write_ppm;
+
+	for (uint32_t i = 0; i < y->step_n; i++)
+		above |= y->step_write_ppm[i] > 0 &&
+		         y->step_ppm[i] > y->step_write_ppm[i];
+	if (above)
+		fields_warn(f, "read_percentage above write_percentage has no "
+		               "effect while a part of the writes is new's: "
+		               "reads follow the side of their key");
+}
+
+/* Authority goes by key: what is recognised otherwise keeps its writes on old. */
+static void
+check_writes(struct fields *f, const struct spec *s)
+{
+	const struct strategy *y = &s->strategy;
+
+	for (uint32_t i = 0; y->unit_writes && i < s->term_n; i++) {
+		const struct rules_term *t = &s->term[i];
+
+		if (t->fact != FACT_KEY)
+			fields_fault(f, ERR_UNABLE, "writes",
+			             "feature %s is recognised by %s: writes "
+			             "move by key_prefixes alone, for it is a "
+			             "key that has one side with authority; "
+			             "without writes its reads move",
+			             y->unit[t->rule],
+			             fact_name((enum fact)t->fact));
+		for (uint32_t k = 0; k < s->term_n; k++) {
+			const struct rules_term *o = &s->term[k];
+
+			if (o->rule != t->rule && o->fact == FACT_KEY &&
+			    strncmp(o->word, t->word, strlen(t->word)) == 0)
+				fields_fault(f, ERR_UNABLE, "writes",
+				             "features %s and %s share keys "
+				             "(%s, %s): writes of a key go to "
+				             "one side",
+				             y->unit[t->rule], y->unit[o->rule],
+				             t->word, o->word);
+		}
+	}
+	if (y->unit_writes && s->write.mode == WRITE_DUAL)
+		fields_fault(f, ERR_UNABLE, "writes",
+		             "writes move by feature with write_mode cutover, "
+		             "not with dual_write");
 }
 
 /* Units that nothing recognises move nothing: say so. */
@@ -208,6 +283,7 @@ read_base(struct fields *f, const json_t *o, struct spec *s)
 	case STRATEGY_STRANGLER_FIG:
 		units_read_map(f, o, "features", y);
 		units_read_match(f, o, "match", s);
+		fields_bool(f, o, "writes", &y->unit_writes);
 		warn_blind(f, s, "match");
 		break;
 	case STRATEGY_FEATURE_FLAG:
@@ -222,6 +298,10 @@ read_base(struct fields *f, const json_t *o, struct spec *s)
 	}
 	read_assignment(f, o, s);
 	rest_read_write(f, o, s);
+	if (strategy_base(y) == STRATEGY_CANARY && s->write.write_ppm < PPM_ALL)
+		y->start_write_ppm = s->write.write_ppm;
+	kinds_warn_reads(f, s);
+	check_writes(f, s);
 }
 
 /* ---- the object -------------------------------------------------------- */

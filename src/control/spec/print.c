@@ -25,6 +25,9 @@ steps(const struct strategy *s)
 		json_t *step = json_object();
 
 		put(step, "read_percentage", fraction(s->step_ppm[i]));
+		if (s->step_write_ppm[i] > 0)
+			put(step, "write_percentage",
+			    fraction(s->step_write_ppm[i]));
 		if (s->step_seconds[i] > 0)
 			put(step, "min_duration_s",
 			    json_integer(s->step_seconds[i]));
@@ -86,6 +89,7 @@ base(const struct spec *s)
 	case STRATEGY_STRANGLER_FIG:
 		put(o, "features", units_print_map(y));
 		put(o, "match", units_print_match(s));
+		put(o, "writes", json_boolean(y->unit_writes));
 		put_assignment(o, s);
 		break;
 	case STRATEGY_FEATURE_FLAG:

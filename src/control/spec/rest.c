@@ -61,18 +61,20 @@ read_dual(struct fields *f, const json_t *o, struct spec_write *w)
 }
 
 static void
-read_cutover(struct fields *f, const json_t *o, struct spec_write *w)
+read_cutover(struct fields *f, const json_t *o, struct spec_write *w,
+             bool may_split)
 {
 	static uint32_t timeout[2] = { 10, 600000 };
 	uint32_t ack = w->ack;
 
 	(void)fields_only(f, o, "mode write_percentage ack ack_timeout_ms");
 	fields_share(f, o, "write_percentage", &w->write_ppm);
-	if (w->write_ppm != 0 && w->write_ppm != PPM_ALL)
-		fields_fault(f, ERR_UNABLE, "write_percentage",
-		             "authority by hash slot is not there yet: use "
-		             "read_percentage for reads, and 1.0 (or promote) "
-		             "to move all writes in one switch");
+	if (w->write_ppm != 0 && w->write_ppm != PPM_ALL && !may_split)
+		fields_fault(
+			f, ERR_UNABLE, "write_percentage",
+			"a part of the writes moves with canary (by hash "
+			"slot) or with strangler_fig and \"writes\": true; "
+			"here 0.0, or 1.0 to move all in one switch");
 	fields_word(f, o, "ack", "authority both", &ack);
 	w->ack = (enum ack_mode)ack;
 	fields_u32(f, o, "ack_timeout_ms", timeout, &w->ack_timeout_ms);
@@ -104,7 +106,8 @@ rest_read_write(struct fields *f, const json_t *strategy, struct spec *s)
 	if (w->mode == WRITE_DUAL)
 		read_dual(f, o, w);
 	else
-		read_cutover(f, o, w);
+		read_cutover(f, o, w,
+		             strategy_base(&s->strategy) == STRATEGY_CANARY);
 	fields_leave(f, mark);
 }
 

@@ -171,13 +171,18 @@ spec_patch_traffic(const struct spec *from, const json_t *body,
 	fields_share(&f, body, "read_percentage", &s->strategy.start_ppm);
 	fields_share(&f, body, "write_percentage", &write);
 	if (f.rc == 0 && write != from->write.write_ppm) {
-		if (write != 0 && write != PPM_ALL)
+		if (write != 0 && write != PPM_ALL &&
+		    s->write.mode == WRITE_DUAL)
 			fields_fault(&f, ERR_UNABLE, "write_percentage",
-			             "authority by hash slot is not there yet: "
-			             "0.0 or 1.0");
+			             "a part of the writes moves with "
+			             "write_mode cutover, not with dual_write");
 		s->write.mode = WRITE_CUTOVER;
 		s->write.write_ppm = write;
+		if (write < PPM_ALL)
+			s->strategy.start_write_ppm = write;
 	}
+	if (f.rc == 0)
+		kinds_warn_reads(&f, s);
 	if (f.rc != 0) {
 		spec_free(s);
 		return f.rc;

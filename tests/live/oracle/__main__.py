@@ -31,6 +31,7 @@ def main():
                 auth=conf.get("auth"),
             )
         )
+        clients[-1].apart = conf.get("apart", False)
     state = {"next": 0, "in": b""}
     os.set_blocking(0, False)
 

@@ -89,8 +89,11 @@ class Load:
         auth=None,
         prepare_port=None,
         host="127.0.0.1",
+        apart=False,
     ):
-        """`only`: kinds of clients, e.g. "li co re"; all by default."""
+        """`only`: kinds of clients, e.g. "li co re"; all by default. `apart`: keys
+        of one command belong together (one key, or one hash tag), no scripts."""
+        self.apart = apart
         self.port, self.host, self.seed, self.think = port, host, seed, think
         self.dir = directory
         self.auth = auth
@@ -143,6 +146,7 @@ class Load:
                 "ns": self.ns,
                 "ledger": self.ledgers()[i],
                 "auth": self.auth,
+                "apart": self.apart,
             }
             err = open(os.path.join(self.dir, "clients-%d.err" % i), "w")
             proc = subprocess.Popen(

@@ -143,7 +143,11 @@ def registers(c, ns, think, peers):
             continue
         if dice < 0.5:
             keys = c.rng.sample(own + others, min(6, len(own + others)))
-            values = yield ("MGET",) + tuple(keys)
+            if c.apart:
+                values = yield [("GET", k) for k in keys]
+                values = next((v for v in values if c.outcome(v) != "ok"), values)
+            else:
+                values = yield ("MGET",) + tuple(keys)
         else:
             keys = [c.rng.choice(own if dice < 0.75 or not others else others)]
             values = yield ("GET", keys[0])
@@ -190,7 +194,7 @@ def causal_reader(c, ns, think, peers):
         w = c.rng.choice(writers)
         j, k = "%s:j:%s" % (ns, w), "%s:k:%s" % (ns, w)
         dice = c.rng.random()
-        if dice < 0.4 or not readers:
+        if dice < (0.6 if c.apart else 0.4) or not readers:
             order = [k, j]
             got = []
             for key in order:
@@ -309,7 +313,7 @@ def consumer(c, ns, think, peers):
     while not c.stopping:
         c.rng.shuffle(keys)
         cmd = c.rng.choice(("BLPOP", "BRPOP"))
-        r = yield Block((cmd,) + tuple(keys) + (c.rng.choice(("1", "0.3", "3")),))
+        r = yield Block((cmd,) + tuple(keys[: 1 if c.apart else 2]) + (c.rng.choice(("1", "0.3", "3")),))
         out = c.outcome(r)
         if out != "ok":
             c.log("P", c.id, "", out)
@@ -475,10 +479,14 @@ def mixed(c, ns, think, peers):
         tag = "%s:m:%s:%d" % (ns, c.id, gen)
         gen += 1
         n = 0
-        sha = yield ("SCRIPT", "LOAD", SCRIPT)
-        if c.outcome(sha) != "ok":
-            continue
-        sha = sha.decode()
+        sha = None
+        if c.apart:
+            tag = "{%s}" % tag
+        else:
+            sha = yield ("SCRIPT", "LOAD", SCRIPT)
+            if c.outcome(sha) != "ok":
+                continue
+            sha = sha.decode()
         while not c.stopping:
             if think:
                 yield c.rng.expovariate(1 / think)
@@ -571,9 +579,12 @@ def mixed_command(rng, tag, n, sha):
         ["UNLINK", key(rng.choice("hzslxti"))],
         ["RENAME", *rename(rng, key)],
         ["EXISTS", h, z, s],
-        ["EVAL", SCRIPT, 3, li, key("hn"), num, v, rng.randint(1, 5)],
-        ["EVALSHA", sha, 3, li, key("hn"), num, v, rng.randint(1, 5)],
     ]
+    if sha is not None:
+        pick += [
+            ["EVAL", SCRIPT, 3, li, key("hn"), num, v, rng.randint(1, 5)],
+            ["EVALSHA", sha, 3, li, key("hn"), num, v, rng.randint(1, 5)],
+        ]
     return rng.choice(pick)
 
 

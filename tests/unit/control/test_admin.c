@@ -19,6 +19,7 @@
 
 static const struct fence_own own = { .user = "godwit-ab",
 	                              .reader = "godwit-ab-r",
+	                              .writer = "godwit-ab-w",
 	                              .prefix = "godwit:ab:" };
 static struct mem mem;
 static struct buf tx;

@@ -106,7 +106,7 @@ records_come_back(void **state)
 	                             json_pack("{s:i}", "ppm", 25), &err),
 	                 0);
 	assert_int_equal(journal_set_meta(j, "id", "x'\"; DROP", &err), 0);
-	journal_stage_progress(j, SIDE_NEW, "abc:0", 42);
+	journal_stage_progress(j, POINT_NEW, "abc:0", 42);
 	a = journal_authority(j);
 	to = authority_freeze(&a);
 	assert_int_equal(journal_move(j, JOURNAL_FREEZE, &a, &to, NULL, &err),
@@ -128,11 +128,11 @@ records_come_back(void **state)
 	v = journal_meta(j, "id");
 	assert_string_equal(v, "x'\"; DROP");
 	free(v);
-	assert_true(journal_progress(j, SIDE_NEW, history, sizeof(history),
+	assert_true(journal_progress(j, POINT_NEW, history, sizeof(history),
 	                             &position));
 	assert_string_equal(history, "abc:0");
 	assert_int_equal(position, 42);
-	assert_false(journal_progress(j, SIDE_OLD, history, sizeof(history),
+	assert_false(journal_progress(j, POINT_OLD, history, sizeof(history),
 	                              &position));
 	journal_close(j);
 }
@@ -155,7 +155,7 @@ authority_is_compared(void **state)
 		-ERR_STATE);
 	/* Nor a step that is not drawn. */
 	a = journal_authority(j);
-	to = (struct authority){ a.epoch + 2, AUTHORITY_NEW };
+	to = (struct authority){ .epoch = a.epoch + 2, .state = AUTHORITY_NEW };
 	assert_int_equal(journal_move(j, JOURNAL_COMMIT, &a, &to, NULL, &err),
 	                 -ERR_STATE);
 	assert_int_equal(journal_count(j), 1);
@@ -372,22 +372,22 @@ forgets_with_a_record(void **state)
 	uint64_t at = 0;
 
 	(void)state;
-	assert_int_equal(journal_set_progress(j, SIDE_OLD, "h:0", 7, &err), 0);
+	assert_int_equal(journal_set_progress(j, POINT_OLD, "h:0", 7, &err), 0);
 	journal_stage_forget(j);
 	journal_unstage(j);
 	assert_int_equal(journal_add(j, JOURNAL_UNFENCE, NULL, &err), 0);
 	assert_true(
-		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
+		journal_progress(j, POINT_OLD, history, sizeof(history), &at));
 	journal_stage_forget(j);
 	assert_true(
-		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
+		journal_progress(j, POINT_OLD, history, sizeof(history), &at));
 	assert_int_equal(journal_add(j, JOURNAL_UNFENCE, NULL, &err), 0);
 	assert_false(
-		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
-	assert_int_equal(journal_set_progress(j, SIDE_OLD, "h:0", 9, &err), 0);
+		journal_progress(j, POINT_OLD, history, sizeof(history), &at));
+	assert_int_equal(journal_set_progress(j, POINT_OLD, "h:0", 9, &err), 0);
 	assert_int_equal(journal_add(j, JOURNAL_UNFENCE, NULL, &err), 0);
 	assert_true(
-		journal_progress(j, SIDE_OLD, history, sizeof(history), &at));
+		journal_progress(j, POINT_OLD, history, sizeof(history), &at));
 	journal_close(j);
 }
 
@@ -455,7 +455,7 @@ legs_of_one_file(void **state)
 	assert_int_equal(journal_move(a, JOURNAL_FREEZE, &r, &to, NULL, &err),
 	                 0);
 	to = authority_commit(&to);
-	journal_stage_progress(a, SIDE_NEW, "h:0", 5);
+	journal_stage_progress(a, POINT_NEW, "h:0", 5);
 	journal_flip_of(a, &to, &flips[0]);
 	/* b is not frozen: nothing moves, not even a. */
 	r = journal_authority(b);
@@ -487,6 +487,102 @@ legs_of_one_file(void **state)
 	assert_int_equal(journal_authority(b).state, AUTHORITY_OLD);
 	journal_close(b);
 	journal_close(a);
+}
+
+/* A split is in R, its resume points in rows of their own. */
+static void
+scope_of_r(void **state)
+{
+	struct err err;
+	struct journal *j = journal_open(path, &err);
+	struct authority a = journal_authority(j);
+	struct authority to = authority_freeze_scope(&a, 2);
+	char history[64];
+	uint64_t at = 0;
+
+	(void)state;
+	assert_int_equal(journal_move(j, JOURNAL_FREEZE, &a, &to, NULL, &err),
+	                 0);
+	a = to;
+	to = authority_commit(&a);
+	assert_int_equal(to.state, AUTHORITY_OLD);
+	journal_stage_forget_back(j);
+	journal_stage_progress(j, POINT_BACK_NEW, "h:0", 7);
+	assert_int_equal(journal_move(j, JOURNAL_COMMIT, &a, &to, NULL, &err),
+	                 0);
+	/* Whoever thinks that all keys are old's is refused. */
+	a = (struct authority){ .epoch = to.epoch, .state = AUTHORITY_OLD };
+	a = authority_freeze(&a);
+	assert_true(journal_move(j, JOURNAL_FREEZE,
+	                         &(struct authority){ .epoch = to.epoch }, &a,
+	                         NULL, &err) < 0);
+	assert_int_equal(journal_set_progress(j, POINT_OLD, "o:0", 9, &err), 0);
+	journal_close(j);
+	j = journal_open(path, &err);
+	a = journal_authority(j);
+	assert_int_equal(a.scope, 2);
+	assert_int_equal(a.scope_to, AUTHORITY_NO_SCOPE);
+	assert_true(authority_is_split(&a));
+	assert_true(journal_progress(j, POINT_BACK_NEW, history,
+	                             sizeof(history), &at));
+	assert_int_equal(at, 7);
+	assert_false(
+		journal_progress(j, POINT_NEW, history, sizeof(history), &at));
+	journal_stage_forget_back(j);
+	assert_int_equal(journal_add(j, JOURNAL_SHARE, NULL, &err), 0);
+	assert_false(journal_progress(j, POINT_BACK_NEW, history,
+	                              sizeof(history), &at));
+	assert_true(
+		journal_progress(j, POINT_OLD, history, sizeof(history), &at));
+	journal_close(j);
+}
+
+/* A file of version 2, frozen on its way to new: read as it is, upgraded, and its
+ * switch can be undone. */
+static void
+version_two(void **state)
+{
+	static const char old[] =
+		"CREATE TABLE journal(seq INTEGER PRIMARY KEY, at_ms INTEGER "
+		"NOT NULL, kind TEXT NOT NULL, epoch INTEGER NOT NULL, body "
+		"TEXT NOT NULL, leg TEXT NOT NULL DEFAULT '');"
+		"CREATE TABLE authority(leg TEXT PRIMARY KEY,"
+		" epoch INTEGER NOT NULL, state TEXT NOT NULL);"
+		"CREATE TABLE meta(leg TEXT NOT NULL, key TEXT NOT NULL, value "
+		"TEXT NOT NULL, PRIMARY KEY(leg, key));"
+		"CREATE TABLE progress(leg TEXT NOT NULL, side TEXT NOT NULL, "
+		"history TEXT NOT NULL, position INTEGER NOT NULL, "
+		"PRIMARY KEY(leg, side));"
+		"INSERT INTO journal VALUES(1, 5, 'created', 1, '{}', '');"
+		"INSERT INTO authority VALUES('', 4, 'freeze');"
+		"PRAGMA journal_mode=WAL; PRAGMA user_version=2;";
+	struct err err;
+	sqlite3 *db;
+
+	(void)state;
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	for (int i = 0; i < 2; i++) {
+		struct journal *j = i == 0 ? journal_peek(path, &err)
+		                           : journal_open(path, &err);
+		struct authority a;
+		struct authority to;
+
+		assert_non_null(j);
+		a = journal_authority(j);
+		assert_int_equal(a.epoch, 4);
+		assert_int_equal(a.state, AUTHORITY_FREEZE);
+		assert_int_equal(a.scope, AUTHORITY_NO_SCOPE);
+		assert_int_equal(a.scope_to, AUTHORITY_ALL);
+		if (i == 1) {
+			to = authority_abort(&a);
+			assert_int_equal(journal_move(j, JOURNAL_ABORT, &a, &to,
+			                              NULL, &err),
+			                 0);
+		}
+		journal_close(j);
+	}
 }
 
 /* A file of stage 1 is read as it is, and becomes version 2 when written. */
@@ -528,7 +624,7 @@ version_one(void **state)
 		id = journal_meta(j, "id");
 		assert_string_equal(id, "abc");
 		free(id);
-		assert_true(journal_progress(j, SIDE_NEW, history,
+		assert_true(journal_progress(j, POINT_NEW, history,
 		                             sizeof(history), &at));
 		assert_int_equal(at, 77);
 		journal_close(j);
@@ -542,6 +638,8 @@ main(void)
 		cmocka_unit_test_setup(begins_with_old, set_up),
 		cmocka_unit_test_setup(legs_of_one_file, set_up),
 		cmocka_unit_test_setup(version_one, set_up),
+		cmocka_unit_test_setup(version_two, set_up),
+		cmocka_unit_test_setup(scope_of_r, set_up),
 		cmocka_unit_test_setup(records_come_back, set_up),
 		cmocka_unit_test_setup(authority_is_compared, set_up),
 		cmocka_unit_test_setup(one_process_at_a_time, set_up),

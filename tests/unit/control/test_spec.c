@@ -106,8 +106,8 @@ guide(void **state)
 	expect("{\"type\":\"strangler_fig\",\"features\":{\"user_auth\":true,"
 	       "\"payments\":false,\"reporting\":false}}",
 	       "{\"type\":\"strangler_fig\",\"features\":{\"user_auth\":true,"
-	       "\"payments\":false,\"reporting\":false},\"match\":{}," BY_KEY
-	       "," CUT "}");
+	       "\"payments\":false,\"reporting\":false},\"match\":{},"
+	       "\"writes\":false," BY_KEY "," CUT "}");
 	expect("{\"type\":\"feature_flag\",\"flags\":{\"new_database\":true,"
 	       "\"beta_features\":false},\"rollout_percentage\":0.25}",
 	       "{\"type\":\"feature_flag\",\"flags\":{\"new_database\":true,"
@@ -205,7 +205,8 @@ extended(void **state)
 	       "\"dual_write\"}}",
 	       "{\"type\":\"strangler_fig\",\"features\":{\"pay\":true},"
 	       "\"match\":{\"pay\":{\"key_prefixes\":[\"pay:\",\"p:\"],"
-	       "\"commands\":[\"HGETALL\"]}}," BY_KEY "," DUAL "}");
+	       "\"commands\":[\"HGETALL\"]}},\"writes\":false," BY_KEY "," DUAL
+	       "}");
 	expect("{\"type\":\"geographic\",\"regions\":{\"eu\":true,\"us\":false}"
 	       ",\"locate\":{\"proxy_v2\":{\"tlv\":224},\"cidr\":{\"eu\":["
 	       "\"10.0.0.0/8\",\"2001:db8::/32\"]},\"label\":\"zone\"}}",
@@ -317,9 +318,23 @@ static const struct bad {
 	{ "{\"strategy\":{\"type\":\"canary\",\"write_mode\":{\"mode\":"
 	  "\"dual_write\",\"ack_timeout_ms\":1}}}",
 	  "strategy.write_mode.ack_timeout_ms", ERR_USAGE },
-	{ "{\"strategy\":{\"type\":\"canary\",\"write_mode\":{\"mode\":"
+	{ "{\"strategy\":{\"type\":\"big_bang\",\"write_mode\":{\"mode\":"
 	  "\"cutover\",\"write_percentage\":0.5}}}",
 	  "strategy.write_mode.write_percentage", ERR_UNABLE },
+	{ "{\"strategy\":{\"type\":\"canary\",\"steps\":[{\"read_percentage\":"
+	  "0.5,\"write_percentage\":0.5},{\"read_percentage\":0.7,"
+	  "\"write_percentage\":0.2}]}}",
+	  "strategy.steps.1", ERR_USAGE },
+	{ "{\"strategy\":{\"type\":\"feature_flag\",\"steps\":[{"
+	  "\"write_percentage\":0.5}]}}",
+	  "strategy.steps.0.write_percentage", ERR_USAGE },
+	{ "{\"strategy\":{\"type\":\"strangler_fig\",\"features\":{\"a\":true},"
+	  "\"writes\":true,\"match\":{\"a\":{\"commands\":[\"GET\"]}}}}",
+	  "strategy.writes", ERR_UNABLE },
+	{ "{\"strategy\":{\"type\":\"strangler_fig\",\"features\":{\"a\":true,"
+	  "\"b\":true},\"writes\":true,\"match\":{\"a\":{\"key_prefixes\":"
+	  "\"k:\"},\"b\":{\"key_prefixes\":\"k:b:\"}}}}",
+	  "strategy.writes", ERR_UNABLE },
 	{ "{\"strategy\":{\"type\":\"blue_green\",\"active_is_new\":\"yes\"}}",
 	  "strategy.active_is_new", ERR_USAGE },
 	{ "{\"strategy\":{\"type\":\"rolling_update\",\"total_instances\":1,"
@@ -585,6 +600,8 @@ traffic(void **state)
 {
 	struct spec *c = read_ok("{\"strategy\":{\"type\":\"canary\"}}");
 	struct spec *b = read_ok("{\"strategy\":\"big_bang\"}");
+	struct spec *d = read_ok("{\"strategy\":{\"type\":\"canary\","
+	                         "\"write_mode\":{\"mode\":\"dual_write\"}}}");
 	json_t *half = json_loads("{\"read_percentage\":0.5,\"reason\":\"r\"}",
 	                          0, NULL);
 	json_t *all = json_loads(
@@ -603,7 +620,12 @@ traffic(void **state)
 	assert_int_equal(spec_patch_traffic(c, all, &s, &issue, &err), 0);
 	assert_true(spec_wants_new(s));
 	spec_free(s);
-	assert_int_equal(spec_patch_traffic(c, some, &s, &issue, &err),
+	assert_int_equal(spec_patch_traffic(c, some, &s, &issue, &err), 0);
+	assert_int_equal(s->strategy.start_write_ppm, 500000);
+	assert_int_equal(s->strategy.start_ppm, 0);
+	assert_false(spec_wants_new(s));
+	spec_free(s);
+	assert_int_equal(spec_patch_traffic(d, some, &s, &issue, &err),
 	                 -ERR_UNABLE);
 	assert_string_equal(issue.param, "write_percentage");
 	assert_int_equal(spec_patch_traffic(c, odd, &s, &issue, &err),
@@ -617,6 +639,7 @@ traffic(void **state)
 	json_decref(odd);
 	spec_free(c);
 	spec_free(b);
+	spec_free(d);
 }
 
 static void

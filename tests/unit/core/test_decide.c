@@ -119,21 +119,56 @@ a_way_back_everywhere(void **state)
 		assert_true(life_may((enum life_state)s, VERB_ROLLBACK));
 }
 
+/* Bits of i choose a record: state, scope, target. */
+static struct authority
+authority_of(unsigned i, uint64_t epoch)
+{
+	static const uint32_t scopes[4] = { AUTHORITY_NO_SCOPE, 1, 2,
+		                            AUTHORITY_ALL };
+
+	return (struct authority){ .epoch = epoch,
+		                   .state = (enum authority_state)(i & 3),
+		                   .scope = scopes[i >> 2 & 3],
+		                   .scope_to = scopes[i >> 4 & 3] };
+}
+
+static void
+authority_check_pair(const struct authority *from, const struct authority *to)
+{
+	bool was_frozen = authority_is_frozen(from->state);
+
+	/* An epoch of its own for each freeze and each abort. */
+	assert_true(to->epoch == from->epoch || to->epoch == from->epoch + 1);
+	/* P2: only a commit moves the truth of any key, only from a frozen
+	 * record, in the same epoch, and only to what that record names. */
+	if (authority_side(from->state) != authority_side(to->state) ||
+	    from->scope != to->scope) {
+		assert_true(was_frozen);
+		assert_int_equal(to->epoch, from->epoch);
+		assert_false(authority_is_frozen(to->state));
+		if (from->state == AUTHORITY_FREEZE)
+			assert_int_equal(to->state == AUTHORITY_NEW
+			                         ? AUTHORITY_ALL
+			                         : to->scope,
+			                 from->scope_to);
+	}
+	/* New rules whole or not at all. */
+	if (authority_side(to->state) == SIDE_NEW)
+		assert_false(authority_is_split(to));
+	assert_true(to->scope != AUTHORITY_ALL);
+}
+
 static void
 authority_every_pair(void **state)
 {
 	uint32_t allowed = 0;
 
 	(void)state;
-	for (unsigned a = 0; a < AUTHORITY_N; a++) {
-		for (unsigned b = 0; b < AUTHORITY_N; b++) {
+	for (unsigned a = 0; a < 64; a++) {
+		for (unsigned b = 0; b < 64; b++) {
 			for (uint64_t e = 4; e <= 7; e++) {
-				struct authority from = {
-					5, (enum authority_state)a
-				};
-				struct authority to = {
-					e, (enum authority_state)b
-				};
+				struct authority from = authority_of(a, 5);
+				struct authority to = authority_of(b, e);
 				struct authority r = from;
 				struct err err;
 				bool may = authority_may(&from, &to);
@@ -141,33 +176,29 @@ authority_every_pair(void **state)
 
 				assert_int_equal(rc, may ? 0 : -ERR_STATE);
 				if (!may) {
-					assert_int_equal(r.epoch, 5);
-					assert_int_equal(r.state, a);
+					assert_memory_equal(&r, &from,
+					                    sizeof(r));
 					continue;
 				}
+				assert_memory_equal(&r, &to, sizeof(r));
 				allowed++;
-				assert_true(e == 5 || e == 6);
-				/* P2: only a commit moves the truth, and only
-				 * from a frozen record, in the same epoch. */
-				if (authority_side(from.state) !=
-				    authority_side(to.state)) {
-					assert_true(authority_is_frozen(
-						from.state));
-					assert_int_equal(e, 5);
-				}
+				authority_check_pair(&from, &to);
 			}
 		}
 	}
-	assert_int_equal(allowed, 6);
+	/* Freezes of old: three scopes, each to three others; of each of those
+	 * a commit and an abort; new: freeze, commit, abort. */
+	assert_int_equal(allowed, 9 + 9 + 9 + 3);
 }
 
 static void
 authority_walks(void **state)
 {
 	struct rng rng;
-	struct authority r = { 1, AUTHORITY_OLD };
+	struct authority r = { .epoch = 1, .state = AUTHORITY_OLD };
 	struct authority stale = r;
 	struct err err;
+	uint32_t splits = 0;
 
 	(void)state;
 	rng_init(&rng, 20261121);
@@ -175,7 +206,11 @@ authority_walks(void **state)
 		struct authority to = r;
 		struct authority before = r;
 
-		if (!authority_is_frozen(r.state))
+		uint32_t scope = (uint32_t)rng_below(&rng, 4);
+
+		if (r.state == AUTHORITY_OLD && scope != r.scope)
+			to = authority_freeze_scope(&r, scope);
+		else if (!authority_is_frozen(r.state))
 			to = authority_freeze(&r);
 		else if (rng_below(&rng, 2) == 0)
 			to = authority_commit(&r);
@@ -187,10 +222,12 @@ authority_walks(void **state)
 			                 -ERR_STATE);
 		assert_int_equal(authority_cas(&r, &before, &to, &err), 0);
 		assert_true(r.epoch >= before.epoch);
+		splits += authority_is_split(&r) ? 1 : 0;
 		if (rng_below(&rng, 3) == 0)
 			stale = before;
 	}
 	assert_true(r.epoch > 1000);
+	assert_true(splits > 1000);
 	for (unsigned s = 0; s < AUTHORITY_N; s++)
 		assert_int_equal(
 			authority_find(authority_name((enum authority_state)s)),

@@ -14,6 +14,8 @@
 
 #include "core/strategy.h"
 
+#define PPM_ALL 1000000u
+
 #define ALL  1000000u
 #define NONE STRATEGY_NO_UNIT
 
@@ -98,7 +100,10 @@ promotes(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		const struct row *r = &rows[i];
 		struct strategy s = make(r->kind);
-		struct strategy_at at = { SIDE_OLD, r->step, r->ppm, r->units };
+		struct strategy_at at = { .authority = SIDE_OLD,
+			                  .step = r->step,
+			                  .ppm = r->ppm,
+			                  .units = r->units };
 		struct strategy_move m = strategy_promote(&s, &at);
 
 		assert_int_equal(m.kind, r->move);
@@ -340,6 +345,83 @@ refuses_more(void **state)
 	assert_int_equal(check(), -ERR_USAGE);
 }
 
+/* Writes go with the steps that name them; a share alone never moves them back
+ * by accident. */
+static void
+writes(void **state)
+{
+	static const struct strategy c = {
+		.kind = STRATEGY_CANARY,
+		.step_ppm = { 50000, 250000, 250000, 500000 },
+		.step_write_ppm = { 0, 250000, 750000, PPM_ALL },
+		.step_n = 4,
+	};
+	static const struct strategy plain = { .kind = STRATEGY_CANARY,
+		                               .step_ppm = { 500000 },
+		                               .step_n = 1 };
+	struct strategy_at at = strategy_begin(&c);
+	struct strategy wanted = c;
+	struct strategy_move m;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(strategy_check(&c, &err), 0);
+	assert_true(strategy_has_writes(&c));
+	assert_false(strategy_has_writes(&plain));
+	for (uint32_t i = 0; i < 3; i++) {
+		m = strategy_promote(&c, &at);
+		assert_int_equal(m.kind, MOVE_TO_SHARE);
+		assert_int_equal(m.step, i + 1);
+		assert_int_equal(m.ppm, c.step_ppm[i]);
+		assert_int_equal(m.write_ppm, c.step_write_ppm[i]);
+		at.step = m.step;
+		at.ppm = m.ppm;
+		at.write_ppm = m.write_ppm;
+	}
+	/* All of the writes are the cutover. */
+	assert_int_equal(strategy_promote(&c, &at).kind, MOVE_TO_CUTOVER);
+	assert_int_equal(strategy_jump_from(&c, &at, "5", &m, &err), 0);
+	assert_int_equal(m.write_ppm, 0);
+	assert_int_equal(m.step, 1);
+	assert_int_equal(strategy_jump_from(&c, &at, "30", &m, &err), 0);
+	assert_int_equal(m.write_ppm, 750000);
+	assert_int_equal(m.step, 3);
+	assert_int_equal(strategy_jump_from(&c, &at, "60", &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_TO_CUTOVER);
+	/* Steps without writes leave them where a traffic verb put them. */
+	at.write_ppm = 100000;
+	assert_int_equal(strategy_jump_from(&plain, &at, "50", &m, &err), 0);
+	assert_int_equal(m.write_ppm, 100000);
+	wanted.start_ppm = at.ppm;
+	wanted.start_write_ppm = 400000;
+	assert_int_equal(strategy_patch(&c, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_TO_SHARE);
+	assert_int_equal(m.write_ppm, 400000);
+}
+
+static void
+writes_refused(void **state)
+{
+	struct strategy falls = { .kind = STRATEGY_CANARY,
+		                  .step_ppm = { 100000, 200000 },
+		                  .step_write_ppm = { 50000, 40000 },
+		                  .step_n = 2 };
+	struct strategy flag = { .kind = STRATEGY_FEATURE_FLAG,
+		                 .step_ppm = { 100000 },
+		                 .step_write_ppm = { 50000 },
+		                 .step_n = 1 };
+	struct strategy units = { .kind = STRATEGY_GEOGRAPHIC,
+		                  .unit_writes = true };
+	struct err err;
+
+	(void)state;
+	assert_int_equal(strategy_check(&falls, &err), -ERR_USAGE);
+	assert_int_equal(strategy_check(&flag, &err), -ERR_USAGE);
+	assert_int_equal(strategy_check(&units, &err), -ERR_USAGE);
+	units.kind = STRATEGY_STRANGLER_FIG;
+	assert_int_equal(strategy_check(&units, &err), 0);
+}
+
 int
 main(void)
 {
@@ -352,6 +434,8 @@ main(void)
 		cmocka_unit_test(patches),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(refuses_more),
+		cmocka_unit_test(writes),
+		cmocka_unit_test(writes_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,7 +40,9 @@ model_init(struct model *m, enum authority_state s)
 {
 	enum side one = authority_side(s);
 
-	*m = (struct model){ .r = { 7, s }, .routed = one, .now = 5 * MS };
+	*m = (struct model){ .r = { .epoch = 7, .state = s },
+		             .routed = one,
+		             .now = 5 * MS };
 	m->open[one] = true;
 }
 
@@ -106,6 +108,8 @@ perform(struct model *m, struct cutover *c, enum cutover_step a, bool ok)
 		break;
 	case CUT_IDLE:
 	case CUT_ANNOUNCE:
+	case CUT_MARK_2: /* a scope switch: test_split.c */
+	case CUT_BARRIER_2:
 	case CUT_CHECK:
 	case CUT_DONE:
 	case CUT_ABORTED:
@@ -223,6 +227,8 @@ silence_at_each_step(void **state)
 		enum cutover_step a;
 		uint64_t begin;
 
+		if (at == CUT_MARK_2 || at == CUT_BARRIER_2)
+			continue;
 		model_init(&m, AUTHORITY_OLD);
 		begin = m.now;
 		cutover_init(&c, &m.r, &limits, false);
@@ -280,6 +286,8 @@ every_state_and_event(void **state)
 {
 	(void)state;
 	for (unsigned at = 0; at < CUT_N; at++) {
+		if (at == CUT_MARK_2 || at == CUT_BARRIER_2)
+			continue;
 		for (unsigned kind = 0; kind < CUT_EV_N; kind++) {
 			for (unsigned of = 0; of < CUT_N; of++) {
 				struct model m;

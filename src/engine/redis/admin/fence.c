@@ -84,10 +84,56 @@ admin_put_users(struct buf *tx, const struct fence_own *own,
 	return 2;
 }
 
+/* Rights, not how to log in. */
+static bool
+is_right(struct span word)
+{
+	return !span_eq(word, SPAN("on")) && !span_eq(word, SPAN("off")) &&
+	       !span_eq(word, SPAN("nopass")) && word.p[0] != '#' &&
+	       word.p[0] != '>';
+}
+
+uint32_t
+admin_put_writer(struct buf *tx, const struct fence_own *own, const char *pass,
+                 struct span rules)
+{
+	struct span words = rules;
+	struct span word;
+	size_t argc = 6;
+
+	while (reply_word(&words, &word))
+		argc += is_right(word) ? 1 : 0;
+	resp_put_array(tx, argc);
+	resp_put_bulk_str(tx, "ACL");
+	resp_put_bulk_str(tx, "SETUSER");
+	resp_put_bulk_str(tx, own->writer);
+	resp_put_bulk_str(tx, "reset");
+	resp_put_bulk_str(tx, "on");
+	buf_putf(tx, "$%zu\r\n>%s\r\n", strlen(pass) + 1, pass);
+	while (reply_word(&rules, &word)) {
+		if (is_right(word))
+			resp_put_bulk(tx, word);
+	}
+	return 1;
+}
+
+bool
+acl_is_on(struct span rules)
+{
+	struct span word;
+
+	while (reply_word(&rules, &word)) {
+		if (span_eq(word, SPAN("on")))
+			return true;
+	}
+	return false;
+}
+
 uint32_t
 admin_put_no_users(struct buf *tx, const struct fence_own *own)
 {
-	resp_put_cmd(tx, "ACL", "DELUSER", own->reader, own->user, NULL);
+	resp_put_cmd(tx, "ACL", "DELUSER", own->reader, own->user, own->writer,
+	             NULL);
 	return 1;
 }
 
@@ -157,7 +203,8 @@ bool
 acl_is_own(struct span name, const struct fence_own *own)
 {
 	return span_eq(name, span_str(own->user)) ||
-	       span_eq(name, span_str(own->reader));
+	       span_eq(name, span_str(own->reader)) ||
+	       span_eq(name, span_str(own->writer));
 }
 
 bool

@@ -17,7 +17,7 @@
 
 #define FENCE_TOKEN   "__godwit:fence"
 #define FENCE_MARKER  "__godwit:marker"
-#define FENCE_SCRATCH "__godwit:mark"
+#define FENCE_SCRATCH "__godwit:mark", "__godwit:mark-back"
 /* What a mover that died may have left. */
 #define FENCE_MOVER   "__godwit:fill", "__godwit:merge", "__godwit:delay"
 
@@ -25,6 +25,7 @@
 struct fence_own {
 	const char *user;             /* godwit-<id>          */
 	const char *reader;           /* godwit-<id>-r        */
+	const char *writer;           /* godwit-<id>-w        */
 	const char *prefix;           /* godwit:<id>: (names) */
 	const char *const *interlays; /* the same of its interlays' relays */
 	uint32_t interlay_n;
@@ -39,6 +40,10 @@ int admin_read_login(struct span replies, const char *who, bool has_auth,
 /* Godwit's two users, made or set again; removed. */
 uint32_t admin_put_users(struct buf *tx, const struct fence_own *own,
                          const char *user_pass, const char *reader_pass);
+/* The user of the relays in a split, with the rights in the rules of another one
+ * (a line of ACL LIST), and a password of its own. */
+uint32_t admin_put_writer(struct buf *tx, const struct fence_own *own,
+                          const char *pass, struct span rules);
 uint32_t admin_put_no_users(struct buf *tx, const struct fence_own *own);
 
 /* One line of ACL LIST: "user <name> <rules>". */
@@ -47,6 +52,8 @@ bool acl_line(struct span line, struct span *ret_name, struct span *ret_rules);
 bool acl_is_fenced(struct span rules);
 /* May this user certainly replicate? false: perhaps not. */
 bool acl_may_replicate(struct span rules);
+/* May somebody log in as this user? */
+bool acl_is_on(struct span rules);
 bool acl_is_own(struct span name, const struct fence_own *own);
 
 /* First half of a fence or unfence: watch the token, read it and the users. */

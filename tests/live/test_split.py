@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes that move in parts: each key has one side with authority
+(docs/internals/split.md). The clients write to keys of both sides all the time;
+the judge reads each key where its authority is at the end."""
+import json
+import os
+import random
+
+import pytest
+
+from conftest import FULL, SEED
+from harness.process import until
+from oracle.resp import RespError
+from scenario import Run, inside, refused
+from test_crash import begin, drive, restart
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+# One key a command, no scripts: what a split allows.
+LOAD = {"only": "li co re cw cr pp ps tt qp qc mi", "think": 0.01, "apart": True}
+
+CANARY = {
+    "type": "canary",
+    "steps": [
+        {"read_percentage": 0.25, "write_percentage": 0.25},
+        {"read_percentage": 0.75, "write_percentage": 0.75},
+    ],
+}
+
+
+def definition(place, **strategy):
+    path = os.path.join(place.dir, "strategy.json")
+    with open(path, "w") as f:
+        json.dump(strategy, f)
+    return path
+
+
+def start(place, strategy=CANARY, load=LOAD, args=(), **more):
+    path = definition(place, **strategy)
+    return Run(place, "--definition", path, *args, load=load, **more).in_step()
+
+
+def writes(r):
+    return r.g.status()["writes"]
+
+
+def shut(server):
+    with server.conn() as c:
+        return refused(c.raw("SET", "bypass", "1"))
+
+
+@pytest.mark.limit(120)
+def test_a_part_of_the_writes_and_back(place):
+    """0 -> 25 % -> rollback under load: zero errors, nothing lost."""
+    r = start(place)
+    assert not shut(r.old) and shut(r.new)
+    r.must("promote", name="split")
+    s = r.g.status()
+    assert s["authority"] == "old" and s["writes"]["desired_percentage"] == 25, s["writes"]
+    # Who bypasses Godwit is refused on both sides.
+    assert shut(r.old) and shut(r.new)
+    until(lambda: writes(r)["new"] > 50, 20, text="writes on new")
+    r.must("rollback", name="back")
+    s = r.g.status()
+    assert s["status"] == "rolled_back" and s["writes"]["desired_percentage"] == 0
+    assert not shut(r.old) and shut(r.new)
+    v = r.judge()
+    assert v.clean(), str(v)
+    r.equal()
+
+
+@pytest.mark.limit(180)
+def test_there_and_back_and_there(place):
+    """0 -> 25 % -> 75 % -> 25 % -> cutover -> rollback -> 25 % -> cutover ->
+    complete, under load: zero errors, nothing lost, verified at the end."""
+    r = start(place)
+
+    def step(writes, *args, verb="promote"):
+        r.must(verb, *args)
+        s = r.g.status()
+        assert s["writes"]["desired_percentage"] == writes, s["writes"]
+        if 0 < writes < 100:
+            assert s["scope"]["ppm"] == writes * 10000
+            assert s["scope"]["in_step"] or r.g.until(lambda s: s["scope"]["in_step"])
+            assert shut(r.old) and shut(r.new)
+        else:
+            assert "scope" not in s
+            assert shut(r.old) == (writes == 100) and shut(r.new) == (writes == 0)
+
+    step(25)
+    step(75)
+    assert "cutover" in r.g.status()["next"]
+    step(25, "--to", "25")
+    step(100, "--to", "cutover")
+    step(0, verb="rollback")
+    step(25)
+    step(100, "--to", "cutover")
+    r.must("complete")
+    assert r.g.status()["verification"]["state"] == "clean"
+    v = r.judge()
+    assert v.clean(), str(v)
+
+
+# -- by feature ----------------------------------------------------------------
+
+FIG = {
+    "type": "strangler_fig",
+    "writes": True,
+    "features": {"payments": False, "sessions": False},
+    "match": {"payments": {"key_prefixes": ["pay:", "invoice:"]}, "sessions": {"key_prefixes": "sess:"}},
+}
+
+
+def count(r, verb, *keys):
+    """Send them one by one; how many of them each side has answered."""
+    kind = "reads" if verb == "GET" else "writes"
+    a = r.g.status()[kind]
+    with r.g.conn() as c:
+        for k in keys:
+            got = c.raw(verb, k) if verb == "GET" else c.raw(verb, k, "v:" + k)
+            assert not isinstance(got, RespError), got
+    n = len(keys)
+    s = r.g.until(lambda s: s[kind]["old"] + s[kind]["new"] >= a["old"] + a["new"] + n)[kind]
+    return [s["old"] - a["old"], s["new"] - a["new"]]
+
+
+def names(prefix):
+    return ["%s:%d" % (prefix, i) for i in range(50)]
+
+
+@pytest.mark.limit(120)
+def test_features_with_their_writes(place):
+    """strangler_fig: a feature's keys are read and written on new, the others'
+    on old; a command with keys of both is refused by name and does nothing."""
+    r = start(place, FIG, load=False, keys=200)
+    assert count(r, "SET", *names("pay")) == [50, 0]
+    assert "writes of feature payments" in r.g.status()["next"]
+    r.must("promote")
+    s = r.g.status()
+    assert s["strategy"]["units"] == {"payments": True, "sessions": False}
+    assert sorted(s["scope"]["prefixes"]) == ["invoice:", "pay:"]
+    for verb in ("SET", "GET"):
+        assert count(r, verb, *names("pay"), *names("invoice")) == [0, 100]
+        assert count(r, verb, *names("sess"), *names("log")) == [100, 0]
+    with r.g.conn() as c:
+        bad = c.raw("MSET", "pay:1", "x", "log:1", "x")
+        assert isinstance(bad, RespError) and bad.text.startswith("CROSSSLOT") and "pay:1" in bad.text, bad
+        assert c.cmd("GET", "pay:1") == b"v:pay:1" and c.cmd("GET", "log:1") == b"v:log:1"
+        for cmd in (("FLUSHALL",), ("EVAL", "return 1", "0")):
+            assert isinstance(c.raw(*cmd), RespError), cmd
+        assert c.cmd("DBSIZE") >= 400
+    code, _, err = r.g.verb("verify")
+    assert code == 3 and "part of the keys" in err, (code, err)
+    code, _, err = r.g.verb("complete")
+    assert code == 3 and "authority" in err, (code, err)
+    r.must("promote", "--to", "sessions")
+    assert count(r, "SET", *names("pay"), *names("sess")) == [0, 100]
+    r.must("pause")
+    r.must("resume")
+    r.must("rollback")
+    assert count(r, "SET", *names("pay"), *names("sess")) == [100, 0]
+    r.equal()
+    assert not shut(r.old)
+
+
+def users(server, **kw):
+    with server.conn(**kw) as c:
+        return sorted(x.decode() for x in c.cmd("ACL", "USERS"))
+
+
+@pytest.mark.limit(90)
+def test_nothing_is_left_behind(place):
+    """The writer's user is there in a split, and gone at the end."""
+    r = start(place, load=False, keys=100)
+    r.must("promote")
+    with inside(r.g, r.old) as c:
+        assert any(x.endswith(b"-w") for x in c.cmd("ACL", "USERS"))
+        assert c.raw("GET", "__godwit:fence") is not None
+    r.must("rollback")
+    r.g.stop()
+    for s in (r.old, r.new):
+        with s.conn() as c:
+            assert c.cmd("ACL", "USERS") == [b"default"]
+            assert [k for k in c.cmd("KEYS", "*") if k.startswith(b"__godwit")] == []
+            assert c.cmd("SET", "open", "1") == b"OK"
+
+
+# -- what it refuses -------------------------------------------------------------
+
+
+@pytest.mark.limit(90)
+def test_it_is_refused_by_name(place):
+    """Where it cannot be right it says why, and nothing has changed."""
+    r = start(place, load=False, keys=100)
+
+    def refusal():
+        code, _, err = r.g.verb("promote")
+        assert code == 3, (code, err)
+        s = r.g.status()
+        assert s["writes"]["desired_percentage"] == 0 and not shut(r.old)
+        return err
+
+    with r.old.conn() as c:
+        c.cmd("ACL", "SETUSER", "ann", "on", ">pw", "~a*", "+@read")
+    assert '"ann"' in refusal()
+    with r.old.conn() as c:
+        c.cmd("ACL", "SETUSER", "ann", "off")
+    r.must("promote")
+    r.must("rollback")
+    r.must("promote", "--to", "0")
+    with r.g.conn() as c:
+        c.raw("EVAL", "return 1", "0")
+    assert "script" in refusal()
+
+
+# -- sudden death ------------------------------------------------------------------
+
+
+def at(writes, authority="old"):
+    return lambda s: s["authority"] == authority and s["writes"]["desired_percentage"] == writes
+
+
+SCRIPT = [
+    ("in step", None, (), lambda s: s["copy"]["done"] and s["stream"]["in_step"]),
+    ("25 %", "promote", ("--to", "25"), at(25)),
+    ("75 %", "promote", ("--to", "75"), at(75)),
+    ("25 % again", "promote", ("--to", "25"), at(25)),
+    ("cutover", "promote", ("--to", "cutover"), at(100, "new")),
+    ("rollback", "rollback", (), lambda s: s["status"] == "rolled_back" and at(0)(s)),
+    ("25 % anew", "promote", ("--to", "25"), at(25)),
+    ("rollback from it", "rollback", (), lambda s: s["status"] == "rolled_back" and at(0)(s)),
+    ("once more", "promote", ("--to", "cutover"), at(100, "new")),
+    ("complete", "complete", (), lambda s: s["status"] == "completed"),
+]
+CRASH_LOAD = {**LOAD, "scale": 0.5, "think": 0.01}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """The journal records of a clean run of the script."""
+    from conftest import Place
+
+    place = Place(str(tmp_path_factory.mktemp("clean")), SEED)
+    try:
+        r = begin(place, None, ("--definition", definition(place, **CANARY)), CRASH_LOAD)
+        assert drive(r, 0, SCRIPT) == 0
+        rows = r.g.journal()
+        v = r.judge()
+        assert v.clean(), str(v)
+        return [kind for _, kind, _, _ in rows]
+    finally:
+        place.end()
+
+
+def points(n):
+    every = ["%d:%s" % (i, when) for i in range(1, n + 1) for when in ("before", "after")]
+    if FULL:
+        return every
+    return random.Random(SEED).sample(every, int(os.environ.get("SAMPLE") or 6))
+
+
+@pytest.mark.sweep
+@pytest.mark.limit(300)
+def test_sigkill_at_every_record_of_a_split(tmp_path, records):
+    """P1, P2, P7 with each key's own side: the same command goes on, and every
+    acknowledged write is there."""
+    from conftest import Place
+
+    assert len(records) >= 30, records
+    missed = []
+    for where in points(len(records)):
+        n, when = where.split(":")
+        print("SEED=%d crash %s %s (%s)" % (SEED, when, n, records[int(n) - 1]))
+        place = Place(str(tmp_path / where.replace(":", "-")), SEED)
+        os.makedirs(place.dir)
+        try:
+            r = begin(place, where, ("--definition", definition(place, **CANARY)), CRASH_LOAD)
+            if drive(r, 1, SCRIPT) == 0:
+                missed.append(where)
+            v = r.judge()
+            assert v.kept() and v.errors == 0, "crash at %s (%s): %s" % (where, records[int(n) - 1], v)
+            assert shut(r.old) and not shut(r.new)
+        finally:
+            place.end()
+    assert len(missed) <= 1 + len(records) // 10, "no crash happened at %s" % missed
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("who", ["old", "new"])
+def test_a_server_dies_inside_a_split(place, who):
+    """It keeps what it acknowledged (appendfsync always), comes back open and is
+    shut again; its keys' stream goes on, and nothing is lost."""
+    r = start(place, aof="always", load={**LOAD, "scale": 0.5, "think": 0.02})
+    r.must("promote")
+    server = r.old if who == "old" else r.new
+    restart(server)
+    assert r.g.is_alive(), r.g.tail()
+    until(lambda: shut(server), 10, 0.1, "%s to be fenced again" % who)
+    r.g.until(lambda s: s["stream"]["in_step"] and s["scope"]["in_step"], 30)
+    assert r.load.wait_ops(200), "no answers any more:\n" + r.g.tail()
+    r.must("rollback")
+    v = r.judge()
+    assert v.kept(), str(v)
+    r.equal()
+
+
+@pytest.mark.limit(120)
+def test_new_dies_for_good_inside_a_split(place):
+    """Its keys are not answered; nobody goes back without saying so, because what
+    old has not got would be lost. With the accepted loss old rules all keys."""
+    r = start(place, load=False, keys=300)
+    r.must("promote", "--to", "75")
+    with r.g.conn() as c:
+        for i in range(200):
+            assert c.cmd("SET", "k:%d" % i, i) == b"OK"
+    r.g.until(lambda s: s["scope"]["lag_records"] == 0 and s["scope"]["in_step"])
+    r.new.kill()
+    r.g.until(lambda s: not s["up"]["new"], 20)
+    code, _, err = r.g.verb("rollback")
+    assert code == 5, (code, err)
+    assert r.g.status()["writes"]["desired_percentage"] == 75
+    code, _, err = r.g.verb("rollback", "--accept-data-loss")
+    assert code == 0, (code, err)
+    s = r.g.status()
+    assert s["authority"] == "old" and "scope" not in s and not shut(r.old)
+    with r.g.conn() as c:
+        for i in range(200):
+            assert c.cmd("GET", "k:%d" % i) == b"%d" % i
