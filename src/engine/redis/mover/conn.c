@@ -155,12 +155,14 @@ conn_select(struct mover *m, struct conn *c, uint32_t db)
 void
 mover_name(const struct mover *m, char *name)
 {
+	struct span tail = span_str(whose_name(m));
 	size_t n = strlen(m->conf->id);
 
 	REQUIRE(n <= sizeof(m->conf->id) - 1);
 	memcpy(name, "godwit:", 7);
 	memcpy(name + 7, m->conf->id, n);
-	memcpy(name + 7 + n, whose_name(m), strlen(whose_name(m)) + 1);
+	memcpy(name + 7 + n, tail.p, tail.n);
+	name[7 + n + tail.n] = '\0';
 }
 
 void

@@ -485,14 +485,26 @@ whose_is_other(const struct mover *m, struct span key)
 	return (m->scope != NULL || span_has_prefix(key, SPAN("__godwit:"))) &&
 	       whose_look(m, key);
 }
-bool whose_is_none(const struct mover *m);       /* we carry no key           */
-bool whose_is_home(const struct mover *m);       /* we carry what has no key  */
-struct span whose_marker(const struct mover *m); /* the verifier's   */
+bool whose_is_none(const struct mover *m); /* we carry no key           */
+bool whose_is_home(const struct mover *m); /* we carry what has no key  */
 const char *whose_channel(const struct mover *m); /* of the heartbeat */
 const char *whose_name(const struct mover *m);    /* of connections   */
+/* The verifier's key. */
+static inline struct span
+whose_marker(const struct mover *m)
+{
+	return m->conf->scope_side == SIDE_NEW ? SPAN("__godwit:mark-back")
+	                                       : SPAN("__godwit:mark");
+}
 /* Is this how that server deletes by itself (expiry)? We never do it so. */
-bool whose_is_own_deletion(const struct mover *m, enum side side,
-                           struct span command);
+static inline bool
+whose_is_own_deletion(const struct mover *m, enum side side,
+                      struct span command)
+{
+	return span_is_word(command, m->server[side].lazy_expire
+	                                     ? SPAN("unlink")
+	                                     : SPAN("del"));
+}
 /* A server deleted a key that is not ours. */
 void whose_note(struct mover *m, const struct feed *f, uint32_t db,
                 struct span key);

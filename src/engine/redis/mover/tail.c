@@ -147,7 +147,7 @@ static void
 note_foreign(struct mover *m, const struct resp_cmd *cmd, const struct word *w,
              const struct words_key *wk)
 {
-	if (m->scope != NULL && w->cls == WORD_DELETE &&
+	if (w->cls == WORD_DELETE &&
 	    whose_is_own_deletion(m, m->from, cmd->argv[0]) &&
 	    whose_is_other(m, wk->key))
 		whose_note(m, &m->feed[m->from], wk->db, wk->key);
@@ -192,7 +192,8 @@ collect(struct mover *m, struct unit *u)
 			if (wk.key.p == cmd.argv[0].p)
 				continue;
 			add_key(m, u, &wk);
-			note_foreign(m, &cmd, w, &wk);
+			if (m->scope != NULL)
+				note_foreign(m, &cmd, w, &wk);
 		}
 		if (u->keys_n > before || w->cls == WORD_PASS)
 			u->carried++;
@@ -598,7 +599,8 @@ tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 	if (is_barrier(w))
 		dirty_overflow(m);
 	while (words_key(w, request, cmd->argc, f->db, &at, &wk)) {
-		note_foreign(m, cmd, w, &wk);
+		if (m->scope != NULL)
+			note_foreign(m, cmd, w, &wk);
 		if ((wk.use & WORD_WRITE) != 0)
 			dirty_mark(m, wk.db, wk.key, tail_place(m), UINT64_MAX);
 	}

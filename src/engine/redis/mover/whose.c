@@ -10,17 +10,12 @@
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
 
-/* Both work on the same servers, so each has names of its own. */
+/* Both work on the same servers, so each has names of its own; the verifier's
+ * marker is in state.h. */
 static bool
 is_back(const struct mover *m)
 {
 	return m->conf->scope_side == SIDE_NEW;
-}
-
-struct span
-whose_marker(const struct mover *m)
-{
-	return is_back(m) ? SPAN("__godwit:mark-back") : SPAN("__godwit:mark");
 }
 
 const char *
@@ -56,15 +51,6 @@ whose_look(const struct mover *m, struct span key)
 		return !span_eq(key, whose_marker(m));
 	return m->scope != NULL &&
 	       scope_side(m->scope, key) != m->conf->scope_side;
-}
-
-bool
-whose_is_own_deletion(const struct mover *m, enum side side,
-                      struct span command)
-{
-	return span_is_word(command, m->server[side].lazy_expire
-	                                     ? SPAN("unlink")
-	                                     : SPAN("del"));
 }
 
 void
