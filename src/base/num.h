@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * base/num.h: numbers as decimal text.
+ * base/num.h: numbers as text.
  *
  * Thread: pure functions.
  */
@@ -19,3 +19,16 @@ size_t num_put_i64(uint8_t *to, int64_t v);
 /* With 17 significant digits, so that reading it gives the same double; inf and
  * -inf by name. */
 size_t num_put_double(uint8_t *to, double v);
+
+/* The value of a hexadecimal digit of either case, or -1. */
+static inline int
+num_hex(int c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}

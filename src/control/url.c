@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "base/num.h"
 #include "world/os/tls.h"
 
 static const char *
@@ -15,18 +16,6 @@ find_last(const char *from, const char *to, char c)
 		if (p[-1] == c)
 			return p - 1;
 	return NULL;
-}
-
-static int
-hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 /* Undo %XX from [from, to) into ret. */
@@ -40,8 +29,8 @@ decode(const char *from, const char *to, char *ret, size_t n, const char *what,
 		char c = *p;
 
 		if (c == '%') {
-			int high = to - p > 2 ? hex(p[1]) : -1;
-			int low = to - p > 2 ? hex(p[2]) : -1;
+			int high = to - p > 2 ? num_hex(p[1]) : -1;
+			int low = to - p > 2 ? num_hex(p[2]) : -1;
 
 			/* A zero byte would end the string early. */
 			if (high < 0 || low < 0 || high + low == 0)

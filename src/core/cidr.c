@@ -8,6 +8,7 @@
 #include "core/cidr.h"
 
 #include "base/check.h"
+#include "base/num.h"
 
 struct node {
 	uint32_t child[2]; /* 0: none (the root is nobody's child) */
@@ -22,18 +23,6 @@ struct cidr_trie {
 };
 
 /* ---- text -------------------------------------------------------------- */
-
-static int
-hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* "10.1.2.3" up to the end of s. */
 static bool
@@ -65,8 +54,8 @@ group(struct span s, uint32_t *v)
 	size_t n = 0;
 
 	*v = 0;
-	while (n < s.n && n < 5 && hex((char)s.p[n]) >= 0)
-		*v = *v << 4 | (uint32_t)hex((char)s.p[n++]);
+	while (n < s.n && n < 5 && num_hex((char)s.p[n]) >= 0)
+		*v = *v << 4 | (uint32_t)num_hex((char)s.p[n++]);
 	return n;
 }
 

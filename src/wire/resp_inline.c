@@ -4,6 +4,8 @@
  */
 #include "wire/resp_inline.h"
 
+#include "base/num.h"
+
 static bool
 is_space(uint8_t c)
 {
@@ -15,18 +17,6 @@ static bool
 is_end(uint8_t c)
 {
 	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 static uint8_t
@@ -55,9 +45,9 @@ read_char(struct span s, uint8_t quote, uint8_t *ret_c)
 		*ret_c = '\'';
 		return 2;
 	}
-	if (s.p[1] == 'x' && s.n >= 4 && hex_digit(s.p[2]) >= 0 &&
-	    hex_digit(s.p[3]) >= 0) {
-		*ret_c = (uint8_t)(hex_digit(s.p[2]) * 16 + hex_digit(s.p[3]));
+	if (s.p[1] == 'x' && s.n >= 4 && num_hex(s.p[2]) >= 0 &&
+	    num_hex(s.p[3]) >= 0) {
+		*ret_c = (uint8_t)(num_hex(s.p[2]) * 16 + num_hex(s.p[3]));
 		return 4;
 	}
 	*ret_c = plain_escape(s.p[1]);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "base/num.h"
 
 #define SEGMENTS_MAX 12
 
@@ -30,18 +31,6 @@ router_is_mutation(const struct router_row *r)
 	return strcmp(r->method, "GET") != 0;
 }
 
-static int
-hex(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 int
 router_decode(struct span in, char *ret, size_t n)
 {
@@ -51,8 +40,8 @@ router_decode(struct span in, char *ret, size_t n)
 		int c = in.p[i];
 
 		if (c == '%') {
-			int high = i + 1 < in.n ? hex(in.p[i + 1]) : -1;
-			int low = i + 2 < in.n ? hex(in.p[i + 2]) : -1;
+			int high = i + 1 < in.n ? num_hex(in.p[i + 1]) : -1;
+			int low = i + 2 < in.n ? num_hex(in.p[i + 2]) : -1;
 
 			if (high < 0 || low < 0)
 				return -ERR_BAD;

@@ -5,6 +5,7 @@
 #include "control/auth/digest.h"
 
 #include "base/check.h"
+#include "base/num.h"
 #include "control/auth/libcrypto.h"
 
 void
@@ -90,16 +91,6 @@ digest_hex(const void *p, size_t n, char *ret)
 	ret[2 * n] = '\0';
 }
 
-static int
-unhex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
 bool
 digest_unhex(const char *text, void *ret, size_t n)
 {
@@ -108,8 +99,8 @@ digest_unhex(const char *text, void *ret, size_t n)
 	if (strlen(text) != 2 * n)
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		int high = unhex(text[2 * i]);
-		int low = unhex(text[2 * i + 1]);
+		int high = num_hex(text[2 * i]);
+		int low = num_hex(text[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;
