@@ -341,48 +341,63 @@ causal_ask_user(struct relay *r)
 	ask_creds(r, lane);
 }
 
-void
-causal_user(struct relay *r, uint64_t number, struct span reply)
+/* What ACL GETUSER says. */
+struct rights {
+	bool known; /* it is an answer */
+	bool open;  /* no password     */
+	bool on;
+	bool all;
+	bool keys;
+};
+
+static struct rights
+read_rights(struct span reply)
 {
+	struct rights ret = { .known = false };
 	struct resp_item it;
-	bool known = false;
-	bool open = false;
-	bool on = false;
-	bool all = false;
-	bool keys = false;
 	int field = 0; /* 1: flags, 2: commands, 3: keys */
 
 	while (resp_read(&reply, &it) == WIRE_PART) {
 		if (it.type != RESP_BULK && it.type != RESP_STATUS)
 			continue;
-		if (span_eq(it.text, SPAN("flags"))) {
+		if (span_eq(it.text, SPAN("flags")))
 			field = 1;
-			known = true;
-		} else if (span_eq(it.text, SPAN("passwords")) ||
-		           span_eq(it.text, SPAN("channels")) ||
-		           span_eq(it.text, SPAN("selectors")))
+		else if (span_eq(it.text, SPAN("passwords")) ||
+		         span_eq(it.text, SPAN("channels")) ||
+		         span_eq(it.text, SPAN("selectors")))
 			field = 0;
 		else if (span_eq(it.text, SPAN("commands")))
 			field = 2;
 		else if (span_eq(it.text, SPAN("keys")))
 			field = 3;
 		else if (field == 1 && span_eq(it.text, SPAN("nopass")))
-			open = true;
+			ret.open = true;
 		else if (field == 1 && span_eq(it.text, SPAN("on")))
-			on = true;
+			ret.on = true;
 		else if (field == 2)
-			all = span_eq(it.text, SPAN("+@all"));
+			ret.all = span_eq(it.text, SPAN("+@all"));
 		else if (field == 3)
-			keys = span_eq(it.text, SPAN("~*"));
+			ret.keys = span_eq(it.text, SPAN("~*"));
+		ret.known |= field == 1;
 	}
-	if (number == 0 && known)
-		split_entry(r, on && open ? ENTRY_OPEN : ENTRY_CLOSED);
+	return ret;
+}
+
+void
+causal_user(struct relay *r, uint64_t number, struct span reply)
+{
+	struct rights a = read_rights(reply);
+	bool full = a.on && a.all && a.keys;
+
 	if (number == 0) {
-		r->default_full = on && all && keys;
-		r->default_open = r->default_full && open;
+		if (a.known)
+			split_entry(r,
+			            a.on && a.open ? ENTRY_OPEN : ENTRY_CLOSED);
+		r->default_full = full;
+		r->default_open = full && a.open;
 	}
 	for (struct cred *c = r->creds; c != NULL; c = c->next) {
 		if (c->number == number)
-			c->full = on && all && keys;
+			c->full = full;
 	}
 }

@@ -367,6 +367,24 @@ look_at_keys(struct relay *r, const struct asked *a, struct span raw,
 	return check_keys(r, a, raw, may_move ? ret_taken : NULL);
 }
 
+/* Not PLAIN: what its reply is for. */
+static enum pending_kind
+special(struct relay *r, const struct session *s, const struct command *c,
+        const struct resp_cmd *q, uint8_t *flags)
+{
+	r->n.scripts += c->handler >= COMMAND_EVAL &&
+	                c->handler != COMMAND_SCRIPT_FLUSH;
+	if (c->handler == COMMAND_EVAL && q->argc > 1) {
+		script_remember(r, q->argv[1]);
+		return PEND_PASS;
+	}
+	if (s->multi)
+		return PEND_PASS;
+	if (c->handler == COMMAND_SCRIPT_FLUSH)
+		script_forget(r);
+	return kind_of(c, flags);
+}
+
 static enum dispatched
 plain(struct relay *r, struct session *s, const struct command *c,
       const struct resp_cmd *q, struct span raw)
@@ -392,15 +410,8 @@ plain(struct relay *r, struct session *s, const struct command *c,
 	lane = dispatch_lane(r, s, s->big > 0);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
-	if (__builtin_expect(c->handler >= COMMAND_EVAL, 0))
-		r->n.scripts += c->handler != COMMAND_SCRIPT_FLUSH;
-	if (c->handler == COMMAND_EVAL && q->argc > 1) {
-		script_remember(r, q->argv[1]);
-	} else if (c->handler != COMMAND_PLAIN && !s->multi) {
-		kind = kind_of(c, &flags);
-		if (c->handler == COMMAND_SCRIPT_FLUSH)
-			script_forget(r);
-	}
+	if (__builtin_expect(c->handler != COMMAND_PLAIN, 0))
+		kind = special(r, s, c, q, &flags);
 	if (s->big > 0)
 		s->big--;
 	if (s->multi) /* counted with EXEC */
@@ -484,10 +495,16 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	NEVER("a handler outside its enum");
 }
 
-static enum dispatched
-command(struct relay *r, struct session *s, const struct command *c,
-        const struct resp_cmd *q, struct span raw)
+enum dispatched
+dispatch_command(struct relay *r, struct session *s, const struct command *c,
+                 const struct resp_cmd *q, struct span raw)
 {
+	if (__builtin_expect(split_is_on(r), 0)) {
+		enum dispatched ret = split_dispatch(r, s, c, q, raw);
+
+		if (ret != DISPATCH_NO)
+			return ret;
+	}
 	if (s->multi_lost && c->handler != COMMAND_QUIT &&
 	    c->handler != COMMAND_RESET)
 		return tx_dispatch(r, s, c, q, raw);
@@ -512,23 +529,6 @@ command(struct relay *r, struct session *s, const struct command *c,
 		c = &wrong; /* the server says what is wrong with it */
 	}
 	return handle(r, s, c, q, raw);
-}
-
-enum dispatched
-dispatch_command(struct relay *r, struct session *s, const struct command *c,
-                 const struct resp_cmd *q, struct span raw)
-{
-	enum dispatched ret;
-
-	if (__builtin_expect(!split_is_on(r), 1))
-		return command(r, s, c, q, raw);
-	ret = split_dispatch(r, s, c, q, raw);
-	if (ret != DISPATCH_NO)
-		return ret;
-	ret = command(r, s, c, q, raw);
-	if (ret == DISPATCHED)
-		split_forget(s);
-	return ret;
 }
 
 const struct command *

@@ -393,8 +393,10 @@ whole(struct relay *r, struct session *s)
 	w = session_wide(r, s);
 	if (w == NULL)
 		return DISPATCH_CLOSED;
-	if (w->whole == WHOLE_PASSED)
+	if (w->whole == WHOLE_PASSED) {
+		w->whole = WHOLE_NONE; /* for this once */
 		return DISPATCH_NO;
+	}
 	if (r->conf->reverse == NULL)
 		return dispatch_refuse(r, s,
 		                       "ERR godwit: nothing carries new's "
