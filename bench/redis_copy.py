@@ -25,7 +25,10 @@ import time
 import load
 import world
 
-METHODS = ["replicaof", "replicaof-swapdb", "godwit"]
+METHODS = ["replicaof", "replicaof-swapdb", "godwit", "godwit-gentle"]
+OPTIONS = {"godwit": [], "godwit-gentle": ["--copy-pace", "gentle"],
+           "godwit-rdb": ["--copy-mode", "rdb"],
+           "godwit-scan": ["--copy-mode", "scan"]}
 PROBE_KEY = "string:1"
 
 
@@ -132,9 +135,7 @@ def one_run(w, method, source, keys, check, apart=False):
     if method.startswith("replicaof"):
         result = by_replicaof(source_port, target_port)
     else:
-        _, _, mode = method.partition("-")
-        result = by_godwit(source_port, target_port,
-                           ["--copy-mode", mode] if mode else [], far)
+        result = by_godwit(source_port, target_port, OPTIONS[method], far)
     result["seconds"] = time.monotonic() - start
     result["probe"] = end_probe(probe)
     wait_child(source_port)
