@@ -44,7 +44,7 @@ show(struct span key)
 	for (size_t i = 0; i < n; i++) {
 		uint8_t c = key.p[i];
 
-		ret.text[i] = c < 32 || c > 126 ? '?' : (char)c;
+		ret.text[i] = (char)(c < 32 || c > 126 ? '?' : c);
 	}
 	ret.text[n] = '\0';
 	if (n < key.n)
