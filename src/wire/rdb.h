@@ -134,6 +134,11 @@ void rdb_init(struct rdb *r, size_t window_max, uint8_t *scratch,
 enum wire_rc rdb_feed(struct rdb *r, struct span in, struct rdb_part *part,
                       size_t *ret_used) MUST;
 
+/* The text of a string's value (type, body of a part). It is in body, or decoded
+ * to room (n bytes). False: not a string, damaged, or no room. */
+bool rdb_text(uint8_t type, struct span body, uint8_t *room, size_t n,
+              struct span *ret);
+
 /* The 10 bytes behind a RESTORE payload (type byte + body). crc starts with
  * base/hash.h's hash_crc64(0, type byte), then body; this adds the version. */
 void rdb_footer(uint32_t version, uint64_t crc_of_type_and_body,

@@ -6,8 +6,10 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "wire/rdb.h"
 
-#define CODE_LZF 3
+#define CODE_LZF    3
+#define TYPE_STRING 0
 
 /* A length, or the code of a string that is not plain. */
 static enum wire_rc
@@ -188,4 +190,23 @@ rdb_lzf(struct span *in, uint8_t *out, size_t *at, size_t cap, size_t enough)
 	*in = span_of(p, (size_t)(end - p));
 	*at = o;
 	return rc;
+}
+
+bool
+rdb_text(uint8_t type, struct span body, uint8_t *room, size_t n,
+         struct span *ret)
+{
+	uint8_t slots[RDB_SLOTS * RDB_SLOT];
+	struct rdb_space space = { .p = room, .n = n, .slots = slots };
+	struct rdb_string str;
+
+	if (type != TYPE_STRING || rdb_string_head(body, &str) != WIRE_PART ||
+	    body.n != str.head_n + str.data_n || (n < RDB_SLOT) ||
+	    rdb_string_decode(body, &str, &space, ret) != WIRE_PART)
+		return false;
+	if (str.coding == RDB_INT) {
+		memcpy(room, ret->p, ret->n);
+		ret->p = room;
+	}
+	return true;
 }

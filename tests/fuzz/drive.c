@@ -311,10 +311,15 @@ static const char *const form_names[] = {
 static void
 put_value(struct buf *out, const struct rdb_part *p)
 {
+	uint8_t room[64];
+	struct span text;
 	uint64_t crc = hash_crc64(0, span_of(&p->type, 1));
 	uint8_t footer[10];
 
 	crc = hash_crc64(crc, p->body);
+	/* All of the text can be read, wherever it is. */
+	if (rdb_text(p->type, p->body, room, sizeof(room), &text))
+		(void)hash_bytes(text, 0);
 	rdb_footer(p->version, crc, footer);
 	buf_putf(out, "value type=%u expires=%lld idle=%lld freq=%d", p->type,
 	         (long long)p->expires_ms, (long long)p->idle_s, p->freq);

@@ -4,6 +4,7 @@
  */
 #include "base/rng.h"
 #include "unit.h"
+#include "wire/rdb.h"
 #include "wire/rdb_string.h"
 
 static void
@@ -146,6 +147,49 @@ test_lzf_before_the_start(void **state)
 	assert_int_equal(rdb_lzf(&in, out, &at, 16, SIZE_MAX), WIRE_BAD);
 }
 
+static void
+assert_text(struct span body, size_t n, struct span want)
+{
+	uint8_t room[300];
+	struct span got;
+
+	if (want.p == NULL) {
+		assert_false(rdb_text(0, body, room, n, &got));
+		return;
+	}
+	assert_true(rdb_text(0, body, room, n, &got));
+	assert_int_equal(got.n, want.n);
+	assert_memory_equal(got.p, want.p, want.n);
+	assert_false(rdb_text(1, body, room, n, &got));
+}
+
+static void
+test_text(void **state)
+{
+	(void)state;
+	assert_text(SPAN("\x03"
+	                 "abc"),
+	            300, SPAN("abc"));
+	assert_text(SPAN("\x00"), 300, SPAN(""));
+	assert_text(SPAN("\xc0\x85"), 300, SPAN("-123"));
+	assert_text(SPAN("\xc2\x15\xcd\x5b\x07"), 300, SPAN("123456789"));
+	/* packed: one byte, then it again 8 times */
+	assert_text(SPAN("\xc3\x04\x09\x00"
+	                 "a\xc0\x00"),
+	            300, SPAN("aaaaaaaaa"));
+	assert_text(SPAN("\xc3\x04\x41\x2c\x00"
+	                 "a\xc0\x00"),
+	            299, span_of(NULL, 0)); /* 300 bytes: no room */
+	assert_text(SPAN("\x03"
+	                 "ab"),
+	            300, span_of(NULL, 0));
+	assert_text(SPAN("\x03"
+	                 "abcd"),
+	            300, span_of(NULL, 0));
+	assert_text(SPAN(""), 300, span_of(NULL, 0));
+	assert_text(SPAN("\xc0\x85"), 31, span_of(NULL, 0));
+}
+
 int
 main(void)
 {
@@ -154,6 +198,7 @@ main(void)
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_lzf),
 		cmocka_unit_test(test_lzf_before_the_start),
+		cmocka_unit_test(test_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

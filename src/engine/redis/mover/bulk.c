@@ -2,7 +2,9 @@
 /*
  * engine/redis/mover/bulk.c: the first copy from the RDB of a full sync.
  *
- * Each value is passed on as the payload of RESTORE without being decoded.
+ * Each value is passed on as the payload of RESTORE without being decoded, but
+ * short strings without expiry, where the other side has nothing of its own that
+ * could be in the way: those go many at a time by MSET, at half of the cost.
  * Values longer than the window are written element by element; nothing else
  * touches such a key meanwhile, because the stream only marks.
  */
@@ -10,7 +12,11 @@
 #include "base/hash.h"
 #include "engine/redis/mover/state.h"
 
-#define SCRATCH ((size_t)2 << 20)
+#define SCRATCH    ((size_t)2 << 20)
+#define PAIRS_MAX  64    /* of one MSET: so long is a stop of the server */
+#define PAIRS_ROOM 16384 /* bytes of it                                  */
+#define PAIR_ROOM \
+	((size_t)1024) /* of one value, decoded                      */
 
 void
 bulk_start(struct mover *m)
@@ -29,6 +35,9 @@ bulk_start(struct mover *m)
 	b->is_used = true;
 	b->big_skip = false;
 	b->is_deaf = false;
+	b->plain = m->conf->rule == MOVER_RULE_REPLACE || !m->keep_extra;
+	b->pair_n = 0;
+	buf_clear(&b->pairs);
 	pace_init(&b->pace, m->conf->pace == MOVER_PACE_GENTLE,
 	          m->conf->pace == MOVER_PACE_GENTLE ? m->limits.turn
 	                                             : m->limits.writer_tx,
@@ -51,6 +60,7 @@ bulk_stop(struct mover *m)
 	b->is_used = false;
 	buf_release(&b->flushes);
 	buf_release(&b->big_key);
+	buf_release(&b->pairs);
 }
 
 /* The stream has emptied this database since the snapshot. */
@@ -92,6 +102,59 @@ count(struct mover *m, uint64_t bytes)
 		atomic_load_explicit(&b->copied_records, memory_order_relaxed) +
 			1,
 		memory_order_relaxed);
+}
+
+/* What was gathered leaves. Nothing of the stream is looked at between. */
+static void
+put_pairs(struct mover *m)
+{
+	struct conn *c = &m->cmd[side_other(m->from)];
+	struct bulk *b = &m->bulk;
+	struct span in = buf_span(&b->pairs);
+	struct want *w;
+	struct buf *out;
+
+	if (b->pair_n == 0)
+		return;
+	conn_select(m, c, b->db);
+	out = conn_out(m, c);
+	resp_put_array(out, 1 + 2 * (size_t)b->pair_n);
+	resp_put_bulk_str(out, "MSET");
+	buf_put_span(out, in);
+	w = conn_want(m, c, WANT_WRITE, 1);
+	for (uint32_t i = 0; i < b->pair_n; i++) {
+		struct resp_item key;
+		struct resp_item value;
+
+		REQUIRE(resp_read(&in, &key) == WIRE_PART &&
+		        resp_read(&in, &value) == WIRE_PART);
+		conn_key(c, w, b->db, key.text);
+	}
+	b->pair_n = 0;
+	buf_clear(&b->pairs);
+}
+
+/* False: not a value that goes this way. */
+static bool
+put_plain(struct mover *m, const struct rdb_part *part)
+{
+	struct bulk *b = &m->bulk;
+	uint8_t room[PAIR_ROOM];
+	struct span text;
+
+	if (!b->plain || part->expires_ms >= 0 || part->body.n > PAIR_ROOM ||
+	    !rdb_text(part->type, part->body, room, sizeof(room), &text))
+		return false;
+	resp_put_bulk(&b->pairs, part->key);
+	resp_put_bulk(&b->pairs, text);
+	if (buf_failed(&b->pairs)) {
+		mover_fail(m, ERR_NOMEM, "no memory for the copy");
+		return true;
+	}
+	count(m, part->body.n);
+	if (++b->pair_n >= PAIRS_MAX || buf_len(&b->pairs) > PAIRS_ROOM)
+		put_pairs(m);
+	return true;
 }
 
 static void
@@ -238,9 +301,12 @@ on_part(struct mover *m, const struct rdb_part *part)
 	struct bulk *b = &m->bulk;
 
 	switch (part->kind) {
-	case RDB_SELECT: b->db = part->db; break;
+	case RDB_SELECT:
+		put_pairs(m);
+		b->db = part->db;
+		break;
 	case RDB_VALUE:
-		if (!is_skipped(m, part->key))
+		if (!is_skipped(m, part->key) && !put_plain(m, part))
 			put_value(m, part);
 		break;
 	case RDB_BIG: on_big(m, part); break;
@@ -282,6 +348,7 @@ bulk_bytes(struct mover *m, struct span in)
 			break;
 		on_part(m, &part);
 	}
+	put_pairs(m);
 	return m->bulk.is_done ? in.n : used;
 }
 

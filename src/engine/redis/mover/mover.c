@@ -631,6 +631,7 @@ mover_start(struct mover *m)
 	}
 	buf_init(&m->bulk_feed.rx, mem);
 	buf_init(&m->bulk.flushes, mem);
+	buf_init(&m->bulk.pairs, mem);
 	buf_init(&m->bulk.big_key, mem);
 	buf_init(&m->probes, mem);
 	buf_init(&m->samples, mem);

@@ -266,7 +266,10 @@ struct bulk {
 	struct buf flushes; /* struct flush: the rest of it is void         */
 	struct pace pace;   /* its turns                                    */
 	bool is_deaf;       /* the feed is not read                         */
-	bool big_skip;      /* the big value in hand is copied otherwise     */
+	bool plain;         /* strings may go by MSET                       */
+	struct buf pairs;   /* ... their words, gathered                    */
+	uint32_t pair_n;
+	bool big_skip; /* the big value in hand is copied otherwise     */
 	struct buf big_key;
 	int64_t big_expires;
 };
