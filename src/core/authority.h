@@ -55,7 +55,8 @@ bool authority_may(const struct authority *from, const struct authority *to);
  * freeze wants R at rest, the other two want it frozen. */
 struct authority authority_freeze(const struct authority *r);
 /* Old rules and goes on to, with another scope (AUTHORITY_ALL: as above). */
-struct authority authority_freeze_scope(const struct authority *r, uint32_t to);
+struct authority authority_freeze_scope(const struct authority *r,
+                                        uint32_t scope);
 struct authority authority_commit(const struct authority *r);
 struct authority authority_abort(const struct authority *r);
 

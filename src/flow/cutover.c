@@ -76,6 +76,36 @@ cutover_may_abort(const struct cutover *c)
 	return c->step >= CUT_FREEZE && c->step < CUT_COMMIT;
 }
 
+/* P5: before the commit the side before rules, with the scope before, and nothing
+ * is lost; after it what the switch is for. */
+static void
+check_truth(const struct cutover *c)
+{
+	enum side now = authority_side(c->r.state);
+
+	if (!c->committed) {
+		ENSURE(now == c->rules);
+		ENSURE(c->r.scope == c->scope);
+	} else if (c->keeps) {
+		ENSURE(now == c->rules);
+		ENSURE(c->r.scope == c->scope_to);
+	} else {
+		ENSURE(now == side_other(c->rules));
+	}
+}
+
+/* P1: what was acknowledged is there before it opens. */
+static void
+check_passed(const struct cutover *c)
+{
+	ENSURE(!c->passed || c->barrier_begun);
+	if (c->forced)
+		return;
+	ENSURE(!c->committed || c->passed);
+	ENSURE(!c->committed || c->passed_2 || !c->two);
+	ENSURE(!c->passed_2 || c->passed);
+}
+
 /* Run after each change; the promises that can be seen from here. */
 static void
 check(const struct cutover *c)
@@ -84,19 +114,8 @@ check(const struct cutover *c)
 	/* P2: the winning side opens only behind a fence and a commit. */
 	ENSURE(!c->opened || c->committed);
 	ENSURE(!c->committed || c->forced || (c->fenced && c->checked));
-	/* P1: what was acknowledged is there before it opens. */
-	ENSURE(!c->committed || c->forced || c->passed);
-	ENSURE(!c->passed || c->barrier_begun);
-	ENSURE(!c->committed || c->forced || c->passed_2 || !c->two);
-	ENSURE(!c->passed_2 || c->passed || c->forced);
-	/* P5: before the commit the side before rules, with the scope before,
-	 * and nothing is lost. */
-	ENSURE(c->committed || authority_side(c->r.state) == c->rules);
-	ENSURE(c->committed || c->r.scope == c->scope);
-	ENSURE(!c->committed ||
-	       authority_side(c->r.state) ==
-	               (c->keeps ? c->rules : side_other(c->rules)));
-	ENSURE(!c->committed || !c->keeps || c->r.scope == c->scope_to);
+	check_passed(c);
+	check_truth(c);
 	ENSURE(!c->committed || c->step >= CUT_OPEN);
 	ENSURE(!c->committed || c->step <= CUT_DONE);
 	/* At the end R is at rest. */

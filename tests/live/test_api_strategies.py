@@ -405,3 +405,30 @@ def test_parts_of_writes_that_are_refused(world):
     got = w.serve.patch("migrations/m/traffic", {"write_percentage": 0.5})
     assert got.status == 422 and "2 pairs" in got.text, got
     w.verb("rollback")
+
+
+@pytest.mark.limit(120)
+def test_the_daemon_dies_in_a_split(world, place):
+    """SIGKILL of the daemon, twice: it goes on with the same keys on new, nothing
+    is lost, and what is open is what it was."""
+    w = world()
+    w.begin({"type": "canary", "write_mode": CUTOVER})
+    load = place.load(w.ports[0], apart=True, think=0.01, scale=0.5,
+                      only="li co re cw cr tt qp qc mi").start()
+    assert load.wait_ops(200)
+    patch(w, {"write_percentage": 0.5})
+    for share in (0.5, 0.25):
+        w.serve.kill()
+        for server in w.pairs[0]:
+            with server.conn() as c:
+                assert c.raw("SET", "bypass", "1").text.startswith("NOPERM")
+        w.serve.start()
+        s = w.until(lambda s: s.get("scope", {}).get("in_step") and s["stream"]["in_step"])
+        assert s["scope"]["ppm"] == 500000 and s["authority"] == "old"
+        assert load.wait_ops(200)
+        patch(w, {"write_percentage": share / 2})
+        patch(w, {"write_percentage": 0.5})
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    v = load.stop(lambda db=0: w.pairs[0][0].conn(db))
+    assert v.kept() and v.errors == 0, str(v)
