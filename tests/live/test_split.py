@@ -155,6 +155,14 @@ def test_features_with_their_writes(place):
     assert code == 3 and "authority" in err, (code, err)
     r.must("promote", "--to", "sessions")
     assert count(r, "SET", *names("pay"), *names("sess")) == [0, 100]
+    # The process ends in peace; both sides stay shut, the same command goes on.
+    assert r.g.stop() == 0
+    assert shut(r.old) and shut(r.new)
+    r.g.start()
+    r.in_step()
+    r.g.until(lambda s: s["scope"]["in_step"])
+    assert count(r, "SET", *names("pay"), *names("sess")) == [0, 100]
+    assert count(r, "SET", *names("log")) == [50, 0]
     r.must("pause")
     r.must("resume")
     r.must("rollback")
