@@ -459,16 +459,45 @@ info_is_read(void **state)
 	                 -ERR_PROTO);
 }
 
+/* The writer of a split: rights of another user, its own password, and no fence
+ * ever takes it for an application. */
+static void
+writer_has_the_rights(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		admin_put_writer(&tx, &own, "secret",
+	                         SPAN("on nopass sanitize-payload #12ab ~a* "
+	                              "resetchannels -@all +get (~b* -@all "
+	                              "+set)")),
+		1);
+	assert_true(says("$11\r\ngodwit-ab-w\r\n$5\r\nreset\r\n$2\r\non\r\n"));
+	assert_true(says("$7\r\n>secret\r\n"));
+	assert_true(says("$3\r\n~a*\r\n$13\r\nresetchannels\r\n"));
+	assert_true(says("$4\r\n(~b*\r\n$5\r\n-@all\r\n$5\r\n+set)\r\n"));
+	assert_false(says("nopass"));
+	assert_false(says("#12ab"));
+	assert_true(says("*14\r\n"));
+	assert_true(acl_is_own(SPAN("godwit-ab-w"), &own));
+	assert_false(acl_is_own(SPAN("godwit-ab-wx"), &own));
+	assert_true(acl_is_on(SPAN("on nopass ~*")));
+	assert_false(acl_is_on(SPAN("off nopass ~*")));
+	buf_clear(&tx);
+	assert_int_equal(admin_put_no_users(&tx, &own), 1);
+	assert_true(says("godwit-ab-w"));
+}
+
 int
 main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(fenced_or_not),        T(fence_and_back),
-		T(replicas_of_a_server), T(unfence_gives_back_rights_only),
-		T(the_transaction_ends), T(who_is_killed),
-		T(position_of_a_master), T(a_good_pair_passes),
-		T(each_fault_is_named),  T(info_is_read),
+		T(fenced_or_not),         T(fence_and_back),
+		T(replicas_of_a_server),  T(unfence_gives_back_rights_only),
+		T(the_transaction_ends),  T(who_is_killed),
+		T(position_of_a_master),  T(a_good_pair_passes),
+		T(each_fault_is_named),   T(info_is_read),
+		T(writer_has_the_rights),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,6 +86,14 @@ each_gate(void **state)
 	CASE(g.reverse_age_ms = 5001, GATE_OPEN, GATE_REVERSE);
 	CASE(g.relays_current = 1, GATE_OPEN, GATE_RELAYS);
 	CASE(g.fenced = false, GATE_OPEN, GATE_FENCE);
+	/* Without a split nobody asks for the second stream. */
+	CASE(g.back = MOVE_BROKEN, GATE_OPEN, GATE_OPEN);
+	CASE((g.is_split = true, g.back = MOVE_IN_STEP), GATE_OPEN, GATE_OPEN);
+	CASE((g.is_split = true, g.back = MOVE_BROKEN), GATE_OPEN, GATE_BROKEN);
+	CASE((g.is_split = true, g.back = MOVE_CATCHING_UP), GATE_OPEN,
+	     GATE_BEHIND);
+	CASE((g.is_split = true, g.back = MOVE_IN_STEP, g.back_lag_ms = 1001),
+	     GATE_OPEN, GATE_BEHIND);
 #undef CASE
 	/* A short buffer is cut, not overrun. */
 	g = good;
