@@ -202,7 +202,8 @@ auto_tick(struct run *r, uint64_t now_ns)
 		return; /* later: nothing goes forward now */
 	if (r->step == 0 && r->read_ppm == 0 && r->units == 0 &&
 	    !run_is_split(r) && !soaks) {
-		if (r->move == MOVE_IN_STEP && may_promote(r))
+		if (r->move == MOVE_IN_STEP && may_promote(r) &&
+		    !r->toggled_back)
 			verbs_push(r, OP_PROMOTE);
 		return;
 	}

@@ -51,6 +51,14 @@ desk_close(struct desk *d, const struct err *why)
 }
 
 void
+desk_open(struct desk *d)
+{
+	(void)pthread_mutex_lock(&d->lock);
+	d->closed = false;
+	(void)pthread_mutex_unlock(&d->lock);
+}
+
+void
 desk_put(struct desk *d, struct question *q)
 {
 	static const struct err over = { .code = ERR_STATE,

@@ -45,6 +45,8 @@ struct desk {
 void desk_init(struct desk *d, int wake_fd);
 /* Every question is answered with `why` from now on. */
 void desk_close(struct desk *d, const struct err *why);
+/* Questions are taken again. */
+void desk_open(struct desk *d);
 void desk_fini(struct desk *d);
 
 void desk_put(struct desk *d, struct question *q);

@@ -291,6 +291,18 @@ fence_holds(struct run *r, enum side s, uint64_t epoch, struct err *err)
 	return 0;
 }
 
+bool
+fence_shuts_all(struct run *r, enum side s)
+{
+	struct fence_look l;
+	struct err err;
+
+	if (look(r, s, &l, &err) != 0)
+		return false;
+	unwatch(r, s);
+	return l.users > 0 && l.fenced == l.users;
+}
+
 int
 fence_is_open(struct run *r, enum side s, struct err *err)
 {

@@ -30,7 +30,7 @@ struct run_home {
 	              * what is left of it in the servers is removed       */
 	bool release;   /* conf->old_url is fenced by this leg, which was
 	               * completed: open it, remove the last of Godwit; nothing
-	               * else is done                                       */
+	               * else is done, and run_released() follows           */
 	/* {"at","name","text"}, borrowed */
 	void (*on_event)(void *arg, const json_t *event);
 	/* The state has changed and is in the journal; status is borrowed. */
@@ -49,6 +49,11 @@ struct run *run_new(const struct run_conf *c, const struct run_home *home,
 /* Begin, or go on where the journal ends. On an error nothing has changed, as far
  * as the servers could be reached. */
 int run_begin(struct run *r, struct err *err) MUST;
+/* After a release: did the start that it was made for begin? Then it is noted, else
+ * the server is shut again. */
+int run_released(struct run *r, bool begun, struct err *err) MUST;
+/* Was every application shut out until the release? */
+bool run_was_shut(const struct run *r);
 /* Until it is over. */
 void run_work(struct run *r);
 /* As it is now; after run_work: as it was at its end. New reference. */

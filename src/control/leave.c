@@ -112,11 +112,46 @@ leave_release(struct run *r, struct err *err)
 
 	r->is_over = true;
 	r->at[SIDE_OLD].users_made = true;
-	r->at[SIDE_OLD].is_up = true;
+	r->was_shut = rc == 0 && fence_shuts_all(r, SIDE_OLD);
 	if (rc == 0)
 		rc = fence_lift(r, SIDE_OLD, a.epoch, err);
+	if (rc == 0)
+		stop_forget(r, SIDE_OLD, false);
+	return rc;
+}
+
+/* As it was: shut, with the user that can open it. */
+static int
+shut_again(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	int rc = journal_add(r->journal, JOURNAL_USERS,
+	                     json_pack("{s:s}", "side", "old"), err);
+
+	if (rc == 0)
+		rc = fence_users(r, SIDE_OLD, err);
+	if (rc == 0)
+		rc = journal_add(r->journal, JOURNAL_FENCE,
+		                 json_pack("{s:s}", "side", "old"), err);
+	if (rc == 0)
+		rc = fence_shut(r, SIDE_OLD, a.epoch, err);
 	if (rc != 0)
 		return rc;
-	stop_forget(r, SIDE_OLD, false);
-	return journal_set_meta(r->journal, "released", "1", err);
+	replica_tend(r, SIDE_OLD);
+	stop_forget(r, SIDE_OLD, true);
+	return 0;
+}
+
+int
+run_released(struct run *r, bool begun, struct err *err)
+{
+	if (begun)
+		return journal_set_meta(r->journal, "released", "1", err);
+	return shut_again(r, err);
+}
+
+bool
+run_was_shut(const struct run *r)
+{
+	return r->was_shut;
 }

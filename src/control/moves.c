@@ -264,7 +264,8 @@ moves_try(struct run *r, struct err *err)
 	if (is_move && r->op.move.kind == MOVE_TO_SHARE &&
 	    r->op.move.ppm > r->read_ppm)
 		gate = migration_gate_share(&g, why, sizeof(why));
-	else if ((is_move && r->op.move.kind == MOVE_TO_CUTOVER) ||
+	else if ((is_move && (r->op.move.kind == MOVE_TO_CUTOVER ||
+	                      r->op.move.kind == MOVE_BACK)) ||
 	         (r->op.kind == OP_ROLLBACK &&
 	          (run_authority(r) == SIDE_NEW || run_is_split(r))))
 		gate = migration_gate_switch(&g, why, sizeof(why));

@@ -160,6 +160,8 @@ struct run {
 	enum move_phase move;
 	uint64_t broken_ns; /* the stream has been broken since; 0: it is not */
 	bool began;         /* a share was journalled, ever */
+	bool was_shut;      /* release: until then nobody could write there */
+	bool toggled_back;  /* by a person: nobody promotes by himself */
 	bool was_in_step;   /* once, in this process              */
 	uint64_t new_keys;  /* records new had before anything began */
 	bool copied;        /* the bulk is complete               */
@@ -275,6 +277,8 @@ int fence_lift(struct run *r, enum side s, uint64_t epoch,
                struct err *err) MUST;
 int fence_holds(struct run *r, enum side s, uint64_t epoch,
                 struct err *err) MUST;
+/* Is no application's user open there? No: also when nobody answers. */
+bool fence_shuts_all(struct run *r, enum side s);
 /* ERR_STATE: some users are fenced that could have their rights back. */
 int fence_is_open(struct run *r, enum side s, struct err *err) MUST;
 /* Connections that relays of an earlier process left behind: what they have sent

@@ -380,6 +380,7 @@ take_share(struct run *r, const json_t *share)
 		(uint64_t)json_integer_value(json_object_get(share, "units"));
 	r->generation = (uint64_t)json_integer_value(
 		json_object_get(share, "generation"));
+	r->toggled_back = json_is_true(json_object_get(share, "toggled_back"));
 }
 
 static void
@@ -451,6 +452,7 @@ settle_record(struct run *r, struct err *err)
 		r->read_ppm = 0;
 		r->units = 0;
 		r->step = r->strategy.step_n;
+		r->toggled_back = false;
 	}
 	return rc;
 }
@@ -708,7 +710,8 @@ release(struct run *r, struct err *err)
 	kept = journal_meta(r->journal, "kept_old");
 	r->at[SIDE_OLD].kept = kept != NULL;
 	free(kept);
-	return leave_release(r, err);
+	rc = check_one(r, SIDE_OLD, err);
+	return rc == 0 ? leave_release(r, err) : rc;
 }
 
 int

@@ -116,15 +116,18 @@ static int
 record_share(struct run *r, uint32_t step, uint32_t ppm, uint64_t units,
              struct err *err)
 {
+	bool back = r->op.move.kind == MOVE_BACK;
 	int rc = journal_add(r->journal, JOURNAL_SHARE,
-	                     json_pack("{s:I,s:I,s:I,s:I}", "step",
+	                     json_pack("{s:I,s:I,s:I,s:I,s:b}", "step",
 	                               (json_int_t)step, "ppm", (json_int_t)ppm,
 	                               "units", (json_int_t)units, "generation",
-	                               (json_int_t)r->generation + 1),
+	                               (json_int_t)r->generation + 1,
+	                               "toggled_back", back),
 	                     err);
 
 	if (rc != 0)
 		return rc;
+	r->toggled_back = back;
 	r->step = step;
 	r->read_ppm = ppm;
 	r->units = units;
@@ -228,15 +231,34 @@ to_share(struct run *r)
 
 /* ---- promote ------------------------------------------------------------- */
 
-static void rollback(struct run *r);
+/* The cutover, or (toggle) the same the other way round: it goes on running. */
+static void
+promote_switch(struct run *r)
+{
+	struct gates g;
+	struct err err;
+	char why[200];
+
+	shift_gates(r, &g);
+	if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN) {
+		(void)later(r, why);
+		return;
+	}
+	/* Before it: after a crash nobody may go forward by himself. */
+	if (r->op.move.kind == MOVE_BACK &&
+	    record_share(r, 0, 0, 0, &err) != 0) {
+		refuse(r, &err);
+		return;
+	}
+	r->op.stage = OP_SWITCH;
+	shift_begin(r, false);
+}
 
 static void
 promote(struct run *r)
 {
-	struct gates g;
 	struct err err;
 	enum life_state to;
-	char why[200];
 	int rc = 0;
 
 	if (r->state == LIFE_ROLLED_BACK && r->op.verb == VERB_PROMOTE) {
@@ -261,23 +283,10 @@ promote(struct run *r)
 		done(r, NULL);
 		return;
 	}
-	if (r->op.move.kind == MOVE_BACK) {
-		r->op.kind = OP_ROLLBACK;
-		rollback(r);
-		return;
-	}
-	if (r->op.move.kind == MOVE_TO_SHARE ||
-	    r->op.move.kind == MOVE_TO_UNIT) {
+	if (r->op.move.kind == MOVE_TO_SHARE || r->op.move.kind == MOVE_TO_UNIT)
 		to_share(r);
-		return;
-	}
-	shift_gates(r, &g);
-	if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN) {
-		(void)later(r, why);
-		return;
-	}
-	r->op.stage = OP_SWITCH;
-	shift_begin(r, false);
+	else
+		promote_switch(r);
 }
 
 /* ---- rollback ------------------------------------------------------------ */
@@ -612,7 +621,10 @@ verbs_switched(struct run *r)
 		went_back(r);
 		return;
 	}
-	r->step = r->strategy.step_n;
+	if (r->op.move.kind != MOVE_BACK) {
+		r->step = r->strategy.step_n;
+		r->toggled_back = false;
+	}
 	done(r, json_pack("{s:I}", "hold_ms", (json_int_t)r->hold_last_ms));
 }
 

@@ -81,7 +81,7 @@ enum strategy_move_kind {
 	MOVE_TO_UNIT,     /* one more feature, flag, region                 */
 	MOVE_TO_INSTANCE, /* the cutover of one instance                    */
 	MOVE_TO_CUTOVER,
-	MOVE_BACK,    /* toggle: the rollback                              */
+	MOVE_BACK,    /* toggle: the cutover the other way round           */
 	MOVE_NOWHERE, /* new has authority already                         */
 	MOVE_NEVER,   /* shadow_traffic                                    */
 };

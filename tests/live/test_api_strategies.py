@@ -233,21 +233,66 @@ def test_rolling_update(world):
         assert c.cmd("GET", "after") == b"1"
 
 
+def toggle(w, on):
+    """As often as the gates want it; its answer says that it is done."""
+    for _ in range(40):
+        got = w.serve.patch("migrations/m/toggle", {"activate_new": on, "reason": "test"})
+        if got.status != 503:
+            break
+        time.sleep(0.25)
+    assert got.status < 300, got
+    s = w.status()
+    side = "new" if on else "old"
+    assert s["status"] == "running", s
+    assert {r["authority"] for r in s["resources"]} == {side}, s
+
+
+def is_shut(server):
+    with server.conn() as c:
+        return "NOPERM" in getattr(c.raw("SET", "by", "passes"), "text", "")
+
+
 @pytest.mark.limit(120)
-def test_blue_green_toggle(world):
-    w = world()
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_blue_green_toggle(world, pairs):
+    """Either way as often as one likes: it goes on running, what was written on either
+    side is on the one that rules, the other one is shut; complete and rollback are left."""
+    w = world(pairs)
     w.begin({"type": "blue_green", "active_is_new": False})
-    c = Conn(w.ports[0])
-    assert c.cmd("SET", "k", "blue") == b"OK"
-    for on, side in ((True, "new"), (False, "old")):
-        for _ in range(20):
-            got = w.serve.patch("migrations/m/toggle", {"activate_new": on, "reason": "test"})
-            if got.status != 503:
-                break
-            time.sleep(0.25)
-        assert got.status < 300, got
-        w.until(lambda s, side=side: s["authority"] == side)
-        assert c.cmd("GET", "k") == b"blue"
+    conns = [Conn(p) for p in w.ports]
+    n = 0
+    for on in (True, False, False, True, False, True):
+        toggle(w, on)
+        n += 1
+        for c, (old, new) in zip(conns, w.pairs):
+            assert c.cmd("RPUSH", "walk", n) == n
+            assert is_shut(old if on else new)
+    for c, (_, new) in zip(conns, w.pairs):
+        assert [int(x) for x in c.cmd("LRANGE", "walk", 0, -1)] == list(range(1, n + 1))
+        assert new.cmd("LLEN", "walk") == n
+    w.verb("complete")
+    assert w.status()["status"] == "completed"
+
+
+@pytest.mark.limit(120)
+def test_toggled_back_stays_back(world):
+    """An analysis does not go forward again by itself, also not after a restart; a toggle does."""
+    w = world()
+    w.begin({"type": "blue_green", "active_is_new": False},
+            analysis={"auto_promote": True, "min_duration_s": 3600})
+    w.until(lambda s: s["authority"] == "new")
+    toggle(w, False)
+    seen = w.status()["epoch"]
+    time.sleep(3)  # it looks once a second
+    assert w.status()["authority"] == "old" and w.status()["epoch"] == seen
+    w.serve.kill()
+    w.serve.start()
+    w.until(lambda s: s["authority"] == "old" and s.get("stream", {}).get("in_step"))
+    time.sleep(3)
+    assert w.status()["authority"] == "old" and w.status()["status"] == "running"
+    toggle(w, True)
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
 
 
 @pytest.mark.limit(120)

@@ -221,9 +221,6 @@ class Walker:
             arg = {"activate_new": rng.random() < 0.6}
         return verb, arg
 
-    def is_back(self, verb, arg):
-        return verb == "toggle" and not arg["activate_new"] and self.kind == "blue_green"
-
     def life(self, verb):
         return "rollback" if verb == "rollback_one" else verb
 
@@ -251,10 +248,6 @@ class Walker:
             assert s["status"] == state and self.sides(s) == was, (verb, state, s)
             return
         to = TABLE[state][self.life(verb)]
-        if self.is_back(verb, arg):
-            # Going back is a rollback, and the end of the migration.
-            assert s["status"] == "rolled_back" and set(self.sides(s).values()) == {"old"}, s
-            return
         if verb in ("rollback", "delete"):
             to = "rolled_back" if verb == "rollback" else "gone"
         elif verb == "rollback_one":
@@ -270,7 +263,8 @@ class Walker:
         if verb == "rollback":
             assert now == {"old"}, s
         elif verb == "toggle":
-            assert now == {"new" if arg["activate_new"] else "old"}, s
+            # Either way: it goes on running, and nobody is let go.
+            assert now == {"new" if arg["activate_new"] else "old"} or s["partial"], s
         elif verb == "promote" and arg is not None:
             assert now == {"new"} or s["partial"], s
         elif verb not in ("promote", "traffic", "complete", "migrate"):
@@ -302,7 +296,7 @@ class Walker:
 
     def one(self, verb, arg, state, was, dry):
         ask = self.request(verb, arg, dry)
-        self.arm("rollback" if self.is_back(verb, arg) else verb if not dry else "")
+        self.arm(verb if not dry else "")
         got = ask()
         self.walk.say("%s %s: %s %s%s -> %d %s" % (
             self.id, state, verb, arg or "", " dry" if dry else "", got.status,
@@ -317,8 +311,7 @@ class Walker:
             self.go_back()
             return
         now = self.state()
-        back = self.life(verb) == "rollback" or self.is_back(verb, arg)
-        assert now == state or (back and now == "failed"), (verb, state, now)
+        assert now == state or (self.life(verb) == "rollback" and now == "failed"), (verb, state, now)
 
     def reversed(self, made):
         self.serve.must("DELETE", "migrations/" + self.id)
@@ -369,8 +362,8 @@ class Walker:
     def both(self, verb, arg, state):
         other, more = self.draw(state)
         asks = [(verb, self.request(verb, arg)), (other, self.request(other, more))]
-        for v, a in ((verb, arg), (other, more)):
-            self.arm("rollback" if self.is_back(v, a) else v)
+        for v in (verb, other):
+            self.arm(v)
         got = [None, None]
 
         def ask(i):
@@ -387,8 +380,7 @@ class Walker:
         for g in got:
             assert g.status in (200, 201, 202, 404, 409, 412, 422, 503), g
         now = self.state()
-        done = [("rollback" if self.is_back(v, a) else v, g.status < 300)
-                for v, a, g in ((verb, arg, got[0]), (other, more, got[1]))]
+        done = [(v, g.status < 300) for v, g in ((verb, got[0]), (other, got[1]))]
         assert now in self.reachable(state, done), (state, done, now)
         for (v, _), g in zip(asks, got):
             if v == "reverse" and g.status < 300 and now == "completed":
@@ -448,8 +440,6 @@ class Walker:
         now = self.state()
         self.walk.say("%s %s: killed %g s after %s %s (%s) -> %s" % (
             self.id, state, wait, verb, arg or "", said, now))
-        if self.is_back(verb, arg):
-            verb = "rollback"
         may = {state, self.result(state, verb) or state}
         if self.life(verb) == "rollback":
             may.add("failed")

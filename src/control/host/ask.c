@@ -370,6 +370,17 @@ move_instance(struct migration *m, const struct round *t, struct err *err)
 	return rc;
 }
 
+/* blue_green's switch, either way: of those that are not there yet. */
+static int
+toggle_all(struct migration *m, struct round *t, struct err *err)
+{
+	bool on = json_is_true(json_object_get(t->args, "activate_new"));
+	struct round there = *t;
+
+	active(m, on ? "old" : "new", &there);
+	return there.n > 0 ? switch_all(m, &there, err) : ask_round(t, err);
+}
+
 /* promote, traffic, toggle, patch of several: a share is taken by each, the
  * switch by all in one record. */
 static int
@@ -385,13 +396,10 @@ move_all(struct migration *m, struct round *t, struct err *err)
 	json_t *args;
 	int rc = 0;
 
-	if (strcmp(t->verb, "promote") != 0) {
-		bool on =
-			json_is_true(json_object_get(t->args, "activate_new"));
-
-		return writes >= 1 || on ? switch_all(m, t, err)
-		                         : ask_round(t, err);
-	}
+	if (strcmp(t->verb, "toggle") == 0)
+		return toggle_all(m, t, err);
+	if (strcmp(t->verb, "promote") != 0)
+		return writes >= 1 ? switch_all(m, t, err) : ask_round(t, err);
 	if (strategy_base(s) == STRATEGY_ROLLING_UPDATE)
 		return move_instance(m, t, err);
 	if (to != NULL && strcmp(to, "begin") == 0)
@@ -418,6 +426,27 @@ move_all(struct migration *m, struct round *t, struct err *err)
 	return ask_round(t, err);
 }
 
+/* Legs that are out because they could not go on after a restart: the end of the
+ * migration is their way back, too. */
+static void
+rejoin_refused(struct migration *m, const json_t *args)
+{
+	for (uint32_t i = 0; i < m->leg_n; i++) {
+		struct leg *l = m->leg[i];
+		json_t *data = NULL;
+		struct err err;
+		bool refused;
+
+		host_lock(m->host);
+		refused = l->phase == LEG_REFUSED;
+		host_unlock(m->host);
+		if (refused && (migration_rejoin(m, l, &err) != 0 ||
+		                ask_leg(l, "rollback", args, &data, &err) != 0))
+			host_say(m->host, m, "left", err.text);
+		json_decref(data);
+	}
+}
+
 /* Those that old rules go back by a share of nothing, the others together. */
 static int
 rollback_all(struct migration *m, const json_t *args, struct err *err)
@@ -441,9 +470,11 @@ rollback_all(struct migration *m, const json_t *args, struct err *err)
 		if (ask_round(&fail, &ignored) != 0)
 			return rc;
 	}
-	if (rc != 0)
-		return rc;
-	return others.n > 0 ? ask_round(&others, err) : 0;
+	if (rc == 0 && others.n > 0)
+		rc = ask_round(&others, err);
+	if (rc == 0)
+		rejoin_refused(m, args);
+	return rc;
 }
 
 /* None is let go before all are proven. What failed alone goes back. */
@@ -463,6 +494,8 @@ complete_all(struct migration *m, const json_t *args, struct err *err)
 		return rc;
 	t.args = args;
 	rc = ask_round(&t, err);
+	if (rc == 0)
+		rejoin_refused(m, args);
 	for (uint32_t i = 0; rc == 0 && i < m->leg_n; i++) {
 		json_t *data = NULL;
 		struct err own;
@@ -501,8 +534,7 @@ verb_of_many(struct migration *m, const char *verb, const json_t *args,
 	active(m, NULL, &t);
 	if (t.n == 0)
 		rc = err_set(err, ERR_STATE, "%s is over", m->id);
-	else if (back || (strcmp(verb, "toggle") == 0 &&
-	                  json_is_false(json_object_get(args, "activate_new"))))
+	else if (back)
 		rc = rollback_all(m, args, err);
 	else if (strcmp(verb, "complete") == 0)
 		rc = complete_all(m, args, err);
@@ -525,6 +557,8 @@ resource_rollback(struct migration *m, const json_t *args, struct err *err)
 	struct leg *l = NULL;
 	json_t *data = NULL;
 	uint32_t others = 0;
+	bool was_out;
+	bool refused;
 	size_t i;
 	json_t *r;
 	int rc;
@@ -544,12 +578,18 @@ resource_rollback(struct migration *m, const json_t *args, struct err *err)
 	for (uint32_t k = 0; k < m->leg_n; k++)
 		others += m->leg[k] != l && !m->leg[k]->is_out;
 	/* Before it begins: its state is no longer that of the migration. */
+	was_out = l->is_out;
+	refused = l->phase == LEG_REFUSED;
 	l->is_out = others > 0;
 	host_unlock(m->host);
-	rc = ask_leg(l, "rollback", args, &data, err);
+	(void)pthread_mutex_lock(&m->verb);
+	rc = refused ? migration_rejoin(m, l, err) : 0;
+	(void)pthread_mutex_unlock(&m->verb);
+	if (rc == 0)
+		rc = ask_leg(l, "rollback", args, &data, err);
 	json_decref(data);
 	host_lock(m->host);
-	l->is_out = rc == 0 && others > 0;
+	l->is_out = (rc == 0 || was_out) && others > 0;
 	host_unlock(m->host);
 	if (rc == 0 && others > 0)
 		host_say(m->host, m, "partial", "a resource went back alone");

@@ -80,6 +80,7 @@ struct leg {
 	struct run *run; /* over, but its interlays hang on it */
 	bool was_over;   /* already, when it was resumed: takes no interlay */
 	bool is_out;     /* exempt from the rest: partial   */
+	bool is_stuck;   /* refused, and its interlays hang on what is left */
 	bool wishes;     /* its analysis says promote       */
 	bool proven;     /* switched, and its analysis has passed */
 	bool in_step;
@@ -162,6 +163,8 @@ struct leg *leg_new(struct migration *m, uint32_t index, struct err *err);
 void leg_free(struct leg *l);
 /* Start its thread and wait until it has begun. */
 int leg_begin(struct leg *l, bool resume, struct err *err) MUST;
+/* It was refused; may leg_begin() be asked once more? */
+bool leg_again(struct leg *l) MUST;
 /* Wait for the end of its thread. */
 void leg_join(struct leg *l);
 bool leg_is_on(const struct leg *l); /* host.lock is held */
@@ -174,6 +177,9 @@ struct migration *migration_make(struct host *h, const json_t *spec,
 struct migration *migration_get(struct host *h, const char *uuid,
                                 struct err *err);
 void migration_put(struct migration *m);
+/* A leg that could not go on after a restart, for its way back: from its journal,
+ * without its interlays. 0: it runs. */
+int migration_rejoin(struct migration *m, struct leg *l, struct err *err) MUST;
 /* Tell the state when it changed. */
 void migration_tell(struct migration *m);
 void migration_stop_all(struct host *h);

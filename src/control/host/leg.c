@@ -3,7 +3,7 @@
  * control/host/leg.c: a leg: one pair of servers, one struct run, one thread.
  *
  *   NEW ─[leg_begin]→ BEGINS ─→ RUNS ─[completed, rolled back, stop]→ OVER
- *                       └─────→ REFUSED
+ *                       └─────→ REFUSED ─[leg_again]→ NEW
  */
 #define _DEFAULT_SOURCE
 #include <errno.h>
@@ -25,7 +25,7 @@ to(struct leg *l, enum leg_phase phase)
 		[LEG_BEGINS] = { [LEG_RUNS] = true, [LEG_REFUSED] = true },
 		[LEG_RUNS] = { [LEG_OVER] = true },
 		[LEG_OVER] = { false },
-		[LEG_REFUSED] = { false },
+		[LEG_REFUSED] = { [LEG_NEW] = true },
 	};
 
 	REQUIRE(may[l->phase][phase]);
@@ -187,46 +187,77 @@ ended(struct leg *l, struct run *r)
 		run_free(r);
 }
 
-/* A server that an earlier migration of this daemon has left behind is fenced; as
- * the new side it is opened first (and shut again as the new side). */
-static void
-release(struct leg *l)
+/* The leg that has left the new side behind, shut; NULL: there is none. */
+struct left {
+	char *by;
+	struct run_conf conf;
+	struct run_home home;
+	struct run *run;
+};
+
+static char *
+find_left(struct leg *l, struct run_conf *conf)
 {
-	struct run_conf conf = l->conf;
-	struct run_home home = { .desk = &l->desk,
-		                 .wake_fd = l->wake_fd,
-		                 .release = true,
-		                 .on_event = on_event,
-		                 .arg = l };
 	struct err err = { .code = ERR_NONE };
 	struct journal *j = journal_open_leg(l->host->state, l->name, &err);
 	struct url url;
 	char *by = NULL;
-	char *other = NULL;
-	struct run *r = NULL;
+	char *other;
 
 	if (j != NULL && url_parse(l->conf.new_url, &url, &err) == 0)
 		by = journal_fenced_by(j, url.label, false);
 	journal_close(j);
 	if (by == NULL)
-		return;
+		return NULL;
 	j = journal_open_leg(l->host->state, by, &err);
 	other = j != NULL ? journal_meta(j, "new") : NULL;
 	journal_close(j);
-	home.leg = by;
-	memcpy(conf.old_url, l->conf.new_url, sizeof(conf.old_url));
-	(void)snprintf(conf.new_url, sizeof(conf.new_url), "%s",
+	*conf = l->conf;
+	memcpy(conf->old_url, l->conf.new_url, sizeof(conf->old_url));
+	(void)snprintf(conf->new_url, sizeof(conf->new_url), "%s",
 	               other != NULL ? other : "");
-	if (other != NULL)
-		r = run_new(&conf, &home, &err);
-	if (r != NULL && run_begin(r, &err) != 0)
-		host_say(l->host, l->m, "left", err.text);
-	/* Nobody has written there since: it was fenced. */
-	else if (r != NULL)
-		l->conf.new_is_stale = true;
-	run_free(r);
 	free(other);
-	free(by);
+	return by;
+}
+
+/* A server that an earlier migration of this daemon has left behind is fenced; as
+ * the new side it is opened first (and shut again as the new side). */
+static void
+release(struct leg *l, struct left *ret)
+{
+	struct err err = { .code = ERR_NONE };
+
+	ret->run = NULL;
+	ret->by = find_left(l, &ret->conf);
+	if (ret->by == NULL)
+		return;
+	ret->home = (struct run_home){ .leg = ret->by,
+		                       .desk = &l->desk,
+		                       .wake_fd = l->wake_fd,
+		                       .release = true,
+		                       .on_event = on_event,
+		                       .arg = l };
+	ret->run = run_new(&ret->conf, &ret->home, &err);
+	if (ret->run != NULL && run_begin(ret->run, &err) == 0) {
+		/* Nobody has written there since. */
+		l->conf.new_is_stale = run_was_shut(ret->run);
+		return;
+	}
+	host_say(l->host, l->m, "left", err.text);
+	run_free(ret->run);
+	ret->run = NULL;
+}
+
+/* Refused: the server is shut again, so that what it holds stays a stale copy. */
+static void
+released(struct leg *l, struct left *x, bool begun)
+{
+	struct err err;
+
+	if (x->run != NULL && run_released(x->run, begun, &err) != 0)
+		host_say(l->host, l->m, "left", err.text);
+	run_free(x->run);
+	free(x->by);
 }
 
 static void *
@@ -234,18 +265,21 @@ work(void *arg)
 {
 	struct leg *l = arg;
 	struct err err = { .code = ERR_NONE };
+	struct left left = { .by = NULL };
 	struct run *r;
 	int rc;
 
 	if (!l->home.resume)
-		release(l);
+		release(l, &left);
 	r = run_new(&l->conf, &l->home, &err);
 	rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
+	released(l, &left, rc == 0);
 
 	if (rc != 0) {
 		desk_close(&l->desk, &err);
 		/* A relay that did not let go of it still reads it. */
-		if (r != NULL && run_has_left(r))
+		l->is_stuck = r != NULL && !run_has_left(r);
+		if (!l->is_stuck)
 			run_free(r);
 		begun(l, NULL, rc, &err);
 		return NULL;
@@ -285,6 +319,21 @@ leg_begin(struct leg *l, bool resume, struct err *err)
 		*err = l->err;
 	host_unlock(l->host);
 	return rc;
+}
+
+bool
+leg_again(struct leg *l)
+{
+	leg_join(l);
+	host_lock(l->host);
+	if (l->phase != LEG_REFUSED || l->is_stuck) {
+		host_unlock(l->host);
+		return false;
+	}
+	to(l, LEG_NEW);
+	host_unlock(l->host);
+	desk_open(&l->desk);
+	return true;
 }
 
 void

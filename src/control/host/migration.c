@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "control/host/inside.h"
@@ -452,34 +453,104 @@ undo(struct migration *m, uint32_t n)
 	json_decref(args);
 }
 
+/* After a restart: its clients wait no longer than those of a migration of which no
+ * leg can go on; then their interlays are closed. */
+static int
+try_again(struct leg *l, struct err *err)
+{
+	const struct timespec pause = { .tv_sec = 1 };
+	int rc = -(int)err->code;
+
+	for (int i = 1; i < LIMIT_RESUME_TRIES && rc != 0 &&
+	                err_retry(err->code) && leg_again(l);
+	     i++) {
+		(void)nanosleep(&pause, NULL);
+		rc = leg_begin(l, true, err);
+	}
+	return rc;
+}
+
+static void
+put_out(struct migration *m, struct leg *l, bool resume)
+{
+	char uuid[HOST_LINES_MAX][HOST_UUID_MAX];
+	uint32_t n = 0;
+
+	host_lock(m->host);
+	for (uint32_t i = 0; i < l->line_n; i++) {
+		if (l->line[i]->held)
+			memcpy(uuid[n++], l->line[i]->uuid, HOST_UUID_MAX);
+	}
+	free_lines(l);
+	l->is_out = true;
+	(void)snprintf(l->state, sizeof(l->state), "failed");
+	host_unlock(m->host);
+	for (uint32_t i = 0; resume && i < n; i++) {
+		struct err err;
+
+		if (host_interlay_stop(m->host, uuid[i], &err) != 0)
+			host_say(m->host, m, "trouble", err.text);
+	}
+}
+
+int
+migration_rejoin(struct migration *m, struct leg *l, struct err *err)
+{
+	struct line *n;
+	int rc = 0;
+
+	if (!leg_again(l))
+		return err_set(err, ERR_STATE, "%s does not run", l->name);
+	host_lock(m->host);
+	n = line_private(m->host, l->conf.old_url, err);
+	if (n == NULL) {
+		rc = -(int)err->code;
+	} else {
+		memcpy(n->used_by, m->uuid, sizeof(n->used_by));
+		l->line[l->line_n++] = n;
+	}
+	host_unlock(m->host);
+	if (rc == 0)
+		rc = leg_begin(l, true, err);
+	if (rc == 0)
+		return 0;
+	host_lock(m->host);
+	free_lines(l);
+	host_unlock(m->host);
+	return rc;
+}
+
 /* Legs that could not begin are out when the others may go on. */
 static int
 begin_all(struct migration *m, bool resume, struct err *err)
 {
 	bool partial = m->spec->failure.kind == FAILURE_ALLOW_PARTIAL;
+	struct err why[HOST_LEGS_MAX];
 	uint32_t good = 0;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < m->leg_n; i++) {
-		struct leg *l = m->leg[i];
-
-		rc = leg_begin(l, resume, err);
-		if (rc == 0) {
-			good++;
-			continue;
-		}
-		if (!partial && !resume) {
+		why[i] = (struct err){ .code = ERR_NONE };
+		rc = leg_begin(m->leg[i], resume, &why[i]);
+		good += rc == 0;
+		if (rc != 0)
+			*err = why[i];
+		if (rc != 0 && !partial && !resume) {
 			undo(m, i);
 			return rc;
 		}
-		host_lock(m->host);
-		free_lines(l);
-		l->is_out = true;
-		(void)snprintf(l->state, sizeof(l->state), "failed");
-		host_unlock(m->host);
-		host_say(m->host, m, "refused", err->text);
 	}
-	return good > 0 ? 0 : rc;
+	/* None: whoever asked tries again. */
+	if (good == 0)
+		return -(int)err->code;
+	for (uint32_t i = 0; i < m->leg_n; i++) {
+		if (why[i].code == ERR_NONE ||
+		    (resume && try_again(m->leg[i], &why[i]) == 0))
+			continue;
+		put_out(m, m->leg[i], resume);
+		host_say(m->host, m, "refused", why[i].text);
+	}
+	return 0;
 }
 
 /* After a restart: legs that went back alone stay out. */
