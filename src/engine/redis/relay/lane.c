@@ -502,6 +502,12 @@ refused(struct relay *r, struct lane *lane, struct span reply)
 	forget_fifo(r, lane);
 	if (lane->kind == LANE_ADMIN) /* nobody can load them */
 		script_loaded(r, (enum side)lane->side);
+	/* A server that was restarted has forgotten Godwit's writer: those that
+	 * wait go on waiting, as for one that does not answer. */
+	if (lane->as_writer && lane->waiters.l.n > 0) {
+		port_wake(r->port, lane->retry_ns);
+		return;
+	}
 	if (lane->kind == LANE_SHARED || lane->kind == LANE_OWN ||
 	    lane->kind == LANE_PROOF) {
 		lane->dead = true; /* tried anew with the next request */
