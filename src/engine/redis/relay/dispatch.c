@@ -495,16 +495,11 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	NEVER("a handler outside its enum");
 }
 
-enum dispatched
-dispatch_command(struct relay *r, struct session *s, const struct command *c,
-                 const struct resp_cmd *q, struct span raw)
+/* What keeps a request from its handler; few meet it. DISPATCH_NO: nothing. */
+static __attribute__((noinline)) enum dispatched
+stopped(struct relay *r, struct session *s, const struct command *c,
+        const struct resp_cmd *q, struct span raw)
 {
-	if (__builtin_expect(split_is_on(r), 0)) {
-		enum dispatched ret = split_dispatch(r, s, c, q, raw);
-
-		if (ret != DISPATCH_NO)
-			return ret;
-	}
 	if (s->multi_lost && c->handler != COMMAND_QUIT &&
 	    c->handler != COMMAND_RESET)
 		return tx_dispatch(r, s, c, q, raw);
@@ -515,24 +510,63 @@ dispatch_command(struct relay *r, struct session *s, const struct command *c,
 			"TRYAGAIN godwit: the other side is behind, and "
 			"both_required refuses writes until it has "
 			"caught up");
-	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc)) {
-		static const struct command wrong = { .kind = COMMAND_ADMIN,
-			                              .handler =
-			                                      COMMAND_PLAIN };
+	return DISPATCH_NO;
+}
 
-		if (s->barred)
-			return dispatch_refuse(
-				r, s,
-				"ERR wrong number of arguments for '%s' "
-				"command",
-				c->name);
-		c = &wrong; /* the server says what is wrong with it */
+/* A number of words that the command does not take. */
+static __attribute__((noinline)) enum dispatched
+wrong_words(struct relay *r, struct session *s, const struct command *c,
+            const struct resp_cmd *q, struct span raw)
+{
+	static const struct command wrong = { .kind = COMMAND_ADMIN,
+		                              .handler = COMMAND_PLAIN };
+
+	if (s->barred)
+		return dispatch_refuse(
+			r, s, "ERR wrong number of arguments for '%s' command",
+			c->name);
+	/* The server says what is wrong with it. */
+	return plain(r, s, &wrong, q, raw);
+}
+
+static inline enum dispatched
+command(struct relay *r, struct session *s, const struct command *c,
+        const struct resp_cmd *q, struct span raw)
+{
+	enum dispatched ret;
+
+	if (__builtin_expect(s->multi_lost || r->behind, 0)) {
+		ret = stopped(r, s, c, q, raw);
+		if (ret != DISPATCH_NO)
+			return ret;
 	}
+	if (__builtin_expect(c->handler == COMMAND_PLAIN, 1))
+		return plain(r, s, c, q, raw);
+	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc))
+		return wrong_words(r, s, c, q, raw);
 	return handle(r, s, c, q, raw);
 }
 
-const struct command *
-dispatch_row(const struct relay *r, const struct resp_cmd *q)
+static __attribute__((noinline)) enum dispatched
+command_in_split(struct relay *r, struct session *s, const struct command *c,
+                 const struct resp_cmd *q, struct span raw)
+{
+	enum dispatched ret = split_dispatch(r, s, c, q, raw);
+
+	return ret != DISPATCH_NO ? ret : command(r, s, c, q, raw);
+}
+
+enum dispatched
+dispatch_command(struct relay *r, struct session *s, const struct command *c,
+                 const struct resp_cmd *q, struct span raw)
+{
+	if (__builtin_expect(split_is_on(r), 0))
+		return command_in_split(r, s, c, q, raw);
+	return command(r, s, c, q, raw);
+}
+
+static inline const struct command *
+row_of(const struct relay *r, const struct resp_cmd *q)
 {
 	/* COMMAND alone is a command; other containers alone are wrong, and the
 	 * server says so. */
@@ -547,6 +581,12 @@ dispatch_row(const struct relay *r, const struct resp_cmd *q)
 		return &bare;
 	sub = command_find_sub(&r->commands, c, q->argv[1]);
 	return sub != NULL ? sub : c;
+}
+
+const struct command *
+dispatch_row(const struct relay *r, const struct resp_cmd *q)
+{
+	return row_of(r, q);
 }
 
 /* Must it wait, whatever it is? */
@@ -565,7 +605,7 @@ static enum dispatched
 dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
                struct span raw)
 {
-	const struct command *c = dispatch_row(r, q);
+	const struct command *c = row_of(r, q);
 
 	if (__builtin_expect(s->barred, 0) && door_bars(c))
 		return dispatch_refuse(r, s, "NOAUTH Authentication required.");

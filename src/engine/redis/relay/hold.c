@@ -129,9 +129,7 @@ end_stalled(struct relay *r)
 void
 hold_check(struct relay *r)
 {
-	struct mail m = { .kind = MAIL_DRAINED,
-		          .who = r->conf->who,
-		          .epoch = r->hold.epoch };
+	struct mail m; /* large: not filled on the way of each batch */
 	uint64_t now = r->port->now_ns;
 
 	if (!r->hold.on)
@@ -162,6 +160,9 @@ hold_check(struct relay *r)
 	if (pubsub_is_settling(r, now >= r->hold.break_ns))
 		return;
 	r->hold.told = true;
+	m = (struct mail){ .kind = MAIL_DRAINED,
+		           .who = r->conf->who,
+		           .epoch = r->hold.epoch };
 	r->port->ops->mail(r->port, &m);
 }
 

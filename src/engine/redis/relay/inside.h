@@ -613,8 +613,15 @@ bool cred_is_default(const struct relay *r, const struct session *s);
 
 /* ---- mark.c ------------------------------------------------------------ */
 
+/* Does CLIENT TRACKING not see what it writes? */
+bool mark_is_blind(const struct command *c);
 /* Must its keys be told to the mover, because the server does not? */
-bool mark_wants(const struct relay *r, const struct command *c);
+static inline bool
+mark_wants(const struct relay *r, const struct command *c)
+{
+	return r->board != NULL && r->board->by_marks[r->route.authority] &&
+	       mark_is_blind(c);
+}
 /* The request (or several) was answered, or nobody knows. */
 void mark_done(struct relay *r, const struct lane *lane, struct span raw);
 /* Queued in a transaction; then its end, sent on lane just now. */

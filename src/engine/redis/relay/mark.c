@@ -22,8 +22,8 @@ ring_of(struct relay *r)
 	return &r->board->rings[r->conf->who];
 }
 
-static bool
-is_blind(const struct command *c)
+bool
+mark_is_blind(const struct command *c)
 {
 	struct span name = span_of((const uint8_t *)c->name, c->name_n);
 
@@ -33,13 +33,6 @@ is_blind(const struct command *c)
 		return true;
 	return name.p[0] == 'x' && !span_eq(name, SPAN("xadd")) &&
 	       !span_eq(name, SPAN("xdel")) && !span_eq(name, SPAN("xtrim"));
-}
-
-bool
-mark_wants(const struct relay *r, const struct command *c)
-{
-	return r->board != NULL && r->board->by_marks[r->route.authority] &&
-	       is_blind(c);
 }
 
 /* XREADGROUP: the first half of what stands behind STREAMS. */

@@ -309,6 +309,44 @@ run(struct relay *r)
 		lane_reap(r);
 }
 
+/* Most batches have nothing to do here but the probe and the counters: one look
+ * at each of what would need more. */
+
+static inline bool
+has_waiting(const struct relay *r)
+{
+	return r->leave_ns != 0 || r->whole.l.l.n != 0 ||
+	       (r->scripts_ns[SIDE_OLD] | r->scripts_ns[SIDE_NEW]) != 0 ||
+	       r->shadow != NULL;
+}
+
+static inline bool
+is_changing(const struct relay *r)
+{
+	return r->own.on || r->pair.on || r->hold.on || r->stopping;
+}
+
+static void
+batch(struct relay *r)
+{
+	run(r);
+	if (__builtin_expect(has_waiting(r), 0)) {
+		block_tick(r);
+		split_tick(r);
+		script_tick(r);
+		shadow_check(r);
+	}
+	causal_probe(r);
+	if (__builtin_expect(is_changing(r), 0)) {
+		pubsub_own_check(r);
+		pair_check(r);
+		hold_check(r);
+		stop_check(r);
+	}
+	publish(r);
+	r->batch++;
+}
+
 static void
 timer(struct relay *r)
 {
@@ -350,20 +388,7 @@ step(void *self, struct port *p, const struct event *ev)
 		if (r->board != NULL)
 			ack_release(r);
 		break;
-	case EV_BATCH:
-		run(r);
-		block_tick(r);
-		split_tick(r);
-		script_tick(r);
-		shadow_check(r);
-		causal_probe(r);
-		pubsub_own_check(r);
-		pair_check(r);
-		hold_check(r);
-		stop_check(r);
-		publish(r);
-		r->batch++;
-		break;
+	case EV_BATCH: batch(r); break;
 	}
 	if (r->run.first != NULL || r->reap)
 		run(r);

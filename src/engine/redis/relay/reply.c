@@ -296,15 +296,24 @@ collect(struct relay *r, struct lane *lane, struct pending *e,
 	lane->valid = false;
 }
 
+/* What others are told of such bytes, before the client. */
+static __attribute__((noinline)) void
+note(struct relay *r, struct lane *lane, const struct pending *e,
+     struct span in, bool done)
+{
+	if ((e->flags & PEND_F_MARK) && lane->reply_n == 0)
+		mark_done(r, lane, span_of(buf_span(&lane->keep).p, e->kept));
+	if (e->flags & PEND_F_SHADOW)
+		shadow_passed(r, e, in, done);
+}
+
 /* Bytes of a reply that goes to its client as it comes. */
 static inline void
 pass_on(struct relay *r, struct lane *lane, struct pending *e, struct span in,
         bool done)
 {
-	if (__builtin_expect(e->flags & PEND_F_MARK, 0) && lane->reply_n == 0)
-		mark_done(r, lane, span_of(buf_span(&lane->keep).p, e->kept));
-	if (__builtin_expect(e->flags & PEND_F_SHADOW, 0))
-		shadow_passed(r, e, in, done);
+	if (__builtin_expect(e->flags & (PEND_F_MARK | PEND_F_SHADOW), 0))
+		note(r, lane, e, in, done);
 	pass(r, lane, e, in);
 	if (lane->link == NULL || !done)
 		return; /* its client was closed, or more is to come */
