@@ -5,12 +5,17 @@
  * Ends before complete, which stays the operator's.
  */
 #define _DEFAULT_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "base/hist.h"
 #include "control/run_parts.h"
 #include "control/spec/spec.h"
 
 /* Of how long a migration that only goes back by itself is judged at a time. */
 #define WATCHED_MS 60000
+#define META_TRUST "trust" /* requests, errors, latencies, p99 of old */
 
 _Static_assert(TRAFFIC_BUCKETS == HIST_BUCKETS, "one histogram everywhere");
 
@@ -19,8 +24,7 @@ static void
 sum(const struct run *r, struct sample *s,
     uint64_t latency[SIDE_N][TRAFFIC_BUCKETS])
 {
-	*s = (struct sample){ .in_step = r->move == MOVE_IN_STEP,
-		              .lag_ms = atomic_load(&r->board.lag_ms) };
+	*s = (struct sample){ .in_step = r->move == MOVE_IN_STEP };
 	memset(latency, 0, sizeof(uint64_t) * SIDE_N * TRAFFIC_BUCKETS);
 	for (uint32_t i = 0; i < r->relay_n; i++) {
 		const struct traffic *t = r->traffic[i];
@@ -28,6 +32,7 @@ sum(const struct run *r, struct sample *s,
 		s->different += atomic_load(&t->shadow_different);
 		for (int side = 0; side < SIDE_N; side++) {
 			s->requests[side] += atomic_load(&t->reads[side]) +
+			                     atomic_load(&t->unused[side]) +
 			                     atomic_load(&t->writes[side]);
 			s->errors[side] += atomic_load(&t->errors[side]);
 			s->lost[side] += atomic_load(&t->lost[side]);
@@ -36,6 +41,41 @@ sum(const struct run *r, struct sample *s,
 					atomic_load(&t->latency[side][b]);
 		}
 	}
+}
+
+/* What old has shown, for the soak of a process that comes later. */
+static void
+keep_trust(struct run *r)
+{
+	const struct sample *t = &r->trust;
+	char text[96];
+	struct err err;
+
+	if (t->requests[SIDE_OLD] == 0 && t->timed[SIDE_OLD] == 0)
+		return;
+	(void)snprintf(text, sizeof(text),
+	               "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64,
+	               t->requests[SIDE_OLD], t->errors[SIDE_OLD],
+	               t->timed[SIDE_OLD], t->p99_us[SIDE_OLD]);
+	if (journal_set_meta(r->journal, META_TRUST, text, &err) != 0)
+		run_event(r, "disk", "%s", err.text);
+}
+
+static void
+find_trust(struct run *r)
+{
+	struct sample *t = &r->trust;
+	char *text;
+
+	if (t->requests[SIDE_OLD] > 0 || t->timed[SIDE_OLD] > 0)
+		return;
+	text = journal_meta(r->journal, META_TRUST);
+	if (text != NULL &&
+	    sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64,
+	           &t->requests[SIDE_OLD], &t->errors[SIDE_OLD],
+	           &t->timed[SIDE_OLD], &t->p99_us[SIDE_OLD]) != 4)
+		*t = (struct sample){ .fault = NULL };
+	free(text);
 }
 
 /* What the definition says of the looks, and of this step. */
@@ -67,6 +107,7 @@ begin_step(struct run *r, uint64_t now_ns)
 		.n = LIMIT_WATCH_N,
 		.step_ms = (uint64_t)r->conf->step_seconds * 1000,
 		.requests_min = r->conf->step_requests,
+		.few = LIMIT_WATCH_FEW,
 		.error_ppm_max = LIMIT_WATCH_ERROR_PPM,
 		.latency_factor = LIMIT_WATCH_LATENCY,
 		.latency_us_min = LIMIT_WATCH_LATENCY_US,
@@ -81,6 +122,10 @@ begin_step(struct run *r, uint64_t now_ns)
 	r->watch_step =
 		run_authority(r) == SIDE_NEW ? r->strategy.step_n + 1 : r->step;
 	r->watch_wall_ms = os_wall_ms();
+	r->late_ns = 0;
+	find_trust(r);
+	if (run_authority(r) == SIDE_NEW)
+		keep_trust(r);
 }
 
 /* Records that a comparison of this step has found. */
@@ -101,13 +146,54 @@ proven_different(const struct run *r)
 	return sum;
 }
 
+/* Where old answers little or nothing, as after the cutover, what it showed last
+ * is the measure; a process that comes later finds it in the journal. */
+static void
+take_trust(struct run *r, struct sample *s)
+{
+	struct sample *t = &r->trust;
+
+	if (run_authority(r) == SIDE_OLD) {
+		if (s->requests[SIDE_OLD] >= LIMIT_WATCH_FEW) {
+			t->requests[SIDE_OLD] = s->requests[SIDE_OLD];
+			t->errors[SIDE_OLD] = s->errors[SIDE_OLD];
+		}
+		if (s->timed[SIDE_OLD] >= LIMIT_WATCH_FEW) {
+			t->timed[SIDE_OLD] = s->timed[SIDE_OLD];
+			t->p99_us[SIDE_OLD] = s->p99_us[SIDE_OLD];
+		}
+	}
+	s->requests[SIDE_OLD] = t->requests[SIDE_OLD];
+	s->errors[SIDE_OLD] = t->errors[SIDE_OLD];
+	s->timed[SIDE_OLD] = t->timed[SIDE_OLD];
+	s->p99_us[SIDE_OLD] = t->p99_us[SIDE_OLD];
+}
+
+/* How late new is: what the stream says, and how long it has not been in step. */
+static uint64_t
+lag_ms(struct run *r, uint64_t now_ns)
+{
+	uint64_t lag = atomic_load(&r->board.lag_ms);
+	uint64_t out;
+
+	if (r->move == MOVE_IN_STEP) {
+		r->late_ns = 0;
+		return lag;
+	}
+	if (r->late_ns == 0)
+		r->late_ns = now_ns;
+	out = (now_ns - r->late_ns) / NS_PER_MS;
+	return out > lag ? out : lag;
+}
+
 /* What happened since the step began. */
 static void
-since(struct run *r, struct sample *ret)
+since(struct run *r, struct sample *ret, uint64_t now_ns)
 {
 	uint64_t latency[SIDE_N][TRAFFIC_BUCKETS];
 
 	sum(r, ret, latency);
+	ret->lag_ms = lag_ms(r, now_ns);
 	ret->different -= r->base.different;
 	ret->different += proven_different(r);
 	for (int side = 0; side < SIDE_N; side++) {
@@ -116,13 +202,44 @@ since(struct run *r, struct sample *ret)
 		ret->lost[side] -= r->base.lost[side];
 		for (int b = 0; b < TRAFFIC_BUCKETS; b++)
 			latency[side][b] -= r->base_latency[side][b];
+		ret->timed[side] = hist_total(latency[side]);
 		ret->p99_us[side] = hist_percentile(latency[side], 990000);
 	}
-	/* After the cutover old answers nothing: its last p99 is the measure. */
-	if (run_authority(r) == SIDE_NEW)
-		ret->p99_us[SIDE_OLD] = r->trust_p99_us;
-	else if (ret->p99_us[SIDE_OLD] > 0)
-		r->trust_p99_us = ret->p99_us[SIDE_OLD];
+	take_trust(r, ret);
+}
+
+static bool
+is_stale(const _Atomic uint64_t *told_ns, uint64_t now_ns)
+{
+	uint64_t told = atomic_load_explicit(told_ns, memory_order_relaxed);
+
+	return told + LIMIT_WATCH_STALE_MS * NS_PER_MS < now_ns;
+}
+
+/* Can anything be said at all? Else why not. */
+static const char *
+fault_of(const struct run *r, uint64_t now_ns, struct err *e)
+{
+	uint64_t ms = LIMIT_WATCH_STALE_MS;
+
+	for (uint32_t i = 0; i < r->relay_n; i++) {
+		if (is_stale(&r->traffic[i]->told_ns, now_ns)) {
+			(void)err_set(e, ERR_STATE,
+			              "relay %u of %u has not reported for "
+			              "%llu ms",
+			              i + 1, r->relay_n,
+			              (unsigned long long)ms);
+			return e->text;
+		}
+	}
+	if (is_stale(&r->board.told_ns, now_ns)) {
+		(void)err_set(e, ERR_STATE,
+		              "the mover has not reported for %llu ms",
+		              (unsigned long long)ms);
+		return e->text;
+	}
+	/* What new does cannot be held against it then. */
+	return r->at[SIDE_OLD].is_up ? NULL : "old does not answer";
 }
 
 /* Does it go forward by itself? Else it only watches. */
@@ -133,17 +250,79 @@ may_promote(const struct run *r)
 	       !r->spec->analysis.auto_rollback;
 }
 
+const char *
+auto_check(const struct judgement *j)
+{
+	return j->verdict == VERDICT_FAIL ? watch_check_name(j->check) : "";
+}
+
+json_t *
+auto_checks(const struct run *r)
+{
+	const struct watch *w = &r->watch;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < WATCH_N && w->looks > 0; i++) {
+		const char *state = w->value[i] <= w->threshold[i] ? "pass"
+		                    : w->few[i] ? "inconclusive"
+		                                : "fail";
+
+		(void)json_array_append_new(
+			list, json_pack("{s:s,s:s,s:I,s:I,s:s,s:I}", "check",
+		                        watch_check_name((enum watch_check)i),
+		                        "state", state, "value",
+		                        (json_int_t)w->value[i], "threshold",
+		                        (json_int_t)w->threshold[i], "unit",
+		                        watch_check_unit((enum watch_check)i),
+		                        "sample", (json_int_t)w->size[i]));
+	}
+	return list;
+}
+
+/* The verdict, what it stands on, and what all checks showed at that moment. */
+static int
+keep_verdict(struct run *r, const struct judgement *j, struct err *err)
+{
+	return journal_add(r->journal, JOURNAL_VERDICT,
+	                   json_pack("{s:s,s:s,s:I,s:I,s:I,s:I,s:s,s:o}",
+	                             "verdict", verdict_name(j->verdict),
+	                             "check", auto_check(j), "value",
+	                             (json_int_t)j->value, "threshold",
+	                             (json_int_t)j->threshold, "sample",
+	                             (json_int_t)j->size, "requests",
+	                             (json_int_t)j->requests, "reason",
+	                             j->reason, "checks", auto_checks(r)),
+	                   err);
+}
+
+/* It is said and kept when it begins; nothing moves because of it. */
+static void
+say_error(struct run *r, enum verdict before)
+{
+	struct err err;
+
+	if (before == VERDICT_ERROR)
+		return;
+	if (keep_verdict(r, &r->judged, &err) != 0)
+		run_event(r, "disk", "%s", err.text);
+	run_event(r, "verdict", "error: %s", r->judged.reason);
+}
+
 static void
 judge(struct run *r, uint64_t now_ns)
 {
+	enum verdict before = r->judged.verdict;
 	struct sample s;
 	struct judgement j;
 	struct err err;
 
-	since(r, &s);
+	since(r, &s, now_ns);
+	s.fault = fault_of(r, now_ns, &err);
 	j = watch_look(&r->watch, &s, SIDE_NEW, now_ns / NS_PER_MS);
 	r->judged = j;
-	if (j.verdict == VERDICT_INCONCLUSIVE)
+	if (j.verdict == VERDICT_ERROR)
+		say_error(r, before);
+	if (j.verdict == VERDICT_INCONCLUSIVE || j.verdict == VERDICT_ERROR)
 		return;
 	if (j.verdict == VERDICT_PASS && run_authority(r) == SIDE_OLD &&
 	    !may_promote(r)) {
@@ -152,14 +331,7 @@ judge(struct run *r, uint64_t now_ns)
 			begin_step(r, now_ns);
 		return;
 	}
-	if (journal_add(r->journal, JOURNAL_VERDICT,
-	                json_pack("{s:s,s:s,s:I,s:I,s:I,s:s}", "verdict",
-	                          verdict_name(j.verdict), "check",
-	                          watch_check_name(j.check), "value",
-	                          (json_int_t)j.value, "threshold",
-	                          (json_int_t)j.threshold, "requests",
-	                          (json_int_t)j.requests, "reason", j.reason),
-	                &err) != 0) {
+	if (keep_verdict(r, &j, &err) != 0) {
 		run_event(r, "disk", "%s", err.text);
 		return;
 	}
@@ -202,6 +374,8 @@ auto_tick(struct run *r, uint64_t now_ns)
 		return; /* later: nothing goes forward now */
 	if (r->step == 0 && r->read_ppm == 0 && r->units == 0 &&
 	    !run_is_split(r) && !soaks) {
+		r->judged =
+			(struct judgement){ .verdict = VERDICT_INCONCLUSIVE };
 		if (r->move == MOVE_IN_STEP && may_promote(r) &&
 		    !r->toggled_back)
 			verbs_push(r, OP_PROMOTE);

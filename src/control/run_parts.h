@@ -201,7 +201,8 @@ struct run {
 	struct judgement judged;
 	struct sample base; /* cumulative, when the step began    */
 	uint64_t base_latency[SIDE_N][TRAFFIC_BUCKETS];
-	uint64_t trust_p99_us; /* of the authority before the cutover */
+	struct sample trust; /* old's side: the last that it showed  */
+	uint64_t late_ns;    /* not in step since; 0: it is         */
 
 	/* the wheel */
 	struct panel *panel;
@@ -372,6 +373,10 @@ int timetable_gate(const struct run *r, const struct strategy_move *m,
 void timetable_tick(struct run *r, uint64_t now_ns);
 
 /* auto.c */
+/* The check that failed, or "". */
+const char *auto_check(const struct judgement *j);
+/* The last look of this step: value, threshold and sample of each check. */
+json_t *auto_checks(const struct run *r);
 void auto_tick(struct run *r, uint64_t now_ns);
 
 /* moves.c */

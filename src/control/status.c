@@ -480,13 +480,12 @@ judged_json(const struct run *r)
 {
 	const struct judgement *j = &r->judged;
 
-	return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:b}", "verdict",
-	                 verdict_name(j->verdict), "check",
-	                 j->verdict == VERDICT_FAIL ? watch_check_name(j->check)
-	                                            : "",
+	return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:b,s:o}", "verdict",
+	                 verdict_name(j->verdict), "check", auto_check(j),
 	                 "reason", j->reason, "value", INT(j->value),
-	                 "threshold", INT(j->threshold), "requests",
-	                 INT(j->requests), "aborted", r->auto_aborted);
+	                 "threshold", INT(j->threshold), "sample", INT(j->size),
+	                 "requests", INT(j->requests), "aborted",
+	                 r->auto_aborted, "checks", auto_checks(r));
 }
 
 static void

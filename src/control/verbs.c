@@ -23,7 +23,9 @@ arg_text(const struct op *o, const char *key)
 static const char *
 reason_of(const struct op *o)
 {
-	return o->client == 0 ? "auto" : arg_text(o, "reason");
+	const char *t = arg_text(o, "reason");
+
+	return o->client == 0 && t[0] == '\0' ? "auto" : t;
 }
 
 /* ---- the ends ------------------------------------------------------------ */

@@ -122,11 +122,24 @@ push(struct run *r, struct op *o)
 		shift_stop(r, "somebody asked to pause");
 }
 
+/* Who pushes is a verdict, or (no reason) the strategy itself. */
+static json_t *
+verdict_args(const struct run *r)
+{
+	const struct judgement *j = &r->judged;
+
+	if (j->verdict != VERDICT_PASS && j->verdict != VERDICT_FAIL)
+		return json_object();
+	return json_pack("{s:o}", "reason",
+	                 json_sprintf("auto: %s: %s", verdict_name(j->verdict),
+	                              j->reason));
+}
+
 void
 verbs_push(struct run *r, enum op_kind kind)
 {
 	struct op o = { .kind = kind,
-		        .args = json_object(),
+		        .args = verdict_args(r),
 		        .verb = kind == OP_PROMOTE ? VERB_PROMOTE : VERB_N };
 
 	/* One of many legs does not go alone. */

@@ -41,6 +41,7 @@ struct board {
 	_Atomic uint64_t history;   /* +1 when a feed's replid changed      */
 
 	/* gauges written by the mover, for the status */
+	_Atomic uint64_t told_ns;    /* when it wrote them (loop's clock) */
 	_Atomic uint32_t move_phase; /* enum move_phase                */
 	_Atomic uint32_t copy_way;   /* 0: none yet, 1: rdb, 2: scan    */
 	_Atomic uint64_t copied_records;

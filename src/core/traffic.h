@@ -43,6 +43,8 @@ struct traffic {
 	_Atomic uint64_t writes[SIDE_N];
 	_Atomic uint64_t errors[SIDE_N]; /* error replies of that side      */
 	_Atomic uint64_t lost[SIDE_N];   /* replies lost with a connection  */
+	_Atomic uint64_t unused[SIDE_N]; /* reads that side was asked and whose
+	                                  * answer no client got           */
 	_Atomic uint64_t read_retries;   /* reads sent again to the authority
 	                                   * because the other side moved    */
 	_Atomic uint64_t refused;        /* commands refused by name        */
@@ -57,6 +59,8 @@ struct traffic {
 	_Atomic uint64_t shadow_unstable;  /* written to all the time      */
 	_Atomic uint64_t shadow_dropped[SHADOW_DROP_N];
 	/* gauges */
+	_Atomic uint64_t told_ns; /* when its counts were put here (loop's
+	                           * clock); at least once a second       */
 	_Atomic uint32_t clients;
 	_Atomic uint32_t blocked;
 	_Atomic uint32_t subscribed;

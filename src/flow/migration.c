@@ -204,6 +204,22 @@ watch_check_name(enum watch_check c)
 	return check_names[c];
 }
 
+/* Of value and threshold; of the sample. */
+static const char *const check_units[WATCH_N][2] = {
+	[WATCH_ERRORS] = { "ppm", "requests" },
+	[WATCH_LOST] = { "replies", "requests" },
+	[WATCH_LATENCY] = { "us", "latencies" },
+	[WATCH_LAG] = { "ms", "requests" },
+	[WATCH_DIVERGENCE] = { "records", "requests" },
+};
+
+const char *
+watch_check_unit(enum watch_check c)
+{
+	REQUIRE((unsigned)c < WATCH_N);
+	return check_units[c][0];
+}
+
 const char *
 verdict_name(enum verdict v)
 {
@@ -211,6 +227,7 @@ verdict_name(enum verdict v)
 	case VERDICT_INCONCLUSIVE: return "inconclusive";
 	case VERDICT_PASS: return "pass";
 	case VERDICT_FAIL: return "fail";
+	case VERDICT_ERROR: return "error";
 	}
 	NEVER("a verdict that is none");
 }
@@ -234,6 +251,25 @@ rate_ppm(uint64_t bad, uint64_t all)
 	return bad * 1000000 / all;
 }
 
+/* A rate and a p99 of little are chance. */
+static void
+measure_size(struct watch *w, const struct sample *s, enum side other)
+{
+	const struct watch_limits *l = &w->limits;
+	enum side one = side_other(other);
+
+	w->seen = s->requests[other];
+	w->timed = s->timed[other];
+	for (unsigned i = 0; i < WATCH_N; i++) {
+		w->size[i] = i == WATCH_LATENCY ? w->timed : w->seen;
+		w->few[i] = false;
+	}
+	w->few[WATCH_ERRORS] = w->seen < l->requests_min || w->seen < l->few ||
+	                       s->requests[one] < l->few;
+	w->few[WATCH_LATENCY] = w->seen < l->requests_min ||
+	                        w->timed < l->few || s->timed[one] < l->few;
+}
+
 static void
 measure(struct watch *w, const struct sample *s, enum side other)
 {
@@ -242,7 +278,7 @@ measure(struct watch *w, const struct sample *s, enum side other)
 
 	if (slow < w->limits.latency_us_min)
 		slow = w->limits.latency_us_min;
-	w->seen = s->requests[other];
+	measure_size(w, s, other);
 	w->value[WATCH_ERRORS] = rate_ppm(s->errors[other], s->requests[other]);
 	w->threshold[WATCH_ERRORS] =
 		rate_ppm(s->errors[one], s->requests[one]) +
@@ -251,7 +287,7 @@ measure(struct watch *w, const struct sample *s, enum side other)
 	w->threshold[WATCH_LOST] = 0;
 	w->value[WATCH_LATENCY] = s->p99_us[other];
 	w->threshold[WATCH_LATENCY] = slow;
-	w->value[WATCH_LAG] = s->in_step ? s->lag_ms : UINT64_MAX;
+	w->value[WATCH_LAG] = s->lag_ms;
 	w->threshold[WATCH_LAG] = w->limits.lag_ms_max;
 	w->value[WATCH_DIVERGENCE] = s->different;
 	w->threshold[WATCH_DIVERGENCE] = 0;
@@ -272,7 +308,8 @@ remember(struct watch *w)
 
 	w->looks++;
 	for (unsigned i = 0; i < WATCH_N; i++) {
-		uint32_t bad = w->value[i] > w->threshold[i] ? 1 : 0;
+		uint32_t bad =
+			w->value[i] > w->threshold[i] && !w->few[i] ? 1 : 0;
 
 		w->history[i] = ((w->history[i] << 1) | bad) & mask;
 	}
@@ -284,23 +321,48 @@ has_failed(const struct watch *w, struct judgement *j, struct err *e)
 {
 	for (unsigned i = 0; i < WATCH_N; i++) {
 		uint32_t bad = count_bits(w->history[i]);
-		bool few = (i == WATCH_ERRORS || i == WATCH_LATENCY) &&
-		           w->seen < w->limits.requests_min;
 
-		if (bad < w->limits.k || few)
+		if (bad < w->limits.k)
 			continue;
 		j->verdict = VERDICT_FAIL;
 		j->check = (enum watch_check)i;
 		j->value = w->value[i];
 		j->threshold = w->threshold[i];
+		j->size = w->size[i];
 		(void)err_set(e, ERR_STATE,
-		              "%s: %llu, at most %llu; failed in %u of %u "
-		              "looks",
-		              check_names[i], ULL(j->value), ULL(j->threshold),
-		              bad, w->limits.n);
+		              "%s: %llu %s, at most %llu, of %llu %s; failed "
+		              "in %u of %u looks",
+		              check_names[i], ULL(j->value), check_units[i][0],
+		              ULL(j->threshold), ULL(j->size),
+		              check_units[i][1], bad, w->limits.n);
 		return true;
 	}
 	return false;
+}
+
+/* Too high, but of too little? Or the p99 of nothing? */
+static bool
+is_unsure(const struct watch *w, struct err *e)
+{
+	uint64_t wanted = w->limits.few < w->limits.requests_min
+	                          ? w->limits.few
+	                          : w->limits.requests_min;
+
+	for (unsigned i = 0; i < WATCH_N; i++) {
+		if (!w->few[i] || w->value[i] <= w->threshold[i])
+			continue;
+		(void)err_set(e, ERR_STATE,
+		              "%s: %llu %s, at most %llu, but of %llu %s only, "
+		              "or too few on the other side",
+		              check_names[i], ULL(w->value[i]),
+		              check_units[i][0], ULL(w->threshold[i]),
+		              ULL(w->size[i]), check_units[i][1]);
+		return true;
+	}
+	if (w->timed < wanted)
+		(void)err_set(e, ERR_STATE, "%llu of %llu latencies",
+		              ULL(w->timed), ULL(wanted));
+	return w->timed < wanted;
 }
 
 /* Long enough, and enough of it? */
@@ -323,7 +385,16 @@ has_seen_enough(const struct watch *w, uint64_t now_ms, struct err *e)
 		              ULL(w->seen), ULL(w->limits.requests_min));
 		return false;
 	}
-	return true;
+	return !is_unsure(w, e);
+}
+
+/* A stream that stands still can prove nothing. */
+static bool
+is_followed(const struct sample *s, struct err *e)
+{
+	if (!s->in_step)
+		(void)err_set(e, ERR_STATE, "the stream is not in step");
+	return s->in_step;
 }
 
 struct judgement
@@ -333,10 +404,19 @@ watch_look(struct watch *w, const struct sample *s, enum side other,
 	struct judgement j = { .verdict = VERDICT_INCONCLUSIVE };
 	struct err e = { .code = ERR_NONE };
 
+	if (s->fault != NULL) {
+		j.verdict = VERDICT_ERROR;
+		j.requests = w->seen;
+		(void)err_set(&e, ERR_STATE, "not measured: %s", s->fault);
+		copy_text(&e, j.reason, sizeof(j.reason));
+		return j;
+	}
 	measure(w, s, other);
 	remember(w);
 	j.requests = w->seen;
-	if (!has_failed(w, &j, &e) && has_seen_enough(w, now_ms, &e)) {
+	j.size = w->seen;
+	if (!has_failed(w, &j, &e) && has_seen_enough(w, now_ms, &e) &&
+	    is_followed(s, &e)) {
 		j.verdict = VERDICT_PASS;
 		if (w->seen == 0)
 			(void)err_set(&e, ERR_STATE,

@@ -3,7 +3,7 @@
  * flow/migration.h: what a migration may do next, from what is known now.
  *
  * The phase, the gates in front of a share and of a switch, and the judge of
- * --auto, who looks at the steps and says pass, fail or inconclusive.
+ * --auto, who looks at the steps and says pass, fail, inconclusive or error.
  *
  * Owns:   nothing; values.
  * Thread: one at a time for each struct watch.
@@ -63,11 +63,13 @@ const char *migration_gate_name(enum gate g);
 
 /* --auto. One look at the other side against the authority. */
 struct sample {
-	uint64_t requests[SIDE_N]; /* since the step began, reads and writes */
+	const char *fault; /* why nothing could be measured, else NULL        */
+	uint64_t requests[SIDE_N]; /* answers since the step began            */
 	uint64_t errors[SIDE_N];
 	uint64_t lost[SIDE_N];
+	uint64_t timed[SIDE_N]; /* answers whose latency was taken            */
 	uint64_t p99_us[SIDE_N];
-	uint64_t lag_ms;
+	uint64_t lag_ms; /* or for how long the stream has not been in step  */
 	uint64_t different; /* records and answers, proven to differ      */
 	bool in_step;
 };
@@ -78,6 +80,7 @@ struct watch_limits {
 	uint64_t step_ms;        /* stay at least so long on a step          */
 	uint64_t requests_min;   /* and see so many on the other side; 0: a
 	                          * step may pass without samples           */
+	uint32_t few;            /* fewer say nothing of a rate or of a p99  */
 	uint32_t error_ppm_max;  /* above the authority's own error rate     */
 	uint32_t latency_factor; /* p99 at most so many times the authority's */
 	uint64_t latency_us_min; /* below it latency is never a reason       */
@@ -87,7 +90,8 @@ struct watch_limits {
 enum verdict {
 	VERDICT_INCONCLUSIVE,
 	VERDICT_PASS,
-	VERDICT_FAIL
+	VERDICT_FAIL,
+	VERDICT_ERROR /* nothing could be measured: as good as unknown    */
 };
 enum watch_check {
 	WATCH_ERRORS,
@@ -105,7 +109,10 @@ struct watch {
 	uint32_t history[WATCH_N]; /* one bit a look; bit 0 is the newest  */
 	uint64_t value[WATCH_N];   /* of the last look                     */
 	uint64_t threshold[WATCH_N];
-	uint64_t seen; /* requests on the other side           */
+	uint64_t size[WATCH_N]; /* of the sample behind the value       */
+	bool few[WATCH_N];      /* too little of it to say that it fails */
+	uint64_t seen;          /* requests on the other side           */
+	uint64_t timed;
 };
 
 struct judgement {
@@ -113,11 +120,13 @@ struct judgement {
 	enum watch_check check; /* FAIL: which                               */
 	uint64_t value;
 	uint64_t threshold;
-	uint64_t requests; /* the size of the sample                    */
-	char reason[120];
+	uint64_t size;     /* of the sample behind the value            */
+	uint64_t requests; /* seen on the other side                    */
+	char reason[160];
 };
 
 const char *watch_check_name(enum watch_check c);
+const char *watch_check_unit(enum watch_check c); /* of value and threshold */
 const char *verdict_name(enum verdict v);
 
 /* A step begins. */
@@ -126,8 +135,9 @@ void watch_begin(struct watch *w, const struct watch_limits *limits,
 
 /* One look (one a second is meant). other: the side that is on trial. PASS: the
  * step has lasted, has seen enough and no check fails; FAIL: a check has failed
- * k times of n. Before requests_min were seen on the other side a look says
- * nothing about errors or latency; lost replies, lag and divergence need no
- * sample. */
+ * k times of n. Errors and latency are judged on enough of them only: a rate of
+ * requests_min requests (and not of `few`), a p99 of `few` latencies on either
+ * side; one that is too high before that is INCONCLUSIVE. Lost replies, lag and
+ * divergence need no sample. ERROR: s->fault; the look is not remembered. */
 struct judgement watch_look(struct watch *w, const struct sample *s,
                             enum side other, uint64_t now_ms);

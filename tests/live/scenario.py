@@ -1,12 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several live tests do: begin under load, drive to a goal, compare."""
 import sqlite3
+import threading
 import time
 
 from harness.server import fill
-from oracle.resp import RespError
+from oracle.resp import Conn, RespError
 
 OURS = b"__godwit:"  # Godwit's own keys are not compared
+
+
+class Reader:
+    """One client of an interlay that reads all the time and expects nothing."""
+
+    def __init__(self, port, keys):
+        self.port, self.keys, self.n, self.ends = port, keys, 0, False
+        self.lost = False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        try:
+            with Conn(self.port) as c:
+                while not self.ends:
+                    for k in self.keys:
+                        c.raw("GET", k)
+                        self.n += 1
+        except ConnectionError:
+            self.lost = True
+
+    def stop(self):
+        self.ends = True
+        self.thread.join(20)
 
 
 class Run:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The analysis and the shadow of a migration of two resources: the worst one decides,
 and is named; counts are those of both."""
-import threading
 import time
 
 import pytest
@@ -11,31 +10,12 @@ from harness.api import Serve
 from harness.process import until
 from harness.proxy import Proxy
 from oracle.resp import Conn
+from scenario import Reader
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
 LOOKS = {"auto_rollback": True, "min_requests": 50, "failed_looks": 2, "looks": 3, "min_duration_s": 1,
          "latency_factor": 3, "latency_floor_ms": 5, "max_error_rate": 0.05, "max_lag_ms": 1000}
-
-
-class Reader:
-    """One client of an interlay that reads all the time and expects nothing."""
-
-    def __init__(self, port, keys):
-        self.port, self.keys, self.n, self.ends = port, keys, 0, False
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        with Conn(self.port) as c:
-            while not self.ends:
-                for k in self.keys:
-                    c.raw("GET", k)
-                    self.n += 1
-
-    def stop(self):
-        self.ends = True
-        self.thread.join(20)
 
 
 class Two:

@@ -127,6 +127,14 @@ def test_auto_walks_the_steps(place):
     r.g.until(lambda s: s["authority"] == "new" and s["phase"] == "soaking", 60, "auto to cut over")
     kinds = [k for _, k, _, _ in r.g.journal()]
     assert len(kinds) > 5
+    kept = [json.loads(body) for _, k, _, body in r.g.journal() if k == "verdict"][:2]
+    for v in kept:  # of each step: what it stands on
+        assert v["verdict"] == "pass" and v["requests"] >= 50 and v["reason"], v
+        checks = {c["check"]: c for c in v["checks"]}
+        assert set(checks) == {"errors", "lost", "latency", "lag", "divergence"}, v
+        assert all(c["value"] <= c["threshold"] for c in checks.values()), v
+        assert checks["latency"]["value"] > 0 and checks["latency"]["sample"] >= 20, v
+    assert len(kept) == 2
     r.load.wait_ops(500)
     clean(r.judge())
 

@@ -171,15 +171,19 @@ add_shadow(json_t *status, const json_t *leg)
 
 /* ---- the analysis ----------------------------------------------------------- */
 
-/* fail, then inconclusive, then pass. */
+/* From the best to the worst. */
 static int
 rank(const json_t *judged)
 {
+	static const char *const words[] = { "pass", "inconclusive", "error",
+		                             "fail" };
 	const char *v = json_string_value(json_object_get(judged, "verdict"));
 
-	if (v == NULL || strcmp(v, "pass") == 0)
-		return 0;
-	return strcmp(v, "fail") == 0 ? 2 : 1;
+	for (int i = 0; v != NULL && i < 4; i++) {
+		if (strcmp(v, words[i]) == 0)
+			return i;
+	}
+	return 0;
 }
 
 const char *

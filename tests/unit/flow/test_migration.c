@@ -117,6 +117,7 @@ static struct sample
 healthy(uint64_t requests)
 {
 	return (struct sample){ .requests = { requests, requests },
+		                .timed = { requests, requests },
 		                .p99_us = { 300, 400 },
 		                .in_step = true };
 }
@@ -217,7 +218,7 @@ each_check_fails(void **state)
 		else if (c == WATCH_LATENCY)
 			s.p99_us[SIDE_NEW] = 1501;
 		else if (c == WATCH_LAG)
-			s.in_step = false;
+			s.lag_ms = 501;
 		else
 			s.different = 1;
 		watch_begin(&w, &limits, 0);
@@ -275,6 +276,97 @@ few_samples(void **state)
 	assert_int_equal(j.check, WATCH_DIVERGENCE);
 }
 
+/* A p99 is judged on enough latencies of both sides, whatever was counted. */
+static void
+few_latencies(void **state)
+{
+	struct watch_limits l = limits;
+	struct watch w;
+	struct judgement j = { .verdict = VERDICT_PASS };
+	struct sample s = healthy(100000);
+	uint64_t t = 1000000;
+
+	(void)state;
+	l.few = 20;
+	s.timed[SIDE_NEW] = 0;
+	s.p99_us[SIDE_NEW] = 0;
+	watch_begin(&w, &l, 0);
+	for (int i = 0; i < 40; i++)
+		j = watch_look(&w, &s, SIDE_NEW, t++);
+	assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	assert_string_equal(j.reason, "0 of 20 latencies");
+	s.timed[SIDE_NEW] = 19;
+	s.p99_us[SIDE_NEW] = 90000;
+	for (int i = 0; i < 40; i++)
+		j = watch_look(&w, &s, SIDE_NEW, t++);
+	assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	assert_non_null(strstr(j.reason, "latency: 90000 us"));
+	s.timed[SIDE_NEW] = 20;
+	s.timed[SIDE_OLD] = 19; /* nothing to compare it with */
+	for (int i = 0; i < 40; i++)
+		j = watch_look(&w, &s, SIDE_NEW, t++);
+	assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	s.timed[SIDE_OLD] = 20;
+	for (int i = 0; i < 3; i++)
+		j = watch_look(&w, &s, SIDE_NEW, t++);
+	assert_int_equal(j.verdict, VERDICT_FAIL);
+	assert_int_equal(j.check, WATCH_LATENCY);
+	assert_int_equal(j.value, 90000);
+	assert_int_equal(j.threshold, 1500);
+	assert_int_equal(j.size, 20);
+	/* What is fast enough anyway needs no other side. */
+	s = healthy(100000);
+	s.timed[SIDE_OLD] = 0;
+	s.p99_us[SIDE_OLD] = 0;
+	watch_begin(&w, &l, 0);
+	for (int i = 0; i < 5; i++)
+		j = watch_look(&w, &s, SIDE_NEW, t++);
+	assert_int_equal(j.verdict, VERDICT_PASS);
+}
+
+/* What cannot be measured decides nothing, and is forgotten. */
+static void
+error_holds(void **state)
+{
+	struct watch w;
+	struct judgement j = { .verdict = VERDICT_PASS };
+	struct sample bad = healthy(1000);
+	struct sample none = { .fault = "relay 1 is silent" };
+	uint64_t t = 1000000;
+
+	(void)state;
+	bad.different = 1;
+	watch_begin(&w, &limits, 0);
+	(void)watch_look(&w, &bad, SIDE_NEW, t++);
+	(void)watch_look(&w, &bad, SIDE_NEW, t++);
+	for (int i = 0; i < 40; i++) {
+		j = watch_look(&w, &none, SIDE_NEW, t++);
+		assert_int_equal(j.verdict, VERDICT_ERROR);
+	}
+	assert_string_equal(verdict_name(j.verdict), "error");
+	assert_string_equal(j.reason, "not measured: relay 1 is silent");
+	/* The looks before still count. */
+	j = watch_look(&w, &bad, SIDE_NEW, t++);
+	assert_int_equal(j.verdict, VERDICT_FAIL);
+}
+
+/* A stream that is not in step proves nothing, however short it is so. */
+static void
+not_in_step_is_no_pass(void **state)
+{
+	struct watch w;
+	struct judgement j = { .verdict = VERDICT_PASS };
+	struct sample s = healthy(1000);
+
+	(void)state;
+	s.in_step = false;
+	watch_begin(&w, &limits, 0);
+	for (uint64_t i = 0; i < 40; i++)
+		j = watch_look(&w, &s, SIDE_NEW, 1000000 + i);
+	assert_int_equal(j.verdict, VERDICT_INCONCLUSIVE);
+	assert_string_equal(j.reason, "the stream is not in step");
+}
+
 int
 main(void)
 {
@@ -282,6 +374,9 @@ main(void)
 		cmocka_unit_test(phases),
 		cmocka_unit_test(each_gate),
 		cmocka_unit_test(few_samples),
+		cmocka_unit_test(few_latencies),
+		cmocka_unit_test(error_holds),
+		cmocka_unit_test(not_in_step_is_no_pass),
 		cmocka_unit_test(passes_when_all_is_seen),
 		cmocka_unit_test(nothing_seen_is_no_pass),
 		cmocka_unit_test(fails_at_k_of_n),

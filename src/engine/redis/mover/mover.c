@@ -27,7 +27,8 @@ const struct machine mover_machine = {
 
 /* ---- stages ------------------------------------------------------------ */
 
-#define BIT(s) (1u << STAGE_##s)
+#define BIT(s)  (1u << STAGE_##s)
+#define LATE_MS 2000 /* so late it is not in step */
 
 static const struct {
 	const char *name;
@@ -210,6 +211,29 @@ mover_unsettle(struct mover *m)
 	atomic_fetch_add(&b->unsettled, 1);
 }
 
+/* Bytes of the feed that are not passed. */
+static uint64_t
+lag_bytes(const struct mover *m)
+{
+	const struct feed *f = &m->feed[m->from];
+	uint64_t seen = f->pos + (f->by_marks ? 0 : buf_len(&f->rx));
+	uint64_t passed = m->passed[m->from].at;
+
+	return seen > passed && passed != 0 ? seen - passed : 0;
+}
+
+/* How long ago came the first of them? */
+static uint64_t
+lag_ms(const struct mover *m)
+{
+	struct lag_sample s;
+
+	if (lag_bytes(m) == 0 || buf_len(&m->samples) == 0)
+		return 0;
+	memcpy(&s, buf_span(&m->samples).p, sizeof(s));
+	return m->port->now_ns > s.ns ? (m->port->now_ns - s.ns) / MS : 0;
+}
+
 static void
 in_step(struct mover *m)
 {
@@ -239,7 +263,7 @@ mover_settle(struct mover *m)
 		atomic_fetch_add(&b->unsettled, 1);
 		m->port->ops->poke(m->port);
 	}
-	if (m->stage == STAGE_CATCH)
+	if (m->stage == STAGE_CATCH && lag_ms(m) <= LATE_MS)
 		in_step(m);
 }
 
@@ -422,22 +446,17 @@ gauges(struct mover *m)
 	struct board *b = m->conf->board;
 	const struct feed *f = &m->feed[m->from];
 	uint64_t seen = f->pos + (f->by_marks ? 0 : buf_len(&f->rx));
-	uint64_t passed = m->passed[m->from].at;
-	struct lag_sample s;
-	uint64_t lag_ms = 0;
-	uint64_t lag = seen > passed && passed != 0 ? seen - passed : 0;
+	uint64_t lag = lag_bytes(m);
+	uint64_t late = lag_ms(m);
 
-	if (lag > 0 && buf_len(&m->samples) > 0) {
-		memcpy(&s, buf_span(&m->samples).p, sizeof(s));
-		if (m->port->now_ns > s.ns)
-			lag_ms = (m->port->now_ns - s.ns) / MS;
-	}
 	if (m->stage == STAGE_STEP && !m->barrier &&
-	    (lag_ms > 2000 || pend_todo(&m->pend) > 5000))
+	    (late > LATE_MS || pend_todo(&m->pend) > 5000))
 		mover_stage(m, STAGE_CATCH);
+	atomic_store_explicit(&b->told_ns, m->port->now_ns,
+	                      memory_order_relaxed);
 	atomic_store_explicit(&b->stream_position, seen, memory_order_relaxed);
 	atomic_store_explicit(&b->lag_bytes, lag, memory_order_relaxed);
-	atomic_store_explicit(&b->lag_ms, lag_ms, memory_order_relaxed);
+	atomic_store_explicit(&b->lag_ms, late, memory_order_relaxed);
 	atomic_store_explicit(&b->lag_records,
 	                      lag == 0 ? 0 : m->units_seen - m->units_passed,
 	                      memory_order_relaxed);

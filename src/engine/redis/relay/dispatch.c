@@ -12,6 +12,7 @@
 #include "engine/redis/relay/sub.h"
 
 #define OWN_PREFIX KEYS_OWN_PREFIX
+#define SAMPLE_NS  1000000ull /* between two latencies where little comes */
 
 static enum dispatched
 refuse_text(struct relay *r, struct session *s, struct span text)
@@ -208,6 +209,22 @@ keep(struct lane *lane, struct span raw)
 	return !failed;
 }
 
+/* The request at the end of the lane may be the one whose latency is taken: one
+ * of 16, and one a millisecond, so that few are enough where few come. */
+static inline void
+sample(const struct relay *r, struct lane *lane)
+{
+	uint64_t now = r->port->now_ns;
+
+	if ((lane->sent_n++ & 15) != 0 && now - lane->sampled_ns < SAMPLE_NS)
+		return;
+	if (lane->sample_ns != 0)
+		return; /* one at a time */
+	lane->sampled_ns = now;
+	lane->sample_at = lane->fifo.tail - 1;
+	lane->sample_ns = r->port->clock_ns(r->port);
+}
+
 enum dispatched
 dispatch_send(struct relay *r, struct session *s, struct lane *lane,
               struct span raw, enum pending_kind kind, uint8_t flags)
@@ -238,11 +255,7 @@ dispatch_send(struct relay *r, struct session *s, struct lane *lane,
 	s->inflight++;
 	s->burst += raw.n;
 	causal_sent(r, s, lane);
-	if (lane->sample_ns == 0 && (lane->sent_n & 15) == 0) {
-		lane->sample_at = lane->fifo.tail - 1;
-		lane->sample_ns = r->port->clock_ns(r->port);
-	}
-	lane->sent_n++;
+	sample(r, lane);
 	if (flags & PEND_F_WRITE)
 		r->n.writes[lane->side]++;
 	else if (flags & PEND_F_READ)
@@ -310,10 +323,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 	buf_put_span(&lane->link->tx, raw);
 	s->on_reader++;
 	s->burst += raw.n;
-	if (lane->sample_ns == 0 && (lane->sent_n++ & 15) == 0) {
-		lane->sample_at = lane->fifo.tail - 1;
-		lane->sample_ns = r->port->clock_ns(r->port);
-	}
+	sample(r, lane);
 	*ret = DISPATCHED;
 	return true;
 }

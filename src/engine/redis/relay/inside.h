@@ -268,7 +268,8 @@ struct lane {
 	uint64_t retry_ns; /* when down: not before                       */
 	uint64_t pause_ns;
 	uint64_t idle_ns;
-	uint64_t sample_ns; /* 0: none under way */
+	uint64_t sample_ns;  /* 0: none under way */
+	uint64_t sampled_ns; /* when the last one began */
 	uint32_t sample_at;
 	uint32_t sent_n;
 	uint64_t sent_batch; /* of the last client's request */
@@ -297,6 +298,7 @@ struct counts {
 	uint64_t writes[SIDE_N];
 	uint64_t errors[SIDE_N];
 	uint64_t lost[SIDE_N];
+	uint64_t unused[SIDE_N];
 	uint64_t read_retries;
 	uint64_t refused;
 	uint64_t scripts;

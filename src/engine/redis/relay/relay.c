@@ -109,7 +109,9 @@ publish(struct relay *r)
 		PUT(writes[i], n->writes[i]);
 		PUT(errors[i], n->errors[i]);
 		PUT(lost[i], n->lost[i]);
+		PUT(unused[i], n->unused[i]);
 	}
+	PUT(told_ns, r->port->now_ns);
 	PUT(read_retries, n->read_retries);
 	PUT(refused, n->refused);
 	PUT(scripts, n->scripts);

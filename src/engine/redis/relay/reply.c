@@ -22,6 +22,18 @@ count_latency(struct relay *r, struct lane *lane)
 		memory_order_relaxed);
 }
 
+/* A latency is taken only of what a server answers at once. */
+static inline void
+end_sample(struct relay *r, struct lane *lane, enum pending_kind kind)
+{
+	if (lane->sample_ns == 0 || lane->sample_at != lane->fifo.head)
+		return;
+	if (kind == PEND_BLOCK || kind == PEND_LAST)
+		lane->sample_ns = 0;
+	else
+		count_latency(r, lane);
+}
+
 /* The entry at the front is answered. */
 static inline void
 end_entry(struct relay *r, struct lane *lane, struct pending *e)
@@ -30,8 +42,7 @@ end_entry(struct relay *r, struct lane *lane, struct pending *e)
 
 	if (e->flags & PEND_F_KEPT)
 		buf_take(&lane->keep, e->kept);
-	if (lane->sample_ns != 0 && lane->sample_at == lane->fifo.head)
-		count_latency(r, lane);
+	end_sample(r, lane, PEND_PASS);
 	lane->fifo.head++;
 	if (s == NULL)
 		return;
@@ -83,7 +94,10 @@ read_reply(struct relay *r, struct lane *lane, struct pending e,
 	struct session *s = e.s;
 
 	s->on_reader--;
+	if (is_error(reply))
+		r->n.errors[lane->side]++;
 	if (s->link == NULL) {
+		r->n.unused[lane->side]++;
 		s->must_retry = false;
 		return;
 	}
@@ -95,8 +109,7 @@ read_reply(struct relay *r, struct lane *lane, struct pending e,
 			big_reply(s);
 		return;
 	}
-	if (is_error(reply))
-		r->n.errors[lane->side]++;
+	r->n.unused[lane->side]++;
 	r->n.read_retries++;
 	s->must_retry = s->on_reader > 0;
 	dispatch_again(r, s, request, PEND_F_READ);
@@ -246,6 +259,7 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 		r->n.errors[lane->side]++;
 	if (e.flags & PEND_F_KEPT)
 		buf_take(&lane->keep, e.kept);
+	end_sample(r, lane, (enum pending_kind)e.kind);
 	lane->fifo.head++;
 	if (e.s != NULL) {
 		e.s->inflight--;
