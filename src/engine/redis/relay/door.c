@@ -12,6 +12,8 @@
  */
 #include "engine/redis/relay/door.h"
 
+#include <inttypes.h>
+
 #include "base/hash.h"
 #include "core/tries.h"
 
@@ -187,9 +189,9 @@ door_login(struct relay *r, struct session *s, struct span user,
 		r->n.auth_failed++;
 		session_sayf(r, s,
 		             "-TRYAGAIN godwit: too many wrong passwords for "
-		             "this user from this address; try again in %llu "
-		             "ms\r\n",
-		             (unsigned long long)(wait / 1000000 + 1));
+		             "this user from this address; try again in %" PRIu64
+		             " ms\r\n",
+		             wait / 1000000 + 1);
 		return false;
 	}
 	if (!is_right(u, pass)) {
