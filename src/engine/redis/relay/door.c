@@ -187,11 +187,12 @@ door_login(struct relay *r, struct session *s, struct span user,
 	wait = wait_ns(r, by_user, by_peer);
 	if (wait > 0) {
 		r->n.auth_failed++;
-		session_sayf(r, s,
-		             "-TRYAGAIN godwit: too many wrong passwords for "
-		             "this user from this address; try again in %" PRIu64
-		             " ms\r\n",
-		             wait / 1000000 + 1);
+		session_sayf(
+			r, s,
+			"-TRYAGAIN godwit: too many wrong passwords for "
+			"this user from this address; try again in %" PRIu64
+			" ms\r\n",
+			wait / 1000000 + 1);
 		return false;
 	}
 	if (!is_right(u, pass)) {
