@@ -174,8 +174,11 @@ static uint64_t
 lag_ms(struct run *r, uint64_t now_ns)
 {
 	uint64_t lag = atomic_load(&r->board.lag_ms);
+	uint64_t back = atomic_load(&r->split.board.lag_ms);
 	uint64_t out;
 
+	if (run_is_split(r) && back > lag)
+		lag = back; /* new writes as well: the stream of that */
 	if (r->move == MOVE_IN_STEP) {
 		r->late_ns = 0;
 		return lag;
@@ -232,7 +235,8 @@ fault_of(const struct run *r, uint64_t now_ns, struct err *e)
 			return e->text;
 		}
 	}
-	if (is_stale(&r->board.told_ns, now_ns)) {
+	if (is_stale(&r->board.told_ns, now_ns) ||
+	    (run_is_split(r) && is_stale(&r->split.board.told_ns, now_ns))) {
 		(void)err_set(e, ERR_STATE,
 		              "the mover has not reported for %llu ms",
 		              (unsigned long long)ms);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The analysis and the shadow of a migration of two resources: the worst one decides,
 and is named; counts are those of both."""
+import json
+import sqlite3
 import time
 
 import pytest
@@ -104,6 +106,38 @@ def test_late_target(two):
             assert verdict["check"] in ("lag", "lost") and verdict["resource"] == "front1", verdict
     finally:
         t.new[1].thaw()
+
+
+@pytest.mark.limit(90)
+def test_late_answers(two):
+    """The second new side answers late: both go back, and the reason is in the status, in
+    an event and in the audit log, with the resource, value, threshold and sample."""
+    t = two(CANARY, dict(LOOKS, max_lag_ms=60000))
+    t.read()
+    t.verb("promote")
+    t.proxy.late(0.1)
+
+    def failed():
+        got = t.status()["auto"]
+        return got["verdict"] == "fail" and got
+
+    a = until(failed, 40, 0.1, "a verdict")
+    assert a["check"] == "latency" and a["resource"] == "front1", a
+    assert a["value"] >= 90000 and a["value"] > a["threshold"] and a["sample"] >= 20, a
+    assert str(a["value"]) in a["reason"] and str(a["threshold"]) in a["reason"], a
+    until(lambda: t.status()["status"] == "rolled_back", 20, 0.1, "the way back")
+    s = t.status()
+    assert [r["authority"] for r in s["resources"]] == ["old", "old"] and s["reads"]["desired_percentage"] == 0, s
+    text = "fail: " + a["reason"]
+
+    def rows():
+        return [r for r in t.must("GET", "audit?kind=migrations&id=m") if r["subject"] == "analysis"]
+
+    until(lambda: text in [r["reason"] for r in rows()], 10, 0.1, "a row of the audit log")
+    assert all(r["action"] == "verdict" for r in rows()), rows()
+    with sqlite3.connect("file:%s?mode=ro" % t.serve.state, uri=True, timeout=10) as db:
+        said = [json.loads(b)["text"] for (b,) in db.execute("SELECT body_json FROM event WHERE name='verdict'")]
+    assert text in said, said
 
 
 @pytest.mark.limit(90)

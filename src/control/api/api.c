@@ -84,6 +84,28 @@ owner_of(struct api *a, const char *uuid, char org[STORE_UUID], char id[65])
 	return true;
 }
 
+/* What nobody has called for, but an analysis has decided, is audited as well. */
+static void
+keep_verdict(struct api *a, const char *org, const char *id,
+             const json_t *event)
+{
+	struct auth_entry e = {
+		.org_uuid = org,
+		.subject = "analysis",
+		.action = "verdict",
+		.kind = entity_plural(ENTITY_MIGRATION),
+		.id = id,
+		.reason = call_text(event, "text"),
+		.result = "ok",
+	};
+	const char *name = call_text(event, "name");
+	struct err err;
+
+	if (name != NULL && strcmp(name, "verdict") == 0 &&
+	    auth_audit(a->auth, &e, NULL, &err) != 0)
+		complain("audit", &err);
+}
+
 /* Whose event is it? In the thread of the log. */
 static void
 keep_event(void *arg, json_t *event)
@@ -103,6 +125,8 @@ keep_event(void *arg, json_t *event)
 		json_string(id));
 	if (event_add(a->events, org, migration, event, &err) != 0)
 		complain("event", &err);
+	if (migration != NULL)
+		keep_verdict(a, org, id, event);
 }
 
 /* When it happened is now, not when it is written. */
