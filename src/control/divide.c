@@ -255,6 +255,11 @@ divide_gate(struct run *r, struct err *err)
 {
 	uint64_t scripts = scripts_used(r);
 
+	if (r->conf->copy_mode == COPY_NONE)
+		return err_set(err, ERR_UNABLE,
+		               "writes cannot move in parts with data none; "
+		               "take snapshot or scan, or move all in one "
+		               "cutover");
 	for (int s = 0; s < SIDE_N; s++) {
 		if (r->board.by_marks[s])
 			return err_set(err, ERR_UNABLE,

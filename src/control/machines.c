@@ -176,6 +176,7 @@ mover_fill(enum copy_mode c)
 	case COPY_AUTO: return MOVER_FILL_AUTO;
 	case COPY_RDB: return MOVER_FILL_RDB;
 	case COPY_SCAN: return MOVER_FILL_SCAN;
+	case COPY_NONE: return MOVER_FILL_NONE;
 	}
 	return MOVER_FILL_AUTO;
 }
@@ -221,7 +222,7 @@ make_mover(struct run *r, struct err *err)
 	conf->rule = mover_rule(r->conf->conflict);
 	conf->pace = r->conf->copy_gentle ? MOVER_PACE_GENTLE : MOVER_PACE_FAST;
 	/* What new had before is its own; the fence's token is ours. */
-	conf->keep_extra = r->new_keys > 0;
+	conf->keep_extra = r->new_keys > 0 || r->conf->copy_mode == COPY_NONE;
 	conf->scope = divide_block(r, a.scope);
 	conf->scope_side = SIDE_OLD;
 	conf->refill =

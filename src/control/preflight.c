@@ -5,6 +5,7 @@
 #include "control/preflight.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "control/agent.h"
 #include "control/limit.h"
@@ -69,7 +70,9 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 	struct facts *f = facts != NULL ? facts : own;
 	struct judge_conf j = { .conflict = c->conflict,
 		                .is_resume = c->is_resume,
-		                .needs_fence = c->needs_fence };
+		                .needs_fence = c->needs_fence,
+		                .moves_none = c->moves_none,
+		                .empty_ok = c->empty_ok };
 	int rc;
 
 	*ret = (struct checks){ .n = 0 };
@@ -85,8 +88,13 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 		return 0;
 	for (uint32_t i = 0; i < ret->n; i++) {
 		if (ret->line[i].result == CHECK_FAIL)
-			return err_set(err, ERR_REFUSED, "%s",
-			               ret->line[i].detail);
+			/* data none: the caller's wish, no server's fault. */
+			return err_set(err,
+			               strcmp(ret->line[i].name, "contents") ==
+			                               0
+			                       ? ERR_UNABLE
+			                       : ERR_REFUSED,
+			               "%s", ret->line[i].detail);
 	}
 	return err_set(err, ERR_REFUSED, "a check failed");
 }

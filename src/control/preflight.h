@@ -14,6 +14,8 @@ struct preflight_conf {
 	const char *conflict; /* name of the rule, for the texts            */
 	bool is_resume;       /* new holds what an earlier run put there    */
 	bool needs_fence;     /* a migration, not a copy or a comparison    */
+	bool moves_none;      /* see judge_conf                             */
+	bool empty_ok;
 };
 
 /* A line for each side that is reached in TLS: verified, or a warning. */

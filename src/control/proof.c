@@ -18,6 +18,8 @@ struct run_proof {
 	int rc;
 	int wake_fd;
 	uint64_t epoch;
+	enum side rules;
+	bool empty_ok;
 	_Atomic bool stop;
 	_Atomic bool ended;
 	_Atomic uint64_t progress;
@@ -55,6 +57,8 @@ proof_start(struct run *r, struct err *err)
 	p->conf.stop = &p->stop;
 	p->conf.progress = &p->progress;
 	p->wake_fd = r->wake_fd;
+	p->rules = rules;
+	p->empty_ok = r->conf->copy_mode == COPY_NONE && r->conf->empty_ok;
 	p->epoch = journal_authority(r->journal).epoch;
 	rc = pthread_create(&p->thread, NULL, work, p);
 	if (rc != 0) {
@@ -104,25 +108,40 @@ finds(const struct verify_result *v)
 	return list;
 }
 
+/* Records that only old has are no difference where that was meant (empty_ok); but
+ * then nobody has shown that new lacks nothing else. */
+static const char *
+state_of(const struct run_proof *p)
+{
+	const struct verify_result *v = &p->result;
+	uint64_t only_old = p->rules == SIDE_OLD ? v->missing : v->extra;
+	uint64_t only_new = p->rules == SIDE_OLD ? v->extra : v->missing;
+
+	if (p->rc != 0)
+		return "none";
+	if (only_new > 0 || v->different > 0 || v->unstable > 0 ||
+	    (only_old > 0 && !p->empty_ok))
+		return "different";
+	return only_old > 0 ? "partial" : "clean";
+}
+
 static json_t *
 result_json(const struct run_proof *p)
 {
 	const struct verify_result *v = &p->result;
-	bool clean = p->rc == 0 && v->missing == 0 && v->extra == 0 &&
-	             v->different == 0 && v->unstable == 0;
 
 	return json_pack(
 		"{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:I,s:I,s:I,s:I,s:I}",
-		"state", p->rc != 0 ? "none" : (clean ? "clean" : "different"),
-		"compared", (json_int_t)v->compared, "equal",
-		(json_int_t)v->equal, "missing", (json_int_t)v->missing,
-		"extra", (json_int_t)v->extra, "different",
-		(json_int_t)v->different, "unstable", (json_int_t)v->unstable,
-		"noted", (json_int_t)v->noted, "marker_lost", v->marker_lost,
-		"marker_refused", v->marker_refused, "keys_old",
-		(json_int_t)v->keys_old, "keys_new", (json_int_t)v->keys_new,
-		"took_ms", (json_int_t)v->took_ms, "epoch",
-		(json_int_t)p->epoch, "at_ms", (json_int_t)os_wall_ms());
+		"state", state_of(p), "compared", (json_int_t)v->compared,
+		"equal", (json_int_t)v->equal, "missing",
+		(json_int_t)v->missing, "extra", (json_int_t)v->extra,
+		"different", (json_int_t)v->different, "unstable",
+		(json_int_t)v->unstable, "noted", (json_int_t)v->noted,
+		"marker_lost", v->marker_lost, "marker_refused",
+		v->marker_refused, "keys_old", (json_int_t)v->keys_old,
+		"keys_new", (json_int_t)v->keys_new, "took_ms",
+		(json_int_t)v->took_ms, "epoch", (json_int_t)p->epoch, "at_ms",
+		(json_int_t)os_wall_ms());
 }
 
 bool
@@ -174,13 +193,22 @@ proof_fini(struct run *r)
 }
 
 bool
+proof_is_partial(const struct run *r)
+{
+	const char *state =
+		json_string_value(json_object_get(r->proof_last, "state"));
+
+	return state != NULL && strcmp(state, "partial") == 0;
+}
+
+bool
 proof_is_clean(const struct run *r)
 {
 	const json_t *j = r->proof_last;
 	const char *state = json_string_value(json_object_get(j, "state"));
 
 	return !r->proof_spent && state != NULL &&
-	       strcmp(state, "clean") == 0 &&
+	       (strcmp(state, "clean") == 0 || strcmp(state, "partial") == 0) &&
 	       (uint64_t)json_integer_value(json_object_get(j, "epoch")) ==
 	               journal_authority(r->journal).epoch;
 }

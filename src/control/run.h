@@ -25,7 +25,8 @@ enum conflict_rule {
 enum copy_mode {
 	COPY_AUTO,
 	COPY_RDB,
-	COPY_SCAN
+	COPY_SCAN,
+	COPY_NONE /* new holds what it has to hold, see decision 0020 */
 };
 
 #define RUN_STEPS_MAX STRATEGY_STEPS_MAX
@@ -55,6 +56,8 @@ struct run_conf {
 	uint32_t workers;
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */
+	bool empty_ok;        /* COPY_NONE: new may lack what old has; writes
+	                       * from the start on are carried            */
 	bool new_is_stale;    /* what new holds is a copy that was left behind:
 	                    * what old does not have is removed there    */
 	uint32_t fail_ms;     /* a daemon's leg has failed when its stream was

@@ -349,8 +349,10 @@ void proof_stop(struct run *r);
 /* Called when the eventfd fired: collects what has ended. */
 bool proof_collect(struct run *r);
 void proof_fini(struct run *r);
-/* Clean, and made since the last switch? */
+/* Clean, and made since the last switch? Also when it is partial. */
 bool proof_is_clean(const struct run *r);
+/* Clean but for records that only old has, which was meant (empty_ok). */
+bool proof_is_partial(const struct run *r);
 uint64_t proof_progress(const struct run *r);
 
 /* health.c */

@@ -306,11 +306,14 @@ kill_left(struct run *r)
 static int
 check_servers(struct run *r, struct err *err)
 {
-	struct preflight_conf c = { .side = { r->side[0], r->side[1] },
-		                    .conflict =
-		                            conflict_name(r->conf->conflict),
-		                    .is_resume = r->is_resumed,
-		                    .needs_fence = true };
+	struct preflight_conf c = {
+		.side = { r->side[0], r->side[1] },
+		.conflict = conflict_name(r->conf->conflict),
+		.is_resume = r->is_resumed,
+		.needs_fence = true,
+		.moves_none = r->conf->copy_mode == COPY_NONE,
+		.empty_ok = r->conf->empty_ok || r->conf->new_is_stale
+	};
 	enum side rules = run_authority(r);
 	struct facts f[SIDE_N];
 	struct agent probe;

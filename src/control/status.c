@@ -267,6 +267,7 @@ status_copied_by(const struct run *r)
 		[COPY_AUTO] = "auto",
 		[COPY_RDB] = "rdb",
 		[COPY_SCAN] = "scan",
+		[COPY_NONE] = "none",
 	};
 	uint32_t way = atomic_load(&r->board.copy_way);
 

@@ -89,6 +89,7 @@ later(struct run *r, const char *why)
 {
 	struct err err;
 	uint64_t wait_ms = LIMIT_SWITCH_BACKOFF_MS;
+	bool was_back = r->state == LIFE_ROLLING_BACK && r->op.group == NULL;
 
 	r->op.tries++;
 	/* Several legs: whoever asked them all tries again. */
@@ -102,12 +103,13 @@ later(struct run *r, const char *why)
 		          (unsigned long long)wait_ms);
 		return true;
 	}
-	if (r->state == LIFE_ROLLING_BACK && r->op.group == NULL &&
-	    run_apply(r, VERB_FAIL, why, &err) != 0)
+	if (was_back && run_apply(r, VERB_FAIL, why, &err) != 0)
 		run_event(r, "disk", "%s", err.text);
-	(void)err_set(&err, ERR_POSTPONED,
-	              "%s postponed: %s; nothing changed, try again later",
-	              verbs_name(r->op.kind), why);
+	(void)err_set(&err, ERR_POSTPONED, "%s postponed: %s; %s",
+	              verbs_name(r->op.kind), why,
+	              was_back ? "the migration has failed, the authority has "
+	                         "not moved; rollback again, or retry"
+	                       : "nothing changed, try again later");
 	refuse(r, &err);
 	return false;
 }
@@ -436,7 +438,11 @@ completed(struct run *r)
 {
 	run_event(r, "completed",
 	          "%s; old stays fenced (godwit release opens it again)",
-	          r->forced ? "forced, not verified" : "verified");
+	          r->forced ? "forced, not verified"
+	          : proof_is_partial(r)
+	                  ? "partial: what only old had was not moved, "
+	                    "the rest is verified"
+	                  : "verified");
 	done(r, NULL);
 	r->leaves = r->home != NULL;
 }

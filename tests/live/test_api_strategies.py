@@ -360,7 +360,8 @@ def test_write_percentage(world, place):
     steps = [{"read_percentage": 0.5, "write_percentage": 0.5}]
     old = w.pairs[0][0]
     old.cmd("ACL", "SETUSER", "ann", "on", "nopass", "~*", "+@read")
-    w.must("POST", "migrations", {"id": "t", "strategy": {"type": "canary", "steps": steps}})
+    w.must("POST", "migrations", {"id": "t", "strategy": {"type": "canary", "steps": steps},
+                                  "data": {"type": "snapshot", "replace": "replace"}})
     w.must("POST", "migrations/t/interlay/front0", {"endpoint": "new0"})
 
     def check():

@@ -308,6 +308,7 @@ class Walker:
             self.after(verb, arg, state, was, dry)
             return
         if verb == "rollback" and not dry and "rollback" in verbs_of(state):
+            self.is_true(got, state)
             self.go_back()
             return
         now = self.state()
@@ -341,6 +342,13 @@ class Walker:
             for p in self.pairs:
                 self.walk.guard.pairs[p] = False
 
+    def is_true(self, got, state):
+        """A way back that was put off says whether anything has changed."""
+        if got.status != 503:
+            return
+        assert "has failed" in got.message or "nothing changed" in got.message, got
+        assert self.state() == ("failed" if "has failed" in got.message else state), (state, got)
+
     def go_back(self):
         """P5: one verb, from every state before completed."""
         end = time.monotonic() + 60
@@ -350,6 +358,7 @@ class Walker:
                 return
             got = self.request("rollback", None)()
             self.walk.say("%s %s: rollback -> %d %s" % (self.id, state, got.status, got.text[:200]))
+            self.is_true(got, state)
             if got.status == 202:
                 s = self.get()
                 assert s["status"] == "rolled_back" and set(self.sides(s).values()) == {"old"}, s

@@ -447,6 +447,35 @@ rejoin_refused(struct migration *m, const json_t *args)
 	}
 }
 
+/* Whoever is in the middle of the way back has failed: it may be asked again. Who has
+ * not begun goes on as before. */
+static int
+fail_middle(struct migration *m, const struct round *t, struct err *err)
+{
+	struct round fail = { .verb = "fail", .args = t->args };
+	struct err own;
+	char why[sizeof(err->text)];
+	char *end;
+
+	host_lock(m->host);
+	for (uint32_t i = 0; i < t->n; i++) {
+		if (strcmp(t->leg[i]->state, "rolling_back") == 0)
+			fail.leg[fail.n++] = t->leg[i];
+	}
+	host_unlock(m->host);
+	if (fail.n == 0 || ask_round(&fail, &own) != 0)
+		return -(int)err->code;
+	(void)snprintf(why, sizeof(why), "%s", err->text);
+	end = strstr(why, "; nothing changed");
+	if (end != NULL)
+		*end = '\0';
+	return err_set(
+		err, err->code,
+		"%.300s; the migration has failed, the authority has not "
+		"moved; rollback again, or retry",
+		why);
+}
+
 /* Those that old rules go back by a share of nothing, the others together. */
 static int
 rollback_all(struct migration *m, const json_t *args, struct err *err)
@@ -461,15 +490,8 @@ rollback_all(struct migration *m, const json_t *args, struct err *err)
 		rc = switch_all(m, &t, err);
 	else if (t.n == 1)
 		rc = ask_round(&t, err);
-	if (rc != 0 && t.n > 1) {
-		struct round fail = t;
-		struct err ignored;
-
-		/* Whoever is in the middle of it: it may be asked again. */
-		fail.verb = "fail";
-		if (ask_round(&fail, &ignored) != 0)
-			return rc;
-	}
+	if (rc != 0 && t.n > 1)
+		return fail_middle(m, &t, err);
 	if (rc == 0 && others.n > 0)
 		rc = ask_round(&others, err);
 	if (rc == 0)

@@ -112,7 +112,10 @@ static bool
 test_leg(struct leg *l, const json_t *r, json_t *checks)
 {
 	struct preflight_conf c = { .conflict = conflict_of(l->m->spec),
-		                    .needs_fence = true };
+		                    .needs_fence = true,
+		                    .moves_none =
+		                            l->conf.copy_mode == COPY_NONE,
+		                    .empty_ok = l->conf.empty_ok };
 	struct checks *found = calloc(1, sizeof(*found));
 	struct err err = { .code = ERR_NONE };
 	struct url url[SIDE_N];

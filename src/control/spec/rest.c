@@ -173,6 +173,12 @@ rest_read_data(struct fields *f, const json_t *in, struct spec_data *d)
 		rule = CONFLICT_NONE;
 	d->replace = (enum conflict_rule)rule;
 	fields_bool(f, body, "empty_ok", &d->empty_ok);
+	if (d->move == DATA_NONE && d->empty_ok)
+		fields_warn(f,
+		            "data none with empty_ok: what was written before "
+		            "the start is not on new; a read that new "
+		            "answers may miss it, and a command that builds "
+		            "on it begins from nothing after the cutover");
 }
 
 json_t *

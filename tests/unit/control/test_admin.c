@@ -295,7 +295,9 @@ position_of_a_master(void **state)
 /* ---- the judge ----------------------------------------------------------- */
 
 static const struct judge_conf judge = {
-	{ "old redis://a:1", "new redis://b:2" }, "replace", false, true
+	.label = { "old redis://a:1", "new redis://b:2" },
+	.conflict = "replace",
+	.needs_fence = true,
 };
 
 static void
@@ -344,6 +346,30 @@ a_good_pair_passes(void **state)
 	assert_int_equal(k.failed, 0);
 	for (uint32_t i = 0; i < k.n; i++)
 		assert_int_equal(k.line[i].result, CHECK_PASS);
+}
+
+static void
+data_none_wants_the_data_there(void **state)
+{
+	static struct facts f[SIDE_N];
+	struct judge_conf c = judge;
+
+	(void)state;
+	good(f);
+	c.moves_none = true;
+	assert_int_equal(verdict(f, &c, "contents"), CHECK_PASS);
+	f[SIDE_OLD].keys = 3;
+	assert_int_equal(verdict(f, &c, "contents"), CHECK_FAIL);
+	c.empty_ok = true;
+	assert_int_equal(verdict(f, &c, "contents"), CHECK_WARN);
+	c.empty_ok = false;
+	f[SIDE_NEW].keys = 2;
+	assert_int_equal(verdict(f, &c, "contents"), CHECK_WARN);
+	f[SIDE_NEW].keys = 3;
+	assert_int_equal(verdict(f, &c, "contents"), CHECK_PASS);
+	f[SIDE_NEW].keys = 0;
+	c.is_resume = true;
+	assert_int_equal(verdict(f, &c, "contents"), CHECK_PASS);
 }
 
 static void
@@ -492,11 +518,17 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(fenced_or_not),         T(fence_and_back),
-		T(replicas_of_a_server),  T(unfence_gives_back_rights_only),
-		T(the_transaction_ends),  T(who_is_killed),
-		T(position_of_a_master),  T(a_good_pair_passes),
-		T(each_fault_is_named),   T(info_is_read),
+		T(fenced_or_not),
+		T(fence_and_back),
+		T(replicas_of_a_server),
+		T(unfence_gives_back_rights_only),
+		T(the_transaction_ends),
+		T(who_is_killed),
+		T(position_of_a_master),
+		T(a_good_pair_passes),
+		T(data_none_wants_the_data_there),
+		T(each_fault_is_named),
+		T(info_is_read),
 		T(writer_has_the_rights),
 	};
 

@@ -302,7 +302,23 @@ static void
 judge_contents(struct checks *c, const struct facts f[SIDE_N],
                const struct judge_conf *conf)
 {
-	if (f[SIDE_NEW].keys > 0 && !conf->is_resume)
+	if (conf->moves_none && !conf->is_resume && !conf->empty_ok &&
+	    f[SIDE_NEW].keys == 0 && f[SIDE_OLD].keys > 0)
+		SAY(c, "contents", CHECK_FAIL,
+		    "data none moves nothing, and new is empty (old has %llu "
+		    "records): take snapshot or scan, move the data first, or "
+		    "say that it is meant: {\"type\":\"none\",\"empty_ok\":true}",
+		    (unsigned long long)f[SIDE_OLD].keys);
+	else if (conf->moves_none && !conf->is_resume)
+		SAY(c, "contents",
+		    f[SIDE_OLD].keys == f[SIDE_NEW].keys ? CHECK_PASS
+		                                         : CHECK_WARN,
+		    "data none moves nothing: old has %llu records, new %llu; "
+		    "what new lacks it lacks until it is written again (verify "
+		    "says what differs)",
+		    (unsigned long long)f[SIDE_OLD].keys,
+		    (unsigned long long)f[SIDE_NEW].keys);
+	else if (f[SIDE_NEW].keys > 0 && !conf->is_resume)
 		SAY(c, "contents", CHECK_WARN,
 		    "new is not empty (%llu records); where both have a "
 		    "record the rule is --conflict %s",

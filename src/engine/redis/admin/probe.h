@@ -101,6 +101,8 @@ struct judge_conf {
 	const char *conflict; /* name of the rule, for the text            */
 	bool is_resume;       /* new holds what we put there               */
 	bool needs_fence;     /* a migration: users, fence, reverse stream */
+	bool moves_none;      /* new has to hold the data already          */
+	bool empty_ok;        /* or nothing, and that is meant             */
 };
 
 /* Compare both sides; the lines are in the order of the questions. */

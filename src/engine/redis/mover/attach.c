@@ -142,9 +142,11 @@ check_servers(struct mover *m)
 static bool
 is_collapsed(const struct mover *m)
 {
-	uint64_t before = m->last_keys > m->server[other(m)].keys
-	                          ? m->last_keys
-	                          : m->server[other(m)].keys;
+	uint64_t before = m->server[other(m)].keys;
+
+	/* Without a bulk the other side says nothing about this one. */
+	if (m->last_keys > before || m->conf->copy_mode == MOVER_FILL_NONE)
+		before = m->last_keys;
 
 	return !is_related(&m->server[m->from], m->history[m->from]) &&
 	       m->server[m->from].keys * 10 < before;
@@ -201,6 +203,12 @@ on_feed(struct mover *m)
 		m->fill_done = true;
 		m->need_rescan = false;
 		m->rebuild = false;
+	}
+	if (m->conf->copy_mode == MOVER_FILL_NONE && !m->need_rescan &&
+	    !m->fill_begun && !m->fill_done) {
+		m->fill_done = true;
+		atomic_store_explicit(&m->conf->board->copy_ended_ns,
+		                      m->port->now_ns, memory_order_relaxed);
 	}
 	if (m->fill_done && !m->rebuild) {
 		mover_stage(m, STAGE_WATCH);

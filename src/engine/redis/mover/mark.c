@@ -492,14 +492,15 @@ mark_freeze(struct mover *m, struct feed *f)
 	f->asked = 0;
 }
 
-/* Without a stream some key is dirty nearly always while clients write; in step
- * is whoever is not behind. */
+/* Without a stream, or without a bulk, some key is dirty nearly always while
+ * clients write; in step is whoever is not behind. */
 bool
 mark_is_close(const struct mover *m)
 {
 	struct lag_sample s = { .ns = m->port->now_ns };
 
-	if (!mark_is_on(m) || m->conf->one_shot || m->margin == UINT64_MAX ||
+	if ((!mark_is_on(m) && m->conf->copy_mode != MOVER_FILL_NONE) ||
+	    m->conf->one_shot || m->margin == UINT64_MAX ||
 	    m->passed[m->from].at < m->margin ||
 	    pend_todo(&m->pend) > CLOSE_KEYS)
 		return false;

@@ -36,6 +36,9 @@ enum mover_fill {
 	MOVER_FILL_AUTO, /* RDB where the server gives one, else SCAN */
 	MOVER_FILL_RDB,
 	MOVER_FILL_SCAN,
+	MOVER_FILL_NONE, /* no bulk: a key is copied, whole, when it is written;
+	                  * what the other side lacks it goes on to lack. Only
+	                  * after a lost position all is compared */
 };
 
 /* How the bulk by RDB goes on the source's nerves. */

@@ -246,8 +246,9 @@ judge(struct mover *m, const struct unit *u)
 		return MARK;
 	if (reading)
 		return STALL;
+	/* Without a bulk the other side need not have what the unit builds on. */
 	if (u->end <= m->margin || kept || bucket || (other && !u->one_key) ||
-	    u->by_state)
+	    u->by_state || m->conf->copy_mode == MOVER_FILL_NONE)
 		return MARK;
 	if (!pending)
 		return APPLY;
