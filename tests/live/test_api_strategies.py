@@ -478,3 +478,54 @@ def test_the_daemon_dies_in_a_split(world, place):
     w.until(lambda s: s["status"] == "rolled_back")
     v = load.stop(lambda db=0: w.pairs[0][0].conn(db))
     assert v.kept() and v.errors == 0, str(v)
+
+
+def several(c, n):
+    """Commands of several keys, all through one interlay; what they leave behind."""
+    a, b, d = ("%s:%d" % (x, n) for x in "abd")
+    assert c.cmd("MSET", a, n, b, n + 1) == b"OK"
+    assert c.cmd("MGET", a, b) == [b"%d" % n, b"%d" % (n + 1)]
+    assert c.cmd("RENAME", a, d) == b"OK"
+    for cmd in (("MULTI",), ("INCR", d), ("INCR", b), ("EXEC",)):
+        got = c.cmd(*cmd)
+    assert got == [n + 1, n + 2]
+    script = "redis.call('SET', KEYS[1], redis.call('GET', KEYS[2])); return redis.call('DEL', KEYS[2])"
+    assert c.cmd("EVAL", script, 2, a, b) == 1
+    return {a: b"%d" % (n + 2), b: None, d: b"%d" % (n + 1)}
+
+
+@pytest.mark.limit(150)
+def test_rolling_update_several_keys(world):
+    """An interlay has one pair of servers, so a command of several keys goes to one server whole,
+    whichever instances have moved; nothing of it reaches another pair. What would put
+    several pairs behind one interlay, or split a server, is refused by name."""
+    w = world(pairs=2)
+    w.begin({"type": "rolling_update", "instances": ["shard-0", "shard-1"]})
+    conns = [Conn(p) for p in w.ports]
+    left = [{}, {}]
+    for n in (10, 20, 30):
+        for i, c in enumerate(conns):
+            left[i].update(several(c, n + 100 * i))
+        if n < 30:
+            w.verb("promote")
+    assert {r["authority"] for r in w.status()["resources"]} == {"new"}
+    w.verb("complete")
+    assert w.status()["status"] == "completed"
+    for i, c in enumerate(conns):
+        for key, value in left[i].items():
+            assert c.cmd("GET", key) == value and w.pairs[i][1].cmd("GET", key) == value, key
+            assert w.pairs[1 - i][1].cmd("EXISTS", key) == 0, key
+    w.must("DELETE", "migrations/m")
+    # One interlay has one pair.
+    w.must("POST", "migrations", {"id": "r", "strategy": {"type": "rolling_update"},
+                                  "data": {"type": "snapshot", "replace": "replace"}})
+    w.must("POST", "migrations/r/interlay/front0", {"endpoint": "old0"})
+    got = w.serve.post("migrations/r/interlay/front0", {"endpoint": "old1"})
+    assert got.status in (409, 422) and "front0" in got.message, got
+    # Two interlays before one server cannot go to two servers.
+    port = ports.take()
+    w.ports.append(port)
+    w.must("POST", "interlays", {"id": "again", "endpoint": "new0", "port": port})
+    w.must("POST", "migrations/r/interlay/again", {"endpoint": "old1"})
+    got = w.serve.post("migrations/r/migrate")
+    assert got.status == 422 and "share a server" in got.message, got

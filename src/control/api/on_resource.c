@@ -308,6 +308,29 @@ put(struct call *c, json_t *resource, struct err *err)
 	return rc;
 }
 
+/* Adding again changes where it goes. Not so for instances: whoever adds one interlay
+ * for several pairs of servers wants what there is not. */
+static int
+check_pair(struct call *c, const json_t *interlay, const json_t *endpoint,
+           struct err *err)
+{
+	const char *type = call_text(
+		json_object_get(entity_body(c->row), "strategy"), "type");
+	size_t at;
+	const json_t *r = find_resource(c->row, entity_uuid(interlay), &at);
+	const char *to = call_text(r, "new");
+
+	if (type == NULL || strcmp(type, "rolling_update") != 0 || to == NULL ||
+	    strcmp(to, entity_uuid(endpoint)) == 0)
+		return 0;
+	return err_set(err, ERR_UNABLE,
+	               "\"%.64s\" goes to another endpoint already: an "
+	               "interlay has one pair of servers; give each instance "
+	               "an interlay of its own, or DELETE this one from the "
+	               "migration first",
+	               entity_id(interlay));
+}
+
 int
 on_migration_add_interlay(struct call *c, struct err *err)
 {
@@ -331,6 +354,8 @@ on_migration_add_interlay(struct call *c, struct err *err)
 		rc = contradicts(c, "endpoint",
 		                 "the interlay is at this endpoint already",
 		                 err);
+	if (rc == 0)
+		rc = check_pair(c, interlay, endpoint, err);
 	if (rc == 0) {
 		resource = json_pack("{s:s,s:s,s:s,s:s}", "kind", "interlay",
 		                     "uuid", entity_uuid(interlay), "old",
