@@ -32,9 +32,10 @@ sum(const struct run *r, struct sample *s,
 		s->different += atomic_load(&t->shadow_different);
 		for (int side = 0; side < SIDE_N; side++) {
 			s->requests[side] += atomic_load(&t->reads[side]) +
-			                     atomic_load(&t->unused[side]) +
-			                     atomic_load(&t->writes[side]);
-			s->errors[side] += atomic_load(&t->errors[side]);
+			                     atomic_load(&t->unused[side]);
+			s->errors[side] += atomic_load(&t->read_errors[side]);
+			s->writes[side] += atomic_load(&t->writes[side]);
+			s->all_errors[side] += atomic_load(&t->errors[side]);
 			s->lost[side] += atomic_load(&t->lost[side]);
 			for (int b = 0; b < TRAFFIC_BUCKETS; b++)
 				latency[side][b] +=
@@ -123,6 +124,7 @@ begin_step(struct run *r, uint64_t now_ns)
 		run_authority(r) == SIDE_NEW ? r->strategy.step_n + 1 : r->step;
 	r->watch_wall_ms = os_wall_ms();
 	r->late_ns = 0;
+	r->judged = (struct judgement){ .verdict = VERDICT_INCONCLUSIVE };
 	find_trust(r);
 	if (run_authority(r) == SIDE_NEW)
 		keep_trust(r);
@@ -146,6 +148,26 @@ proven_different(const struct run *r)
 	return sum;
 }
 
+/* Reads are compared with reads while new has no writes. Then all with all: what
+ * clients saw of old when it had all writes (what new refused was asked there
+ * again) is the measure. */
+static void
+take_writes(const struct run *r, struct sample *s)
+{
+	bool soaks = run_authority(r) == SIDE_NEW;
+
+	if (!soaks && !run_is_split(r))
+		return;
+	for (int side = 0; side < SIDE_N; side++) {
+		s->requests[side] += s->writes[side];
+		s->errors[side] = s->all_errors[side];
+	}
+	if (soaks) {
+		s->requests[SIDE_OLD] = r->trust.requests[SIDE_OLD];
+		s->errors[SIDE_OLD] = r->trust.errors[SIDE_OLD];
+	}
+}
+
 /* Where old answers little or nothing, as after the cutover, what it showed last
  * is the measure; a process that comes later finds it in the journal. */
 static void
@@ -154,17 +176,19 @@ take_trust(struct run *r, struct sample *s)
 	struct sample *t = &r->trust;
 
 	if (run_authority(r) == SIDE_OLD) {
-		if (s->requests[SIDE_OLD] >= LIMIT_WATCH_FEW) {
-			t->requests[SIDE_OLD] = s->requests[SIDE_OLD];
-			t->errors[SIDE_OLD] = s->errors[SIDE_OLD];
+		uint64_t all = s->requests[SIDE_OLD] + s->writes[SIDE_OLD] +
+		               s->requests[SIDE_NEW];
+
+		if (all >= LIMIT_WATCH_FEW) {
+			t->requests[SIDE_OLD] = all;
+			t->errors[SIDE_OLD] = s->all_errors[SIDE_OLD];
 		}
 		if (s->timed[SIDE_OLD] >= LIMIT_WATCH_FEW) {
 			t->timed[SIDE_OLD] = s->timed[SIDE_OLD];
 			t->p99_us[SIDE_OLD] = s->p99_us[SIDE_OLD];
 		}
 	}
-	s->requests[SIDE_OLD] = t->requests[SIDE_OLD];
-	s->errors[SIDE_OLD] = t->errors[SIDE_OLD];
+	take_writes(r, s);
 	s->timed[SIDE_OLD] = t->timed[SIDE_OLD];
 	s->p99_us[SIDE_OLD] = t->p99_us[SIDE_OLD];
 }
@@ -202,6 +226,8 @@ since(struct run *r, struct sample *ret, uint64_t now_ns)
 	for (int side = 0; side < SIDE_N; side++) {
 		ret->requests[side] -= r->base.requests[side];
 		ret->errors[side] -= r->base.errors[side];
+		ret->writes[side] -= r->base.writes[side];
+		ret->all_errors[side] -= r->base.all_errors[side];
 		ret->lost[side] -= r->base.lost[side];
 		for (int b = 0; b < TRAFFIC_BUCKETS; b++)
 			latency[side][b] -= r->base_latency[side][b];
@@ -358,6 +384,10 @@ auto_tick(struct run *r, uint64_t now_ns)
 	bool soaks = run_authority(r) == SIDE_NEW;
 	uint32_t step = soaks ? r->strategy.step_n + 1 : r->step;
 
+	/* A pass is said of its own step only. */
+	if (r->judged.verdict == VERDICT_PASS && r->watch_step != step)
+		r->judged =
+			(struct judgement){ .verdict = VERDICT_INCONCLUSIVE };
 	if (!r->conf->is_auto || r->auto_aborted || r->op.kind != OP_NONE ||
 	    r->cut_on || r->state != LIFE_RUNNING || now_ns < r->auto_at_ns)
 		return;

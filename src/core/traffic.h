@@ -42,6 +42,7 @@ struct traffic {
 	_Atomic uint64_t reads[SIDE_N]; /* answered by that side           */
 	_Atomic uint64_t writes[SIDE_N];
 	_Atomic uint64_t errors[SIDE_N]; /* error replies of that side      */
+	_Atomic uint64_t read_errors[SIDE_N]; /* of these, to reads        */
 	_Atomic uint64_t lost[SIDE_N];   /* replies lost with a connection  */
 	_Atomic uint64_t unused[SIDE_N]; /* reads that side was asked and whose
 	                                  * answer no client got           */

@@ -65,7 +65,10 @@ const char *migration_gate_name(enum gate g);
 struct sample {
 	const char *fault; /* why nothing could be measured, else NULL        */
 	uint64_t requests[SIDE_N]; /* answers since the step began            */
-	uint64_t errors[SIDE_N];
+	uint64_t errors[SIDE_N];   /* of these                                */
+	/* for who decides what is compared; not looked at here */
+	uint64_t writes[SIDE_N];
+	uint64_t all_errors[SIDE_N];
 	uint64_t lost[SIDE_N];
 	uint64_t timed[SIDE_N]; /* answers whose latency was taken            */
 	uint64_t p99_us[SIDE_N];

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from harness.process import until
 from scenario import Reader, admin, inside
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -139,6 +140,32 @@ def test_lag(place):
     finally:
         new.thaw()
     g.until(lambda s: s["stream"]["in_step"], 20, "new to follow")
+
+
+def test_errors_that_old_had_as_well(place):
+    """A client whose every fifth request is wrong: new passes its step and its soak, where
+    old, which answers nothing any more, is remembered as it was."""
+    old, new = place.pair()
+    for i, k in enumerate(KEYS):
+        old.cmd("SET", k, i)
+    g = place.godwit(old.url, new.url, "--strategy", "canary", "--steps", "60", "--auto", "--step-duration", "1s",
+                     "--min-requests", "50")
+    with g.conn() as c:
+
+        def soaked():
+            c.raw("LPUSH", "k1", "x")
+            for k in KEYS[:4]:
+                c.raw("GET", k)
+            s = g.peek()
+            assert s is None or s["auto"]["verdict"] != "fail", s["auto"]
+            return s and len(records(g, "verdict")) == 2 and s["auto"]["verdict"] == "pass" and s
+
+        s = until(soaked, 40, 0.0, "the soak to pass")
+    step = {x["check"]: x for x in records(g, "verdict")[0]["checks"]}
+    assert step["errors"]["value"] == 0 and step["errors"]["threshold"] == 10000, step  # reads with reads
+    checks = {x["check"]: x for x in s["auto"]["checks"]}
+    assert checks["errors"]["value"] > 50000 and checks["errors"]["threshold"] > 60000, s["auto"]
+    assert s["status"] == "running" and s["phase"] == "soaking", s
 
 
 # -- error: nothing can be measured ----------------------------------------------------

@@ -299,6 +299,7 @@ struct counts {
 	uint64_t errors[SIDE_N];
 	uint64_t lost[SIDE_N];
 	uint64_t unused[SIDE_N];
+	uint64_t read_errors[SIDE_N];
 	uint64_t read_retries;
 	uint64_t refused;
 	uint64_t scripts;

@@ -91,8 +91,8 @@ add_up(struct relay *r)
 {
 	struct counts *n = &r->n;
 	struct traffic *t = r->traffic;
-	uint64_t *const pairs[] = { n->reads, n->writes, n->errors, n->lost,
-		                    n->unused };
+	uint64_t *const pairs[] = { n->reads, n->writes, n->errors,
+		                    n->lost,  n->unused, n->read_errors };
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		pairs[i][SIDE_OLD] += pairs[i][SIDE_NEW];

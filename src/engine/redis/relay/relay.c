@@ -110,6 +110,7 @@ publish(struct relay *r)
 		PUT(errors[i], n->errors[i]);
 		PUT(lost[i], n->lost[i]);
 		PUT(unused[i], n->unused[i]);
+		PUT(read_errors[i], n->read_errors[i]);
 	}
 	PUT(told_ns, r->port->now_ns);
 	PUT(read_retries, n->read_retries);

@@ -22,6 +22,14 @@ count_latency(struct relay *r, struct lane *lane)
 		memory_order_relaxed);
 }
 
+static void
+count_error(struct relay *r, const struct lane *lane, const struct pending *e)
+{
+	r->n.errors[lane->side]++;
+	if (e->flags & PEND_F_READ)
+		r->n.read_errors[lane->side]++;
+}
+
 /* A latency is taken only of what a server answers at once. */
 static inline void
 end_sample(struct relay *r, struct lane *lane, enum pending_kind kind)
@@ -95,7 +103,7 @@ read_reply(struct relay *r, struct lane *lane, struct pending e,
 
 	s->on_reader--;
 	if (is_error(reply))
-		r->n.errors[lane->side]++;
+		count_error(r, lane, &e);
 	if (s->link == NULL) {
 		r->n.unused[lane->side]++;
 		s->must_retry = false;
@@ -256,7 +264,7 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 	if (e.flags & PEND_F_MARK)
 		mark_done(r, lane, buf_span(&kept));
 	if (is_error(reply) && e.s != NULL && e.kind != PEND_READ)
-		r->n.errors[lane->side]++;
+		count_error(r, lane, &e);
 	if (e.flags & PEND_F_KEPT)
 		buf_take(&lane->keep, e.kept);
 	end_sample(r, lane, (enum pending_kind)e.kind);
@@ -352,7 +360,7 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 		}
 		if (lane->reply_n == 0 && in.p[0] == '-' && e->s != NULL &&
 		    e->kind == PEND_PASS)
-			r->n.errors[lane->side]++;
+			count_error(r, lane, e);
 		rc = resp_skip_feed(&lane->skip, in, &used);
 		if (rc < 0) {
 			broken(r, lane, "it does not speak the protocol");
