@@ -271,5 +271,8 @@ moves_try(struct run *r, struct err *err)
 		gate = migration_gate_switch(&g, why, sizeof(why));
 	return gate == GATE_OPEN
 	               ? 0
-	               : err_set(err, ERR_POSTPONED, "not now: %s", why);
+	               : err_set(err, ERR_POSTPONED,
+	                         "not now: %s; nothing changed, try again "
+	                         "later",
+	                         why);
 }

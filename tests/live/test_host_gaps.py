@@ -160,3 +160,30 @@ def test_a_refused_start_shuts_again(world):
     assert w.server["b"].cmd("GET", "gone") is None
     assert w.server["b"].cmd("GET", "stays") == b"1"
     until(lambda: not is_open(w.server["c"]), 10)
+
+
+@pytest.mark.limit(120)
+def test_a_way_back_that_is_put_off(world):
+    """One of two pairs cannot go back now: the answer says that nothing has changed, and so it
+    is: the migration runs, new rules both. As soon as it can, both go back."""
+    w = world(["a", "b", "c", "d"])
+    w.front("one", "a")
+    w.front("two", "c")
+    fill(w.server["a"], 50)
+    w.begin("m", [("one", "b"), ("two", "d")])
+    w.verb("m", "promote", {"to": "cutover"})
+    w.server["c"].freeze()
+    try:
+        until(lambda: w.status("m")["reverse"]["proven_ms_ago"] > 6000, 30, 0.2, "old to be silent")
+        got = w.serve.post("migrations/m/rollback", {})
+        assert got.status == 503 and "nothing changed" in got.message, got
+        s = w.status("m")
+        assert s["status"] == "running" and {r["authority"] for r in s["resources"]} == {"new"}, s
+    finally:
+        w.server["c"].thaw()
+    with Conn(w.port["one"]) as c:
+        assert c.cmd("SET", "k", "v") == b"OK"
+    w.verb("m", "rollback")
+    assert w.status("m")["status"] == "rolled_back"
+    with Conn(w.port["one"]) as c:
+        assert c.cmd("GET", "k") == b"v"
