@@ -219,6 +219,27 @@ def test_switch(doors):
         assert c.raw("GET", "n0") == b"%d" % (n + 1)
 
 
+def test_in_a_split(doors):
+    """While writes move in parts users go on: those of the endpoint's URL, and
+    those whose upstream is the same user by name."""
+    boss = {"name": "boss", "password": "boss", "upstream": {"user": "default", "password": "oldpass"}}
+    d = doors([APP, boss], workers=2)
+    cs = [d.conn(user=u, password=p) for u, p in (("app", APP["password"]), ("boss", "boss"))]
+    step = {"read_percentage": 0.5, "write_percentage": 0.5}
+    d.serve.must("POST", "migrations", {"id": "m", "strategy": {"type": "canary", "steps": [step]}, "data": {"type": "snapshot"}})
+    d.serve.must("POST", "migrations/m/interlay/front", {"endpoint": "new"})
+    d.serve.must("POST", "migrations/m/migrate", status=202)
+    until(lambda: d.status()["stream"]["in_step"], 40, 0.1, "in step")
+    d.verb("promote")
+    until(lambda: "scope" in d.status(), 20, 0.1, "a split")
+    for i in range(40):
+        for n, c in enumerate(cs):
+            assert c.raw("INCR", "n%d" % i) == n + 1
+    d.verb("rollback")
+    until(lambda: d.status()["status"] == "rolled_back", 20, 0.1, "the way back")
+    assert all(c.raw("GET", "n%d" % i) == b"2" for c in cs for i in range(40))
+
+
 def test_guesser(doors):
     """Many guesses are not answered, another user at the same address is not
     concerned, and the guessed one comes in again later."""

@@ -206,12 +206,21 @@ is_whole(const struct command *c)
 
 /* ---- who may ------------------------------------------------------------- */
 
+/* Whose rights the lanes have: default's, also as the upstream of another name. */
+static bool
+is_served(const struct relay *r, const struct session *s)
+{
+	return cred_is_default(r, s) ||
+	       (s->cred != NULL &&
+	        span_eq(cred_user(r, s->cred), SPAN("default")));
+}
+
 /* Without AUTH only where the server's default user has no password: the lanes
  * are logged in. */
 static enum dispatched
 admit(struct relay *r, struct session *s)
 {
-	if (!cred_is_default(r, s))
+	if (!is_served(r, s))
 		return dispatch_refuse(
 			r, s,
 			"NOPERM godwit: while writes move key by key only the "
@@ -593,8 +602,7 @@ enum dispatched
 split_stream(struct relay *r, struct session *s, const struct command *c,
              struct span key)
 {
-	if (!cred_is_default(r, s) ||
-	    (s->cred == NULL && r->entry != ENTRY_OPEN) ||
+	if (!is_served(r, s) || (s->cred == NULL && r->entry != ENTRY_OPEN) ||
 	    why_not(c, &(struct sides){ .patterns = false }) != NULL)
 		return DISPATCH_NO;
 	s->at = (uint8_t)(is_publish(c) ? r->route.authority
