@@ -3,6 +3,8 @@
 below with the test that does it, or the reason why nobody can."""
 import os
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -15,6 +17,8 @@ TABLE = os.path.join(os.path.dirname(__file__), "..", "..", "tables", "err.tbl")
 ELSEWHERE = {
     "limit": ("test_auth.py", '"limit"'),
     "diverged": ("test_release.py", '"diverged"'),
+    "window": ("test_api_strategies.py", 'got.error == "window"'),
+    "postponed": ("test_api.py", 'refused.error == "postponed"'),
 }
 # Not to be had from outside, and why.
 NEVER = {
@@ -24,13 +28,7 @@ NEVER = {
 # Could be had, and no test of the API does it yet: what it would need.
 OPEN = {
     "io": "a disk that fails under the daemon (test_crash.py has it for one process)",
-    "proto": "an issuer or a server that breaks its own protocol",
-    "auth": "a server that changes its password between two calls",
-    "refused": "a server that refuses what the daemon itself asks",
-    "timeout": "an interlay whose start is not answered",
     "aborted": "a verb that gives way to a rollback in the same instant",
-    "window": "a time_window that is shut (test_strategies.py: exit 7 of one process)",
-    "postponed": "an instant: starting, stopping, or sides that are not in step",
 }
 
 
@@ -41,8 +39,30 @@ def codes():
     return {name.lower(): int(status) for name, status in rows}
 
 
+@pytest.fixture
+def web():
+    """The port of a server that speaks HTTP."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+
+
+def templates(s, old, new, web):
+    """For each code the template that meets it: a server with another password, a
+    command that fails there, one that is no Redis, a process that does not
+    answer."""
+    urls = {"auth": "redis://:wrong@127.0.0.1:%d" % new.port, "refused": old.url,
+            "proto": "redis://127.0.0.1:%d" % web, "timeout": old.url}
+    for code, url in urls.items():
+        s.must("POST", "endpoints", {"id": "e-" + code, "config": {"url": url}})
+        s.must("POST", "templates", {"id": "t-" + code, "endpoint": "e-" + code, "kind": "read",
+                                     "template": {"command": ["LLEN", "text"]}})
+
+
 @pytest.mark.limit(90)
-def test_every_code_of_an_error(place, need_godwit):
+def test_every_code_of_an_error(place, need_godwit, web):
     s = Serve(place.dir)
     place.things.append(s)
     s.start()
@@ -53,6 +73,13 @@ def test_every_code_of_an_error(place, need_godwit):
     s.must("POST", "interlays", {"id": "i", "endpoint": "old", "port": port})
     s.must("POST", "templates", {"id": "t", "endpoint": "new", "kind": "read",
                                  "template": {"command": ["GET", "k"]}})
+    old.cmd("SET", "text", "no list")
+    new.cmd("CONFIG", "SET", "requirepass", "right")
+    templates(s, old, new, web)
+    ran = [s.post("templates/t-" + code, {}) for code in ("auth", "refused", "proto")]
+    old.freeze()
+    ran.append(s.post("templates/t-timeout", {}))
+    old.thaw()
     new.stop()
     s.must("POST", "migrations", {"id": "m", "strategy": {"type": "canary"}})
     reader = s.must("POST", "iam/tokens", {"id": "r", "role": "read"})["token"]
@@ -60,6 +87,7 @@ def test_every_code_of_an_error(place, need_godwit):
     want = codes()
     seen = {}
     for got in (
+        *ran,
         s.post("endpoints", raw=b"{", headers={"Content-Type": "application/json"}),
         s.post("endpoints", {"id": "old", "config": {"url": old.url}}),
         s.get("endpoints/none"),
