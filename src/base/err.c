@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "base/utf8.h"
 
 struct err_row {
 	const char *name;
@@ -43,6 +44,7 @@ err_set(struct err *err, enum err_code code, const char *fmt, ...)
 		va_start(ap, fmt);
 		(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
 		va_end(ap);
+		utf8_mend(err->text); /* it may be cut inside a character */
 	}
 	return -(int)code;
 }
@@ -78,6 +80,7 @@ err_wrap(struct err *err, const char *fmt, ...)
 	at = n < 0 ? 0 : (size_t)n;
 	append(err, at, ": ");
 	append(err, at + 2, old);
+	utf8_mend(err->text);
 	return -(int)err->code;
 }
 

@@ -3,7 +3,8 @@
  * base/err.h: what went wrong, as a code and a sentence.
  *
  * int functions answer 0 or a negative ERR_*. struct err carries the sentence a
- * person will read: the thing, the cause, the next step.
+ * person will read: the thing, the cause, the next step. It is UTF-8, whatever
+ * was put into it.
  */
 #pragma once
 

@@ -330,6 +330,19 @@ def test_etag(serve):
     assert serve.delete("endpoints/old", headers={"If-Match": now.headers["etag"]}).status == 200
 
 
+def test_an_error_is_told_however_it_is_cut(serve):
+    """What the caller wrote comes back shortened, maybe inside a character: the
+    answer is the error and JSON all the same."""
+    endpoint(serve)
+    for n in range(57, 61):
+        got = serve.get("migrations?" + "a" * n + "%C3%A9=1")
+        assert got.status == 400 and got.error == "bad" and got.json["param"], got
+    for n in range(36, 41):
+        tag = b"a" * n + "\u20ac".encode() * 3
+        got = serve.patch("endpoints/old", {"description": "1"}, headers={"If-Match": tag})
+        assert got.status == 412 and got.error == "stale", got
+
+
 def test_pages(serve):
     names = sorted("e%02d" % i for i in range(7))
     for i, name in enumerate(names):
@@ -515,6 +528,7 @@ def test_ready_says_no_before_the_listener_closes(place, need_godwit):
     got = until(lambda: [a for a in [s.get("/readyz", token="")] if a.status == 503], 20)[0]
     assert "stopping" in got.text and s.is_alive()
     refused = s.post("endpoints", {"id": "late", "config": {"url": "redis://h:1"}})
+    assert refused.error == "postponed"
     assert refused.status == 503 and "retry-after" in refused.headers
     assert s.get("endpoints").status == 200
     s.proc.send_signal(signal.SIGTERM)  # the second one does not wait

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "control/api/header.h"
 
 const char *
 call_org(const struct call *c)
@@ -43,10 +44,10 @@ call_match(struct call *c, const json_t *row, struct err *err)
 		json_string_value(json_object_get(c->in->headers, "if-match"));
 	char tag[32];
 
-	if (want == NULL || strcmp(want, "*") == 0)
+	if (want == NULL)
 		return 0;
 	tag_of(row, tag);
-	if (strstr(want, tag) != NULL)
+	if (header_has_tag(want, tag))
 		return 0;
 	return err_set(err, ERR_STALE,
 	               "%.64s is at version %s now, not at %.40s; read it "

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/utf8.h"
 #include "control/api/call.h"
 #include "control/api/idem.h"
 #include "control/api/trail.h"
@@ -382,6 +383,7 @@ error_envelope(struct call *c, struct err *err)
 	}
 	if (err->code == ERR_UNAUTHORIZED)
 		call_header(c, "WWW-Authenticate", "Bearer realm=\"godwit\"");
+	utf8_mend(c->param);
 	return json_pack("{s:s,s:s,s:s,s:o,s:s}", "status", "error", "error",
 	                 code, "message", err->text, "param",
 	                 c->param[0] != '\0' ? json_string(c->param)

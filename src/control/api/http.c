@@ -23,15 +23,14 @@
 
 #include "base/check.h"
 #include "base/list.h"
-#include "control/api/shape.h"
+#include "control/api/header.h"
 #include "control/store/store.h"
 #include "world/os/loop.h"
 
 #define RETIRED_MAX   8 /* daemons of earlier certificates that still serve  */
 #define THREADS_MAX   64
-#define HEADERS_MAX   100 /* of one request                                 */
-#define BODY_OVER     8   /* times body_max is read before the line is cut  */
-#define WAKE_S        5   /* streams are asked at least so often            */
+#define BODY_OVER     8 /* times body_max is read before the line is cut  */
+#define WAKE_S        5 /* streams are asked at least so often            */
 #define STREAM_BLOCK  4096
 #define FILE_MAX_SIZE ((size_t)256 * 1024) /* a certificate               */
 
@@ -133,27 +132,8 @@ static enum MHD_Result
 on_header(void *arg, enum MHD_ValueKind kind, const char *name,
           const char *value)
 {
-	json_t *headers = arg;
-	char key[64];
-	size_t n = strlen(name);
-	json_t *old;
-
 	(void)kind;
-	if (n >= sizeof(key) || json_object_size(headers) >= HEADERS_MAX)
-		return MHD_YES;
-	for (size_t i = 0; i <= n; i++)
-		key[i] = shape_lower(name[i]);
-	if (value == NULL)
-		value = "";
-	old = json_object_get(headers, key);
-	if (old == NULL) {
-		/* What is no UTF-8 is not there. */
-		(void)json_object_set_new(headers, key, json_string(value));
-		return MHD_YES;
-	}
-	(void)json_object_set_new(
-		headers, key,
-		json_sprintf("%s, %s", json_string_value(old), value));
+	header_put(arg, name, value);
 	return MHD_YES;
 }
 

@@ -8,6 +8,7 @@
 
 #include "control/api/call.h"
 #include "control/api/event.h"
+#include "control/api/header.h"
 #include "control/api/openapi.h"
 #include "control/metric.h"
 
@@ -89,15 +90,10 @@ last_event_id(struct call *c, int64_t *ret, struct err *err)
 {
 	const char *text = json_string_value(
 		json_object_get(c->in->headers, "last-event-id"));
-	char *end = NULL;
 
-	*ret = -1;
 	if (text == NULL)
 		text = call_text(c->query, "last_event_id");
-	if (text == NULL || text[0] == '\0')
-		return 0;
-	*ret = strtoll(text, &end, 10);
-	if (text[0] >= '0' && text[0] <= '9' && *end == '\0')
+	if (header_event(text, ret))
 		return 0;
 	(void)snprintf(c->param, sizeof(c->param), "last_event_id");
 	return err_set(err, ERR_BAD,
