@@ -149,6 +149,7 @@ rest_read_data(struct fields *f, const json_t *in, struct spec_data *d)
 	char tag[FIELD_WORD_MAX];
 	const json_t *body;
 	uint32_t rule;
+	uint32_t pace;
 	int kind = -1;
 
 	if (in == NULL)
@@ -167,11 +168,15 @@ rest_read_data(struct fields *f, const json_t *in, struct spec_data *d)
 		return;
 	rule = d->replace;
 	(void)fields_only(f, body,
-	                  kind == DATA_NONE ? "type empty_ok" : "type replace");
+	                  kind == DATA_NONE ? "type empty_ok"
+	                                    : "type replace pace");
 	fields_word(f, body, "replace", RULES, &rule);
 	if (fields_has(body, "replace") && fields_get(body, "replace") == NULL)
 		rule = CONFLICT_NONE;
 	d->replace = (enum conflict_rule)rule;
+	pace = d->gentle ? 1 : 0;
+	fields_word(f, body, "pace", "fast gentle", &pace);
+	d->gentle = pace == 1;
 	fields_bool(f, body, "empty_ok", &d->empty_ok);
 	if (d->move == DATA_NONE && d->empty_ok)
 		fields_warn(f,
@@ -188,8 +193,9 @@ rest_print_data(const struct spec_data *d)
 		return json_pack("{s:s,s:b}", "type", "none", "empty_ok", 1);
 	if (d->move == DATA_NONE)
 		return json_string("none");
-	return json_pack("{s:s,s:s}", "type", data_names[d->move], "replace",
-	                 rule_names[d->replace]);
+	return json_pack("{s:s,s:s,s:s*}", "type", data_names[d->move],
+	                 "replace", rule_names[d->replace], "pace",
+	                 d->gentle ? "gentle" : NULL);
 }
 
 /* ---- failure_handling -------------------------------------------------- */

@@ -183,6 +183,32 @@ guide_rest(void **state)
 	}
 }
 
+/* The pace stays when it is written out and read again; fast is not said. */
+static void
+data_pace(void **state)
+{
+	static const char *const words[] = { "gentle", "fast" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		char in[80];
+		struct spec *s;
+		json_t *said;
+
+		(void)snprintf(in, sizeof(in),
+		               "{\"data\":{\"type\":\"scan\",\"pace\":\"%s\"}}",
+		               words[i]);
+		s = read_ok(in);
+		assert_int_equal(s->data.gentle, i == 0);
+		said = round_trip(s);
+		assert_int_equal(json_object_get(json_object_get(said, "data"),
+		                                 "pace") != NULL,
+		                 i == 0);
+		json_decref(said);
+		spec_free(s);
+	}
+}
+
 /* Beyond the guide: each member once. */
 static void
 extended(void **state)
@@ -678,11 +704,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(guide),    cmocka_unit_test(guide_rest),
-		cmocka_unit_test(extended), cmocka_unit_test(warnings),
-		cmocka_unit_test(refuses),  cmocka_unit_test(stages),
-		cmocka_unit_test(patches),  cmocka_unit_test(inner_patch),
-		cmocka_unit_test(traffic),  cmocka_unit_test(times),
+		cmocka_unit_test(data_pace),   cmocka_unit_test(guide),
+		cmocka_unit_test(guide_rest),  cmocka_unit_test(extended),
+		cmocka_unit_test(warnings),    cmocka_unit_test(refuses),
+		cmocka_unit_test(stages),      cmocka_unit_test(patches),
+		cmocka_unit_test(inner_patch), cmocka_unit_test(traffic),
+		cmocka_unit_test(times),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
