@@ -66,16 +66,17 @@ static void
 find_trust(struct run *r)
 {
 	struct sample *t = &r->trust;
+	uint64_t *const to[] = { &t->requests[SIDE_OLD], &t->errors[SIDE_OLD],
+		                 &t->timed[SIDE_OLD], &t->p99_us[SIDE_OLD] };
 	char *text;
+	char *at;
 
 	if (t->requests[SIDE_OLD] > 0 || t->timed[SIDE_OLD] > 0)
 		return;
 	text = journal_meta(r->journal, META_TRUST);
-	if (text != NULL &&
-	    sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64,
-	           &t->requests[SIDE_OLD], &t->errors[SIDE_OLD],
-	           &t->timed[SIDE_OLD], &t->p99_us[SIDE_OLD]) != 4)
-		*t = (struct sample){ .fault = NULL };
+	at = text;
+	for (size_t i = 0; at != NULL && i < sizeof(to) / sizeof(to[0]); i++)
+		*to[i] = strtoull(at, &at, 10);
 	free(text);
 }
 
