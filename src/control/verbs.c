@@ -143,7 +143,10 @@ say_share(struct run *r)
 {
 	const struct strategy_move *m = &r->op.move;
 
-	if (run_is_split(r))
+	if (run_is_split(r) && r->strategy.unit_writes)
+		run_event(r, "share",
+		          "reads and writes of the features' keys go to new");
+	else if (run_is_split(r))
 		run_event(r, "share",
 		          "reads and writes of new's keys go to new (%u.%u %% "
 		          "of the slots)",

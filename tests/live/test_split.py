@@ -135,7 +135,8 @@ def test_features_with_their_writes(place):
     r = start(place, FIG, load=False, keys=200)
     assert count(r, "SET", *names("pay")) == [50, 0]
     assert "writes of feature payments" in r.g.status()["next"]
-    r.must("promote")
+    _, said, _ = r.must("promote")
+    assert "the keys of 2 prefixes are new's" in said, said
     s = r.g.status()
     assert s["strategy"]["units"] == {"payments": True, "sessions": False}
     assert sorted(s["scope"]["prefixes"]) == ["invoice:", "pay:"]
