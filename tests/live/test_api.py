@@ -325,9 +325,12 @@ def test_etag(serve):
     stale = serve.patch("endpoints/old", {"description": "2"}, headers={"If-Match": tag})
     assert stale.status == 412 and stale.error == "stale"
     assert serve.delete("endpoints/old", headers={"If-Match": tag}).status == 412
+    fresh = serve.get("endpoints/old").headers["etag"]
+    for other in ("W/" + fresh, fresh[:-1], fresh[1:-1], '"x' + fresh[1:], '"', ""):
+        assert serve.delete("endpoints/old", headers={"If-Match": other or ","}).status == 412, other
     now = serve.get("endpoints/old")
     assert now.data["description"] == "1"
-    assert serve.delete("endpoints/old", headers={"If-Match": now.headers["etag"]}).status == 200
+    assert serve.delete("endpoints/old", headers={"If-Match": '"a,b", W/"c" , ' + now.headers["etag"]}).status == 200
 
 
 def test_an_error_is_told_however_it_is_cut(serve):

@@ -33,7 +33,24 @@ header_put(json_t *headers, const char *name, const char *value)
 bool
 header_has_tag(const char *value, const char *tag)
 {
-	return strcmp(value, "*") == 0 || strstr(value, tag) != NULL;
+	size_t n = strlen(tag);
+
+	if (strcmp(value, "*") == 0)
+		return true;
+	for (;;) {
+		const char *end;
+
+		value += strspn(value, " \t,");
+		if (*value != '"' && strncmp(value, "W/\"", 3) != 0)
+			return false;
+		end = strchr(strchr(value, '"') + 1, '"');
+		if (end == NULL)
+			return false;
+		end++;
+		if ((size_t)(end - value) == n && memcmp(value, tag, n) == 0)
+			return true;
+		value = end;
+	}
 }
 
 bool

@@ -19,7 +19,8 @@
  * gets ", " and the value behind it. value NULL: "". */
 void header_put(json_t *headers, const char *name, const char *value);
 
-/* If-Match: is a row of this tag (quotes included) meant? */
+/* If-Match: is a row of this tag (quotes included) meant? As RFC 9110, 13.1.1: "*",
+ * or one of a list; a weak tag is nobody's. */
 bool header_has_tag(const char *value, const char *tag);
 
 /* Last-Event-ID: digits, or nothing (*ret: -1). False: neither. */
