@@ -25,8 +25,8 @@ import time
 import load
 import world
 
-METHODS = ["replicaof", "replicaof-swapdb", "godwit", "godwit-gentle"]
-OPTIONS = {"godwit": [], "godwit-gentle": ["--copy-pace", "gentle"],
+METHODS = ["replicaof", "replicaof-swapdb", "godwit", "godwit-fast"]
+OPTIONS = {"godwit": [], "godwit-fast": ["--copy-pace", "fast"],
            "godwit-rdb": ["--copy-mode", "rdb"],
            "godwit-scan": ["--copy-mode", "scan"]}
 PROBE_KEY = "string:1"

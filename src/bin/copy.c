@@ -71,8 +71,9 @@ _Static_assert(MOVER_RULE_NONE == 0 && MOVER_RULE_REPLACE == 1 &&
 _Static_assert(MOVER_FILL_AUTO == 0 && MOVER_FILL_RDB == 1 &&
                        MOVER_FILL_SCAN == 2,
                "--copy-mode auto|rdb|scan");
-_Static_assert(MOVER_PACE_FAST == 0 && MOVER_PACE_GENTLE == 1,
-               "--copy-pace fast|gentle");
+_Static_assert(MOVER_PACE_AUTO == 0 && MOVER_PACE_FAST == 1 &&
+                       MOVER_PACE_GENTLE == 2,
+               "--copy-pace auto|fast|gentle");
 
 /* A way to try again is a message; anything else ends the copy. */
 static int

@@ -134,7 +134,7 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	c->ack_timeout_ms = (uint32_t)a->number[OPT_ACK_TIMEOUT];
 	c->conflict = (enum conflict_rule)a->number[OPT_CONFLICT];
 	c->copy_mode = (enum copy_mode)a->number[OPT_COPY_MODE];
-	c->copy_gentle = a->number[OPT_COPY_PACE] == 1;
+	c->copy_pace = (enum copy_pace)a->number[OPT_COPY_PACE];
 	c->workers = (uint32_t)a->number[OPT_WORKERS];
 	c->hold_max_ms = (uint32_t)a->number[OPT_HOLD_MAX];
 	c->lag_max_ms = (uint32_t)a->number[OPT_MAX_LAG];

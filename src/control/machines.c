@@ -181,6 +181,11 @@ mover_fill(enum copy_mode c)
 	return MOVER_FILL_AUTO;
 }
 
+_Static_assert((int)MOVER_PACE_AUTO == (int)COPY_PACE_AUTO &&
+                       (int)MOVER_PACE_FAST == (int)COPY_PACE_FAST &&
+                       (int)MOVER_PACE_GENTLE == (int)COPY_PACE_GENTLE,
+               "one pace, two names");
+
 /* What both movers of a run have in common. */
 static struct mover_conf *
 conf_of_mover(struct run *r, bool back)
@@ -220,7 +225,7 @@ make_mover(struct run *r, struct err *err)
 		return err_set(err, ERR_NOMEM, "out of memory");
 	conf->board = &r->board;
 	conf->rule = mover_rule(r->conf->conflict);
-	conf->pace = r->conf->copy_gentle ? MOVER_PACE_GENTLE : MOVER_PACE_FAST;
+	conf->pace = (enum mover_pace)r->conf->copy_pace;
 	/* What new had before is its own; the fence's token is ours. */
 	conf->keep_extra = r->new_keys > 0 || r->conf->copy_mode == COPY_NONE;
 	conf->scope = divide_block(r, a.scope);

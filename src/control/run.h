@@ -28,6 +28,11 @@ enum copy_mode {
 	COPY_SCAN,
 	COPY_NONE /* new holds what it has to hold, see decision 0020 */
 };
+enum copy_pace {
+	COPY_PACE_AUTO, /* gentle where old is on this machine */
+	COPY_PACE_FAST,
+	COPY_PACE_GENTLE /* by turns: old's answers wait less */
+};
 
 #define RUN_STEPS_MAX STRATEGY_STEPS_MAX
 
@@ -52,7 +57,7 @@ struct run_conf {
 	uint32_t ack_timeout_ms;
 	enum conflict_rule conflict;
 	enum copy_mode copy_mode;
-	bool copy_gentle; /* --copy-pace gentle: by turns          */
+	enum copy_pace copy_pace;
 	uint32_t workers;
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */

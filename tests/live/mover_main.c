@@ -138,7 +138,7 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->limits.marks = (size_t)strtoull(v, NULL, 10);
 	else if (IS("window"))
 		c->limits.window = (size_t)strtoull(v, NULL, 10);
-	else if (IS("pace"))
+	else if (IS("pace")) /* fast without, see main() */
 		c->pace = strcmp(v, "gentle") == 0 ? MOVER_PACE_GENTLE
 		                                   : MOVER_PACE_FAST;
 	else if (IS("turn"))
@@ -273,6 +273,7 @@ int
 main(int argc, char **argv)
 {
 	static struct mover_conf conf = { .board = &board,
+		                          .pace = MOVER_PACE_FAST,
 		                          .rule = MOVER_RULE_REPLACE,
 		                          .id = "test" };
 	enum side from = SIDE_OLD;

@@ -161,7 +161,7 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 	c->ack_timeout_ms = s->write.ack_timeout_ms;
 	c->conflict = s->data.replace;
 	c->copy_mode = modes[s->data.move];
-	c->copy_gentle = s->data.gentle;
+	c->copy_pace = s->data.pace;
 	c->empty_ok = s->data.empty_ok;
 	c->is_auto = s->analysis.auto_promote || s->analysis.auto_rollback;
 	c->step_seconds = s->analysis.step_seconds;

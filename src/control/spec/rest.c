@@ -135,6 +135,7 @@ rest_print_write(const struct spec_write *w)
 /* ---- data -------------------------------------------------------------- */
 
 #define RULES "none replace merge"
+#define PACES "auto fast gentle"
 
 static const char *const data_names[] = {
 	[DATA_NONE] = "none", [DATA_SNAPSHOT] = "snapshot", [DATA_SCAN] = "scan"
@@ -142,6 +143,10 @@ static const char *const data_names[] = {
 static const char *const rule_names[] = { [CONFLICT_NONE] = "none",
 	                                  [CONFLICT_REPLACE] = "replace",
 	                                  [CONFLICT_MERGE] = "merge" };
+
+static const char *const pace_names[] = {
+	[COPY_PACE_FAST] = "fast", [COPY_PACE_GENTLE] = "gentle"
+};
 
 void
 rest_read_data(struct fields *f, const json_t *in, struct spec_data *d)
@@ -174,9 +179,9 @@ rest_read_data(struct fields *f, const json_t *in, struct spec_data *d)
 	if (fields_has(body, "replace") && fields_get(body, "replace") == NULL)
 		rule = CONFLICT_NONE;
 	d->replace = (enum conflict_rule)rule;
-	pace = d->gentle ? 1 : 0;
-	fields_word(f, body, "pace", "fast gentle", &pace);
-	d->gentle = pace == 1;
+	pace = d->pace;
+	fields_word(f, body, "pace", PACES, &pace);
+	d->pace = (enum copy_pace)pace;
 	fields_bool(f, body, "empty_ok", &d->empty_ok);
 	if (d->move == DATA_NONE && d->empty_ok)
 		fields_warn(f,
@@ -195,7 +200,8 @@ rest_print_data(const struct spec_data *d)
 		return json_string("none");
 	return json_pack("{s:s,s:s,s:s*}", "type", data_names[d->move],
 	                 "replace", rule_names[d->replace], "pace",
-	                 d->gentle ? "gentle" : NULL);
+	                 d->pace == COPY_PACE_AUTO ? NULL
+	                                           : pace_names[d->pace]);
 }
 
 /* ---- failure_handling -------------------------------------------------- */

@@ -51,8 +51,7 @@ enum spec_move {
 struct spec_data {
 	enum spec_move move;
 	enum conflict_rule replace;
-	bool gentle;   /* the bulk by turns: it takes longer, the source's
-	                * answers wait less                             */
+	enum copy_pace pace;
 	bool empty_ok; /* DATA_NONE: an empty new side is meant            */
 };
 

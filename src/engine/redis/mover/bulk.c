@@ -18,10 +18,25 @@
 #define PAIR_ROOM \
 	((size_t)1024) /* of one value, decoded                      */
 
+/* A source on this machine waits for cores that we and the other side keep busy;
+ * one elsewhere does not, and turns would only take time. */
+static bool
+is_gentle(const struct mover *m)
+{
+	const struct address *at = &m->conf->side[m->from].at;
+	struct span host = span_str(at->host);
+
+	if (m->conf->pace != MOVER_PACE_AUTO)
+		return m->conf->pace == MOVER_PACE_GENTLE;
+	return at->port == 0 || span_has_prefix(host, SPAN("127.")) ||
+	       span_eq(host, SPAN("localhost")) || span_eq(host, SPAN("::1"));
+}
+
 void
 bulk_start(struct mover *m)
 {
 	struct bulk *b = &m->bulk;
+	bool gentle = is_gentle(m);
 
 	if (b->scratch == NULL)
 		b->scratch = mem_alloc(m->port->mem, SCRATCH);
@@ -38,9 +53,8 @@ bulk_start(struct mover *m)
 	b->plain = m->conf->rule == MOVER_RULE_REPLACE || !m->keep_extra;
 	b->pair_n = 0;
 	buf_clear(&b->pairs);
-	pace_init(&b->pace, m->conf->pace == MOVER_PACE_GENTLE,
-	          m->conf->pace == MOVER_PACE_GENTLE ? m->limits.turn
-	                                             : m->limits.writer_tx,
+	pace_init(&b->pace, gentle,
+	          gentle ? m->limits.turn : m->limits.writer_tx,
 	          m->port->now_ns);
 	buf_clear(&b->flushes);
 	rdb_init(&b->rdb, m->limits.window, b->scratch, SCRATCH);

@@ -43,6 +43,7 @@ enum mover_fill {
 
 /* How the bulk by RDB goes on the source's nerves. */
 enum mover_pace {
+	MOVER_PACE_AUTO,   /* gentle where the source shares our machine    */
 	MOVER_PACE_FAST,   /* read and write at a time                      */
 	MOVER_PACE_GENTLE, /* by turns: read a piece, then write it         */
 };

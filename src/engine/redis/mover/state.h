@@ -43,7 +43,7 @@
 	((size_t)1 << 20) /* longer payloads are passed on piecewise */
 #define UNIT_MAX   ((size_t)8 << 20) /* a longer unit of the stream is marked  */
 #define NEAR_MS    30000 /* keys that expire sooner than this       */
-#define TURN_BYTES ((size_t)64 << 20) /* of the RDB, read and then written */
+#define TURN_BYTES ((size_t)128 << 20) /* of the RDB, read and then written */
 
 enum stage {
 	STAGE_IDLE,

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "engine/redis/relay/inside.h"
-#include "engine/redis/relay/keys.h"
+#include "engine/redis/keys.h"
 
 /* May a client that sent no AUTH be served? */
 enum entry {

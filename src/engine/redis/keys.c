@@ -5,7 +5,7 @@
  * Options are read as the server reads them: what it would call a syntax error
  * ends the look, for it executes nothing then.
  */
-#include "engine/redis/relay/keys.h"
+#include "engine/redis/keys.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/relay/keys.h: where the keys of a request stand.
+ * engine/redis/keys.h: where the keys of a request stand.
  *
  * Thread: any.
  */

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/spread/spread.h: the machine in front of an interlay whose keys
+ * are spread over several instances.
+ *
+ * Clients see one server. Each instance has an inner interlay (relays with sides,
+ * strategy and switch of their own); a client has a connection to each of them,
+ * and each request goes to the instance that owns its keys. Answers leave in the
+ * order of the requests. What concerns several instances is asked of each and
+ * put together, or refused by name.
+ *
+ * Owns:   its clients, their connections to the inner interlays and their bytes.
+ * Limits: SPREAD_MAX instances; the SPREAD_* bounds below.
+ * Thread: that of its port.
+ */
+#pragma once
+
+#include "base/hash.h"
+#include "core/traffic.h"
+#include "engine/engine.h"
+
+#define SPREAD_MAX       16 /* instances: each costs a connection a client */
+#define SPREAD_LABEL_MAX 64
+
+/* What becomes of a request whose keys are on several instances. */
+enum spread_across {
+	SPREAD_HANDLE, /* MGET, MSET, DEL, ... in parts; others are refused */
+	SPREAD_REFUSE, /* all are refused by name                       */
+};
+
+struct spread_instance {
+	struct address
+		at; /* its inner interlay, which wants PROXY v2 headers */
+	char label[SPREAD_LABEL_MAX]; /* for messages */
+};
+
+struct spread_conf {
+	struct spread_instance instance[SPREAD_MAX];
+	uint32_t n;
+	/* Who owns a hash slot (CRC16 of the key, or of its tag in braces). The
+	 * first instance is home: pub/sub and what has no key. */
+	uint8_t owner[HASH_SLOTS];
+	enum spread_across across;
+	struct traffic
+		*traffic; /* requests, errors[SIDE_OLD], refused, clients,
+	                          * bytes, held: the inner relays count the rest */
+	uint32_t who;     /* index of this worker                           */
+	bool proxy;       /* its clients begin with a PROXY v2 header, which
+	                    * is passed on                                   */
+};
+
+extern const struct machine spread_machine;
+
+/* self: zeroed, spread_machine.self_size bytes. conf: struct spread_conf, kept
+ * alive by the caller. Obeys MAIL_STOP (running requests end, then
+ * MAIL_STOPPED); other mails are ignored. */
+void spread_init(void *self, void *conf);
