@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/relay/keys.c: where the keys of a request stand.
+ * engine/redis/keys.c: where the keys of a request stand.
  *
  * Options are read as the server reads them: what it would call a syntax error
  * ends the look, for it executes nothing then.
