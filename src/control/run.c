@@ -184,7 +184,8 @@ catch_signals(struct run *r, struct err *err)
 	term_seen = 0;
 	term_fd = r->wake_fd;
 	if (sigaction(SIGTERM, &term, NULL) != 0 ||
-	    sigaction(SIGPIPE, &ignore, NULL) != 0)
+	    sigaction(SIGPIPE, &ignore, NULL) != 0 ||
+	    sigaction(SIGXFSZ, &ignore, NULL) != 0)
 		return err_set(err, ERR_IO, "sigaction: %s", os_cause(errno));
 	return 0;
 }

@@ -3,6 +3,7 @@
 below with the test that does it, or the reason why nobody can."""
 import os
 import re
+import resource
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,6 +11,8 @@ import pytest
 
 from harness import ports
 from harness.api import Serve
+from harness.process import until
+from oracle.resp import Conn
 
 TABLE = os.path.join(os.path.dirname(__file__), "..", "..", "tables", "err.tbl")
 
@@ -19,16 +22,13 @@ ELSEWHERE = {
     "diverged": ("test_release.py", '"diverged"'),
     "window": ("test_api_strategies.py", 'got.error == "window"'),
     "postponed": ("test_api.py", 'refused.error == "postponed"'),
+    "io": ("test_api_errors.py", 'got.error == "io"'),
+    "aborted": ("test_api_errors.py", 'gone.error == "aborted"'),
 }
 # Not to be had from outside, and why.
 NEVER = {
     "nomem": "the daemon's allocations cannot be refused from outside",
     "usage": "of the command line; the API answers bad",
-}
-# Could be had, and no test of the API does it yet: what it would need.
-OPEN = {
-    "io": "a disk that fails under the daemon (test_crash.py has it for one process)",
-    "aborted": "a verb that gives way to a rollback in the same instant",
 }
 
 
@@ -105,11 +105,84 @@ def test_every_code_of_an_error(place, need_godwit, web):
         seen[got.error] = got.status
         assert got.status == want[got.error], got
         assert got.message and got.json["request_id"], got
-    missing = set(want) - set(seen) - set(ELSEWHERE) - set(NEVER) - set(OPEN)
+    missing = set(want) - set(seen) - set(ELSEWHERE) - set(NEVER)
     assert not missing, missing
-    assert not set(seen) & (set(ELSEWHERE) | set(NEVER) | set(OPEN)), "provoked here: take it off the lists"
+    assert not set(seen) & (set(ELSEWHERE) | set(NEVER)), "provoked here: take it off the lists"
     here = os.path.dirname(__file__)
     for code, (name, word) in ELSEWHERE.items():
         with open(os.path.join(here, name), encoding="utf-8") as f:
             assert word in f.read(), code
+    ports.give(port)
+
+
+@pytest.mark.limit(60)
+def test_a_state_file_that_takes_no_more(place, need_godwit):
+    """The daemon is not allowed to write its files any further (as a full disk): a
+    change is refused with `io` and not half there, reads and clients go on, and
+    with room it is taken."""
+    s = Serve(place.dir)
+    place.things.append(s)
+    s.start()
+    old = place.server("old")
+    port = ports.take()
+    s.must("POST", "endpoints", {"id": "old", "config": {"url": old.url}})
+    s.must("POST", "interlays", {"id": "i", "endpoint": "old", "port": port})
+    _, hard = resource.prlimit(s.proc.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(s.proc.pid, resource.RLIMIT_FSIZE, (1000, hard))
+    want = codes()
+    for got in (
+        s.post("endpoints", {"id": "b", "config": {"url": old.url}}),
+        s.patch("endpoints/old", {"description": "x"}),
+        s.delete("interlays/i"),
+    ):
+        assert got.error == "io" and got.status == want["io"], got
+        assert "nothing was changed" in got.message and got.headers["retry-after"], got
+    assert [e["id"] for e in s.must("GET", "endpoints")] == ["old"]
+    assert "description" not in s.must("GET", "endpoints/old")
+    with Conn(port) as c:
+        assert c.cmd("SET", "k", "v") == b"OK"
+    resource.prlimit(s.proc.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    s.must("POST", "endpoints", {"id": "b", "config": {"url": old.url}})
+    assert {e["id"] for e in s.must("GET", "endpoints")} == {"old", "b"}
+    ports.give(port)
+
+
+@pytest.mark.limit(90)
+def test_a_verb_that_gives_way(place, need_godwit):
+    """A completion still compares when the way back is asked for: its caller is told
+    that it was aborted, and the migration is back."""
+    s = Serve(place.dir)
+    place.things.append(s)
+    s.start()
+    old, new = place.pair()
+    link = place.proxy(old)
+    port = ports.take()
+    with old.conn() as c:
+        c.pipe([("SET", "k:%d" % i, i) for i in range(30000)])
+    s.must("POST", "endpoints", {"id": "old", "config": {"url": link.url}})
+    s.must("POST", "endpoints", {"id": "new", "config": {"url": new.url}})
+    s.must("POST", "interlays", {"id": "i", "endpoint": "old", "port": port})
+    s.must("POST", "migrations", {"id": "m", "strategy": {"type": "big_bang"},
+                                 "data": {"type": "snapshot"}})
+    s.must("POST", "migrations/m/interlay/i", {"endpoint": "new"})
+    s.must("POST", "migrations/m/migrate", status=202)
+
+    def is_in_step():
+        return s.must("GET", "migrations/m").get("stream", {}).get("in_step")
+
+    until(is_in_step, 30, 0.1, "the stream")
+    s.must("POST", "migrations/m/promote", {"to": "cutover"})
+    until(is_in_step, 30, 0.1, "the stream back")
+    link.late(0.05)
+    answers = []
+    t = threading.Thread(target=lambda: answers.append(s.post("migrations/m/complete", {})))
+    t.start()
+    until(lambda: s.must("GET", "migrations/m")["verification"]["state"] == "running", 10, 0.05,
+          "the comparison")
+    s.must("POST", "migrations/m/rollback", {})
+    t.join(30)
+    gone = answers[0]
+    assert gone.error == "aborted" and gone.status == codes()["aborted"], gone
+    assert "complete gave way to rollback" in gone.message
+    assert s.must("GET", "migrations/m")["status"] == "rolled_back"
     ports.give(port)

@@ -457,6 +457,7 @@ serve(const struct serve_conf *c, struct err *err)
 	}
 	raise_files();
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* a limit of files is an error */
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
