@@ -64,7 +64,8 @@ read_hashes(const json_t *j, struct door_user *u, struct err *err)
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const char *hex = json_string_value(json_array_get(list, i));
 
-		if (hex == NULL || !digest_unhex(hex, u->hash[i], SHA256_N))
+		if (hex == NULL ||
+		    !digest_unhex(hex, u->hash[i], DOOR_HASH_SIZE))
 			return err_set(err, ERR_USAGE,
 			               "auth.users: %s: a hash is a SHA-256 in "
 			               "64 hex digits",
@@ -101,6 +102,8 @@ read_upstream(const json_t *j, struct door_user *u, struct err *err)
 	                          sizeof(u->upstream_pass), err);
 }
 
+_Static_assert(DOOR_HASH_SIZE == DIGEST_SIZE, "the same hash");
+
 static struct door *
 make(size_t n)
 {
@@ -108,10 +111,12 @@ make(size_t n)
 
 	if (d != NULL)
 		d->seen = calloc(1, sizeof(*d->seen));
-	if (d != NULL && d->seen == NULL) {
+	if (d == NULL || d->seen == NULL) {
 		free(d);
-		d = NULL;
+		return NULL;
 	}
+	d->hash = digest_sha256;
+	d->is_same = digest_is_equal;
 	return d;
 }
 
@@ -121,7 +126,7 @@ add_own(struct door *d, const char *pass)
 	struct door_user *u = &d->user[d->n++];
 
 	(void)snprintf(u->name, sizeof(u->name), "%s", DOOR_OWN_USER);
-	sha256(span_str(pass), u->hash[0]);
+	d->hash(span_str(pass), u->hash[0]);
 	u->hash_n = 1;
 	u->is_on = true;
 }

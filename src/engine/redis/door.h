@@ -14,11 +14,18 @@
 
 #include <stdatomic.h>
 
-#include "base/sha256.h"
+#include "base/span.h"
 
 #define DOOR_USERS_MAX  256 /* the whole list is walked at each AUTH */
 #define DOOR_HASHES_MAX 4   /* old and new ones while they are changed */
 #define DOOR_NAME_MAX   64  /* bytes of a name, NUL included */
+#define DOOR_HASH_SIZE  32  /* SHA-256 */
+
+/* Both are a library's, which only control may call; any thread. */
+typedef void (*door_hash_f)(struct span pass, uint8_t ret[DOOR_HASH_SIZE]);
+/* Takes as long for any two. */
+typedef bool (*door_same_f)(const uint8_t a[DOOR_HASH_SIZE],
+                            const uint8_t b[DOOR_HASH_SIZE]);
 
 /* How many relays have taken it, and how many have another one by now. */
 struct door_seen {
@@ -28,7 +35,7 @@ struct door_seen {
 
 struct door_user {
 	char name[DOOR_NAME_MAX];
-	uint8_t hash[DOOR_HASHES_MAX][SHA256_N];
+	uint8_t hash[DOOR_HASHES_MAX][DOOR_HASH_SIZE];
 	uint32_t hash_n;
 	bool nopass; /* any password is right */
 	bool is_on;
@@ -38,6 +45,8 @@ struct door_user {
 };
 
 struct door {
+	door_hash_f hash;
+	door_same_f is_same;
 	struct door_seen *seen;
 	struct door
 		*before; /* control's: older ones that may be in use still */

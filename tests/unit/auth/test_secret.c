@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/auth/digest.h"
 #include "control/auth/seal.h"
 #include "unit.h"
 
@@ -246,6 +247,24 @@ secret_has_a_limit(void **state)
 	free(big);
 }
 
+/* FIPS 180: what stands in state files is read with any version of the library. */
+static void
+hashes_are_sha256(void **state)
+{
+	uint8_t hash[DIGEST_SIZE];
+	char hex[2 * DIGEST_SIZE + 1];
+
+	(void)state;
+	digest_sha256(SPAN("abc"), hash);
+	digest_hex(hash, sizeof(hash), hex);
+	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223"
+	                         "b00361a396177a9cb410ff61f20015ad");
+	digest_sha256(span_of(NULL, 0), hash);
+	digest_hex(hash, sizeof(hash), hex);
+	assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb924"
+	                         "27ae41e4649b934ca495991b7852b855");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, unit_open, unit_close)
 
 int
@@ -260,6 +279,7 @@ main(void)
 		CASE(secret_comes_back),
 		CASE(changed_secret_is_refused),
 		CASE(secret_has_a_limit),
+		CASE(hashes_are_sha256),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

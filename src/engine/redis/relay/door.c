@@ -70,16 +70,16 @@ find(const struct door *d, struct span name)
 
 /* The same work for any user and any password. */
 static bool
-is_right(const struct door_user *u, struct span pass)
+is_right(const struct door *d, const struct door_user *u, struct span pass)
 {
 	static const struct door_user nobody = { .hash_n = 0 };
 	const struct door_user *at = u != NULL ? u : &nobody;
-	uint8_t hash[SHA256_N];
+	uint8_t hash[DOOR_HASH_SIZE];
 	bool right = at->nopass;
 
-	sha256(pass, hash);
+	d->hash(pass, hash);
 	for (uint32_t i = 0; i < DOOR_HASHES_MAX; i++)
-		right |= sha256_same(hash, at->hash[i]) & (i < at->hash_n);
+		right |= d->is_same(hash, at->hash[i]) & (i < at->hash_n);
 	return right & at->is_on;
 }
 
@@ -195,7 +195,7 @@ door_login(struct relay *r, struct session *s, struct span user,
 			wait / 1000000 + 1);
 		return false;
 	}
-	if (!is_right(u, pass)) {
+	if (!is_right(r->door, u, pass)) {
 		r->n.auth_failed++;
 		tries_failed(&r->keeper->tries, by_user, &rule_user,
 		             r->port->now_ns);
