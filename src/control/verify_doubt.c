@@ -17,6 +17,11 @@
  * x1 = y = x2 is equal; x1 = x2 != y comes again in a smaller group, down to a
  * group of its own; the rest comes again. At rest a round is x1, y, x2 without marker, and x1 = x2 != y is a
  * difference.
+ *
+ * WATCH is blind for the groups of a stream: XREADGROUP, XACK, XCLAIM and XGROUP
+ * touch no key. So a stream stood still only when x1 = x2 as well, a big one when
+ * XINFO GROUPS tells the same before and after.
+ * Source: redis 7.0, t_stream.c, who calls signalModifiedKey.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,6 +50,7 @@ struct group {
 	bool is_live; /* this round stands on a marker                   */
 	bool is_watched;
 	bool is_quiet; /* nothing of it was touched on the authority      */
+	struct digest groups; /* of a big stream, before it is compared */
 };
 
 int
@@ -417,7 +423,8 @@ judge_small(const struct verify *v, const struct group *g, size_t i,
 	bool is_witnessed = g->is_live && g->is_watched;
 	bool is_equal_later;
 
-	if (g->is_live && g->is_quiet)
+	if (g->is_live && g->is_quiet &&
+	    (x->type != VALUE_STREAM || is_same(v, x, y, x2)))
 		return is_equal ? IS_EQUAL : IS_STRUCK;
 	is_equal_later = value_cmp(x2, y, &v->rule) == DIFF_NONE;
 	if ((is_equal && is_equal_later) ||
@@ -490,6 +497,40 @@ leave_big(struct verify *v, struct group *g, size_t i, enum value_diff diff,
 	return leave_open(v, g, i, until, err);
 }
 
+/* What XINFO GROUPS tells of a stream on the authority: how far each group is
+ * and how much is pending; of other values nothing. */
+static int
+read_groups(struct verify *v, const struct item *it, struct digest *ret,
+            struct err *err)
+{
+	struct peer *p = &v->peer[0];
+	struct span in;
+	int rc;
+
+	memset(ret, 0, sizeof(*ret));
+	if (it->v[0].type != VALUE_STREAM)
+		return 0;
+	resp_put_array(&p->out, 3);
+	resp_put_bulk(&p->out, SPAN("XINFO"));
+	resp_put_bulk(&p->out, SPAN("GROUPS"));
+	resp_put_bulk(&p->out, it->key);
+	if ((rc = peer_call(p, 1, &in, err)) == 0)
+		*ret = digest_of(in, v->rule.seed);
+	return rc;
+}
+
+/* WATCH saw nothing; did the groups of a big stream stand still, too? */
+static int
+look_groups(struct verify *v, struct group *g, size_t i, struct err *err)
+{
+	struct digest after;
+	int rc = read_groups(v, &g->item[i], &after, err);
+
+	if (rc == 0 && !digest_eq(g->groups, after))
+		g->is_quiet = false;
+	return rc;
+}
+
 /* One key whose heads are equal and whose value is big. */
 static int
 judge_big(struct verify *v, struct group *g, size_t i, uint64_t until,
@@ -501,6 +542,8 @@ judge_big(struct verify *v, struct group *g, size_t i, uint64_t until,
 
 	if (rc == 0 && g->is_live && g->is_watched)
 		rc = unwatch(v, g, err);
+	if (rc == 0 && g->is_quiet && b.diff == DIFF_DATA)
+		rc = look_groups(v, g, i, err);
 	diff = b.diff;
 	if (rc == 0 && diff == DIFF_DATA && !g->is_quiet && b.suspect_n > 0 &&
 	    b.suspect_n <= BIG_SUSPECTS) {
@@ -534,6 +577,15 @@ is_for_big(const struct verify *v, const struct group *g)
 	return d->kind == DOUBT_BIG && is_big_item(v, &g->item[0]);
 }
 
+static bool
+has_stream(const struct group *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->item[i].v[0].type == VALUE_STREAM)
+			return true;
+	return false;
+}
+
 /* x1, marker, y, x2 of the group. False in *ret: the marker did not pass. */
 static int
 read_group(struct verify *v, struct group *g, bool *ret, struct err *err)
@@ -552,10 +604,10 @@ read_group(struct verify *v, struct group *g, bool *ret, struct err *err)
 		return rc;
 	/* A big key is compared under the WATCH, in judge_big. */
 	if (*ret && is_for_big(v, g))
-		return 0;
+		return read_groups(v, &g->item[0], &g->groups, err);
 	if (g->is_live && (rc = unwatch(v, g, err)) < 0)
 		return rc;
-	if (*ret && !g->is_quiet)
+	if (*ret && (!g->is_quiet || has_stream(g)))
 		rc = look(v, g, 0, true, err);
 	return rc;
 }
