@@ -27,7 +27,7 @@ enum skip_state {
 	SKIP_DEAD,
 };
 
-#define TODO_MAX (UINT64_C(1) << 50)
+#define ELEMENTS_MAX (UINT64_C(1) << 50) /* still to come; sums cannot wrap */
 
 void
 resp_skip_init(struct resp_skip *s)
@@ -106,7 +106,7 @@ got_number(struct resp_skip *s, int64_t n)
 		more = 0;
 	else if (n < 0)
 		return die(s, WIRE_BAD);
-	if (more > TODO_MAX || s->todo + more > TODO_MAX)
+	if (more > ELEMENTS_MAX || s->todo + more > ELEMENTS_MAX)
 		return die(s, WIRE_BIG);
 	s->todo += more;
 	if (s->kind != '|')
