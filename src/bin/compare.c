@@ -135,14 +135,8 @@ fill(const struct args *a, struct compare *c, uint64_t *ret_total,
      struct err *err)
 {
 	struct facts facts[SIDE_N];
-	struct url old;
-	struct url new;
-	int rc = verb_urls(a, &old, &new, err);
+	int rc = verb_sides(a, c->conf.side, err);
 
-	if (rc == 0)
-		rc = url_side(&old, SIDE_OLD, &c->conf.side[SIDE_OLD], err);
-	if (rc == 0)
-		rc = url_side(&new, SIDE_NEW, &c->conf.side[SIDE_NEW], err);
 	if (rc != 0)
 		return rc;
 	c->conf.is_live = a->number[OPT_STATIC] == 0;

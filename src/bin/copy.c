@@ -44,14 +44,8 @@ static int
 fill(struct copy *c, struct err *err)
 {
 	const struct args *a = c->args;
-	struct url old;
-	struct url new;
-	int rc = verb_urls(a, &old, &new, err);
+	int rc = verb_sides(a, c->conf.side, err);
 
-	if (rc == 0)
-		rc = url_side(&old, SIDE_OLD, &c->conf.side[SIDE_OLD], err);
-	if (rc == 0)
-		rc = url_side(&new, SIDE_NEW, &c->conf.side[SIDE_NEW], err);
 	if (rc != 0)
 		return rc;
 	c->conf.board = &c->board;

@@ -126,3 +126,17 @@ verb_urls(const struct args *a, struct url *ret_old, struct url *ret_new,
 		             ret_old->label);
 	return rc;
 }
+
+int
+verb_sides(const struct args *a, struct side_conf ret[SIDE_N], struct err *err)
+{
+	struct url old;
+	struct url new;
+	int rc = verb_urls(a, &old, &new, err);
+
+	if (rc == 0)
+		rc = url_side(&old, SIDE_OLD, &ret[SIDE_OLD], err);
+	if (rc == 0)
+		rc = url_side(&new, SIDE_NEW, &ret[SIDE_NEW], err);
+	return rc;
+}

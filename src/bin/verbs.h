@@ -8,6 +8,7 @@
 #pragma once
 
 #include "bin/args.h"
+#include "control/url.h"
 
 typedef int verb_run_f(const struct args *a);
 
@@ -34,3 +35,6 @@ int verb_url(const struct args *a, enum option_id password_file,
 /* Both URLs of "OLD NEW"; ERR_STATE when they are the same address. */
 int verb_urls(const struct args *a, struct url *ret_old, struct url *ret_new,
               struct err *err) MUST;
+/* The same, as the sides of a command that needs no daemon. */
+int verb_sides(const struct args *a, struct side_conf ret[SIDE_N],
+               struct err *err) MUST;

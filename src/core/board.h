@@ -62,6 +62,22 @@ struct board {
 	_Atomic uint64_t suspects; /* 1: what is dirty is not known (Mode M)  */
 };
 
+/* By the mover alone. */
+static inline void
+board_copied(struct board *b, uint64_t records, uint64_t bytes)
+{
+	atomic_store_explicit(
+		&b->copied_bytes,
+		atomic_load_explicit(&b->copied_bytes, memory_order_relaxed) +
+			bytes,
+		memory_order_relaxed);
+	atomic_store_explicit(
+		&b->copied_records,
+		atomic_load_explicit(&b->copied_records, memory_order_relaxed) +
+			records,
+		memory_order_relaxed);
+}
+
 /* A position of Mode M: behind all that anybody has seen until now. */
 static inline uint64_t
 board_mark(struct board *b)

@@ -72,6 +72,8 @@ struct span resp_cmd_arg(const struct resp_cmd *c, struct span in, uint32_t i);
 /* Walk ALL arguments of a complete request that was not inline (argc may exceed
  * RESP_SPANS). *pos starts at 0; answers false at the end. */
 bool resp_cmd_walk(struct span request, size_t *pos, struct span *ret_arg);
+/* How many there are. */
+uint32_t resp_cmd_count(struct span request);
 
 /* A complete inline request (WIRE_PART with is_inline) as an array of its words
  * with quotes and escapes undone; nothing for an empty line. */

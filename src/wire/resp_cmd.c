@@ -296,6 +296,18 @@ resp_cmd_walk(struct span request, size_t *pos, struct span *ret_arg)
 	return true;
 }
 
+uint32_t
+resp_cmd_count(struct span request)
+{
+	struct span arg;
+	size_t pos = 0;
+	uint32_t n = 0;
+
+	while (resp_cmd_walk(request, &pos, &arg))
+		n++;
+	return n;
+}
+
 void
 resp_put_inline(struct buf *b, struct span request)
 {

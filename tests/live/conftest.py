@@ -23,6 +23,7 @@ sys.path.insert(0, HERE)
 
 from harness import godwit as godwit_module  # noqa: E402
 from harness.godwit import Godwit  # noqa: E402
+from harness.program import program  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.server import Server  # noqa: E402
 from oracle.load import Load  # noqa: E402
@@ -36,6 +37,14 @@ def drawn(name):
     """GODWIT_SAMPLE=n: n per cent of the tests, by SEED; see tools/check.py."""
     share = int(os.environ.get("GODWIT_SAMPLE", "100"))
     return zlib.crc32((os.environ.get("SEED", "") + name).encode()) % 100 < share
+
+
+def points(n, sample):
+    """Where a sweep of n journal records crashes: all with FULL, else a sample."""
+    every = ["%d:%s" % (i, when) for i in range(1, n + 1) for when in ("before", "after")]
+    if FULL:
+        return every
+    return random.Random(SEED).sample(every, min(int(os.environ.get("SAMPLE") or sample), len(every)))
 
 
 def pytest_configure(config):
@@ -147,6 +156,12 @@ class Place:
                     thing.stop()
             except Exception as e:  # the rest has to be ended, too
                 print("end:", e, file=sys.stderr)
+
+
+@pytest.fixture(scope="session")
+def binary():
+    """The relay alone."""
+    return program("relay_main", "RELAY_BIN")
 
 
 @pytest.fixture

@@ -79,6 +79,18 @@ class Run:
         print(verdict)
         return verdict
 
+    def forward_and_complete(self):
+        """The cutover (again), the proof, the end: nothing was lost."""
+        self.must("promote", "--to", "cutover")
+        assert self.g.status()["authority"] == "new"
+        self.must("verify")
+        v = self.g.status()["verification"]
+        assert v["state"] == "clean" and v["compared"] > 3000, v
+        self.must("complete")
+        s = self.g.status()
+        assert (s["status"], s["authority"]) == ("completed", "new"), s
+        assert s["errors"]["lost"] == 0
+
     def equal(self):
         """Both sides hold the same, read by the test itself; the clients have
         to be at rest. Needs Godwit's own user, because one side is fenced."""

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import FULL, SEED
+from conftest import FULL, SEED, points
 from harness.godwit import run
 from harness.process import until
 from oracle.resp import RespError
@@ -19,7 +19,6 @@ from scenario import Run, inside, refused
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
-SAMPLE = int(os.environ.get("SAMPLE") or 8)
 
 # (name, verb, arguments, predicate of the status when it is reached)
 SCRIPT = [
@@ -96,13 +95,6 @@ def begin(place, crash_at, conf=CONF, load=LOAD):
     return r
 
 
-def points(n):
-    every = ["%d:%s" % (i, when) for i in range(1, n + 1) for when in ("before", "after")]
-    if FULL:
-        return every
-    return random.Random(SEED).sample(every, min(SAMPLE, len(every)))
-
-
 @pytest.mark.sweep
 @pytest.mark.limit(240)
 def test_sigkill_at_every_journal_record(tmp_path, records):
@@ -112,7 +104,7 @@ def test_sigkill_at_every_journal_record(tmp_path, records):
 
     assert len(records) >= 12, records
     missed = []
-    for at in points(len(records)):
+    for at in points(len(records), 8):
         n, when = at.split(":")
         print("SEED=%d crash %s %s (%s)" % (SEED, when, n, records[int(n) - 1]))
         place = Place(str(tmp_path / at.replace(":", "-")), SEED)

@@ -3,24 +3,17 @@
 back-pressure, sessions, holds, reads on the other side, acknowledgements."""
 import os
 import socket
-import subprocess
 import threading
 import time
 
 import pytest
 
-from harness.program import program
-from harness.relay import Relay
+from harness.relay import Relay, follow
 from harness.server import Server
 from oracle.resp import RespError, encode
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-
-
-@pytest.fixture(scope="session")
-def binary():
-    return program("relay_main", "RELAY_BIN")
 
 
 @pytest.fixture
@@ -341,22 +334,6 @@ def test_many_clients(relay):
 
 
 # ---- holds ------------------------------------------------------------------
-
-
-def follow(server):
-    """Attach as a replica would: a server counts positions only for one."""
-    s = socket.create_connection(("127.0.0.1", server.port))
-    s.sendall(b"PSYNC ? -1\r\n")
-
-    def drain():
-        try:
-            while s.recv(65536):
-                pass
-        except OSError:
-            pass
-
-    threading.Thread(target=drain, daemon=True).start()
-    return s
 
 
 @pytest.fixture

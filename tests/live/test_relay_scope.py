@@ -7,17 +7,11 @@ import time
 
 import pytest
 
-from harness.program import program
-from harness.relay import Relay
+from harness.relay import Relay, follow
 from harness.server import Server
 from oracle.resp import RespError, encode
 
 NEW = "n:,m:"  # the scope of most tests: these prefixes are new's
-
-
-@pytest.fixture(scope="session")
-def binary():
-    return program("relay_main", "RELAY_BIN")
 
 
 @pytest.fixture
@@ -29,24 +23,6 @@ def pair(tmp_path):
     yield servers
     for s in servers:
         s.stop()
-
-
-def follow(server):
-    """Attach as a replica would: a server counts positions only for one."""
-    c = server.conn(user="gw", password="secret")
-    c.cmd("CLIENT", "SETNAME", "godwit:feed")
-    s = c.sock
-    s.sendall(b"PSYNC ? -1\r\n")
-
-    def drain():
-        try:
-            while s.recv(65536):
-                pass
-        except OSError:
-            pass
-
-    threading.Thread(target=drain, daemon=True).start()
-    return s
 
 
 def ask(server, *words, db=0):
@@ -95,7 +71,7 @@ class Split(Relay):
 
 @pytest.fixture
 def relay(binary, pair):
-    feeds = [follow(s) for s in pair]
+    feeds = [follow(s, user="gw", password="secret") for s in pair]
     fence(pair[1])
     r = Split(binary, pair)
     yield r

@@ -5,22 +5,15 @@ holds the name of its server, so an answer says who gave it."""
 import os
 import socket
 import struct
-import threading
 import time
 
 import pytest
 
-from harness.program import program
-from harness.relay import Relay
+from harness.relay import Relay, follow
 from harness.server import Server
 from oracle.resp import Conn
 
 KEYS = ["pay:%d" % i for i in range(50)] + ["user:%d" % i for i in range(50)]
-
-
-@pytest.fixture(scope="session")
-def binary():
-    return program("relay_main", "RELAY_BIN")
 
 
 @pytest.fixture
@@ -38,22 +31,6 @@ def pair(tmp_path):
     yield servers
     for s in feeds + servers:
         s.close() if isinstance(s, socket.socket) else s.stop()
-
-
-def follow(server):
-    """Attach as a replica would: a server counts positions only for one."""
-    s = socket.create_connection(("127.0.0.1", server.port))
-    s.sendall(b"PSYNC ? -1\r\n")
-
-    def drain():
-        try:
-            while s.recv(65536):
-                pass
-        except OSError:
-            pass
-
-    threading.Thread(target=drain, daemon=True).start()
-    return s
 
 
 def start(binary, pair, *lines, **env):

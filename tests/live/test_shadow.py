@@ -9,14 +9,8 @@ import time
 
 import pytest
 
-from harness.program import program
 from harness.relay import Relay
 from harness.server import Server
-
-
-@pytest.fixture(scope="session")
-def binary():
-    return program("relay_main", "RELAY_BIN")
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@
 the judge reads each key where its authority is at the end."""
 import json
 import os
-import random
 
 import pytest
 
-from conftest import FULL, SEED
+from conftest import SEED, points
 from harness.process import until
 from oracle.resp import RespError
 from scenario import Run, inside, refused
@@ -261,13 +260,6 @@ def records(tmp_path_factory):
         place.end()
 
 
-def points(n):
-    every = ["%d:%s" % (i, when) for i in range(1, n + 1) for when in ("before", "after")]
-    if FULL:
-        return every
-    return random.Random(SEED).sample(every, int(os.environ.get("SAMPLE") or 6))
-
-
 @pytest.mark.sweep
 @pytest.mark.limit(300)
 def test_sigkill_at_every_record_of_a_split(tmp_path, records):
@@ -277,7 +269,7 @@ def test_sigkill_at_every_record_of_a_split(tmp_path, records):
 
     assert len(records) >= 30, records
     missed = []
-    for where in points(len(records)):
+    for where in points(len(records), 6):
         n, when = where.split(":")
         print("SEED=%d crash %s %s (%s)" % (SEED, when, n, records[int(n) - 1]))
         place = Place(str(tmp_path / where.replace(":", "-")), SEED)

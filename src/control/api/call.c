@@ -121,6 +121,15 @@ call_row(struct call *c, const json_t *row, call_view_f *view, struct err *err)
 }
 
 int
+call_made(struct call *c, json_t *row, call_view_f *view, struct err *err)
+{
+	int rc = row != NULL ? call_row(c, row, view, err) : -(int)err->code;
+
+	json_decref(row);
+	return rc;
+}
+
+int
 call_delete(struct call *c, const json_t *row, enum entity_kind k,
             struct err *err)
 {

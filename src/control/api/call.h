@@ -102,6 +102,19 @@ int call_entities(struct call *c, enum entity_kind k, call_view_f *view,
 /* The answer is this row, with its ETag. */
 int call_row(struct call *c, const json_t *row, call_view_f *view,
              struct err *err) MUST;
+/* What was made (stolen) is the answer; NULL: *err says why there is none. */
+int call_made(struct call *c, json_t *row, call_view_f *view,
+              struct err *err) MUST;
+/* on_<name>_list and on_<name>_get of a kind that is read like any other. */
+#define CALL_READS(name, kind, view)                          \
+	int on_##name##_list(struct call *c, struct err *err) \
+	{                                                     \
+		return call_entities(c, (kind), (view), err); \
+	}                                                     \
+	int on_##name##_get(struct call *c, struct err *err)  \
+	{                                                     \
+		return call_row(c, c->row, (view), err);      \
+	}
 /* A row and the roles on it go together; answers the call. */
 int call_delete(struct call *c, const json_t *row, enum entity_kind k,
                 struct err *err) MUST;

@@ -158,7 +158,6 @@ on_api_create(struct call *c, struct err *err)
 	                                needs, err);
 	json_t *body;
 	json_t *row = NULL;
-	int rc;
 
 	if (bindings != NULL) {
 		body = json_pack("{s:[],s:o}", "fields", "bindings", bindings);
@@ -167,24 +166,10 @@ on_api_create(struct call *c, struct err *err)
 		json_decref(body);
 	}
 	json_decref(needs);
-	if (row == NULL)
-		return -(int)err->code;
-	rc = call_row(c, row, view, err);
-	json_decref(row);
-	return rc;
+	return call_made(c, row, view, err);
 }
 
-int
-on_api_list(struct call *c, struct err *err)
-{
-	return call_entities(c, ENTITY_API, view, err);
-}
-
-int
-on_api_get(struct call *c, struct err *err)
-{
-	return call_row(c, c->row, view, err);
-}
+CALL_READS(api, ENTITY_API, view)
 
 static int
 save(struct call *c, json_t *body, const json_t *needs, struct err *err)
@@ -220,9 +205,7 @@ on_api_patch(struct call *c, struct err *err)
 		rc = save(c, body, needs, err);
 	json_decref(needs);
 	json_decref(body);
-	if (rc != 0)
-		return rc;
-	return call_row(c, c->row, view, err);
+	return rc != 0 ? rc : call_row(c, c->row, view, err);
 }
 
 int

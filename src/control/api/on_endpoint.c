@@ -290,24 +290,10 @@ on_endpoint_create(struct call *c, struct err *err)
 		row = entity_add(c->api->store, call_org(c), ENTITY_ENDPOINT,
 		                 uuid, id, c->who.subject, body, err);
 	json_decref(body);
-	if (row == NULL)
-		return -(int)err->code;
-	rc = call_row(c, row, view, err);
-	json_decref(row);
-	return rc;
+	return call_made(c, row, view, err);
 }
 
-int
-on_endpoint_list(struct call *c, struct err *err)
-{
-	return call_entities(c, ENTITY_ENDPOINT, view, err);
-}
-
-int
-on_endpoint_get(struct call *c, struct err *err)
-{
-	return call_row(c, c->row, view, err);
-}
+CALL_READS(endpoint, ENTITY_ENDPOINT, view)
 
 /* Interlays that use it go where it goes; none may be part of a migration. */
 static int
@@ -376,9 +362,7 @@ on_endpoint_patch(struct call *c, struct err *err)
 	json_decref(body);
 	if (rc == 0 && config != NULL && c->api->host != NULL)
 		rc = repoint(c, err);
-	if (rc != 0)
-		return rc;
-	return call_row(c, c->row, view, err);
+	return rc != 0 ? rc : call_row(c, c->row, view, err);
 }
 
 int

@@ -279,17 +279,7 @@ on_interlay_create(struct call *c, struct err *err)
 	return rc;
 }
 
-int
-on_interlay_list(struct call *c, struct err *err)
-{
-	return call_entities(c, ENTITY_INTERLAY, view, err);
-}
-
-int
-on_interlay_get(struct call *c, struct err *err)
-{
-	return call_row(c, c->row, view, err);
-}
+CALL_READS(interlay, ENTITY_INTERLAY, view)
 
 /* A migration has it in its hands. */
 static int
@@ -419,9 +409,7 @@ on_interlay_patch(struct call *c, struct err *err)
 		rc = save(c, body, err);
 	json_decref(endpoint);
 	json_decref(body);
-	if (rc != 0)
-		return rc;
-	return call_row(c, c->row, view, err);
+	return rc != 0 ? rc : call_row(c, c->row, view, err);
 }
 
 /* Not running is fine. */

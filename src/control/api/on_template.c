@@ -232,24 +232,10 @@ on_template_create(struct call *c, struct err *err)
 	if (rc == 0)
 		row = add(c, body, err);
 	json_decref(body);
-	if (row == NULL)
-		return -(int)err->code;
-	rc = call_row(c, row, view, err);
-	json_decref(row);
-	return rc;
+	return call_made(c, row, view, err);
 }
 
-int
-on_template_list(struct call *c, struct err *err)
-{
-	return call_entities(c, ENTITY_TEMPLATE, view, err);
-}
-
-int
-on_template_get(struct call *c, struct err *err)
-{
-	return call_row(c, c->row, view, err);
-}
+CALL_READS(template, ENTITY_TEMPLATE, view)
 
 static int
 save(struct call *c, json_t *body, struct err *err)
@@ -293,9 +279,7 @@ on_template_patch(struct call *c, struct err *err)
 	if (rc == 0)
 		rc = save(c, body, err);
 	json_decref(body);
-	if (rc != 0)
-		return rc;
-	return call_row(c, c->row, view, err);
+	return rc != 0 ? rc : call_row(c, c->row, view, err);
 }
 
 int

@@ -233,6 +233,18 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 	return rc;
 }
 
+/* Under the lock of the host; NULL with *err. */
+static struct line *
+running(struct host *h, const char *uuid, struct err *err)
+{
+	struct line *n = line_find(h, uuid);
+
+	if (n == NULL)
+		(void)err_set(err, ERR_MISSING, "interlay %s does not run",
+		              uuid);
+	return n;
+}
+
 int
 host_interlay_tls(struct host *h, const char *uuid, const json_t *tls,
                   struct err *err)
@@ -241,10 +253,9 @@ host_interlay_tls(struct host *h, const char *uuid, const json_t *tls,
 	int rc;
 
 	host_lock(h);
-	n = line_find(h, uuid);
+	n = running(h, uuid, err);
 	if (n == NULL)
-		rc = err_set(err, ERR_MISSING, "interlay %s does not run",
-		             uuid);
+		rc = -(int)err->code;
 	else if (!json_is_object(tls) && n->l->tls != NULL)
 		rc = err_set(err, ERR_STATE,
 		             "interlay %s listens in TLS; stop and start it",
@@ -263,10 +274,9 @@ host_interlay_auth(struct host *h, const char *uuid, const json_t *auth,
 	int rc;
 
 	host_lock(h);
-	n = line_find(h, uuid);
+	n = running(h, uuid, err);
 	if (n == NULL)
-		rc = err_set(err, ERR_MISSING, "interlay %s does not run",
-		             uuid);
+		rc = -(int)err->code;
 	else if (!json_is_object(auth) && n->l->door != NULL)
 		rc = err_set(err, ERR_STATE,
 		             "interlay %s has users of its own; stop and start "

@@ -9,6 +9,24 @@ import time
 from oracle.resp import Conn
 
 
+def follow(server, **user):
+    """Attach as a replica would: a server counts positions only for one."""
+    c = server.conn(**user)
+    c.cmd("CLIENT", "SETNAME", "godwit:feed")
+    s = c.sock
+    s.sendall(b"PSYNC ? -1\r\n")
+
+    def drain():
+        try:
+            while s.recv(65536):
+                pass
+        except OSError:
+            pass
+
+    threading.Thread(target=drain, daemon=True).start()
+    return s
+
+
 class Relay:
     """A relay_main process."""
 

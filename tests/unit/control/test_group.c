@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "control/group.h"
+#include "file.h"
 #include "world/os/loop.h"
 
 #define N 3
@@ -27,25 +28,12 @@ static struct journal *j[N];
 static struct group_offer offer[N];
 static int fd;
 
-static void
-forget(void)
-{
-	static const char *const ends[] = { "", "-wal", "-shm", ".lock" };
-
-	for (size_t i = 0; i < 4; i++) {
-		char name[96];
-
-		(void)snprintf(name, sizeof(name), "%s%s", path, ends[i]);
-		(void)unlink(name);
-	}
-}
-
 /* N legs, each frozen towards new. */
 static int
 set_up(void **state)
 {
 	(void)state;
-	forget();
+	file_forget(path);
 	fd = eventfd(0, EFD_NONBLOCK);
 	for (int i = 0; i < N; i++) {
 		struct err err;
@@ -199,7 +187,7 @@ main(void)
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/state.db", dir);
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
-	forget();
+	file_forget(path);
 	(void)rmdir(dir);
 	return rc;
 }

@@ -22,22 +22,10 @@
 #include <unistd.h>
 
 #include "control/journal.h"
+#include "file.h"
 
 static char dir[] = "/tmp/godwit-journal-XXXXXX";
 static char path[64];
-
-static void
-forget(void)
-{
-	static const char *const ends[] = { "", "-wal", "-shm", ".lock" };
-
-	for (size_t i = 0; i < 4; i++) {
-		char name[96];
-
-		(void)snprintf(name, sizeof(name), "%s%s", path, ends[i]);
-		(void)unlink(name);
-	}
-}
 
 /* The library's own calls come here: a disk that takes bytes and cannot say that
  * they are safe. */
@@ -63,7 +51,7 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	forget();
+	file_forget(path);
 	return 0;
 }
 
@@ -227,11 +215,11 @@ crash_hook(void **state)
 {
 	(void)state;
 	assert_int_equal(crash("1:before"), 0);
-	forget();
+	file_forget(path);
 	assert_int_equal(crash("1:after"), 1);
-	forget();
+	file_forget(path);
 	assert_int_equal(crash("2"), 2);
-	forget();
+	file_forget(path);
 	assert_int_equal(crash("3:before"), 2);
 }
 
@@ -537,6 +525,17 @@ scope_of_r(void **state)
 	journal_close(j);
 }
 
+/* The state file, as another Godwit left it. */
+static void
+make_file(const char *sql)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
 /* A file of version 2, frozen on its way to new: read as it is, upgraded, and its
  * switch can be undone. */
 static void
@@ -557,12 +556,9 @@ version_two(void **state)
 		"INSERT INTO authority VALUES('', 4, 'freeze');"
 		"PRAGMA journal_mode=WAL; PRAGMA user_version=2;";
 	struct err err;
-	sqlite3 *db;
 
 	(void)state;
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	make_file(old);
 	for (int i = 0; i < 2; i++) {
 		struct journal *j = i == 0 ? journal_peek(path, &err)
 		                           : journal_open(path, &err);
@@ -604,12 +600,9 @@ version_one(void **state)
 		"INSERT INTO progress VALUES('new', 'h:0', 77);"
 		"PRAGMA journal_mode=WAL; PRAGMA user_version=1;";
 	struct err err;
-	sqlite3 *db;
 
 	(void)state;
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, old, NULL, NULL, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	make_file(old);
 	for (int i = 0; i < 3; i++) {
 		struct journal *j = i == 0 ? journal_peek(path, &err)
 		                           : journal_open(path, &err);
@@ -656,7 +649,7 @@ main(void)
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/state.db", dir);
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
-	forget();
+	file_forget(path);
 	(void)rmdir(dir);
 	return rc;
 }

@@ -20,6 +20,7 @@
 
 #include "control/store/lock.h"
 #include "control/store/store.h"
+#include "file.h"
 
 static char dir[] = "/tmp/godwit-store-XXXXXX";
 static char path[64];
@@ -34,23 +35,10 @@ static const char *const two[] = {
 	"ALTER TABLE t ADD COLUMN x TEXT; UPDATE t SET x='was';",
 };
 
-static void
-forget(void)
-{
-	static const char *const ends[] = { "", "-wal", "-shm", ".lock" };
-
-	for (size_t i = 0; i < 4; i++) {
-		char name[96];
-
-		(void)snprintf(name, sizeof(name), "%s%s", path, ends[i]);
-		(void)unlink(name);
-	}
-}
-
 static int
 set_up(void **state)
 {
-	forget();
+	file_forget(path);
 	*state = store_open(path, NULL);
 	return *state == NULL ||
 	       store_schema(*state, "test", one, 1, NULL) != 0;
@@ -254,7 +242,7 @@ main(void)
 		return 1;
 	(void)snprintf(path, sizeof(path), "%s/state.db", dir);
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
-	forget();
+	file_forget(path);
 	(void)rmdir(dir);
 	return rc;
 }

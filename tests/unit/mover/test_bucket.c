@@ -5,21 +5,6 @@
 #include "engine/redis/mover/pend.h"
 #include "unit.h"
 
-static void *
-resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
-{
-	void *p = NULL;
-
-	if (m->limit != 0 && m->used + new_n - old_n > m->limit)
-		return NULL;
-	if (new_n == 0)
-		free(old_p);
-	else if ((p = realloc(old_p, new_n)) == NULL)
-		return NULL;
-	m->used += new_n - old_n;
-	return p;
-}
-
 static struct mem mem;
 
 static struct place
@@ -44,7 +29,7 @@ test_turn(void **state)
 	struct span k = SPAN("key");
 
 	(void)state;
-	mem = (struct mem){ .resize = resize };
+	mem = (struct mem){ .resize = unit_resize };
 	bucket_init(&b, &mem, 7);
 	assert_false(bucket_has(&b, 0, k));
 	assert_true(floor_of(&b) == UINT64_MAX);
@@ -83,7 +68,7 @@ test_many(void **state)
 	size_t strange = 0;
 
 	(void)state;
-	mem = (struct mem){ .resize = resize };
+	mem = (struct mem){ .resize = unit_resize };
 	bucket_init(&b, &mem, 9);
 	for (int i = 0; i < 100000; i++) {
 		snprintf(name, sizeof(name), "k:%d", i);
@@ -109,7 +94,7 @@ test_bounds(void **state)
 	struct buckets b;
 
 	(void)state;
-	mem = (struct mem){ .resize = resize, .limit = 1000 };
+	mem = (struct mem){ .resize = unit_resize, .limit = 1000 };
 	bucket_init(&b, &mem, 1);
 	assert_false(bucket_put(&b, 0, SPAN("k"), at(1)));
 	assert_int_equal(bucket_count(&b), 0);
@@ -131,7 +116,7 @@ test_pend(void **state)
 	struct mark *k;
 
 	(void)state;
-	mem = (struct mem){ .resize = resize };
+	mem = (struct mem){ .resize = unit_resize };
 	pend_init(&p, &mem, 3);
 	k = pend_mark(&p, 0, SPAN("a"), at(100), 0);
 	assert_non_null(k);

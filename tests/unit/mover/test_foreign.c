@@ -6,21 +6,6 @@
 #include "engine/redis/mover/foreign.h"
 #include "unit.h"
 
-static void *
-resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
-{
-	void *p = NULL;
-
-	if (m->limit != 0 && m->used + new_n - old_n > m->limit)
-		return NULL;
-	if (new_n == 0)
-		free(old_p);
-	else if ((p = realloc(old_p, new_n)) == NULL)
-		return NULL;
-	m->used += new_n - old_n;
-	return p;
-}
-
 static struct mem mem;
 
 static void
@@ -37,7 +22,7 @@ test_order(void **state)
 	size_t pos = 0;
 
 	(void)state;
-	mem = (struct mem){ .resize = resize };
+	mem = (struct mem){ .resize = unit_resize };
 	foreign_init(&f, &mem);
 	assert_false(foreign_knows(&f, 100));
 	foreign_begin(&f, 100);
@@ -70,7 +55,7 @@ test_bound(void **state)
 	char key[32];
 
 	(void)state;
-	mem = (struct mem){ .resize = resize };
+	mem = (struct mem){ .resize = unit_resize };
 	foreign_init(&f, &mem);
 	foreign_begin(&f, 0);
 	for (uint64_t at = 1; at <= 300000; at++) {
@@ -102,7 +87,7 @@ test_no_memory(void **state)
 	size_t pos = 0;
 
 	(void)state;
-	mem = (struct mem){ .resize = resize, .limit = 1 };
+	mem = (struct mem){ .resize = unit_resize, .limit = 1 };
 	foreign_init(&f, &mem);
 	foreign_begin(&f, 5);
 	put(&f, 9, 0, SPAN("key"));

@@ -6,19 +6,6 @@
 #include "engine/redis/mover/pend.h"
 #include "unit.h"
 
-static void *
-resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
-{
-	void *p = NULL;
-
-	if (new_n == 0)
-		free(old_p);
-	else if ((p = realloc(old_p, new_n)) == NULL)
-		return NULL;
-	m->used += new_n - old_n;
-	return p;
-}
-
 static struct mem mem;
 
 static struct pend *
@@ -26,7 +13,7 @@ begin(void)
 {
 	static struct pend p;
 
-	mem = (struct mem){ .resize = resize };
+	mem = (struct mem){ .resize = unit_resize };
 	pend_init(&p, &mem, 42);
 	return &p;
 }

@@ -5,18 +5,7 @@
 #include "engine/redis/mover/state.h"
 #include "unit.h"
 
-static void *
-resize(struct mem *m, void *p, size_t old_n, size_t new_n)
-{
-	m->used += new_n - old_n;
-	if (new_n == 0) {
-		free(p);
-		return NULL;
-	}
-	return realloc(p, new_n);
-}
-
-static struct mem mem = { .resize = resize };
+static struct mem mem = { .resize = unit_resize };
 
 static struct scope *
 share(uint32_t ppm)

@@ -510,9 +510,10 @@ is_spared(struct span line, const struct fence_own *own)
 	return false;
 }
 
-uint32_t
-admin_put_kills(struct buf *tx, struct span list_reply,
-                const struct fence_own *own)
+/* Whoever is not spared by own, or (NULL) whose name begins with prefix. */
+static uint32_t
+put_kills(struct buf *tx, struct span list_reply, const struct fence_own *own,
+          struct span prefix)
 {
 	struct resp_item it;
 	struct span line;
@@ -522,8 +523,13 @@ admin_put_kills(struct buf *tx, struct span list_reply,
 		return 0;
 	while (reply_line(&it.text, &line)) {
 		struct span id = field(line, "id");
+		struct span name = field(line, "name");
+		bool meant =
+			own != NULL
+				? !is_spared(line, own)
+				: name.n > 0 && span_has_prefix(name, prefix);
 
-		if (id.n == 0 || is_spared(line, own))
+		if (id.n == 0 || !meant)
 			continue;
 		resp_put_array(tx, 4);
 		resp_put_bulk_str(tx, "CLIENT");
@@ -536,29 +542,16 @@ admin_put_kills(struct buf *tx, struct span list_reply,
 }
 
 uint32_t
+admin_put_kills(struct buf *tx, struct span list_reply,
+                const struct fence_own *own)
+{
+	return put_kills(tx, list_reply, own, SPAN(""));
+}
+
+uint32_t
 admin_put_kill_named(struct buf *tx, struct span list_reply, struct span prefix)
 {
-	struct resp_item it;
-	struct span line;
-	uint32_t n = 0;
-
-	if (!reply_item(&list_reply, &it) || it.type != RESP_BULK)
-		return 0;
-	while (reply_line(&it.text, &line)) {
-		struct span id = field(line, "id");
-
-		struct span name = field(line, "name");
-
-		if (id.n == 0 || name.n == 0 || !span_has_prefix(name, prefix))
-			continue;
-		resp_put_array(tx, 4);
-		resp_put_bulk_str(tx, "CLIENT");
-		resp_put_bulk_str(tx, "KILL");
-		resp_put_bulk_str(tx, "ID");
-		resp_put_bulk(tx, id);
-		n++;
-	}
-	return n;
+	return put_kills(tx, list_reply, NULL, prefix);
 }
 
 uint32_t

@@ -101,23 +101,6 @@ is_skipped(struct mover *m, struct span key)
 	       bucket_has(&m->pend.buckets, m->bulk.db, key);
 }
 
-static void
-count(struct mover *m, uint64_t bytes)
-{
-	struct board *b = m->conf->board;
-
-	atomic_store_explicit(
-		&b->copied_bytes,
-		atomic_load_explicit(&b->copied_bytes, memory_order_relaxed) +
-			bytes,
-		memory_order_relaxed);
-	atomic_store_explicit(
-		&b->copied_records,
-		atomic_load_explicit(&b->copied_records, memory_order_relaxed) +
-			1,
-		memory_order_relaxed);
-}
-
 /* What was gathered leaves. Nothing of the stream is looked at between. */
 static void
 put_pairs(struct mover *m)
@@ -165,7 +148,7 @@ put_plain(struct mover *m, const struct rdb_part *part)
 		mover_fail(m, ERR_NOMEM, "no memory for the copy");
 		return true;
 	}
-	count(m, part->body.n);
+	board_copied(m->conf->board, 1, part->body.n);
 	if (++b->pair_n >= PAIRS_MAX || buf_len(&b->pairs) > PAIRS_ROOM)
 		put_pairs(m);
 	return true;
@@ -199,7 +182,7 @@ put_value(struct mover *m, const struct rdb_part *part)
 	w = conn_want(m, c, WANT_WRITE, 1);
 	w->is_fill = !replace;
 	conn_key(c, w, m->bulk.db, part->key);
-	count(m, part->body.n);
+	board_copied(m->conf->board, 1, part->body.n);
 }
 
 /* What writes elements of a big value of this form; NULL: no such command. */
@@ -272,7 +255,7 @@ on_big(struct mover *m, const struct rdb_part *part)
 	            m->server[side_other(m->from)].lazy_expire ? "DEL"
 	                                                       : "UNLINK",
 	            0);
-	count(m, 0);
+	board_copied(m->conf->board, 1, 0);
 }
 
 static void

@@ -17,14 +17,8 @@ void
 chunk_count(struct mover *m, const struct chunk *c, uint64_t bytes,
             uint64_t records)
 {
-	struct board *b = m->conf->board;
-
-	if (!c->is_first)
-		return;
-	atomic_fetch_add_explicit(&b->copied_bytes, bytes,
-	                          memory_order_relaxed);
-	atomic_fetch_add_explicit(&b->copied_records, records,
-	                          memory_order_relaxed);
+	if (c->is_first)
+		board_copied(m->conf->board, records, bytes);
 }
 
 static struct conn *

@@ -205,25 +205,13 @@ restore_end(struct mover *m, struct copy_read *r)
 static void
 count(struct mover *m, uint64_t bytes)
 {
-	struct board *b = m->conf->board;
-
 	/* Grows at once, falls slowly: a batch of big values would be a long
 	 * stop for the source and much memory for its reply. */
 	m->copy_size = (m->copy_size * 63 + bytes) / 64;
 	if (bytes > m->copy_size)
 		m->copy_size = bytes;
-	if (m->stage != STAGE_FILL)
-		return;
-	atomic_store_explicit(
-		&b->copied_bytes,
-		atomic_load_explicit(&b->copied_bytes, memory_order_relaxed) +
-			bytes,
-		memory_order_relaxed);
-	atomic_store_explicit(
-		&b->copied_records,
-		atomic_load_explicit(&b->copied_records, memory_order_relaxed) +
-			1,
-		memory_order_relaxed);
+	if (m->stage == STAGE_FILL)
+		board_copied(m->conf->board, 1, bytes);
 }
 
 /* Two equal values have equal lengths, checksums and expiries. */

@@ -223,10 +223,7 @@ void
 pend_read(struct pend *p, struct mark *k)
 {
 	REQUIRE(k->state == MARK_QUEUED || k->state == MARK_JUDGING);
-	if (k->state == MARK_QUEUED)
-		mark_turn_remove(&p->queued, k);
-	else
-		mark_turn_remove(&p->judging, k);
+	mark_turn_remove(k->state == MARK_QUEUED ? &p->queued : &p->judging, k);
 	k->state = MARK_READING;
 	k->skipped = 0;
 	mark_turn_push(&p->reading, k);
@@ -332,10 +329,8 @@ void
 pend_again(struct pend *p, struct mark *k)
 {
 	REQUIRE(k->state == MARK_READING || k->state == MARK_JUDGING);
-	if (k->state == MARK_READING)
-		mark_turn_remove(&p->reading, k);
-	else
-		mark_turn_remove(&p->judging, k);
+	mark_turn_remove(k->state == MARK_READING ? &p->reading : &p->judging,
+	                 k);
 	k->state = MARK_QUEUED;
 	k->compare = false;
 	k->has_digest = false;

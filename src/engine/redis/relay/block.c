@@ -73,18 +73,6 @@ replace(struct block *k, uint32_t argc, uint32_t at, const struct buf *with)
 	k->request = b;
 }
 
-static uint32_t
-count_args(struct span raw)
-{
-	struct span arg;
-	size_t pos = 0;
-	uint32_t n = 0;
-
-	while (resp_cmd_walk(raw, &pos, &arg))
-		n++;
-	return n;
-}
-
 /* ---- its time ---------------------------------------------------------- */
 
 #define TIME_MAX     (UINT64_C(1) << 62) /* ns, 146 years: for ever          */
@@ -341,7 +329,8 @@ block_issue(struct relay *r, struct session *s)
 			buf_putf(&b, "%llu.%03u",
 			         (unsigned long long)(ms / 1000),
 			         (unsigned)(ms % 1000));
-		replace(k, count_args(buf_span(&k->request)), k->time_at, &b);
+		replace(k, resp_cmd_count(buf_span(&k->request)), k->time_at,
+		        &b);
 		buf_fini(&b);
 	}
 	if (buf_failed(&k->request)) {
@@ -454,7 +443,7 @@ block_last(struct relay *r, struct session *s, struct span reply)
 			break;
 		}
 	}
-	argc = count_args(buf_span(&k->request));
+	argc = resp_cmd_count(buf_span(&k->request));
 	at = word_at(buf_span(&k->request), SPAN("streams"));
 	n = (argc - at - 1) / 2;
 	if (k->told_at == 0)

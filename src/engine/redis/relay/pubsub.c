@@ -234,18 +234,6 @@ ask_guard(struct relay *r, struct session *s, const struct command *c,
 	return DISPATCHED;
 }
 
-static uint32_t
-count_words(struct span raw)
-{
-	struct span arg;
-	size_t pos = 0;
-	uint32_t n = 0;
-
-	while (resp_cmd_walk(raw, &pos, &arg))
-		n++;
-	return n;
-}
-
 /* All of it is allowed: now for real. */
 static void
 guard_agrees(struct relay *r, struct session *s)
@@ -258,7 +246,7 @@ guard_agrees(struct relay *r, struct session *s)
 	    !u->live->link->is_up)
 		session_close(r, s, NULL); /* lost in this batch */
 	else
-		(void)pass(r, s, count_words(buf_span(&asked)),
+		(void)pass(r, s, resp_cmd_count(buf_span(&asked)),
 		           buf_span(&asked));
 	buf_fini(&asked);
 }
