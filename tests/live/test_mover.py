@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from harness.program import program
+from harness.proxy import Proxy
 from harness.server import Server
 from harness.process import until
 from mover_load import compare
@@ -127,7 +128,8 @@ def pair(tmp_path):
     things = list(servers)
     yield (*servers, things)
     for t in reversed(things):
-        t.stop() if hasattr(t, "stop") else t.terminate()
+        end = getattr(t, "stop", None) or getattr(t, "close", None) or t.terminate
+        end()
 
 
 def load(pair, n=3, kind="mixed", keys=400, dbs=1, side=0, pause=0.0):
@@ -438,8 +440,12 @@ def test_conflicts(pair, mode, rule):
 @pytest.mark.parametrize("mode", ["rdb", "scan"])
 def test_merge_beside_a_busy_stream(pair, mode):
     """What is copied ahead of the stream is united as well: the refusal of its
-    first write comes while the stream has not come to the copy yet."""
+    first write comes while the stream has not come to the copy yet. The stream
+    alone is a second late, so every key of a scan is in that case."""
     old, new = pair[0].r, pair[1].r
+    link = Proxy(pair[0].port)
+    pair[2].append(link)
+    link.late(1.0, b"PSYNC")
     keys = ["both:%d" % i for i in range(3000)]
     for r, field in ((old, "old"), (new, "new")):
         p = r.pipeline(transaction=False)
@@ -448,9 +454,13 @@ def test_merge_beside_a_busy_stream(pair, mode):
         p.execute()
     w = load(pair, n=3, kind="hot")
     until(lambda: old.dbsize() > len(keys), 10, text="the writers to begin")
-    m = mover(pair, "mode=" + mode, "rule=merge")
+    m = Mover(link, pair[1], "mode=" + mode, "rule=merge")
+    pair[2].append(m)
+    m.wait(lambda: m.board.get("conflicts", 0) >= len(keys), 30, "the refusals")
+    link.heal()
     m.wait_phase("in_step", 30)
     halt(w)
+    m.old = pair[0]
     m.barrier()
     p = new.pipeline(transaction=False)
     for k in keys:

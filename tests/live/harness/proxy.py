@@ -10,6 +10,7 @@ and on what comes:
     proxy.hole()          half-open: nothing is carried, nobody is told
     proxy.slow(rate)      bytes a second, each connection and direction
     proxy.late(seconds)   each byte comes later
+    proxy.late(seconds, b"PSYNC")   only on connections that have said this word
 """
 import collections
 import selectors
@@ -27,7 +28,7 @@ LIMIT = 1 << 20  # bytes kept for a peer that does not read
 class Half:
     """One direction: what was read and is to be written."""
 
-    __slots__ = ("src", "dst", "queue", "size", "ended", "budget", "peer")
+    __slots__ = ("src", "dst", "queue", "size", "ended", "budget", "peer", "said")
 
     def __init__(self, src, dst):
         self.src, self.dst = src, dst
@@ -36,6 +37,7 @@ class Half:
         self.ended = False
         self.budget = 0.0
         self.peer = None
+        self.said = False  # the word of late()
 
 
 class Proxy:
@@ -45,6 +47,7 @@ class Proxy:
         self.mode = "pass"
         self.rate = 0.0
         self.delay = 0.0
+        self.word = None
         self.carried = 0
         self.connections = 0
         self.order = []
@@ -88,7 +91,8 @@ class Proxy:
     def slow(self, rate):
         self.tell("slow", rate=float(rate))
 
-    def late(self, seconds):
+    def late(self, seconds, word=None):
+        self.word = word
         self.tell("late", delay=seconds)
 
     def close(self):
@@ -186,7 +190,10 @@ class Proxy:
         if not data:
             half.ended = True
         else:
-            half.queue.append((time.monotonic() + self.delay, data))
+            if self.word is not None and self.word in data:
+                half.said = half.peer.said = True
+            delay = self.delay if self.word is None or half.said else 0.0
+            half.queue.append((time.monotonic() + delay, data))
             half.size += len(data)
         self.watch(half)
         self.write(half, time.monotonic())
