@@ -282,7 +282,8 @@ url_parse(const char *text, struct url *ret, struct err *err)
 		rc = parse_tcp(text, ret, err);
 	else if (scheme == 5 && memcmp(text, "redis", 5) == 0)
 		rc = parse_tcp(rest + 3, ret, err);
-	else if (scheme == 4 && memcmp(text, "unix", 4) == 0)
+	else if ((scheme == 4 && memcmp(text, "unix", 4) == 0) ||
+	         (scheme == 10 && memcmp(text, "redis+unix", 10) == 0))
 		rc = parse_unix(rest + 3, ret, err);
 	else if (scheme == 6 && memcmp(text, "rediss", 6) == 0) {
 		ret->tls.is_on = true;

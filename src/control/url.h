@@ -5,7 +5,7 @@
  *   redis://[user[:password]@]host[:port][/db]
  *   rediss://... the same in TLS, and ?ca=FILE&cert=FILE&key=FILE&name=NAME&
  *   insecure=1 for what world/os/tls.h says of them
- *   unix://[user[:password]@]/path/of/socket[?db=N]
+ *   unix://[user[:password]@]/path/of/socket[?db=N], redis+unix:// as well
  *
  * As redis-cli and the client libraries read it: "redis://:secret@host" has a
  * password and no user; %XX stands for a byte. "host:port" alone is taken as

@@ -46,6 +46,8 @@ static const struct good goods[] = {
 	  "rediss://h:6379" },
 	{ "unix:///run/r.sock", "/run/r.sock", 0, "", "", 0,
 	  "unix:///run/r.sock" },
+	{ "redis+unix://:p@/run/r.sock", "/run/r.sock", 0, "", "p", 0,
+	  "unix:///run/r.sock" },
 	{ "unix://u:p@/run/r.sock?db=2", "/run/r.sock", 0, "u", "p", 2,
 	  "unix:///run/r.sock" },
 };
