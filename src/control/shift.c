@@ -585,6 +585,11 @@ passed(struct run *r, const struct mail *m)
 			r->journal,
 			journal_point(to, c->keeps && to == SIDE_NEW), m->text,
 			m->position);
+	/* And where it looks for what the giver's side deleted by itself. */
+	if (c->keeps && m->history[0] != '\0')
+		journal_stage_progress(
+			r->journal, journal_point(c->from, c->from == SIDE_OLD),
+			m->history, m->token);
 	answer(r, CUT_BARRIER, 0, NULL);
 }
 

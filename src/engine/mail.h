@@ -56,7 +56,9 @@ enum mail_kind {
 	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
 	/* mover -> control */
 	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
-	MAIL_PASSED,     /* epoch, position (other side's offset at the time) */
+	MAIL_PASSED,     /* epoch, position (other side's offset at the time),
+	                  * text: its history id; token, history: the same of
+	                  * the authority's stream, where the mover stands    */
 	MAIL_PROGRESS,   /* side, position, text = history id: safe to resume
 	                  * from here (journalled now and then); token: the
 	                  * side that had authority (enum side)               */
@@ -94,4 +96,5 @@ struct mail {
 		pair; /* MAIL_DOOR: struct door; MAIL_PAIR: struct relay_conf, kept alive until
 	                   * another one was acknowledged               */
 	char text[160];
+	char history[64]; /* MAIL_PASSED */
 };

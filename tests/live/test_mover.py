@@ -272,6 +272,33 @@ def test_kills(pair):
     check_equal(pair, m)
 
 
+@pytest.mark.parametrize("gap", [False, True])
+def test_deleted_while_nobody_looked(pair, gap):
+    """The other side deletes keys by itself (its clock runs ahead) while no mover is
+    there: the next one sees that in its stream. With a gap in it all is compared."""
+    old, new = pair[0].r, pair[1].r
+    if gap:
+        new.config_set("repl-backlog-size", 16384)
+    populate(pair[0], 200)
+    old.set("k:1", "x")
+    m = Mover(*pair[:2])
+    pair[2].append(m)
+    m.wait_phase("in_step")
+    old.set("k:2", "x")
+    m.wait(lambda: new.exists("k:1", "k:2") == 2 and m.last("progress"))
+    at = m.last("progress")["position"]
+    old.set("k:3", "x")
+    m.wait(lambda: m.last("progress")["position"] > at)
+    m.kill()
+    assert new.delete("k:1", "k:2") == 2
+    for _ in range(20 if gap else 0):
+        new.publish("x", "x" * 10000)
+    m.start(*m.resume_args())
+    m.wait(lambda: new.exists("k:1", "k:2") == 2)
+    assert bool([t for t in m.mails if "comparing" in t["text"]]) == gap, m.mails
+    assert gap or m.board["repaired"] == 2
+
+
 def test_flip_and_back(pair):
     preload(pair[0], 3000)
     m = mover(pair)

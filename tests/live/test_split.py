@@ -4,6 +4,7 @@
 the judge reads each key where its authority is at the end."""
 import json
 import os
+import sqlite3
 
 import pytest
 
@@ -284,6 +285,58 @@ def test_sigkill_at_every_record_of_a_split(tmp_path, records):
         finally:
             place.end()
     assert len(missed) <= 1 + len(records) // 10, "no crash happened at %s" % missed
+
+
+def progress(r):
+    with sqlite3.connect("file:%s?mode=ro" % r.g.state, uri=True, timeout=10) as db:
+        rows = db.execute("SELECT side, history, position FROM progress").fetchall()
+    return {side: (history, at) for side, history, at in rows}
+
+
+def records_until_commit(r, goal, crash=None):
+    """Start Godwit in its split and promote; the records it wrote with the commit."""
+    before = len(r.g.journal())
+    r.g.spawn({"GODWIT_CRASH_AT": crash} if crash else None)
+    r.g.until(lambda s: s["stream"]["in_step"] and s["scope"]["in_step"], 30)
+    r.g.verb("promote", "--to", goal)
+    kinds = [kind for _, kind, _, _ in r.g.journal()[before:]]
+    return kinds.index("commit") + 1
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("was, goal", [("25", "75"), ("75", "25")])
+def test_expired_before_the_commit(place, was, goal):
+    """SIGKILL right after the commit of a switch in a split. What a server deletes
+    by itself since the giving mover stood still is in the streams that the next
+    process reads: the resume points of the mover that gets keys are where the
+    giver stood, of both sides."""
+    r = start(place, load=False, keys=400)
+    r.must("promote", "--to", was)
+    assert r.g.stop() == 0
+    n = records_until_commit(r, goal)
+    r.must("promote", "--to", was)
+    assert r.g.stop() == 0
+    assert records_until_commit(r, goal, "%d:after" % n) == n
+    assert r.g.proc.wait(10) == -9
+    rows = progress(r)
+    giver, getter = ("old", "back_old") if goal == "75" else ("back_new", "new")
+    mark = json.loads(r.g.journal()[-1][3])["position"]
+    assert rows[getter][1] >= mark
+    if giver in rows:
+        assert rows[giver][0] == rows[getter][0] and rows[giver][1] <= rows[getter][1], rows
+    gone = ["k:%d" % i for i in range(400)]
+    server = r.old if goal == "75" else r.new
+    with inside(r.g, server) as c:
+        had = c.cmd("EXISTS", *gone)
+        assert had == 400 and c.cmd("DEL", *gone) == had
+    r.g.start()
+    r.in_step()
+    r.g.until(lambda s: s["scope"]["in_step"])
+    # Those whose authority is the other side come back, the others go there, too.
+    r.must("rollback")
+    r.equal()
+    with inside(r.g, server) as c:
+        assert 0 < c.cmd("EXISTS", *gone) < had
 
 
 @pytest.mark.limit(120)

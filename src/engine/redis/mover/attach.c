@@ -89,24 +89,33 @@ has_still(const struct server *sv, const char *history, uint64_t at)
 	return strcmp(sv->replid, history) == 0 && sv->offset >= at;
 }
 
-/* The other side must still have what it confirmed. */
+/* The other side must still have what it confirmed, and tell what it deleted by
+ * itself since. */
 static void
 check_other(struct mover *m)
 {
 	const struct server *o = &m->server[other(m)];
 	const char *history = m->history[other(m)];
+	const char *label = m->conf->side[other(m)].label;
+	bool by_marks = m->conf->board->by_marks[other(m)];
 
-	if (!m->fill_done || m->need_rescan || history[0] == '\0' ||
-	    has_still(o, history,
-	              m->conf->board->by_marks[other(m)]
-	                      ? 0
-	                      : m->confirmed[other(m)].at))
+	if (!m->fill_done || m->need_rescan || history[0] == '\0')
 		return;
-	m->need_rescan = true;
-	mover_trouble(m, ERR_DIVERGED, 0,
-	              "%s: restarted, and may have lost what it had; comparing "
-	              "every key",
-	              m->conf->side[other(m)].label);
+	if (!has_still(o, history, by_marks ? 0 : m->confirmed[other(m)].at)) {
+		m->need_rescan = true;
+		mover_trouble(m, ERR_DIVERGED, 0,
+		              "%s: restarted, and may have lost what it had; "
+		              "comparing every key",
+		              label);
+	} else if (!by_marks && m->watched[other(m)].at != 0 &&
+	           !server_has(o, history, m->watched[other(m)].at)) {
+		m->need_rescan = true;
+		mover_trouble(
+			m, ERR_LOST, 0,
+			"%s: its stream has a gap, and what expired there "
+			"meanwhile is not known; comparing every key",
+			label);
+	}
 }
 
 /* Both servers have said who they are. */
@@ -406,6 +415,9 @@ run_watch(struct mover *m)
 		return;
 	if (!m->conf->one_shot)
 		memcpy(m->history[other(m)], f->history, sizeof(f->history));
+	/* What it deleted while nobody looked is not known. */
+	if (!m->conf->one_shot && !f->is_resumed)
+		m->watched[other(m)] = (struct place){ f->pos, f->db };
 	m->need_probe = true;
 	mover_stage(m, STAGE_CATCH);
 }

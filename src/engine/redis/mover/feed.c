@@ -15,14 +15,22 @@
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
 
+/* Where it goes on: the authority's stream behind what has passed, the other
+ * side's behind what was looked at. */
+static struct place
+place_of(const struct mover *m, const struct feed *f)
+{
+	return f->side == m->from ? m->passed[f->side] : m->watched[f->side];
+}
+
 static bool
 is_resumable(const struct mover *m, const struct feed *f)
 {
-	return !f->is_bulk && !f->by_marks && f->side == m->from &&
-	       !m->need_rescan && m->history[f->side][0] != '\0' &&
-	       m->passed[f->side].at != 0 &&
-	       server_has(&m->server[f->side], m->history[f->side],
-	                  m->passed[f->side].at);
+	uint64_t at = place_of(m, f).at;
+
+	return !f->is_bulk && !f->by_marks && !m->need_rescan &&
+	       m->history[f->side][0] != '\0' && at != 0 &&
+	       server_has(&m->server[f->side], m->history[f->side], at);
 }
 
 void
@@ -97,7 +105,7 @@ ask(struct mover *m, struct feed *f)
 	resp_put_bulk_str(b, "PSYNC");
 	if (is_resumable(m, f)) {
 		resp_put_bulk_str(b, m->history[f->side]);
-		resp_put_bulk_u64(b, m->passed[f->side].at + 1);
+		resp_put_bulk_u64(b, place_of(m, f).at + 1);
 	} else if (!f->is_bulk && sv->has_backlog) {
 		f->pos = sv->offset;
 		memcpy(f->history, sv->replid, sizeof(f->history));
@@ -157,8 +165,8 @@ on_continue(struct mover *m, struct feed *f, struct span line)
 	bool resumed = is_resumable(m, f);
 
 	if (resumed) {
-		f->pos = m->passed[f->side].at;
-		f->db = m->passed[f->side].db;
+		f->pos = place_of(m, f).at;
+		f->db = place_of(m, f).db;
 		memcpy(f->history, m->history[f->side], sizeof(f->history));
 		f->is_resumed = true;
 		f->is_ready = true;

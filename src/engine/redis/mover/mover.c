@@ -178,22 +178,23 @@ tell_position(struct mover *m, enum side side, struct place p)
 	m->port->ops->mail(m->port, &mail);
 }
 
-/* Both resume points: what has passed, and where the other side was when it
- * confirmed that (to see later whether it has lost something). */
+/* Both resume points: what has passed, and how far the other side's stream was
+ * looked at (and so what it had). Not while a switch decides whose the keys are:
+ * the points of a mover that gets some are the control's then. */
 void
 mover_tell_progress(struct mover *m)
 {
 	enum side to = side_other(m->from);
 	struct place p = m->passed[m->from];
 
-	if (!m->fill_done || p.at == 0 || p.at == m->told_at ||
+	if (!m->fill_done || p.at == 0 || p.at == m->told_at || m->frozen ||
 	    m->margin == UINT64_MAX)
 		return;
 	m->told_at = p.at;
 	if (m->has_note && m->note_until_ns == UINT64_MAX)
 		m->note_until_ns = m->port->now_ns + 5 * SECOND;
-	if (m->history[to][0] != '\0' && m->confirmed[to].at != 0)
-		tell_position(m, to, m->confirmed[to]);
+	if (m->history[to][0] != '\0' && m->watched[to].at != 0)
+		tell_position(m, to, m->watched[to]);
 	tell_position(m, m->from, p);
 }
 
@@ -631,6 +632,7 @@ mover_init(void *self, void *conf)
 		memcpy(m->history[i], text.p, 40);
 		m->passed[i] = (struct place){ c->position[i], (uint32_t)db };
 		m->confirmed[i] = m->passed[i];
+		m->watched[i] = m->passed[i];
 	}
 	m->bulk_feed.is_bulk = true;
 }

@@ -196,6 +196,7 @@ struct server {
 struct probe {
 	struct place s;
 	struct place floor;
+	struct place watched; /* of its feed, all before repaired; at 0: no */
 	uint64_t t; /* the other side's offset                       */
 	uint64_t units;
 };
@@ -324,6 +325,8 @@ struct mover {
 	struct place passed[SIDE_N];
 	char history[SIDE_N][41]; /* that passed belongs to                 */
 	struct place confirmed[SIDE_N]; /* of the other side, at passed     */
+	struct place watched[SIDE_N];   /* of the other side: what it deleted by
+	                                 * itself before it is repaired     */
 	struct place settled;   /* s of the last probe that came back         */
 	struct buf probes;      /* struct probe                               */
 	size_t probes_answered; /* of those in the buf                      */

@@ -48,6 +48,8 @@ switch_check(struct mover *m)
 	mail.position = m->frozen_at.at;
 	m->passed[to] = m->frozen_at;
 	mover_history(m, to, m->frozen_at.db, mail.text);
+	mail.token = m->feed[m->from].pos;
+	mover_history(m, m->from, m->feed[m->from].db, mail.history);
 	m->port->ops->mail(m->port, &mail);
 }
 
@@ -83,6 +85,7 @@ switch_flip(struct mover *m, const struct mail *mail)
 	mover_unsettle(m);
 	m->confirmed[m->from] =
 		(struct place){ m->feed[m->from].pos, m->feed[m->from].db };
+	m->watched[m->from] = m->confirmed[m->from];
 	m->from = mail->side;
 	m->pend.by_state = mark_is_on(m);
 	m->passed[m->from] = m->frozen_at;
@@ -160,6 +163,9 @@ switch_thaw(struct mover *m)
 	m->need_rescan |= lost;
 	if (m->gains && !lost)
 		gain(m);
+	/* What has passed is not to be told before what was gained has, too. */
+	if (m->gains)
+		m->told_at = m->passed[m->from].at;
 	m->gains = false;
 }
 

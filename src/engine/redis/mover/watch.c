@@ -133,12 +133,26 @@ watch_run(struct mover *m)
 	watch_confirm(m);
 }
 
+/* How far its feed was looked at, when every copy that was due for it is written:
+ * from there on it may be read again after a loss. */
+static struct place
+watched_now(const struct mover *m, const struct feed *f)
+{
+	const struct mark *held = m->pend.stream.first;
+
+	if (m->pend.repair.n > 0 || bucket_count(&m->pend.buckets) > 0 ||
+	    (held != NULL && held->since.at == 0))
+		return (struct place){ 0 };
+	return (struct place){ f->pos, f->db };
+}
+
 void
 watch_probe(struct mover *m)
 {
 	struct conn *c = &m->cmd[side_other(m->from)];
 	struct probe p = { .s = tail_place(m),
 		           .floor = pend_floor(&m->pend),
+		           .watched = watched_now(m, &m->feed[c->side]),
 		           .units = m->units_seen };
 
 	if (!m->need_probe || m->frozen || m->margin == UINT64_MAX ||
@@ -232,6 +246,10 @@ watch_confirm(struct mover *m)
 		if (now.at < p.s.at)
 			p.s = now;
 		m->confirmed[f->side] = (struct place){ p.t, f->db };
+		if (f->by_marks)
+			m->watched[f->side] = m->confirmed[f->side];
+		else if (p.watched.at > m->watched[f->side].at)
+			m->watched[f->side] = p.watched;
 		mover_publish(m, p.s);
 	}
 	spread_trim(m);
