@@ -51,6 +51,8 @@ proof_start(struct run *r, struct err *err)
 		return err_set(err, ERR_NOMEM, "out of memory");
 	p->conf.side[0] = r->side[rules];
 	p->conf.side[1] = r->side[side_other(rules)];
+	/* In a split old rules the keys that are not of the scope. */
+	p->conf.scope = divide_block(r, journal_authority(r->journal).scope);
 	p->conf.is_live = true;
 	p->conf.ttl_slack_ms = 0;
 	p->conf.recheck_ms = VERIFY_RECHECK_MS;
@@ -67,8 +69,9 @@ proof_start(struct run *r, struct err *err)
 	}
 	r->proof = p;
 	r->proof_spent = false;
-	run_event(r, "verifying", "%s against %s", side_name(side_other(rules)),
-	          side_name(rules));
+	run_event(r, "verifying", "%s against %s%s",
+	          side_name(side_other(rules)), side_name(rules),
+	          p->conf.scope != NULL ? ", new's keys the other way" : "");
 	return 0;
 }
 
@@ -91,19 +94,24 @@ proof_progress(const struct run *r)
 	return r->proof != NULL ? atomic_load(&r->proof->progress) : 0;
 }
 
+/* In a split each key has its own authority, which is named. */
 static json_t *
-finds(const struct verify_result *v)
+finds(const struct run_proof *p)
 {
+	const struct verify_result *v = &p->result;
 	json_t *list = json_array();
 
 	for (uint64_t i = 0; i < v->finds_n && i < 100; i++) {
 		const struct verify_find *f = &v->finds[i];
+		json_t *j = json_pack(
+			"{s:s,s:i,s:s,s:s}", "kind", verify_kind_name(f->kind),
+			"db", (int)f->db, "key", f->key, "detail", f->detail);
 
-		(void)json_array_append_new(
-			list,
-			json_pack("{s:s,s:i,s:s,s:s}", "kind",
-		                  verify_kind_name(f->kind), "db", (int)f->db,
-		                  "key", f->key, "detail", f->detail));
+		if (p->conf.scope != NULL)
+			(void)json_object_set_new(
+				j, "authority",
+				json_string(f->is_back ? "new" : "old"));
+		(void)json_array_append_new(list, j);
 	}
 	return list;
 }
@@ -161,7 +169,7 @@ proof_collect(struct run *r)
 	if (p->rc == 0 && journal_add(r->journal, JOURNAL_VERIFIED,
 	                              json_incref(j), &err) != 0)
 		run_event(r, "disk", "%s", err.text);
-	(void)json_object_set_new(j, "finds", finds(&p->result));
+	(void)json_object_set_new(j, "finds", finds(p));
 	run_event(r, "verified",
 	          "%s: %llu compared, %llu missing, %llu extra, "
 	          "%llu different%s%s",

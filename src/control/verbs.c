@@ -457,14 +457,6 @@ verify(struct run *r)
 {
 	struct err err;
 
-	if (run_is_split(r)) {
-		(void)err_set(&err, ERR_STATE,
-		              "verify is not possible while each side rules a "
-		              "part of the keys; verify before, after the "
-		              "cutover, or after a rollback");
-		refuse(r, &err);
-		return;
-	}
 	if (r->mover == NULL || r->state == LIFE_COMPLETED) {
 		(void)err_set(&err, ERR_STATE,
 		              "verify is not possible after complete: the two "

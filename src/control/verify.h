@@ -10,6 +10,10 @@
  * Shares nothing with the mover but the wire codec. Keys that start with
  * "__godwit:" are skipped, logically expired keys count as absent.
  *
+ * With a scope (a split) each key is judged against the side that has authority
+ * over it, in two passes: first the keys of side[0], then those of side[1], with a
+ * marker that travels the other way.
+ *
  * Limits: memory about 16 MiB whatever the data, more only for single elements
  *         of many MiB; VERIFY_LIST_MAX keys are named, all are counted.
  * Thread: blocking; run it in a thread of its own.
@@ -19,6 +23,7 @@
 #include <stdatomic.h>
 
 #include "base/err.h"
+#include "core/scope.h"
 #include "engine/engine.h"
 
 #define VERIFY_LIST_MAX     1000 /* keys named in the result */
@@ -44,6 +49,7 @@ enum verify_kind {
 struct verify_find {
 	enum verify_kind kind;
 	uint32_t db;
+	bool is_back;     /* with a scope: side[1] has authority over it     */
 	char key[256];    /* printable; binary bytes as \xNN                */
 	char detail[128]; /* "type hash / string", "ttl +1200 ms", "hash:
 	                   * field "x" differs"; authority first           */
@@ -70,8 +76,10 @@ struct verify_result {
 };
 
 struct verify_conf {
-	struct side_conf side[2]; /* authority first                      */
-	bool is_live;             /* the sides may change meanwhile       */
+	struct side_conf side[2];  /* authority first; with a scope: old   */
+	const struct scope *scope; /* the keys of side[1]; NULL: none are.
+	                            * Kept alive until the end            */
+	bool is_live;              /* the sides may change meanwhile       */
 	uint32_t ttl_slack_ms;
 	uint32_t recheck_ms;        /* how long a difference may persist    */
 	_Atomic bool *stop;         /* may be NULL                          */

@@ -129,6 +129,7 @@ finding(struct verify *v, enum verify_kind kind, struct span key)
 	memset(f, 0, sizeof(*f));
 	f->kind = kind;
 	f->db = v->db;
+	f->is_back = v->is_back;
 	explain_text(key, f->key, sizeof(f->key));
 	return f;
 }
@@ -233,8 +234,8 @@ pass_marker(struct verify *v, bool *ret, struct err *err)
 		until = 0; /* looked for once: it may be the same server */
 	(void)snprintf(text, sizeof(text), "%" PRIx64, v->nonce++);
 	/* It goes by itself should we never come to remove it. */
-	resp_put_cmd(&v->mark[0].out, "SET", VERIFY_MARK, text, "PX", "3600000",
-	             NULL);
+	resp_put_cmd(&v->mark[0].out, "SET", verify_mark(v), text, "PX",
+	             "3600000", NULL);
 	if ((rc = peer_call(&v->mark[0], 1, &in, err)) < 0)
 		return rc;
 	if (resp_read(&in, &item) != WIRE_PART || item.type != RESP_STATUS) {
@@ -243,7 +244,7 @@ pass_marker(struct verify *v, bool *ret, struct err *err)
 		return 0;
 	}
 	for (;;) {
-		resp_put_cmd(&v->mark[1].out, "GET", VERIFY_MARK, NULL);
+		resp_put_cmd(&v->mark[1].out, "GET", verify_mark(v), NULL);
 		if ((rc = peer_call(&v->mark[1], 1, &in, err)) < 0)
 			return rc;
 		if (value_item(&in, RESP_BULK, &item) &&

@@ -55,6 +55,17 @@ keep_page(struct peer *p, struct span reply, struct buf *page, struct err *err)
 	return 0;
 }
 
+/* Godwit's own, or of the other pass? */
+static bool
+is_skipped(const struct verify *v, struct span key)
+{
+	enum side side = v->is_back ? SIDE_NEW : SIDE_OLD;
+
+	return span_has_prefix(key, span_str(VERIFY_OWN)) ||
+	       (v->conf->scope != NULL &&
+	        scope_side(v->conf->scope, key) != side);
+}
+
 /* Cursor and keys of a kept page; our own keys are left out. */
 static int
 open_page(struct verify *v, const struct peer *p, const struct buf *page,
@@ -86,7 +97,7 @@ open_page(struct verify *v, const struct peer *p, const struct buf *page,
 			return peer_broken(p, "the answer to SCAN is broken",
 			                   err);
 		}
-		if (span_has_prefix(item.text, span_str(VERIFY_OWN)))
+		if (is_skipped(v, item.text))
 			continue;
 		v->items[n].key = item.text;
 		n++;

@@ -20,6 +20,7 @@
 #include "world/os/loop.h"
 
 #define VERIFY_MARK "__godwit:mark"
+#define VERIFY_BACK "__godwit:mark-back" /* of the keys of side[1] */
 #define VERIFY_OWN  "__godwit:"
 
 /* Keys bigger than this are compared in chunks: a DUMP-sized read of 128 KiB
@@ -62,7 +63,8 @@ struct doubt {
 };
 
 struct verify {
-	const struct verify_conf *conf;
+	const struct verify_conf *conf; /* side[0] has authority in this pass */
+	bool is_back;                   /* the second pass: of side[1]'s keys */
 	struct verify_result *ret;
 	struct mem mem;
 	struct value_rule rule;
@@ -78,6 +80,13 @@ struct verify {
 	bool is_settled;  /* do not wait for markers (any more)          */
 	uint64_t nonce;
 };
+
+/* The marker of the pass. */
+static inline const char *
+verify_mark(const struct verify *v)
+{
+	return v->is_back ? VERIFY_BACK : VERIFY_MARK;
+}
 
 /* verify_peer.c */
 int peer_open(struct peer *p, struct mem *mem, const struct side_conf *conf,

@@ -13,6 +13,7 @@ import redis
 from harness.server import Server
 from mover_load import compare
 from scope_load import ALL, BIGS, side
+from test_verify import verify
 from test_mover import HERE, SEED, Mover, pair, populate  # noqa: F401
 
 FULL = bool(os.environ.get("FULL"))
@@ -173,6 +174,34 @@ def test_scope_grows_and_shrinks(pair):
     s.m.barrier(1, 90)
     assert s.check() > 100 and n > 100 and ledger
     assert lost(s, ledger) == []
+
+
+@pytest.mark.limit(120)
+def test_verify_while_a_split_is_written_to(pair):
+    """Two markers, each key against its own side: nothing is called different
+    while writers of every kind are at work; without the scope it is."""
+    big_values(pair[0])
+    s = Split(pair)
+    s.load = Load(s)
+    s.enter()
+    for ppm in (50000, 500000):
+        s.switch(ppm)
+        time.sleep(0.3)
+        v = verify(pair[0], pair[1], "live", s.scope())
+        assert v["missing"] == v["extra"] == v["different"] == 0, v
+        assert v["compared"] > 100 and v["markers"] > 1 and not v["marker_lost"], v
+    s.load.hold()
+    assert verify(pair[0], pair[1], "live", s.scope())["unstable"] == 0
+    # A copy that somebody spoils is the copy's fault, on either side.
+    keys = [key_of(s, 0), key_of(s, 1)]
+    for i in (0, 1):
+        s.servers[i].r.set(keys[i], "truth")
+        until(lambda: s.servers[1 - i].r.get(keys[i]) == b"truth")
+        s.servers[1 - i].r.set(keys[i], "spoilt")
+    v = verify(pair[0], pair[1], "live", s.scope())
+    bad = [f["key"] for f in v["finds"] if f["kind"] != "noted"]
+    assert sorted(bad) == sorted(keys), v
+    s.load.end()
 
 
 def test_control_no_filter(pair):

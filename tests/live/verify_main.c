@@ -2,8 +2,9 @@
 /*
  * tests/live/verify_main.c: verify_run as a program, for test_verify.py.
  *
- *   verify_main OLD NEW [live] [ttl=MS] [recheck=MS] [flip] [stop=MS]
+ *   verify_main OLD NEW [live] [ttl=MS] [recheck=MS] [stop=MS] [scope=PPM]
  *
+ * A scope is a share of the slots, with the salt of mover_main.
  * Prints the result as JSON; the exit status is 0 when the comparison was made.
  */
 #include <inttypes.h>
@@ -14,9 +15,24 @@
 
 #include "control/url.h"
 #include "control/verify.h"
+#include "world/os/loop.h"
 
 static _Atomic bool stop;
 static _Atomic uint64_t progress;
+
+#define SALT 7
+
+/* Lives until the end. */
+static const struct scope *
+scope_of(const char *ppm)
+{
+	static struct mem mem;
+	struct scope_in in = { .ppm = (uint32_t)strtoul(ppm, NULL, 10),
+		               .salt = SALT };
+
+	os_mem_init(&mem, 0);
+	return scope_build(&mem, &in);
+}
 
 static void *
 stop_later(void *arg)
@@ -109,6 +125,8 @@ main(int argc, char **argv)
 				(uint32_t)strtoul(argv[i] + 4, NULL, 10);
 		else if (strncmp(argv[i], "recheck=", 8) == 0)
 			c.recheck_ms = (uint32_t)strtoul(argv[i] + 8, NULL, 10);
+		else if (strncmp(argv[i], "scope=", 6) == 0)
+			c.scope = scope_of(argv[i] + 6);
 		else if (strncmp(argv[i], "stop=", 5) == 0)
 			stop_ms = strtol(argv[i] + 5, NULL, 10);
 		else
