@@ -51,7 +51,8 @@ static const char verify_text[] =
 	"Without operands: asks the running migration to verify itself; its "
 	"result is the one that complete wants to see.\n\n"
 	"The comparison shares no code with the copy but the protocol's "
-	"reader.";
+	"reader. Exit status 8: they differ; 5: no difference, but keys that "
+	"were never still, which are proven neither equal nor different.";
 
 static const char copy_text[] =
 	"Copies every database of OLD to NEW once: keys, types, values, times "

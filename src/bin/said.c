@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bin/look.h"
+#include "bin/status.h"
 
 static void
 traffic(const json_t *s, char *ret, size_t n)
@@ -81,16 +82,30 @@ proof(const json_t *s, char *ret, size_t n)
 {
 	char rest[SAID_MORE_MAX];
 
+	bool is_open = said_proof_status(look_at(s, "verification")) ==
+	               STATUS_TEMPORARY;
+
 	said_proof_more(s, rest, sizeof(rest));
 	(void)snprintf(ret, n,
 	               "%s: %s compared, %s missing, %s extra, %s different"
-	               "%s%s",
+	               "%s%s%s",
 	               look_text(s, "verification.state"),
 	               amount_count(look_int(s, "verification.compared")).s,
 	               amount_count(look_int(s, "verification.missing")).s,
 	               amount_count(look_int(s, "verification.extra")).s,
 	               amount_count(look_int(s, "verification.different")).s,
-	               rest[0] != '\0' ? ", " : "", rest);
+	               rest[0] != '\0' ? ", " : "", rest,
+	               is_open ? "; verify again when it is calmer" : "");
+}
+
+int
+said_proof_status(const json_t *v)
+{
+	const char *state = look_text(v, "state");
+
+	if (strcmp(state, "different") == 0)
+		return STATUS_DIFFERENT;
+	return strcmp(state, "unstable") == 0 ? STATUS_TEMPORARY : STATUS_DONE;
 }
 
 void

@@ -18,3 +18,7 @@ void said_text(const char *verb, const json_t *answer, char *ret, size_t n);
 /* What of a verification is seldom: "2 unstable, a marker did not arrive"; ""
  * when there is nothing to say. n: SAID_MORE_MAX. */
 void said_proof_more(const json_t *s, char *ret, size_t n);
+
+/* The exit status that a verification stands for: differences; or only keys that
+ * never stood still (a quieter moment may tell). */
+int said_proof_status(const json_t *verification);

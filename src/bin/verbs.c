@@ -118,17 +118,6 @@ print_refusal(const struct args *a, const json_t *answer)
 	return status != 0 ? status : STATUS_ERROR;
 }
 
-/* Differences are exit status 8. */
-static int
-verified(const json_t *data)
-{
-	int64_t bad = look_int(data, "verification.missing") +
-	              look_int(data, "verification.extra") +
-	              look_int(data, "verification.different");
-
-	return bad > 0 ? STATUS_DIFFERENT : STATUS_DONE;
-}
-
 static int
 print_events(const struct args *a, const json_t *data)
 {
@@ -183,7 +172,9 @@ print_answer(const struct args *a, const char *state, const json_t *answer)
 		print_json(data != NULL ? data : answer);
 	else
 		print_done(a, state, answer);
-	return a->command == CMD_VERIFY ? verified(data) : STATUS_DONE;
+	return a->command == CMD_VERIFY
+	               ? said_proof_status(look_at(data, "verification"))
+	               : STATUS_DONE;
 }
 
 /* ---- --watch ----------------------------------------------------------- */

@@ -127,9 +127,10 @@ state_of(const struct run_proof *p)
 
 	if (p->rc != 0)
 		return "none";
-	if (only_new > 0 || v->different > 0 || v->unstable > 0 ||
-	    (only_old > 0 && !p->empty_ok))
+	if (only_new > 0 || v->different > 0 || (only_old > 0 && !p->empty_ok))
 		return "different";
+	if (v->unstable > 0)
+		return "unstable";
 	return only_old > 0 ? "partial" : "clean";
 }
 
@@ -150,6 +151,18 @@ result_json(const struct run_proof *p)
 		"keys_new", (json_int_t)v->keys_new, "took_ms",
 		(json_int_t)v->took_ms, "epoch", (json_int_t)p->epoch, "at_ms",
 		(json_int_t)os_wall_ms());
+}
+
+long long
+proof_open(const struct run *r)
+{
+	const char *state =
+		json_string_value(json_object_get(r->proof_last, "state"));
+
+	return state != NULL && strcmp(state, "unstable") == 0
+	               ? json_integer_value(
+				 json_object_get(r->proof_last, "unstable"))
+	               : 0;
 }
 
 bool

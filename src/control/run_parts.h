@@ -348,6 +348,8 @@ bool proof_is_on(const struct run *r);
 void proof_stop(struct run *r);
 /* Called when the eventfd fired: collects what has ended. */
 bool proof_collect(struct run *r);
+/* Of the last one: keys that never stood still, when nothing else is against it. */
+long long proof_open(const struct run *r);
 void proof_fini(struct run *r);
 /* Clean, and made since the last switch? Also when it is partial. */
 bool proof_is_clean(const struct run *r);

@@ -555,10 +555,36 @@ mover_ended(struct run *r, uint64_t now_ns)
 	completed(r);
 }
 
+/* Nobody knows that the sides are equal: why, and what to do. */
+static void
+unproven(struct run *r)
+{
+	long long open_keys = proof_open(r);
+	struct err err;
+
+	if (r->proof_last != NULL &&
+	    json_object_get(r->proof_last, "error") != NULL)
+		(void)err_set(&err, ERR_LOST, "verification did not end: %s",
+		              json_string_value(
+				      json_object_get(r->proof_last, "error")));
+	else if (open_keys > 0)
+		(void)err_set(&err, ERR_POSTPONED,
+		              "%lld keys were never still: they are proven "
+		              "neither equal nor different (see status, "
+		              "verification); nothing was changed; try again "
+		              "when it is calmer, or complete --force",
+		              open_keys);
+	else
+		(void)err_set(&err, ERR_DIVERGED,
+		              "the two sides differ (see status, "
+		              "verification); nothing was changed; complete "
+		              "--force ends it all the same");
+	refuse(r, &err);
+}
+
 static void
 proven(struct run *r)
 {
-	struct err err;
 	bool clean;
 
 	if (proof_is_on(r))
@@ -581,17 +607,7 @@ proven(struct run *r)
 		done(r, json_pack("{s:O}", "verification", r->proof_last));
 		return;
 	}
-	if (r->proof_last != NULL &&
-	    json_object_get(r->proof_last, "error") != NULL)
-		(void)err_set(&err, ERR_LOST, "verification did not end: %s",
-		              json_string_value(
-				      json_object_get(r->proof_last, "error")));
-	else
-		(void)err_set(&err, ERR_DIVERGED,
-		              "the two sides differ (see status, "
-		              "verification); nothing was changed; complete "
-		              "--force ends it all the same");
-	refuse(r, &err);
+	unproven(r);
 }
 
 void

@@ -400,20 +400,6 @@ print_verb(const struct args *a, const json_t *m)
 }
 
 static int
-proof(const json_t *v)
-{
-	int64_t bad = look_int(v, "missing") + look_int(v, "extra") +
-	              look_int(v, "different");
-
-	/* What only old has was not to be moved. */
-	if (strcmp(look_text(v, "state"), "partial") == 0)
-		return STATUS_DONE;
-	return bad > 0 || strcmp(look_text(v, "state"), "different") == 0
-	               ? STATUS_DIFFERENT
-	               : STATUS_DONE;
-}
-
-static int
 tested(const json_t *data)
 {
 	if (look_at(data, "valid") != NULL)
@@ -473,13 +459,13 @@ exit_of(const struct args *a, const json_t *data)
 	const char *shape = router_rows[actions[a->action].route].answer;
 
 	if (strcmp(shape, "verification") == 0)
-		return proof(data);
+		return said_proof_status(data);
 	if (strcmp(shape, "migration_test") == 0 ||
 	    strcmp(shape, "endpoint_test") == 0)
 		return tested(data);
 	if (a->action == ACTION_MIGRATIONS_VERIFY &&
 	    !look_bool(data, "dry_run"))
-		return proof(look_at(data, "verification"));
+		return said_proof_status(look_at(data, "verification"));
 	return STATUS_DONE;
 }
 

@@ -299,7 +299,8 @@ const struct page action_pages[ACTION_N] = {
 	.exits = E_VERB, .see = "migrations pause" },
 [ACTION_MIGRATIONS_VERIFY] = {
 	.text = "Compares both sides record by record, with code that is not "
-		"the mover's. Exit status 8 when they differ.",
+		"the mover's. Exit status 8 when they differ, 5 when all that "
+		"is not proven equal are keys that were never still.",
 	.examples = {
 		{ "Compare", "godwit migrations verify move" },
 		{ "And see what it found",
@@ -308,7 +309,7 @@ const struct page action_pages[ACTION_N] = {
 	.see = "migrations verification, migrations complete" },
 [ACTION_MIGRATIONS_VERIFICATION] = {
 	.text = "What the last comparison found: counts and keys. Exit status "
-		"8 when the sides differ.",
+		"8 when the sides differ, 5 when keys were never still.",
 	.examples = { { "Counts", "godwit migrations verification move" },
 		{ "The keys", "godwit migrations verification move --json" } },
 	.exits = E_CALL | E(DIFFERENT), .see = "migrations verify" },
