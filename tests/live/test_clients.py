@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from harness.client import FOLDER, Client, judge
+from harness.program import program
 from scenario import Run
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -23,9 +24,18 @@ def node(program, *args):
     return [NODE, os.path.join(FOLDER, program), *args]
 
 
+def hiredis(*args):
+    path = program("hiredis_client", "HIREDIS_CLIENT")
+    if not os.access(path, os.X_OK):
+        pytest.skip("no %s: it needs libhiredis-dev" % path)
+    return [path, *args]
+
+
 PROGRAMS = {
+    "hiredis": lambda port: hiredis(port, "hi"),
     "ioredis": lambda port: node("ioredis.mjs", port, "io"),
     "node_redis": lambda port: node("node_redis.mjs", port, "nr"),
+    "redis-py": lambda port: ["/usr/bin/python3", os.path.join(FOLDER, "redis_py.py"), port, "py"],
 }
 
 

@@ -64,6 +64,7 @@ enum pending_flag {
 	PEND_F_RETRY = 8,   /* already repeated once                        */
 	PEND_F_SHADOW = 16, /* mark: its answer is compared (shadow.c)    */
 	PEND_F_MARK = 32,   /* kept: its keys are to be marked (mark.c)   */
+	PEND_F_KEYS = 64,   /* a scan of keys: Godwit's are left out       */
 };
 
 struct pending {

@@ -5,7 +5,9 @@
  * A server's cursor c (never 0) is shown to clients as 128 c + tag of the server.
  * When it comes back after the authority has moved, the scan starts again from 0
  * there: what was there all the time is met, some of it twice, which SCAN allows.
+ * Godwit's own keys are left out: a client may do nothing with them.
  */
+#include "engine/redis/keys.h"
 #include "engine/redis/relay/inside.h"
 
 #define TAG_BITS   7
@@ -39,7 +41,9 @@ enum dispatched
 scan_dispatch(struct relay *r, struct session *s, const struct command *c,
               const struct resp_cmd *q, struct span raw)
 {
-	uint32_t at = c->handler == COMMAND_SCAN ? 1 : 2;
+	bool is_keys = c->handler == COMMAND_SCAN;
+	uint8_t flags = PEND_F_READ | (is_keys ? PEND_F_KEYS : 0);
+	uint32_t at = is_keys ? 1 : 2;
 	struct lane *lane = dispatch_lane(r, s, false);
 	struct buf b;
 	struct span arg;
@@ -50,7 +54,7 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (q->argc <= at || !parse(q->argv[at], &cursor) || cursor == 0)
-		return dispatch_send(r, s, lane, raw, PEND_SCAN, PEND_F_READ);
+		return dispatch_send(r, s, lane, raw, PEND_SCAN, flags);
 	if ((cursor & ((1u << TAG_BITS) - 1)) == tag_of(r, (enum side)s->at))
 		cursor >>= TAG_BITS;
 	else
@@ -67,11 +71,36 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 		session_close(r, s, NULL);
 		ret = DISPATCH_CLOSED;
 	} else {
-		ret = dispatch_send(r, s, lane, buf_span(&b), PEND_SCAN,
-		                    PEND_F_READ);
+		ret = dispatch_send(r, s, lane, buf_span(&b), PEND_SCAN, flags);
 	}
 	buf_fini(&b);
 	return ret;
+}
+
+/* Put the array of names at the front of `in` without Godwit's own; as it is
+ * when it has none or is no such array. */
+static void
+put_keys(struct buf *b, struct span in)
+{
+	struct span rest = in;
+	struct resp_item it;
+	uint64_t ours = 0;
+	uint64_t n;
+
+	if (resp_read(&rest, &it) != WIRE_PART || it.type != RESP_ARRAY)
+		rest.n = 0;
+	n = rest.n == 0 ? 0 : (uint64_t)it.number;
+	for (struct span at = rest;
+	     at.n > 0 && resp_read(&at, &it) == WIRE_PART;)
+		ours += it.type == RESP_BULK && key_is_ours(it.text);
+	if (ours == 0) {
+		buf_put_span(b, in);
+		return;
+	}
+	resp_put_array(b, n - ours);
+	while (rest.n > 0 && resp_read(&rest, &it) == WIRE_PART)
+		if (!key_is_ours(it.text))
+			resp_put_bulk(b, it.text);
 }
 
 void
@@ -83,10 +112,9 @@ scan_answer(struct relay *r, struct session *s, struct lane *lane,
 	uint64_t cursor = 0;
 	struct buf b;
 
-	(void)flags;
 	if (resp_read(&rest, &it) != WIRE_PART || it.type != RESP_ARRAY ||
 	    it.number != 2 || resp_read(&rest, &it) != WIRE_PART ||
-	    it.type != RESP_BULK || !parse(it.text, &cursor) || cursor == 0) {
+	    it.type != RESP_BULK || !parse(it.text, &cursor)) {
 		session_say(r, s, reply);
 		return;
 	}
@@ -94,10 +122,14 @@ scan_answer(struct relay *r, struct session *s, struct lane *lane,
 		session_say(r, s, SPAN("-ERR godwit: a cursor above 2^56\r\n"));
 		return;
 	}
+	if (cursor != 0)
+		cursor = cursor << TAG_BITS | tag_of(r, (enum side)lane->side);
 	buf_init(&b, r->mem);
 	resp_put_array(&b, 2);
-	resp_put_bulk_u64(&b, cursor << TAG_BITS |
-	                              tag_of(r, (enum side)lane->side));
-	buf_put_span(&b, rest);
+	resp_put_bulk_u64(&b, cursor);
+	if (flags & PEND_F_KEYS)
+		put_keys(&b, rest);
+	else
+		buf_put_span(&b, rest);
 	session_say_buf(r, s, &b);
 }
