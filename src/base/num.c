@@ -33,6 +33,24 @@ num_put_i64(uint8_t *to, int64_t v)
 	return 1 + num_put_u64(to + 1, 0 - (uint64_t)v);
 }
 
+bool
+num_get_i64(const uint8_t *from, size_t n, int64_t *ret)
+{
+	uint8_t again[NUM_TEXT_MAX];
+	bool minus = n > 0 && from[0] == '-';
+	uint64_t v = 0;
+
+	if (n == 0 || n > 20)
+		return false;
+	for (size_t i = minus ? 1 : 0; i < n; i++) {
+		if (from[i] < '0' || from[i] > '9')
+			return false;
+		v = v * 10 + (uint64_t)(from[i] - '0');
+	}
+	*ret = (int64_t)(minus ? 0 - v : v);
+	return num_put_i64(again, *ret) == n && memcmp(again, from, n) == 0;
+}
+
 /* The pure half may name vsnprintf only. */
 static int __attribute__((format(printf, 3, 4)))
 format(char *to, size_t n, const char *fmt, ...)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,10 @@
  * bytes that were. */
 size_t num_put_u64(uint8_t *to, uint64_t v);
 size_t num_put_i64(uint8_t *to, int64_t v);
+
+/* Reads what num_put_i64() writes, and nothing else (no "+1", "01", " 1", "-0"):
+ * the strictness of the servers. *ret is set when it answers true. */
+bool num_get_i64(const uint8_t *from, size_t n, int64_t *ret);
 
 /* With 17 significant digits, so that reading it gives the same double; inf and
  * -inf by name. */

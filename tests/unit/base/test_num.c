@@ -3,6 +3,7 @@
  * Numbers as decimal text.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/num.h"
 #include "base/rng.h"
@@ -31,6 +32,43 @@ test_integers(void **state)
 	assert_int_equal(num_put_u64(got, UINT64_MAX), 20);
 	assert_int_equal(num_put_i64(got, INT64_MIN), 20);
 	assert_memory_equal(got, "-9223372036854775808", 20);
+}
+
+static void
+test_integers_are_read(void **state)
+{
+	static const char *const no[] = { "",
+		                          "-",
+		                          "+1",
+		                          "01",
+		                          " 1",
+		                          "1 ",
+		                          "-0",
+		                          "1.5",
+		                          "0x1",
+		                          "9223372036854775808",
+		                          "-9223372036854775809",
+		                          "99999999999999999999",
+		                          "18446744073709551617",
+		                          "111111111111111111111" };
+	uint8_t text[NUM_TEXT_MAX];
+	struct rng rng;
+	int64_t got;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		assert_false(num_get_i64((const uint8_t *)no[i], strlen(no[i]),
+		                         &got));
+	rng_init(&rng, 7);
+	for (int i = 0; i < 20000; i++) {
+		int64_t v = (int64_t)rng_next(&rng) >> rng_below(&rng, 64);
+
+		got = v + 1;
+		assert_true(num_get_i64(text, num_put_i64(text, v), &got));
+		assert_true(got == v);
+	}
+	assert_true(num_get_i64(text, num_put_i64(text, INT64_MIN), &got));
+	assert_true(got == INT64_MIN);
 }
 
 static void
@@ -68,6 +106,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_integers),
+		cmocka_unit_test(test_integers_are_read),
 		cmocka_unit_test(test_doubles),
 	};
 

@@ -10,6 +10,7 @@
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/unknown.h"
 
 #define OWN_PREFIX KEYS_OWN_PREFIX
 #define SAMPLE_NS  1000000ull /* between two latencies where little comes */
@@ -57,32 +58,6 @@ dispatch_refuse(struct relay *r, struct session *s, const char *fmt, ...)
 	}
 	buf_fini(&b);
 	return ret;
-}
-
-static enum dispatched
-refuse_unknown(struct relay *r, struct session *s, const struct command *c,
-               const struct resp_cmd *q)
-{
-	struct span word = q->argv[c == NULL ? 0 : 1];
-	uint8_t name[64];
-	size_t n = word.n < sizeof(name) ? word.n : sizeof(name) - 1;
-
-	for (size_t i = 0; i < n; i++) {
-		uint8_t b = word.p[i];
-
-		name[i] = b < 32 || b > 126 ? (uint8_t)'?' : b;
-	}
-	if (c == NULL)
-		return dispatch_refuse(
-			r, s,
-			"ERR unknown command '%.*s': godwit relays the "
-			"commands of Redis 7.0 and does not know this one",
-			(int)n, (const char *)name);
-	return dispatch_refuse(
-		r, s,
-		"ERR unknown subcommand '%.*s' of %s: godwit does not "
-		"know it",
-		(int)n, (const char *)name, c->name);
 }
 
 /* ---- keys -------------------------------------------------------------- */
@@ -455,7 +430,7 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_REFUSE:
 		return dispatch_refuse(r, s, "ERR godwit refuses %s: %s",
 		                       c->name, c->why);
-	case COMMAND_CONTAINER: return refuse_unknown(r, s, c, q);
+	case COMMAND_CONTAINER: return unknown_refuse(r, s, c, q, raw);
 	case COMMAND_AUTH:
 	case COMMAND_SELECT:
 	case COMMAND_HELLO:
@@ -620,7 +595,7 @@ dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
 	if (__builtin_expect(s->barred, 0) && door_bars(c))
 		return dispatch_refuse(r, s, "NOAUTH Authentication required.");
 	if (c == NULL)
-		return refuse_unknown(r, s, NULL, q);
+		return unknown_refuse(r, s, NULL, q, raw);
 	if (s->wide != NULL && s->wide->sub != NULL)
 		return pubsub_dispatch(r, s, c, q, raw);
 	return dispatch_command(r, s, c, q, raw);

@@ -146,7 +146,7 @@ struct wide {
 	struct buf marks;    /* ... its requests for mark.c   */
 	uint8_t region_n;    /* from PROXY v2, else 0         */
 	char region[64];
-	char refusal_text[256];
+	char refusal_text[400];
 	uint8_t whole;      /* enum whole: it looks at all keys (split.c) */
 	uint64_t whole_n;   /* the question that serves it     */
 	uint64_t whole_pos; /* ... and its answer              */

@@ -7,6 +7,7 @@
  * by the lane that is opened for them; or by door.c, when the interlay has users
  * of its own.
  */
+#include "base/num.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
@@ -130,25 +131,34 @@ auth(struct relay *r, struct session *s, const struct resp_cmd *q,
 
 /* ---- SELECT ------------------------------------------------------------ */
 
+#define DB_MAX 999999 /* no server has so many */
+
+/* In the server's words. */
 static enum dispatched
 select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 {
 	struct span word = q->argv[1];
 	struct lane *lane;
-	uint32_t db = 0;
+	uint32_t db;
+	int64_t n;
 
-	bool good = word.n > 0 && word.n <= 6;
-
-	for (size_t i = 0; i < word.n && good; i++) {
-		good = word.p[i] >= '0' && word.p[i] <= '9';
-		db = db * 10 + (uint32_t)(word.p[i] - '0');
-	}
-	if (!good) {
+	if (!num_get_i64(word.p, word.n, &n)) {
 		session_say(r, s,
 		            SPAN("-ERR value is not an integer or out of "
 		                 "range\r\n"));
 		return answered(s);
 	}
+	if (n < INT32_MIN || n > INT32_MAX) {
+		session_say(r, s,
+		            SPAN("-ERR value is out of range, value must "
+		                 "between -2147483648 and 2147483647\r\n"));
+		return answered(s);
+	}
+	if (n < 0 || n > DB_MAX) {
+		session_say(r, s, SPAN("-ERR DB index is out of range\r\n"));
+		return answered(s);
+	}
+	db = (uint32_t)n;
 	lane = split_is_on(r) ? lane_writer(r, r->route.authority, db)
 	                      : lane_shared(r, r->route.authority, s->cred, db);
 	if (lane == NULL) {

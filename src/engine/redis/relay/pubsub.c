@@ -16,6 +16,7 @@
  */
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/unknown.h"
 
 #define MARKER  SUB_MARKER
 #define PREFIX  "__godwit:"
@@ -305,6 +306,32 @@ on_live(struct relay *r, struct session *s, const struct command *c,
 	return subscription(r, s, c, q, raw);
 }
 
+/* A subscriber may not; the words are the server's, and its order of checks. */
+static void
+not_now(struct relay *r, struct session *s, const struct command *c,
+        const struct resp_cmd *q)
+{
+	const char *head = "ERR";
+
+	if (c->name_n == 0) /* a container alone */
+		c = command_find(&r->commands, q->argv[0]);
+	if (c->handler == COMMAND_EXEC)
+		head = "EXECABORT Transaction discarded because of:";
+	if (c->handler == COMMAND_CONTAINER && q->argc > 1)
+		unknown_say(r, s, c, q);
+	else if (!command_takes(c, q->argc))
+		session_sayf(r, s,
+		             "-%s wrong number of arguments for '%s' command"
+		             "\r\n",
+		             head, c->name);
+	else
+		session_sayf(r, s,
+		             "-%s Can't execute '%s': only (P|S)SUBSCRIBE / "
+		             "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+		             "allowed in this context\r\n",
+		             head, c->name);
+}
+
 enum dispatched
 pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
                 const struct resp_cmd *q, struct span raw)
@@ -335,11 +362,7 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 		pubsub_free(r, s);
 		return dispatch_command(r, s, c, q, raw);
 	}
-	session_sayf(r, s,
-	             "-ERR Can't execute '%s': only (P|S)SUBSCRIBE / "
-	             "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
-	             "this context\r\n",
-	             c->name);
+	not_now(r, s, c, q);
 	return done(s);
 }
 
