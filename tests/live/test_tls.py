@@ -9,10 +9,12 @@ import threading
 
 import pytest
 from harness.certs import Certs, TlsConn, TlsServer, context
+from harness.gate import TlsGate
 from harness.godwit import run
 from harness.host import Host, HostError, migration
 from harness.process import until
 from harness.server import fill
+from scenario import inside
 
 FULL = bool(os.environ.get("FULL"))
 SLOW = bool(os.environ.get("GODWIT_SLOW"))  # a sanitizer keeps freed memory
@@ -163,6 +165,115 @@ def test_mutual_everywhere(place, certs):
     code, out, err = run("verify", old.url, new.url, *both)
     assert code == 0, err
     assert int(old.cmd("GET", "n")) == n
+
+
+def gate(place, g, ctx):
+    t = TlsGate(g.port, ctx)
+    place.things.append(t)
+    return t
+
+
+@pytest.mark.limit(120)
+def test_the_oracle_in_tls_on_all_ways(place, certs):
+    """Both servers and the listener want certificates; the oracle's clients go
+    there, back, and there again, and see nothing of it."""
+    old = tls_server(place, certs, "old", mutual=True)
+    new = tls_server(place, certs, "new", cert="srv2", mutual=True)
+    fill(old, 2000)
+    g = place.godwit(old, new, *trust(certs, "old", "new", cert="cli"), *serve(certs),
+                     "--tls-client-ca", certs.path("ca.crt"), "--steps", "50",
+                     "--min-requests", "0")
+    way = gate(place, g, context(certs, cert="cli"))
+    load = place.load(way.port).start()
+    g.until_in_step()
+    for verb in (["promote"], ["promote"], ["verify"], ["rollback"], ["promote", "--to", "cutover"],
+                 ["verify"], ["complete"]):
+        g.must(*verb)
+        assert load.wait_ops(200), g.tail()
+    s = g.status()
+    assert s["status"] == "completed" and s["tls"]["handshakes"] >= way.accepted > 20
+    v = load.stop(lambda db=0: new.conn(db))
+    assert v.clean(), str(v)
+    assert g.stop() == 0
+
+
+def replica_lines(server):
+    lines = server.cmd("CLIENT", "LIST", "TYPE", "replica").decode().splitlines()
+    return [dict(f.split("=", 1) for f in l.split(" ") if "=" in f)["id"] for l in lines]
+
+
+@pytest.mark.limit(120)
+def test_certificates_are_exchanged_meanwhile(place, tmp_path):
+    """Another authority everywhere while a migration runs: Godwit's files are
+    replaced, and it goes by the new ones without being told. A pair that does not
+    fit together yet disturbs nobody."""
+    certs = Certs(str(tmp_path / "c"))
+    for ca, names in (("ca", "srv cli lis"), ("ca2", "srv2 cli2 lis2")):
+        certs.ca(ca)
+        for name in names.split():
+            certs.cert(name, ca=ca)
+    both = open(certs.path("both.crt"), "w")
+    both.write(pem(certs, "ca.crt") + pem(certs, "ca2.crt"))
+    both.close()
+    own = str(tmp_path) + "/"
+
+    def put(name, source):
+        with open(own + name + ".tmp", "w") as f:
+            f.write(pem(certs, source))
+        os.rename(own + name + ".tmp", own + name)
+
+    for name, source in (("ca", "ca.crt"), ("cert", "cli.crt"), ("key", "cli.key"),
+                         ("listen", "lis.crt"), ("listen.key", "lis.key")):
+        put(name, source)
+    old = tls_server(place, certs, "old", mutual=True)
+    new = tls_server(place, certs, "new", mutual=True)
+    fill(old, 700)
+    sides = [a for s in ("old", "new") for a in ("--%s-ca" % s, own + "ca", "--%s-cert" % s,
+                                                 own + "cert", "--%s-key" % s, own + "key")]
+    g = place.godwit(old, new, *sides, "--tls-cert", own + "listen", "--tls-key",
+                     own + "listen.key", "--strategy", "big_bang")
+    way = gate(place, g, context(certs, ca="both"))
+    load = place.load(way.port).start()
+    g.until_in_step()
+
+    # Half of a pair: those of before stay.
+    put("listen", "lis2.crt")
+    put("cert", "cli2.crt")
+    with TlsConn(g.port, context(certs)) as c:
+        assert c.cmd("PING") == b"PONG"
+    # The rest of it; first both authorities are trusted, then the new one alone.
+    put("listen.key", "lis2.key")
+    put("key", "cli2.key")
+    put("ca", "both.crt")
+    until(lambda: shown_by(g, certs, "ca2"), 10, text="the new certificate of the listener")
+    for server in (old, new):
+        with inside(g, server) as c:
+            c.cmd("CONFIG", "SET", "tls-cert-file", certs.path("srv2.crt"), "tls-key-file",
+                  certs.path("srv2.key"), "tls-ca-cert-file", certs.path("ca2.crt"))
+    put("ca", "ca2.crt")
+    # New connections on both sides: the streams are cut and come again.
+    before = replica_lines(old)
+    assert before
+    old.cmd("CLIENT", "KILL", "TYPE", "replica")
+    until(lambda: replica_lines(old) and not set(before) & set(replica_lines(old)), 30,
+          text="the stream to come again")
+    g.until_in_step()
+    for verb in (["promote"], ["verify"], ["rollback"], ["promote", "--to", "cutover"],
+                 ["verify"], ["complete"]):
+        g.must(*verb)
+        assert load.wait_ops(200), g.tail()
+    v = load.stop(lambda db=0: new.conn(db))
+    assert v.clean(), str(v)
+    assert g.stop() == 0
+
+
+def shown_by(g, certs, ca):
+    """Does the listener show a certificate of this authority?"""
+    try:
+        with TlsConn(g.port, context(certs, ca=ca)) as c:
+            return c.cmd("PING") == b"PONG"
+    except ssl.SSLError:
+        return False
 
 
 def test_optional_client_certificate(place, certs):

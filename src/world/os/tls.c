@@ -187,8 +187,7 @@ tls_connect(const struct tls_client *c, const char *host)
 	const char *name = c->name[0] != '\0' ? c->name : host;
 	size_t n = strnlen(name, sizeof(t->host) - 1);
 
-	(void)SSL_CTX_up_ref(c->ctx);
-	t = tls_new(c->ctx);
+	t = tls_new(tls_client_ctx(c));
 	if (t == NULL)
 		return NULL;
 	memcpy(t->host, name, n);

@@ -13,7 +13,8 @@
  * by itself where it ends.
  *
  * Texts of certificates and keys are PEM, or the path of a file with PEM: a text
- * that has "-----BEGIN" in it is PEM. Where a text is too long (in a URL) a name
+ * that has "-----BEGIN" in it is PEM. A file that was exchanged is read again for
+ * the next handshake, within a second (tls_files.h). Where a text is too long (in a URL) a name
  * from tls_pem_name() stands for it.
  *
  * Limits: TLS_HANDSHAKE_MS for a handshake, TLS_FILE_MAX bytes a file. Memory is
@@ -56,7 +57,7 @@ struct tls_client_conf {
 #define TLS_CLIENTS_MAX 1024 /* endpoints with rules of their own */
 
 /* The context of these rules, for the life of the process: whoever copied an
- * address may use it. Equal rules and files give the same one. NULL: ERR_USAGE (a
+ * address may use it. Equal rules, texts and paths give the same one. NULL: ERR_USAGE (a
  * file, what is in it), ERR_LIMIT, ERR_NOMEM. */
 struct tls_client *tls_client_get(const struct tls_client_conf *conf,
                                   struct err *err);

@@ -3,8 +3,9 @@
  * world/os/tls_context.c: certificates and rules of TLS.
  *
  * Contexts towards servers are kept in one list of the process, by the digest of
- * what they are made of: an endpoint's connections share one, and a file with a
- * new certificate gives a new one.
+ * what they are made of: an endpoint's connections share one. Files are read again
+ * when they were exchanged; as long as the new ones cannot be used, the
+ * certificates of before stay.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -330,6 +331,57 @@ use_pair(SSL_CTX *ctx, const struct pem *cert, const struct pem *key,
 	return rc == 0 ? use_key(ctx, key, cert, err) : rc;
 }
 
+static void
+live_fini(struct tls_live *l)
+{
+	SSL_CTX_free(l->ctx);
+	tls_files_fini(&l->files);
+	for (int i = 0; i < TLS_FILES; i++)
+		free(l->given[i]);
+	(void)pthread_mutex_destroy(&l->lock);
+}
+
+/* Copies of what it is made of; ctx is still none. */
+static int
+live_init(struct tls_live *l, const char *const given[TLS_FILES],
+          struct err *err)
+{
+	bool ok;
+
+	*l = (struct tls_live){ .ctx = NULL };
+	if (pthread_mutex_init(&l->lock, NULL) != 0)
+		NEVER("a plain mutex was refused");
+	ok = tls_files_init(&l->files, given);
+	for (int i = 0; ok && i < TLS_FILES; i++) {
+		if (!is_given(given[i]))
+			continue;
+		l->given[i] = strdup(given[i]);
+		ok = l->given[i] != NULL;
+	}
+	if (ok) {
+		tls_files_note(&l->files);
+		return 0;
+	}
+	live_fini(l);
+	return err_set(err, ERR_NOMEM, "no memory for TLS");
+}
+
+/* With the lock. Connections keep references to the one of before. */
+static void
+live_put(struct tls_live *l, SSL_CTX *ctx)
+{
+	SSL_CTX_free(l->ctx);
+	l->ctx = ctx;
+}
+
+/* With the lock. */
+static SSL_CTX *
+live_ref(const struct tls_live *l)
+{
+	(void)SSL_CTX_up_ref(l->ctx);
+	return l->ctx;
+}
+
 static int
 client_ctx(const struct tls_client_conf *conf, const struct pem pem[3],
            SSL_CTX **ret, struct err *err)
@@ -362,15 +414,24 @@ digest_of(const struct tls_client_conf *conf, const struct pem pem[3],
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	const char *name = is_given(conf->name) ? conf->name : "";
-	uint64_t head[5] = { conf->insecure, strlen(name), pem[0].n, pem[1].n,
-		             pem[2].n };
+	const char *given[3] = { conf->ca, conf->cert, conf->key };
+	struct span part[3];
+	uint64_t head[8] = { conf->insecure, strlen(name) };
 	bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
 
+	for (int i = 0; i < 3; i++) {
+		bool is_path = tls_files_is_path(given[i]);
+
+		part[i] = is_path ? span_str(given[i])
+		                  : span_of(pem[i].text, pem[i].n);
+		head[2 + i] = part[i].n;
+		head[5 + i] = is_path;
+	}
 	ok = ok && EVP_DigestUpdate(md, head, sizeof(head)) == 1 &&
 	     EVP_DigestUpdate(md, name, head[1]) == 1;
 	for (int i = 0; ok && i < 3; i++)
-		ok = pem[i].n == 0 ||
-		     EVP_DigestUpdate(md, pem[i].text, pem[i].n) == 1;
+		ok = part[i].n == 0 ||
+		     EVP_DigestUpdate(md, part[i].p, part[i].n) == 1;
 	ok = ok && EVP_DigestFinal_ex(md, ret, NULL) == 1;
 	EVP_MD_CTX_free(md);
 	REQUIRE(ok); /* SHA-256 fails for want of memory only */
@@ -390,6 +451,8 @@ static int
 client_make(const struct tls_client_conf *conf, const struct pem pem[3],
             struct tls_client **ret, struct err *err)
 {
+	const char *const given[TLS_FILES] = { conf->ca, conf->cert,
+		                               conf->key };
 	struct tls_client *c;
 	int rc;
 
@@ -399,10 +462,20 @@ client_make(const struct tls_client_conf *conf, const struct pem pem[3],
 		               "process; restart it to forget old ones",
 		               TLS_CLIENTS_MAX);
 	c = calloc(1, sizeof(*c));
-	if (c == NULL)
+	if (c != NULL)
+		c->live = malloc(sizeof(*c->live));
+	if (c == NULL || c->live == NULL) {
+		free(c);
 		return err_set(err, ERR_NOMEM, "no memory for TLS");
-	rc = client_ctx(conf, pem, &c->ctx, err);
+	}
+	rc = live_init(c->live, given, err);
+	if (rc == 0) {
+		rc = client_ctx(conf, pem, &c->live->ctx, err);
+		if (rc != 0)
+			live_fini(c->live);
+	}
 	if (rc != 0) {
+		free(c->live);
 		free(c);
 		return rc;
 	}
@@ -413,30 +486,96 @@ client_make(const struct tls_client_conf *conf, const struct pem pem[3],
 	return 0;
 }
 
-struct tls_client *
-tls_client_get(const struct tls_client_conf *conf, struct err *err)
+static int
+read_three(const struct tls_client_conf *conf, struct pem ret[3],
+           struct err *err)
 {
 	static const char *const what[3] = { "CA certificate",
 		                             "client certificate",
 		                             "client key" };
 	const char *given[3] = { conf->ca, conf->cert, conf->key };
-	struct tls_client *c = NULL;
-	struct pem pem[3] = { { .n = 0 } };
-	uint8_t digest[32];
 	int rc = 0;
+
+	for (int i = 0; i < 3; i++)
+		ret[i].text = NULL;
+	for (int i = 0; rc == 0 && i < 3; i++)
+		rc = pem_read(&ret[i], what[i], given[i], err);
+	return rc;
+}
+
+/* With its lock: its files again. On an error the ones of before stay. */
+static int
+client_again(const struct tls_client *c, struct err *err)
+{
+	struct tls_live *l = c->live;
+	const struct tls_client_conf conf = { .ca = l->given[0],
+		                              .cert = l->given[1],
+		                              .key = l->given[2],
+		                              .insecure = c->insecure };
+	struct pem pem[3];
+	SSL_CTX *ctx = NULL;
+	int rc;
+
+	tls_files_note(&l->files);
+	rc = read_three(&conf, pem, err);
+	if (rc == 0)
+		rc = client_ctx(&conf, pem, &ctx, err);
+	if (rc == 0)
+		live_put(l, ctx);
+	for (int i = 0; i < 3; i++)
+		pem_free(&pem[i]);
+	return rc;
+}
+
+SSL_CTX *
+tls_client_ctx(const struct tls_client *c)
+{
+	struct tls_live *l = c->live;
+	SSL_CTX *ctx;
+
+	(void)pthread_mutex_lock(&l->lock);
+	if (tls_files_changed(&l->files, os_mono_ns()))
+		(void)client_again(c, NULL);
+	ctx = live_ref(l);
+	(void)pthread_mutex_unlock(&l->lock);
+	return ctx;
+}
+
+/* It was made before: what its files hold now has to be usable, too. */
+static int
+client_renew(const struct tls_client *c, struct err *err)
+{
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&c->live->lock);
+	c->live->files.next_ns = 0;
+	if (tls_files_changed(&c->live->files, os_mono_ns()))
+		rc = client_again(c, err);
+	(void)pthread_mutex_unlock(&c->live->lock);
+	return rc;
+}
+
+struct tls_client *
+tls_client_get(const struct tls_client_conf *conf, struct err *err)
+{
+	struct tls_client *c = NULL;
+	struct pem pem[3];
+	uint8_t digest[32];
+	int rc;
 
 	if (is_given(conf->name) && strlen(conf->name) >= sizeof(c->name)) {
 		(void)err_set(err, ERR_USAGE, "the TLS name is too long");
 		return NULL;
 	}
-	for (int i = 0; rc == 0 && i < 3; i++)
-		rc = pem_read(&pem[i], what[i], given[i], err);
+	rc = read_three(conf, pem, err);
 	if (rc == 0) {
 		digest_of(conf, pem, digest);
 		(void)pthread_mutex_lock(&clients_lock);
 		c = client_find(digest);
-		if (c == NULL && client_make(conf, pem, &c, err) == 0 &&
-		    c != NULL) {
+		if (c != NULL && client_renew(c, err) != 0)
+			c = NULL;
+		else if (c == NULL && client_make(conf, pem, &c, err) == 0 &&
+		         c != NULL) {
 			memcpy(c->digest, digest, sizeof(digest));
 			c->next = clients;
 			clients = c;
@@ -513,18 +652,25 @@ server_ctx(const struct tls_server_conf *conf, SSL_CTX **ret, struct err *err)
 struct tls_server *
 tls_server_new(const struct tls_server_conf *conf, struct err *err)
 {
+	const char *const given[TLS_FILES] = { conf->client_ca_cert,
+		                               conf->server_cert,
+		                               conf->server_key };
 	struct tls_server *s = calloc(1, sizeof(*s));
 
 	if (s == NULL) {
 		(void)err_set(err, ERR_NOMEM, "no memory for TLS");
 		return NULL;
 	}
-	if (server_ctx(conf, &s->ctx, err) != 0) {
+	if (live_init(&s->live, given, err) != 0) {
 		free(s);
 		return NULL;
 	}
-	if (pthread_mutex_init(&s->lock, NULL) != 0)
-		NEVER("a plain mutex was refused");
+	s->require = conf->require_client_certificate;
+	if (server_ctx(conf, &s->live.ctx, err) != 0) {
+		live_fini(&s->live);
+		free(s);
+		return NULL;
+	}
 	return s;
 }
 
@@ -533,8 +679,7 @@ tls_server_free(struct tls_server *s)
 {
 	if (s == NULL)
 		return;
-	SSL_CTX_free(s->ctx);
-	(void)pthread_mutex_destroy(&s->lock);
+	live_fini(&s->live);
 	free(s);
 }
 
@@ -542,26 +687,62 @@ int
 tls_server_reload(struct tls_server *s, const struct tls_server_conf *conf,
                   struct err *err)
 {
-	SSL_CTX *ctx = NULL;
-	SSL_CTX *before;
-	int rc = server_ctx(conf, &ctx, err);
+	struct tls_server *made = tls_server_new(conf, err);
+	struct tls_live before;
 
-	if (rc != 0)
-		return rc;
-	(void)pthread_mutex_lock(&s->lock);
-	before = s->ctx;
-	s->ctx = ctx;
-	(void)pthread_mutex_unlock(&s->lock);
-	SSL_CTX_free(before); /* connections keep references */
+	if (made == NULL)
+		return err != NULL ? -(int)err->code : -ERR_USAGE;
+	(void)pthread_mutex_lock(&s->live.lock);
+	before = s->live;
+	s->live.ctx = made->live.ctx;
+	s->live.files = made->live.files;
+	memcpy(s->live.given, made->live.given, sizeof(before.given));
+	s->require = made->require;
+	(void)pthread_mutex_unlock(&s->live.lock);
+	/* What it had goes with the other one. */
+	made->live.ctx = before.ctx;
+	made->live.files = before.files;
+	memcpy(made->live.given, before.given, sizeof(before.given));
+	tls_server_free(made);
 	return 0;
 }
 
 void
 tls_server_look(struct tls_server *s, struct tls_look *ret)
 {
-	(void)pthread_mutex_lock(&s->lock);
+	(void)pthread_mutex_lock(&s->live.lock);
 	*ret = s->look;
-	(void)pthread_mutex_unlock(&s->lock);
+	(void)pthread_mutex_unlock(&s->live.lock);
+}
+
+static void
+keep_text(char *ret, size_t n, const char *text)
+{
+	size_t len = strnlen(text, n - 1);
+
+	memcpy(ret, text, len);
+	ret[len] = '\0';
+}
+
+/* With its lock: its files again. On an error the ones of before stay. */
+static void
+server_again(struct tls_server *s)
+{
+	struct tls_live *l = &s->live;
+	const struct tls_server_conf conf = {
+		.client_ca_cert = l->given[0],
+		.server_cert = l->given[1],
+		.server_key = l->given[2],
+		.require_client_certificate = s->require,
+	};
+	struct err err = { .code = ERR_NONE };
+	SSL_CTX *ctx = NULL;
+
+	tls_files_note(&l->files);
+	if (server_ctx(&conf, &ctx, &err) == 0)
+		live_put(l, ctx);
+	else
+		keep_text(s->look.last, sizeof(s->look.last), err.text);
 }
 
 SSL_CTX *
@@ -569,25 +750,23 @@ tls_server_ctx(struct tls_server *s)
 {
 	SSL_CTX *ctx;
 
-	(void)pthread_mutex_lock(&s->lock);
-	ctx = s->ctx;
-	(void)SSL_CTX_up_ref(ctx);
-	(void)pthread_mutex_unlock(&s->lock);
+	(void)pthread_mutex_lock(&s->live.lock);
+	if (tls_files_changed(&s->live.files, os_mono_ns()))
+		server_again(s);
+	ctx = live_ref(&s->live);
+	(void)pthread_mutex_unlock(&s->live.lock);
 	return ctx;
 }
 
 void
 tls_server_note(struct tls_server *s, const char *why)
 {
-	(void)pthread_mutex_lock(&s->lock);
+	(void)pthread_mutex_lock(&s->live.lock);
 	if (why == NULL) {
 		s->look.done++;
 	} else {
-		size_t n = strnlen(why, sizeof(s->look.last) - 1);
-
 		s->look.failed++;
-		memcpy(s->look.last, why, n);
-		s->look.last[n] = '\0';
+		keep_text(s->look.last, sizeof(s->look.last), why);
 	}
-	(void)pthread_mutex_unlock(&s->lock);
+	(void)pthread_mutex_unlock(&s->live.lock);
 }

@@ -18,23 +18,34 @@
 // clang-format on
 
 #include "world/os/tls.h"
+#include "world/os/tls_files.h"
+
+/* What new connections get; made again when its files were exchanged. */
+struct tls_live {
+	pthread_mutex_t lock; /* all below */
+	SSL_CTX *ctx;
+	struct tls_files files;
+	char *given[TLS_FILES]; /* CA, certificate, key: copies; NULL: none */
+};
 
 struct tls_client {
 	struct tls_client
 		*next;      /* all of the process, by the lock of the list */
-	uint8_t digest[32]; /* of rules and PEM: equal ones are one        */
-	SSL_CTX *ctx;
+	uint8_t digest[32]; /* of rules, paths and PEM: equal ones are one */
+	struct tls_live *live;
 	bool insecure;
 	char name[256]; /* "": the address's host */
 };
 
 struct tls_server {
-	pthread_mutex_t lock; /* all below */
-	SSL_CTX *ctx;
+	struct tls_live live; /* its lock: all below, too */
+	bool require;
 	struct tls_look look;
 };
 
 /* The context for a new connection, with a reference. */
+SSL_CTX *tls_client_ctx(const struct tls_client *c);
+
 SSL_CTX *tls_server_ctx(struct tls_server *s);
 /* A handshake ended; why: NULL when it was done. */
 void tls_server_note(struct tls_server *s, const char *why);
