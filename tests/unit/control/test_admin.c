@@ -373,6 +373,22 @@ data_none_wants_the_data_there(void **state)
 }
 
 static void
+databases_have_a_bound(void **state)
+{
+	static struct facts f[SIDE_N];
+	struct judge_conf c = judge;
+
+	(void)state;
+	good(f);
+	f[SIDE_NEW].databases = 256;
+	assert_int_equal(verdict(f, &c, "databases"), -1);
+	f[SIDE_NEW].databases = 257;
+	assert_int_equal(verdict(f, &c, "databases"), CHECK_FAIL);
+	c.is_resume = true;
+	assert_int_equal(verdict(f, &c, "databases"), CHECK_WARN);
+}
+
+static void
 each_fault_is_named(void **state)
 {
 	static struct facts f[SIDE_N];
@@ -527,6 +543,7 @@ main(void)
 		T(position_of_a_master),
 		T(a_good_pair_passes),
 		T(data_none_wants_the_data_there),
+		T(databases_have_a_bound),
 		T(each_fault_is_named),
 		T(info_is_read),
 		T(writer_has_the_rights),

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "engine/redis/admin/probe.h"
+#include "engine/redis/databases.h"
 
 #define VERSION_MIN       70000u
 #define SKEW_WARN_MS      500
@@ -328,6 +329,19 @@ judge_contents(struct checks *c, const struct facts f[SIDE_N],
 		    (unsigned long long)f[SIDE_OLD].keys);
 }
 
+/* A migration that is under way is not stopped here: its mover says it, and who
+ * has authority goes on. */
+static void
+judge_databases(struct checks *c, const struct facts *f, const char *who,
+                const struct judge_conf *conf)
+{
+	if (f->databases > DATABASES_MAX)
+		SAY(c, "databases", conf->is_resume ? CHECK_WARN : CHECK_FAIL,
+		    "%s has keys in %u databases; at most %d can be moved; "
+		    "empty some",
+		    who, f->databases, DATABASES_MAX);
+}
+
 void
 probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
             struct checks *ret)
@@ -335,6 +349,7 @@ probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
 	*ret = (struct checks){ .n = 0 };
 	for (int s = 0; s < SIDE_N; s++) {
 		judge_kind(ret, &f[s], conf->label[s]);
+		judge_databases(ret, &f[s], conf->label[s], conf);
 		judge_rights(ret, &f[s], conf->label[s], conf->needs_fence);
 	}
 	judge_pair(ret, f, conf);

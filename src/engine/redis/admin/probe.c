@@ -105,19 +105,21 @@ version_number(struct span v)
 	return part[0] * 10000 + part[1] * 100 + part[2];
 }
 
-/* "db0:keys=5,expires=1,avg_ttl=0": the sum of keys. */
+/* "db0:keys=5,expires=1,avg_ttl=0": the sum of keys, and how many lines. */
 static uint64_t
-count_keys(struct span info)
+count_keys(struct span info, uint32_t *ret_databases)
 {
 	struct span line;
 	uint64_t n = 0;
 
+	*ret_databases = 0;
 	while (reply_line(&info, &line)) {
 		if (!span_has_prefix(line, SPAN("db")))
 			continue;
 		for (size_t i = 2; i + 6 < line.n; i++) {
 			if (memcmp(line.p + i, ":keys=", 6) == 0) {
 				n += reply_u64(span_skip(line, i + 6));
+				(*ret_databases)++;
 				break;
 			}
 		}
@@ -148,7 +150,7 @@ read_info(struct span info, struct facts *f)
 	f->used_memory = reply_info_u64(info, "used_memory");
 	f->maxmemory = reply_info_u64(info, "maxmemory");
 	f->has_config_file = reply_info(info, "config_file", &v) && v.n > 0;
-	f->keys = count_keys(info);
+	f->keys = count_keys(info, &f->databases);
 }
 
 /* The second string of a two-string array, as CONFIG GET answers. */

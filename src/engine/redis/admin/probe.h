@@ -52,9 +52,10 @@ struct facts {
 	uint32_t replicas;
 	uint64_t used_memory;
 	uint64_t maxmemory;
-	char policy[24];   /* maxmemory-policy                          */
-	uint64_t keys;     /* over all databases                        */
-	char modules[100]; /* names, by commas                          */
+	char policy[24];    /* maxmemory-policy                          */
+	uint64_t keys;      /* over all databases                        */
+	uint32_t databases; /* that hold keys                          */
+	char modules[100];  /* names, by commas                          */
 	bool has_aclfile;
 	bool has_config_file;
 	uint64_t slave_limit; /* hard output buffer limit for replicas     */

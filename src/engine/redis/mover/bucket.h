@@ -14,10 +14,11 @@
 #pragma once
 
 #include "base/mem.h"
+#include "engine/redis/databases.h"
 #include "engine/redis/mover/place.h"
 
 #define BUCKET_BITS 20
-#define BUCKET_DBS  256
+#define BUCKET_DBS  DATABASES_MAX
 
 struct bucket_set {
 	uint64_t *bits; /* NULL while none is set */

@@ -103,6 +103,7 @@ keyspace(struct server *sv, struct span text)
 	const uint8_t *end = text.p + text.n;
 
 	sv->db_n = 0;
+	sv->db_left = 0;
 	sv->keys = 0;
 	while (p < end) {
 		const uint8_t *eol = memchr(p, '\n', (size_t)(end - p));
@@ -117,14 +118,27 @@ keyspace(struct server *sv, struct span text)
 		    line.p[2] < '0' || line.p[2] > '9')
 			continue;
 		line = span_skip(line, 2);
-		if (sv->db_n < sizeof(sv->dbs) / sizeof(sv->dbs[0]))
+		if (sv->db_n < DATABASES_MAX)
 			sv->dbs[sv->db_n++] = (uint32_t)digits(line, &n);
 		else
-			(void)digits(line, &n);
+			sv->db_left += digits(line, &n) < UINT32_MAX;
 		line = span_skip(line, n);
 		if (span_has_prefix(line, SPAN(":keys=")))
 			sv->keys += digits(span_skip(line, 6), NULL);
 	}
+}
+
+/* What has no place in the table would be scanned by nobody. */
+static void
+judge_databases(struct mover *m, enum side side)
+{
+	if (m->server[side].db_left > 0)
+		mover_fail(m, ERR_LIMIT,
+		           "%s: %u databases are in use, at most %d can be "
+		           "moved; empty some",
+		           m->conf->side[side].label,
+		           DATABASES_MAX + m->server[side].db_left,
+		           DATABASES_MAX);
 }
 
 void
@@ -163,6 +177,7 @@ server_info(struct mover *m, enum side side, struct span text)
 		sv->replid2[0] = 'm';
 	}
 	keyspace(sv, text);
+	judge_databases(m, side);
 	m->cmd[side].is_ready = true;
 }
 
@@ -179,12 +194,18 @@ server_grow(struct mover *m, enum side side, struct span text)
 
 		for (uint32_t k = 0; k < sv->db_n; k++)
 			known |= sv->dbs[k] == now.dbs[i];
-		if (known || sv->db_n == sizeof(sv->dbs) / sizeof(sv->dbs[0]))
+		if (known)
 			continue;
+		if (sv->db_n == DATABASES_MAX) {
+			now.db_left++;
+			continue;
+		}
 		sv->dbs[sv->db_n++] = now.dbs[i];
 		n++;
 	}
 	sv->keys = now.keys;
+	sv->db_left = now.db_left;
+	judge_databases(m, side);
 	return n;
 }
 

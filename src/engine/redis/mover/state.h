@@ -25,6 +25,7 @@
 #pragma once
 
 #include "core/scope.h"
+#include "engine/redis/databases.h"
 #include "engine/redis/mover/chunk.h"
 #include "engine/redis/mover/foreign.h"
 #include "engine/redis/mover/mover.h"
@@ -185,8 +186,9 @@ struct server {
 	bool is_replica;
 	bool is_loading;
 	uint64_t keys;
-	uint32_t dbs[256];
+	uint32_t dbs[DATABASES_MAX];
 	uint32_t db_n;
+	uint32_t db_left; /* in use as well, and no room for them here    */
 	bool lazy_expire;
 	int64_t sync_delay;  /* -1: not known                               */
 	int64_t saved_delay; /* to restore; -1: nothing                     */
