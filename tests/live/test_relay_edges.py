@@ -7,7 +7,7 @@ import time
 import pytest
 
 from oracle.resp import RespError, encode
-from test_relay import Relay, binary, later, pair, relay, two  # noqa: F401
+from test_relay import Relay, later, pair, relay, two  # noqa: F401
 from harness.server import Server
 
 
@@ -89,6 +89,16 @@ def test_own_keys_are_refused_wherever_they_stand(relay, pair):
 def test_select_of_nothing(relay):
     c = relay.conn()
     assert isinstance(c.raw("SELECT", ""), RespError)
+
+
+def test_select_answers_as_the_server(relay, pair):
+    """Numbers in and out of range, and what is none."""
+    c = relay.conn()
+    with pair[0].conn() as direct:
+        for word in ("0", "15", "16", "999999", "1000000", "-1", "-0", "2147483647", "2147483648",
+                     "-2147483648", "-2147483649", "99999999999", "007", "00", "+1", " 1", "1 ", "1.0",
+                     "x", "-", "--1", "0x1"):
+            assert repr(c.raw("SELECT", word)) == repr(direct.raw("SELECT", word)), word
 
 
 # ---- order ------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from harness.proxy import Proxy
 from oracle.resp import Conn
 from scenario import Run
-from test_relay import Relay, binary, later, pair, two  # noqa: F401
+from test_relay import Relay, later, pair, two  # noqa: F401
 
 
 def test_another_worker_is_released_first(two, pair):
