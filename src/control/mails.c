@@ -141,8 +141,10 @@ route_acked(struct run *r, const struct mail *m)
 		g = m->token;
 	if (g > r->acked[m->who])
 		r->acked[m->who] = g;
-	if (r->acked_ns == 0 && machines_all_current(r))
-		r->acked_ns = os_mono_ns();
+	if (r->acked_ns != 0 || !machines_all_current(r))
+		return;
+	r->acked_ns = os_mono_ns();
+	status_count_reads(r); /* what was routed before is not its share */
 }
 
 static void

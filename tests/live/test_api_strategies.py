@@ -11,6 +11,7 @@ from harness import ports
 from harness.api import Serve
 from harness.process import until
 from oracle.resp import Conn
+from scenario import Reader
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("need_godwit")
 class World:
     """Pairs of servers, an interlay before each old one, a migration over all."""
 
-    def __init__(self, place, pairs=1, **interlay):
+    def __init__(self, place, pairs=1, links=False, **interlay):
+        """`links`: the new sides are behind proxies."""
         self.pairs = [place.pair(aof="no")]
         for n in range(1, pairs):
             self.pairs.append(tuple(place.server("%s%d" % (x, n)) for x in ("old", "new")))
@@ -26,8 +28,9 @@ class World:
         place.things.append(self.serve)
         self.serve.start()
         self.ports = []
+        self.links = [place.proxy(new) for _, new in self.pairs] if links else []
         for n, (old, new) in enumerate(self.pairs):
-            for name, s in (("old", old), ("new", new)):
+            for name, s in (("old", old), ("new", self.links[n] if links else new)):
                 self.must("POST", "endpoints", {"endpoint": "%s%d" % (name, n), "kind": "redis",
                                                 "config": {"url": s.url},
                                                 "labels": {"instance": "shard-%d" % n}})
@@ -529,3 +532,28 @@ def test_rolling_update_several_keys(world):
     w.must("POST", "migrations/r/interlay/again", {"endpoint": "old1"})
     got = w.serve.post("migrations/r/migrate")
     assert got.status == 422 and "share a server" in got.message, got
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("way", ["rollback", "traffic", "cutover"])
+def test_the_read_share_of_the_end_is_nothing(world, way):
+    """Readers go on over a change back to no share at all: what was still answered by
+    the side of before is not shown as the share of now, nor kept at the end."""
+    w = world(links=True)
+    w.begin({"type": "canary", "read_percentage": 0.5})
+    w.must("PATCH", "migrations/m/traffic", {"read_percentage": 0.5})
+    readers = [Reader(w.ports[0], ["pay:%d" % i for i in range(n, 50, 4)]) for n in range(4)]
+    w.until(lambda s: s["reads"]["actual_percentage"] > 20 and s["reads"]["new"] > 50)
+    w.links[0].late(0.02)  # new's answers come behind the change
+    if way == "traffic":
+        w.must("PATCH", "migrations/m/traffic", {"read_percentage": 0})
+    else:
+        w.verb("promote", {"to": "cutover"}) if way == "cutover" else w.verb("rollback")
+    first = w.status()["reads"]
+    for r in readers:
+        r.stop()
+    assert not any(r.lost for r in readers)
+    last = w.status()["reads"]
+    for got in (first, last):
+        assert (got["desired_percentage"], got["actual_percentage"]) == (0, 0), got
+    assert last["new"] > 50
