@@ -22,6 +22,33 @@
 #define SPREAD_MAX       16 /* instances: each costs a connection a client */
 #define SPREAD_LABEL_MAX 64
 
+/* Requests of one client under way at a time: a pipeline longer than that waits
+ * in the client's socket. Enough that a round trip of a busy client is filled. */
+#define SPREAD_ASKS_MAX    1024
+/* Requests of a client that waits to be served: so much is read ahead, so that
+ * the end of a blocked client is noticed. */
+#define SPREAD_AHEAD_MAX   ((size_t)64 * 1024)
+/* A request that surely has so many bytes is passed on while it comes. */
+#define SPREAD_BIG_REQUEST ((size_t)64 * 1024)
+/* A request that has to be looked at as a whole (several keys, every instance)
+ * may have so many bytes; a longer one is refused by name. */
+#define SPREAD_WHOLE_MAX   ((size_t)64 * 1024 * 1024)
+/* A connection with so much to send takes no more for the moment: a client that
+ * does not read is not served, an instance that is slow slows its clients. */
+#define SPREAD_SLOW_TX     ((size_t)1024 * 1024)
+/* Answers that came before their turn: an instance with so many bytes of them is
+ * not listened to until it is its turn (one read more may be kept). */
+#define SPREAD_EARLY_MAX   ((size_t)256 * 1024)
+/* An answer that is put together from all instances (a number, a status, the
+ * reply to HELLO) may have so many bytes on each. MGET and KEYS have no bound. */
+#define SPREAD_PART_MAX    ((size_t)1024 * 1024)
+/* Requests without a key that a MULTI without an instance keeps: their number
+ * must fit SPREAD_ASKS_MAX. */
+#define SPREAD_QUEUED_MAX  512
+#define SPREAD_QUEUE_MAX   ((size_t)64 * 1024)
+/* How long running requests may take once the machine is told to stop. */
+#define SPREAD_STOP_NS     2000000000ull
+
 /* What becomes of a request whose keys are on several instances. */
 enum spread_across {
 	SPREAD_HANDLE, /* MGET, MSET, DEL, ... in parts; others are refused */

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/spread/parts.c: requests that concern several instances.
+ */
+#include "engine/redis/spread/inside.h"
+
+static bool
+have_room(struct client *c, uint32_t mask)
+{
+	bool room = true;
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		if (mask >> i & 1)
+			room &= branch_has_room(&c->branch[i]);
+	}
+	return room;
+}
+
+enum take
+parts_across(struct client *c, const struct asked *a, const struct owners *o)
+{
+	c->s->n.refused++;
+	ask_textf(c, 0,
+	          "-CROSSSLOT godwit: keys of %s are on several "
+	          "instances (%s, %s)",
+	          a->row->name, spread_label(c->s, o->first),
+	          spread_label(c->s, o->other));
+	return TAKE_DONE;
+}
+
+enum take
+parts_all(struct client *c, const struct asked *a)
+{
+	uint32_t mask = (1u << c->n) - 1;
+	struct ask ask = { .kind = a->fold == FOLD_CHAIN ? ASK_MERGE
+		                                         : ASK_GATHER,
+		           .fold = (uint8_t)a->fold,
+		           .mask = (uint16_t)mask };
+
+	/* The relay of what is watched would refuse it, and the others not. */
+	if (a->row->handler == COMMAND_SELECT && c->tx.watching)
+		return route_refuse(c, "%s after WATCH", a->row->name);
+	if (!have_room(c, mask))
+		return TAKE_WAIT;
+	if (a->fold == FOLD_ANY)
+		ask.at = (uint8_t)(c->s->turn++ % c->n);
+	if (a->fold == FOLD_AGREE)
+		c->stall = true;
+	if (a->row->handler == COMMAND_RESET) {
+		ask.flags = ASK_F_AWAY;
+		tx_clear(c);
+	}
+	if (!ask_put(c, ask))
+		return TAKE_DONE;
+	for (uint32_t i = 0; i < c->n; i++)
+		branch_put(&c->branch[i], a->raw);
+	return TAKE_DONE;
+}
+
+/* ---- in parts ----------------------------------------------------------- */
+
+/* How many keys each has, and (of MGET) whose each is. */
+static void
+count(struct client *c, const struct asked *a, uint32_t keys[SPREAD_MAX])
+{
+	const struct spread *s = c->s;
+	uint32_t step = (uint32_t)a->row->step;
+	struct span arg;
+	size_t pos = 0;
+
+	for (uint32_t i = 0; resp_cmd_walk(a->raw, &pos, &arg); i++) {
+		uint8_t at;
+
+		if (i == 0 || (i - 1) % step != 0)
+			continue;
+		at = s->conf->owner[hash_slot(arg)];
+		keys[at]++;
+		if (a->fold == FOLD_BY_KEY)
+			buf_put(&c->orders, &at, 1);
+	}
+}
+
+/* Each word to whom it belongs; what is behind a key (MSET) goes with it. */
+static void
+deal(struct client *c, const struct asked *a)
+{
+	const struct spread *s = c->s;
+	uint32_t step = (uint32_t)a->row->step;
+	struct branch *b = NULL;
+	struct span arg;
+	size_t pos = 0;
+
+	for (uint32_t i = 0; resp_cmd_walk(a->raw, &pos, &arg); i++) {
+		if (i == 0)
+			continue;
+		if ((i - 1) % step == 0)
+			b = &c->branch[s->conf->owner[hash_slot(arg)]];
+		if (b->link != NULL)
+			resp_put_bulk(&b->link->tx, arg);
+	}
+}
+
+enum take
+parts_send(struct client *c, const struct asked *a, const struct owners *o)
+{
+	uint32_t keys[SPREAD_MAX] = { 0 };
+	struct ask ask = { .kind = a->fold == FOLD_BY_KEY ? ASK_MERGE
+		                                          : ASK_GATHER,
+		           .fold = (uint8_t)a->fold,
+		           .mask = (uint16_t)o->mask,
+		           .n = a->fold == FOLD_BY_KEY ? o->n : 0 };
+
+	if (!have_room(c, o->mask))
+		return TAKE_WAIT;
+	count(c, a, keys);
+	if (buf_failed(&c->orders)) {
+		client_end(c, "ERR godwit: out of memory");
+		return TAKE_DONE;
+	}
+	if (!ask_put(c, ask))
+		return TAKE_DONE;
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct branch *b = &c->branch[i];
+
+		if (keys[i] == 0 || b->link == NULL)
+			continue;
+		resp_put_array(&b->link->tx,
+		               1 + (size_t)keys[i] * (size_t)a->row->step);
+		resp_put_bulk(&b->link->tx, a->q->argv[0]);
+		port_touch(c->s->port, b->link);
+	}
+	deal(c, a);
+	return TAKE_DONE;
+}
