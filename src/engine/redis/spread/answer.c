@@ -109,7 +109,8 @@ drop(struct client *c, const struct ask *a)
 
 	if (!(a->flags & ASK_F_MULTI))
 		return answer_stream(c, b, false);
-	gather_begin(c);
+	if (!c->g.begun)
+		gather_begin(c);
 	if (gather_part(c, b) != FLOW_DONE)
 		return FLOW_MORE;
 	line = buf_span(&c->g.part);

@@ -135,7 +135,7 @@ finish(struct client *c)
 	if ((!c->broken && !c->s->stopping && !c->eof) || !is_done(c))
 		return;
 	if (c->eof && !c->broken && !c->s->stopping) {
-		if (c->parked)
+		if (c->parked && !client_is_blocked(c))
 			return; /* it asked before it ended */
 		if (c->sub.on && c->sub.mark == MARK_NONE)
 			sub_ask(c); /* until its requests were answered */

@@ -17,6 +17,8 @@
 #define ABORTED \
 	"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
+_Static_assert(SPREAD_QUEUED_MAX < SPREAD_ASKS_MAX, "all of it fits the ring");
+
 /* Where a request of a transaction belongs. */
 enum place {
 	PLACE_ANY,  /* has no key: kept until there is an instance       */
