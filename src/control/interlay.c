@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/interlay.c: a listener, its relays and their clients.
+ * control/interlay.c: a listener, its workers and their clients.
  */
 #define _DEFAULT_SOURCE
 #include "control/interlay.h"
@@ -56,6 +56,7 @@ interlay_new(const char *id, const char *listen, uint32_t workers,
 	}
 	if (listen_open(listen, workers, l->listen_fd, &l->port, err) != 0)
 		return fail(l);
+	l->listens = true;
 	l->n = workers;
 	l->traffic = calloc(workers, sizeof(*l->traffic));
 	l->conf[0] = calloc(workers, sizeof(*l->conf[0]));
@@ -139,25 +140,60 @@ fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
 }
 
 int
+interlay_spread(struct interlay *l, const struct spread_conf *c,
+                struct err *err)
+{
+	REQUIRE(l->relay[0] == NULL && l->spread == NULL);
+	if (c->n < 1 || c->n > SPREAD_MAX)
+		return err_set(err, ERR_USAGE,
+		               "an interlay has 1 to %d instances", SPREAD_MAX);
+	l->spread = calloc(l->n, sizeof(*l->spread));
+	if (l->spread == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	for (uint32_t i = 0; i < l->n; i++) {
+		l->spread[i] = *c;
+		l->spread[i].who = i;
+		l->spread[i].traffic = &l->traffic[i];
+		l->spread[i].proxy = l->proxy;
+	}
+	return 0;
+}
+
+/* The loop of worker i: a relay, or a spread. */
+static struct loop *
+worker(struct interlay *l, const struct interlay_pair *p, uint32_t i,
+       struct err *err)
+{
+	struct loop_conf lc = { .machine = &relay_machine,
+		                .init = relay_init,
+		                .to_control = l->inbox,
+		                .listen_fds = &l->listen_fd[i],
+		                .listen_n = 1,
+		                .listen_tls = &l->tls };
+	struct relay_conf *conf = &l->conf[l->conf_at][i];
+
+	if (l->spread != NULL) {
+		lc.machine = &spread_machine;
+		lc.init = spread_init;
+		lc.arg = &l->spread[i];
+		(void)snprintf(lc.name, sizeof(lc.name), "spread%u", i);
+	} else {
+		fill(l, p, i, conf);
+		lc.arg = conf;
+		(void)snprintf(lc.name, sizeof(lc.name), "relay%u", conf->who);
+	}
+	return loop_new(&lc, err);
+}
+
+int
 interlay_start(struct interlay *l, const struct interlay_pair *p,
                struct err *err)
 {
 	int rc = 0;
 
 	for (uint32_t i = 0; i < l->n; i++) {
-		struct relay_conf *conf = &l->conf[l->conf_at][i];
-		struct loop_conf lc = { .machine = &relay_machine,
-			                .init = relay_init,
-			                .arg = conf,
-			                .to_control = l->inbox,
-			                .listen_fds = &l->listen_fd[i],
-			                .listen_n = 1,
-			                .listen_tls = &l->tls };
-
 		REQUIRE(l->relay[i] == NULL);
-		fill(l, p, i, conf);
-		(void)snprintf(lc.name, sizeof(lc.name), "relay%u", conf->who);
-		l->relay[i] = loop_new(&lc, err);
+		l->relay[i] = worker(l, p, i, err);
 		if (l->relay[i] == NULL)
 			return -(int)err->code;
 		l->listen_fd[i] = -1;
@@ -185,6 +221,9 @@ interlay_free(struct interlay *l)
 		inbox_free(l->inbox);
 	tls_server_free(l->tls);
 	door_free(l->door);
+	if (l->listens)
+		listen_forget(l->listen);
+	free(l->spread);
 	free(l->traffic);
 	free(l->conf[0]);
 	free(l->conf[1]);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/interlay.h: a listener, its relays and their clients.
+ * control/interlay.h: a listener, its workers and their clients.
+ *
+ * Its workers are relays; those of an interlay with instances are spreads, which
+ * send to the interlays of the instances (interlay_spread).
  *
  * Outlives migrations. Alone it has one server; a migration gives it two sides
  * (interlay_pair) and later leaves it with the one that has authority. Clients
@@ -16,6 +19,7 @@
 #include "control/door.h"
 #include "control/url.h"
 #include "engine/redis/relay/relay.h"
+#include "engine/redis/spread/spread.h"
 #include "world/os/loop.h"
 #include "world/os/tls.h"
 
@@ -24,7 +28,8 @@
 struct interlay {
 	char id[40]; /* connections are named godwit:<id>:relay<n> */
 	char listen[128];
-	uint16_t port;
+	uint16_t port; /* 0: listen is a path                                */
+	bool listens;
 	uint32_t n; /* workers */
 	int listen_fd[INTERLAY_RELAYS_MAX];
 	struct loop *relay[INTERLAY_RELAYS_MAX];
@@ -37,6 +42,7 @@ struct interlay {
 	uint8_t proxy_tlv;      /* type of the TLV with the region; 0: none  */
 	struct tls_server *tls; /* NULL: plain                               */
 	struct door *door;      /* NULL: AUTH is passed through              */
+	struct spread_conf *spread; /* n; NULL: it relays to servers         */
 };
 
 /* What its relays serve. */
@@ -62,7 +68,10 @@ int interlay_tls(struct interlay *l, const struct tls_server_conf *conf,
  * this answers; from any thread, but one at a time. ERR_STATE: it runs and has
  * none. ERR_TIMEOUT: a worker did not answer; it will use them. */
 int interlay_door(struct interlay *l, struct door *d, struct err *err) MUST;
-/* Make and start the relays. */
+/* It has instances: before interlay_start(). ERR_USAGE, ERR_NOMEM. */
+int interlay_spread(struct interlay *l, const struct spread_conf *c,
+                    struct err *err) MUST;
+/* Make and start the workers; p is not looked at when it has instances. */
 int interlay_start(struct interlay *l, const struct interlay_pair *p,
                    struct err *err) MUST;
 /* End at once; NULL is fine. */

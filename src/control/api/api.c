@@ -9,6 +9,7 @@
 
 #include "control/api/event.h"
 #include "control/api/idem.h"
+#include "control/api/interlay.h"
 #include "control/api/migration.h"
 
 #define START_MAX 100000 /* rows that are started with the daemon */
@@ -368,24 +369,31 @@ held_ones(struct api *a, const json_t *migrations)
 	return ret;
 }
 
+/* Those of instances that no migration takes are started with what stands in front
+ * of them. */
+static bool
+starts(const json_t *row, bool is_held)
+{
+	return is_held ||
+	       (json_is_true(json_object_get(entity_body(row), "wanted")) &&
+	        !interlay_is_instance(row));
+}
+
 static void
-start_interlays(struct api *a, const json_t *held,
-                void (*tell)(const char *text))
+start_interlays(struct api *a, const json_t *rows, const json_t *held,
+                bool fronts, void (*tell)(const char *text))
 {
 	struct err err;
-	json_t *rows = entity_list(a->store, NULL, ENTITY_INTERLAY, NULL,
-	                           START_MAX, &err);
 
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		const json_t *row = json_array_get(rows, i);
 		bool is_held = json_object_get(held, entity_uuid(row)) != NULL;
 
-		if ((is_held || json_is_true(json_object_get(entity_body(row),
-		                                             "wanted"))) &&
+		if (interlay_has_instances(row) == fronts &&
+		    starts(row, is_held) &&
 		    interlay_run(a, row, is_held, &err) != 0)
 			tell_failure(a, row, "interlay", &err, tell);
 	}
-	json_decref(rows);
 }
 
 static void
@@ -409,9 +417,14 @@ api_start_all(struct api *a, void (*tell)(const char *text))
 	json_t *rows = entity_list(a->store, NULL, ENTITY_MIGRATION, NULL,
 	                           START_MAX, &err);
 	json_t *held = held_ones(a, rows);
+	json_t *lines = entity_list(a->store, NULL, ENTITY_INTERLAY, NULL,
+	                            START_MAX, &err);
 
-	start_interlays(a, held, tell);
+	/* Those of instances before what stands in front of them. */
+	start_interlays(a, lines, held, false, tell);
+	start_interlays(a, lines, held, true, tell);
 	start_migrations(a, rows, tell);
+	json_decref(lines);
 	json_decref(held);
 	json_decref(rows);
 }

@@ -3,31 +3,25 @@
  * control/api/on_interlay.c: listeners that speak an endpoint's protocol.
  *
  * The body of a row: {"endpoint" (uuid),"listen","workers","tls" (sealed),
- * "auth" (sealed),"settings","labels","description","wanted"}.
+ * "auth" (sealed),"settings","labels","description","wanted"}; with instances, and
+ * for those: interlay.h.
  */
 #define _DEFAULT_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "control/api/call.h"
+#include "control/api/interlay.h"
 #include "control/api/users.h"
 
-#define NAME_LEN 80
-
 /* ---- secrets ---------------------------------------------------------------- */
-
-static void
-seal_name(const char *uuid, const char *what, char ret[NAME_LEN])
-{
-	(void)snprintf(ret, NAME_LEN, "interlays/%s/%s", uuid, what);
-}
 
 /* What a body says under this name (NULL: nothing), encrypted, into the row. */
 static int
 seal(struct call *c, const char *uuid, const char *what, const json_t *value,
      json_t *body, struct err *err)
 {
-	char name[NAME_LEN];
+	char name[INTERLAY_SECRET_LEN];
 	char *sealed;
 	char *text;
 
@@ -38,7 +32,7 @@ seal(struct call *c, const char *uuid, const char *what, const json_t *value,
 		return 0;
 	}
 	text = json_dumps(value, JSON_COMPACT);
-	seal_name(uuid, what, name);
+	interlay_secret(uuid, what, name);
 	sealed = text != NULL ? auth_seal(c->api->auth, name, text, err) : NULL;
 	auth_wipe(text);
 	if (sealed == NULL)
@@ -46,33 +40,6 @@ seal(struct call *c, const char *uuid, const char *what, const json_t *value,
 	(void)json_object_set_new(body, what, json_string(sealed));
 	free(sealed);
 	return 0;
-}
-
-/* null: there is none. NULL: it cannot be read. */
-static json_t *
-unseal_text(struct api *a, const char *uuid, const char *what,
-            const char *sealed, struct err *err)
-{
-	char name[NAME_LEN];
-	json_t *ret;
-	char *text;
-
-	if (sealed == NULL || sealed[0] == '\0')
-		return json_null();
-	seal_name(uuid, what, name);
-	text = auth_open(a->auth, name, sealed, err);
-	if (text == NULL)
-		return NULL;
-	ret = json_loads(text, 0, NULL);
-	auth_wipe(text);
-	return ret;
-}
-
-static json_t *
-unseal(struct api *a, const json_t *row, const char *what, struct err *err)
-{
-	return unseal_text(a, entity_uuid(row), what, entity_text(row, what),
-	                   err);
 }
 
 /* Users, with hashes instead of passwords. */
@@ -99,6 +66,29 @@ seal_users(struct call *c, const char *uuid, const json_t *was, json_t *body,
 
 /* ---- the answer --------------------------------------------------------------- */
 
+/* Whose clients it takes. */
+static void
+put_servers(struct api *a, const json_t *row, json_t *to)
+{
+	char id[65];
+
+	(void)json_object_set_new(to, "endpoint", json_null());
+	if (interlay_has_instances(row)) {
+		(void)json_object_set_new(to, "instances",
+		                          instances_view(a, row));
+		(void)json_object_set(
+			to, "across",
+			json_object_get(entity_body(row), "across"));
+		return;
+	}
+	thing_id(a, entity_text(row, "endpoint"), id);
+	(void)json_object_set_new(to, "endpoint", json_string(id));
+	if (!interlay_is_instance(row))
+		return;
+	thing_id(a, entity_text(row, "part_of"), id);
+	(void)json_object_set_new(to, "part_of", json_string(id));
+}
+
 static json_t *
 view(struct call *c, const json_t *row)
 {
@@ -114,12 +104,10 @@ view(struct call *c, const json_t *row)
 	json_t *migration = migration_of(c->api, uuid);
 	json_t *ret = call_stamp(row);
 	struct err err;
-	json_t *users = unseal(c->api, row, "auth", &err);
-	char endpoint[65];
+	json_t *users = interlay_unseal(c->api, row, "auth", &err);
 
-	thing_id(c->api, entity_text(row, "endpoint"), endpoint);
 	call_merge(ret, body, names);
-	(void)json_object_set_new(ret, "endpoint", json_string(endpoint));
+	put_servers(c->api, row, ret);
 	(void)json_object_set_new(
 		ret, "tls",
 		json_boolean(json_is_string(json_object_get(body, "tls"))));
@@ -137,47 +125,6 @@ view(struct call *c, const json_t *row)
 	                                  : json_null());
 	json_decref(migration);
 	return ret;
-}
-
-/* ---- start ------------------------------------------------------------------ */
-
-static void
-set_if(json_t *spec, const char *name, json_t *value)
-{
-	if (json_is_object(value))
-		(void)json_object_set(spec, name, value);
-	json_decref(value);
-}
-
-int
-interlay_run(struct api *a, const json_t *row, bool is_held, struct err *err)
-{
-	const json_t *body = entity_body(row);
-	char *url = endpoint_url_of(a, entity_text(row, "endpoint"), err);
-	json_t *spec;
-	int rc;
-
-	if (url == NULL)
-		return -(int)err->code;
-	spec = json_pack("{s:s,s:s,s:s,s:s,s:O,s:O?,s:O?}", "uuid",
-	                 entity_uuid(row), "id", entity_id(row), "listen",
-	                 entity_text(row, "listen"), "url", url, "workers",
-	                 json_object_get(body, "workers"), "settings",
-	                 json_object_get(body, "settings"), "labels",
-	                 json_object_get(body, "labels"));
-	auth_wipe(url);
-	if (spec == NULL)
-		return err_set(err, ERR_NOMEM, "out of memory");
-	(void)json_object_set_new(spec, "held", json_boolean(is_held));
-	set_if(spec, "tls", unseal(a, row, "tls", err));
-	set_if(spec, "auth", unseal(a, row, "auth", err));
-	if (a->host == NULL)
-		rc = err_set(err, ERR_POSTPONED,
-		             "Godwit is starting or stopping; try again");
-	else
-		rc = host_interlay_start(a->host, spec, err);
-	json_decref(spec);
-	return rc;
 }
 
 /* ---- calls ------------------------------------------------------------------ */
@@ -208,24 +155,46 @@ pick_listen(struct call *c, char ret[128], struct err *err)
 	return 0;
 }
 
-/* The row with its link to the endpoint, all or none. */
+/* The servers of the body into the row's; *ret: what it needs. In a transaction. */
+static int
+put_needs(struct call *c, const char *uuid, const json_t *read, json_t *body,
+          json_t **ret, struct err *err)
+{
+	json_t *list;
+
+	if (read == NULL) {
+		*ret = json_pack("[s]", call_text(body, "endpoint"));
+		return 0;
+	}
+	list = instances_add(c, uuid, read, err);
+	if (list == NULL)
+		return -(int)err->code;
+	*ret = instances_needs(list);
+	(void)json_object_set_new(body, "instances", list);
+	return 0;
+}
+
+/* The row with its links, all or none. read: of instances_read(), or NULL. */
 static json_t *
-add(struct call *c, const char *uuid, const json_t *body, const char *endpoint,
+add(struct call *c, const char *uuid, json_t *body, const json_t *read,
     struct err *err)
 {
 	struct store *s = c->api->store;
-	json_t *needs = json_pack("[s]", endpoint);
+	json_t *needs = NULL;
 	json_t *row = NULL;
 	int rc = store_begin(s, err);
 
+	if (rc != 0)
+		return NULL;
+	rc = put_needs(c, uuid, read, body, &needs, err);
 	if (rc == 0) {
 		row = entity_add(s, call_org(c), ENTITY_INTERLAY, uuid,
 		                 call_text(c->body, "id"), c->who.subject, body,
 		                 err);
 		rc = row != NULL ? entity_needs(s, row, needs, err)
 		                 : -(int)err->code;
-		rc = store_end(s, rc, err);
 	}
+	rc = store_end(s, rc, err);
 	json_decref(needs);
 	if (rc != 0) {
 		json_decref(row);
@@ -234,12 +203,84 @@ add(struct call *c, const char *uuid, const json_t *body, const char *endpoint,
 	return row;
 }
 
+static int
+forget_instance(struct api *a, const json_t *row, void *arg, struct err *err)
+{
+	json_t *live = a->host != NULL
+	                       ? host_interlay_status(a->host, entity_uuid(row))
+	                       : NULL;
+	int rc = live != NULL
+	                 ? host_interlay_stop(a->host, entity_uuid(row), err)
+	                 : 0;
+
+	(void)arg;
+	json_decref(live);
+	if (rc == 0)
+		rc = entity_delete(a->store, row, err);
+	if (rc == 0)
+		rc = auth_forget_entity(a->auth, call_text(row, "org"),
+		                        entity_plural(ENTITY_INTERLAY),
+		                        entity_uuid(row), err);
+	return rc;
+}
+
+/* It could not listen: nothing of it stays. */
+static void
+forget(struct api *a, const json_t *row)
+{
+	struct err other;
+	int rc = entity_delete(a->store, row, &other);
+
+	if (rc == 0)
+		rc = instances_each(a, row, forget_instance, NULL, &other);
+	if (rc != 0)
+		(void)fprintf(stderr, "godwit: %s\n", other.text);
+}
+
+/* One endpoint, or instances: its uuid, or what instances_read() gives. */
+static int
+read_servers(struct call *c, json_t *body, json_t **ret_instances,
+             struct err *err)
+{
+	const char *id = call_text(c->body, "endpoint");
+	const json_t *list = json_object_get(c->body, "instances");
+	const char *across = call_text(c->body, "across");
+	json_t *endpoint;
+
+	if ((id == NULL) == (list == NULL)) {
+		(void)snprintf(c->param, sizeof(c->param), "endpoint");
+		return err_set(err, ERR_BAD,
+		               "endpoint: give it, or instances%s",
+		               id != NULL ? ", not both" : "");
+	}
+	if (list != NULL) {
+		*ret_instances = instances_read(c, err);
+		(void)json_object_set_new(
+			body, "across",
+			json_string(across != NULL ? across : "handle"));
+		return *ret_instances != NULL ? 0 : -(int)err->code;
+	}
+	if (across != NULL) {
+		(void)snprintf(c->param, sizeof(c->param), "across");
+		return err_set(err, ERR_BAD,
+		               "across: only an interlay with instances has "
+		               "keys on several servers");
+	}
+	endpoint = call_find(c, ENTITY_ENDPOINT, id, "endpoint", err);
+	if (endpoint == NULL)
+		return -(int)err->code;
+	(void)json_object_set_new(body, "endpoint",
+	                          json_string(entity_uuid(endpoint)));
+	json_decref(endpoint);
+	return 0;
+}
+
 int
 on_interlay_create(struct call *c, struct err *err)
 {
 	static const char *const names[] = { "workers", "settings", "labels",
 		                             "description", NULL };
-	json_t *endpoint;
+	json_t *instances = NULL;
 	char uuid[STORE_UUID];
 	char listen[128];
 	json_t *body;
@@ -248,33 +289,27 @@ on_interlay_create(struct call *c, struct err *err)
 
 	if (rc != 0)
 		return rc;
-	endpoint = call_find(c, ENTITY_ENDPOINT, call_text(c->body, "endpoint"),
-	                     "endpoint", err);
-	if (endpoint == NULL)
-		return -(int)err->code;
-	body = json_pack("{s:s,s:s,s:i,s:{},s:{},s:b}", "endpoint",
-	                 entity_uuid(endpoint), "listen", listen, "workers", 1,
-	                 "settings", "labels", "wanted", 1);
+	body = json_pack("{s:s,s:i,s:{},s:{},s:b}", "listen", listen, "workers",
+	                 1, "settings", "labels", "wanted", 1);
 	call_merge(body, c->body, names);
+	rc = read_servers(c, body, &instances, err);
 	(void)store_uuid(uuid);
-	rc = seal(c, uuid, "tls", json_object_get(c->body, "tls"), body, err);
+	if (rc == 0)
+		rc = seal(c, uuid, "tls", json_object_get(c->body, "tls"), body,
+		          err);
 	if (rc == 0)
 		rc = seal_users(c, uuid, NULL, body, err);
 	if (rc == 0)
-		row = add(c, uuid, body, entity_uuid(endpoint), err);
+		row = add(c, uuid, body, instances, err);
 	json_decref(body);
-	json_decref(endpoint);
+	json_decref(instances);
 	if (row == NULL)
 		return -(int)err->code;
 	rc = interlay_run(c->api, row, false, err);
-	if (rc != 0) {
-		struct err other;
-
-		if (entity_delete(c->api->store, row, &other) != 0)
-			(void)fprintf(stderr, "godwit: %s\n", other.text);
-	} else {
+	if (rc != 0)
+		forget(c->api, row);
+	else
 		rc = call_row(c, row, view, err);
-	}
 	json_decref(row);
 	return rc;
 }
@@ -283,19 +318,46 @@ CALL_READS(interlay, ENTITY_INTERLAY, view)
 
 /* A migration has it in its hands. */
 static int
-check_free(struct call *c, const char *what, struct err *err)
+is_free(struct api *a, const json_t *row, void *arg, struct err *err)
 {
-	json_t *m = migration_of(c->api, entity_uuid(c->row));
+	const char *const *what = arg;
+	json_t *m = migration_of(a, entity_uuid(row));
 	int rc = 0;
 
 	if (m != NULL)
 		rc = err_set(err, ERR_STATE,
 		             "%s is not possible while the migration \"%.64s\" "
-		             "has this interlay (it is %s); complete it, or "
-		             "roll it back",
-		             what, entity_id(m), entity_text(m, "status"));
+		             "has the interlay \"%.64s\" (it is %s); complete "
+		             "it, or roll it back",
+		             *what, entity_id(m), entity_id(row),
+		             entity_text(m, "status"));
 	json_decref(m);
 	return rc;
+}
+
+/* Nor one of its instances. */
+static int
+check_free(struct call *c, const char *what, struct err *err)
+{
+	int rc = is_free(c->api, c->row, &what, err);
+
+	return rc == 0 ? instances_each(c->api, c->row, is_free, &what, err)
+	               : rc;
+}
+
+/* What an instance has from the interlay before it is changed there. */
+static int
+check_own(struct call *c, const char *what, struct err *err)
+{
+	char front[65];
+
+	if (!interlay_is_instance(c->row))
+		return 0;
+	thing_id(c->api, entity_text(c->row, "part_of"), front);
+	return err_set(err, ERR_STATE,
+	               "\"%.64s\" is an instance of the interlay \"%.64s\"; "
+	               "%s that one",
+	               entity_id(c->row), front, what);
 }
 
 /* To another endpoint: first the clients, then the row. */
@@ -335,27 +397,39 @@ renew(struct call *c, json_t *body, struct err *err)
 	return rc != 0 ? rc : seal(c, uuid, "tls", tls, body, err);
 }
 
-/* Other users: first the listener, then the row. */
+static int
+set_users(struct api *a, const json_t *row, void *users, struct err *err)
+{
+	json_t *live = host_interlay_status(a->host, entity_uuid(row));
+	int rc = live != NULL ? host_interlay_auth(a->host, entity_uuid(row),
+	                                           users, err)
+	                      : 0;
+
+	json_decref(live);
+	return rc;
+}
+
+/* Other users: first the listener, or those of its instances, then the row. */
 static int
 change_users(struct call *c, json_t *body, struct err *err)
 {
 	const char *uuid = entity_uuid(c->row);
-	json_t *was = unseal(c->api, c->row, "auth", err);
-	json_t *live = host_interlay_status(c->api->host, uuid);
+	json_t *was = interlay_unseal(c->api, c->row, "auth", err);
 	json_t *now = NULL;
 	int rc = was == NULL ? -(int)err->code
 	                     : seal_users(c, uuid, was, body, err);
 
-	if (rc == 0 && live != NULL) {
-		now = unseal_text(
+	if (rc == 0) {
+		now = interlay_unseal_text(
 			c->api, uuid, "auth",
 			json_string_value(json_object_get(body, "auth")), err);
-		rc = now == NULL
-		             ? -(int)err->code
-		             : host_interlay_auth(c->api->host, uuid, now, err);
+		rc = now == NULL ? -(int)err->code : 0;
 	}
+	if (rc == 0 && interlay_has_instances(c->row))
+		rc = instances_each(c->api, c->row, set_users, now, err);
+	else if (rc == 0)
+		rc = set_users(c->api, c->row, now, err);
 	json_decref(now);
-	json_decref(live);
 	json_decref(was);
 	return rc;
 }
@@ -363,7 +437,10 @@ change_users(struct call *c, json_t *body, struct err *err)
 static int
 save(struct call *c, json_t *body, struct err *err)
 {
-	json_t *needs = json_pack("[O]", json_object_get(body, "endpoint"));
+	json_t *needs =
+		interlay_has_instances(c->row)
+			? instances_needs(json_object_get(body, "instances"))
+			: json_pack("[O]", json_object_get(body, "endpoint"));
 	int rc = store_begin(c->api->store, err);
 
 	if (rc == 0) {
@@ -389,6 +466,13 @@ on_interlay_patch(struct call *c, struct err *err)
 	call_merge(body, c->body, names);
 	if (json_object_get(body, "settings") == NULL)
 		(void)json_object_set_new(body, "settings", json_object());
+	if (rc == 0 && (id == NULL || json_object_size(c->body) > 1))
+		rc = check_own(c, "change", err);
+	if (rc == 0 && id != NULL && interlay_has_instances(c->row))
+		rc = err_set(err, ERR_STATE,
+		             "\"%.64s\" has instances; change the endpoint of "
+		             "one of them",
+		             entity_id(c->row));
 	if (rc == 0 && id != NULL) {
 		endpoint = call_find(c, ENTITY_ENDPOINT, id, "endpoint", err);
 		rc = endpoint != NULL ? check_free(c, "another endpoint", err)
@@ -412,18 +496,6 @@ on_interlay_patch(struct call *c, struct err *err)
 	return rc != 0 ? rc : call_row(c, c->row, view, err);
 }
 
-/* Not running is fine. */
-static int
-stop(struct call *c, struct err *err)
-{
-	const char *uuid = entity_uuid(c->row);
-	json_t *live = host_interlay_status(c->api->host, uuid);
-	int rc = live != NULL ? host_interlay_stop(c->api->host, uuid, err) : 0;
-
-	json_decref(live);
-	return rc;
-}
-
 static int
 set_wanted(struct call *c, bool wanted, struct err *err)
 {
@@ -438,16 +510,55 @@ set_wanted(struct call *c, bool wanted, struct err *err)
 	return call_data(c, view(c, c->row), err);
 }
 
+/* Not running is fine. */
+static int
+stop_one(struct api *a, const json_t *row, void *arg, struct err *err)
+{
+	json_t *live = host_interlay_status(a->host, entity_uuid(row));
+	int rc = live != NULL
+	                 ? host_interlay_stop(a->host, entity_uuid(row), err)
+	                 : 0;
+
+	(void)arg;
+	json_decref(live);
+	return rc;
+}
+
+/* What stands in front goes first. */
+static int
+stop_all(struct call *c, struct err *err)
+{
+	int rc = stop_one(c->api, c->row, NULL, err);
+
+	return rc == 0 ? instances_each(c->api, c->row, stop_one, NULL, err)
+	               : rc;
+}
+
+static int
+remove_all(struct call *c, struct err *err)
+{
+	int rc = store_begin(c->api->store, err);
+
+	if (rc != 0)
+		return rc;
+	rc = call_delete(c, c->row, ENTITY_INTERLAY, err);
+	if (rc == 0)
+		rc = instances_each(c->api, c->row, forget_instance, NULL, err);
+	return store_end(c->api->store, rc, err);
+}
+
 int
 on_interlay_delete(struct call *c, struct err *err)
 {
 	int rc = call_match(c, c->row, err);
 
 	if (rc == 0)
+		rc = check_own(c, "delete", err);
+	if (rc == 0)
 		rc = check_free(c, "deleting", err);
 	if (rc == 0)
-		rc = stop(c, err);
-	return rc != 0 ? rc : call_delete(c, c->row, ENTITY_INTERLAY, err);
+		rc = stop_all(c, err);
+	return rc != 0 ? rc : remove_all(c, err);
 }
 
 int
@@ -463,9 +574,11 @@ on_interlay_start(struct call *c, struct err *err)
 int
 on_interlay_stop(struct call *c, struct err *err)
 {
-	int rc = check_free(c, "stop", err);
+	int rc = check_own(c, "stop", err);
 
 	if (rc == 0)
-		rc = stop(c, err);
+		rc = check_free(c, "stop", err);
+	if (rc == 0)
+		rc = stop_all(c, err);
 	return rc != 0 ? rc : set_wanted(c, false, err);
 }

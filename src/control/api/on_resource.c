@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "control/api/interlay.h"
 #include "control/api/migration.h"
 
 #define RESOURCES_MAX 64 /* of one migration */
@@ -309,7 +310,7 @@ put(struct call *c, json_t *resource, struct err *err)
 }
 
 /* Adding again changes where it goes. Not so for instances: whoever adds one interlay
- * for several pairs of servers wants what there is not. */
+ * for several pairs of servers wants one with instances. */
 static int
 check_pair(struct call *c, const json_t *interlay, const json_t *endpoint,
            struct err *err)
@@ -324,11 +325,28 @@ check_pair(struct call *c, const json_t *interlay, const json_t *endpoint,
 	    strcmp(to, entity_uuid(endpoint)) == 0)
 		return 0;
 	return err_set(err, ERR_UNABLE,
-	               "\"%.64s\" goes to another endpoint already: an "
-	               "interlay has one pair of servers; give each instance "
-	               "an interlay of its own, or DELETE this one from the "
-	               "migration first",
+	               "\"%.64s\" goes to another endpoint already: it has "
+	               "one pair of servers; make an interlay with instances "
+	               "for several, or DELETE this one from the migration "
+	               "first",
 	               entity_id(interlay));
+}
+
+/* Its instances are moved, each to an endpoint of its own. */
+static int
+check_whole(const json_t *interlay, struct err *err)
+{
+	const json_t *list =
+		json_object_get(entity_body(interlay), "instances");
+	const char *first = call_text(json_array_get(list, 0), "id");
+
+	if (!interlay_has_instances(interlay))
+		return 0;
+	return err_set(err, ERR_UNABLE,
+	               "\"%.64s\" has instances: add each of them, as "
+	               "\"%.64s.%.64s\", with its new endpoint",
+	               entity_id(interlay), entity_id(interlay),
+	               first != NULL ? first : "");
 }
 
 int
@@ -341,6 +359,8 @@ on_migration_add_interlay(struct call *c, struct err *err)
 	int rc = interlay != NULL ? check_long(c, interlay, err)
 	                          : -(int)err->code;
 
+	if (rc == 0)
+		rc = check_whole(interlay, err);
 	if (rc == 0)
 		rc = check_other(c, interlay, err);
 	if (rc == 0) {

@@ -25,16 +25,22 @@
 #define COMMAND_DEPTH 8
 #define COMMAND_ITEMS 100000
 
+/* The header of PROXY v2 that says: no client of mine, it is me (2.2, LOCAL). */
+static const uint8_t proxy_local[] = { 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d,
+	                               0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a,
+	                               0x20, 0x00, 0x00, 0x00 };
+
 struct place {
 	struct url url;    /* user, password and database         */
 	struct address at; /* where to connect                    */
+	bool proxy;        /* it wants to hear who we are first   */
 	char what[96];     /* for messages                        */
 };
 
 /* ---- where ---------------------------------------------------------------- */
 
 static void
-through(const struct line *n, struct place *ret)
+set_address(const struct line *n, struct place *ret)
 {
 	const char *colon = strrchr(n->l->listen, ':');
 	size_t len = colon != NULL ? (size_t)(colon - n->l->listen) : 0;
@@ -51,6 +57,17 @@ through(const struct line *n, struct place *ret)
 	else
 		(void)snprintf(ret->at.host, sizeof(ret->at.host), "%s", host);
 	ret->at.port = n->l->port;
+}
+
+static void
+through(const struct line *n, struct place *ret)
+{
+	if (listen_is_path(n->l->listen))
+		(void)snprintf(ret->at.host, sizeof(ret->at.host), "%.107s",
+		               n->l->listen);
+	else
+		set_address(n, ret);
+	ret->proxy = n->l->proxy;
 	if (n->l->door != NULL) {
 		(void)snprintf(ret->url.user, sizeof(ret->url.user), "%s",
 		               DOOR_OWN_USER);
@@ -262,6 +279,8 @@ talk(struct client *c, const struct place *p, const json_t *argv, json_t **ret,
 
 	os_mem_init(&mem, 0);
 	buf_init(&tx, &mem);
+	if (p->proxy)
+		buf_put(&tx, proxy_local, sizeof(proxy_local));
 	/* First who we are: no command runs with other rights. */
 	n = put_greeting(&tx, &p->url);
 	if (n > 0)
@@ -276,7 +295,8 @@ talk(struct client *c, const struct place *p, const json_t *argv, json_t **ret,
 			             (int)(it.text.n < 160 ? it.text.n : 160),
 			             (const char *)it.text.p);
 	}
-	buf_clear(&tx);
+	if (n > 0)
+		buf_clear(&tx);
 	if (rc == 0)
 		rc = put_command(&tx, argv, err);
 	if (rc == 0 && buf_failed(&tx))

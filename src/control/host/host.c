@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "control/host/inside.h"
@@ -120,6 +121,7 @@ host_new(const struct host_conf *c, struct err *err)
 		return NULL;
 	}
 	h->conf = *c;
+	h->socket_dir = -1;
 	if (snprintf(h->state, sizeof(h->state), "%s", c->state) >=
 	    (int)sizeof(h->state)) {
 		(void)err_set(err, ERR_USAGE,
@@ -148,11 +150,14 @@ host_free(struct host *h)
 	h->ends = true;
 	(void)pthread_cond_broadcast(&h->cond);
 	host_unlock(h);
+	line_stop_fronts(h);
 	/* What the keeper is at ends sooner when the legs end. */
 	migration_stop_all(h);
 	if (h->has_keeper)
 		(void)pthread_join(h->keeper, NULL);
 	line_free_all(h);
+	if (h->socket_dir >= 0)
+		(void)close(h->socket_dir);
 	migration_free_all(h);
 	while (h->chores != NULL) {
 		struct chore *c = h->chores;

@@ -4,6 +4,7 @@
  *
  *   host.c       the daemon's data plane as a whole; the keeper thread
  *   line.c       interlays
+ *   instance.c   those of the instances behind another one
  *   leg.c        a leg and its thread
  *   migration.c  a migration: made from its spec, started, forgotten
  *   ask.c        verbs: to one leg, to all, to all at once
@@ -44,8 +45,9 @@ struct line {
 	char url[URL_MAX];           /* what it serves while it is alone     */
 	char used_by[HOST_UUID_MAX]; /* the migration, or ""                 */
 	char own_pass[65];           /* of DOOR_OWN_USER, when it has users  */
-	bool held;       /* its clients wait for a migration that is resumed */
-	bool is_private; /* a migration's own, for its templates */
+	bool held;        /* its clients wait for a migration that is resumed */
+	bool is_private;  /* a migration's own, for its templates */
+	bool is_instance; /* behind another interlay               */
 	struct line *next;
 };
 
@@ -128,6 +130,7 @@ struct host {
 	pthread_t keeper;
 	bool has_keeper;
 	bool ends;
+	int socket_dir; /* of the interlays of instances; -1: not needed yet */
 };
 
 static inline void
@@ -156,7 +159,18 @@ struct line *line_find(struct host *h, const char *uuid);
 /* A listener that only this process knows, for templates. */
 struct line *line_private(struct host *h, const char *url, struct err *err);
 void line_drop(struct host *h, struct line *n);
+/* Interlays with instances go before what they stand before. No lock. */
+void line_stop_fronts(struct host *h);
 void line_free_all(struct host *h);
+
+/* instance.c (host.lock is held) */
+/* Where the interlay of an instance listens. */
+int instance_listen(struct host *h, const char *uuid, char ret[128],
+                    struct err *err) MUST;
+/* [{"uuid","id","slots"?}]: instances whose interlays run; ret is zeroed. Slots
+ * are given to all of them or to none (then evenly). */
+int instance_read(struct host *h, const json_t *list, bool refuse,
+                  struct spread_conf *ret, struct err *err) MUST;
 
 /* leg.c */
 struct leg *leg_new(struct migration *m, uint32_t index, struct err *err);

@@ -143,7 +143,18 @@ struct opening {
 	const json_t *auth;
 	const json_t *labels;
 	const json_t *settings;
+	const struct spread_conf *spread; /* NULL: it has no instances */
 };
+
+/* The server that it serves alone. */
+static int
+set_server(const struct line *n, struct side_conf *ret, struct err *err)
+{
+	struct url url;
+	int rc = url_parse(n->url, &url, err);
+
+	return rc == 0 ? url_side(&url, SIDE_OLD, ret, err) : rc;
+}
 
 /* Make and start; it is in no list yet. */
 static int
@@ -152,11 +163,10 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 	struct side_conf side[SIDE_N];
 	struct side_conf at;
 	struct interlay_pair p;
-	struct url url;
-	int rc = url_parse(n->url, &url, err);
+	int rc;
 
-	if (rc == 0)
-		rc = url_side(&url, SIDE_OLD, &at, err);
+	memset(&at, 0, sizeof(at));
+	rc = o->spread == NULL ? set_server(n, &at, err) : 0;
 	if (rc != 0)
 		return rc;
 	n->l = interlay_new("", o->listen, o->workers, err);
@@ -173,6 +183,8 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 		rc = set_proxy(n, o->settings, err);
 	if (rc == 0)
 		rc = set_auth(n, o->auth, err);
+	if (rc == 0 && o->spread != NULL)
+		rc = interlay_spread(n->l, o->spread, err);
 	return rc == 0 ? interlay_start(n->l, &p, err) : rc;
 }
 
@@ -185,16 +197,72 @@ close_line(struct line *n)
 	free(n);
 }
 
+/* Who it is, and how many workers it gets. */
+static int
+name_line(struct line *n, const json_t *spec, uint32_t *ret_workers,
+          struct err *err)
+{
+	const json_t *workers = json_object_get(spec, "workers");
+	json_int_t count =
+		workers != NULL ? json_integer_value(workers) : LIMIT_WORKERS;
+	int rc = text_of(spec, "uuid", n->uuid, sizeof(n->uuid), err);
+
+	if (rc == 0)
+		rc = text_of(spec, "id", n->id, sizeof(n->id), err);
+	if (rc == 0 && json_object_get(spec, "instances") == NULL)
+		rc = text_of(spec, "url", n->url, sizeof(n->url), err);
+	if (rc == 0 && (count < 1 || count > INTERLAY_RELAYS_MAX))
+		rc = err_set(err, ERR_USAGE, "workers: 1 to %d",
+		             INTERLAY_RELAYS_MAX);
+	n->held = json_is_true(json_object_get(spec, "held"));
+	n->is_instance = json_is_true(json_object_get(spec, "is_instance"));
+	*ret_workers = (uint32_t)count;
+	return rc;
+}
+
+/* host.lock is held. */
+static int
+begin_line(struct host *h, struct line *n, const json_t *spec,
+           struct opening *o, struct err *err)
+{
+	const json_t *list = json_object_get(spec, "instances");
+	struct spread_conf *spread = NULL;
+	char listen[128];
+	int rc = 0;
+
+	if (line_find(h, n->uuid) != NULL)
+		return err_set(err, ERR_EXISTS, "interlay %s runs already",
+		               n->id);
+	if (n->is_instance)
+		rc = instance_listen(h, n->uuid, listen, err);
+	else
+		rc = text_of(spec, "listen", listen, sizeof(listen), err);
+	if (rc == 0 && list != NULL) {
+		spread = calloc(1, sizeof(*spread));
+		rc = spread == NULL
+		             ? err_set(err, ERR_NOMEM, "out of memory")
+		             : instance_read(h, list,
+		                             json_is_true(json_object_get(
+						     spec, "refuse_across")),
+		                             spread, err);
+	}
+	o->listen = listen;
+	o->spread = spread;
+	if (rc == 0)
+		rc = open_line(n, o, err);
+	if (rc == 0) {
+		n->next = h->lines;
+		h->lines = n;
+	}
+	free(spread);
+	return rc;
+}
+
 int
 host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 {
 	struct line *n = calloc(1, sizeof(*n));
-	const json_t *workers = json_object_get(spec, "workers");
-	json_int_t count =
-		workers != NULL ? json_integer_value(workers) : LIMIT_WORKERS;
-	char listen[128];
 	struct opening o = {
-		.listen = listen,
 		.held = json_is_true(json_object_get(spec, "held")),
 		.tls = json_object_get(spec, "tls"),
 		.auth = json_object_get(spec, "auth"),
@@ -205,28 +273,10 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 
 	if (n == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
-	rc = text_of(spec, "uuid", n->uuid, sizeof(n->uuid), err);
-	if (rc == 0)
-		rc = text_of(spec, "id", n->id, sizeof(n->id), err);
-	if (rc == 0)
-		rc = text_of(spec, "url", n->url, sizeof(n->url), err);
-	if (rc == 0)
-		rc = text_of(spec, "listen", listen, sizeof(listen), err);
+	rc = name_line(n, spec, &o.workers, err);
 	host_lock(h);
-	if (rc == 0 && line_find(h, n->uuid) != NULL)
-		rc = err_set(err, ERR_EXISTS, "interlay %s runs already",
-		             n->id);
-	if (rc == 0 && (count < 1 || count > INTERLAY_RELAYS_MAX))
-		rc = err_set(err, ERR_USAGE, "workers: 1 to %d",
-		             INTERLAY_RELAYS_MAX);
-	o.workers = (uint32_t)count;
 	if (rc == 0)
-		rc = open_line(n, &o, err);
-	n->held = o.held;
-	if (rc == 0) {
-		n->next = h->lines;
-		h->lines = n;
-	}
+		rc = begin_line(h, n, spec, &o, err);
 	host_unlock(h);
 	if (rc != 0)
 		close_line(n);
@@ -420,6 +470,11 @@ host_interlay_repoint(struct host *h, const char *uuid, const char *url,
 	if (n == NULL)
 		rc = err_set(err, ERR_MISSING, "interlay %s does not run",
 		             uuid);
+	else if (n->l->spread != NULL)
+		rc = err_set(err, ERR_STATE,
+		             "interlay %s has instances; give them other "
+		             "endpoints",
+		             n->id);
 	else if (n->used_by[0] != '\0')
 		rc = err_set(err, ERR_STATE,
 		             "interlay %s is used by the migration %s", n->id,
@@ -479,25 +534,40 @@ host_interlay_status(struct host *h, const char *uuid)
 	return ret;
 }
 
-void
-line_free_all(struct host *h)
+/* Tell those of a kind to stop all at once, and wait for one after the other. */
+static void
+stop_idle(struct host *h, bool fronts)
 {
 	struct mail m = { .kind = MAIL_STOP };
 
-	/* All at once, then one after the other. */
 	for (struct line *n = h->lines; n != NULL; n = n->next) {
-		if (n->used_by[0] == '\0')
+		if (n->used_by[0] == '\0' && (n->l->spread != NULL) == fronts)
 			interlay_tell(n->l, &m);
 	}
-	while (h->lines != NULL) {
-		struct line *n = h->lines;
+	for (struct line *n = h->lines; n != NULL; n = n->next) {
 		struct err err;
 
-		h->lines = n->next;
 		/* Those of a leg were told by it, and have answered it. */
-		if (n->used_by[0] == '\0' &&
+		if (n->used_by[0] == '\0' && (n->l->spread != NULL) == fronts &&
 		    interlay_hear(n->l, MAIL_STOPPED, LIMIT_STOP_MS, &err) != 0)
 			host_say(h, NULL, "trouble", err.text);
+	}
+}
+
+void
+line_stop_fronts(struct host *h)
+{
+	stop_idle(h, true);
+}
+
+void
+line_free_all(struct host *h)
+{
+	stop_idle(h, false);
+	while (h->lines != NULL) {
+		struct line *n = h->lines;
+
+		h->lines = n->next;
 		close_line(n);
 	}
 }

@@ -293,6 +293,11 @@ use_line(struct migration *m, struct leg *l, const json_t *r, struct err *err)
 		return err_set(err, ERR_STATE,
 		               "interlay %s is used by the migration %s", n->id,
 		               n->used_by);
+	if (n->l->spread != NULL)
+		return err_set(err, ERR_STATE,
+		               "interlay %s has instances; they are moved, "
+		               "each for itself",
+		               n->id);
 	if (!n->held && !same(n->url, l->conf.old_url))
 		return err_set(err, ERR_STATE,
 		               "interlay %s does not serve the old endpoint of "

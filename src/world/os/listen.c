@@ -7,11 +7,14 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -145,6 +148,93 @@ is_taken(const struct place *p)
 	return taken;
 }
 
+/* ---- a path ------------------------------------------------------------- */
+
+/* A socket that nobody listens on was left behind by a process that was
+ * killed. */
+static bool
+is_stale(const struct sockaddr_un *un)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool stale =
+		fd >= 0 &&
+		connect(fd, (const struct sockaddr *)un, sizeof(*un)) != 0 &&
+		errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return stale;
+}
+
+/* 0600 from the beginning: Linux makes the file with the socket's mode. */
+static int
+bind_path(int fd, const struct sockaddr_un *un)
+{
+	if (fchmod(fd, S_IRUSR | S_IWUSR) != 0)
+		return -1;
+	return bind(fd, (const struct sockaddr *)un, sizeof(*un));
+}
+
+static int
+fail_path(int fd, const char *where, struct err *err)
+{
+	enum err_code code = errno == EADDRINUSE ? ERR_EXISTS : ERR_IO;
+
+	(void)err_set(err, code, "cannot listen on %s: %s", where,
+	              errno == EADDRINUSE ? "another process listens there"
+	                                  : strerrordesc_np(errno));
+	if (fd >= 0)
+		(void)close(fd);
+	return -(int)code;
+}
+
+static int
+open_path(const char *where, uint32_t n, int *ret_fds, struct err *err)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	uint32_t done = 1;
+	int fd;
+
+	if (strlen(where) >= sizeof(un.sun_path))
+		return err_set(err, ERR_USAGE,
+		               "\"%s\": the path of a socket has at most %zu "
+		               "bytes",
+		               where, sizeof(un.sun_path) - 1);
+	memcpy(un.sun_path, where, strlen(where));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fail_path(fd, where, err);
+	if (is_stale(&un))
+		(void)unlink(where);
+	if (bind_path(fd, &un) != 0 || listen(fd, LISTEN_BACKLOG) != 0)
+		return fail_path(fd, where, err);
+	ret_fds[0] = fd;
+	/* One queue; each loop takes of it. */
+	for (; done < n; done++) {
+		ret_fds[done] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (ret_fds[done] < 0)
+			break;
+	}
+	if (done == n)
+		return 0;
+	while (done > 1)
+		(void)close(ret_fds[--done]);
+	return fail_path(fd, where, err);
+}
+
+bool
+listen_is_path(const char *where)
+{
+	return where[0] == '/';
+}
+
+void
+listen_forget(const char *where)
+{
+	if (listen_is_path(where))
+		(void)unlink(where);
+}
+
 int
 listen_open(const char *where, uint32_t n, int *ret_fds, uint16_t *ret_port,
             struct err *err)
@@ -153,6 +243,10 @@ listen_open(const char *where, uint32_t n, int *ret_fds, uint16_t *ret_port,
 	uint32_t done = 0;
 
 	REQUIRE(n > 0);
+	if (listen_is_path(where)) {
+		*ret_port = 0;
+		return open_path(where, n, ret_fds, err);
+	}
 	if (parse_place(where, &p, err) != 0)
 		return -ERR_USAGE;
 	if (is_taken(&p))

@@ -65,9 +65,14 @@ loop_mem_used(const struct loop *l); /* bytes, any thread; a batch late */
 void *loop_machine(struct loop *l);  /* the machine's self */
 
 /* "127.0.0.1:6400", ":6400" (loopback), "[::1]:6400". n sockets with
- * SO_REUSEPORT on the same address. Port 0: the kernel picks; *ret_port tells. */
+ * SO_REUSEPORT on the same address. Port 0: the kernel picks; *ret_port tells.
+ * "/run/x.sock": one socket of that path (mode 0600) with n descriptors, port 0;
+ * one that a killed process has left is replaced. */
 int listen_open(const char *where, uint32_t n, int *ret_fds, uint16_t *ret_port,
                 struct err *err) MUST;
+bool listen_is_path(const char *where);
+/* Nobody listens there any more: removes the socket of a path. */
+void listen_forget(const char *where);
 
 uint64_t os_mono_ns(void);
 int64_t os_wall_ms(void);

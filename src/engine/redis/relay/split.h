@@ -7,8 +7,8 @@
  */
 #pragma once
 
-#include "engine/redis/relay/inside.h"
 #include "engine/redis/keys.h"
+#include "engine/redis/relay/inside.h"
 
 /* May a client that sent no AUTH be served? */
 enum entry {
