@@ -169,6 +169,7 @@ worker(struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		                .to_control = l->inbox,
 		                .listen_fds = &l->listen_fd[i],
 		                .listen_n = 1,
+		                .is_patient = true,
 		                .listen_tls = &l->tls };
 	struct relay_conf *conf = &l->conf[l->conf_at][i];
 

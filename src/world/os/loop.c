@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -59,6 +60,7 @@ struct loop {
 	atomic_bool has_board;
 	atomic_bool stopping;
 	atomic_bool deaf; /* the listeners are to be closed */
+	bool is_patient;
 	bool started;
 	pthread_t thread;
 	char name[16];
@@ -424,7 +426,11 @@ static void *
 thread_main(void *arg)
 {
 	struct loop *l = arg;
+	struct sched_param any = { .sched_priority = 0 };
 
+	/* Refused: then as every thread. */
+	if (l->is_patient)
+		(void)sched_setscheduler(0, SCHED_BATCH, &any);
 	loop_run(l);
 	return NULL;
 }
@@ -471,6 +477,7 @@ set_up(struct loop *l, const struct loop_conf *conf)
 	l->machine = conf->machine;
 	l->to_control = conf->to_control;
 	l->crowd = conf->crowd;
+	l->is_patient = conf->is_patient;
 	l->listen_again_ns = UINT64_MAX;
 	l->epoll_fd = -1;
 	l->event_fd = -1;

@@ -44,6 +44,9 @@ struct loop_conf {
 	/* NULL: all plain; else one for each listener (NULL: plain). They
 	 * outlive the loop. EV_ACCEPT comes when the handshake is done. */
 	struct tls_server *const *listen_tls;
+	/* Its thread takes no core from a running one when bytes come
+	 * (SCHED_BATCH): more come meanwhile, and one pass serves them all. */
+	bool is_patient;
 	size_t mem_limit; /* 0: none                               */
 	char name[16];    /* thread name                           */
 };

@@ -2,12 +2,14 @@
 /*
  * tests/unit/core/test_slots.c: ranges of slots, as people write them.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+/* cmocka wants those first */
+#include <cmocka.h>
 
 #include "core/slots.h"
 
