@@ -8,6 +8,9 @@ is the one of tables/life.tbl, one side takes writes and the other refuses them
 in the server itself, and every acknowledged write is on the side that takes
 them. At the end what is not over goes back with one verb.
 
+In most walks writes may move in parts: then both servers refuse who bypasses
+Godwit, and the clients keep to what a split allows (one key a command).
+
 SEED=n repeats a walk (of a quiet daemon exactly), STEPS=n makes it longer.
 """
 import contextlib
@@ -39,6 +42,24 @@ def canary(rng):
     return {"type": "canary", "read_percentage": 0.0, "steps": [0.1, 0.5]}
 
 
+# What a split allows: one key a command, no scripts.
+PARTS_LOAD = {"only": "li co re cw cr pp ps tt qp qc mi", "apart": True}
+SHARES = [0.0, 0.05, 0.25, 0.5, 0.9, 1.0]
+
+
+def partial(rng):
+    """Strategies whose steps move writes in parts."""
+    cutover = {"mode": "cutover", "write_percentage": 0.0}
+    return rng.choice([
+        {"type": "canary", "read_percentage": 0.0, "write_mode": cutover, "steps": [
+            {"read_percentage": 0.1, "write_percentage": 0.1},
+            {"read_percentage": 0.5, "write_percentage": 0.6}]},
+        {"type": "canary", "read_percentage": 0.0, "write_mode": cutover, "steps": [0.2, 0.7]},
+        {"type": "strangler_fig", "writes": True, "features": {"lists": False, "rest": False},
+         "match": {"lists": {"key_prefixes": ["o:l", "walk"]}, "rest": {"key_prefixes": ["o:r", "o:c"]}}},
+    ])
+
+
 def strategies(rng, pairs):
     """One of all; what each looks like is in docs/internals/spec.md."""
     dual = {"mode": "dual_write", "policy": "old_authoritative", "ack": "both"}
@@ -62,7 +83,7 @@ def strategies(rng, pairs):
 class Pair:
     """Two servers behind one interlay, the load on it, and a list of our own."""
 
-    def __init__(self, place, serve, n):
+    def __init__(self, place, serve, n, parts):
         self.n = n
         self.serve = serve
         self.sides = {"old": place.server("old%d" % n), "new": place.server("new%d" % n)}
@@ -74,7 +95,8 @@ class Pair:
                                              "config": {"url": s.url}})
         serve.must("POST", "interlays", {"id": "front%d" % n, "endpoint": self.names["old"],
                                          "port": self.port, "labels": {"region": "eu"}})
-        self.load = place.load(self.port, name="load%d" % n, scale=0.3, think=0.02).start()
+        self.load = place.load(self.port, name="load%d" % n, scale=0.3, think=0.02,
+                               **(PARTS_LOAD if parts else {})).start()
         self.conn = None
         self.acked, self.sent = [], 0
         self.unsure = set()
@@ -100,8 +122,9 @@ class Pair:
             assert may_fail, "a write was refused or cut"
 
     def check(self, side):
-        """P1: what was acknowledged is there, in order; nothing else is."""
-        with self.sides[side].conn() as c:
+        """P1: what was acknowledged is there, in order; nothing else is. None: each
+        key has its own side, and Godwit alone may ask."""
+        with self.sides[side].conn() if side else Conn(self.port) as c:
             got = [int(x) for x in c.cmd("LRANGE", "walk", 0, -1)]
         assert [x for x in got if x not in self.unsure] == self.acked, (self.n, side, got, self.acked)
         assert len(set(got)) == len(got), got
@@ -155,7 +178,8 @@ class Walker:
     def make(self):
         self.count += 1
         self.id = "%s-%d" % (self.name, self.count)
-        strategy = strategies(self.rng, self.pairs)
+        parts = self.walk.parts and self.rng.random() < 0.8
+        strategy = partial(self.rng) if parts else strategies(self.rng, self.pairs)
         self.kind = strategy["type"]
         self.walk.say("%s is %s" % (self.id, self.kind))
         self.serve.must("POST", "migrations", {"id": self.id, "strategy": strategy, "data": DATA})
@@ -208,6 +232,8 @@ class Walker:
         verb = rng.choice(good if good and rng.random() < 0.8 else every)
         if verb == "rollback" and rng.random() < 0.4:
             verb = "promote"  # else nothing gets far
+        if self.walk.parts and state == "running" and rng.random() < 0.35:
+            verb = "traffic"  # writes in parts
         if verb == "rollback" and len(self.pairs) > 1 and rng.random() < 0.2:
             verb = "rollback_one"
         arg = None
@@ -215,8 +241,8 @@ class Walker:
             arg = {"to": "cutover"}
         elif verb == "traffic":
             arg = {"read_percentage": rng.choice([0.0, 0.2, 0.7, 1.0])}
-            if rng.random() < 0.2:
-                arg["write_percentage"] = rng.choice([0.0, 1.0])
+            if rng.random() < (0.8 if self.walk.parts else 0.2):
+                arg["write_percentage"] = rng.choice(SHARES)
         elif verb == "toggle":
             arg = {"activate_new": rng.random() < 0.6}
         return verb, arg
@@ -479,6 +505,14 @@ class Walker:
         for p in self.pairs:
             side = sides[p]
             p.write(may_fail=False)
+            if s.get("scope"):
+                # Each key has one side; who bypasses Godwit is refused on both.
+                assert side == "old" and len(self.pairs) == 1, s
+                p.check(None)
+                for name in ("old", "new"):
+                    assert not p.is_open(name), (self.id, state, p.n, name, s["scope"])
+                self.walk.splits += 1
+                continue
             p.check(side)
             assert p.is_open(side), (self.id, state, p.n, "%s rules and is shut" % side, s)
             other = "new" if side == "old" else "old"
@@ -512,7 +546,9 @@ class Walk:
         place.things.append(self.serve)
         self.serve.start()
         self.guard = Guard()
-        pairs = [Pair(place, self.serve, n) for n in range(3)]
+        self.parts = self.rng.random() < 0.7
+        self.splits = 0
+        pairs = [Pair(place, self.serve, n, self.parts) for n in range(3)]
         n = self.rng.choice([1, 2])
         self.walkers = [Walker(self, "a", pairs[:1]), Walker(self, "b", pairs[1:1 + n])]
         for p in pairs[1 + n:]:
@@ -539,6 +575,7 @@ class Walk:
             assert not self.guard.both, "both sides were open: %s" % self.guard.both
         for w in self.walkers:
             w.finish()
+        self.say("looked at a split %d times" % self.splits)
         assert self.serve.is_alive()
         assert self.serve.stop() == 0, self.serve.tail()
 
