@@ -59,7 +59,8 @@ enum event_kind {
 	             * the machine closed itself.                            */
 	EV_MAIL,    /* mail                                                  */
 	EV_TIMER,   /* the time asked for with port_wake() has come          */
-	EV_BOARD,   /* somebody called port ops poke: look at the board      */
+	EV_BOARD,   /* somebody called port ops poke: look at the board. Not
+	             * while port.skips_board; once when that ends            */
 	EV_BATCH,   /* all events of this wake-up were delivered; bytes leave
 	             * after this step (last chance to append: probes)       */
 };
@@ -97,6 +98,9 @@ struct port {
 	int64_t wall_ms;    /* for expiry and people                      */
 	uint64_t wake_ns;   /* next EV_TIMER; UINT64_MAX: none. The machine
 	                       * writes it (port_wake)                      */
+	/* The machine writes it: nothing here waits for the board. It counts
+	 * from the end of EV_BATCH on.                                     */
+	bool skips_board;
 	uint64_t (*entropy)(struct port *p);
 	/* precise clock for latency samples; same unit as now_ns */
 	uint64_t (*clock_ns)(struct port *p);

@@ -58,6 +58,7 @@ struct loop {
 	atomic_bool asleep;
 	atomic_bool has_mail;
 	atomic_bool has_board;
+	atomic_bool skips_board; /* the machine's wish of the last batch */
 	atomic_bool stopping;
 	atomic_bool deaf; /* the listeners are to be closed */
 	bool is_patient;
@@ -149,10 +150,13 @@ loop_post(struct loop *l, const struct mail *m)
 	wake(l);
 }
 
+/* The caller has written the board before. If it sees that nobody waits, whoever
+ * begins to wait sees that board: show_wish() looks again. All is seq_cst. */
 void
 loop_poke(struct loop *l)
 {
-	if (!atomic_exchange(&l->has_board, true))
+	if (!atomic_load(&l->skips_board) &&
+	    !atomic_exchange(&l->has_board, true))
 		wake(l);
 }
 
@@ -303,10 +307,26 @@ run_events(struct loop *l, const struct epoll_event *evs, int n)
 	}
 }
 
+/* A poke that came before the wish was told to nobody, so who begins to wait gets
+ * one: this loop does not sleep before it. */
+static void
+show_wish(struct loop *l)
+{
+	bool skips = l->port.skips_board;
+
+	if (atomic_load_explicit(&l->skips_board, memory_order_relaxed) ==
+	    skips)
+		return;
+	atomic_store(&l->skips_board, skips);
+	if (!skips)
+		atomic_store(&l->has_board, true);
+}
+
 static void
 end_batch(struct loop *l)
 {
 	tell(l, EV_BATCH);
+	show_wish(l);
 	if (l->poke && l->crowd != NULL) {
 		for (uint32_t i = 0; i < l->crowd->n; i++) {
 			if (l->crowd->loops[i] != l)

@@ -4,6 +4,7 @@
  */
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -224,6 +225,120 @@ a_machine_pokes_the_others(void **state)
 	probe_end(&b);
 }
 
+/* Who waits for a number of the board, and skips it meanwhile. */
+struct waiter {
+	_Atomic uint64_t board;
+	_Atomic uint64_t want; /* by the test */
+	_Atomic uint32_t seen; /* numbers that were waited for and came */
+	_Atomic uint32_t boards;
+	_Atomic uint32_t mails;
+	uint64_t waits; /* 0: for nothing */
+};
+
+static void
+wait_for_board(void *arg, struct port *p, const struct event *ev)
+{
+	struct waiter *w = arg;
+
+	if (ev->kind == EV_MAIL) {
+		w->waits = ev->mail->token;
+		atomic_fetch_add(&w->mails, 1);
+	}
+	if (ev->kind == EV_BOARD)
+		atomic_fetch_add(&w->boards, 1);
+	/* As a relay: looked at once when it begins, then when it is told. */
+	if ((ev->kind == EV_MAIL || ev->kind == EV_BOARD) && w->waits != 0 &&
+	    atomic_load(&w->board) >= w->waits) {
+		w->waits = 0;
+		atomic_fetch_add(&w->seen, 1);
+	}
+	if (ev->kind == EV_BATCH)
+		p->skips_board = w->waits == 0;
+}
+
+/* When this answers, the loop has ended a batch after n was waited for. */
+static void
+begin_to_wait(const struct probe *p, uint64_t n)
+{
+	struct waiter *w = p->arg;
+	struct mail m = { .kind = MAIL_HEARTBEAT };
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t mails = atomic_load(&w->mails);
+
+		m.token = n;
+		loop_post(p->loop, &m);
+		assert_true(net_until(&w->mails, mails + 1));
+	}
+}
+
+static void
+who_waits_for_nothing_is_not_poked(void **state)
+{
+	struct waiter w = { .waits = 0 };
+	struct probe p = { .on = wait_for_board, .arg = &w };
+
+	(void)state;
+	probe_start(&p);
+	begin_to_wait(&p, 0);
+	atomic_store(&w.boards, 0);
+	for (int i = 0; i < 1000; i++)
+		loop_poke(p.loop);
+	begin_to_wait(&p, 0);
+	assert_int_equal(atomic_load(&w.boards), 0);
+	/* It begins to wait: one look, and pokes are heard again. */
+	begin_to_wait(&p, 1);
+	assert_true(net_until(&w.boards, 1));
+	assert_int_equal(atomic_load(&w.seen), 0);
+	atomic_store(&w.board, 1);
+	loop_poke(p.loop);
+	assert_true(net_until(&w.seen, 1));
+	probe_end(&p);
+}
+
+#define RACES 500
+
+static void *
+write_board(void *arg)
+{
+	struct probe *p = arg;
+	struct waiter *w = p->arg;
+
+	for (uint64_t i = 1; i <= RACES; i++) {
+		/* It begins to wait in the very moment that this is written. */
+		while (atomic_load(&w->want) < i)
+			(void)sched_yield();
+		atomic_store(&w->board, i);
+		loop_poke(p->loop);
+	}
+	return NULL;
+}
+
+static void
+no_poke_is_lost_by_who_begins_to_wait(void **state)
+{
+	struct waiter w = { .waits = 0 };
+	struct probe p = { .on = wait_for_board, .arg = &w };
+	pthread_t thread;
+
+	(void)state;
+	probe_start(&p);
+	assert_int_equal(pthread_create(&thread, NULL, write_board, &p), 0);
+	for (uint64_t i = 1; i <= RACES; i++) {
+		struct mail m = { .kind = MAIL_HEARTBEAT, .token = i };
+
+		if (i % 2 == 0)
+			atomic_store(&w.want, i);
+		loop_post(p.loop, &m);
+		atomic_store(&w.want, i);
+		for (int n = 0; n < 10000 && atomic_load(&w.seen) < i; n++)
+			(void)sched_yield();
+		assert_true(net_until(&w.seen, (uint32_t)i));
+	}
+	(void)pthread_join(thread, NULL);
+	probe_end(&p);
+}
+
 struct timers {
 	uint64_t due[6];
 	uint64_t late_max;
@@ -324,6 +439,8 @@ main(void)
 		cmocka_unit_test(mails_go_both_ways),
 		cmocka_unit_test(many_pokes_cost_one_wake_up),
 		cmocka_unit_test(a_machine_pokes_the_others),
+		cmocka_unit_test(who_waits_for_nothing_is_not_poked),
+		cmocka_unit_test(no_poke_is_lost_by_who_begins_to_wait),
 		cmocka_unit_test(timers_fire_once_and_not_early),
 		cmocka_unit_test(an_idle_loop_sleeps),
 		cmocka_unit_test(a_loop_that_never_ran_can_be_freed),

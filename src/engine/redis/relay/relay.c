@@ -329,6 +329,15 @@ is_changing(const struct relay *r)
 	return r->own.on || r->pair.on || r->hold.on || r->stopping;
 }
 
+/* Most of the time nobody waits for a position, and the mover, which tells one for
+ * each write, need not wake us. */
+static inline bool
+waits_for_board(const struct relay *r)
+{
+	return r->route.ack == ACK_BOTH || r->whole.l.l.n != 0 ||
+	       r->shadow != NULL || is_changing(r);
+}
+
 static void
 batch(struct relay *r)
 {
@@ -347,6 +356,7 @@ batch(struct relay *r)
 		stop_check(r);
 	}
 	publish(r);
+	r->port->skips_board = !waits_for_board(r);
 	r->batch++;
 }
 
