@@ -164,6 +164,8 @@ class Client(threading.Thread):
         if got != want and not self.unknown & (keys | set(request[1:])):
             self.faults.append("%s: %r: %r instead of %r" % (self.who, request, got, want))
             self.ends = True
+        if request[0] == "INCRBY":  # of an unknown value, perhaps
+            after = {request[1]: b"%d" % got}
         self.unknown -= set(after)
         self.model.update(after)
 
