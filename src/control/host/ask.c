@@ -381,7 +381,26 @@ toggle_all(struct migration *m, struct round *t, struct err *err)
 	return there.n > 0 ? switch_all(m, &there, err) : ask_round(t, err);
 }
 
-/* promote, traffic, toggle, patch of several: a share is taken by each, the
+/* A patch may make the other side the active one: those that are not there yet go
+ * in one record, the others take its words. */
+static int
+patch_all(struct migration *m, struct round *t, struct err *err)
+{
+	bool on = t->strategy->start_new;
+	struct round there = *t;
+	struct round rest = *t;
+	int rc = 0;
+
+	if (strategy_base(t->strategy) != STRATEGY_BLUE_GREEN)
+		return ask_round(t, err);
+	active(m, on ? "old" : "new", &there);
+	active(m, on ? "new" : "old", &rest);
+	if (there.n > 0)
+		rc = switch_all(m, &there, err);
+	return rc == 0 && rest.n > 0 ? ask_round(&rest, err) : rc;
+}
+
+/* promote, traffic, toggle of several: a share is taken by each, the
  * switch by all in one record. */
 static int
 move_all(struct migration *m, struct round *t, struct err *err)
@@ -563,6 +582,8 @@ verb_of_many(struct migration *m, const char *verb, const json_t *args,
 	else if (strcmp(verb, "promote") == 0 || strcmp(verb, "traffic") == 0 ||
 	         strcmp(verb, "toggle") == 0)
 		rc = move_all(m, &t, err);
+	else if (strcmp(verb, "patch") == 0)
+		rc = patch_all(m, &t, err);
 	else
 		rc = ask_round(&t, err);
 	(void)pthread_mutex_unlock(&m->verb);
