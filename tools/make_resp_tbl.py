@@ -9,61 +9,26 @@ the server makes this program fail, so that nobody adds one without a decision.
 
     tools/make_resp_tbl.py PORT > tables/resp.tbl
 """
+import os
+import re
 import socket
 import sys
 
-ONE = "it would act on one server only"
-LATER = "Godwit does not relay it yet"
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# name -> reason. Containers are refused whole when named without "|".
-REFUSED = {
-    "acl|setuser": ONE + ", and Godwit fences by ACL; use the servers directly",
-    "acl|deluser": ONE + ", and Godwit fences by ACL; use the servers directly",
-    "acl|load": ONE + ", and Godwit fences by ACL; use the servers directly",
-    "acl|save": ONE, "acl|log": ONE,
-    "asking": "Redis Cluster is not relayed",
-    "cluster": "Redis Cluster is not relayed",
-    "readonly": "Redis Cluster is not relayed",
-    "readwrite": "Redis Cluster is not relayed",
-    "bgrewriteaof": ONE, "bgsave": ONE, "save": ONE,
-    "client|caching": "client tracking is not relayed",
-    "client|tracking": "client tracking is not relayed",
-    "client|trackinginfo": "client tracking is not relayed",
-    "client|getredir": "client tracking is not relayed",
-    "client|kill": "the server's connections are Godwit's, not the clients'",
-    "client|list": "the server's connections are Godwit's, not the clients'",
-    "client|unblock": "client ids of the server are not those of Godwit",
-    "client|no-evict": "connections are shared between clients",
-    "client|reply": "connections are shared between clients",
-    "client|pause": ONE, "client|unpause": ONE,
-    "config|set": ONE, "config|rewrite": ONE, "config|resetstat": ONE,
-    "debug": "it could stop or change one server only",
-    "failover": "it changes who is master behind Godwit's back",
-    "latency|reset": ONE,
-    "memory|purge": ONE,
-    "migrate": "it would move keys behind Godwit's back",
-    "module|load": ONE, "module|loadex": ONE, "module|unload": ONE,
-    "monitor": "it would show Godwit's connections, not the clients'",
-    "move": "Godwit does not follow keys from one database to another yet",
-    "pfdebug": "it is for debugging one server",
-    "pfselftest": "it is for debugging one server",
-    "psync": "replication goes past the relay",
-    "replconf": "replication goes past the relay",
-    "sync": "replication goes past the relay",
-    "replicaof": "it changes who is master behind Godwit's back",
-    "slaveof": "it changes who is master behind Godwit's back",
-    "restore-asking": "Redis Cluster is not relayed",
-    "script|debug": "connections are shared between clients",
-    "script|kill": "it could end another client's script",
-    "function|kill": "it could end another client's function",
-    "shutdown": "it would stop one server only",
-    "slowlog|reset": ONE,
-    "spublish": "sharded channels: " + LATER,
-    "ssubscribe": "sharded channels: " + LATER,
-    "sunsubscribe": "sharded channels: " + LATER,
-    "swapdb": "Godwit does not follow whole databases that change places yet",
-    "wait": "it would count Godwit's own replica connections",
-}
+
+def refusals():
+    """name -> (when, reason) of tables/refused.tbl."""
+    with open(os.path.join(ROOT, "tables", "refused.tbl"), encoding="utf-8") as f:
+        found = re.findall(r'^X\("([^"]+)", (\w+), "([^"]+)", \d+\)', f.read(), re.M)
+    return {name: (when, why) for name, when, why in found}
+
+
+REFUSED = refusals()
+
+# name -> handler of what is refused only while a migration is attached, and
+# then not in every case. Others of that kind have ALONE.
+PARTLY = {"config|set": "CONFIG", "debug": "DEBUG"}
 
 # name -> (kind, handler)
 HANDLED = {
@@ -95,19 +60,28 @@ HANDLED = {
     "function|load": ("WRITE", "PLAIN"), "function|delete": ("WRITE", "PLAIN"),
     "function|flush": ("WRITE", "PLAIN"),
     "function|restore": ("WRITE", "PLAIN"),
+    "wait": ("ADMIN", "WAIT"), "monitor": ("ADMIN", "MONITOR"),
+    "migrate": ("WRITE", "MIGRATE"),
+    "script|kill": ("ADMIN", "KILL"), "function|kill": ("ADMIN", "KILL"),
+    "client|list": ("ADMIN", "PEERS"), "client|kill": ("ADMIN", "PEERS"),
+    "client|pause": ("ADMIN", "PEERS"), "client|unpause": ("ADMIN", "PEERS"),
+    "client|unblock": ("ADMIN", "PEERS"),
+    "client|reply": ("ADMIN", "CLIENTREPLY"),
+    "client|no-evict": ("ADMIN", "NOEVICT"),
+    "pfdebug": ("WRITE", "PLAIN"),
 }
 
 # Answered by the authority alone: no key, or an answer that tells of the server
 # rather than of the data, or a read that changes something.
 ADMIN = set("""acl|cat acl|dryrun acl|genpass acl|getuser acl|help acl|list
-acl|users acl|whoami client|help command command|count command|docs
+acl|log acl|save acl|users acl|whoami asking bgrewriteaof bgsave client|help command command|count command|docs
 command|getkeys command|getkeysandflags command|help command|info command|list
-config|get config|help dbsize dump echo function|dump function|help
+config|get config|help config|resetstat config|rewrite dbsize dump echo function|dump function|help
 function|list function|stats info keys lastsave latency|doctor latency|graph
-latency|help latency|histogram latency|history latency|latest lolwut
-memory|doctor memory|help memory|malloc-stats memory|stats memory|usage
+latency|help latency|histogram latency|history latency|latest latency|reset lolwut
+memory|doctor memory|purge memory|help memory|malloc-stats memory|stats memory|usage
 module|help module|list object|encoding object|freq object|help object|idletime
-object|refcount pfcount publish pubsub|channels pubsub|help pubsub|numpat
+object|refcount pfcount pfselftest publish readonly readwrite save slowlog|reset pubsub|channels pubsub|help pubsub|numpat
 pubsub|numsub pubsub|shardchannels pubsub|shardnumsub randomkey role
 script|exists script|help slowlog|get slowlog|help slowlog|len time touch
 xgroup|help xinfo|consumers xinfo|groups xinfo|help xinfo|stream sort
@@ -150,10 +124,12 @@ def decide(name, flags):
     top = name.split("|")[0]
     for key in (name, top):
         if key in REFUSED:
-            return "ADMIN", "REFUSE", REFUSED[key]
+            when, why = REFUSED[key]
+            handler = PARTLY.get(key, "ALONE")
+            return "ADMIN", handler if when == "attached" else "REFUSE", why
     if name in HANDLED:
         return (*HANDLED[name], "")
-    if name in ADMIN:
+    if name in ADMIN or top == "cluster":
         return "ADMIN", "PLAIN", ""
     if "write" in flags:
         return "WRITE", "PLAIN", ""

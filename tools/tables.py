@@ -87,7 +87,92 @@ def parse(path):
     return about, columns, rows
 
 
+DECISIONS = os.path.join(ROOT, "docs", "decisions")
+
+# Handler of tables/resp.tbl -> how the relay does it (docs/internals/relay.md).
+WAYS = {
+    "EVAL": ("routed", "by its keys; its body is remembered for the other side"),
+    "EVALSHA": ("routed", "by its keys; a missing body is loaded"),
+    "SCRIPT_LOAD": ("routed", "home, and remembered for the other side"),
+    "SCRIPT_FLUSH": ("routed", "home, and forgotten"),
+    "SCAN": ("routed", "home; its cursor is known again after a switch"),
+    "SCANKEY": ("routed", "by key; its cursor is known again after a switch"),
+    "PING": ("routed", "home"),
+    "CONFIG": ("routed", "home; what clients see of a server is set on the other side as well"),
+    "DEBUG": ("routed", "home"),
+    "MIGRATE": ("routed", "by key"),
+    "ALONE": ("routed", "home"),
+    "BLOCK_LAST": ("pinned", "while it blocks; moved by a switch with the rest of its time"),
+    "BLOCK_FIRST": ("pinned", "while it blocks; moved by a switch with the rest of its time"),
+    "BLOCK_WORD": ("pinned", "while it blocks; moved by a switch with the rest of its time"),
+    "WAIT": ("pinned", "while it blocks; moved by a switch with the rest of its time"),
+    "KILL": ("pinned", "another connection than the script's"),
+    "MULTI": ("pinned", "up to EXEC"),
+    "EXEC": ("pinned", "end of MULTI"),
+    "DISCARD": ("pinned", "end of MULTI"),
+    "WATCH": ("pinned", "up to EXEC"),
+    "UNWATCH": ("pinned", "end of WATCH"),
+    "SUBSCRIBE": ("pinned", "one connection to each side"),
+    "UNSUBSCRIBE": ("pinned", "one connection to each side"),
+}
+
+
+def decision(number):
+    for name in sorted(os.listdir(DECISIONS)):
+        if name.startswith("%04d-" % int(number)):
+            return "[%04d](../decisions/%s)" % (int(number), name)
+    raise SystemExit("tables/refused.tbl: no decision %s" % number)
+
+
+def way_of(row, refused):
+    """(way, how) of a row of resp.tbl."""
+    name, kind, handler, _, first, _, _, numkeys, why = row
+    when, number = refused.get(name, (None, None))
+    if handler == "CONTAINER":
+        return "", "the second word decides"
+    if handler == "REFUSE":
+        if when != "always":
+            raise SystemExit("tables/resp.tbl: %s is refused, refused.tbl does not say so" % name)
+        return "refused", "%s (%s)" % (why, decision(number))
+    if handler == "PLAIN":
+        keys = first != "0" or numkeys != "0"
+        way, how = "routed", "by key" if keys else "home"
+        if kind == "READ":
+            how += "; also to the other side, where that is causal"
+    else:
+        way, how = WAYS.get(handler, ("handled", "by Godwit itself"))
+    if when == "attached":
+        how += "; refused while a migration is attached: %s (%s)" % (why, decision(number))
+    return way, how
+
+
+def render_commands():
+    """docs/reference/resp.md: what becomes of each command."""
+    _, _, rows = parse(os.path.join(TABLES, "resp.tbl"))
+    refused = {r[0]: (r[1], r[3]) for r in parse(os.path.join(TABLES, "refused.tbl"))[2]}
+    strange = sorted(set(refused) - {r[0] for r in rows})
+    if strange:
+        raise SystemExit("tables/refused.tbl: no such command: %s" % ", ".join(strange))
+    found = [(row[0], *way_of(row, refused)) for row in rows]
+    count = {w: sum(f[1] == w for f in found) for w in ("routed", "handled", "pinned", "refused")}
+    out = ["<!-- Made by tools/tables.py from tables/resp.tbl and refused.tbl; do not edit. -->",
+           "# Commands of Redis 7.0", "",
+           "Each command goes one of four ways through an interlay:", "",
+           "| | commands | |", "|---|---|---|",
+           "| routed | %d | sent to the side that has authority for its keys, or *home*: the side that "
+           "answers what has no key |" % count["routed"],
+           "| handled | %d | answered by Godwit itself, for the clients of this interlay |" % count["handled"],
+           "| pinned | %d | the client gets a connection of its own, which moves in a switch |" % count["pinned"],
+           "| refused | %d | an error that names the reason (tables/refused.tbl) |" % count["refused"], "",
+           "A name that is not here is not known to Redis 7.0, and is refused as the server would.", "",
+           "| command | way | |", "|---|---|---|"]
+    out += ["| %s | %s | %s |" % (cell(n.replace("|", " ")), w or " ", h) for n, w, h in found]
+    return "\n".join(out) + "\n"
+
+
 def render(name):
+    if name == "resp.tbl":
+        return render_commands()
     about, columns, rows = parse(os.path.join(TABLES, name))
     if not rows:
         return None

@@ -21,7 +21,7 @@ LUA = (
 
 
 class Writer:
-    """kind: mixed | ttl | hot | multi | flush"""
+    """kind: mixed | ttl | hot | multi | flush | db (databases 0 to 2) | swap (the same with SWAPDB) | ttlswap"""
 
     def __init__(self, port, seed, kind="mixed", keys=400, dbs=(0,)):
         self.r = redis.Redis(port=port)
@@ -82,7 +82,7 @@ class Writer:
             lambda: self.transaction(p),
             lambda: self.group(p),
         ]
-        if self.kind == "ttl":
+        if self.kind in ("ttl", "ttlswap"):
             e = k("e")
             ops = [
                 lambda: p.rpush(e, r.randrange(100)).pexpire(e, r.choice((10, 15, 30, 60))),
@@ -96,11 +96,38 @@ class Writer:
                 lambda: p.sadd(k("te"), r.randrange(30)),
                 lambda: p.sadd(k("tf"), r.randrange(30)).pexpire(k("tf"), 20),
             ]
+            if self.kind == "ttlswap" and r.random() < 0.1:
+                ops = [lambda: p.execute_command("SWAPDB", 0, 1)]
         elif self.kind == "multi":
             ops = ops[16:18] + ops[21:24] + ops[27:28] + ops[33:35] + ops[40:42]
         elif self.kind == "flush" and r.random() < 0.002:
             ops = [lambda: p.flushall(), lambda: p.flushdb()]
+        elif self.kind in ("db", "swap"):
+            ops = self.databases(p, ops)
         r.choice(ops)()
+
+    def databases(self, p, ops):
+        """Keys that change their database, and databases that change places."""
+        r, k = self.rng, self.k
+        db = lambda: r.randrange(3)  # noqa: E731
+
+        def swapped_inside():
+            p.execute_command("MULTI")
+            p.set(k("s"), self.v())
+            p.execute_command("SWAPDB", *r.sample(range(3), 2))
+            p.rpush(k("l"), self.v())
+            p.execute_command("EXEC")
+
+        move = [
+            lambda: p.execute_command("SELECT", db()),
+            lambda: p.execute_command("MOVE", k(r.choice("slhtzx")), db()),
+            lambda: p.execute_command("COPY", k("s"), k("s"), "DB", db(), "REPLACE"),
+            lambda: p.set(k("e"), self.v(), px=r.choice((5, 20, 200))),
+        ]
+        if self.kind == "swap" and r.random() < 0.01:
+            return [lambda: p.execute_command("SWAPDB", *r.sample(range(3), 2)), swapped_inside,
+                    lambda: p.flushdb() if r.random() < 0.2 else p.execute_command("SWAPDB", 1, 1)]
+        return ops[:-2] + move * 5
 
     def rename(self, p):
         kind = self.rng.choice("slhz")

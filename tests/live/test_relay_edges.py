@@ -725,7 +725,7 @@ def test_a_queued_transaction_is_done_on_the_new_side(two, pair):
     d.cmd("MULTI")
     d.cmd("SET", "d", 1)
     e.cmd("MULTI")
-    assert isinstance(e.raw("CONFIG", "SET", "a", "b"), RespError)
+    assert isinstance(e.raw("CONFIG", "SET", "requirepass", "b"), RespError)
     e.cmd("SET", "e", 1)
     two.hold(100)
     two.wait("mail drained")

@@ -45,6 +45,12 @@ enum command_handler {
 	COMMAND_BLOCK_LAST,  /* may block; the last argument is the time  */
 	COMMAND_BLOCK_FIRST, /* may block; argument 1 is the time         */
 	COMMAND_BLOCK_WORD,  /* blocks when BLOCK ms is among its options */
+	COMMAND_ALONE,   /* refused while a migration is attached (why)       */
+	COMMAND_CONFIG,  /* CONFIG SET: some settings are, others go to both  */
+	COMMAND_DEBUG,   /* some subcommands are                              */
+	COMMAND_MIGRATE, /* keys behind the word KEYS                         */
+	COMMAND_KILL,    /* ends a script: on a connection that runs none     */
+	COMMAND_WAIT,    /* may block; the last argument is the time in ms    */
 	COMMAND_EVAL,
 	COMMAND_EVALSHA,
 	COMMAND_SCRIPT_LOAD,
@@ -62,7 +68,7 @@ struct command {
 	int8_t step;
 	int8_t numkeys;  /* index of the argument that counts keys, 0: none,
 	                  * COMMAND_KEYS_ANY: any word may name one          */
-	const char *why; /* of COMMAND_REFUSE                               */
+	const char *why; /* of COMMAND_REFUSE, ALONE, CONFIG and DEBUG      */
 };
 
 #define COMMAND_KEYS_ANY (-1)

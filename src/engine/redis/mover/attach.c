@@ -38,6 +38,8 @@ attach_reset(struct mover *m, bool flush)
 	buf_release(&m->probes);
 	buf_release(&m->samples);
 	buf_release(&m->spread);
+	buf_release(&m->swaps);
+	m->lone_end = 0;
 	m->probes_answered = 0;
 	m->probes_done = m->probes_sent;
 	m->settle_after = 0;
@@ -418,6 +420,8 @@ run_watch(struct mover *m)
 	/* What it deleted while nobody looked is not known. */
 	if (!m->conf->one_shot && !f->is_resumed)
 		m->watched[other(m)] = (struct place){ f->pos, f->db };
+	if (!m->conf->one_shot && whose_is_home(m))
+		swap_home(m);
 	m->need_probe = true;
 	mover_stage(m, STAGE_CATCH);
 }

@@ -658,6 +658,8 @@ mover_start(struct mover *m)
 	buf_init(&m->samples, mem);
 	buf_init(&m->keys, mem);
 	buf_init(&m->spread, mem);
+	buf_init(&m->swaps, mem);
+	buf_init(&m->swapped, mem);
 	buf_init(&m->marker, mem);
 	buf_init(&m->wrong, mem);
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
@@ -684,6 +686,8 @@ fini(void *self, struct port *p)
 	map_fini(&m->kept);
 	buf_fini(&m->keys);
 	buf_fini(&m->wrong);
+	buf_fini(&m->swaps);
+	buf_fini(&m->swapped);
 	buf_fini(&m->marker);
 }
 

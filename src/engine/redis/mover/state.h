@@ -348,8 +348,11 @@ struct mover {
 	bool is_pressed;      /* too much waits: the stream only marks      */
 	struct map kept;      /* u32 db, key: the other side's value stays  */
 
-	struct buf spread; /* commands from key to key (spread.c)        */
-	struct buf wrong;  /* scratch of spread.c: hashes of keys        */
+	struct buf spread;  /* commands from key to key (spread.c)        */
+	struct buf wrong;   /* scratch of spread.c: hashes of keys        */
+	struct buf swaps;   /* SWAPDB not settled yet (swap.c)            */
+	struct buf swapped; /* ... scratch: names of keys                */
+	uint64_t lone_end;  /* do_lone() was done for the unit that ends here */
 
 	/* of the unit in hand */
 	struct buf keys; /* struct unit_key                            */
@@ -536,6 +539,25 @@ void watch_answer(struct mover *m, struct span reply);
 void watch_confirm(struct mover *m);
 void watch_clip(struct mover *m);
 int64_t role_offset(struct span reply);
+
+/* swap.c */
+#define SWAP_REPAIR_MAX 32 /* databases that one key may have been in */
+/* The two databases of a SWAPDB; false: it is none. */
+bool swap_read(struct span request, uint32_t ret[2]);
+/* May it be passed on in its turn? Nothing is being read. */
+bool swap_can(struct mover *m, uint64_t end);
+/* It is passed on just now. */
+void swap_begin(struct mover *m, uint32_t a, uint32_t b);
+/* It was passed on. */
+void swap_end(struct mover *m, uint32_t a, uint32_t b);
+/* The other side's stream has one: ours, of this life, or nobody knows what it did
+ * to what was heard before. */
+void swap_heard(struct mover *m);
+/* Both sides are attached: what earlier swaps took away. */
+void swap_home(struct mover *m);
+void swap_trim(struct mover *m);
+/* The other side has changed the key by itself, or refused a write of it. */
+void swap_repair(struct mover *m, uint32_t db, struct span key);
 
 /* spread.c */
 void spread_note(struct mover *m, const struct word *w, struct span request,

@@ -74,6 +74,7 @@ switch_flip(struct mover *m, const struct mail *mail)
 		/* After a loss the new authority's stream is attached from its
 		 * resume point, or everything is compared. */
 		m->from = mail->side;
+		m->lone_end = 0;
 		if (m->stage != STAGE_IDLE && m->stage != STAGE_BROKEN)
 			mover_fail(m, ERR_STATE,
 			           "flip without a barrier; attaching "
@@ -87,6 +88,7 @@ switch_flip(struct mover *m, const struct mail *mail)
 		(struct place){ m->feed[m->from].pos, m->feed[m->from].db };
 	m->watched[m->from] = m->confirmed[m->from];
 	m->from = mail->side;
+	m->lone_end = 0;
 	m->pend.by_state = mark_is_on(m);
 	m->passed[m->from] = m->frozen_at;
 	m->settled = m->frozen_at;

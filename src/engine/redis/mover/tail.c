@@ -69,6 +69,7 @@ barrier(struct mover *m, const struct word *w, struct span request,
         uint64_t end)
 {
 	struct feed *f = &m->feed[m->from];
+	uint32_t two[2] = { 0, 0 };
 
 	if (m->scope != NULL) {
 		whose_emptied(m, f);
@@ -80,9 +81,7 @@ barrier(struct mover *m, const struct word *w, struct span request,
 	}
 	m->quiet = false;
 	if (w->cls == WORD_SWAPDB) {
-		if (end <= m->margin || pend_count(&m->pend) > 0 ||
-		    bucket_count(&m->pend.buckets) > 0 ||
-		    map_count(&m->kept) > 0) {
+		if (!swap_read(request, two) || !swap_can(m, end)) {
 			m->need_rescan = true;
 			mover_fail(m, ERR_POSTPONED,
 			           "%s: SWAPDB during the copy; comparing "
@@ -90,10 +89,15 @@ barrier(struct mover *m, const struct word *w, struct span request,
 			           m->conf->side[m->from].label);
 			return false;
 		}
+		swap_begin(m, two[0], two[1]);
+		if (m->failed)
+			return false;
 	} else {
 		note_flush(m, w->cls == WORD_FLUSHALL ? DB_ALL : f->db, end);
 	}
 	forward_plain(m, request, f->db);
+	if (w->cls == WORD_SWAPDB)
+		swap_end(m, two[0], two[1]);
 	if (m->feed[side_other(m->from)].by_marks &&
 	    m->feed[side_other(m->from)].is_ready && w->cls != WORD_SWAPDB)
 		m->own_flushes++;
@@ -112,6 +116,7 @@ struct unit {
 	size_t keys_n;
 	bool one_key;
 	bool by_state;    /* its effect must be copied                     */
+	bool swaps;       /* SWAPDB is among its commands                  */
 	uint32_t carried; /* commands with keys of the application         */
 };
 
@@ -184,6 +189,7 @@ collect(struct mover *m, struct unit *u)
 		if (w->cls == WORD_SELECT && cmd.argc == 2 &&
 		    words_number(cmd.argv[1], &v))
 			db = (uint32_t)v;
+		u->swaps |= w->cls == WORD_SWAPDB;
 		if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
 		    (u->multi && is_barrier(w)))
 			u->by_state = true;
@@ -201,15 +207,39 @@ collect(struct mover *m, struct unit *u)
 	u->db = db;
 }
 
+/* A transaction with SWAPDB: the key may have come into each of its databases. */
+static void
+mark_swapped(struct mover *m, const struct unit *u, struct span key)
+{
+	struct resp_cmd cmd;
+	struct span one;
+	size_t pos = 0;
+	uint32_t two[2];
+
+	while (feed_walk(u->bytes, &pos, &cmd, &one)) {
+		if (cmd.argc == 0 ||
+		    words_find(cmd.argv[0])->cls != WORD_SWAPDB ||
+		    !swap_read(one, two))
+			continue;
+		for (int i = 0; i < 2 && !m->failed; i++)
+			dirty_mark(m, two[i], key, tail_place(m), u->end);
+	}
+}
+
 static void
 mark_written(struct mover *m, const struct unit *u)
 {
 	struct place since = tail_place(m);
-	struct unit_key *uk = keys_of(m);
 
-	for (size_t i = 0; i < u->keys_n && !m->failed; i++)
-		if ((uk[i].w.use & WORD_WRITE) != 0 && !uk[i].is_chunk)
-			dirty_mark(m, uk[i].w.db, uk[i].w.key, since, u->end);
+	for (size_t i = 0; i < u->keys_n && !m->failed; i++) {
+		struct unit_key *uk = &keys_of(m)[i];
+
+		if ((uk->w.use & WORD_WRITE) == 0 || uk->is_chunk)
+			continue;
+		dirty_mark(m, uk->w.db, uk->w.key, since, u->end);
+		if (u->swaps && !m->failed)
+			mark_swapped(m, u, uk->w.key);
+	}
 }
 
 enum verdict {
@@ -499,9 +529,12 @@ do_lone(struct mover *m, struct feed *f, struct span unit, uint64_t end)
 	struct span one;
 	size_t pos = 0;
 
+	if (m->lone_end == end)
+		return true; /* the rest of the unit had to wait */
 	while (feed_walk(unit, &pos, &cmd, &one))
 		if (cmd.argc > 0 && !lone(m, f, &cmd, one, end))
 			return false;
+	m->lone_end = end;
 	return true;
 }
 

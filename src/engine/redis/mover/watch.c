@@ -87,6 +87,8 @@ watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 		feed_ack(m, f, f->pos);
 	} else if (m->scope != NULL && is_emptying(cmd)) {
 		whose_emptied(m, f);
+	} else if (words_find(cmd->argv[0])->cls == WORD_SWAPDB) {
+		swap_heard(m);
 	} else if (whose_is_own_deletion(m, f->side, cmd->argv[0]) &&
 	           !m->conf->no_target_feed) {
 		(void)resp_cmd_walk(request, &pos, &arg);
@@ -95,7 +97,7 @@ watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 				whose_note(m, f, f->db, arg);
 				continue;
 			}
-			spread_repair(m, f->db, arg);
+			swap_repair(m, f->db, arg);
 			atomic_fetch_add_explicit(&m->conf->board->repaired, 1,
 			                          memory_order_relaxed);
 		}
@@ -253,5 +255,6 @@ watch_confirm(struct mover *m)
 		mover_publish(m, p.s);
 	}
 	spread_trim(m);
+	swap_trim(m);
 	mover_settle(m);
 }

@@ -27,6 +27,7 @@ struct block {
 	bool in_ms;         /* it counts milliseconds, not seconds */
 	bool issued;
 	bool writes;
+	bool is_wait;         /* WAIT: no nil, and a PING before it  */
 	bool vague;           /* its time could not be read          */
 	uint32_t asking;      /* XINFO replies to come               */
 	uint32_t told_at;     /* argument behind the last one's      */
@@ -252,6 +253,7 @@ time_at(const struct command *c, const struct resp_cmd *q, struct span raw)
 	uint32_t at;
 
 	switch (c->handler) {
+	case COMMAND_WAIT:
 	case COMMAND_BLOCK_LAST: return q->argc - 1;
 	case COMMAND_BLOCK_FIRST: return 1;
 	default:
@@ -339,6 +341,11 @@ block_issue(struct relay *r, struct session *s)
 	}
 	k->issued = true;
 	k->asked_ns = 0;
+	/* WAIT counts from the last command of its connection; behind this one
+	 * that is all that the client was ever answered. */
+	if (k->is_wait)
+		(void)lane_ask(r, lane, PEND_IGNORE,
+		               SPAN("*1\r\n$4\r\nPING\r\n"));
 	if (dispatch_send(r, s, lane, buf_span(&k->request), PEND_BLOCK,
 	                  flags_of(r, k)) == DISPATCHED &&
 	    s->eof)
@@ -373,7 +380,8 @@ block_dispatch(struct relay *r, struct session *s, const struct command *c,
                const struct resp_cmd *q, struct span raw)
 {
 	uint32_t at = time_at(c, q, raw);
-	bool in_ms = c->handler == COMMAND_BLOCK_WORD;
+	bool is_wait = c->handler == COMMAND_WAIT;
+	bool in_ms = c->handler == COMMAND_BLOCK_WORD || is_wait;
 	uint8_t flags = c->kind == COMMAND_WRITE ? PEND_F_WRITE : 0;
 	uint8_t kept = mark_wants(r, c) ? PEND_F_KEPT | PEND_F_MARK : 0;
 	uint64_t ns = 0;
@@ -403,12 +411,13 @@ block_dispatch(struct relay *r, struct session *s, const struct command *c,
 	buf_put_span(&k->request, raw);
 	k->time_at = at;
 	k->in_ms = in_ms;
+	k->is_wait = is_wait;
 	k->writes = flags != 0;
 	k->vague = !clear;
 	k->deadline_ns = ns == 0 ? 0 : r->port->now_ns + ns;
 	w->block = k;
 	r->blocked++;
-	if (in_ms && !k->writes)
+	if (in_ms && !k->writes && !is_wait)
 		ask_last(r, s, lane, q->argc);
 	if (buf_failed(&k->request))
 		session_close(r, s, "ERR godwit: out of memory");
@@ -483,6 +492,16 @@ is_early(const struct relay *r, const struct block *k)
 	return k->deadline_ns == 0 || r->port->now_ns < k->deadline_ns;
 }
 
+/* Not the answer that the client waits for: it was unblocked. WAIT answers a
+ * number then as well. */
+static bool
+is_cut(const struct relay *r, const struct block *k, struct span reply)
+{
+	if (k->is_wait)
+		return k->asked_ns != 0 && reply.p[0] == ':' && is_early(r, k);
+	return is_nil(reply) && is_early(r, k);
+}
+
 void
 block_reply(struct relay *r, struct session *s, struct lane *lane,
             struct span reply)
@@ -495,7 +514,7 @@ block_reply(struct relay *r, struct session *s, struct lane *lane,
 		mark_done(r, lane, buf_span(&k->request));
 	if (k == NULL || s->link == NULL)
 		return;
-	if (is_nil(reply) && is_early(r, k)) {
+	if (is_cut(r, k, reply)) {
 		if (s->eof) { /* as the server: it waits for nobody */
 			session_close(r, s, "");
 			return;

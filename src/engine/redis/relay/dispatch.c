@@ -370,7 +370,7 @@ special(struct relay *r, const struct session *s, const struct command *c,
 	return kind_of(c, flags);
 }
 
-static enum dispatched
+static inline enum dispatched
 plain(struct relay *r, struct session *s, const struct command *c,
       const struct resp_cmd *q, struct span raw)
 {
@@ -414,12 +414,39 @@ plain(struct relay *r, struct session *s, const struct command *c,
 	return ret;
 }
 
+enum dispatched
+dispatch_plain(struct relay *r, struct session *s, const struct command *c,
+               const struct resp_cmd *q, struct span raw)
+{
+	return plain(r, s, c, q, raw);
+}
+
 /* ---- one request ------------------------------------------------------- */
+
+/* Handled by Godwit in a way that a transaction cannot hold. */
+static bool
+is_apart(const struct command *c)
+{
+	static const uint64_t apart =
+		UINT64_C(1) << COMMAND_AUTH | UINT64_C(1) << COMMAND_SELECT |
+		UINT64_C(1) << COMMAND_HELLO | UINT64_C(1) << COMMAND_SETNAME |
+		UINT64_C(1) << COMMAND_GETNAME |
+		UINT64_C(1) << COMMAND_CLIENTID |
+		UINT64_C(1) << COMMAND_CLIENTINFO |
+		UINT64_C(1) << COMMAND_SUBSCRIBE |
+		UINT64_C(1) << COMMAND_UNSUBSCRIBE |
+		UINT64_C(1) << COMMAND_SCAN | UINT64_C(1) << COMMAND_SCANKEY;
+
+	return (apart >> c->handler & 1) != 0;
+}
 
 static enum dispatched
 handle(struct relay *r, struct session *s, const struct command *c,
        const struct resp_cmd *q, struct span raw)
 {
+	if (s->multi && is_apart(c))
+		return dispatch_refuse(
+			r, s, "ERR godwit refuses %s inside MULTI", c->name);
 	switch ((enum command_handler)c->handler) {
 	case COMMAND_PLAIN:
 	case COMMAND_EVAL:
@@ -439,32 +466,22 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_SETNAME:
 	case COMMAND_GETNAME:
 	case COMMAND_CLIENTID:
-	case COMMAND_CLIENTINFO:
-		if (s->multi && c->handler != COMMAND_QUIT &&
-		    c->handler != COMMAND_RESET)
-			return dispatch_refuse(
-				r, s, "ERR godwit refuses %s inside MULTI",
-				c->name);
-		return local_dispatch(r, s, c, q, raw);
+	case COMMAND_CLIENTINFO: return local_dispatch(r, s, c, q, raw);
 	case COMMAND_MULTI:
 	case COMMAND_EXEC:
 	case COMMAND_DISCARD:
 	case COMMAND_WATCH:
 	case COMMAND_UNWATCH: return tx_dispatch(r, s, c, q, raw);
 	case COMMAND_SUBSCRIBE:
-	case COMMAND_UNSUBSCRIBE:
-		if (s->multi)
-			return dispatch_refuse(
-				r, s, "ERR godwit refuses %s inside MULTI",
-				c->name);
-		return pubsub_dispatch(r, s, c, q, raw);
+	case COMMAND_UNSUBSCRIBE: return pubsub_dispatch(r, s, c, q, raw);
 	case COMMAND_SCAN:
-	case COMMAND_SCANKEY:
-		if (s->multi)
-			return dispatch_refuse(
-				r, s, "ERR godwit refuses %s inside MULTI",
-				c->name);
-		return scan_dispatch(r, s, c, q, raw);
+	case COMMAND_SCANKEY: return scan_dispatch(r, s, c, q, raw);
+	case COMMAND_ALONE:
+	case COMMAND_CONFIG:
+	case COMMAND_DEBUG:
+	case COMMAND_MIGRATE:
+	case COMMAND_KILL:
+	case COMMAND_WAIT: return server_dispatch(r, s, c, q, raw);
 	case COMMAND_BLOCK_LAST:
 	case COMMAND_BLOCK_FIRST:
 	case COMMAND_BLOCK_WORD:

@@ -53,8 +53,9 @@ enum pending_kind {
 	PEND_LAST,     /* XINFO STREAM for a `$`                            */
 	PEND_SHADOW,   /* mirrored read; mark: the question, kept: whose   */
 	PEND_SHADOW_ROLE, /* position for a second look at one             */
-	PEND_USER,  /* ACL GETUSER default on an admin lane              */
-	PEND_WHOLE, /* position of new; mark: the question (split.c)     */
+	PEND_USER,   /* ACL GETUSER default on an admin lane              */
+	PEND_WHOLE,  /* position of new; mark: the question (split.c)     */
+	PEND_CONFIG, /* CONFIG SET; kept: said to the other side as well  */
 };
 
 enum pending_flag {
@@ -545,6 +546,20 @@ enum dispatched dispatch_send(struct relay *r, struct session *s,
                               enum pending_kind kind, uint8_t flags);
 /* May the session's next request be given out? */
 bool dispatch_is_held(struct relay *r, struct session *s);
+
+/* A request as it is, on the session's lane or read on the other side. */
+enum dispatched dispatch_plain(struct relay *r, struct session *s,
+                               const struct command *c,
+                               const struct resp_cmd *q, struct span raw);
+
+/* ---- server.c: what acts on one server --------------------------------- */
+
+enum dispatched server_dispatch(struct relay *r, struct session *s,
+                                const struct command *c,
+                                const struct resp_cmd *q, struct span raw);
+/* The authority has answered this CONFIG SET of s. */
+void server_configured(struct relay *r, struct session *s, struct span request,
+                       struct span reply);
 
 /* ---- local.c: what Godwit answers itself ------------------------------- */
 

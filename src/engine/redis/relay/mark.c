@@ -2,8 +2,8 @@
 /*
  * engine/redis/relay/mark.c: written keys that the server tells nobody (Mode M).
  *
- * CLIENT TRACKING is blind to what changes a stream's groups and to libraries of
- * functions. Such a request is kept until its reply comes; then, before the client
+ * CLIENT TRACKING is blind to what changes a stream's groups, to libraries of
+ * functions and to databases that change places. Such a request is kept until its reply comes; then, before the client
  * sees that, its keys go to the mover (core/marks.h). What was under way on a lost
  * connection is marked likewise: nobody knows whether it was done. Those of a
  * transaction are kept with its EXEC.
@@ -29,7 +29,8 @@ mark_is_blind(const struct command *c)
 
 	if (c->kind != COMMAND_WRITE)
 		return false;
-	if (span_has_prefix(name, SPAN("function|")))
+	if (span_has_prefix(name, SPAN("function|")) ||
+	    span_eq(name, SPAN("swapdb")))
 		return true;
 	return name.p[0] == 'x' && !span_eq(name, SPAN("xadd")) &&
 	       !span_eq(name, SPAN("xdel")) && !span_eq(name, SPAN("xtrim"));
@@ -65,8 +66,8 @@ put_one(struct relay *r, struct marks *m, const struct lane *lane,
 
 	if (c != NULL && c->handler == COMMAND_CONTAINER && q->argc > 1)
 		c = command_find_sub(&r->commands, c, q->argv[1]);
-	if (c == NULL) {
-		marks_lose(m);
+	if (c == NULL || c->name[0] == 's') {
+		marks_lose(m); /* SWAPDB: any key */
 	} else if (c->name[0] == 'f') {
 		marks_put(m, MARK_FUNCTIONS, side, 0, span_of(NULL, 0));
 	} else if (c->first == 0) {

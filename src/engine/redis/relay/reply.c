@@ -193,6 +193,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_DROP: session_say(r, s, SPAN("*-1\r\n")); break;
 	case PEND_BLOCK: block_reply(r, s, lane, reply); break;
 	case PEND_LAST: block_last(r, s, reply); break;
+	case PEND_CONFIG: server_configured(r, s, request, reply); break;
 	case PEND_PASS:
 	case PEND_IGNORE:
 	case PEND_GREET:
@@ -240,7 +241,8 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_BAD:
 	case PEND_DROP:
 	case PEND_BLOCK:
-	case PEND_LAST: break;
+	case PEND_LAST:
+	case PEND_CONFIG: break;
 	}
 }
 

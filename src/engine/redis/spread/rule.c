@@ -70,11 +70,15 @@ rule_find(const struct rules_of *r, const struct command *row,
 		return RULE_HOME;
 	switch ((enum command_handler)row->handler) {
 	case COMMAND_REFUSE: /* the inner relay says why */
+	case COMMAND_ALONE:
+	case COMMAND_DEBUG:
+	case COMMAND_KILL:
 	case COMMAND_CONTAINER: return RULE_HOME;
 	case COMMAND_AUTH:
 	case COMMAND_SELECT:
 	case COMMAND_HELLO:
 	case COMMAND_RESET: *ret_fold = FOLD_AGREE; return RULE_ALL;
+	case COMMAND_CONFIG:
 	case COMMAND_SETNAME:
 	case COMMAND_SCRIPT_LOAD:
 	case COMMAND_SCRIPT_FLUSH: return RULE_ALL;
@@ -97,6 +101,8 @@ rule_find(const struct rules_of *r, const struct command *row,
 	case COMMAND_SCANKEY:
 	case COMMAND_EVAL:
 	case COMMAND_EVALSHA: return RULE_KEYS;
+	case COMMAND_MIGRATE:
+	case COMMAND_WAIT:
 	case COMMAND_PLAIN: break;
 	}
 	if (row->first == 1 && row->last == 1 && row->kind != COMMAND_ADMIN)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MOVE, COPY ... DB, SWAPDB and FLUSHDB in the middle of a migration.
+
+The mover follows keys that change their database and databases that change
+places: random writers do both through the copy, the stream, a flip and a kill,
+and both servers are compared exactly.
+"""
+import time
+
+import pytest
+
+from test_mover import SECONDS, check_equal, halt, load, mover, pair, preload  # noqa: F401
+
+
+def settle(m):
+    m.wait(lambda: m.board["passed"][0] > 0 and m.board["lag_bytes"] == 0, 20)
+    m.wait_phase("in_step")
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_keys_change_their_database(pair, mode):  # noqa: F811
+    """MOVE and COPY DB all the time, from before the copy on."""
+    preload(pair[0])
+    w = load(pair, kind="db", keys=100)
+    m = mover(pair, "mode=" + mode)
+    m.wait_phase("in_step")
+    time.sleep(SECONDS / 2)
+    assert halt(w) > 1000
+    check_equal(pair, m)
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_databases_change_places_during_the_copy(pair, mode):  # noqa: F811
+    """Everything is compared again then; nothing is where it was before."""
+    preload(pair[0])
+    m = mover(pair, "mode=" + mode)
+    m.wait(lambda: m.last("phase") is not None)
+    for _ in range(3):
+        pair[0].r.execute_command("SWAPDB", 0, 1)
+        pair[0].r.set("behind", 1)
+        time.sleep(0.1)
+    w = load(pair, kind="db", keys=100)
+    m.wait_phase("in_step", 60)
+    halt(w)
+    check_equal(pair, m)
+
+
+def test_databases_change_places_in_the_stream(pair):  # noqa: F811
+    """SWAPDB alone and inside MULTI, in step: passed on in order, no copy of everything."""
+    preload(pair[0])
+    m = mover(pair)
+    m.wait_phase("in_step")
+    before = len([x for x in m.mails if x["mail"] == "phase" and x["phase"] == "copying"])
+    w = load(pair, kind="swap", keys=100)
+    time.sleep(SECONDS / 2)
+    assert halt(w) > 1000
+    settle(m)
+    check_equal(pair, m, at_least=0)
+    assert pair[0].r.info("commandstats")["cmdstat_swapdb"]["calls"] > 10
+    swaps = pair[1].r.info("commandstats")["cmdstat_swapdb"]["calls"]
+    assert swaps > 10
+    after = [x for x in m.mails if x["mail"] == "phase" and x["phase"] == "copying"]
+    assert len(after) == before, "it compared everything again"
+
+
+def test_what_new_deletes_around_a_swap(pair):  # noqa: F811
+    """A key that the other side let expire is repaired where it is after the swap."""
+    m = mover(pair)
+    m.wait_phase("in_step")
+    w = load(pair, kind="ttlswap", keys=100)
+    time.sleep(SECONDS)
+    assert halt(w) > 1000
+    settle(m)
+    check_equal(pair, m, at_least=0)
+    assert m.board["repaired"] > 0
+
+
+def test_control_a_swap_that_is_not_followed(pair):  # noqa: F811
+    """The comparison sees a swap that reached one server only."""
+    preload(pair[0], 2000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    pair[1].r.execute_command("SWAPDB", 0, 1)
+    with pytest.raises(AssertionError):
+        check_equal(pair, m)
+
+
+def test_a_kill_between_swaps(pair):  # noqa: F811
+    """SIGKILL, the same command again: uncertain swaps are compared, never repeated."""
+    preload(pair[0], 5000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    w = load(pair, kind="swap", keys=100)
+    for i in range(3):
+        time.sleep(0.4)
+        args = m.resume_args()
+        m.kill()
+        m.start(*args)
+    time.sleep(0.5)
+    halt(w)
+    m.wait_phase("in_step", 60)
+    check_equal(pair, m, at_least=0)
+
+
+def test_flip_and_back_under_swaps(pair):  # noqa: F811
+    """The stream is followed in both directions."""
+    preload(pair[0], 5000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    for side in (0, 1, 0):
+        w = load(pair, kind="swap", keys=100, side=side)
+        time.sleep(1)
+        halt(w)
+        m.wait_phase("in_step", 60)
+        check_equal(pair, m, side, at_least=0)
+        m.say("flip", m.epoch, ("old", "new")[1 - side])
