@@ -278,7 +278,7 @@ divide_gate(struct run *r, struct err *err)
 	if (scripts > 0)
 		return err_set(err, ERR_UNABLE,
 		               "writes cannot move in parts: clients have "
-		               "used scripts or functions (%llu times), whose "
+		               "used scripts or functions (%llu times) whose "
 		               "keys cannot be known; move all in one cutover",
 		               (unsigned long long)scripts);
 	if (proof_is_on(r))

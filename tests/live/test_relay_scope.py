@@ -136,8 +136,7 @@ def test_keys_of_both_sides_are_refused_whole(relay, pair):
 def test_what_no_side_can_do_alone_is_refused_by_name(relay):
     relay.switch("old", NEW)
     c = relay.conn()
-    for words in ("EVAL return_1 0", "EVALSHA abc 0", "EVAL_RO return_1 0", "SCRIPT LOAD x",
-                  "SCRIPT FLUSH", "FCALL f 0", "FCALL_RO f 0", "FUNCTION LOAD x",
+    for words in ("EVAL _G 0", "EVAL_RO load(ARGV[1])() 0", "SCRIPT LOAD _G", "SCRIPT FLUSH", "FCALL f 0", "FCALL_RO f 0", "FUNCTION LOAD x",
                   "FUNCTION FLUSH", "FLUSHALL", "FLUSHDB", "SORT n:1 BY w_*",
                   "SORT_RO n:1 GET w_*", "SWAPDB 0 1", "WAIT 0 0"):
         text = c.raw(*words.split()).text
@@ -152,14 +151,52 @@ def test_what_no_side_can_do_alone_is_refused_by_name(relay):
 
 def test_scripts_are_counted(relay):
     c = relay.conn()
-    for words in (("EVAL", "return 1", 0), ("EVALSHA", "0" * 40, 0), ("SCRIPT", "LOAD", "return 1"),
+    odd = "return redis.call('GET', 'x')"
+    for words in (("EVAL", odd, 0), ("EVALSHA", "0" * 40, 0), ("SCRIPT", "LOAD", odd),
                   ("FCALL", "f", 0), ("FUNCTION", "FLUSH")):
         n = relay.stats()["scripts"]
         c.raw(*words)
         assert relay.stats()["scripts"] == n + 1, words
-    c.pipe([("MULTI",), ("EVAL", "return 1", 0), ("EXEC",)])
+    c.pipe([("MULTI",), ("EVAL", odd, 0), ("EXEC",)])
     c.raw("FUNCTION", "LIST")
+    # Who keeps to the keys that it names is not one of them.
+    sha = c.cmd("SCRIPT", "LOAD", "return redis.call('GET', KEYS[1])")
+    c.cmd("EVALSHA", sha, 1, "a")
+    c.cmd("EVAL", "return 1", 0)
     assert relay.stats()["scripts"] == n + 2
+
+
+def test_scripts_go_where_their_keys_are(relay, pair):
+    """A script whose text says that it keeps to KEYS is sent to the side of these; with keys
+    of both it is refused as any command, and one that might do more by name."""
+    old, new = pair
+    incr = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
+    c = relay.conn()
+    sha = c.cmd("SCRIPT", "LOAD", incr)
+    relay.switch("old", NEW)
+    for key, n in (("o:1", 1), ("n:1", 2)):
+        assert c.cmd("EVAL", incr, 1, key, n) == n
+        assert c.cmd("EVALSHA", sha, 1, key, n) == 2 * n
+    assert ask(old, "GET", "o:1") == b"2" and ask(new, "GET", "n:1") == b"4"
+    assert keys(old) == {b"o:1"} and keys(new) == {b"n:1"}
+    # Loaded meanwhile: both sides know it.
+    swap = "local a = KEYS[1] local b = KEYS[2] redis.call('RENAME', a, b) return 'ok'"
+    sha = c.cmd("SCRIPT", "LOAD", swap)
+    assert c.cmd("EVALSHA", sha, 2, "n:1", "n:2") == b"ok"
+    assert c.cmd("EVALSHA", sha, 2, "o:1", "o:2") == b"ok"
+    for a, b in (("o:2", "n:2"), ("n:2", "o:2")):
+        assert c.raw("EVALSHA", sha, 2, a, b).text.startswith("CROSSSLOT")
+        assert c.raw("EVAL", swap, 2, a, b).text.startswith("CROSSSLOT")
+    assert keys(old) == {b"o:2"} and keys(new) == {b"n:2"}
+    # No key, no harm: home.
+    assert c.cmd("EVAL", "return {1, ARGV[1]}", 0, "x") == [1, b"x"]
+    assert c.raw("EVALSHA", "f" * 40, 1, "n:1").text.startswith("NOSCRIPT")
+    out = c.pipe([("GET", "n:2"), ("EVAL", incr, 1, "n:2", 1), ("EVAL", "return redis.call('DEL', 'o:2')", 0),
+                  ("EVALSHA", "f" * 40, 0), ("GET", "n:2")])
+    assert out[:2] == [b"4", 5] and out[4] == b"5"
+    assert "KEYS[..]" in out[2].text and out[3].text.startswith("NOSCRIPT")
+    out = c.pipe([("MULTI",), ("EVAL", incr, 1, "n:2", 1), ("EXEC",)])
+    assert "godwit refuses eval" in out[1].text and out[2].text.startswith("EXECABORT")
 
 
 def test_transactions_open_where_their_first_key_is(relay, pair):

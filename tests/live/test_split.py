@@ -147,8 +147,12 @@ def test_features_with_their_writes(place):
         bad = c.raw("MSET", "pay:1", "x", "log:1", "x")
         assert isinstance(bad, RespError) and bad.text.startswith("CROSSSLOT") and "pay:1" in bad.text, bad
         assert c.cmd("GET", "pay:1") == b"v:pay:1" and c.cmd("GET", "log:1") == b"v:log:1"
-        for cmd in (("FLUSHALL",), ("EVAL", "return 1", "0")):
+        for cmd in (("FLUSHALL",), ("EVAL", "return redis.call('GET', 'pay:1')", "0")):
             assert isinstance(c.raw(*cmd), RespError), cmd
+        release = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+        for key in ("pay:3", "log:3"):
+            assert c.cmd("EVAL", release, "1", key, "v:" + key) == 1
+            assert c.cmd("SET", key, "v:" + key) == b"OK"
         assert c.cmd("DBSIZE") >= 400
     r.must("verify")
     code, _, err = r.g.verb("complete")
@@ -264,7 +268,7 @@ def test_it_is_refused_by_name(place):
     r.must("rollback")
     r.must("promote", "--to", "0")
     with r.g.conn() as c:
-        c.raw("EVAL", "return 1", "0")
+        c.raw("EVAL", "return redis.call('GET', KEYS[1] .. 'x')", "1", "a")
     assert "script" in refusal()
 
 

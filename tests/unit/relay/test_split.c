@@ -143,7 +143,7 @@ each_key_has_its_side(void **state)
 	assert_true(begins(0, "-CROSSSLOT"));
 	buf_clear(&run.got[0]);
 	say(1, "WATCH o1 n1\r\nBLPOP o1 n1 0\r\nXREAD STREAMS o n 0 0\r\n"
-	       "SORT o1 STORE n1\r\nEVAL x 0\r\nFLUSHALL\r\nFCALL f 0\r\n"
+	       "SORT o1 STORE n1\r\nEVAL redis 0\r\nFLUSHALL\r\nFCALL f 0\r\n"
 	       "SORT n1 BY w*\r\nFUNCTION FLUSH\r\n");
 	settle();
 	for (int i = 0; i < 9; i++) {
@@ -326,7 +326,8 @@ scripts_are_counted(void **state)
 	(void)state;
 	open_scene();
 	say(0,
-	    "EVAL x 0\r\nEVALSHA x 0\r\nSCRIPT LOAD x\r\nFCALL f 0\r\n"
+	    "EVAL redis 0\r\nEVALSHA x 0\r\nSCRIPT LOAD KEYS\r\nFCALL f 0\r\n"
+	    "EVAL x 0\r\nSCRIPT LOAD x\r\n"
 	    "FUNCTION LOAD x\r\nGET a\r\nPING\r\nFLUSHDB\r\nFUNCTION LIST\r\n");
 	settle();
 	assert_int_equal(atomic_load(&run.traffic.scripts), 5);

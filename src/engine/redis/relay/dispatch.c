@@ -357,12 +357,14 @@ static enum pending_kind
 special(struct relay *r, const struct session *s, const struct command *c,
         const struct resp_cmd *q, uint8_t *flags)
 {
-	r->n.scripts += c->handler >= COMMAND_EVAL &&
-	                c->handler != COMMAND_SCRIPT_FLUSH;
 	if (c->handler == COMMAND_EVAL && q->argc > 1) {
-		script_remember(r, q->argv[1]);
+		r->n.scripts += !script_remember(r, q->argv[1]);
 		return PEND_PASS;
 	}
+	if (c->handler == COMMAND_EVALSHA && q->argc > 1)
+		r->n.scripts += script_keeps(r, q->argv[1]) != 1;
+	else if (c->handler == COMMAND_SCRIPT_LOAD && q->argc > 2)
+		r->n.scripts += !script_remember(r, q->argv[2]);
 	if (s->multi)
 		return PEND_PASS;
 	if (c->handler == COMMAND_SCRIPT_FLUSH)

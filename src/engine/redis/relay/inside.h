@@ -780,8 +780,14 @@ void block_issue(struct relay *r, struct session *s);
 
 /* ---- script.c ---------------------------------------------------------- */
 
-void script_remember(struct relay *r, struct span body);
+#define SCRIPT_SIZE (3 * sizeof(void *)) /* a value of r->scripts */
+/* Does it keep to the keys that it is given (lua.h)? */
+bool script_remember(struct relay *r, struct span body);
 struct span script_find(struct relay *r, struct span sha_hex);
+/* By its SHA1: -1: never seen, 0: no, 1: it keeps to its keys. */
+int script_keeps(struct relay *r, struct span sha_hex);
+/* The other side is to know what a client has loaded on one. */
+void script_share(struct relay *r, enum side side, struct span body);
 void script_forget(struct relay *r);
 void script_preload(struct relay *r, enum side side);
 /* May requests of clients run there? Else the lane waits for lane_release(). */

@@ -47,7 +47,7 @@ static void
 start(struct relay *r)
 {
 	buf_init(&r->scratch, r->mem);
-	map_init(&r->scripts, r->mem, sizeof(void *) * 2, 0);
+	map_init(&r->scripts, r->mem, SCRIPT_SIZE, 0);
 	if (r->board != NULL)
 		r->history = atomic_load(&r->board->history);
 	r->hold.on = r->conf->held;

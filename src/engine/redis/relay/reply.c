@@ -162,8 +162,12 @@ load_reply(struct relay *r, struct lane *lane, struct pending e,
 
 	resp_cmd_init(q);
 	if (!is_error(reply) && resp_cmd_feed(q, request) == WIRE_PART &&
-	    q->argc == 3)
-		script_remember(r, q->argv[2]);
+	    q->argc == 3) {
+		(void)script_remember(r, q->argv[2]);
+		if (r->route.scope != NULL)
+			script_share(r, side_other((enum side)lane->side),
+			             q->argv[2]);
+	}
 	pass(r, lane, &e, reply);
 }
 

@@ -11,6 +11,7 @@
  *
  * Limits: RELAY_SCRIPTS_MAX bytes; the oldest go first.
  */
+#include "engine/redis/lua.h"
 #include "engine/redis/relay/inside.h"
 #include "engine/redis/sha1.h"
 
@@ -19,7 +20,10 @@
 struct script {
 	uint8_t *p;
 	size_t n;
+	bool keeps; /* to the keys that it is given */
 };
+
+_Static_assert(sizeof(struct script) <= SCRIPT_SIZE, "as the map has it");
 
 static void
 drop(struct relay *r, struct map_entry *e)
@@ -31,35 +35,38 @@ drop(struct relay *r, struct map_entry *e)
 	map_drop(&r->scripts, e);
 }
 
-void
+bool
 script_remember(struct relay *r, struct span body)
 {
 	uint8_t sha[SHA1_N];
 	struct map_entry *e;
 	struct script *sc;
 	bool is_new = false;
+	bool keeps;
 
 	if (body.n == 0 || body.n > RELAY_SCRIPTS_MAX / 4)
-		return;
+		return false;
 	sha1(body, sha);
 	e = map_put(&r->scripts, span_of(sha, sizeof(sha)), &is_new);
 	if (e == NULL)
-		return;
+		return false;
+	sc = map_value(e);
 	if (!is_new) {
 		map_renew(&r->scripts, e);
-		return;
+		return sc->keeps;
 	}
-	sc = map_value(e);
+	sc->keeps = keeps = lua_keeps_to_keys(&r->commands, body);
 	sc->p = mem_alloc(r->mem, body.n);
 	if (sc->p == NULL) {
 		map_drop(&r->scripts, e);
-		return;
+		return keeps;
 	}
 	memcpy(sc->p, body.p, body.n);
 	sc->n = body.n;
 	r->script_bytes += body.n;
 	while (r->script_bytes > RELAY_SCRIPTS_MAX && r->scripts.first != e)
 		drop(r, r->scripts.first);
+	return keeps;
 }
 
 static int
@@ -71,24 +78,58 @@ digit(uint8_t c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-struct span
-script_find(struct relay *r, struct span sha_hex)
+static struct script *
+find(struct relay *r, struct span sha_hex)
 {
 	uint8_t sha[SHA1_N];
-	struct script *sc;
 
 	if (sha_hex.n != (size_t)SHA1_N * 2)
-		return span_of(NULL, 0);
+		return NULL;
 	for (size_t i = 0; i < SHA1_N; i++) {
 		int hi = digit(sha_hex.p[i * 2]);
 		int lo = digit(sha_hex.p[i * 2 + 1]);
 
 		if (hi < 0 || lo < 0)
-			return span_of(NULL, 0);
+			return NULL;
 		sha[i] = (uint8_t)(hi * 16 + lo);
 	}
-	sc = map_get(&r->scripts, span_of(sha, sizeof(sha)));
+	return map_get(&r->scripts, span_of(sha, sizeof(sha)));
+}
+
+struct span
+script_find(struct relay *r, struct span sha_hex)
+{
+	struct script *sc = find(r, sha_hex);
+
 	return sc == NULL ? span_of(NULL, 0) : span_of(sc->p, sc->n);
+}
+
+int
+script_keeps(struct relay *r, struct span sha_hex)
+{
+	const struct script *sc = find(r, sha_hex);
+
+	return sc == NULL ? -1 : sc->keeps;
+}
+
+static void
+put_load(struct buf *b, struct span body)
+{
+	resp_put_array(b, 3);
+	resp_put_bulk(b, SPAN("SCRIPT"));
+	resp_put_bulk(b, SPAN("LOAD"));
+	resp_put_bulk(b, body);
+}
+
+void
+script_share(struct relay *r, enum side side, struct span body)
+{
+	struct lane *lane = lane_admin(r, side);
+
+	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
+		return; /* EVALSHA is repeated with the body there */
+	put_load(&lane->link->tx, body);
+	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
 }
 
 void
@@ -112,13 +153,9 @@ script_preload(struct relay *r, enum side side)
 		return; /* done when it is ready */
 	r->loading[side] = true;
 	map_each(e, &r->scripts) {
-		struct script *sc = map_value(e);
-		struct buf *b = &lane->link->tx;
+		const struct script *sc = map_value(e);
 
-		resp_put_array(b, 3);
-		resp_put_bulk(b, SPAN("SCRIPT"));
-		resp_put_bulk(b, SPAN("LOAD"));
-		resp_put_bulk(b, span_of(sc->p, sc->n));
+		put_load(&lane->link->tx, span_of(sc->p, sc->n));
 		(void)lane_pend(r, lane, NULL,
 		                e == r->scripts.last ? PEND_LOADED
 		                                     : PEND_IGNORE);

@@ -176,9 +176,9 @@ why_not(const struct command *c, const struct sides *k)
 	switch (c->handler) {
 	case COMMAND_EVAL:
 	case COMMAND_EVALSHA:
+		return "in a transaction its keys cannot be known";
 	case COMMAND_SCRIPT_LOAD:
-	case COMMAND_SCRIPT_FLUSH:
-		return "the keys of a script cannot be known";
+	case COMMAND_SCRIPT_FLUSH: return "it is for both sides";
 	default: break;
 	}
 	if (k->patterns)
@@ -191,6 +191,38 @@ why_not(const struct command *c, const struct sides *k)
 	if (c->kind == COMMAND_WRITE && c->numkeys == 0)
 		return "it would change keys of both sides";
 	return NULL;
+}
+
+static bool
+is_script(const struct command *c)
+{
+	return c->handler == COMMAND_EVAL || c->handler == COMMAND_EVALSHA ||
+	       c->handler == COMMAND_SCRIPT_LOAD;
+}
+
+/* Outside of a transaction: one that keeps to the keys it names goes where these
+ * are. One that was never seen is asked for as the server does. */
+static enum dispatched
+look_at_script(struct relay *r, struct session *s, const struct command *c,
+               const struct resp_cmd *q)
+{
+	uint8_t at = c->handler == COMMAND_SCRIPT_LOAD ? 2 : 1;
+	int keeps = 0;
+
+	if (q->argc <= at)
+		return DISPATCH_NO; /* the server says what is wrong */
+	if (c->handler == COMMAND_EVALSHA)
+		keeps = script_keeps(r, q->argv[at]);
+	else
+		keeps = script_remember(r, q->argv[at]);
+	if (keeps < 0)
+		return dispatch_refuse(
+			r, s, "NOSCRIPT No matching script. Please use EVAL.");
+	if (keeps == 0)
+		return refuse_why(r, s, c,
+		                  "it may touch other keys than those in KEYS; "
+		                  "name each key of redis.call as KEYS[..]");
+	return DISPATCH_NO;
 }
 
 /* Does it look at all keys? */
@@ -551,12 +583,19 @@ say_default(struct relay *r, struct session *s)
 /* Neither in a transaction nor watching. */
 static enum dispatched
 outside(struct relay *r, struct session *s, const struct command *c,
-        const struct sides *k)
+        const struct resp_cmd *q, const struct sides *k)
 {
-	const char *why = why_not(c, k);
+	bool script = is_script(c);
+	const char *why = script ? NULL : why_not(c, k);
 
 	if (why != NULL)
 		return refuse_why(r, s, c, why);
+	if (script) {
+		enum dispatched said = look_at_script(r, s, c, q);
+
+		if (said != DISPATCH_NO)
+			return said;
+	}
 	if (is_both(k))
 		return refuse_cross(r, s, k);
 	s->at = (uint8_t)side_of(r, k);
@@ -595,7 +634,7 @@ split_dispatch(struct relay *r, struct session *s, const struct command *c,
 		return reopen(r, s, c, &k, raw);
 	if ((s->multi || s->watching) && s->lane != NULL)
 		return inside(r, s, c, &k);
-	return outside(r, s, c, &k);
+	return outside(r, s, c, q, &k);
 }
 
 enum dispatched
