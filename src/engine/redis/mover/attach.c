@@ -54,8 +54,7 @@ attach_reset(struct mover *m, bool flush)
 		m->verify_at = 0;
 	m->heartbeat_at[SIDE_OLD] = 0;
 	m->heartbeat_at[SIDE_NEW] = 0;
-	m->functions_asked = false;
-	m->functions_done = false;
+	library_reset(m);
 	m->need_probe = false;
 	m->settled = m->passed[m->from];
 	m->failed = false;
@@ -293,16 +292,6 @@ attach_note_drop(struct mover *m)
 	(void)conn_want(m, c, WANT_QUIET, 1);
 }
 
-static void
-ask_functions(struct mover *m)
-{
-	struct conn *c = &m->cmd[m->from];
-
-	m->functions_asked = true;
-	resp_put_cmd(conn_out(m, c), "FUNCTION", "DUMP", NULL);
-	(void)conn_want(m, c, WANT_DUMP_FUNCTIONS, 1);
-}
-
 /* The stream is attached: what was written before in a database that was empty
  * when the server was asked who it is is known to neither, so a scan must look
  * there, too. */
@@ -313,13 +302,6 @@ ask_databases(struct mover *m)
 
 	resp_put_cmd(conn_out(m, c), "INFO", "keyspace", NULL);
 	(void)conn_want(m, c, WANT_DBS, 1);
-}
-
-void
-attach_functions(struct mover *m)
-{
-	m->functions_done = false;
-	ask_functions(m);
 }
 
 static void
@@ -374,7 +356,8 @@ run_fill(struct mover *m)
 
 	if (!m->functions_asked) {
 		ask_databases(m);
-		ask_functions(m);
+		m->functions_asked = true;
+		library_ask(m);
 	}
 	if (m->paused || !m->functions_done)
 		return;

@@ -377,29 +377,3 @@ bulk_run(struct mover *m)
 	if (go.look_ns != UINT64_MAX)
 		port_wake(m->port, go.look_ns);
 }
-
-/* Libraries of functions: one payload, whole. */
-void
-bulk_functions(struct mover *m, struct span reply)
-{
-	struct conn *c = &m->cmd[side_other(m->from)];
-	struct resp_item item;
-	struct buf *b;
-
-	m->functions_done = true;
-	/* Before 7.0 there are none; what has no key is the other mover's. */
-	if (!whose_is_home(m) || resp_read(&reply, &item) != WIRE_PART ||
-	    item.type != RESP_BULK)
-		return;
-	b = conn_out(m, c);
-	resp_put_array(b, 4);
-	resp_put_bulk_str(b, "FUNCTION");
-	resp_put_bulk_str(b, "RESTORE");
-	resp_put_bulk(b, item.text);
-	/* Without a stream what was deleted is known by its absence only. */
-	resp_put_bulk_str(b, mark_is_on(m) && m->fill_begun && !m->keep_extra
-	                             ? "FLUSH"
-	                             : "REPLACE");
-	(void)conn_want(m, c, WANT_SKIP, 1);
-	m->need_probe = true;
-}

@@ -277,6 +277,14 @@ on_write(struct mover *m, struct conn *c, struct want *w, struct span text)
 }
 
 static void
+on_exec(struct mover *m, struct conn *c, struct want *w, struct span text)
+{
+	if (text.n > 0 && w->is_library)
+		library_owe(m);
+	on_write(m, c, w, text);
+}
+
+static void
 on_login_error(struct mover *m, struct conn *c, struct span text)
 {
 	mover_fail(m, ERR_AUTH, "%s: login refused: %.*s",
@@ -301,7 +309,10 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	if (reply.p[0] == '-')
 		bad = error_text(reply);
 	switch ((enum want_kind)w->kind) {
-	case WANT_QUIET: break;
+	case WANT_QUIET:
+		if (bad.n > 0 && w->is_library)
+			library_owe(m);
+		break;
 	case WANT_SKIP:
 		if (bad.n > 0 && !span_has_prefix(bad, SPAN("EXECABORT")))
 			dirty_error(m, w, c, bad);
@@ -318,7 +329,7 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	case WANT_DBS: (void)server_grow(m, c->side, reply); break;
 	case WANT_CONFIG: server_config(m, c->side, reply); break;
 	case WANT_WRITE: on_write(m, c, w, bad); break;
-	case WANT_EXEC: on_write(m, c, w, error_inside(reply)); break;
+	case WANT_EXEC: on_exec(m, c, w, error_inside(reply)); break;
 	case WANT_PROBE: watch_answer(m, reply); break;
 	case WANT_MARGIN: {
 		int64_t at = role_offset(reply);
@@ -335,7 +346,9 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	case WANT_EXISTS: scan_exists(m, c, reply); break;
 	case WANT_EDGE: sweep_edge(m, reply); break;
 	case WANT_TRACK: mark_tracked(m, c, reply); break;
-	case WANT_DUMP_FUNCTIONS: bulk_functions(m, reply); break;
+	case WANT_DUMP_FUNCTIONS: library_dump(m, reply); break;
+	case WANT_LIBRARY_LIST: library_list(m, reply); break;
+	case WANT_LIBRARIES: library_restored(m, bad); break;
 	case WANT_SIZE: chunk_size(m, reply); break;
 	case WANT_CHUNK: chunk_reply(m, w, reply); break;
 	case WANT_BARRIER:

@@ -219,7 +219,7 @@ on_mark(struct mover *m, const struct marks_item *it)
 		return; /* its client was answered before the flip */
 	if (it->kind == MARK_FUNCTIONS) {
 		if (m->stage >= STAGE_FILL)
-			attach_functions(m);
+			library_owe(m);
 		return;
 	}
 	if (whose_is_other(m, span_of(it->key, it->n)))

@@ -252,7 +252,8 @@ mover_settle(struct mover *m)
 	struct board *b = m->conf->board;
 	uint64_t passed = m->passed[m->from].at;
 
-	if (m->stage != STAGE_CATCH && m->stage != STAGE_STEP)
+	if ((m->stage != STAGE_CATCH && m->stage != STAGE_STEP) ||
+	    !library_is_there(m))
 		return;
 	if (m->stage == STAGE_CATCH && mark_is_close(m))
 		in_step(m);
@@ -451,7 +452,8 @@ gauges(struct mover *m)
 	uint64_t late = lag_ms(m);
 
 	if (m->stage == STAGE_STEP && !m->barrier &&
-	    (late > LATE_MS || pend_todo(&m->pend) > 5000))
+	    (late > LATE_MS || pend_todo(&m->pend) > 5000 ||
+	     !library_is_there(m)))
 		mover_stage(m, STAGE_CATCH);
 	atomic_store_explicit(&b->told_ns, m->port->now_ns,
 	                      memory_order_relaxed);
@@ -544,6 +546,7 @@ work(struct mover *m)
 		tail_verify(m);
 		copy_run(m);
 		sweep_run(m);
+		library_run(m);
 		watch_probe(m);
 		mover_settle(m);
 		switch_check(m);

@@ -81,15 +81,18 @@ enum want_kind {
 	WANT_EXISTS, /* key                                                 */
 	WANT_EDGE,   /* ROLE of the authority, behind a sweep               */
 	WANT_DUMP_FUNCTIONS,
-	WANT_SIZE,    /* MEMORY USAGE of pend.asking.first              */
-	WANT_CHUNK,   /* expires_ms: the chunk's serial                */
-	WANT_BARRIER, /* FLUSHALL and the like: an error starts anew        */
-	WANT_TRACK,   /* CLIENT TRACKING of Mode M                          */
+	WANT_LIBRARY_LIST,
+	WANT_LIBRARIES, /* FUNCTION RESTORE                                  */
+	WANT_SIZE,      /* MEMORY USAGE of pend.asking.first              */
+	WANT_CHUNK,     /* expires_ms: the chunk's serial                */
+	WANT_BARRIER,   /* FLUSHALL and the like: an error starts anew        */
+	WANT_TRACK,     /* CLIENT TRACKING of Mode M                          */
 };
 
 struct want {
 	uint8_t kind;
 	bool is_fill; /* BUSYKEY is a conflict, not an error                */
+	bool is_library; /* changes functions: an error makes them owed     */
 	uint32_t n;
 	uint32_t keys_n;    /* keys in conn.keys                           */
 	int64_t expires_ms; /* 0: none                                     */
@@ -306,6 +309,11 @@ struct mover {
 	struct chunks chunks;
 	bool functions_asked;
 	bool functions_done;
+	bool library_owed;   /* they have to be copied again               */
+	bool library_flying; /* they are being copied                      */
+	bool library_known;  /* the other side was asked for its own       */
+	bool library_extra;  /* it has some                                */
+	bool library_begun;  /* ours were put there                        */
 
 	/* rule 5: units up to here only mark; UINT64_MAX: not known yet */
 	uint64_t margin;
@@ -600,7 +608,16 @@ void bulk_start(struct mover *m);
 size_t bulk_bytes(struct mover *m, struct span in);
 void bulk_run(struct mover *m); /* whose turn it is */
 void bulk_stop(struct mover *m);
-void bulk_functions(struct mover *m, struct span reply);
+
+/* library.c: functions */
+void library_ask(struct mover *m);
+void library_list(struct mover *m, struct span reply);
+void library_dump(struct mover *m, struct span reply);
+void library_restored(struct mover *m, struct span bad);
+void library_owe(struct mover *m); /* the other side may lack some        */
+bool library_is_there(const struct mover *m);
+void library_run(struct mover *m);
+void library_reset(struct mover *m); /* the links are lost                */
 
 /* attach.c */
 /* A key on the side that is being filled: "<id>:empty" or "<id>:extra" (it had
@@ -611,7 +628,6 @@ void bulk_functions(struct mover *m, struct span reply);
 void attach_note(struct mover *m, struct conn *c, struct span reply);
 void attach_note_put(struct mover *m);
 void attach_note_drop(struct mover *m);
-void attach_functions(struct mover *m); /* carry them again */
-void attach_run(struct mover *m);       /* moves the stages on */
+void attach_run(struct mover *m); /* moves the stages on */
 /* Everything but the resume points is forgotten, the links closed. */
 void attach_reset(struct mover *m, bool flush);

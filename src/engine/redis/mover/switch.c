@@ -34,8 +34,7 @@ switch_check(struct mover *m)
 	    m->probes_done < m->settle_after ||
 	    m->probes_done < m->probes_sent || is_stale(m) ||
 	    conn_wants(&m->cmd[to]) > 0 || m->conf->one_shot ||
-	    !m->feed[to].is_ready ||
-	    (m->functions_asked && !m->functions_done) ||
+	    !m->feed[to].is_ready || !library_is_there(m) ||
 	    (m->feed[to].by_marks && m->feed[to].asked != 0))
 		return;
 	ENSURE(m->copies_flying == 0);

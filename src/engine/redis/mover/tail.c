@@ -117,6 +117,7 @@ struct unit {
 	bool one_key;
 	bool by_state;    /* its effect must be copied                     */
 	bool swaps;       /* SWAPDB is among its commands                  */
+	bool has_library; /* a command about functions is in it            */
 	uint32_t carried; /* commands with keys of the application         */
 };
 
@@ -201,6 +202,7 @@ collect(struct mover *m, struct unit *u)
 			if (m->scope != NULL)
 				note_foreign(m, &cmd, w, &wk);
 		}
+		u->has_library |= w->cls == WORD_PASS;
 		if (u->keys_n > before || w->cls == WORD_PASS)
 			u->carried++;
 	}
@@ -320,10 +322,22 @@ put_keys(struct mover *m, struct conn *c, struct want *w, struct unit *u)
 }
 
 static void
+put_want(struct mover *m, struct conn *c, const struct word *w, struct unit *u)
+{
+	if (u->multi)
+		(void)conn_want(m, c, WANT_SKIP, 1);
+	else if (w->cls == WORD_PASS)
+		conn_want(m, c, WANT_QUIET, 1)->is_library = true;
+	else
+		put_keys(m, c, conn_want(m, c, WANT_WRITE, 1), u);
+}
+
+static void
 apply(struct mover *m, struct unit *u, uint32_t db)
 {
 	struct conn *c = &m->cmd[side_other(m->from)];
 	struct resp_cmd cmd;
+	struct want *want;
 	struct span one;
 	size_t pos = 0;
 
@@ -349,14 +363,13 @@ apply(struct mover *m, struct unit *u, uint32_t db)
 		conn_select(m, c, db);
 		put_command(m, c, w, &cmd, one);
 		spread_note(m, w, one, cmd.argc, db);
-		if (u->multi || w->cls == WORD_PASS)
-			(void)conn_want(m, c, WANT_SKIP, 1);
-		else
-			put_keys(m, c, conn_want(m, c, WANT_WRITE, 1), u);
+		put_want(m, c, w, u);
 	}
 	if (u->multi) {
 		resp_put_cmd(conn_out(m, c), "EXEC", NULL);
-		put_keys(m, c, conn_want(m, c, WANT_EXEC, 1), u);
+		want = conn_want(m, c, WANT_EXEC, 1);
+		want->is_library = u->has_library;
+		put_keys(m, c, want, u);
 	}
 }
 
@@ -443,8 +456,11 @@ do_unit(struct mover *m, struct unit *u)
 	enum verdict v;
 
 	collect(m, u);
-	if (u->carried == 0 || all_other(m, u))
+	if (u->carried == 0 || all_other(m, u)) {
+		if (u->has_library)
+			library_owe(m);
 		return true;
+	}
 	if (u->keys_n == 0) {
 		if (whose_is_home(m))
 			apply(m, u, db);
@@ -458,6 +474,8 @@ do_unit(struct mover *m, struct unit *u)
 	if (v == STALL)
 		return false;
 	chunk_unit(m, u->bytes, db, u->end);
+	if (u->has_library && (v != APPLY || all_chunks(m, u)))
+		library_owe(m);
 	if (all_chunks(m, u))
 		return true;
 	switch (v) {
@@ -623,6 +641,8 @@ tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 		/* Its keys are in what is thrown away. */
 		if (w->first != 0)
 			dirty_overflow(m);
+		else if (w->cls == WORD_PASS)
+			library_owe(m);
 		return;
 	}
 	if (cmd->argc == 0)
@@ -632,6 +652,8 @@ tail_huge(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 		f->db = (uint32_t)v;
 	if (is_barrier(w))
 		dirty_overflow(m);
+	if (w->cls == WORD_PASS)
+		library_owe(m);
 	while (words_key(w, request, cmd->argc, f->db, &at, &wk)) {
 		if (m->scope != NULL)
 			note_foreign(m, cmd, w, &wk);
