@@ -386,13 +386,15 @@ toggle_all(struct migration *m, struct round *t, struct err *err)
 static int
 patch_all(struct migration *m, struct round *t, struct err *err)
 {
-	bool on = t->strategy->start_new;
 	struct round there = *t;
 	struct round rest = *t;
+	bool on;
 	int rc = 0;
 
+	REQUIRE(t->strategy != NULL);
 	if (strategy_base(t->strategy) != STRATEGY_BLUE_GREEN)
 		return ask_round(t, err);
+	on = t->strategy->start_new;
 	active(m, on ? "old" : "new", &there);
 	active(m, on ? "new" : "old", &rest);
 	if (there.n > 0)

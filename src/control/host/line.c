@@ -254,6 +254,8 @@ begin_line(struct host *h, struct line *n, const json_t *spec,
 		n->next = h->lines;
 		h->lines = n;
 	}
+	o->listen = NULL; /* both were for this call */
+	o->spread = NULL;
 	free(spread);
 	return rc;
 }
