@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wire/resp.h: RESP2, the Redis serialization protocol, as bytes.
+ * wire/resp.h: RESP2 and RESP3, the Redis serialization protocol, as bytes.
  * Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
  *
  * Three readers for three needs:
@@ -95,6 +95,13 @@ struct resp_skip {
 
 void resp_skip_init(struct resp_skip *s);
 
+/* Is the next byte the first one of a reply? */
+static inline bool
+resp_skip_is_between(const struct resp_skip *s)
+{
+	return s->todo == 0;
+}
+
 /* WIRE_PART: a reply ended after *ret_used bytes; s is ready for the next and
  * s->type tells the first byte ('+', '-', ':', '$', '*'...) of the one that
  * ended (behind a RESP3 attribute: of the value itself). WIRE_MORE: all of in
@@ -103,22 +110,32 @@ enum wire_rc resp_skip_feed(struct resp_skip *s, struct span in,
                             size_t *ret_used) MUST;
 
 enum resp_type {
-	RESP_NIL,    /* $-1 or *-1 */
+	RESP_NIL,    /* $-1, *-1 or _ */
 	RESP_STATUS, /* +OK        */
-	RESP_ERROR,  /* -ERR ...   */
+	RESP_ERROR,  /* -ERR ..., or a blob !8 ERR abc */
 	RESP_INT,    /* :1         */
 	RESP_BULK,   /* $3 foo     */
 	RESP_ARRAY,  /* *2; its items follow */
+	/* RESP3 alone */
+	RESP_DOUBLE,    /* ,1.5 (text)                    */
+	RESP_BIG,       /* (123 (text)                    */
+	RESP_BOOL,      /* #t: number 1                   */
+	RESP_VERBATIM,  /* =7 txt:foo (text is txt:foo)   */
+	RESP_SET,       /* ~2; its items follow           */
+	RESP_PUSH,      /* >2; its items follow           */
+	RESP_MAP,       /* %2; twice as many follow       */
+	RESP_ATTRIBUTE, /* |2; likewise, then the value   */
 };
 
 struct resp_item {
 	enum resp_type type;
-	struct span text; /* STATUS, ERROR, BULK                    */
-	int64_t number;   /* INT; ARRAY: how many items follow      */
+	struct span text; /* STATUS, ERROR, BULK, DOUBLE, BIG, VERBATIM    */
+	int64_t number;   /* INT, BOOL; ARRAY, SET, PUSH: how many items
+	                   * follow; MAP, ATTRIBUTE: how many pairs      */
 };
 
 /* Pull one item from the front of *in. WIRE_PART: *ret is set and *in moved on.
- * WIRE_MORE: the input ends inside the item, *in unmoved. WIRE_BAD: not RESP2. */
+ * WIRE_MORE: the input ends inside the item, *in unmoved. WIRE_BAD: not RESP. */
 enum wire_rc resp_read(struct span *in, struct resp_item *ret) MUST;
 
 /* The length in bytes of the complete reply at the front of in, 0 when it is
@@ -130,8 +147,12 @@ void resp_put_bulk(struct buf *b, struct span s);
 void resp_put_bulk_str(struct buf *b, const char *s);
 void resp_put_bulk_u64(struct buf *b, uint64_t v);
 void resp_put_bulk_i64(struct buf *b, int64_t v);
+/* Text for people: =<n> txt:..., RESP3. */
+void resp_put_verbatim(struct buf *b, struct span s);
 void resp_put_nil(struct buf *b);       /* $-1 */
 void resp_put_nil_array(struct buf *b); /* *-1 */
+/* The head of an aggregate: '*', '%', '~' or '>' and how many. */
+void resp_put_head(struct buf *b, char type, size_t n);
 void resp_put_int(struct buf *b, int64_t v);
 void resp_put_status(struct buf *b, const char *s);
 /* "-" + text + CRLF; CR and LF inside the text become spaces. */

@@ -49,12 +49,36 @@ read_int(struct span text, int64_t *ret)
 	return WIRE_PART;
 }
 
-/* A bulk string or the head of an array. */
+/* What the type byte begins. */
+static enum resp_type
+type_of(uint8_t c)
+{
+	switch (c) {
+	case '-':
+	case '!': return RESP_ERROR;
+	case ':': return RESP_INT;
+	case '$': return RESP_BULK;
+	case '*': return RESP_ARRAY;
+	case ',': return RESP_DOUBLE;
+	case '(': return RESP_BIG;
+	case '#': return RESP_BOOL;
+	case '=': return RESP_VERBATIM;
+	case '~': return RESP_SET;
+	case '>': return RESP_PUSH;
+	case '%': return RESP_MAP;
+	case '|': return RESP_ATTRIBUTE;
+	case '_': return RESP_NIL;
+	default: return RESP_STATUS;
+	}
+}
+
+/* A string with its length, or the head of an aggregate. */
 static enum wire_rc
 read_sized(const uint8_t *p, const uint8_t *end, struct resp_item *ret,
            const uint8_t **ret_next)
 {
-	bool is_array = p[0] == '*';
+	enum resp_type type = type_of(p[0]);
+	bool is_head = p[0] != '$' && p[0] != '!' && p[0] != '=';
 	int64_t n = 0;
 	enum wire_rc rc = resp_number(p + 1, end, &n, &p);
 
@@ -66,8 +90,8 @@ read_sized(const uint8_t *p, const uint8_t *end, struct resp_item *ret,
 	*ret_next = p;
 	if (n == -1)
 		return WIRE_PART;
-	if (is_array) {
-		ret->type = RESP_ARRAY;
+	if (is_head) {
+		ret->type = type;
 		ret->number = n;
 		return WIRE_PART;
 	}
@@ -75,9 +99,38 @@ read_sized(const uint8_t *p, const uint8_t *end, struct resp_item *ret,
 		return WIRE_MORE;
 	if (!resp_is_crlf(p + n))
 		return WIRE_BAD;
-	ret->type = RESP_BULK;
+	ret->type = type;
 	ret->text = span_of(p, (size_t)n);
 	*ret_next = p + n + 2;
+	return WIRE_PART;
+}
+
+/* A value that is a line. */
+static enum wire_rc
+read_scalar(const uint8_t *p, const uint8_t *end, struct resp_item *ret,
+            const uint8_t **ret_next)
+{
+	enum wire_rc rc;
+
+	*ret = (struct resp_item){ .type = type_of(*p) };
+	rc = read_line(p + 1, end, &ret->text, ret_next);
+	if (rc != WIRE_PART)
+		return rc;
+	switch (*p) {
+	case ':': return read_int(ret->text, &ret->number);
+	case '_': return ret->text.n == 0 ? WIRE_PART : WIRE_BAD;
+	case '#':
+		ret->number = span_eq(ret->text, SPAN("t"));
+		if (ret->number == 0 && !span_eq(ret->text, SPAN("f")))
+			return WIRE_BAD;
+		break;
+	case ',':
+	case '(':
+		if (ret->text.n == 0)
+			return WIRE_BAD;
+		break;
+	default: break;
+	}
 	return WIRE_PART;
 }
 
@@ -92,19 +145,20 @@ resp_read(struct span *in, struct resp_item *ret)
 		return WIRE_MORE;
 	switch (*p) {
 	case '$':
-	case '*': rc = read_sized(p, end, ret, &p); break;
+	case '*':
+	case '!':
+	case '=':
+	case '~':
+	case '>':
+	case '%':
+	case '|': rc = read_sized(p, end, ret, &p); break;
 	case '+':
 	case '-':
 	case ':':
-		*ret = (struct resp_item){ .type = RESP_STATUS };
-		rc = read_line(p + 1, end, &ret->text, &p);
-		if (*in->p == '-')
-			ret->type = RESP_ERROR;
-		if (*in->p != ':' || rc != WIRE_PART)
-			break;
-		ret->type = RESP_INT;
-		rc = read_int(ret->text, &ret->number);
-		break;
+	case ',':
+	case '(':
+	case '#':
+	case '_': rc = read_scalar(p, end, ret, &p); break;
 	default: return WIRE_BAD;
 	}
 	if (rc == WIRE_PART)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wire/resp_write.c: RESP2 values, appended to a buf.
+ * wire/resp_write.c: values, appended to a buf.
  */
 #include <stdarg.h>
 
@@ -23,12 +23,18 @@ head(uint8_t *to, uint8_t type, size_t v)
 }
 
 void
-resp_put_array(struct buf *b, size_t n)
+resp_put_head(struct buf *b, char type, size_t n)
 {
 	uint8_t *to = buf_room(b, HEAD_MAX);
 
 	if (to != NULL)
-		buf_grew(b, head(to, '*', n));
+		buf_grew(b, head(to, (uint8_t)type, n));
+}
+
+void
+resp_put_array(struct buf *b, size_t n)
+{
+	resp_put_head(b, '*', n);
 }
 
 void
@@ -66,6 +72,15 @@ resp_put_bulk_i64(struct buf *b, int64_t v)
 	uint8_t text[NUM_TEXT_MAX];
 
 	resp_put_bulk(b, span_of(text, num_put_i64(text, v)));
+}
+
+void
+resp_put_verbatim(struct buf *b, struct span s)
+{
+	resp_put_head(b, '=', s.n + 4);
+	buf_put(b, "txt:", 4);
+	buf_put_span(b, s);
+	buf_put(b, "\r\n", 2);
 }
 
 void

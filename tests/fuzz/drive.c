@@ -237,11 +237,41 @@ put_item(struct buf *out, const struct resp_item *item)
 	case RESP_ARRAY:
 		buf_putf(out, "array %lld", (long long)item->number);
 		break;
+	case RESP_DOUBLE: buf_put_str(out, "double"); break;
+	case RESP_BIG: buf_put_str(out, "big"); break;
+	case RESP_VERBATIM: buf_put_str(out, "verbatim"); break;
+	case RESP_BOOL:
+		buf_put_str(out, item->number != 0 ? "true" : "false");
+		break;
+	case RESP_SET:
+		buf_putf(out, "set %lld", (long long)item->number);
+		break;
+	case RESP_PUSH:
+		buf_putf(out, "push %lld", (long long)item->number);
+		break;
+	case RESP_MAP:
+		buf_putf(out, "map %lld", (long long)item->number);
+		break;
+	case RESP_ATTRIBUTE:
+		buf_putf(out, "attribute %lld", (long long)item->number);
+		break;
 	}
 	if (item->type == RESP_STATUS || item->type == RESP_ERROR ||
-	    item->type == RESP_BULK)
+	    item->type == RESP_BULK || item->type == RESP_DOUBLE ||
+	    item->type == RESP_BIG || item->type == RESP_VERBATIM)
 		put_text(out, item->text);
 	buf_put_str(out, "\n");
+}
+
+/* A type byte, a text with or without its length. */
+static void
+put_typed(struct buf *b, char type, struct span text, bool is_sized)
+{
+	buf_put(b, &type, 1);
+	if (is_sized)
+		buf_putf(b, "%zu\r\n", text.n);
+	buf_put_span(b, text);
+	buf_put_str(b, "\r\n");
 }
 
 /* What the writer makes of an item must be read as the same item. */
@@ -259,11 +289,19 @@ check_item(const struct resp_item *item)
 	case RESP_INT: resp_put_int(&b, item->number); break;
 	case RESP_BULK: resp_put_bulk(&b, item->text); break;
 	case RESP_ARRAY: resp_put_array(&b, (size_t)item->number); break;
-	case RESP_STATUS:
-	case RESP_ERROR:
-		buf_put(&b, item->type == RESP_ERROR ? "-" : "+", 1);
-		buf_put_span(&b, item->text);
-		buf_put(&b, "\r\n", 2);
+	case RESP_SET: resp_put_head(&b, '~', (size_t)item->number); break;
+	case RESP_PUSH: resp_put_head(&b, '>', (size_t)item->number); break;
+	case RESP_MAP: resp_put_head(&b, '%', (size_t)item->number); break;
+	case RESP_ATTRIBUTE:
+		resp_put_head(&b, '|', (size_t)item->number);
+		break;
+	case RESP_STATUS: put_typed(&b, '+', item->text, false); break;
+	case RESP_ERROR: put_typed(&b, '!', item->text, true); break;
+	case RESP_DOUBLE: put_typed(&b, ',', item->text, false); break;
+	case RESP_BIG: put_typed(&b, '(', item->text, false); break;
+	case RESP_VERBATIM: put_typed(&b, '=', item->text, true); break;
+	case RESP_BOOL:
+		buf_put_str(&b, item->number != 0 ? "#t\r\n" : "#f\r\n");
 		break;
 	}
 	s = buf_span(&b);

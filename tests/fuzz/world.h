@@ -11,7 +11,9 @@
 #include "engine/engine.h"
 #include "heap.h"
 
+#ifndef WORLD_LINKS
 #define WORLD_LINKS 24
+#endif
 
 struct world {
 	struct port port; /* first */

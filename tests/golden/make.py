@@ -108,6 +108,15 @@ def make_resp_replies():
     for i, (name, data) in enumerate(sorted(cases.items())):
         put("resp_skip", "%04d-%s" % (i, name), data)
         put("resp_read", "%04d-%s" % (i, name), data)
+    later = {
+        "resp3-bad-bool": b"#t\r\n#f\r\n#x\r\n", "resp3-bad-nil": b"_\r\n_x\r\n",
+        "resp3-bad-double": b",inf\r\n,-1.5e10\r\n,\r\n", "resp3-bad-big": b"(-1\r\n(\r\n",
+        "resp3-bad-map": b"%-1\r\n%-2\r\n", "resp3-bad-blob": b"!2\r\n\r\n\r\n!3\r\nabcd\r\n",
+        "resp3-unfinished": b"=9\r\ntxt:ab",
+    }
+    for i, (name, data) in enumerate(sorted(later.items())):
+        put("resp_skip", "%04d-%s" % (100 + i, name), data)
+        put("resp_read", "%04d-%s" % (100 + i, name), data)
 
 
 # The parts of an RDB, by hand.

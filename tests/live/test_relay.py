@@ -44,7 +44,7 @@ def test_plain(relay):
     assert "refuses config|set" in c.raw("CONFIG", "SET", "requirepass", "b").text
     assert "Godwit's own" in c.raw("GET", "__godwit:fence").text
     assert "Godwit's own" in c.raw("MSET", "a", 1, "__godwit:fence", 2).text
-    assert c.raw("HELLO", "3").text.startswith("NOPROTO")
+    assert c.raw("HELLO", "4").text.startswith("NOPROTO")
     h = c.cmd("HELLO", "2")
     assert dict(zip(h[::2], h[1::2]))[b"id"] == c.cmd("CLIENT", "ID")
     assert c.cmd("CLIENT", "SETNAME", "me") == b"OK"

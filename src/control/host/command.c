@@ -168,7 +168,15 @@ item_json(const struct resp_item *it)
 	case RESP_ERROR:
 		return json_pack("{s:o}", "error", text_json(it->text));
 	case RESP_ARRAY: return json_array();
-	case RESP_NIL: break;
+	case RESP_NIL:
+	case RESP_DOUBLE: /* it speaks RESP2 */
+	case RESP_BIG:
+	case RESP_BOOL:
+	case RESP_VERBATIM:
+	case RESP_SET:
+	case RESP_PUSH:
+	case RESP_MAP:
+	case RESP_ATTRIBUTE: break;
 	}
 	return json_null();
 }

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RESP2 as bytes, and a small blocking connection.
+"""RESP as bytes, and a small blocking connection.
 
 Written for the oracle alone: the parser accepts exactly what a Redis server
-may say in RESP2 and raises ProtocolError for anything else, so that a wrong
-byte from the interlay is a finding and not a puzzle.
+may say in RESP2, or in RESP3 after HELLO 3, and raises ProtocolError for
+anything else, so that a wrong byte from the interlay is a finding and not a
+puzzle.
 """
 import socket
 import time
 
 
 class ProtocolError(Exception):
-    """The peer sent bytes that RESP2 does not allow."""
+    """The peer sent bytes that the protocol does not allow."""
 
 
 class ReplyError(Exception):
@@ -27,6 +28,29 @@ class RespError:
 
     def __repr__(self):
         return "-" + self.text
+
+
+class Map(list):
+    """A map of RESP3: key, value, key, value, as RESP2 has it."""
+
+
+class Set(list):
+    """A set of RESP3."""
+
+
+class Push(list):
+    """What a server says without being asked, in RESP3."""
+
+
+class Double(bytes):
+    """A double of RESP3, as its text."""
+
+
+class Verbatim(bytes):
+    """A verbatim string of RESP3, with its format."""
+
+
+HEADS = {42: list, 37: Map, 126: Set, 62: Push, 124: Map}  # * % ~ > |
 
 
 class More:
@@ -52,13 +76,14 @@ def encode(args):
 class Parser:
     """Bytes in, replies out; keeps what is incomplete."""
 
-    __slots__ = ("buf", "pos", "stack", "need")
+    __slots__ = ("buf", "pos", "stack", "need", "resp3")
 
-    def __init__(self):
+    def __init__(self, resp3=False):
         self.buf = bytearray()
         self.pos = 0
         self.stack = []
         self.need = 0
+        self.resp3 = resp3
 
     def feed(self, data):
         if self.pos:
@@ -96,25 +121,59 @@ class Parser:
                 val = int(line)
             elif kind == 45:  # -
                 val = RespError(line.decode("utf-8", "replace"))
-            elif kind == 42:  # *
-                n = int(line)
+            elif kind == 42 or (self.resp3 and kind in HEADS):
+                n = int(line) * (2 if kind in (37, 124) else 1)
+                if kind != 42 and n < 0:
+                    raise ProtocolError("no length: %r" % line)
                 self.pos = nxt
+                items = HEADS[kind]()
                 if n > 0:
-                    stack.append(([], n))
+                    stack.append((items, n, kind))
                     continue
-                val = [] if n == 0 else None
+                if kind == 124:
+                    continue
+                val = items if n == 0 else None
+            elif self.resp3:
+                val, nxt = self.resp3_value(kind, line, nxt)
+                if val is MORE:
+                    return MORE
             else:
                 raise ProtocolError("reply starts with %r" % bytes(buf[pos : pos + 40]))
+            if self.resp3 and val is None and kind != 95:
+                raise ProtocolError("a nil of RESP2")
             self.pos = nxt
             while stack:
-                items, n = stack[-1]
+                items, n, kind = stack[-1]
                 items.append(val)
                 if len(items) < n:
                     break
-                val = items
                 stack.pop()
+                if kind == 124:
+                    break  # an attribute: the value follows
+                val = items
             else:
                 return val
+
+    def resp3_value(self, kind, line, nxt):
+        """One that RESP2 does not have, and what is behind it."""
+        if kind == 95 and not line:  # _
+            return None, nxt
+        if kind == 35 and line in (b"t", b"f"):  # #
+            return line == b"t", nxt
+        if kind == 44 and line:  # ,
+            float(line)
+            return Double(line), nxt
+        if kind == 40 and line:  # (
+            return int(line), nxt
+        if kind in (33, 61):  # ! =
+            n = int(line)
+            if len(self.buf) < nxt + n + 2:
+                return MORE, nxt
+            text = bytes(self.buf[nxt : nxt + n])
+            if self.buf[nxt + n : nxt + n + 2] != b"\r\n":
+                raise ProtocolError("bulk without its end")
+            return RespError(text.decode()) if kind == 33 else Verbatim(text), nxt + n + 2
+        raise ProtocolError("reply starts with %r %r" % (chr(kind), line[:40]))
 
 
 class Conn:
@@ -145,6 +204,24 @@ class Conn:
     def raw(self, *args):
         self.send(*args)
         return self.read()
+
+    def hello(self, version=3, *more):
+        """HELLO; the parser knows of it before the answer."""
+        was, self.parser.resp3 = self.parser.resp3, version == 3
+        val = self.raw("HELLO", version, *more)
+        if isinstance(val, RespError):
+            self.parser.resp3 = was
+        return val
+
+    def told(self, *args):
+        """The answer, and the pushes that came before it."""
+        self.send(*args)
+        pushes = []
+        while True:
+            val = self.read()
+            if not isinstance(val, Push):
+                return val, pushes
+            pushes.append(val)
 
     def cmd(self, *args):
         val = self.raw(*args)

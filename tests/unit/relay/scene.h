@@ -14,6 +14,9 @@
 #include <cmocka.h>
 // clang-format on
 
+/* Enough for each lane: one that finds no link is another story. */
+#define WORLD_LINKS 40
+
 #include "engine/redis/relay/relay.h"
 #include "server.h"
 #include "world.h"

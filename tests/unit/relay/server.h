@@ -11,6 +11,7 @@
 struct peer {
 	struct buf in;
 	bool multi;
+	bool resp3;
 	uint32_t queued;
 	bool blocked;
 	int is_new;
@@ -135,7 +136,11 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 	} else if (peer_is(q, 0, "scan")) {
 		peer_put(out, "*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n");
 	} else if (peer_is(q, 0, "hello")) {
-		peer_put(out, "*2\r\n$2\r\nid\r\n:9\r\n");
+		p->resp3 = peer_is(q, 1, "3");
+		peer_put(out, p->resp3 ? "%1\r\n$2\r\nid\r\n:9\r\n"
+		                       : "*2\r\n$2\r\nid\r\n:9\r\n");
+	} else if (peer_is(q, 0, "get") && peer_is(q, 1, "nil")) {
+		peer_put(out, p->resp3 ? "_\r\n" : "$-1\r\n");
 	} else if (peer_is(q, 0, "blpop") && !p->is_new) {
 		p->blocked = true;
 	} else if (q->argc > 1 && !peer_is(q, 0, "auth") &&

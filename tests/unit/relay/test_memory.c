@@ -20,7 +20,8 @@ before_the_switch(void)
 	say(0, "GET a1\r\nGET a2\r\nGET \"a 3\"\r\nSELECT 2\r\nGET a4\r\n"
 	       "SELECT 0\r\nCLIENT ID\r\nNOSUCH x\r\n");
 	say(1, "MULTI\r\nSET x y\r\nGET b2\r\n");
-	say(2, "SCRIPT LOAD \"" BODY "\"\r\nEVAL \"" BODY "\" 0 x\r\n");
+	say(2, "HELLO 3\r\nSCRIPT LOAD \"" BODY "\"\r\nEVAL \"" BODY
+	       "\" 0 x\r\nGET nil\r\n");
 	say(3, "SUBSCRIBE a b\r\n");
 	say(4, "BLPOP q 0\r\n");
 	say(5, "HELLO 2\r\nAUTH app pw\r\nCLIENT SETNAME me\r\n"
@@ -37,6 +38,9 @@ before_the_switch(void)
 	settle();
 	say(7, "SET h3 v\r\nGET h4\r\nGET h5\r\n");
 	say(0, "SET h6 v\r\nINCR h7\r\nGET h8\r\n");
+	settle();
+	say(2, "SUBSCRIBE e\r\nGET m1\r\nGET nil\r\nUNSUBSCRIBE\r\n"
+	       "HELLO 2\r\nGET nil\r\nHELLO 3\r\n");
 	settle();
 	/* Answers of the other side that are no good any more. */
 	say(7, "GET l1\r\nGET l2\r\nGET l3\r\n");

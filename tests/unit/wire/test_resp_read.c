@@ -58,7 +58,7 @@ test_not_moved(void **state)
 	assert_int_equal(in.n, 7);
 	assert_int_equal(resp_read(&bad, &item), WIRE_BAD);
 	assert_int_equal(bad.n, 4);
-	bad = SPAN("%1\r\n");
+	bad = SPAN("?1\r\n");
 	assert_int_equal(resp_read(&bad, &item), WIRE_BAD);
 }
 

@@ -480,7 +480,7 @@ static bool
 is_nil(struct span reply)
 {
 	return span_eq(reply, SPAN("*-1\r\n")) ||
-	       span_eq(reply, SPAN("$-1\r\n"));
+	       span_eq(reply, SPAN("$-1\r\n")) || span_eq(reply, SPAN("_\r\n"));
 }
 
 /* A nil now is not the end of its time. */

@@ -8,6 +8,8 @@
  */
 #include "base/hash.h"
 #include "engine/redis/relay/door.h"
+#include "engine/redis/relay/script.h"
+#include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 #include "engine/redis/relay/unknown.h"
@@ -148,11 +150,12 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 	if (lane != NULL && !lane->dead) {
 		if (lane->kind == LANE_OWN && lane->mine == s &&
 		    ((s->multi && !s->multi_lost) || s->watching ||
-		     (own && lane->side == s->at && lane->db == s->db)))
+		     (own && lane->side == s->at && lane->db == s->db &&
+		      lane->resp3 == s->resp3)))
 			return usable(r, s, lane);
 		if (!own && lane->kind == LANE_SHARED && lane->side == s->at &&
 		    (lane->cred == s->cred || lane->as_writer) &&
-		    lane->db == s->db)
+		    lane->db == s->db && lane->resp3 == s->resp3)
 			return usable(r, s, lane);
 	}
 	if (s->inflight > 0 || s->withheld > 0)
@@ -161,9 +164,10 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 	if (own)
 		lane = lane_own(r, s);
 	else if (split_is_on(r))
-		lane = lane_writer(r, (enum side)s->at, s->db);
+		lane = lane_writer(r, (enum side)s->at, s->db, s->resp3);
 	else
-		lane = lane_shared(r, (enum side)s->at, s->cred, s->db);
+		lane = lane_shared(r, (enum side)s->at, s->cred, s->db,
+		                   s->resp3);
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return NULL;
@@ -242,7 +246,8 @@ void
 dispatch_again(struct relay *r, struct session *s, struct span raw,
                uint8_t flags)
 {
-	struct lane *lane = lane_shared(r, r->route.authority, s->cred, s->db);
+	struct lane *lane =
+		lane_shared(r, r->route.authority, s->cred, s->db, s->resp3);
 
 	/* In order: whatever of s is still under way on the other side will be
 	 * repeated behind this as well (must_retry); then it goes on here. */
@@ -266,19 +271,20 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 	struct lane *home;
 	struct pending *e;
 
+	/* Nobody knows of which position the messages are that it has seen. */
 	if (s->multi || s->watching || s->big > 0 || s->must_retry ||
-	    !causal_may_read(r, s))
+	    sub_of(s) != NULL || !causal_may_read(r, s))
 		return false;
 	if (lane == NULL || lane->kind != LANE_READER) {
 		if (s->inflight > 0 || s->withheld > 0)
 			return false;
 	}
 	/* Where it is repeated when the other side's answer is no good. */
-	home = lane_shared(r, r->route.authority, s->cred, s->db);
+	home = lane_shared(r, r->route.authority, s->cred, s->db, s->resp3);
 	if (home == NULL || home->state != LANE_READY)
 		return false;
 	home->idle_ns = r->port->now_ns;
-	lane = lane_reader(r, side_other(r->route.authority), s->db);
+	lane = lane_reader(r, side_other(r->route.authority), s->db, s->resp3);
 	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up ||
 	    buf_len(&lane->link->tx) > RELAY_LANE_TX_MAX)
 		return false;
@@ -616,7 +622,7 @@ dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
 	if (c == NULL)
 		return unknown_refuse(r, s, NULL, q, raw);
 	if (s->wide != NULL && s->wide->sub != NULL)
-		return pubsub_dispatch(r, s, c, q, raw);
+		return pubsub_first(r, s, c, q, raw);
 	return dispatch_command(r, s, c, q, raw);
 }
 
@@ -670,8 +676,7 @@ dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
 	c = command_find(&r->commands, name);
 	if (c == NULL || c->handler != COMMAND_PLAIN || c->first <= 0 ||
 	    q->args_seen <= (uint32_t)c->first || s->multi || s->watching ||
-	    s->watch_lost || s->multi_lost ||
-	    (s->wide != NULL && s->wide->sub != NULL))
+	    s->watch_lost || s->multi_lost || !pubsub_may_stream(s))
 		return DISPATCH_NO;
 	if (key_is_ours(resp_cmd_arg(q, head, (uint32_t)c->first)))
 		return DISPATCH_NO; /* refused when it is whole */

@@ -10,6 +10,8 @@
  * may go on until break_ns; blocked clients are unblocked where they are and
  * their commands are issued again after it (block.c).
  */
+#include "engine/redis/relay/script.h"
+#include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
@@ -28,7 +30,7 @@ warm(struct relay *r)
 	list_each(lane, l, all, &r->lanes) {
 		if (l->kind == LANE_SHARED && !l->dead &&
 		    l->side == r->route.authority && l->users > 0)
-			(void)lane_shared(r, other, l->cred, l->db);
+			(void)lane_shared(r, other, l->cred, l->db, l->resp3);
 	}
 }
 
@@ -279,14 +281,14 @@ adopt(struct relay *r, const struct route *route)
 		pubsub_flip(r);
 	causal_ask_user(r);
 	if (route->shadow.ppm > 0 && r->board != NULL) {
-		(void)lane_shadow(r, SIDE_OLD, 0);
-		(void)lane_shadow(r, SIDE_NEW, 0);
+		(void)lane_shadow(r, SIDE_OLD, 0, false);
+		(void)lane_shadow(r, SIDE_NEW, 0, false);
 	}
 	if (causal_is_on(r) && r->board != NULL && route->read_ppm > 0)
-		(void)lane_reader(r, side_other(route->authority), 0);
+		(void)lane_reader(r, side_other(route->authority), 0, false);
 	if (split_is_on(r)) {
-		(void)lane_writer(r, SIDE_OLD, 0);
-		(void)lane_writer(r, SIDE_NEW, 0);
+		(void)lane_writer(r, SIDE_OLD, 0, false);
+		(void)lane_writer(r, SIDE_NEW, 0, false);
 	}
 }
 

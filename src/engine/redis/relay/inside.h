@@ -66,6 +66,7 @@ enum pending_flag {
 	PEND_F_SHADOW = 16, /* mark: its answer is compared (shadow.c)    */
 	PEND_F_MARK = 32,   /* kept: its keys are to be marked (mark.c)   */
 	PEND_F_KEYS = 64,   /* a scan of keys: Godwit's are left out       */
+	PEND_F_LATE = 128,  /* messages wait for its end (pubsub.c)        */
 };
 
 struct pending {
@@ -176,6 +177,7 @@ struct session {
 	uint8_t at;         /* enum side: of its next request                */
 	bool barred;        /* the interlay has users, and it is none yet    */
 	uint8_t big;        /* requests to go before it may share again      */
+	bool resp3;         /* HELLO 3: its answers and those of its lanes   */
 	struct link *link;  /* NULL: the client is gone                    */
 	struct lane *lane;  /* in use, NULL: none                          */
 	struct cred *cred;  /* NULL: never sent AUTH                       */
@@ -213,12 +215,13 @@ struct waiting_list {
 /* ---- lane.c ------------------------------------------------------------ */
 
 enum lane_kind {
+	/* key of the first three: the protocol as well */
 	LANE_SHARED, /* clients' requests; key: side, cred, db            */
 	LANE_READER, /* their reads on the other side; key: side, db      */
 	LANE_SHADOW, /* mirrored reads; key: side, db                     */
 	LANE_OWN,    /* one client's: transaction, blocking, big values   */
 	LANE_ADMIN,  /* Godwit's own; key: side                           */
-	LANE_SUB,    /* one subscriber's, see pubsub.c                    */
+	LANE_SUB,    /* one subscriber's, always RESP2; see pubsub.c      */
 	LANE_PROOF,  /* of clients' passwords, in a split; key: side, cred */
 };
 
@@ -250,12 +253,14 @@ struct lane {
 	bool no_role;       /* its user may not ask ROLE                      */
 	bool asks_for;      /* a PEND_ROLE_FOR for it is under way            */
 	bool valid;         /* PEND_READ: validated at the first byte         */
-	bool authing;       /* the next PEND_GREET answers AUTH               */
+	bool resp3;         /* HELLO 3 is a part of its greeting              */
+	bool in_push;       /* the next bytes go on with a push               */
 	bool raised;        /* its id was asked by Godwit's own user          */
 	bool no_unblock;    /* LANE_ADMIN: CLIENT UNBLOCK is refused      */
 	bool waits_scripts; /* all but ready: the scripts are missing     */
-	uint32_t greet_left;
-	uint32_t id; /* unique in its relay */
+	uint32_t auth_left; /* the next so many PEND_GREET: AUTH, HELLO   */
+	uint32_t greet_left; /* ... and those behind them                 */
+	uint32_t id;         /* unique in its relay */
 	uint32_t db;
 	uint32_t users; /* sessions whose lane it is                      */
 	struct link *link;
@@ -456,6 +461,13 @@ session_unsent(const struct session *s)
 	return buf_len(&s->link->tx) + (s->withheld > 0 ? buf_len(s->held) : 0);
 }
 
+/* What its protocol has for "no array": an EXEC whose WATCH failed. */
+static inline struct span
+session_nil_array(const struct session *s)
+{
+	return s->resp3 ? SPAN("_\r\n") : SPAN("*-1\r\n");
+}
+
 /* Bytes for the client, behind replies that are withheld. */
 void session_say(struct relay *r, struct session *s, struct span bytes);
 /* The same for a buf that is done then; when it could not be filled the session
@@ -469,13 +481,16 @@ void session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
 /* The shared lane of these, opened when there is none; may not be ready. NULL:
  * no memory. */
 struct lane *lane_shared(struct relay *r, enum side side, struct cred *cred,
-                         uint32_t db);
-struct lane *lane_reader(struct relay *r, enum side side, uint32_t db);
+                         uint32_t db, bool resp3);
+struct lane *lane_reader(struct relay *r, enum side side, uint32_t db,
+                         bool resp3);
 /* In a split: for the requests of all clients; for a client's password. */
-struct lane *lane_writer(struct relay *r, enum side side, uint32_t db);
+struct lane *lane_writer(struct relay *r, enum side side, uint32_t db,
+                         bool resp3);
 struct lane *lane_proof(struct relay *r, enum side side, struct cred *cred);
 struct lane *lane_admin(struct relay *r, enum side side);
-struct lane *lane_shadow(struct relay *r, enum side side, uint32_t db);
+struct lane *lane_shadow(struct relay *r, enum side side, uint32_t db,
+                         bool resp3);
 /* A lane for s alone, from the spares or new. */
 struct lane *lane_own(struct relay *r, struct session *s);
 struct lane *lane_sub(struct relay *r, struct session *s, enum side side,
@@ -568,7 +583,9 @@ enum dispatched local_dispatch(struct relay *r, struct session *s,
                                const struct resp_cmd *q, struct span raw);
 void local_authed(struct relay *r, struct session *s, struct cred *cred,
                   enum pending_kind kind, struct span reply);
-void local_hello(struct relay *r, struct session *s, struct span reply);
+/* HELLO was answered on that lane; its mark: 1 for RESP3. */
+void local_hello(struct relay *r, struct session *s, struct lane *lane,
+                 bool resp3, struct span reply);
 void local_reset(struct relay *r, struct session *s);
 
 /* ---- tx.c: transactions ------------------------------------------------ */
@@ -702,21 +719,6 @@ causal_wants_users(const struct relay *r)
 void causal_user(struct relay *r, uint64_t number, struct span reply);
 void causal_ask_user(struct relay *r);
 
-/* ---- shadow.c ---------------------------------------------------------- */
-
-/* A read of s was just sent on s->lane. */
-void shadow_mirror(struct relay *r, struct session *s, const struct command *c,
-                   struct span raw);
-/* Bytes of the authority's answer to it. */
-void shadow_passed(struct relay *r, const struct pending *e, struct span bytes,
-                   bool is_end);
-/* Bytes of the answer to the first entry of a shadow lane. */
-void shadow_bytes(struct relay *r, struct lane *lane, struct span bytes,
-                  bool is_end);
-void shadow_role(struct relay *r, const struct pending *e, struct span reply);
-void shadow_check(struct relay *r); /* EV_BATCH, EV_TIMER */
-void shadow_reset(struct relay *r); /* nothing is under way afterwards */
-
 /* ---- rule.c ------------------------------------------------------------ */
 
 /* Do the rules of the route take this key's read to the other side? There are
@@ -777,24 +779,3 @@ void block_leave(struct relay *r, struct session *s); /* EV_EOF */
 void block_tick(struct relay *r);                     /* EV_BATCH */
 /* Issue what is not under way, when it may. */
 void block_issue(struct relay *r, struct session *s);
-
-/* ---- script.c ---------------------------------------------------------- */
-
-#define SCRIPT_SIZE (3 * sizeof(void *)) /* a value of r->scripts */
-/* Does it keep to the keys that it is given (lua.h)? */
-bool script_remember(struct relay *r, struct span body);
-struct span script_find(struct relay *r, struct span sha_hex);
-/* By its SHA1: -1: never seen, 0: no, 1: it keeps to its keys. */
-int script_keeps(struct relay *r, struct span sha_hex);
-/* The other side is to know what a client has loaded on one. */
-void script_share(struct relay *r, enum side side, struct span body);
-void script_forget(struct relay *r);
-void script_preload(struct relay *r, enum side side);
-/* May requests of clients run there? Else the lane waits for lane_release(). */
-bool script_may_run(struct relay *r, enum side side);
-void script_loaded(struct relay *r, enum side side); /* or never will be */
-void script_lost(struct relay *r, const struct lane *lane);
-void script_tick(struct relay *r); /* EV_BATCH */
-/* Is the side still being given the scripts, or connected to for that? */
-bool script_is_loading(struct relay *r, enum side side);
-void script_fini(struct relay *r);

@@ -6,9 +6,11 @@
  *     ↑                    │                     │  └→ WARM ─[lane_settle]→ GREETING
  *     └────[lane_lost]─────┴─────────────────────┴───── from each
  *
- * READY means: AUTH and SELECT were answered well, so that no request can be
- * executed as the wrong user or in the wrong database.
+ * READY means: AUTH, HELLO and SELECT were answered well, so that no request can
+ * be executed as the wrong user, in the wrong database or answered in the wrong
+ * protocol.
  */
+#include "engine/redis/relay/script.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
@@ -57,6 +59,7 @@ forget_fifo(struct relay *r, struct lane *lane)
 	buf_release(&lane->keep);
 	buf_release(&lane->part);
 	resp_skip_init(&lane->skip);
+	lane->in_push = false;
 	lane->reply_n = 0;
 	lane->valid = false;
 	lane->sample_ns = 0;
@@ -332,6 +335,16 @@ greet(struct relay *r, struct lane *lane, enum pending_kind kind)
 	lane->greet_left++;
 }
 
+/* Everybody may, and the answer is an error where nobody is logged in. */
+static void
+put_hello(struct relay *r, struct lane *lane)
+{
+	if (!lane->resp3)
+		return;
+	resp_put_cmd(&lane->link->tx, "HELLO", "3", NULL);
+	greet(r, lane, PEND_GREET);
+}
+
 static void
 put_select(struct relay *r, struct lane *lane)
 {
@@ -394,8 +407,10 @@ ask_as_own(struct relay *r, struct lane *lane)
 	if (is_none)
 		resp_put_cmd(tx, "RESET", NULL);
 	greet(r, lane, PEND_GREET);
-	if (resets || is_none)
+	if (resets || is_none) {
+		put_hello(r, lane);
 		put_select(r, lane);
+	}
 	if (is_none)
 		put_name(r, lane); /* RESET forgets it */
 }
@@ -449,13 +464,12 @@ lane_up(struct relay *r, struct lane *lane)
 		put_client_auth(r, lane, b);
 	else if (is_own(lane))
 		put_own_auth(r, lane, b);
-	if (buf_len(b) == before) {
+	if (buf_len(b) != before)
+		greet(r, lane, PEND_GREET);
+	put_hello(r, lane);
+	lane->auth_left = lane->greet_left;
+	if (lane->auth_left == 0)
 		authed(r, lane);
-		return;
-	}
-	(void)lane_pend(r, lane, NULL, PEND_GREET);
-	lane->greet_left = 1;
-	lane->authing = true;
 }
 
 /* The error line in r->scratch, or what can be said without memory. */
@@ -526,9 +540,10 @@ lane_greeted(struct relay *r, struct lane *lane, struct span reply)
 		return;
 	}
 	lane->greet_left--;
-	if (lane->authing) {
-		lane->authing = false;
-		authed(r, lane);
+	if (lane->auth_left > 0) {
+		lane->auth_left--;
+		if (lane->auth_left == 0)
+			authed(r, lane);
 	} else if (lane->greet_left == 0) {
 		ready(r, lane);
 	}

@@ -7,23 +7,34 @@
  */
 #include "engine/redis/relay/split.h"
 
+/* What makes two lanes the same. */
+struct key {
+	enum lane_kind kind;
+	enum side side;
+	struct cred *cred;
+	uint32_t db;
+	bool resp3;
+	bool as_writer;
+};
+
 static struct lane *
-lane_new(struct relay *r, enum lane_kind kind, enum side side,
-         struct cred *cred, uint32_t db)
+lane_new(struct relay *r, const struct key *k)
 {
 	struct lane *lane = mem_zero(r->mem, sizeof(*lane));
 
 	if (lane == NULL)
 		return NULL;
 	lane->owner = OWNER_LANE;
-	lane->kind = (uint8_t)kind;
-	lane->side = (uint8_t)side;
-	lane->db = db;
-	lane->cred = cred;
+	lane->kind = (uint8_t)k->kind;
+	lane->side = (uint8_t)k->side;
+	lane->db = k->db;
+	lane->cred = k->cred;
+	lane->resp3 = k->resp3;
+	lane->as_writer = k->as_writer;
 	lane->client_id = -1;
 	lane->id = ++r->next_lane;
 	lane->idle_ns = r->port->now_ns;
-	cred_ref(cred);
+	cred_ref(k->cred);
 	buf_init(&lane->keep, r->mem);
 	buf_init(&lane->part, r->mem);
 	resp_skip_init(&lane->skip);
@@ -31,100 +42,103 @@ lane_new(struct relay *r, enum lane_kind kind, enum side side,
 	return lane;
 }
 
-static struct lane *
-find(struct relay *r, enum lane_kind kind, enum side side,
-     const struct cred *cred, uint32_t db, bool as_writer)
+static bool
+is_one(const struct lane *l, const struct key *k)
 {
-	list_each(lane, l, all, &r->lanes) {
-		if (l->kind == kind && l->side == side && l->cred == cred &&
-		    l->db == db && l->as_writer == as_writer && !l->dead)
-			return l;
-	}
-	return NULL;
+	return l->kind == k->kind && l->side == k->side && l->cred == k->cred &&
+	       l->db == k->db && l->resp3 == k->resp3 &&
+	       l->as_writer == k->as_writer && !l->dead;
 }
 
 static struct lane *
-find_or_new(struct relay *r, enum lane_kind kind, enum side side,
-            struct cred *cred, uint32_t db)
+find_or_new(struct relay *r, const struct key *k)
 {
-	struct lane *lane = find(r, kind, side, cred, db, false);
+	struct lane *lane = NULL;
 
+	list_each(lane, l, all, &r->lanes) {
+		if (is_one(l, k)) {
+			lane = l;
+			break;
+		}
+	}
 	if (lane == NULL)
-		lane = lane_new(r, kind, side, cred, db);
+		lane = lane_new(r, k);
 	if (lane != NULL && lane->state == LANE_DOWN)
 		lane_want(r, lane);
 	else if (lane != NULL && lane->state == LANE_WARM &&
-	         kind != LANE_PROOF && lane->side == r->route.authority)
+	         k->kind != LANE_PROOF && lane->side == r->route.authority)
 		lane_settle(r, lane);
 	return lane;
 }
 
 struct lane *
-lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db)
+lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db,
+            bool resp3)
 {
-	return find_or_new(r, LANE_SHARED, side, cred, db);
+	struct key k = { LANE_SHARED, side, cred, db, resp3, false };
+
+	return find_or_new(r, &k);
 }
 
 struct lane *
-lane_writer(struct relay *r, enum side side, uint32_t db)
+lane_writer(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct lane *lane = find(r, LANE_SHARED, side, NULL, db, true);
+	struct key k = { LANE_SHARED, side, NULL, db, resp3, true };
 
-	if (lane == NULL) {
-		lane = lane_new(r, LANE_SHARED, side, NULL, db);
-		if (lane != NULL)
-			lane->as_writer = true;
-	}
-	if (lane != NULL && lane->state == LANE_DOWN)
-		lane_want(r, lane);
-	return lane;
+	return find_or_new(r, &k);
 }
 
 struct lane *
 lane_proof(struct relay *r, enum side side, struct cred *cred)
 {
-	return find_or_new(r, LANE_PROOF, side, cred, 0);
+	struct key k = { LANE_PROOF, side, cred, 0, false, false };
+
+	return find_or_new(r, &k);
 }
 
 struct lane *
-lane_reader(struct relay *r, enum side side, uint32_t db)
+lane_reader(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	return find_or_new(r, LANE_READER, side, NULL, db);
+	struct key k = { LANE_READER, side, NULL, db, resp3, false };
+
+	return find_or_new(r, &k);
 }
 
 struct lane *
-lane_shadow(struct relay *r, enum side side, uint32_t db)
+lane_shadow(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	return find_or_new(r, LANE_SHADOW, side, NULL, db);
+	struct key k = { LANE_SHADOW, side, NULL, db, resp3, false };
+
+	return find_or_new(r, &k);
 }
 
 struct lane *
 lane_admin(struct relay *r, enum side side)
 {
-	return find_or_new(r, LANE_ADMIN, side, NULL, 0);
+	struct key k = { LANE_ADMIN, side, NULL, 0, false, false };
+
+	return find_or_new(r, &k);
 }
 
 struct lane *
 lane_own(struct relay *r, struct session *s)
 {
 	struct cred *cred = split_is_on(r) ? NULL : s->cred;
+	struct key k = { LANE_OWN, (enum side)s->at, cred,
+		         s->db,    s->resp3,         split_is_on(r) };
 	struct lane *lane = NULL;
 
 	list_each(lane, l, all, &r->lanes) {
-		if (l->kind == LANE_OWN && l->mine == NULL && !l->dead &&
-		    l->side == s->at && l->cred == cred &&
-		    l->as_writer == split_is_on(r) && l->db == s->db &&
-		    l->state == LANE_READY && ring_n(&l->fifo) == 0) {
+		if (l->mine == NULL && l->state == LANE_READY &&
+		    ring_n(&l->fifo) == 0 && is_one(l, &k)) {
 			lane = l;
 			break;
 		}
 	}
-	if (lane == NULL) {
-		lane = lane_new(r, LANE_OWN, (enum side)s->at, cred, s->db);
-		if (lane == NULL)
-			return NULL;
-		lane->as_writer = split_is_on(r);
-	}
+	if (lane == NULL)
+		lane = lane_new(r, &k);
+	if (lane == NULL)
+		return NULL;
 	lane->mine = s;
 	if (lane->state == LANE_DOWN)
 		lane_want(r, lane);
@@ -135,14 +149,14 @@ struct lane *
 lane_sub(struct relay *r, struct session *s, enum side side, bool as_reader)
 {
 	bool as_writer = !as_reader && split_is_on(r);
-	struct lane *lane = lane_new(
-		r, LANE_SUB, side, as_reader || as_writer ? NULL : s->cred, 0);
+	struct cred *cred = as_reader || as_writer ? NULL : s->cred;
+	struct key k = { LANE_SUB, side, cred, 0, false, as_writer };
+	struct lane *lane = lane_new(r, &k);
 
 	if (lane == NULL)
 		return NULL;
 	lane->mine = s;
 	lane->as_reader = as_reader;
-	lane->as_writer = as_writer;
 	lane_want(r, lane);
 	return lane;
 }

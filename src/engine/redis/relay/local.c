@@ -28,11 +28,19 @@ can_prove(const struct lane *lane)
 	        lane->link->is_up);
 }
 
+/* What a client says of itself. */
+struct login {
+	struct span user; /* p NULL: none */
+	struct span pass;
+	bool resp3; /* its protocol afterwards */
+};
+
 /* Prove credentials; kind tells what happens with the reply. */
 static enum dispatched
-prove(struct relay *r, struct session *s, struct span user, struct span pass,
+prove(struct relay *r, struct session *s, const struct login *in,
       enum pending_kind kind)
 {
+	struct span user = in->user;
 	struct buf b;
 	struct cred *cred;
 	struct lane *lane;
@@ -43,7 +51,7 @@ prove(struct relay *r, struct session *s, struct span user, struct span pass,
 	resp_put_bulk(&b, SPAN("AUTH"));
 	if (user.p != NULL)
 		resp_put_bulk(&b, user);
-	resp_put_bulk(&b, pass);
+	resp_put_bulk(&b, in->pass);
 	cred = buf_failed(&b)
 	               ? NULL
 	               : cred_get(r, buf_span(&b),
@@ -54,7 +62,7 @@ prove(struct relay *r, struct session *s, struct span user, struct span pass,
 	else if (split_is_on(r))
 		lane = lane_proof(r, r->route.authority, cred);
 	else
-		lane = lane_shared(r, r->route.authority, cred, 0);
+		lane = lane_shared(r, r->route.authority, cred, 0, in->resp3);
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		ret = DISPATCH_CLOSED;
@@ -114,6 +122,8 @@ static enum dispatched
 auth(struct relay *r, struct session *s, const struct resp_cmd *q,
      struct span raw)
 {
+	struct login in = { .resp3 = s->resp3 };
+
 	if (r->door != NULL)
 		return auth_here(r, s, q);
 	if (q->argc > 3 || q->argc < 2) {
@@ -124,9 +134,10 @@ auth(struct relay *r, struct session *s, const struct resp_cmd *q,
 			                       : DISPATCH_WAIT;
 		return dispatch_send(r, s, lane, raw, PEND_PASS, 0);
 	}
-	if (q->argc == 2)
-		return prove(r, s, span_of(NULL, 0), q->argv[1], PEND_AUTH);
-	return prove(r, s, q->argv[1], q->argv[2], PEND_AUTH);
+	in.pass = q->argv[q->argc - 1];
+	if (q->argc == 3)
+		in.user = q->argv[1];
+	return prove(r, s, &in, PEND_AUTH);
 }
 
 /* ---- SELECT ------------------------------------------------------------ */
@@ -159,8 +170,9 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 		return answered(s);
 	}
 	db = (uint32_t)n;
-	lane = split_is_on(r) ? lane_writer(r, r->route.authority, db)
-	                      : lane_shared(r, r->route.authority, s->cred, db);
+	lane = split_is_on(r) ? lane_writer(r, r->route.authority, db, s->resp3)
+	                      : lane_shared(r, r->route.authority, s->cred, db,
+	                                    s->resp3);
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
@@ -176,14 +188,21 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 
 /* ---- HELLO ------------------------------------------------------------- */
 
-/* The reply of HELLO 2 with the session's own id in place of the lane's. */
+/* The reply with the session's own id in place of the lane's. From here on the
+ * session is found lanes of that protocol; its own lane has just changed, too. */
 void
-local_hello(struct relay *r, struct session *s, struct span reply)
+local_hello(struct relay *r, struct session *s, struct lane *lane, bool resp3,
+            struct span reply)
 {
 	static const struct span word = { (const uint8_t *)"$2\r\nid\r\n:", 9 };
 	struct buf b;
 	const uint8_t *end = reply.p + reply.n;
 
+	if (reply.n > 0 && reply.p[0] != '-') {
+		s->resp3 = resp3;
+		if (lane->kind == LANE_OWN && lane->mine == s)
+			lane->resp3 = resp3;
+	}
 	buf_init(&b, r->mem);
 	for (const uint8_t *p = reply.p; p + word.n < end; p++) {
 		const uint8_t *cr;
@@ -245,43 +264,103 @@ has_proven(struct relay *r, const struct session *s, struct span user,
 	return same;
 }
 
-/* HELLO [2 [AUTH user pass] [SETNAME name]]: credentials are proven first, then
- * (the session has them already) the rest is asked. */
-static enum dispatched
-hello(struct relay *r, struct session *s, const struct resp_cmd *q)
+/* What a HELLO asks for. */
+struct hello {
+	struct login login;
+	struct span name; /* p NULL: none */
+};
+
+/* False: it is wrong, and the client was told so. */
+static bool
+read_version(struct relay *r, struct session *s, struct span word, bool *ret)
 {
-	struct span user = { NULL, 0 };
-	struct span pass = { NULL, 0 };
-	struct span name = { NULL, 0 };
-	struct lane *lane;
+	bool number = word.n > 0 && word.n < 19;
 
-	if (q->argc > 1 && !span_eq(q->argv[1], SPAN("2"))) {
-		r->n.refused++;
-		session_say(
-			r, s,
-			SPAN("-NOPROTO unsupported protocol version: godwit "
-		             "relays RESP2\r\n"));
-		return answered(s);
-	}
+	for (size_t i = word.n > 1 && word.p[0] == '-'; i < word.n; i++)
+		number &= word.p[i] >= '0' && word.p[i] <= '9';
+	*ret = span_eq(word, SPAN("3"));
+	if (*ret || span_eq(word, SPAN("2")))
+		return true;
+	session_say(
+		r, s,
+		number ? SPAN("-NOPROTO unsupported protocol version\r\n")
+		       : SPAN("-ERR Protocol version is not an integer or out "
+	                      "of range\r\n"));
+	return false;
+}
+
+/* The same for all its words. */
+static bool
+read_hello(struct relay *r, struct session *s, const struct resp_cmd *q,
+           struct hello *ret)
+{
+	/* More words than are kept can only be repetitions. */
+	bool kept = q->argc <= RESP_SPANS;
+
+	ret->login.resp3 = s->resp3;
+	if (q->argc > 1 && !read_version(r, s, q->argv[1], &ret->login.resp3))
+		return false;
 	for (uint32_t i = 2; i < q->argc; i++) {
-		/* More words than are kept can only be repetitions. */
-		bool kept = q->argc <= RESP_SPANS;
-
 		if (kept && span_is_word(q->argv[i], SPAN("auth")) &&
 		    i + 2 < q->argc) {
-			user = q->argv[i + 1];
-			pass = q->argv[i + 2];
+			ret->login.user = q->argv[i + 1];
+			ret->login.pass = q->argv[i + 2];
 			i += 2;
 		} else if (kept && span_is_word(q->argv[i], SPAN("setname")) &&
 		           i + 1 < q->argc) {
-			name = q->argv[++i];
+			ret->name = q->argv[++i];
 		} else {
 			session_say(r, s,
 			            SPAN("-ERR Syntax error in HELLO\r\n"));
-			return answered(s);
+			return false;
 		}
 	}
-	if (r->door != NULL && user.p != NULL && !door_login(r, s, user, pass))
+	return true;
+}
+
+/* On a lane of the protocol that is asked for; a lane that a WATCH holds to the
+ * session changes its own. */
+static enum dispatched
+send_hello(struct relay *r, struct session *s, bool resp3)
+{
+	bool was = s->resp3;
+	struct lane *lane;
+	enum dispatched ret;
+
+	s->resp3 = resp3;
+	lane = dispatch_lane(r, s, false);
+	s->resp3 = was;
+	if (lane == NULL)
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	ret = dispatch_send(r, s, lane,
+	                    resp3 ? SPAN("*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n")
+	                          : SPAN("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"),
+	                    PEND_HELLO, 0);
+	if (ret == DISPATCHED)
+		ring_at(&lane->fifo, ring_n(&lane->fifo) - 1)->mark = resp3;
+	return ret;
+}
+
+/* HELLO [2 or 3 [AUTH user pass] [SETNAME name]]: credentials are proven first,
+ * then (the session has them already) the rest is asked. */
+static enum dispatched
+hello(struct relay *r, struct session *s, const struct resp_cmd *q)
+{
+	struct hello h = { .name = { NULL, 0 } };
+	const struct sub *u = sub_of(s);
+	const struct login *in = &h.login;
+
+	if (!read_hello(r, s, q, &h))
+		return answered(s);
+	if (u != NULL && sub_count(u) > 0 && in->resp3 != s->resp3) {
+		r->n.refused++;
+		session_say(r, s,
+		            SPAN("-ERR godwit refuses another protocol while "
+		                 "the client is subscribed\r\n"));
+		return answered(s);
+	}
+	if (r->door != NULL && in->user.p != NULL &&
+	    !door_login(r, s, in->user, in->pass))
 		return answered(s);
 	if (s->barred) {
 		session_say(r, s,
@@ -293,20 +372,15 @@ hello(struct relay *r, struct session *s, const struct resp_cmd *q)
 		                 "time\r\n"));
 		return answered(s);
 	}
-	if (r->door == NULL && user.p != NULL &&
-	    !has_proven(r, s, user, pass)) {
-		enum dispatched ret = prove(r, s, user, pass, PEND_PROVE);
+	if (r->door == NULL && in->user.p != NULL &&
+	    !has_proven(r, s, in->user, in->pass)) {
+		enum dispatched ret = prove(r, s, in, PEND_PROVE);
 
 		return ret == DISPATCHED ? DISPATCH_WAIT : ret;
 	}
-	if (name.p != NULL && !set_name(r, s, name))
+	if (h.name.p != NULL && !set_name(r, s, h.name))
 		return answered(s);
-	lane = dispatch_lane(r, s, false);
-	if (lane == NULL)
-		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
-	return dispatch_send(r, s, lane,
-	                     SPAN("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n"),
-	                     PEND_HELLO, 0);
+	return send_hello(r, s, in->resp3);
 }
 
 /* ---- names, ids, the end ----------------------------------------------- */
@@ -329,6 +403,7 @@ local_reset(struct relay *r, struct session *s)
 	cred_unref(r, s->cred);
 	s->cred = NULL;
 	s->is_default = true;
+	s->resp3 = false;
 	s->db = 0;
 	if (s->wide != NULL) {
 		s->wide->name_n = 0;
@@ -343,6 +418,8 @@ put_name(const struct session *s, struct buf *b)
 {
 	if (s->wide != NULL && s->wide->name_n > 0)
 		resp_put_bulk(b, span_of(s->wide->name, s->wide->name_n));
+	else if (s->resp3)
+		buf_put_str(b, "_\r\n");
 	else
 		resp_put_nil(b);
 }
@@ -356,12 +433,15 @@ put_info(const struct relay *r, const struct session *s, struct buf *b)
 	struct buf line;
 
 	buf_init(&line, b->mem);
-	buf_putf(&line, "id=%llu name=%.*s db=%u multi=%d resp=2 user=%.*s\n",
+	buf_putf(&line, "id=%llu name=%.*s db=%u multi=%d resp=%d user=%.*s\n",
 	         (unsigned long long)s->id,
 	         s->wide == NULL ? 0 : (int)s->wide->name_n,
 	         s->wide == NULL ? "" : s->wide->name, s->db, s->multi ? 0 : -1,
-	         (int)user.n, (const char *)user.p);
-	resp_put_bulk(b, buf_span(&line));
+	         s->resp3 ? 3 : 2, (int)user.n, (const char *)user.p);
+	if (s->resp3)
+		resp_put_verbatim(b, buf_span(&line));
+	else
+		resp_put_bulk(b, buf_span(&line));
 	b->failed |= buf_failed(&line);
 	buf_fini(&line);
 }

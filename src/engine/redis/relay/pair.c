@@ -9,6 +9,7 @@
  * Lanes of the other side end; reads under way there are asked again. Only
  * subscribers need time, see pubsub_own.c.
  */
+#include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 

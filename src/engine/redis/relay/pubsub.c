@@ -13,6 +13,11 @@
  *
  * What is subscribed is what the server has confirmed. The entries of a lane
  * count the confirmations that each request still has to get (mark).
+ *
+ * These connections speak RESP2 whatever the client speaks. For one of RESP3 what
+ * they say becomes a push (`>`), never in the middle of a reply, and its other
+ * requests go where everybody's go: one place at a time, so its answers and
+ * confirmations keep the order of its requests.
  */
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
@@ -38,6 +43,7 @@ pubsub_free(struct relay *r, struct session *s)
 	map_fini(&u->channels);
 	map_fini(&u->patterns);
 	buf_fini(&u->held);
+	buf_fini(&u->late);
 	buf_fini(&u->asked);
 	mem_free(r->mem, u, sizeof(*u));
 }
@@ -55,6 +61,7 @@ new_sub(struct relay *r, struct session *s)
 	map_init(&u->channels, r->mem, 0, s->id);
 	map_init(&u->patterns, r->mem, 0, s->id);
 	buf_init(&u->held, r->mem);
+	buf_init(&u->late, r->mem);
 	buf_init(&u->asked, r->mem);
 	u->live = lane_sub(r, s, r->route.authority, false);
 	if (r->conf->side[0].reader_user[0] != '\0')
@@ -63,6 +70,101 @@ new_sub(struct relay *r, struct session *s)
 	w->sub = u;
 	r->subscribed++;
 	return u;
+}
+
+/* ---- RESP3 -------------------------------------------------------------- */
+
+static uint32_t
+asks_on(const struct lane *lane)
+{
+	uint32_t n = 0;
+
+	if (lane == NULL)
+		return 0;
+	for (uint32_t i = lane->fifo.head; i != lane->fifo.tail; i++)
+		n += lane->fifo.p[i & (lane->fifo.cap - 1)].s != NULL;
+	return n;
+}
+
+uint32_t
+sub_asks(const struct sub *u)
+{
+	return asks_on(u->live) + asks_on(u->guard);
+}
+
+/* The request of which its client has got the first part of the answer, and not
+ * yet the last. */
+static struct pending *
+half_answered(const struct session *s)
+{
+	struct lane *lane = s->lane;
+	struct pending *e = lane == NULL ? NULL : ring_first(&lane->fifo);
+
+	return e != NULL && e->s == s && lane->reply_n > 0 ? e : NULL;
+}
+
+void
+sub_say(struct relay *r, struct session *s, struct span pushes)
+{
+	struct sub *u = sub_of(s);
+	struct pending *e = u == NULL ? NULL : half_answered(s);
+
+	if (e == NULL) {
+		session_say(r, s, pushes);
+		return;
+	}
+	e->flags |= PEND_F_LATE;
+	buf_put_span(&u->late, pushes);
+	if (buf_len(&u->late) > RELAY_SUB_HOLD_MAX || buf_failed(&u->late))
+		session_close(r, s, NULL);
+}
+
+void
+pubsub_go_on(struct relay *r, struct session *s)
+{
+	struct sub *u = s == NULL ? NULL : sub_of(s);
+
+	if (u == NULL || s->link == NULL)
+		return;
+	session_say(r, s, buf_span(&u->late));
+	u = sub_of(s); /* saying may have closed the session */
+	if (u != NULL)
+		buf_release(&u->late);
+}
+
+bool
+pubsub_may_stream(const struct session *s)
+{
+	const struct sub *u = sub_of(s);
+
+	return u == NULL || (s->resp3 && sub_asks(u) == 0);
+}
+
+/* A message or confirmation of RESP2 as its client's protocol has it. */
+static void
+put_push(struct buf *b, const struct session *s, struct span message)
+{
+	if (!s->resp3) {
+		buf_put_span(b, message);
+		return;
+	}
+	buf_put_str(b, ">");
+	buf_put_span(b, span_skip(message, 1));
+}
+
+/* The head of a confirmation of Godwit's own, and the name; p NULL: none. */
+static void
+put_confirmed(struct buf *b, const struct session *s, struct span verb,
+              struct span name)
+{
+	resp_put_head(b, s->resp3 ? '>' : '*', 3);
+	resp_put_bulk(b, verb);
+	if (name.p != NULL)
+		resp_put_bulk(b, name);
+	else if (s->resp3)
+		buf_put_str(b, "_\r\n");
+	else
+		resp_put_nil(b);
 }
 
 /* ---- requests to the servers ------------------------------------------- */
@@ -144,15 +246,11 @@ nothing_to_leave(struct relay *r, struct session *s, const struct command *c,
 	while (resp_cmd_walk(raw, &pos, &arg)) {
 		if (n++ == 0)
 			continue;
-		resp_put_array(&b, 3);
-		resp_put_bulk_str(&b, c->name);
-		resp_put_bulk(&b, arg);
+		put_confirmed(&b, s, span_str(c->name), arg);
 		resp_put_int(&b, 0);
 	}
 	if (n == 1) {
-		resp_put_array(&b, 3);
-		resp_put_bulk_str(&b, c->name);
-		resp_put_nil(&b);
+		put_confirmed(&b, s, span_str(c->name), span_of(NULL, 0));
 		resp_put_int(&b, u == NULL ? 0 : (int64_t)sub_count(u));
 	}
 	session_say_buf(r, s, &b);
@@ -332,28 +430,63 @@ not_now(struct relay *r, struct session *s, const struct command *c,
 		             head, c->name);
 }
 
+static bool
+is_subscription(const struct command *c)
+{
+	return c->handler == COMMAND_SUBSCRIBE ||
+	       c->handler == COMMAND_UNSUBSCRIBE;
+}
+
+enum dispatched
+pubsub_first(struct relay *r, struct session *s, const struct command *c,
+             const struct resp_cmd *q, struct span raw)
+{
+	struct sub *u = sub_of(s);
+
+	if (!s->resp3)
+		return pubsub_dispatch(r, s, c, q, raw);
+	if (!is_subscription(c)) {
+		if (buf_len(&u->asked) > 0 || sub_asks(u) > 0)
+			return DISPATCH_WAIT;
+		/* Nor has it messages: they wait for answers only. */
+		if (sub_count(u) == 0 && s->inflight == 0)
+			pubsub_free(r, s);
+	}
+	return dispatch_command(r, s, c, q, raw);
+}
+
+/* Nothing of it is under way but what its own connections are asked. */
+static bool
+may_ask_own(const struct session *s, const struct sub *u)
+{
+	uint32_t asks = u == NULL ? 0 : sub_asks(u);
+
+	if (u != NULL && !s->resp3)
+		return true;
+	return s->inflight == asks && s->withheld == 0;
+}
+
 enum dispatched
 pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
                 const struct resp_cmd *q, struct span raw)
 {
 	struct sub *u = sub_of(s);
 
+	if (!may_ask_own(s, u))
+		return DISPATCH_WAIT;
 	if (u == NULL) {
-		if (s->inflight > 0 || s->withheld > 0)
-			return DISPATCH_WAIT;
 		if (c->handler == COMMAND_UNSUBSCRIBE)
 			return nothing_to_leave(r, s, c, raw);
-		lane_attach(r, s, NULL);
+		if (!s->resp3)
+			lane_attach(r, s, NULL);
 		u = new_sub(r, s);
 		if (u == NULL)
 			return DISPATCH_CLOSED;
 	}
 	if (buf_len(&u->asked) > 0)
 		return DISPATCH_WAIT;
-	if (c->handler == COMMAND_SUBSCRIBE ||
-	    c->handler == COMMAND_UNSUBSCRIBE ||
-	    (c->handler == COMMAND_PING &&
-	     (sub_count(u) > 0 || s->inflight > 0)))
+	if (is_subscription(c) || (c->handler == COMMAND_PING &&
+	                           (sub_count(u) > 0 || s->inflight > 0)))
 		return on_live(r, s, c, q, raw);
 	if (s->inflight > 0)
 		return DISPATCH_WAIT;
@@ -379,9 +512,13 @@ deliver(struct relay *r, struct lane *lane, struct span message)
 	if (lane == u->live && u->early)
 		return; /* of the time before it had the authority */
 	if (lane == u->old || (lane == u->live && u->old == NULL)) {
-		session_say(r, s, message);
+		if (s->resp3) { /* one push in two pieces */
+			sub_say(r, s, SPAN(">"));
+			message = span_skip(message, 1);
+		}
+		sub_say(r, s, message);
 	} else if (lane == u->live || pubsub_shadow_counts(r, u, lane)) {
-		buf_put_span(&u->held, message);
+		put_push(&u->held, s, message);
 		if (buf_len(&u->held) > RELAY_SUB_HOLD_MAX ||
 		    buf_failed(&u->held))
 			session_close(r, s, NULL);
@@ -415,12 +552,7 @@ confirmed(struct relay *r, struct lane *lane, struct span verb,
 		return;
 	}
 	buf_init(&b, r->mem);
-	resp_put_array(&b, 3);
-	resp_put_bulk(&b, verb);
-	if (name.p == NULL)
-		resp_put_nil(&b);
-	else
-		resp_put_bulk(&b, name);
+	put_confirmed(&b, s, verb, name);
 	resp_put_int(&b, (int64_t)sub_count(u));
 	session_say_buf(r, s, &b);
 }
@@ -591,13 +723,15 @@ pubsub_lost(struct relay *r, struct lane *lane)
 		u->own = false;
 	} else if (u != NULL && u->live == lane) {
 		bool told = u->marked == r->mark_epoch && r->hold.on;
+		bool asks = sub_asks(u) > 0;
 
 		u->live = NULL;
-		if (s->inflight > 0 || (!told && sub_count(u) > 0)) {
+		if (asks || (!told && sub_count(u) > 0)) {
 			/* What it asked for has an unknown outcome. */
 			r->n.lost[lane->side]++;
 			session_close(r, s, NULL);
-		} else if (!told) {
+		} else if (!told &&
+		           (!s->resp3 || s->waits_in == &lane->waiters)) {
 			session_fail_front(r, s,
 			                   SPAN("-ERR godwit: the connection "
 			                        "for subscriptions was "

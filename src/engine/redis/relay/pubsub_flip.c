@@ -43,7 +43,7 @@ pubsub_end_old(struct relay *r, struct session *s)
 	sub_end_lane(r, &u->old);
 	if (buf_len(&u->held) == 0)
 		return;
-	session_say(r, s, buf_span(&u->held));
+	sub_say(r, s, buf_span(&u->held));
 	/* Saying may have closed the session and freed u. */
 	u = sub_of(s);
 	if (u != NULL)
@@ -235,7 +235,7 @@ pubsub_flip(struct relay *r)
 
 		if (u == NULL || s->link == NULL)
 			continue;
-		if (s->inflight > 0) {
+		if (sub_asks(u) > 0) {
 			/* The hold did not wait for its answer. */
 			r->n.lost[side_other(r->route.authority)]++;
 			session_close(r, s, NULL);

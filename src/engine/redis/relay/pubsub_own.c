@@ -133,7 +133,7 @@ change(struct relay *r, struct session *s, struct sub *u)
 	go_on(r, s, u);
 	if (held.n == 0)
 		return;
-	session_say(r, s, held);
+	sub_say(r, s, held);
 	/* Saying may have closed the session and freed u. */
 	if (s->wide != NULL && s->wide->sub == u)
 		buf_release(&u->held);
@@ -151,7 +151,7 @@ is_done(struct relay *r)
 			continue;
 		/* What it asked for is confirmed where it was asked; the side
 		 * before the switch has said its last. */
-		if (u->live_done && u->shadow_begun && s->inflight == 0 &&
+		if (u->live_done && u->shadow_begun && sub_asks(u) == 0 &&
 		    u->old == NULL)
 			change(r, s, u);
 		else
@@ -197,7 +197,7 @@ pubsub_own_end(struct relay *r)
 		if (u == NULL)
 			continue;
 		if (u->shadow != NULL && u->shadow->state == LANE_READY &&
-		    s->inflight == 0 && buf_len(&u->asked) == 0) {
+		    sub_asks(u) == 0 && buf_len(&u->asked) == 0) {
 			change(r, s, u);
 		} else if (r->pair.on) {
 			r->n.lost[r->route.authority]++;

@@ -5,6 +5,8 @@
 #include "engine/redis/relay/relay.h"
 
 #include "engine/redis/relay/door.h"
+#include "engine/redis/relay/script.h"
+#include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
@@ -36,10 +38,10 @@ relay_warm(struct relay *r)
 		(void)lane_admin(r, SIDE_NEW);
 	}
 	if (split_is_on(r)) {
-		(void)lane_writer(r, SIDE_OLD, 0);
-		(void)lane_writer(r, SIDE_NEW, 0);
+		(void)lane_writer(r, SIDE_OLD, 0, false);
+		(void)lane_writer(r, SIDE_NEW, 0, false);
 	} else if (!r->hold.on) {
-		(void)lane_shared(r, r->route.authority, NULL, 0);
+		(void)lane_shared(r, r->route.authority, NULL, 0, false);
 	}
 }
 
@@ -447,10 +449,11 @@ show(const void *self, struct buf *text)
 	         r->hold.on ? ", holding" : "");
 	list_each(lane, l, all, &r->lanes) {
 		buf_putf(text,
-		         "  lane kind %u side %s state %u db %u: %u under way, "
-		         "%u users, %zu wait\n",
+		         "  lane kind %u side %s state %u db %u resp%d: %u "
+		         "under way, %u users, %zu wait\n",
 		         l->kind, side_name((enum side)l->side), l->state,
-		         l->db, ring_n(&l->fifo), l->users, l->waiters.l.n);
+		         l->db, l->resp3 ? 3 : 2, ring_n(&l->fifo), l->users,
+		         l->waiters.l.n);
 	}
 }
 

@@ -5,7 +5,10 @@
  * Replies of one session that stand behind each other leave in one copy.
  */
 #include "base/hist.h"
+#include "engine/redis/relay/script.h"
+#include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
+#include "engine/redis/relay/sub.h"
 
 static void
 count_latency(struct relay *r, struct lane *lane)
@@ -150,8 +153,8 @@ sha_reply(struct relay *r, struct lane *lane, struct pending e,
 			return;
 		}
 	}
-	lane->reply_n = 0;
 	pass(r, lane, &e, reply);
+	lane->reply_n = 0;
 }
 
 static void
@@ -169,6 +172,7 @@ load_reply(struct relay *r, struct lane *lane, struct pending e,
 			             q->argv[2]);
 	}
 	pass(r, lane, &e, reply);
+	lane->reply_n = 0;
 }
 
 static void
@@ -182,7 +186,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_SHA: sha_reply(r, lane, e, request, reply); break;
 	case PEND_LOAD: load_reply(r, lane, e, request, reply); break;
 	case PEND_SCAN: scan_answer(r, s, lane, reply, e.flags); break;
-	case PEND_HELLO: local_hello(r, s, reply); break;
+	case PEND_HELLO: local_hello(r, s, lane, e.mark != 0, reply); break;
 	case PEND_AUTH:
 	case PEND_PROVE:
 		local_authed(r, s, lane->cred, (enum pending_kind)e.kind,
@@ -194,7 +198,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 		if (s->wide != NULL && s->link != NULL)
 			session_sayf(r, s, "-%s\r\n", s->wide->refusal_text);
 		break;
-	case PEND_DROP: session_say(r, s, SPAN("*-1\r\n")); break;
+	case PEND_DROP: session_say(r, s, session_nil_array(s)); break;
 	case PEND_BLOCK: block_reply(r, s, lane, reply); break;
 	case PEND_LAST: block_last(r, s, reply); break;
 	case PEND_CONFIG: server_configured(r, s, request, reply); break;
@@ -335,14 +339,10 @@ note(struct relay *r, struct lane *lane, const struct pending *e,
 		shadow_passed(r, e, in, done);
 }
 
-/* Bytes of a reply that goes to its client as it comes. */
+/* Bytes of a reply to the front entry went to its client; done: all of it. */
 static inline void
-pass_on(struct relay *r, struct lane *lane, struct pending *e, struct span in,
-        bool done)
+passed(struct relay *r, struct lane *lane, struct pending *e, bool done)
 {
-	if (__builtin_expect(e->flags & (PEND_F_MARK | PEND_F_SHADOW), 0))
-		note(r, lane, e, in, done);
-	pass(r, lane, e, in);
 	if (lane->link == NULL || !done)
 		return; /* its client was closed, or more is to come */
 	if (lane->reply_n > RELAY_BIG_REPLY && e->s != NULL)
@@ -351,15 +351,74 @@ pass_on(struct relay *r, struct lane *lane, struct pending *e, struct span in,
 	end_entry(r, lane, e);
 }
 
+/* The same where messages wait for the end of the reply. */
+static __attribute__((noinline)) void
+pass_before_messages(struct relay *r, struct lane *lane, struct pending *e,
+                     struct span in, bool done)
+{
+	struct session *s = e->s;
+
+	if (e->flags & (PEND_F_MARK | PEND_F_SHADOW))
+		note(r, lane, e, in, done);
+	pass(r, lane, e, in);
+	passed(r, lane, e, done);
+	if (done && s != NULL)
+		pubsub_go_on(r, s);
+}
+
+/* Bytes of a reply that goes to its client as it comes. */
+static inline void
+pass_on(struct relay *r, struct lane *lane, struct pending *e, struct span in,
+        bool done)
+{
+	const unsigned rare = PEND_F_MARK | PEND_F_SHADOW | PEND_F_LATE;
+
+	if (__builtin_expect(e->flags & rare, 0)) {
+		if (e->flags & PEND_F_LATE) {
+			pass_before_messages(r, lane, e, in, done);
+			return;
+		}
+		note(r, lane, e, in, done);
+	}
+	pass(r, lane, e, in);
+	passed(r, lane, e, done);
+}
+
+/* A push at the front, or the rest of one, is nobody's answer, and none was asked
+ * for. Answers how many of the bytes it is; 0: the lane is no more. */
+static __attribute__((noinline)) size_t
+skip_push(struct relay *r, struct lane *lane, struct span in)
+{
+	size_t used = 0;
+	enum wire_rc rc = resp_skip_feed(&lane->skip, in, &used);
+
+	lane->in_push = rc == WIRE_MORE;
+	if (rc >= 0)
+		return used;
+	broken(r, lane, "it does not speak the protocol");
+	return 0;
+}
+
 void
 reply_bytes(struct relay *r, struct lane *lane, struct span in)
 {
+	if (__builtin_expect(lane->in_push, 0))
+		in = span_skip(in, skip_push(r, lane, in));
+	if (lane->link == NULL)
+		return;
 	while (in.n > 0) {
 		struct pending *e = ring_first(&lane->fifo);
 		size_t used = 0;
 		bool done;
 		enum wire_rc rc;
 
+		if (__builtin_expect(in.p[0] == '>', 0) &&
+		    resp_skip_is_between(&lane->skip)) {
+			in = span_skip(in, skip_push(r, lane, in));
+			if (lane->link == NULL)
+				return;
+			continue;
+		}
 		if (e == NULL) {
 			broken(r, lane, "it said something nobody asked for");
 			return;

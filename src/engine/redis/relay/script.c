@@ -11,8 +11,9 @@
  *
  * Limits: RELAY_SCRIPTS_MAX bytes; the oldest go first.
  */
+#include "engine/redis/relay/script.h"
+
 #include "engine/redis/lua.h"
-#include "engine/redis/relay/inside.h"
 #include "engine/redis/sha1.h"
 
 #define AGAIN_NS 10000000ull

@@ -16,8 +16,9 @@
  * Limits: route.shadow: questions under way, bytes of all of them, time; what
  * does not fit is dropped and counted by reason.
  */
+#include "engine/redis/relay/shadow.h"
+
 #include "base/hash.h"
-#include "engine/redis/relay/inside.h"
 #include "engine/redis/relay/same.h"
 
 #define ANSWER_MAX  ((size_t)64 * 1024) /* longer ones are not compared */
@@ -50,6 +51,7 @@ struct ask {
 	uint8_t state;
 	uint8_t kind; /* enum same_kind */
 	uint8_t tries;
+	bool resp3; /* both sides are asked in the client's protocol */
 	bool has[OF_N];
 	struct buf request;
 	struct buf answer[OF_N];
@@ -175,9 +177,9 @@ slot(struct shadow *x)
 
 /* The lane, when it can take a question now. */
 static struct lane *
-usable(struct relay *r, enum side side, uint32_t db)
+usable(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct lane *lane = lane_shadow(r, side, db);
+	struct lane *lane = lane_shadow(r, side, db, resp3);
 
 	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up ||
 	    ring_n(&lane->fifo) >= r->route.shadow.inflight)
@@ -189,7 +191,7 @@ usable(struct relay *r, enum side side, uint32_t db)
 static bool
 put(struct relay *r, struct ask *a, enum side side, enum whose whose)
 {
-	struct lane *lane = usable(r, side, a->db);
+	struct lane *lane = usable(r, side, a->db, a->resp3);
 	struct pending *e;
 
 	if (lane == NULL)
@@ -249,7 +251,8 @@ shadow_mirror(struct relay *r, struct session *s, const struct command *c,
 		                            : SHADOW_DROP_MEMORY);
 		return;
 	}
-	if (usable(r, side_other(r->route.authority), s->db) == NULL) {
+	if (usable(r, side_other(r->route.authority), s->db, s->resp3) ==
+	    NULL) {
 		drop(r, SHADOW_DROP_DOWN);
 		return;
 	}
@@ -260,6 +263,7 @@ shadow_mirror(struct relay *r, struct session *s, const struct command *c,
 	}
 	a->at_ns = r->port->now_ns;
 	a->db = s->db;
+	a->resp3 = s->resp3;
 	a->kind = (uint8_t)same_kind_of(c);
 	a->tries = 0;
 	memset(a->has, 0, sizeof(a->has));

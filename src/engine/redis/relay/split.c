@@ -17,6 +17,8 @@
  */
 #include "engine/redis/relay/split.h"
 
+#include "engine/redis/relay/script.h"
+
 #define BODY_MAX  4096        /* requests without a key that wait for one */
 #define AGAIN_NS  50000000ull /* a question without an answer             */
 #define LATER_NS  10000000ull /* nobody can be asked now                  */

@@ -22,6 +22,7 @@ struct sub {
 	/* Messages of the winner while the loser, or its flip here, may have
 	 * more to say. */
 	struct buf held;
+	struct buf late;   /* RESP3: behind the reply that is on its way */
 	uint64_t marked;   /* epoch of the newest marker on live       */
 	uint64_t begun;    /* epoch of the winner's first one on shadow */
 	uint64_t until_ns; /* markers are waited for no longer          */
@@ -44,6 +45,19 @@ sub_count(const struct sub *u)
 	return map_count(&u->channels) + map_count(&u->patterns);
 }
 
+/* Requests of its client that are under way on its own connections: all there
+ * are of a RESP2 client. */
+uint32_t sub_asks(const struct sub *u);
+/* Pushes for the client: never in the middle of a reply. */
+void sub_say(struct relay *r, struct session *s, struct span pushes);
+/* A reply has ended that came in pieces. */
+void pubsub_go_on(struct relay *r, struct session *s);
+/* May a big request be passed on as it comes? */
+bool pubsub_may_stream(const struct session *s);
+/* Any request of a subscriber; then SUBSCRIBE and its like of anybody. */
+enum dispatched pubsub_first(struct relay *r, struct session *s,
+                             const struct command *c, const struct resp_cmd *q,
+                             struct span raw);
 enum dispatched pubsub_dispatch(struct relay *r, struct session *s,
                                 const struct command *c,
                                 const struct resp_cmd *q, struct span raw);

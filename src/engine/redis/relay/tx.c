@@ -198,7 +198,7 @@ after_break(struct relay *r, struct session *s, const struct command *c)
 	case COMMAND_EXEC:
 		session_say(r, s,
 		            s->multi_refused ? SPAN(ABORT_TEXT)
-		                             : SPAN("*-1\r\n"));
+		                             : session_nil_array(s));
 		end_lost(s);
 		break;
 	case COMMAND_DISCARD:
