@@ -158,6 +158,24 @@ class Place:
                 print("end:", e, file=sys.stderr)
 
 
+def crash_sweep(path, records, sample, one):
+    """`one(place, at)` for each point of a sweep over the kinds `records`: it drives
+    and judges, and answers how often the process died."""
+    missed = []
+    for at in points(len(records), sample):
+        n, when = at.split(":")
+        print("SEED=%d crash %s %s (%s)" % (SEED, when, n, records[int(n) - 1]))
+        place = Place(str(path / at.replace(":", "-")), SEED)
+        os.makedirs(place.dir)
+        try:
+            if one(place, at) == 0:
+                missed.append(at)
+        finally:
+            place.end()
+    # The order of records may differ by timing; a run may have one less.
+    assert len(missed) <= 1 + len(records) // 10, "no crash happened at %s" % missed
+
+
 @pytest.fixture(scope="session")
 def binary():
     """The relay alone."""

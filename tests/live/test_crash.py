@@ -5,13 +5,12 @@ The sweep kills Godwit before and after every journal record: it runs the
 script once, counts the records, and then once for each. In the normal mode a
 sample of them, by a printed seed; FULL=1 takes all.
 """
-import os
 import random
 import time
 
 import pytest
 
-from conftest import FULL, SEED, points
+from conftest import FULL, SEED, crash_sweep
 from harness.godwit import run
 from harness.process import until
 from oracle.resp import RespError
@@ -100,29 +99,19 @@ def begin(place, crash_at, conf=CONF, load=LOAD):
 def test_sigkill_at_every_journal_record(tmp_path, records):
     """P1, P2, P7: whatever the instant, the same command goes on, and every
     acknowledged write is there."""
-    from conftest import Place
+    def one(place, at):
+        r = begin(place, at)
+        deaths = drive(r, 1)
+        v = r.judge()
+        assert v.kept() and v.errors == 0, "crash at %s: %s" % (at, v)
+        with r.old.conn() as c:
+            assert refused(c.raw("SET", "late", "1")), "old is open after the completion"
+        with r.new.conn() as c:
+            assert c.raw("SET", "now", "1") == b"OK"
+        return deaths
 
     assert len(records) >= 12, records
-    missed = []
-    for at in points(len(records), 8):
-        n, when = at.split(":")
-        print("SEED=%d crash %s %s (%s)" % (SEED, when, n, records[int(n) - 1]))
-        place = Place(str(tmp_path / at.replace(":", "-")), SEED)
-        os.makedirs(place.dir)
-        try:
-            r = begin(place, at)
-            if drive(r, 1) == 0:
-                missed.append(at)
-            v = r.judge()
-            assert v.kept() and v.errors == 0, "crash at %s (%s): %s" % (at, records[int(n) - 1], v)
-            with r.old.conn() as c:
-                assert refused(c.raw("SET", "late", "1")), "old is open after the completion"
-            with r.new.conn() as c:
-                assert c.raw("SET", "now", "1") == b"OK"
-        finally:
-            place.end()
-    # The order of records may differ by timing; a run may have one less.
-    assert len(missed) <= 1 + len(records) // 10, "no crash happened at %s" % missed
+    crash_sweep(tmp_path, records, 8, one)
 
 
 @pytest.mark.limit(120)

@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from conftest import SEED, points
+from conftest import SEED, crash_sweep
 from harness.process import until
 from oracle.resp import RespError
 from scenario import Run, inside, refused
@@ -316,25 +316,16 @@ def records(tmp_path_factory):
 def test_sigkill_at_every_record_of_a_split(tmp_path, records):
     """P1, P2, P7 with each key's own side: the same command goes on, and every
     acknowledged write is there."""
-    from conftest import Place
+    def one(place, where):
+        r = begin(place, where, ("--definition", definition(place, **CANARY)), CRASH_LOAD)
+        deaths = drive(r, 1, SCRIPT)
+        v = r.judge()
+        assert v.kept() and v.errors == 0, "crash at %s: %s" % (where, v)
+        assert shut(r.old) and not shut(r.new)
+        return deaths
 
     assert len(records) >= 30, records
-    missed = []
-    for where in points(len(records), 6):
-        n, when = where.split(":")
-        print("SEED=%d crash %s %s (%s)" % (SEED, when, n, records[int(n) - 1]))
-        place = Place(str(tmp_path / where.replace(":", "-")), SEED)
-        os.makedirs(place.dir)
-        try:
-            r = begin(place, where, ("--definition", definition(place, **CANARY)), CRASH_LOAD)
-            if drive(r, 1, SCRIPT) == 0:
-                missed.append(where)
-            v = r.judge()
-            assert v.kept() and v.errors == 0, "crash at %s (%s): %s" % (where, records[int(n) - 1], v)
-            assert shut(r.old) and not shut(r.new)
-        finally:
-            place.end()
-    assert len(missed) <= 1 + len(records) // 10, "no crash happened at %s" % missed
+    crash_sweep(tmp_path, records, 6, one)
 
 
 def progress(r):
