@@ -5,6 +5,7 @@
 #include "bin/meet.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "control/agent.h"
 #include "control/preflight.h"
@@ -34,13 +35,17 @@ meet_for_copy(const struct side_conf side[SIDE_N], const char *conflict,
 		.side = { side[SIDE_OLD], side[SIDE_NEW] },
 		.conflict = conflict,
 	};
-	struct checks checks;
-	int rc = preflight(&conf, &checks, ret, err);
+	struct checks *found = calloc(1, sizeof(*found));
+	int rc;
 
-	for (uint32_t i = 0; rc == 0 && i < checks.n; i++)
-		if (checks.line[i].result == CHECK_WARN)
+	if (found == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	rc = preflight(&conf, found, ret, err);
+	for (uint32_t i = 0; rc == 0 && i < found->n; i++)
+		if (found->line[i].result == CHECK_WARN)
 			(void)fprintf(stderr, "godwit: note: %s\n",
-			              checks.line[i].detail);
+			              found->line[i].detail);
+	free(found);
 	return rc;
 }
 

@@ -5,15 +5,36 @@
 #include "control/preflight.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/agent.h"
 #include "control/limit.h"
+#include "engine/redis/admin/users.h"
 #include "world/os/tls.h"
 
+/* A copy of what it says of its users, malloced; NULL: nothing. */
+static char *
+ask_users(struct agent *a, struct span *ret)
+{
+	struct span replies = { NULL, 0 };
+	struct err err;
+	char *copy = NULL;
+
+	*ret = replies;
+	if (agent_call(a, users_put(&a->tx), LIMIT_PREFLIGHT_MS, &replies,
+	               &err) == 0)
+		copy = malloc(replies.n);
+	if (copy == NULL)
+		return NULL;
+	memcpy(copy, replies.p, replies.n);
+	*ret = span_of(copy, replies.n);
+	return copy;
+}
+
 static int
-ask(const struct side_conf *side, bool use_own, struct facts *ret,
-    struct err *err)
+ask(const struct side_conf *side, bool use_own, struct facts *ret, char **acl,
+    struct span *ret_acl, struct err *err)
 {
 	struct agent a;
 	int rc;
@@ -22,6 +43,8 @@ ask(const struct side_conf *side, bool use_own, struct facts *ret,
 	rc = agent_open(&a, use_own, LIMIT_PREFLIGHT_MS, err);
 	if (rc == 0)
 		rc = agent_probe(&a, LIMIT_PREFLIGHT_MS, ret, err);
+	if (rc == 0)
+		*acl = ask_users(&a, ret_acl);
 	agent_fini(&a);
 	if (rc == -ERR_LOST || rc == -ERR_TIMEOUT || rc == -ERR_IO ||
 	    rc == -ERR_PROTO) {
@@ -73,16 +96,25 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 		                .needs_fence = c->needs_fence,
 		                .moves_none = c->moves_none,
 		                .empty_ok = c->empty_ok };
-	int rc;
+	char *text[SIDE_N] = { NULL, NULL };
+	struct span acl[SIDE_N] = { { NULL, 0 }, { NULL, 0 } };
+	int rc = 0;
 
 	*ret = (struct checks){ .n = 0 };
-	for (int s = 0; s < SIDE_N; s++) {
-		rc = ask(&c->side[s], c->is_resume, &f[s], err);
-		if (rc != 0)
-			return rc;
+	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
+		rc = ask(&c->side[s], c->is_resume, &f[s], &text[s], &acl[s],
+		         err);
 		j.label[s] = c->side[s].label;
 	}
-	probe_judge(f, &j, ret);
+	if (rc == 0) {
+		probe_judge(f, &j, ret);
+		if (c->needs_fence)
+			users_judge(ret, acl, c->is_resume);
+	}
+	for (int s = 0; s < SIDE_N; s++)
+		free(text[s]);
+	if (rc != 0)
+		return rc;
 	preflight_tls(c->side, ret);
 	if (ret->failed == 0)
 		return 0;

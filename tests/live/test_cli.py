@@ -17,6 +17,7 @@ from harness.godwit import BINARY, Godwit, run
 from harness.process import until
 from harness.server import fill
 from harness.terminal import Terminal, need_tmux
+from scenario import inside
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -696,3 +697,32 @@ def test_release(place):
     # The wrong server is refused.
     code, _, err = run("release", new.url, "--state", g.state)
     assert code == 3 and "127.0.0.1:%d" % old.port in err
+
+
+def test_users_are_listed_for_the_operator(place):
+    """What to type on new for each user that is not there or other; no secret is
+    in anything that Godwit says or keeps beside its state."""
+    old = place.server("old", acl=["user default on nopass ~* &* +@all",
+                                   "user app on >tops3cret ~app:* -@all +@read +@write",
+                                   "user job on >alsos3cret ~* -@all +@all"])
+    new = place.server("new", acl=["user default on nopass ~* &* +@all",
+                                   "user job on >alsos3cret ~* -@all +get"])
+    users = old.cmd("ACL", "LIST")
+    g = place.godwit(old, new, "--strategy", "big_bang")
+    g.until_in_step()
+    lines = [c["detail"] for c in g.status()["checks"] if c["name"] == "users"]
+    assert len(lines) == 2 and all(c["result"] == "warn" for c in g.status()["checks"]
+                                   if c["name"] == "users")
+    for detail in lines:
+        command = detail.partition("on new: ")[2]
+        name = command.split()[2]
+        assert name in ("app", "job") and "#" not in detail and "s3cret" not in detail
+        words = command.replace(">PASSWORD", ">" + {"app": "tops3cret", "job": "alsos3cret"}[name]).split()
+        with inside(g, new) as c:
+            c.cmd(*words)
+    g.must("promote", "--wait")
+    with inside(g, new) as b:
+        want = [u for u in users if not u.startswith((b"user godwit", b"user default"))]
+        got = [u.replace(b" sanitize-payload", b"") for u in b.cmd("ACL", "LIST") if not u.startswith((b"user godwit", b"user default"))]
+    assert want == got
+    assert "s3cret" not in g.tail(100000)

@@ -35,11 +35,12 @@ check_result_name(enum check_result r)
 	do {                                                  \
 		struct err say_;                              \
 		(void)err_set(&say_, ERR_STATE, __VA_ARGS__); \
-		add((c), (name), (result), say_.text);        \
+		checks_add((c), (name), (result), say_.text); \
 	} while (0)
 
-static void
-add(struct checks *c, const char *name, enum check_result r, const char *detail)
+void
+checks_add(struct checks *c, const char *name, enum check_result r,
+           const char *detail)
 {
 	struct check_line *l;
 
@@ -242,45 +243,10 @@ judge_memory(struct checks *c, const struct facts f[SIDE_N])
 	}
 }
 
-static bool
-has_user(const struct facts *f, const char *name)
-{
-	for (uint32_t i = 0; i < f->user_n; i++) {
-		if (strcmp(f->users[i], name) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void
-judge_users(struct checks *c, const struct facts f[SIDE_N],
+judge_fence(struct checks *c, const struct facts f[SIDE_N],
             const struct judge_conf *conf)
 {
-	const struct facts *old = &f[SIDE_OLD];
-	char list[120] = "";
-	size_t n = 0;
-	uint32_t missing = 0;
-
-	for (uint32_t i = 0; i < old->user_n; i++) {
-		const char *u = old->users[i];
-
-		if (strncmp(u, "godwit-", 7) == 0 || has_user(&f[SIDE_NEW], u))
-			continue;
-		missing++;
-		if (n + strlen(u) + 3 < sizeof(list)) {
-			if (n > 0)
-				list[n++] = ',';
-			memcpy(list + n, u, strlen(u) + 1);
-			n += strlen(u);
-		}
-	}
-	if (missing > 0)
-		SAY(c, "users", CHECK_WARN,
-		    "new lacks %u user%s of old: %s; make them there before "
-		    "the cutover",
-		    missing, missing == 1 ? "" : "s", list);
-	else
-		SAY(c, "users", CHECK_PASS, "new has every user of old");
 	for (int s = 0; s < SIDE_N; s++) {
 		if (!f[s].has_aclfile && !f[s].has_config_file)
 			SAY(c, "fence", CHECK_WARN,
@@ -355,6 +321,6 @@ probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
 	judge_pair(ret, f, conf);
 	judge_memory(ret, f);
 	if (conf->needs_fence)
-		judge_users(ret, f, conf);
+		judge_fence(ret, f, conf);
 	judge_contents(ret, f, conf);
 }

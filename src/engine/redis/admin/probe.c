@@ -14,7 +14,7 @@ static const char *const words[PROBE_COMMAND_N] = {
 #undef X
 };
 
-#define FIRST_N 9
+#define FIRST_N 8
 
 uint32_t
 probe_put_first(struct buf *tx)
@@ -22,7 +22,6 @@ probe_put_first(struct buf *tx)
 	resp_put_cmd(tx, "INFO", NULL);
 	resp_put_cmd(tx, "TIME", NULL);
 	resp_put_cmd(tx, "ACL", "WHOAMI", NULL);
-	resp_put_cmd(tx, "ACL", "LIST", NULL);
 	resp_put_cmd(tx, "CONFIG", "GET", "maxmemory-policy", NULL);
 	resp_put_cmd(tx, "CONFIG", "GET", "client-output-buffer-limit", NULL);
 	resp_put_cmd(tx, "CONFIG", "GET", "aclfile", NULL);
@@ -184,27 +183,6 @@ read_time(struct span one, struct facts *f)
 		f->clock_ms = (int64_t)(s * 1000 + reply_u64(it.text) / 1000);
 }
 
-static void
-read_users(struct span one, struct facts *f)
-{
-	struct resp_item it;
-
-	if (!reply_item(&one, &it) || it.type != RESP_ARRAY)
-		return;
-	while (f->user_n < PROBE_USERS && reply_item(&one, &it)) {
-		struct span word;
-
-		struct span user;
-
-		/* "user <name> ..." */
-		if (!reply_word(&it.text, &user) ||
-		    !reply_word(&it.text, &word))
-			continue;
-		reply_text(word, f->users[f->user_n], sizeof(f->users[0]));
-		f->user_n++;
-	}
-}
-
 /* "normal 0 0 0 slave 268435456 67108864 60 pubsub ...": the hard limit. */
 static void
 read_limits(struct span text, struct facts *f)
@@ -287,14 +265,13 @@ probe_read_first(struct span replies, const char *who, struct facts *ret,
 	read_time(one[1], ret);
 	if (reply_item(&one[2], &it) && it.type == RESP_BULK)
 		reply_text(it.text, ret->whoami, sizeof(ret->whoami));
-	read_users(one[3], ret);
-	if (config_value(one[4], &value))
+	if (config_value(one[3], &value))
 		reply_text(value, ret->policy, sizeof(ret->policy));
-	if (config_value(one[5], &value))
+	if (config_value(one[4], &value))
 		read_limits(value, ret);
-	ret->has_aclfile = config_value(one[6], &value) && value.n > 0;
-	read_modules(one[7], ret);
-	read_commands(one[8], ret);
+	ret->has_aclfile = config_value(one[5], &value) && value.n > 0;
+	read_modules(one[6], ret);
+	read_commands(one[7], ret);
 	return 0;
 }
 

@@ -6,7 +6,7 @@
  * checks that follow from the facts of both sides.
  *
  * Owns:   nothing; values.
- * Limits: PROBE_USERS names of users, PROBE_CHECKS checks.
+ * Limits: PROBE_CHECKS checks.
  * Thread: any.
  */
 #pragma once
@@ -14,7 +14,6 @@
 #include "core/side.h"
 #include "engine/redis/admin/reply.h"
 
-#define PROBE_USERS  64
 #define PROBE_CHECKS 48
 
 /* Commands Godwit cannot do without; one bit each in facts.absent, facts.denied.
@@ -62,8 +61,6 @@ struct facts {
 	int64_t clock_ms;     /* its wall clock                            */
 	uint32_t absent;      /* probe_command bits: renamed or gone       */
 	uint32_t denied;      /* probe_command bits: our user may not      */
-	uint32_t user_n;
-	char users[PROBE_USERS][64];
 };
 
 /* Questions; each answers how many replies will come. The second batch needs the
@@ -88,7 +85,7 @@ enum check_result {
 struct check_line {
 	char name[24];
 	enum check_result result;
-	char detail[220];
+	char detail[420];
 };
 
 struct checks {
@@ -105,6 +102,10 @@ struct judge_conf {
 	bool moves_none;      /* new has to hold the data already          */
 	bool empty_ok;        /* or nothing, and that is meant             */
 };
+
+/* One more line of the judge's. */
+void checks_add(struct checks *c, const char *name, enum check_result r,
+                const char *detail);
 
 /* Compare both sides; the lines are in the order of the questions. */
 void probe_judge(const struct facts f[SIDE_N], const struct judge_conf *c,

@@ -14,6 +14,8 @@
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
 
+#define FOOTER 10 /* of a payload: one without libraries is no more */
+
 /* Once, before the first of ours comes there. */
 static void
 ask_own(struct mover *m)
@@ -61,7 +63,7 @@ library_dump(struct mover *m, struct span reply)
 	m->functions_done = true;
 	/* Before 7.0 there are none; what has no key is the other mover's. */
 	if (!whose_is_home(m) || resp_read(&reply, &item) != WIRE_PART ||
-	    item.type != RESP_BULK) {
+	    item.type != RESP_BULK || (item.text.n <= FOOTER && !again)) {
 		m->library_flying = false;
 		return;
 	}
@@ -86,10 +88,12 @@ library_restored(struct mover *m, struct span bad)
 		return;
 	m->library_owed = true;
 	mover_fail(m, ERR_REFUSED,
-	           "%s: refused the libraries of functions (%.*s); delete "
-	           "there what is in the way",
+	           "%s: refused the libraries of functions (%.*s); %s",
 	           m->conf->side[side_other(m->from)].label,
-	           (int)(bad.n < 80 ? bad.n : 80), (const char *)bad.p);
+	           (int)(bad.n < 80 ? bad.n : 80), (const char *)bad.p,
+	           span_has_prefix(bad, SPAN("OOM"))
+	                   ? "raise its maxmemory"
+	                   : "delete there what is in the way");
 }
 
 void
