@@ -231,4 +231,5 @@ def main():
         "versions": world.versions(), "runs": runs, "idle": idle}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -17,10 +17,12 @@ export GODWIT_BIN
 
 if [ "${1:-}" = --quick ]; then
     $python redis_proxy.py --reps 1 --quick --patience 2
+    $python redis_latency.py --reps 1 --seconds 1 --patience 2
     $python redis_copy.py --reps 1 --keys 300000 --patience 2
     $python redis_ack.py --reps 1 --seconds 1 --patience 2
     exit 0
 fi
 $python redis_proxy.py
+$python redis_latency.py
 $python redis_copy.py
 $python redis_ack.py

@@ -203,12 +203,7 @@ class World:
 
     def relay(self, server):
         port = free_port()
-        path = os.path.join(OUT, "relay")
-        source = os.path.join(HERE, "relay.c")
-        if (not os.path.exists(path) or
-                os.path.getmtime(path) < os.path.getmtime(source)):
-            subprocess.run(["gcc", "-O2", "-D_GNU_SOURCE", source, "-o", path],
-                           check=True)
+        path = compiled("relay")
         return port, self.spawn("relay", [path, str(port), str(server)], port)
 
     def godwit(self, name, old, new, *options):
@@ -220,6 +215,17 @@ class World:
                    "redis://127.0.0.1:%d" % new, "--listen",
                    "127.0.0.1:%d" % port, "--state", state, *options], port)
         return port, proc, state
+
+
+def compiled(name):
+    """The path of one of our own yardsticks, made from its source."""
+    path = os.path.join(OUT, name)
+    source = os.path.join(HERE, name + ".c")
+    if (not os.path.exists(path) or
+            os.path.getmtime(path) < os.path.getmtime(source)):
+        subprocess.run(["gcc", "-O2", "-D_GNU_SOURCE", source, "-o", path],
+                       check=True)
+    return path
 
 
 def has_godwit():
