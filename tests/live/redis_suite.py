@@ -3,17 +3,22 @@
 """The test suite of Redis' own source, against a server and through Godwit.
 
     redis_suite.py get                     the source, by tools/redis_suite.sh
-    redis_suite.py run direct|godwit|door [UNIT...]
-    redis_suite.py compare                 what differs, as tables
+    redis_suite.py run MODE [UNIT...]      all units that it has, or these
+    redis_suite.py compare                 each test that differs, and its words
+    redis_suite.py table                   the same as numbers, for the docs
 
     SUITE        its folder (default /tmp/godwit-redis-suite)
     GODWIT_BIN   the binary; build/godwit by default
 
-Each unit gets servers of its own. `direct` talks to one server. `godwit` talks
-to the interlay of a canary migration with half of the reads on new. `door` is
-the same, but CONFIG and DEBUG, which Godwit refuses, go past it to both
-servers, so that what only prepares a test does not hide what it tests.
-Results are kept in SUITE/MODE.json.
+Each unit gets servers of its own. Modes:
+
+    direct   one server
+    alone    the interlay of a daemon, no migration
+    godwit   the interlay of a canary migration, half of the reads on new
+    door     the same, but CONFIG and DEBUG go past it to both servers, so that
+             what only prepares a test does not hide what it tests
+
+Results are kept in SUITE/MODE.json, what was said in SUITE/MODE.log.
 """
 import json
 import os
@@ -28,42 +33,47 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 from conftest import Place  # noqa: E402
+from harness import ports  # noqa: E402
+from harness.api import Serve  # noqa: E402
 from scenario import admin  # noqa: E402
 
 SUITE = os.environ.get("SUITE", "/tmp/godwit-redis-suite")
 SOURCE = os.path.join(SUITE, "src")
 SECONDS = 600  # a unit
 BASE = 31000  # ports of the suite's own, 100 for each mode
-MODES = ("direct", "godwit", "door")
+MODES = ("direct", "alone", "godwit", "door")
 LINE = re.compile(r"^\[(ok|err|skip|ignore|exception)\]: (.*)$")
 CASE = re.compile(r"^(.*?) \((\d+) ms\)$")
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
-# Put before the suite's client: CONFIG and DEBUG to each of the doors.
+# Put into the suite's client: CONFIG and DEBUG go to each of the doors, DEBUG
+# RELOAD and the like to the first one; its answer comes back. A client that
+# reads its answers later gets it as an echo.
 DOOR = r"""
+set ::redis::door_off 0
 set ::door_links {}
 proc door_open {} {
     foreach {port user pass} $::env(GODWIT_DOORS) {
         set link [redis 127.0.0.1 $port 0 0]
-        if {$user ne "-"} { $link auth $user $pass }
+        $link auth $user $pass
         $link client setname $::env(GODWIT_DOOR_NAME)
         lappend ::door_links $link
     }
 }
 proc door_takes {name words} {
-    if {![info exists ::env(GODWIT_DOORS)]} { return 0 }
-    if {$::redis::door_off} { return 0 }
+    if {![info exists ::env(GODWIT_DOORS)] || $::redis::door_off} { return 0 }
     return [expr {[string tolower $name] in {config debug}}]
 }
-proc door_call {db name words} {
+proc door_call {name words} {
     set ::redis::door_off 1
     set code [catch {
         if {$::door_links eq {}} { door_open }
         set n 0
         foreach link $::door_links {
-            $link select $db
+            $link select [expr {$::singledb ? 0 : 9}]
             set got [$link $name {*}$words]
             if {[incr n] == 1} { set first $got }
+            if {[string tolower [lindex $words 0]] in {reload loadaof sleep}} break
         }
         set first
     } answer]
@@ -74,9 +84,16 @@ proc door_call {db name words} {
 """
 DISPATCH = "proc ::redis::__dispatch__raw__ {id method argv} {\n"
 HOOK = DISPATCH + r"""
-    if {[door_takes $method $argv] && !$::redis::deferred($id)} {
-        set db [expr {$::singledb ? 0 : 9}]
-        return [door_call $db $method $argv]
+    if {[door_takes $method $argv]} {
+        if {!$::redis::deferred($id)} {
+            return [door_call $method $argv]
+        } elseif {[catch {door_call $method $argv} answer]} {
+            set method eval
+            set argv [list {return redis.error_reply(ARGV[1])} 0 $answer]
+        } else {
+            set method echo
+            set argv [list $answer]
+        }
     }
 """
 
@@ -93,7 +110,7 @@ def prepare(mode):
         text = f.read()
     assert DISPATCH in text, "this suite's client is another one"
     with open(path, "w") as f:
-        f.write(text.replace(DISPATCH, HOOK) + DOOR + "\nset ::redis::door_off 0\n")
+        f.write(text.replace(DISPATCH, HOOK) + DOOR)
     # A setting that is refused does not end the whole unit.
     path = os.path.join(folder, "tests/support/server.tcl")
     with open(os.path.join(SOURCE, "tests/support/server.tcl")) as f:
@@ -144,43 +161,53 @@ def parse(text):
     return got, end
 
 
+def listener(place, mode, env):
+    """(port, what has to stay alive): servers of one unit, and Godwit."""
+    conf = {"enable_module_command": "yes", "enable_protected_configs": "yes"}
+    old = place.server("old", **conf)
+    if mode == "direct":
+        return old.port, None
+    if mode == "alone":
+        s, port = Serve(place.dir), ports.take()
+        place.things.append(s)
+        s.start()
+        s.must("POST", "endpoints", {"id": "old", "config": {"url": old.url}})
+        s.must("POST", "interlays", {"id": "i", "endpoint": "old", "port": port})
+        return port, s
+    new = place.server("new", **conf)
+    g = place.godwit(old, new, "--strategy", "canary", "--steps", "50")
+    g.until_in_step()
+    g.must("promote")
+    if mode == "door":
+        users = [(s.port, admin(g, s.name)) for s in (old, new)]
+        env["GODWIT_DOORS"] = " ".join("%d %s %s" % (p, a["user"], a["password"]) for p, a in users)
+        env["GODWIT_DOOR_NAME"] = "godwit:%s:test" % users[0][1]["user"][7:]
+    return g.port, g
+
+
 def run_unit(mode, unit, folder):
     directory = tempfile.mkdtemp(prefix="godwit-suite-")
     place = Place(directory, 1)
     env = {k: v for k, v in os.environ.items() if not k.startswith("GODWIT_DOOR")}
     try:
-        conf = {"enable_module_command": "yes", "enable_protected_configs": "yes"}
-        if mode == "direct":
-            port = place.server("old", **conf).port
-        else:
-            old, new = place.pair(**conf)
-            g = place.godwit(old, new, "--strategy", "canary", "--steps", "50")
-            g.until_in_step()
-            g.must("promote")
-            port = g.port
-            if mode == "door":
-                users = [(s.port, admin(g, s.name)) for s in (old, new)]
-                env["GODWIT_DOORS"] = " ".join(
-                    "%d %s %s" % (p, a["user"], a["password"]) for p, a in users)
-                env["GODWIT_DOOR_NAME"] = "godwit:%s:test" % users[0][1]["user"][7:]
+        port, godwit = listener(place, mode, env)
         began = time.monotonic()
+        argv = ["tclsh", "tests/test_helper.tcl", "--host", "127.0.0.1", "--port", str(port),
+                "--baseport", str(BASE + 100 * MODES.index(mode)), "--portcount", "60",
+                "--durable", "--timeout", str(SECONDS // 4), "--single", unit]
         try:
-            p = subprocess.run(
-                ["tclsh", "tests/test_helper.tcl", "--host", "127.0.0.1", "--port", str(port),
-                 "--baseport", str(BASE + 100 * MODES.index(mode)), "--portcount", "60", "--durable", "--timeout", str(SECONDS // 4), "--single", unit],
-                cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                timeout=SECONDS)
-            text = p.stdout
+            text = subprocess.run(argv, cwd=folder, env=env, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, timeout=SECONDS).stdout
         except subprocess.TimeoutExpired as e:
             text = e.stdout or b""
         text = text.decode("utf-8", "replace")
         with open(os.path.join(SUITE, mode + ".log"), "a") as f:
             f.write("##### %s\n%s\n" % (unit, text))
-            if mode != "direct":
-                f.write("##### godwit said\n%s\n" % g.tail(6000))
+            if godwit is not None:
+                f.write("##### godwit said\n%s\n" % godwit.tail(6000))
         tests, end = parse(text)
-        alive = True if mode == "direct" else g.is_alive()
-        return {"tests": tests, "end": end, "alive": alive, "seconds": round(time.monotonic() - began, 1)}
+        return {"tests": tests, "end": end, "alive": godwit is None or godwit.is_alive(),
+                "seconds": round(time.monotonic() - began, 1)}
     finally:
         place.end()
         shutil.rmtree(directory, ignore_errors=True)
@@ -208,23 +235,40 @@ def run(mode, wanted):
             json.dump(results, f, indent=1)
 
 
+def differing(mode):
+    """(unit, test, what, words) of what was ok directly and is not there."""
+    direct, other = load("direct"), load(mode)
+    for unit in direct:
+        a, b = direct[unit]["tests"], other.get(unit, {"tests": {}})["tests"]
+        for t in a:
+            got = b.get(t, ["missing", ""])
+            if unit in other and a[t][0] == "ok" and got[0] != "ok":
+                yield unit, t, *got
+
+
 def compare():
-    """For each unit what was ok directly and is not through Godwit."""
-    direct = load("direct")
     for mode in MODES[1:]:
-        other = load(mode)
         print("## %s" % mode)
-        for unit in direct:
-            if unit not in other:
-                continue
-            a, b = direct[unit]["tests"], other[unit]["tests"]
-            good = [t for t in a if a[t][0] == "ok"]
-            same = [t for t in good if b.get(t, ["", ""])[0] == "ok"]
-            print("%s: %d of %d" % (unit, len(same), len(good)))
-            for t in good:
-                if t not in same:
-                    what, words = b.get(t, ["missing", ""])
-                    print("    %s: %s | %s" % (what, t, " / ".join(words.split("\n")[:2])[:200]))
+        for unit, test, what, words in differing(mode):
+            print("%s: %s: %s | %s" % (unit, what, test, " / ".join(words.split("\n")[:2])[:250]))
+
+
+def table():
+    """A row a unit: tests that are ok, in each mode."""
+    results = {m: load(m) for m in MODES}
+    total = dict.fromkeys(MODES, 0)
+    print("| unit | %s |\n|---|%s" % (" | ".join(MODES), "---|" * len(MODES)))
+    for unit, r in results["direct"].items():
+        good = {t for t, got in r["tests"].items() if got[0] == "ok"}
+        row = []
+        for m in MODES:
+            tests = results[m].get(unit, {"tests": {}})["tests"]
+            n = sum(tests.get(t, [""])[0] == "ok" for t in good)
+            total[m] += n
+            row.append("%d" % n if unit in results[m] else "-")
+        if good:
+            print("| `%s` | %s |" % (unit, " | ".join(row)))
+    print("| all | %s |" % " | ".join("%d" % total[m] for m in MODES))
 
 
 def main(argv):
@@ -235,6 +279,8 @@ def main(argv):
         return run(argv[1], argv[2:])
     if argv == ["compare"]:
         return compare()
+    if argv == ["table"]:
+        return table()
     sys.exit(__doc__)
 
 
