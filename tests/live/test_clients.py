@@ -35,6 +35,7 @@ PROGRAMS = {
     "hiredis": lambda port: hiredis(port, "hi"),
     "ioredis": lambda port: node("ioredis.mjs", port, "io"),
     "node_redis": lambda port: node("node_redis.mjs", port, "nr"),
+    "node_redis-resp3": lambda port: node("node_redis.mjs", port, "nr3", "3"),
     "redis-py": lambda port: ["/usr/bin/python3", os.path.join(FOLDER, "redis_py.py"), port, "py"],
 }
 

@@ -62,8 +62,12 @@ def differs(got, want):
     return None if got == want else "got %.300r, not %.300r" % (got, want)
 
 
+PROTOCOLS = pytest.mark.parametrize("protocol", [(), ("-3",)], ids=["resp2", "resp3"])
+
+
 @pytest.mark.limit(90)
-def test_redis_benchmark_through_a_migration(place):
+@PROTOCOLS
+def test_redis_benchmark_through_a_migration(place, protocol):
     """Its fifteen loads with twenty connections; it stops at the first error.
     What its counters and lists hold is counted in the end."""
     r = Run(place, "--strategy", "canary", "--steps", "25,75", load=False, keys=300)
@@ -72,7 +76,7 @@ def test_redis_benchmark_through_a_migration(place):
 
     def once(i):
         p = subprocess.run(
-            ["redis-benchmark", "-p", str(r.g.port), "-c", "20", "-P", str(1 + i % 2 * 7), "-n", str(n),
+            ["redis-benchmark", "-p", str(r.g.port), *protocol, "-c", "20", "-P", str(1 + i % 2 * 7), "-n", str(n),
              *(("--threads", "2") if i % 3 == 0 else ()), "-q", "-t", loads], capture_output=True, text=True, timeout=60)
         said = p.stdout + p.stderr
         if p.returncode != 0 or "rror" in said or said.count("requests per second") != 17:
@@ -88,7 +92,8 @@ def test_redis_benchmark_through_a_migration(place):
 
 
 @pytest.mark.limit(90)
-def test_redis_cli_through_a_migration(place):
+@PROTOCOLS
+def test_redis_cli_through_a_migration(place, protocol):
     """Commands as arguments, repeated, from standard input, as a file of
     protocol, a script, a scan: each line is known beforehand."""
     r = Run(place, "--strategy", "canary", "--steps", "25,75", load=False, keys=300)
@@ -103,27 +108,27 @@ def test_redis_cli_through_a_migration(place):
         return b"".join(b"%d\n" % i for i in range(first, first + n))
 
     def repeated(i):
-        return differs(cli(r.g.port, "-r", 50, "INCR", "cli:r"), numbers(50 * i - 49, 50))
+        return differs(cli(r.g.port, *protocol, "-r", 50, "INCR", "cli:r"), numbers(50 * i - 49, 50))
 
     def lines(i):
         text = "".join("RPUSH cli:lines %d\n" % x for x in range(50 * i - 49, 50 * i + 1))
         text = "MULTI\nINCR cli:multi\nEXEC\n" + text + "SELECT 2\nINCR cli:two\n"
-        got = cli(r.g.port, stdin=text.encode())
+        got = cli(r.g.port, *protocol, stdin=text.encode())
         want = b"OK\nQUEUED\n%d\n%sOK\n%d\n" % (i, numbers(50 * i - 49, 50), i)
         return differs(got, want)
 
     def pipe(i):
         data = b"".join(encode(("RPUSH", "cli:pipe", x)) for x in range(1000 * i - 999, 1000 * i + 1))
-        got = cli(r.g.port, "--pipe", stdin=data)
+        got = cli(r.g.port, *protocol, "--pipe", stdin=data)
         return None if b"errors: 0, replies: 1000" in got else repr(got)
 
     def rest(i):
-        got = cli(r.g.port, "--eval", script, "cli:eval", ",", "arg")
-        got += cli(r.g.port, "-x", "SET", "cli:x", stdin=b"line %d\n" % i)
-        got += cli(r.g.port, "-n", 0, "--raw", "GET", "cli:x")
-        got += cli(r.g.port, "--no-raw", "HSET", "cli:hash", "f%d" % i, "v")
-        seen = set(cli(r.g.port, "--scan", "--pattern", "cli:scan:*").split())
-        big = cli(r.g.port, "--bigkeys")
+        got = cli(r.g.port, *protocol, "--eval", script, "cli:eval", ",", "arg")
+        got += cli(r.g.port, *protocol, "-x", "SET", "cli:x", stdin=b"line %d\n" % i)
+        got += cli(r.g.port, *protocol, "-n", 0, "--raw", "GET", "cli:x")
+        got += cli(r.g.port, *protocol, "--no-raw", "HSET", "cli:hash", "f%d" % i, "v")
+        seen = set(cli(r.g.port, *protocol, "--scan", "--pattern", "cli:scan:*").split())
+        big = cli(r.g.port, *protocol, "--bigkeys")
         if seen != names or b"keys were sampled" not in big and b"Sampled" not in big:
             return "%d keys scanned; %s" % (len(seen), big[-300:])
         return differs(got, b"%d\narg\nOK\nline %d\n\n(integer) 1\n" % (i, i))
@@ -141,12 +146,13 @@ def test_redis_cli_through_a_migration(place):
 
 
 @pytest.mark.limit(60)
-def test_redis_cli_subscribes_through_a_migration(place):
+@PROTOCOLS
+def test_redis_cli_subscribes_through_a_migration(place, protocol):
     """It prints each message once, in order."""
     r = Run(place, "--strategy", "canary", "--steps", "25,75", load=False, keys=100)
     out = os.path.join(place.dir, "messages")
     with open(out, "wb") as f:
-        sub = subprocess.Popen(["redis-cli", "-p", str(r.g.port), "SUBSCRIBE", "cli:news"], stdout=f,
+        sub = subprocess.Popen(["redis-cli", *protocol, "-p", str(r.g.port), "SUBSCRIBE", "cli:news"], stdout=f,
                                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                preexec_fn=die_with_parent)
 
