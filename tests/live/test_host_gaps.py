@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A leg that cannot go on while the others can, and a start that is refused after the
 server that an earlier migration left behind was opened for it."""
+import json
 import socket
+import sqlite3
 import time
 
 import pytest
@@ -18,9 +20,9 @@ DATA = {"type": "snapshot", "replace": "replace"}
 
 
 class World:
-    def __init__(self, place, names):
+    def __init__(self, place, names, **conf):
         self.place = place
-        self.server = {n: place.server(n) for n in names}
+        self.server = {n: place.server(n, **conf) for n in names}
         self.serve = Serve(place.dir)
         place.things.append(self.serve)
         self.serve.start()
@@ -69,8 +71,8 @@ class World:
 def world(place):
     made = []
 
-    def go(names):
-        made.append(World(place, names))
+    def go(names, **conf):
+        made.append(World(place, names, **conf))
         return made[-1]
 
     yield go
@@ -187,3 +189,50 @@ def test_a_way_back_that_is_put_off(world):
     assert w.status("m")["status"] == "rolled_back"
     with Conn(w.port["one"]) as c:
         assert c.cmd("GET", "k") == b"v"
+
+
+@pytest.mark.limit(120)
+def test_it_goes_on_when_the_server_is_back(world):
+    """The daemon starts while both servers are away: after the first tries the clients are cut and
+    the migration is failed, but it is tried again with growing pauses, and says so. When
+    they are back it goes on by itself: nobody has to ask for it."""
+    w = world(["a", "b"], aof="always")
+    w.front("one", "a")
+    fill(w.server["a"], 50)
+    w.begin("m", [("one", "b")])
+    with Conn(w.port["one"]) as c:
+        assert c.cmd("SET", "k", "v") == b"OK"
+    w.serve.kill()
+    for n in "ab":
+        w.server[n].kill()
+    w.serve.start(seconds=60)
+    until(lambda: is_cut(w.port["one"]), 20, 0.2, "the clients to be cut")
+    s = w.status("m")
+    assert s["status"] == "failed" and s["resuming"]["attempts"] == 4, s
+    assert s["resuming"]["next_in_s"] <= 2 and s["resuming"]["error"], s
+    until(lambda: w.status("m").get("resuming", {}).get("attempts", 0) >= 6, 60, 0.2, "two more attempts")
+    with sqlite3.connect("file:%s?mode=ro" % w.serve.state, uri=True) as db:
+        rows = db.execute("SELECT body_json FROM event WHERE name='not_started' ORDER BY 1").fetchall()
+    said = [json.loads(r[0])["text"] for r in rows]
+    assert {t.split("tried again in ")[1] for t in said if "again" in t} >= {"2 s", "4 s"}, said
+    assert is_cut(w.port["one"])
+    for n in "ab":
+        w.server[n].start()
+    until(lambda: w.status("m")["status"] == "running", 60, 0.2, "it to run again")
+    w.in_step("m")
+    assert "resuming" not in w.status("m")
+    with Conn(w.port["one"]) as c:
+        assert c.cmd("GET", "k") == b"v" and c.cmd("SET", "k", "w") == b"OK"
+    # What somebody has ended is nobody's business any more.
+    w.serve.kill()
+    for n in "ab":
+        w.server[n].kill()
+    w.serve.start(seconds=60)
+    assert w.status("m")["resuming"]["attempts"] >= 4
+    for n in "ab":
+        w.server[n].start()
+    w.verb("m", "rollback")
+    assert w.status("m")["status"] == "rolled_back" and "resuming" not in w.status("m")
+    time.sleep(3)
+    assert w.status("m")["status"] == "rolled_back" and is_open(w.server["a"])
+    assert w.serve.stop() == 0

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control/api/again.h"
 #include "control/api/event.h"
 #include "control/api/idem.h"
 #include "control/api/interlay.h"
@@ -32,7 +33,9 @@ api_new(const struct api_conf *conf, struct store *s, struct auth *auth,
 	a->events = events;
 	for (size_t i = 0; i < CALL_LOCKS; i++)
 		(void)pthread_mutex_init(&a->locks[i], NULL);
-	if (entity_open(s, err) != 0 || idem_open(s, err) != 0 ||
+	a->again = again_new(a, err);
+	if (a->again == NULL || entity_open(s, err) != 0 ||
+	    idem_open(s, err) != 0 ||
 	    event_start(events, keep_event, a, err) != 0) {
 		api_free(a);
 		return NULL;
@@ -45,6 +48,7 @@ api_free(struct api *a)
 {
 	if (a == NULL)
 		return;
+	again_free(a->again);
 	for (size_t i = 0; i < CALL_LOCKS; i++)
 		(void)pthread_mutex_destroy(&a->locks[i]);
 	free(a);
@@ -405,8 +409,12 @@ start_migrations(struct api *a, const json_t *rows,
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		const json_t *row = json_array_get(rows, i);
 
-		if (is_under_way(a, row) && migration_revive(a, row, &err) != 0)
-			tell_failure(a, row, "migration", &err, tell);
+		if (!is_under_way(a, row) ||
+		    migration_revive(a, row, &err) == 0)
+			continue;
+		tell_failure(a, row, "migration", &err, tell);
+		if (err_retry(err.code))
+			again_add(a->again, entity_uuid(row), &err);
 	}
 }
 
@@ -427,4 +435,10 @@ api_start_all(struct api *a, void (*tell)(const char *text))
 	json_decref(lines);
 	json_decref(held);
 	json_decref(rows);
+}
+
+void
+api_stop(struct api *a)
+{
+	again_stop(a->again);
 }

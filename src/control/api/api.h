@@ -47,3 +47,5 @@ void api_on_state(void *arg, const char *migration, const char *state,
  * What does not start is told (event, and stderr by tell), and does not stop
  * the others. */
 void api_start_all(struct api *a, void (*tell)(const char *text));
+/* What could not be started is not tried again from now on. Before the host goes. */
+void api_stop(struct api *a);

@@ -157,29 +157,41 @@ call_done(struct call *c, const char *id, struct err *err)
 }
 
 static pthread_mutex_t *
-lock_of(struct call *c, const char *uuid)
+lock_of(struct api *a, const char *uuid)
 {
 	uint32_t h = 2166136261u;
 
 	for (; *uuid != '\0'; uuid++)
 		h = (h ^ (uint8_t)*uuid) * 16777619u;
-	return &c->api->locks[h % CALL_LOCKS];
+	return &a->locks[h % CALL_LOCKS];
+}
+
+void
+api_lock(struct api *a, const char *uuid)
+{
+	int rc = pthread_mutex_lock(lock_of(a, uuid));
+
+	ENSURE(rc == 0);
+}
+
+void
+api_unlock(struct api *a, const char *uuid)
+{
+	int rc = pthread_mutex_unlock(lock_of(a, uuid));
+
+	ENSURE(rc == 0);
 }
 
 void
 call_lock(struct call *c, const char *uuid)
 {
-	int rc = pthread_mutex_lock(lock_of(c, uuid));
-
-	ENSURE(rc == 0);
+	api_lock(c->api, uuid);
 }
 
 void
 call_unlock(struct call *c, const char *uuid)
 {
-	int rc = pthread_mutex_unlock(lock_of(c, uuid));
-
-	ENSURE(rc == 0);
+	api_unlock(c->api, uuid);
 }
 
 const char *

@@ -33,6 +33,7 @@ struct api {
 	struct event_log *events;
 	/* One verb at a time for a thing: by hash of its uuid. */
 	pthread_mutex_t locks[CALL_LOCKS];
+	struct again *again;
 	_Atomic bool is_ready;
 	_Atomic uint64_t answers[6]; /* by class of status; [0]: all        */
 };
@@ -122,6 +123,8 @@ int call_delete(struct call *c, const json_t *row, enum entity_kind k,
 int call_data(struct call *c, json_t *data, struct err *err) MUST;
 int call_done(struct call *c, const char *id, struct err *err) MUST;
 /* One at a time for a uuid. */
+void api_lock(struct api *a, const char *uuid);
+void api_unlock(struct api *a, const char *uuid);
 void call_lock(struct call *c, const char *uuid);
 void call_unlock(struct call *c, const char *uuid);
 

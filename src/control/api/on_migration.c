@@ -10,6 +10,7 @@
  */
 #include <stdio.h>
 
+#include "control/api/again.h"
 #include "control/api/migration.h"
 
 static const char *const spec_names[] = { "strategy", "data",
@@ -180,6 +181,7 @@ migration_view(struct call *c, const json_t *row)
 			? host_migration_status(c->api->host, entity_uuid(row))
 			: NULL;
 	json_t *ret = call_stamp(row);
+	bool waits = live == NULL && migration_state(row) == LIFE_FAILED;
 
 	if (live == NULL)
 		live = json_incref(json_object_get(body, "last"));
@@ -192,6 +194,10 @@ migration_view(struct call *c, const json_t *row)
 	                          view_resources(c, row, "api", live));
 	(void)json_object_set_new(ret, "interlays",
 	                          view_resources(c, row, "interlay", live));
+	if (waits)
+		(void)json_object_set_new(
+			ret, "resuming",
+			again_show(c->api->again, entity_uuid(row)));
 	if (c->dry_run)
 		(void)json_object_set_new(ret, "dry_run", json_true());
 	json_decref(live);

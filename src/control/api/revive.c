@@ -3,7 +3,7 @@
  * control/api/revive.c: a migration that no process runs goes on from its journal.
  *
  * Its interlays are held: clients may connect, and wait. So that nobody waits
- * without end they are closed when it cannot go on.
+ * without end they are closed when it cannot go on (again.c tries later).
  */
 #define _DEFAULT_SOURCE
 #include <time.h>
@@ -62,10 +62,10 @@ close_held(struct api *a, const json_t *row)
 	}
 }
 
-int
-migration_revive(struct api *a, const json_t *row, struct err *err)
+/* The interlays listen, and wait. */
+static int
+begin(struct api *a, const json_t *row, json_t **ret_spec, struct err *err)
 {
-	const struct timespec pause = { .tv_sec = 1 };
 	json_t *spec = migration_spec(a, row, err);
 	int rc = spec != NULL ? listen_held(a, row, err) : -(int)err->code;
 
@@ -73,6 +73,17 @@ migration_revive(struct api *a, const json_t *row, struct err *err)
 		(void)json_object_set_new(spec, "resume", json_true());
 		rc = host_migration_start(a->host, spec, err);
 	}
+	*ret_spec = spec;
+	return rc;
+}
+
+int
+migration_revive(struct api *a, const json_t *row, struct err *err)
+{
+	const struct timespec pause = { .tv_sec = 1 };
+	json_t *spec;
+	int rc = begin(a, row, &spec, err);
+
 	for (int i = 1; i < LIMIT_RESUME_TRIES && rc != 0 && spec != NULL &&
 	                err_retry(err->code);
 	     i++) {
@@ -84,5 +95,17 @@ migration_revive(struct api *a, const json_t *row, struct err *err)
 		return 0;
 	close_held(a, row);
 	api_on_state(a, entity_uuid(row), life_state_name(LIFE_FAILED), NULL);
+	return rc;
+}
+
+int
+migration_try(struct api *a, const json_t *row, struct err *err)
+{
+	json_t *spec;
+	int rc = begin(a, row, &spec, err);
+
+	json_decref(spec);
+	if (rc != 0)
+		close_held(a, row);
 	return rc;
 }

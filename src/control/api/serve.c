@@ -405,6 +405,8 @@ stop(struct daemon *d)
 	d->http = NULL;
 	if (d->api != NULL)
 		api_set_ready(d->api, false);
+	if (d->api != NULL)
+		api_stop(d->api);
 	/* It may still tell what ends; then nobody hears any more. */
 	host_free(d->host);
 	d->host = NULL;
