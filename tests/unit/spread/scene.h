@@ -319,7 +319,6 @@ batch(void)
 	}
 	for (int i = 0; i < WORLD_LINKS; i++)
 		drained(i);
-	bury_gone();
 }
 
 /* Bytes of an instance come cut, so that answers have to be pieced together. */

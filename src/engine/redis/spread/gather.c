@@ -107,13 +107,13 @@ keep(struct gather *g, uint8_t at, struct span reply)
 
 /* Two arrays of 0 and 1, as text. False: they are not alike. */
 static bool
-both(struct span kept, struct span reply)
+both(struct buf *kept, struct span reply)
 {
-	uint8_t *to = (uint8_t *)(uintptr_t)kept.p; /* in g->kept */
+	uint8_t *to = kept->p + kept->off;
 
-	if (kept.n != reply.n)
+	if (buf_len(kept) != reply.n)
 		return false;
-	for (size_t i = 0; i < kept.n; i++) {
+	for (size_t i = 0; i < reply.n; i++) {
 		if (to[i] == reply.p[i])
 			continue;
 		if ((to[i] | 1) != '1' || (reply.p[i] | 1) != '1')
@@ -166,7 +166,7 @@ fold_one(struct client *c, const struct ask *a, uint8_t at, struct span reply)
 		return true;
 	case FOLD_AND:
 		if (!first)
-			return both(buf_span(&g->kept), reply);
+			return both(&g->kept, reply);
 		keep(g, at, reply);
 		return true;
 	case FOLD_ANY:
