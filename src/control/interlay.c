@@ -177,7 +177,8 @@ worker(struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		lc.machine = &spread_machine;
 		lc.init = spread_init;
 		lc.arg = &l->spread[i];
-		(void)snprintf(lc.name, sizeof(lc.name), "spread%u", i);
+		(void)snprintf(lc.name, sizeof(lc.name), "spread%u",
+		               i % INTERLAY_RELAYS_MAX);
 	} else {
 		fill(l, p, i, conf);
 		lc.arg = conf;
