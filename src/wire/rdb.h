@@ -139,6 +139,13 @@ enum wire_rc rdb_feed(struct rdb *r, struct span in, struct rdb_part *part,
 bool rdb_text(uint8_t type, struct span body, uint8_t *room, size_t n,
               struct span *ret);
 
+#define RDB_MODULE_NAME  10
+#define RDB_MODULE_FRONT 10 /* type byte, length byte, the number */
+
+/* Is it a module's value? Then the name of its type; "?" when the front of body
+ * is too short to tell. */
+bool rdb_module(uint8_t type, struct span body, char ret[RDB_MODULE_NAME]);
+
 /* The 10 bytes behind a RESTORE payload (type byte + body). crc starts with
  * base/hash.h's hash_crc64(0, type byte), then body; this adds the version. */
 void rdb_footer(uint32_t version, uint64_t crc_of_type_and_body,

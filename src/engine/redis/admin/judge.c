@@ -90,6 +90,12 @@ judge_kind(struct checks *c, const struct facts *f, const char *who)
 		    "%s has modules loaded (%s), whose data and commands this "
 		    "version cannot move",
 		    who, f->modules);
+	else if (f->hides_modules)
+		SAY(c, "modules", CHECK_WARN,
+		    "%s does not say which modules it has (MODULE LIST is "
+		    "refused); a record of one would stop the copy, and be "
+		    "named",
+		    who);
 	if (f->is_loading)
 		SAY(c, "loading", CHECK_FAIL,
 		    "%s is still loading its data; try again later", who);

@@ -207,6 +207,7 @@ read_modules(struct span one, struct facts *f)
 	bool next = false;
 	size_t n = 0;
 
+	f->hides_modules = one.n > 0 && one.p[0] == '-';
 	while (reply_item(&one, &it)) {
 		if (it.type != RESP_BULK)
 			continue;

@@ -55,6 +55,7 @@ struct facts {
 	uint64_t keys;      /* over all databases                        */
 	uint32_t databases; /* that hold keys                          */
 	char modules[100];  /* names, by commas                          */
+	bool hides_modules; /* it does not answer MODULE LIST */
 	bool has_aclfile;
 	bool has_config_file;
 	uint64_t slave_limit; /* hard output buffer limit for replicas     */

@@ -303,7 +303,9 @@ on_part(struct mover *m, const struct rdb_part *part)
 		b->db = part->db;
 		break;
 	case RDB_VALUE:
-		if (!is_skipped(m, part->key) && !put_plain(m, part))
+		if (!is_skipped(m, part->key) && !put_plain(m, part) &&
+		    !copy_is_module(m, part->type, part->body, b->db,
+		                    part->key))
 			put_value(m, part);
 		break;
 	case RDB_BIG: on_big(m, part); break;

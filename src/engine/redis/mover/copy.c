@@ -234,6 +234,37 @@ next_key(struct conn *c)
 	c->copy.state = c->copy.left == 0 ? COPY_ROLE : COPY_EXPIRE;
 }
 
+bool
+copy_is_module(struct mover *m, uint8_t type, struct span body, uint32_t db,
+               struct span key)
+{
+	char module[RDB_MODULE_NAME];
+	char name[48];
+	size_t n = key.n < sizeof(name) - 1 ? key.n : sizeof(name) - 1;
+
+	if (!rdb_module(type, body, module))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		name[i] = key.p[i] > ' ' && key.p[i] <= '~' ? (char)key.p[i]
+		                                            : '?';
+	name[n] = '\0';
+	mover_fail(m, ERR_UNABLE,
+	           "%s: the record %s%s of database %u is of the module type "
+	           "%s, which cannot be moved; remove it",
+	           m->conf->side[m->from].label, name, n < key.n ? "..." : "",
+	           db, module);
+	return true;
+}
+
+/* The payload in hand, from its front. */
+static bool
+is_module(struct mover *m, const struct copy_read *r, struct span payload)
+{
+	return payload.n > 1 &&
+	       copy_is_module(m, payload.p[0], span_skip(payload, 1),
+	                      mark_db(r->k), mark_key(&m->pend, r->k));
+}
+
 /* A whole value; n 0: there is none. */
 static void
 on_value(struct mover *m, struct conn *c, const struct want *w,
@@ -256,6 +287,8 @@ on_value(struct mover *m, struct conn *c, const struct want *w,
 	} else if (payload.n == 0) {
 		put_delete(m, k);
 		count(m, 0);
+	} else if (is_module(m, r, payload)) {
+		return;
 	} else {
 		restore_begin(m, r, payload.n);
 		buf_put_span(&m->cmd[side_other(m->from)].link->tx, payload);
@@ -355,11 +388,15 @@ on_value_head(struct mover *m, struct conn *c, struct want *w, struct span in)
 		if (in.n < used + n + 2)
 			return 0;
 		on_value(m, c, w, span_of(in.p + used, (size_t)n));
-		return used + (size_t)n + 2;
+		return m->failed ? 0 : used + (size_t)n + 2;
 	}
+	if (in.n < used + RDB_MODULE_FRONT)
+		return 0;
 	r->passing = n;
 	r->state = COPY_PASS;
 	r->drop = w->kind == WANT_JUDGE;
+	if (!r->drop && is_module(m, r, span_skip(in, used)))
+		return 0;
 	if (!r->drop) {
 		restore_begin(m, r, (size_t)n);
 		m->cmd[side_other(m->from)].is_passing = true;

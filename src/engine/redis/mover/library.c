@@ -64,6 +64,7 @@ library_dump(struct mover *m, struct span reply)
 	/* Before 7.0 there are none; what has no key is the other mover's. */
 	if (!whose_is_home(m) || resp_read(&reply, &item) != WIRE_PART ||
 	    item.type != RESP_BULK || (item.text.n <= FOOTER && !again)) {
+		m->library_begun = true;
 		m->library_flying = false;
 		return;
 	}

@@ -578,6 +578,9 @@ void spread_repair(struct mover *m, uint32_t db, struct span key);
 void copy_run(struct mover *m);
 size_t copy_bytes(struct mover *m, struct conn *c, struct want *w,
                   struct span in);
+/* A value of a module: told with its key, and the mover fails. */
+bool copy_is_module(struct mover *m, uint8_t type, struct span body,
+                    uint32_t db, struct span key);
 void copy_resume(struct mover *m); /* the writer has room again */
 void copy_restore_head(struct buf *b, struct span key, int64_t expires_ms,
                        size_t payload_n);

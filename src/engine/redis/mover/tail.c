@@ -166,6 +166,20 @@ is_barrier(const struct word *w)
 	       w->cls == WORD_SWAPDB;
 }
 
+/* A command of a module ("FT.CREATE") need not name the keys that it writes. */
+static void
+look_for_module(struct mover *m, const struct word *w, struct span name)
+{
+	if (w->name[0] != '?' || memchr(name.p, '.', name.n) == NULL)
+		return;
+	m->need_rescan = true;
+	mover_fail(m, ERR_UNABLE,
+	           "%s: a command of a module came by the stream (%.*s), whose "
+	           "records cannot be known; comparing everything again",
+	           m->conf->side[m->from].label,
+	           (int)(name.n < 40 ? name.n : 40), (const char *)name.p);
+}
+
 /* All keys of the unit into m->keys. */
 static void
 collect(struct mover *m, struct unit *u)
@@ -187,6 +201,7 @@ collect(struct mover *m, struct unit *u)
 		if (cmd.argc == 0)
 			continue;
 		w = words_find(cmd.argv[0]);
+		look_for_module(m, w, cmd.argv[0]);
 		if (w->cls == WORD_SELECT && cmd.argc == 2 &&
 		    words_number(cmd.argv[1], &v))
 			db = (uint32_t)v;
@@ -456,6 +471,8 @@ do_unit(struct mover *m, struct unit *u)
 	enum verdict v;
 
 	collect(m, u);
+	if (m->failed)
+		return false;
 	if (u->carried == 0 || all_other(m, u)) {
 		if (u->has_library)
 			library_owe(m);
