@@ -10,7 +10,7 @@ import pytest
 from harness import ports
 from harness.api import Serve
 from harness.process import until
-from oracle.resp import Conn, RespError
+from oracle.resp import Conn, Map, RespError
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -83,7 +83,8 @@ def test_right_and_wrong(doors):
         for cmd in (("PING",), ("GET", "a"), ("MULTI",), ("SUBSCRIBE", "a"), ("NOSUCH",), ("CLIENT", "ID"),
                     ("SET", "a", "b" * 100000), ("SELECT", "1"), ("BLPOP", "a", "1")):
             assert text(c.raw(*cmd)) == NOAUTH, cmd
-        assert text(c.raw("HELLO", "2")).startswith("NOAUTH HELLO must be called")
+        for version in ("2", "3"):
+            assert text(c.raw("HELLO", version)).startswith("NOAUTH HELLO must be called")
         for who in (("app", "open sesame "), ("app", ""), ("app", "x" * 70000), ("off", "x"), ("nobody", "open sesame"),
                     ("open sesame",), ("default", "open sesame"), ("default", "oldpass"), ("oldpass",),
                     ("app", hashlib.sha256(b"open sesame").hexdigest())):
@@ -106,6 +107,11 @@ def test_right_and_wrong(doors):
         hello = c.raw("HELLO", "2", "AUTH", "app", "open sesame", "SETNAME", "me")
         assert b"proto" in hello and c.raw("CLIENT", "GETNAME") == b"me"
         assert c.raw("GET", "a") == b"1"
+        assert b"proto" in c.hello(3, "AUTH", "app", "open sesame")
+        assert c.raw("CONFIG", "GET", "port").__class__ is Map
+        assert b"resp=3 user=app" in c.raw("CLIENT", "INFO")
+        assert c.raw("RESET") == b"RESET"
+        assert text(c.raw("GET", "a")) == NOAUTH
     live = d.serve.must("GET", "interlays/front")["live"]
     assert live["auth_failed"] == 12
 

@@ -29,6 +29,7 @@ def main():
                 lambda c, work=work, peers=peers: work(c, conf["ns"], conf["think"], peers),
                 db=db,
                 auth=conf.get("auth"),
+                resp3=int(ident[2:]) % 2 == 1,
             )
         )
         clients[-1].apart = conf.get("apart", False)

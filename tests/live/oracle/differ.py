@@ -105,7 +105,7 @@ class Question:
         if is_error(a) or a is CLOSED or not self.is_random():
             return
         if self.name == "xadd":
-            if a[1] is not None:
+            if a[1]:  # no nil of RESP2 or RESP3
                 at = next(i for i, w in enumerate(self.cmd) if i > 1 and (w == b"*" or w.endswith(b"-*")))
                 self.ask = self.cmd[:at] + [a[1]] + self.cmd[at + 1 :]
         elif self.name == "spop":
@@ -152,6 +152,7 @@ class Client:
         self.direct = Peer(run.direct)
         self.queue = None  # questions of an open MULTI
         self.subscribed = False
+        self.resp3 = False
 
     def close(self):
         self.mine.close()
@@ -159,7 +160,7 @@ class Client:
 
     def spoken(self, cmds, mode):
         """Godwit's answers, one list for each command."""
-        if mode == "each" or self.subscribed or any(self.is_chat(c) for c in cmds):
+        if mode == "each" or self.subscribed or any(self.is_chat(c) or c[0].lower() == b"hello" for c in cmds):
             return [self.talk(self.mine, c) for c in cmds]
         if mode == "inline":
             return [self.talk(self.mine, c, True) for c in cmds]
@@ -172,7 +173,7 @@ class Client:
 
     def is_chat(self, cmd):
         """Its answers have no number of their own."""
-        return self.subscribed or bool(re.match(rb"(?i)[ps]?(un)?subscribe$", cmd[0]))
+        return (self.subscribed and not self.resp3) or bool(re.match(rb"(?i)[ps]?(un)?subscribe$", cmd[0]))
 
     def talk(self, peer, cmd, inline=False):
         chat = self.is_chat(cmd)
@@ -181,13 +182,22 @@ class Client:
             data = b" ".join(cmd) + b"\r\n"
         if not chat:
             peer.send(data)
-            return [peer.read()]
+            a = peer.read()
+            while a[0] == b">":
+                a = peer.read()  # a message of its own PUBLISH: before the answer or after it
+            if cmd[0].lower() == b"hello" and not is_error(a):
+                self.resp3 = a[0] == b"%"
+            elif a == (b"+", b"RESET"):
+                self.resp3 = False
+            return [a]
         peer.send(data + encode((b"PING", b"<end>")))
         got = []
         while True:
             a = peer.read()
             if a == (b"$", b"<end>") or words(a) == [b"pong", b"<end>"]:
                 return got
+            if a[0] == b">" and words(a)[0] in (b"message", b"pmessage"):
+                continue
             got.append(a)
             if a in (CLOSED, ("silent", None)):
                 return got
@@ -258,9 +268,10 @@ class Client:
             self.queue = None
         if theirs == [(b"+", b"QUEUED")]:
             return None if mine == theirs else self.tell(q, mine, theirs)
-        if self.is_chat(q.cmd):
+        if self.is_chat(q.cmd) or self.subscribed:
             self.look_at(theirs)
-            return None if mine == theirs else self.tell(q, mine, theirs)
+        if re.match(rb"(?i)[ps]?unsubscribe$", q.cmd[0]) and len(q.cmd) == 1:
+            mine, theirs = any_order(mine), any_order(theirs)
         ends = [a for a in mine + theirs if a[0].__class__ is str]  # closed, silent
         if mine == theirs or (
                 not ends and len(mine) == len(theirs) == 1 and q.same(mine[0], theirs[0], q.cmd)):
@@ -288,8 +299,16 @@ class Client:
         self.mine.open()
         self.direct.open()
         self.queue = None
-        self.subscribed = False
+        self.subscribed = self.resp3 = False
         return None
+
+
+def any_order(answers):
+    """Of UNSUBSCRIBE: the channels have no order, their counts have."""
+    if any(len(words(a) or []) != 3 for a in answers):
+        return answers
+    names = sorted(str(a[1][1]) for a in answers)
+    return [(a[0], [a[1][0], n, a[1][2]]) for a, n in zip(answers, names)]
 
 
 def brief(a):

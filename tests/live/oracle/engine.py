@@ -12,6 +12,9 @@ A client yields what it wants to send and is resumed with what came back:
 An error reply is a RespError value. When the connection ends, every command
 without an answer is answered with CUT: its outcome is unknown. The next
 request goes over a new connection, and `client.session` has grown by one.
+
+A client may speak RESP3: a push is never the answer of a command that is not
+SUBSCRIBE or its like; it waits for the next Wait.
 """
 import heapq
 import json
@@ -20,7 +23,7 @@ import select
 import socket
 import time
 
-from .resp import MORE, Parser, ProtocolError, RespError, encode
+from .resp import MORE, Parser, ProtocolError, Push, RespError, encode
 
 SLOW_US = 1000  # answers slower than this are listed one by one
 BIN_US = 10
@@ -55,8 +58,9 @@ def now_us():
 class Client:
     """One connection after the other, driven by one generator."""
 
-    def __init__(self, loop, ident, work, db=0, auth=None):
+    def __init__(self, loop, ident, work, db=0, auth=None, resp3=False):
         self.loop = loop
+        self.resp3 = resp3
         self.id = ident
         self.db = db
         self.auth = auth
@@ -168,7 +172,7 @@ class Client:
             self.retry()
             return
         self.sock = sock
-        self.parser = Parser()
+        self.parser = Parser(self.resp3)
         self.connecting = True
         self.session += 1
         self.inbox = []
@@ -178,6 +182,9 @@ class Client:
         if self.auth:
             self.skip += 1
             self.out += encode(("AUTH",) + tuple(self.auth))
+        if self.resp3:
+            self.skip += 1
+            self.out += encode(("HELLO", 3))
         if self.db:
             self.skip += 1
             self.out += encode(("SELECT", self.db))
@@ -264,14 +271,18 @@ class Client:
                 return
             if self.skip:
                 self.skip -= 1
-                if isinstance(val, RespError):
+                if isinstance(val, RespError) and val.text.startswith("NOPROTO"):
+                    self.resp3 = parser.resp3 = False  # an interlay that knows RESP2 only
+                elif isinstance(val, RespError):
                     self.loop.error(self.id, ("session set-up",), val)
                     self.unmake()
                     return
                 if not self.skip:
                     self.put()
                 continue
-            if not self.waiting:
+            if not self.waiting or (val.__class__ is Push and not self.is_asked(val)):
+                if not self.waiting and val.__class__ is not Push and self.resp3:
+                    self.violation("protocol", "an answer to nothing: %r" % (val,))
                 if self.is_wait:
                     self.is_wait = False
                     self.step(val)
@@ -287,6 +298,10 @@ class Client:
             self.answered()
             if self.parser is not parser:
                 return
+
+    def is_asked(self, push):
+        """Is it the confirmation that its request waits for?"""
+        return push[0].decode().upper() == str(self.request[0])
 
     def answered(self):
         t1 = now_us()

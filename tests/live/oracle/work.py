@@ -338,6 +338,7 @@ def subscriber(c, ns, think, peers):
     pattern = c.rng.random() < 0.5
     last = {}
     ended = 0
+    count = 0
 
     def known():
         for (channel, pub), seq in last.items():
@@ -345,6 +346,7 @@ def subscriber(c, ns, think, peers):
 
     while True:
         last = {}
+        c.pinned = False
         if pattern:
             want = 1
             r = yield ("PSUBSCRIBE", "%s:ch:*" % ns)
@@ -358,7 +360,18 @@ def subscriber(c, ns, think, peers):
             continue
         if not pattern:
             want -= 1
+        c.pinned = True
         while True:
+            if c.resp3 and c.rng.random() < 0.3:
+                # Between messages it asks what it wants.
+                key = "%s:c:%s:0" % (ns, c.id)
+                n = yield ("INCRBY", key, 1)
+                c.log("C", key, 1, c.outcome(n))
+                if n is CUT:
+                    break
+                if is_int(n) and n <= count:
+                    c.violation("lost", "INCRBY %s answers %d after %d" % (key, n, count))
+                count = n if is_int(n) else count
             msg = yield Wait(0.2)
             if msg is CUT:
                 break
@@ -500,9 +513,20 @@ def mixed(c, ns, think, peers):
                 "ok" if isinstance(r, RespError) and r.text == "ERR no such key" else c.outcome(r)
                 for r in replies + inner
             ]
+            if c.resp3:
+                replies = [as_resp2(q, r) for q, r in zip(cmds, replies)]
+                if cmds[0] == ["MULTI"] and isinstance(replies[-1], list):
+                    replies[-1] = [as_resp2(q, r) for q, r in zip(cmds[1:-1], replies[-1])]
             c.log("D", tag, c.db, json.dumps([cmds, [plain(r) for r in replies]]))
             if "unk" in outs or "err" in outs:
                 break
+
+
+def as_resp2(cmd, r):
+    """Scores come in pairs in RESP3."""
+    if cmd[0] == "ZRANGE" and isinstance(r, list):
+        return [x for pair in r for x in pair]
+    return r
 
 
 def plain(r):

@@ -264,6 +264,8 @@ has_proven(struct relay *r, const struct session *s, struct span user,
 	return same;
 }
 
+#define OPTION_MAX 1000
+
 /* What a HELLO asks for. */
 struct hello {
 	struct login login;
@@ -289,6 +291,22 @@ read_version(struct relay *r, struct session *s, struct span word, bool *ret)
 	return false;
 }
 
+/* In the server's words; of a long option its beginning. */
+static void
+say_option(struct relay *r, struct session *s, const struct resp_cmd *q,
+           uint32_t i)
+{
+	struct span word =
+		i < RESP_SPANS ? q->argv[i] : SPAN("(after many others)");
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	resp_put_errorf(&b, "ERR Syntax error in HELLO option '%.*s'",
+	                word.n < OPTION_MAX ? (int)word.n : OPTION_MAX,
+	                (const char *)word.p);
+	session_say_buf(r, s, &b);
+}
+
 /* The same for all its words. */
 static bool
 read_hello(struct relay *r, struct session *s, const struct resp_cmd *q,
@@ -310,8 +328,7 @@ read_hello(struct relay *r, struct session *s, const struct resp_cmd *q,
 		           i + 1 < q->argc) {
 			ret->name = q->argv[++i];
 		} else {
-			session_say(r, s,
-			            SPAN("-ERR Syntax error in HELLO\r\n"));
+			say_option(r, s, q, i);
 			return false;
 		}
 	}
