@@ -45,6 +45,16 @@ BASE = 31000  # ports of the suite's own, 100 for each mode
 MODES = ("direct", "alone", "godwit", "door")
 LINE = re.compile(r"^\[(ok|err|skip|ignore|exception)\]: (.*)$")
 CASE = re.compile(r"^(.*?) \((\d+) ms\)$")
+# Through Godwit these wait for ever, and their units with them (see
+# docs/internals/redis_suite.md: clients share connections).
+HANGS = (
+    "BRPOPLPUSH with multiple blocked clients",
+    "FUNCTION - test function kill",
+    "FUNCTION - test script kill not working on function",
+    "FUNCTION - test function kill not working on eval",
+    "/Timedout .*",
+    "SHUTDOWN NOSAVE can kill a timedout script anyway",
+)
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 # Put into the suite's client: CONFIG and DEBUG go to each of the doors, DEBUG
@@ -200,7 +210,9 @@ def run_unit(mode, unit, folder):
         began = time.monotonic()
         argv = ["tclsh", "tests/test_helper.tcl", "--host", "127.0.0.1", "--port", str(port),
                 "--baseport", str(BASE + 100 * MODES.index(mode)), "--portcount", "60",
-                "--durable", "--timeout", str(SECONDS // 4), "--single", unit]
+                "--durable", "--timeout", str(SECONDS // 6), "--single", unit]
+        if mode != "direct":
+            argv += [x for name in HANGS for x in ("--skiptest", name)]
         try:
             text = subprocess.run(argv, cwd=folder, env=env, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, timeout=SECONDS,

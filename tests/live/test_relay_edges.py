@@ -104,6 +104,20 @@ def test_select_answers_as_the_server(relay, pair):
 # ---- order ------------------------------------------------------------------
 
 
+def test_who_asks_first_comes_first(relay):
+    """Two clients with connections of their own, one behind the other without
+    waiting: what the relay takes in one batch reaches the server in that order."""
+    one, two, seen = relay.conn(), relay.conn(), []
+    for c in (one, two):
+        c.cmd("WATCH", "none")
+    for _ in range(300):
+        one.send("INCR", "n")
+        two.send("INCR", "n")
+        seen.append((one.read(), two.read()))
+    turned = sum(a > b for a, b in seen)
+    assert turned <= 15, "%d of 300 turned round" % turned  # nobody promises none
+
+
 def test_a_repeated_read_is_answered_first(two, pair):
     old, new = pair
     for s in pair:

@@ -380,16 +380,36 @@ flush_one(struct conns *cs, struct conn *c)
 	}
 }
 
+/* The dirty links, first touched first. */
+static struct link *
+take_dirty(struct port *p)
+{
+	struct link *first = NULL;
+
+	while (p->dirty != NULL) {
+		struct link *l = p->dirty;
+
+		p->dirty = l->next_dirty;
+		l->next_dirty = first;
+		first = l;
+	}
+	return first;
+}
+
 void
 conns_flush(struct conns *cs)
 {
-	while (cs->port->dirty != NULL) {
-		struct link *l = cs->port->dirty;
+	struct link *first;
 
-		cs->port->dirty = l->next_dirty;
-		l->next_dirty = NULL;
-		l->dirty = false;
-		flush_one(cs, conn_of(l));
+	while ((first = take_dirty(cs->port)) != NULL) {
+		while (first != NULL) {
+			struct link *l = first;
+
+			first = l->next_dirty;
+			l->next_dirty = NULL;
+			l->dirty = false;
+			flush_one(cs, conn_of(l));
+		}
 	}
 }
 

@@ -75,8 +75,10 @@ void conns_event(struct conns *cs, struct conn *c, uint32_t events);
 
 void conns_run_ready(struct conns *cs); /* what was left from the last batch  */
 void conns_expire(struct conns *cs);    /* deadlines that port->now_ns passed */
-void conns_flush(struct conns *cs);     /* one write a dirty link             */
-void conns_bury(struct conns *cs);      /* last in a batch                    */
+/* One write a dirty link, first touched first: what two clients asked in one
+ * batch reaches the server in that order. */
+void conns_flush(struct conns *cs);
+void conns_bury(struct conns *cs); /* last in a batch                    */
 
 bool conns_is_ready(const struct conns *cs);        /* do not sleep */
 uint64_t conns_deadline_ns(const struct conns *cs); /* UINT64_MAX: none */
