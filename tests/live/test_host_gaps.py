@@ -236,3 +236,42 @@ def test_it_goes_on_when_the_server_is_back(world):
     time.sleep(3)
     assert w.status("m")["status"] == "rolled_back" and is_open(w.server["a"])
     assert w.serve.stop() == 0
+
+
+@pytest.mark.limit(120)
+def test_a_leg_goes_on_when_its_servers_are_back(world):
+    """As above for one pair of two: the others go on, it is tried again by itself, and is
+    one of them again as soon as its servers answer."""
+    w = world("abcd", aof="always")
+    w.front("one", "a")
+    w.front("two", "c")
+    w.begin("m", [("one", "b"), ("two", "d")])
+    with Conn(w.port["two"]) as c:
+        assert c.cmd("SET", "k", "v") == b"OK"
+    w.serve.kill()
+    for n in "cd":
+        w.server[n].kill()
+    w.serve.start(seconds=60)
+    until(lambda: is_cut(w.port["two"]), 20, 0.2, "the clients of the pair that is away to be cut")
+    s = w.status("m")
+    assert s["partial"] and s["resuming"]["error"], s
+    until(lambda: w.status("m").get("resuming", {}).get("attempts", 0) >= 5, 60, 0.2, "another attempt")
+    assert is_cut(w.port["two"])
+    for n in "cd":
+        w.server[n].start()
+
+    def joined():
+        s = w.status("m")
+        return not s["partial"] and {r["id"]: r["status"] for r in s["resources"]} == {
+            "one": "running", "two": "running"}
+
+    until(joined, 60, 0.2, "the second pair to go on")
+    assert "resuming" not in w.status("m")
+    w.in_step("m")
+    with Conn(w.port["two"]) as c:
+        assert c.cmd("GET", "k") == b"v" and c.cmd("SET", "k", "w") == b"OK"
+    w.verb("m", "promote", {"to": "cutover"})
+    assert {r["authority"] for r in w.status("m")["resources"]} == {"new"}
+    with Conn(w.port["two"]) as c:
+        assert c.cmd("GET", "k") == b"w"
+    assert w.serve.stop() == 0

@@ -104,19 +104,17 @@ say(struct api *a, const char *uuid, const struct err *why, uint64_t pause_ms)
 	json_decref(event);
 }
 
-/* Is it as it was left? Else it is nobody's business here any more. */
+/* Does the host run it, with or without all of its resources? */
 static bool
-waits(struct api *a, const char *uuid, const json_t *row)
+runs(struct api *a, const char *uuid)
 {
-	json_t *live;
+	json_t *live = host_migration_status(a->host, uuid);
 
-	if (migration_state(row) != LIFE_FAILED)
-		return false;
-	live = host_migration_status(a->host, uuid);
 	json_decref(live);
-	return live == NULL;
+	return live != NULL;
 }
 
+/* 0, too, when somebody has changed what it is: nobody's business here any more. */
 static int
 try(struct api *a, const char *uuid, struct err *err)
 {
@@ -127,7 +125,9 @@ try(struct api *a, const char *uuid, struct err *err)
 	row = entity_by_uuid(a->store, uuid, err);
 	if (row == NULL)
 		rc = err->code == ERR_MISSING ? 0 : -(int)err->code;
-	else if (waits(a, uuid, row))
+	else if (runs(a, uuid))
+		rc = migration_try_rest(a, uuid, err);
+	else if (migration_state(row) == LIFE_FAILED)
 		rc = migration_try(a, row, err);
 	json_decref(row);
 	api_unlock(a, uuid);

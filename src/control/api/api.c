@@ -409,9 +409,17 @@ start_migrations(struct api *a, const json_t *rows,
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		const json_t *row = json_array_get(rows, i);
 
-		if (!is_under_way(a, row) ||
-		    migration_revive(a, row, &err) == 0)
+		if (!is_under_way(a, row))
 			continue;
+		if (migration_revive(a, row, &err) == 0) {
+			json_t *rest = host_migration_refused(
+				a->host, entity_uuid(row), &err);
+
+			if (rest != NULL && err_retry(err.code))
+				again_add(a->again, entity_uuid(row), &err);
+			json_decref(rest);
+			continue;
+		}
 		tell_failure(a, row, "migration", &err, tell);
 		if (err_retry(err.code))
 			again_add(a->again, entity_uuid(row), &err);

@@ -45,6 +45,8 @@ json_t *migration_spec(struct api *a, const json_t *row, struct err *err);
 int migration_revive(struct api *a, const json_t *row, struct err *err) MUST;
 /* One try of the same for what is "failed"; not 0: nothing has changed. */
 int migration_try(struct api *a, const json_t *row, struct err *err) MUST;
+/* The same for those of its resources that could not go on while others could. */
+int migration_try_rest(struct api *a, const char *uuid, struct err *err) MUST;
 /* The old and new endpoint (uuids) of resource r of a row; NULL: not known. */
 const char *resource_old(const json_t *r);
 const char *resource_new(const json_t *row, const json_t *r);

@@ -181,15 +181,18 @@ migration_view(struct call *c, const json_t *row)
 			? host_migration_status(c->api->host, entity_uuid(row))
 			: NULL;
 	json_t *ret = call_stamp(row);
-	bool waits = live == NULL && migration_state(row) == LIFE_FAILED;
+	bool waits = live == NULL
+	                     ? migration_state(row) == LIFE_FAILED
+	                     : json_is_true(json_object_get(live, "partial"));
 
 	if (live == NULL)
 		live = json_incref(json_object_get(body, "last"));
 	merge_live(ret, live);
 	call_merge(ret, body, names);
-	/* A resource that went back alone changes no state, so no row. */
-	if (json_is_true(json_object_get(live, "partial")))
-		(void)json_object_set_new(ret, "partial", json_true());
+	/* A resource that goes or comes back alone changes no state, so no row. */
+	if (json_is_boolean(json_object_get(live, "partial")))
+		(void)json_object_set(ret, "partial",
+		                      json_object_get(live, "partial"));
 	(void)json_object_set_new(ret, "apis",
 	                          view_resources(c, row, "api", live));
 	(void)json_object_set_new(ret, "interlays",

@@ -20,6 +20,23 @@ is_interlay(const json_t *resource)
 }
 
 static int
+listen_one(struct api *a, const char *uuid, struct err *err)
+{
+	json_t *live = host_interlay_status(a->host, uuid);
+	json_t *interlay;
+	int rc = 0;
+
+	if (live == NULL) {
+		interlay = entity_by_uuid(a->store, uuid, err);
+		rc = interlay != NULL ? interlay_run(a, interlay, true, err)
+		                      : -(int)err->code;
+		json_decref(interlay);
+	}
+	json_decref(live);
+	return rc;
+}
+
+static int
 listen_held(struct api *a, const json_t *row, struct err *err)
 {
 	const json_t *all = json_object_get(entity_body(row), "resources");
@@ -27,21 +44,9 @@ listen_held(struct api *a, const json_t *row, struct err *err)
 
 	for (size_t i = 0; i < json_array_size(all) && rc == 0; i++) {
 		const json_t *r = json_array_get(all, i);
-		json_t *live;
-		json_t *interlay;
 
-		if (!is_interlay(r))
-			continue;
-		live = host_interlay_status(a->host, call_text(r, "uuid"));
-		if (live == NULL) {
-			interlay = entity_by_uuid(a->store,
-			                          call_text(r, "uuid"), err);
-			rc = interlay != NULL
-			             ? interlay_run(a, interlay, true, err)
-			             : -(int)err->code;
-			json_decref(interlay);
-		}
-		json_decref(live);
+		if (is_interlay(r))
+			rc = listen_one(a, call_text(r, "uuid"), err);
 	}
 	return rc;
 }
@@ -107,5 +112,27 @@ migration_try(struct api *a, const json_t *row, struct err *err)
 	json_decref(spec);
 	if (rc != 0)
 		close_held(a, row);
+	return rc;
+}
+
+int
+migration_try_rest(struct api *a, const char *uuid, struct err *err)
+{
+	struct err ignored;
+	json_t *lines = host_migration_refused(a->host, uuid, &ignored);
+	int rc = 0;
+
+	for (size_t i = 0; i < json_array_size(lines) && rc == 0; i++)
+		rc = listen_one(a, json_string_value(json_array_get(lines, i)),
+		                err);
+	if (rc == 0 && lines != NULL)
+		rc = host_migration_rejoin(a->host, uuid, err);
+	/* Those that are used now stay. */
+	for (size_t i = 0; i < json_array_size(lines) && rc != 0; i++)
+		(void)(host_interlay_stop(
+			       a->host,
+			       json_string_value(json_array_get(lines, i)),
+			       &ignored) == 0);
+	json_decref(lines);
 	return rc;
 }

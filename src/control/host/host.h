@@ -88,6 +88,15 @@ int host_migration_test(struct host *h, const json_t *spec, json_t **ret,
  * kind "api" has "old" and "new", too. */
 int host_migration_start(struct host *h, const json_t *spec,
                          struct err *err) MUST;
+/* After a start with "resume": the interlays (uuids) of legs that could not go on
+ * although others could; NULL: there is no such leg. *why: what the last one said.
+ * They are closed. New reference. */
+json_t *host_migration_refused(struct host *h, const char *uuid,
+                               struct err *why);
+/* Try those again; their interlays run, held. 0: all of them go on. Their own
+ * interlays may be stopped when not. */
+int host_migration_rejoin(struct host *h, const char *uuid,
+                          struct err *err) MUST;
 /* promote|pause|resume|rollback|complete|verify|retry|traffic|toggle|patch and
  * resource_rollback; args as on the control socket, plus "reason". dry_run: the
  * same checks, no effect. *ret: the status afterwards. */

@@ -194,6 +194,9 @@ void migration_put(struct migration *m);
 /* A leg that could not go on after a restart, for its way back: from its journal,
  * without its interlays. 0: it runs. */
 int migration_rejoin(struct migration *m, struct leg *l, struct err *err) MUST;
+/* The interlays of leg k are its own; all or none. host.lock is held. */
+int migration_take_lines(struct migration *m, uint32_t k, struct err *err) MUST;
+void leg_free_lines(struct leg *l); /* host.lock is held */
 /* Tell the state when it changed. */
 void migration_tell(struct migration *m);
 void migration_stop_all(struct host *h);

@@ -313,8 +313,8 @@ use_line(struct migration *m, struct leg *l, const json_t *r, struct err *err)
 	return 0;
 }
 
-static void
-free_lines(struct leg *l)
+void
+leg_free_lines(struct leg *l)
 {
 	for (uint32_t i = 0; i < l->line_n; i++) {
 		l->line[i]->used_by[0] = '\0';
@@ -324,10 +324,12 @@ free_lines(struct leg *l)
 	l->line_n = 0;
 }
 
-/* host.lock is held. All of them, or none. */
-static int
-use_lines(struct migration *m, struct err *err)
+/* Of resources that are interlays; what templates need is a private one. */
+int
+migration_take_lines(struct migration *m, uint32_t k, struct err *err)
 {
+	struct leg *l = m->leg[k];
+	struct line *n;
 	int rc = 0;
 	size_t i;
 	json_t *r;
@@ -336,29 +338,39 @@ use_lines(struct migration *m, struct err *err)
 	{
 		const char *kind =
 			json_string_value(json_object_get(r, "kind"));
-		json_int_t k = json_integer_value(json_object_get(r, "leg"));
 
 		if (rc == 0 && kind != NULL && strcmp(kind, "interlay") == 0 &&
-		    !m->leg[k]->was_over)
-			rc = use_line(m, m->leg[k], r, err);
+		    (uint32_t)json_integer_value(json_object_get(r, "leg")) ==
+		            k)
+			rc = use_line(m, l, r, err);
 	}
-	/* Templates need somebody who knows the route. */
-	for (uint32_t k = 0; rc == 0 && k < m->leg_n; k++) {
-		struct leg *l = m->leg[k];
-		struct line *n;
-
-		if (l->line_n > 0 || l->was_over)
-			continue;
+	if (rc == 0 && l->line_n == 0) {
+		/* Templates need somebody who knows the route. */
 		n = line_private(m->host, l->conf.old_url, err);
-		if (n == NULL) {
+		if (n == NULL)
 			rc = -(int)err->code;
-			break;
+		if (n != NULL) {
+			memcpy(n->used_by, m->uuid, sizeof(n->used_by));
+			l->line[l->line_n++] = n;
 		}
-		memcpy(n->used_by, m->uuid, sizeof(n->used_by));
-		l->line[l->line_n++] = n;
+	}
+	if (rc != 0)
+		leg_free_lines(l);
+	return rc;
+}
+
+/* host.lock is held. All of them, or none. */
+static int
+use_lines(struct migration *m, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t k = 0; rc == 0 && k < m->leg_n; k++) {
+		if (!m->leg[k]->was_over)
+			rc = migration_take_lines(m, k, err);
 	}
 	for (uint32_t k = 0; rc != 0 && k < m->leg_n; k++)
-		free_lines(m->leg[k]);
+		leg_free_lines(m->leg[k]);
 	return rc;
 }
 
@@ -488,7 +500,7 @@ put_out(struct migration *m, struct leg *l, bool resume)
 		if (l->line[i]->held)
 			memcpy(uuid[n++], l->line[i]->uuid, HOST_UUID_MAX);
 	}
-	free_lines(l);
+	leg_free_lines(l);
 	l->is_out = true;
 	(void)snprintf(l->state, sizeof(l->state), "failed");
 	host_unlock(m->host);
@@ -522,7 +534,7 @@ migration_rejoin(struct migration *m, struct leg *l, struct err *err)
 	if (rc == 0)
 		return 0;
 	host_lock(m->host);
-	free_lines(l);
+	leg_free_lines(l);
 	host_unlock(m->host);
 	return rc;
 }
@@ -619,7 +631,7 @@ host_migration_start(struct host *h, const json_t *spec, struct err *err)
 		take_out(h, m);
 		for (uint32_t i = 0; i < m->leg_n; i++) {
 			if (!leg_is_on(m->leg[i]))
-				free_lines(m->leg[i]);
+				leg_free_lines(m->leg[i]);
 		}
 		host_unlock(h);
 		migration_put(m);
