@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The spread alone (spread_main): two and three real servers, each behind a plain
 relay, seen by clients as one server. Order of pipelines, requests in parts, all
-instances, transactions, blocking, subscribers, big values, errors and ends."""
+instances, transactions, blocking, subscribers, RESP3. More: test_spread_ends.py."""
 import random
 import socket
-import struct
 import threading
-import time
 
 import pytest
 
 from harness.process import until
-from harness.program import program
 from harness.server import Server
-from harness.spread import Spread, key_of, owner
-from oracle.resp import Conn, RespError, encode
+from harness.spread import begin, is_error, key_of, owner
+from oracle.resp import encode
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +35,6 @@ def two(servers):
     s = begin(servers[:2])
     yield s
     s.stop()
-
-
-def begin(servers, **env):
-    for s in servers:
-        s.cmd("FLUSHALL")
-        s.cmd("SCRIPT", "FLUSH")
-        s.cmd("FUNCTION", "FLUSH")
-    spread = Spread(program("spread_main", "SPREAD_BIN"), servers, **env)
-    spread.servers = servers
-    return spread
-
-
-def is_error(reply, start):
-    assert isinstance(reply, RespError) and reply.text.startswith(start), reply
-    return reply.text
 
 
 # ---- requests by their keys -------------------------------------------------
@@ -216,6 +198,97 @@ def test_randomkey_flush_and_scripts(spread):
     assert c.cmd("EVAL", "return 7", 0) == 7
 
 
+def test_what_acts_on_a_server_acts_on_all(two):
+    """Settings, users and databases; what is for one server alone is refused."""
+    c = two.conn()
+    a, b = key_of(0, 2), key_of(1, 2)
+    try:
+        assert c.cmd("CONFIG", "SET", "maxmemory-samples", 7) == b"OK"
+        assert [s.cmd("CONFIG", "GET", "maxmemory-samples")[1] for s in two.servers] == [b"7"] * 2
+    finally:
+        c.cmd("CONFIG", "SET", "maxmemory-samples", 5)
+    assert c.cmd("ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all") == b"OK"
+    d = two.conn()
+    assert d.cmd("AUTH", "u", "pw") == b"OK"
+    assert d.cmd("MSET", a, 1, b, 2) == b"OK"
+    assert d.cmd("ACL", "WHOAMI") == b"u"
+    assert c.cmd("ACL", "DELUSER", "u") == 1
+    assert [s.cmd("ACL", "USERS") for s in two.servers] == [[b"default"]] * 2
+    assert c.cmd("MOVE", b, 1) == 1
+    assert c.cmd("SWAPDB", 0, 1) == b"OK"
+    assert c.cmd("MGET", a, b) == [None, b"2"]
+    assert c.cmd("DBSIZE") == 1
+    # Nothing follows here, and what stands behind it waits.
+    assert c.pipe([("SET", a, 3), ("WAIT", 1, 100), ("GET", a)]) == [b"OK", 0, b"3"]
+    is_error(c.raw("SCRIPT", "KILL"), "NOTBUSY")
+    for words in ("SHUTDOWN", "REPLICAOF no one", "FAILOVER", "MODULE LOAD x"):
+        text = is_error(c.raw(*words.split()), "ERR godwit refuses")
+        assert "one of several instances" in text
+    is_error(c.raw("MIGRATE", "127.0.0.1", 1, "", 0, 10, "KEYS", a, b), "CROSSSLOT")
+    assert c.cmd("MIGRATE", "127.0.0.1", 1, "", 0, 10, "KEYS", "none{%s}" % b) == b"NOKEY"
+
+
+def test_a_script_that_hangs_is_ended_wherever_it_is(two):
+    c, d = two.conn(), two.conn()
+    two.servers[1].cmd("CONFIG", "SET", "busy-reply-threshold", "10")
+    try:
+        c.send("EVAL", "while true do end", 1, key_of(1, 2))
+        until(lambda: d.raw("SCRIPT", "KILL") == b"OK", 10, text="the end of the script")
+        is_error(c.read(), "ERR")
+    finally:
+        two.servers[1].cmd("CONFIG", "SET", "busy-reply-threshold", "5000")
+
+
+def test_resp3(spread):
+    """HELLO 3: maps and nils of all instances, pushes between the answers."""
+    c, d = Raw(spread.port), spread.conn()
+    n = spread.n
+    a, b = key_of(0, n), key_of(n - 1, n)
+    assert c.ask(("HELLO", "3"))[:1] == b"%"
+    assert c.ask(("MSET", a, 1, b, 2), ("MGET", b, "none", a)) == (
+        b"+OK\r\n*3\r\n$1\r\n2\r\n_\r\n$1\r\n1\r\n")
+    d.cmd("HSET", "h{%s}" % b, "f", "v")
+    assert c.ask(("HGETALL", "h{%s}" % b)) == b"%1\r\n$1\r\nf\r\n$1\r\nv\r\n"
+    assert c.ask(("SUBSCRIBE", "x", "y"), ("GET", b)) == (
+        b">3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n"
+        b">3\r\n$9\r\nsubscribe\r\n$1\r\ny\r\n:2\r\n$1\r\n2\r\n")
+    message = b">3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$2\r\nhi\r\n"
+    assert d.cmd("PUBLISH", "x", "hi") == 1
+    assert c.read(message) == message
+    c.send(("BLPOP", "list{%s}" % b, 0))
+    until(lambda: spread.stats()["blocked"] == 1, 5, text="a blocked client")
+    d.cmd("PUBLISH", "x", "hi")  # to one who waits for another instance
+    assert c.read(message) == message
+    d.cmd("RPUSH", "list{%s}" % b, "e")
+    assert b"$1\r\ne\r\n" in c.read(b"e\r\n")
+    assert c.ask(("UNSUBSCRIBE",), ("DBSIZE",)).endswith(b":3\r\n")
+    assert c.ask(("RESET",), ("GET", "none")) == b"+RESET\r\n$-1\r\n"
+
+
+class Raw:
+    """Bytes: the oracle's parser knows RESP2 alone."""
+
+    def __init__(self, port):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+
+    def send(self, *cmds):
+        self.sock.sendall(b"".join(encode(c) for c in cmds))
+
+    def read(self, end):
+        got = b""
+        while not got.endswith(end):
+            more = self.sock.recv(65536)
+            assert more, got
+            got += more
+        return got
+
+    def ask(self, *cmds):
+        """The bytes of all answers: up to that of an ECHO behind them."""
+        self.send(*cmds, ("ECHO", "the end"))
+        end = b"$7\r\nthe end\r\n"
+        return self.read(end)[:-len(end)]
+
+
 def test_select_is_everywhere(spread):
     c = spread.conn()
     assert c.cmd("SELECT", 3) == b"OK"
@@ -237,7 +310,7 @@ def test_names_and_hello(spread):
     assert dict(zip(h[::2], h[1::2]))[b"server"] == b"redis"
     assert c.cmd("CONFIG", "GET", "databases") == [b"databases", b"16"]
     assert b"redis_version" in c.cmd("INFO", "server")
-    assert "godwit refuses config|set" in is_error(c.raw("CONFIG", "SET", "a", "b"), "ERR")
+    assert "godwit refuses client|list" in is_error(c.raw("CLIENT", "LIST"), "ERR")
     is_error(c.raw("NOSUCH", "x"), "ERR unknown command")
     assert c.cmd("QUIT") == b"OK"
     with pytest.raises(ConnectionError):
@@ -418,317 +491,3 @@ def test_many_messages_and_a_slow_subscriber(two):
     assert two.stats()["mem"] < 4 << 20
     for i in range(n):
         assert c.read()[2][:6] == b"%06d" % i
-
-
-# ---- big ones ---------------------------------------------------------------
-
-
-@pytest.mark.limit(120)
-def test_a_big_value_is_not_collected(two):
-    """100 MiB in and out, beside a pipeline on the other instance."""
-    c = two.conn(timeout=60)
-    a, b = key_of(0, 2), key_of(1, 2)
-    big = b"v" * (100 << 20)
-    peak = []
-    done = threading.Event()
-
-    def watch():
-        while not done.wait(0.02):
-            peak.append(two.stats()["mem"])
-
-    t = threading.Thread(target=watch)
-    t.start()
-    try:
-        c.sock.sendall(encode(("GET", a)) + encode(("SET", b, big)) + encode(("GET", a)))
-        assert [c.read(), c.read(), c.read()] == [None, b"OK", None]
-        assert c.cmd("MSET", b, big) == b"OK"
-        # The early answer of `a` waits behind the big one.
-        got = c.pipe([("GET", b), ("GET", a), ("MGET", a, b, a)])
-        assert got[0] == big and got[1] is None
-        assert got[2] == [None, big, None]
-        # The big one is early, and has to wait on its instance.
-        c.cmd("DEL", "list{%s}" % a)
-        c.sock.sendall(encode(("GET", b)) * 2)
-        assert c.read() == big and c.read() == big
-    finally:
-        done.set()
-        t.join()
-    assert len(peak) > 5 and max(peak) < 16 << 20, max(peak)
-    c.cmd("DEL", b)
-
-
-def test_early_answers_are_bounded(two):
-    """A long answer of one instance that has to wait for another stays there."""
-    c, d = two.conn(timeout=60), two.conn()
-    a, b = key_of(0, 2, "list"), key_of(1, 2)
-    d.cmd("SET", b, b"v" * (32 << 20))
-    # MGET of both: a's head is late, since a's instance is busy.
-    slow = threading.Thread(target=two.servers[0].cmd, args=("DEBUG", "SLEEP", "1"))
-    slow.start()
-    until(lambda: not is_quick(two.servers[0]), 5, text="a busy instance")
-    c.send("MGET", a, b)
-    slow.join()
-    got = c.read()
-    assert got[0] is None and len(got[1]) == 32 << 20
-    assert two.stats()["mem"] < 8 << 20
-
-
-def is_quick(server):
-    try:
-        with Conn(server.port, timeout=0.1) as c:
-            c.cmd("PING")
-        return True
-    except OSError:
-        return False
-
-
-def test_what_has_to_be_whole_is_bounded(two):
-    c = two.conn(timeout=60)
-    a, b = key_of(0, 2), key_of(1, 2)
-    big = b"v" * (40 << 20)
-    text = is_error(c.raw("MSET", a, big, b, big), "ERR godwit refuses a request above 64 MiB")
-    assert text and c.cmd("EXISTS", a, b) == 0
-    assert c.cmd("MSET", a, big[:1 << 20], b, big[:1 << 20]) == b"OK"
-    assert c.cmd("MGET", b, a) == [big[:1 << 20]] * 2
-    keys = ["many%d" % i for i in range(30000)]
-    assert c.cmd("MSET", *[x for k in keys for x in (k, k)]) == b"OK"
-    assert c.cmd("MGET", *keys) == [k.encode() for k in keys]
-    assert len(c.cmd("KEYS", "many*")) == 30000
-    assert c.cmd("DEL", *keys) == 30000
-
-
-# ---- protocol, ends ---------------------------------------------------------
-
-
-def test_bad_input(two):
-    for bad in (b"*1\r\n+PING\r\n", b"*x\r\n", b"*1\r\n$-5\r\n", b"GET 'a\r\n"):
-        s = socket.create_connection(("127.0.0.1", two.port))
-        s.settimeout(10)
-        s.sendall(encode(("SET", "a", 1)) + encode(("ECHO", "b")) + bad + b"PING\r\n")
-        got = b""
-        while True:
-            more = s.recv(65536)
-            if not more:
-                break
-            got += more
-        assert got.startswith(b"+OK\r\n$1\r\nb\r\n-ERR Protocol error"), got
-        assert got.count(b"\r\n") == 4
-    s = socket.create_connection(("127.0.0.1", two.port))
-    s.sendall(b"SET x 'a b'\r\n\r\nGET x\r\nMGET x y\r\n")
-    s.shutdown(socket.SHUT_WR)
-    got = b""
-    while True:
-        more = s.recv(65536)
-        if not more:
-            break
-        got += more
-    assert got == b"+OK\r\n$3\r\na b\r\n*2\r\n$3\r\na b\r\n$-1\r\n"
-
-
-def test_byte_by_byte(two):
-    c = two.conn()
-    data = b"".join(encode(x) for x in (
-        ("SET", "a", "1"), ("MGET", "a", "b", "c"), ("MULTI",), ("SET", "a", 2), ("EXEC",),
-        ("SUBSCRIBE", "x"), ("UNSUBSCRIBE", "x"), ("GET", "a")))
-    for i in range(len(data)):
-        c.sock.sendall(data[i:i + 1])
-    assert [c.read() for _ in range(8)] == [
-        b"OK", [b"1", None, None], b"OK", b"QUEUED", [b"OK"], [b"subscribe", b"x", 1],
-        [b"unsubscribe", b"x", 0], b"2"]
-
-
-def test_who_says_no_more_gets_all_answers(two):
-    a, b = key_of(0, 2), key_of(1, 2)
-    with two.conn() as c:
-        c.sock.sendall(b"".join(encode(("INCR", k)) for k in (a, b) * 500))
-        c.sock.shutdown(socket.SHUT_WR)
-        assert [c.read() for _ in range(1000)] == [i for i in range(1, 501) for _ in (a, b)]
-        with pytest.raises(ConnectionError):
-            c.read()
-    with two.conn() as c:
-        c.sock.sendall(encode(("SUBSCRIBE", "a", "b")))
-        c.sock.shutdown(socket.SHUT_WR)
-        assert [c.read()[2], c.read()[2]] == [1, 2]
-        with pytest.raises(ConnectionError):
-            c.read()
-
-
-def test_an_instance_that_goes(two):
-    """What is under way there gets an error that names it, what is under way
-    elsewhere its answer, in order; then the client is closed."""
-    a, b = key_of(0, 2), key_of(1, 2)
-    c, d = two.conn(), two.conn()
-    c.cmd("SET", a, 1)
-    two.servers[1].freeze()
-    try:
-        c.sock.sendall(encode(("GET", a)) + encode(("GET", b)) + encode(("MGET", a, b)) +
-                       encode(("GET", a)))
-        assert c.read() == b"1"
-        two.say("end 1")
-        assert "instance i1" in is_error(c.read(), "ERR godwit")
-        assert "i1" in is_error(c.read(), "ERR godwit")
-        assert c.read() == b"1"
-        with pytest.raises(ConnectionError):
-            c.read()
-        with pytest.raises(ConnectionError):
-            d.read()  # the idle as well: it may have had a state there
-    finally:
-        two.servers[1].thaw()
-
-
-def test_a_server_that_is_killed(tmp_path):
-    servers = [Server(str(tmp_path), "x%d" % i).start() for i in range(2)]
-    s = begin(servers)
-    try:
-        c = s.conn()
-        a, b = key_of(0, 2), key_of(1, 2)
-        assert c.pipe([("SET", a, 1), ("SET", b, 1)]) == [b"OK", b"OK"]
-        servers[1].kill()
-        is_error(c.raw("GET", b), "ERR godwit")
-        c = s.conn()
-        assert c.cmd("GET", a) == b"1"
-        is_error(c.raw("MGET", a, b), "ERR godwit")
-        servers[1].start()
-
-        def again():
-            with s.conn() as x:
-                return x.raw("SET", b, 2) == b"OK"
-
-        until(again, 10, text="the instance to be served again")
-    finally:
-        s.stop()
-        for x in servers:
-            x.stop()
-
-
-def test_stop(two):
-    """MAIL_STOP: what runs is answered, the blocked and the idle are closed."""
-    c, d, e = two.conn(), two.conn(), two.conn()
-    d.send("BLPOP", "list", 0)
-    until(lambda: two.stats()["blocked"] == 1, 5, text="a blocked client")
-    big = b"v" * (8 << 20)
-    c.cmd("SET", key_of(1, 2), big)
-    c.send("GET", key_of(1, 2))
-    assert c.sock.recv(1)
-    two.say("stop")
-    for x in (d, e):
-        with pytest.raises(ConnectionError):
-            x.read()
-    got = 1
-    while got < len(big) + 12:
-        more = c.sock.recv(1 << 20)
-        assert more
-        got += len(more)
-    assert c.sock.recv(10) == b""
-    assert two.wait("mail") == "mail stopped"
-
-
-def test_addresses_are_passed_on(two):
-    """Clients with a header of their own; its address and TLVs go with it."""
-    s = begin(two.servers, SPREAD_PROXY="1")
-    try:
-        head = (b"\r\n\r\n\0\r\nQUIT\n" + b"\x21\x11" + struct.pack(">H", 12 + 5) +
-                bytes([10, 1, 2, 3, 127, 0, 0, 1]) + struct.pack(">HH", 1234, 6379) +
-                b"\xe0\0\2eu")
-        c = s.conn()
-        for i in range(len(head)):
-            c.sock.sendall(head[i:i + 1])
-        assert c.cmd("PING") == b"PONG"
-        assert c.cmd("MSET", key_of(0, 2), 1, key_of(1, 2), 2) == b"OK"
-        c = s.conn()
-        c.send("PING" * 10)
-        with pytest.raises(ConnectionError):
-            c.read()
-    finally:
-        s.stop()
-
-
-# ---- against one server -----------------------------------------------------
-
-KEYS = ["k%d" % i for i in range(12)]
-
-
-def some_command(rng):
-    k = rng.choice(KEYS)
-    some = [rng.choice(KEYS) for _ in range(rng.randrange(1, 5))]
-    tag = "{t%d}" % rng.randrange(4)
-    return rng.choice([
-        ("SET", k, rng.randrange(100)), ("GET", k), ("INCR", k), ("APPEND", k, "x"),
-        ("SETRANGE", k, 3, "ab"), ("STRLEN", k), ("GETSET", k, "y"), ("SETNX", k, 5),
-        ("MGET", *some), ("DEL", *some), ("UNLINK", *some), ("EXISTS", *some), ("TOUCH", *some),
-        ("MSET", *[x for y in some for x in (y, rng.randrange(9))]), ("MSET", k),
-        ("LPUSH", tag + "l", "a", "b"), ("LRANGE", tag + "l", 0, -1), ("LPOP", tag + "l"),
-        ("BLPOP", tag + "l", "0.001"), ("LMOVE", tag + "l", tag + "m", "LEFT", "RIGHT"),
-        ("HSET", tag + "h", rng.randrange(5), "v"), ("HGETALL", tag + "h"),
-        ("SADD", tag + "s", rng.randrange(5)), ("SCARD", tag + "s"),
-        ("SINTERCARD", 2, tag + "s", tag + "r"), ("SUNIONSTORE", tag + "r", tag + "s"),
-        ("ZADD", tag + "z", rng.randrange(5), "m"), ("ZRANGE", tag + "z", 0, -1, "WITHSCORES"),
-        ("ZUNIONSTORE", tag + "y", 2, tag + "z", tag + "y"), ("SORT", tag + "l", "ALPHA"),
-        ("XADD", tag + "x", "%d-1" % rng.randrange(50), "f", "v"), ("XLEN", tag + "x"), ("TYPE", k), ("EXPIRE", k, 100),
-        ("PERSIST", k), ("OBJECT", "ENCODING", k), ("RENAME", tag + "l", tag + "n"),
-        ("EVAL", "return redis.call('get', KEYS[1])", 1, k), ("EVAL", "return 1", 0),
-        ("DBSIZE",), ("PING",), ("ECHO", "a"), ("SELECT", rng.choice([0, 0, 1])),
-        ("MULTI",), ("EXEC",), ("DISCARD",), ("UNWATCH",), ("WATCH", "{t1}l"),
-        ("NOSUCH",), ("GET",), ("FLUSHDB",) if rng.random() < .1 else ("PING",),
-        ("SUBSCRIBE", "c") if rng.random() < .3 else ("PING",), ("UNSUBSCRIBE", "c"), ("RESET",),
-    ])
-
-
-def inside(rng):
-    """The body of a transaction has the keys of one tag."""
-    return rng.choice([
-        ("SET", "{t1}a", 1), ("INCR", "{t1}a"), ("LPUSH", "{t1}l", "q"), ("PING",), ("GET", "{t1}a"),
-        ("NOSUCH",) if rng.random() < .1 else ("ECHO", "e"), ("LRANGE", "{t1}l", 0, -1),
-        ("SADD", "{t1}s", 1), ("ECHO", "f"),
-    ])
-
-
-def same(a, b):
-    if isinstance(a, RespError):
-        return isinstance(b, RespError) and a.text.split()[0] == b.text.split()[0]
-    return a == b
-
-
-def test_the_same_as_one_server(spread, servers, tmp_path):
-    """Random commands that a spread handles, singly and in pipelines: each answer
-    is the one of a single server."""
-    seed = random.SystemRandom().randrange(1 << 30)
-    rng = random.Random(seed)
-    one = Server(str(tmp_path), "one").start()
-    try:
-        c, d = spread.conn(), one.conn()
-        done, multi, sub, watch = 0, False, False, False
-        while done < 2000:
-            cmds = []
-            for _ in range(rng.choice([1, 1, 2, 20, 60])):
-                cmd = inside(rng) if multi else some_command(rng)
-                if multi and rng.random() < .2:
-                    cmd = (rng.choice(["EXEC", "DISCARD"]),)
-                if sub and rng.random() < .5:
-                    cmd = rng.choice([("UNSUBSCRIBE", "c"), ("PING",), ("GET", "k1")])
-                if sub and cmd[0] in ("EXEC", "MULTI"):
-                    continue  # a relay's words, which differ from a server's
-                ends = ("EXEC", "DISCARD", "RESET") if multi else ("RESET",)
-                watch = cmd[0] == "WATCH" or (watch and cmd[0] not in ends)
-                if watch and cmd[0] == "SELECT":
-                    continue  # refused by name
-                sub = cmd[0] == "SUBSCRIBE" or (sub and cmd[0] not in ("UNSUBSCRIBE", "RESET"))
-                if cmd[0] == "MULTI" and not multi:
-                    # A wrong request before the first key would choose home.
-                    cmds.append(cmd)
-                    cmd = ("GET", "{t1}a")
-                    multi = True
-                multi = cmd[0] == "MULTI" or (multi and cmd[0] not in ("EXEC", "DISCARD"))
-                cmds.append(cmd)
-            for cmd, x, y in zip(cmds, c.pipe(cmds), d.pipe(cmds)):
-                assert same(x, y), (seed, done, cmd, x, y)
-            done += len(cmds)
-        if multi:
-            for x in (c, d):
-                x.cmd("DISCARD")
-        for x in (c, d):
-            assert x.cmd("RESET") == b"RESET"
-        assert sorted(c.cmd("KEYS", "*")) == sorted(d.cmd("KEYS", "*"))
-        assert c.cmd("DBSIZE") == d.cmd("DBSIZE")
-    finally:
-        one.stop()

@@ -6,7 +6,8 @@ import subprocess
 import threading
 import time
 
-from oracle.resp import Conn
+from harness.program import program
+from oracle.resp import Conn, RespError
 
 
 class Spread:
@@ -83,3 +84,20 @@ def owner(key, n):
 def key_of(at, n, prefix="k"):
     """A key of instance `at`."""
     return next(k for k in ("%s%d" % (prefix, i) for i in range(10000)) if owner(k, n) == at)
+
+
+def begin(servers, **env):
+    """A Spread over servers that hold nothing."""
+    for s in servers:
+        s.cmd("FLUSHALL")
+        s.cmd("SCRIPT", "FLUSH")
+        s.cmd("FUNCTION", "FLUSH")
+    spread = Spread(program("spread_main", "SPREAD_BIN"), servers, **env)
+    spread.servers = servers
+    return spread
+
+
+def is_error(reply, start):
+    """Its text, which begins so."""
+    assert isinstance(reply, RespError) and reply.text.startswith(start), reply
+    return reply.text

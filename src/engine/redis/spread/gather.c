@@ -147,6 +147,7 @@ fold_one(struct client *c, const struct ask *a, uint8_t at, struct span reply)
 
 	switch ((enum fold)a->fold) {
 	case FOLD_SAME:
+	case FOLD_EITHER:
 	case FOLD_AGREE:
 		if (first)
 			keep(g, at, reply);
@@ -201,7 +202,7 @@ say(struct client *c, const struct ask *a)
 {
 	struct gather *g = &c->g;
 
-	if (g->errors > 0) {
+	if (g->errors > 0 && (a->fold != FOLD_EITHER || g->answers == 0)) {
 		gather_say_error(c);
 		/* Half logged in is worse than gone. */
 		if (g->answers > 0 && a->fold == FOLD_AGREE)

@@ -85,6 +85,7 @@ enum rule {
 	RULE_HOME,  /* home, keys or not; in a MULTI as a key of home     */
 	RULE_PARTS, /* like KEYS; keys of several: in parts (fold)        */
 	RULE_ALL,   /* asked of all, put together (fold)                  */
+	RULE_ONE,   /* acts on one server: refused when there are several */
 	RULE_SCAN,
 	RULE_BLOCK, /* like KEYS; may block                               */
 	RULE_SUB,   /* subscribes or unsubscribes: home                   */
@@ -100,11 +101,12 @@ enum fold {
 	FOLD_MIN,    /* of numbers                                        */
 	FOLD_AND,    /* of arrays of 0 and 1                              */
 	FOLD_ANY,    /* one that is not nil                               */
+	FOLD_EITHER, /* a good one, if there is any                       */
 	FOLD_BY_KEY, /* values in the order of the keys                   */
 	FOLD_CHAIN,  /* the values of one after those of the other        */
 };
 
-#define RULE_NAMED_MAX 32
+#define RULE_NAMED_MAX 48
 
 struct rules_of {
 	const struct command *row[RULE_NAMED_MAX]; /* NULL: not in the table */

@@ -44,7 +44,9 @@ parts_all(struct client *c, const struct asked *a)
 		return TAKE_WAIT;
 	if (a->fold == FOLD_ANY)
 		ask.at = (uint8_t)(c->s->turn++ % c->n);
-	if (a->fold == FOLD_AGREE)
+	if (a->row->handler == COMMAND_WAIT)
+		ask.flags = ASK_F_BLOCK;
+	if (a->fold == FOLD_AGREE || a->row->handler == COMMAND_WAIT)
 		c->stall = true;
 	if (a->row->handler == COMMAND_RESET) {
 		ask.flags = ASK_F_AWAY;

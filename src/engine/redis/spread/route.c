@@ -131,9 +131,19 @@ by_rule(struct client *c, const struct asked *a)
 	case RULE_BLOCK: return by_keys(c, a);
 	case RULE_HOME: return route_forward(c, a, HOME, 0);
 	case RULE_ALL:
-		if (c->n == 1 && a->fold != FOLD_AGREE)
+		if (c->n == 1 && a->fold != FOLD_AGREE &&
+		    a->row->handler != COMMAND_WAIT)
 			return route_forward(c, a, HOME, 0);
 		return a->whole ? parts_all(c, a) : TAKE_MORE;
+	case RULE_ONE:
+		if (c->n == 1)
+			return route_forward(c, a, HOME, 0);
+		if (!a->whole)
+			return TAKE_MORE;
+		return route_refuse(c,
+		                    "%s: it would act on one of several "
+		                    "instances; ask the servers themselves",
+		                    a->row->name);
 	case RULE_SCAN: return a->whole ? scan(c, a) : TAKE_MORE;
 	case RULE_SUB: return a->whole ? sub_begin(c, a) : TAKE_MORE;
 	case RULE_QUIT:

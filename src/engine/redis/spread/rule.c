@@ -29,10 +29,31 @@ static const struct special specials[] = {
 	{ "randomkey", RULE_ALL, FOLD_ANY },
 	{ "wait", RULE_ALL, FOLD_MIN },
 	{ "script|exists", RULE_ALL, FOLD_AND },
+	{ "script|kill", RULE_ALL, FOLD_EITHER },
+	{ "function|kill", RULE_ALL, FOLD_EITHER },
 	{ "function|load", RULE_ALL, FOLD_SAME },
 	{ "function|delete", RULE_ALL, FOLD_SAME },
 	{ "function|flush", RULE_ALL, FOLD_SAME },
 	{ "function|restore", RULE_ALL, FOLD_SAME },
+	{ "config|resetstat", RULE_ALL, FOLD_SAME },
+	{ "config|rewrite", RULE_ALL, FOLD_SAME },
+	{ "bgsave", RULE_ALL, FOLD_SAME },
+	{ "bgrewriteaof", RULE_ALL, FOLD_SAME },
+	{ "save", RULE_ALL, FOLD_SAME },
+	{ "memory|purge", RULE_ALL, FOLD_SAME },
+	{ "slowlog|reset", RULE_ALL, FOLD_SAME },
+	{ "latency|reset", RULE_ALL, FOLD_SUM },
+	{ "acl|save", RULE_ALL, FOLD_SAME },
+	{ "acl|load", RULE_ALL, FOLD_SAME },
+	{ "acl|setuser", RULE_ALL, FOLD_SAME },
+	{ "acl|deluser", RULE_ALL, FOLD_SAME },
+	{ "shutdown", RULE_ONE, FOLD_SAME },
+	{ "replicaof", RULE_ONE, FOLD_SAME },
+	{ "slaveof", RULE_ONE, FOLD_SAME },
+	{ "failover", RULE_ONE, FOLD_SAME },
+	{ "module|load", RULE_ONE, FOLD_SAME },
+	{ "module|loadex", RULE_ONE, FOLD_SAME },
+	{ "module|unload", RULE_ONE, FOLD_SAME },
 	{ "publish", RULE_HOME, FOLD_SAME },
 	{ "spublish", RULE_HOME, FOLD_SAME },
 };
@@ -70,9 +91,7 @@ rule_find(const struct rules_of *r, const struct command *row,
 		return RULE_HOME;
 	switch ((enum command_handler)row->handler) {
 	case COMMAND_REFUSE: /* the inner relay says why */
-	case COMMAND_ALONE:
 	case COMMAND_DEBUG:
-	case COMMAND_KILL:
 	case COMMAND_CONTAINER: return RULE_HOME;
 	case COMMAND_AUTH:
 	case COMMAND_SELECT:
@@ -99,10 +118,12 @@ rule_find(const struct rules_of *r, const struct command *row,
 	case COMMAND_CLIENTID:
 	case COMMAND_CLIENTINFO:
 	case COMMAND_SCANKEY:
+	case COMMAND_MIGRATE:
 	case COMMAND_EVAL:
 	case COMMAND_EVALSHA: return RULE_KEYS;
-	case COMMAND_MIGRATE:
-	case COMMAND_WAIT:
+	case COMMAND_ALONE:
+	case COMMAND_KILL:
+	case COMMAND_WAIT: return by_name(r, row, ret_fold);
 	case COMMAND_PLAIN: break;
 	}
 	if (row->first == 1 && row->last == 1 && row->kind != COMMAND_ADMIN)
@@ -131,6 +152,34 @@ has_options(const struct command *row)
 {
 	return row->numkeys == COMMAND_KEYS_ANY ||
 	       row->handler == COMMAND_BLOCK_WORD;
+}
+
+/* MIGRATE's one, or those behind the word KEYS. */
+static void
+add_migrated(const struct spread *s, const struct resp_cmd *q, struct span raw,
+             struct owners *ret)
+{
+	struct span arg;
+	size_t pos = 0;
+	uint32_t skip = 6; /* words to the first option */
+	bool keys = false;
+
+	if (q->argv[3].n > 0) {
+		add(s, ret, q->argv[3]);
+		return;
+	}
+	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
+		if (keys)
+			add(s, ret, arg);
+		else if (i < skip)
+			continue;
+		else if (span_is_word(arg, SPAN("keys")))
+			keys = true;
+		else if (span_is_word(arg, SPAN("auth")))
+			skip = i + 2;
+		else if (span_is_word(arg, SPAN("auth2")))
+			skip = i + 3;
+	}
 }
 
 /* The index of the last one; 0: there is none. */
@@ -162,6 +211,11 @@ rule_owners(const struct spread *s, const struct command *row,
 			return whole;
 		add(s, ret, q->argv[1]);
 		return true;
+	}
+	if (row->handler == COMMAND_MIGRATE) {
+		if (whole)
+			add_migrated(s, q, raw, ret);
+		return whole;
 	}
 	if (!whole &&
 	    (has_options(row) ||

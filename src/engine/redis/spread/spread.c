@@ -175,6 +175,7 @@ step(void *self, struct port *p, const struct event *ev)
 	switch (ev->kind) {
 	case EV_START:
 		buf_init(&s->scratch, p->mem);
+		p->skips_board = true;
 		port_wake(p, p->now_ns + TICK_NS);
 		break;
 	case EV_ACCEPT: client_accept(s, ev->link, ev->peer); break;

@@ -171,6 +171,7 @@ place(struct client *c, const struct asked *a, uint8_t *ret_at)
 		return PLACE_HERE;
 	switch (a->rule) {
 	case RULE_ALL:
+	case RULE_ONE:
 	case RULE_SCAN:
 		if (c->n == 1)
 			return PLACE_HERE;
