@@ -19,6 +19,7 @@ struct peer {
 	struct buf out;
 	int server; /* which one */
 	bool multi;
+	bool spoiled; /* EXEC will refuse */
 	bool blocked;
 	struct buf waits;  /* the key of a blocked command  */
 	struct buf queued; /* replies that EXEC gives */
@@ -117,6 +118,11 @@ peer_exec(struct servers *all, struct peer *p)
 {
 	struct span tasks = buf_span(&p->tasks);
 
+	p->multi = false;
+	if (p->spoiled) {
+		buf_put_str(&p->out, "-EXECABORT not all was taken\r\n");
+		return;
+	}
 	resp_put_array(&p->out, p->queued_n);
 	buf_put_span(&p->out, buf_span(&p->queued));
 	while (tasks.n > 0) {
@@ -128,7 +134,6 @@ peer_exec(struct servers *all, struct peer *p)
 		         tasks.p[0] == 'w');
 		tasks = span_skip(tasks, n + 1);
 	}
-	p->multi = false;
 }
 
 static inline bool
@@ -143,6 +148,11 @@ peer_queue(struct peer *p, const struct resp_cmd *q)
 {
 	struct span key = peer_key(q);
 
+	if (q->argc > 0 && span_has_prefix(q->argv[0], SPAN("godwit."))) {
+		buf_put_str(&p->out, "-ERR unknown command\r\n");
+		p->spoiled = true;
+		return;
+	}
 	buf_put_str(&p->out, "+QUEUED\r\n");
 	resp_put_bulk(&p->queued, key);
 	buf_put_str(&p->tasks, peer_writes(q) ? "w" : "r");
@@ -159,7 +169,10 @@ peer_state(struct servers *all, struct peer *p, const struct resp_cmd *q)
 		bool good = !p->multi && !all->is_fenced;
 
 		buf_put_str(&p->out, good ? "+OK\r\n" : "-NOPERM not now\r\n");
-		p->multi |= good;
+		if (!good)
+			return true;
+		p->multi = true;
+		p->spoiled = false;
 		buf_clear(&p->queued);
 		buf_clear(&p->tasks);
 		p->queued_n = 0;

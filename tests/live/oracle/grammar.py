@@ -120,6 +120,20 @@ class Grammar:
         return d.command()
 
 
+def grammar_of(server):
+    """The server's own description of its commands, and values for RESTORE. The
+    server is empty before and after."""
+    with server.conn() as c:
+        docs = c.cmd("COMMAND", "DOCS")
+        for x in seed_data():
+            c.cmd(*x)
+        dumps = [c.cmd("DUMP", k) for k in ("s:0", "h:0", "l:0", "t:0", "I:0", "z:0", "x:0")]
+        library = c.cmd("FUNCTION", "DUMP")
+        c.cmd("FUNCTION", "FLUSH")
+        c.cmd("FLUSHALL")
+    return Grammar(docs, dumps, library)
+
+
 class Draw:
     """The making of one command."""
 

@@ -204,6 +204,7 @@ UNLIKE = {
     "acl|genpass": (shape, "a random answer"),
     "dbsize": (count_of_keys, "Godwit's own keys are counted while a migration is there"),
     "client|getredir": (shape, SELF),
+    "wait": (shape, "Godwit follows the server as a replica would, and is counted"),
 }
 # With reads that may be answered by the other side, and after a switch:
 FOLLOWER = "how a value is laid out in memory is not replicated"
@@ -219,21 +220,17 @@ NOT_DRAWN = {
     "replicaof": "makes a replica of the server", "slaveof": "makes a replica of the server",
     "failover": "changes who is master", "sync": "turns the connection into a stream",
     "psync": "turns the connection into a stream", "monitor": "turns the connection into a stream",
-    "replconf": "belongs to a replica", "client|reply": "the answers could not be counted",
-    "client|kill": "closes connections of the test", "client|pause": "stops the whole server",
-    "client|unblock": "ids differ", "client|tracking": "answers depend on ids",
-    "acl|setuser": "may lock the test out", "acl|deluser": "may lock the test out",
-    "acl|load": "may lock the test out", "acl|save": "has no file", "config|set": "changes one server",
-    "config|rewrite": "writes a file of the server", "config|resetstat": "clears what Godwit reads",
-    "module|load": "loads code", "module|loadex": "loads code", "module|unload": "unloads code",
-    "migrate": "moves data away", "bgsave": "depends on what runs", "save": "writes a file",
-    "bgrewriteaof": "depends on what runs", "script|debug": "turns the connection into a debugger",
-    "script|kill": "depends on what runs", "function|kill": "depends on what runs",
-    "pfselftest": "takes seconds", "pfdebug": "for developers of the server",
-    "wait": "counts the replicas of one server", "acl|dryrun": "of users that are the server's",
+    "replconf": "belongs to a replica", "script|debug": "turns the connection into a debugger",
+    "client|reply": "the answers could not be counted", "client|pause": "stops the whole server",
+    "client|kill": "closes connections of the test", "client|unblock": "ids differ",
+    "client|tracking": "answers depend on ids", "acl|setuser": "may lock the test out",
+    "acl|deluser": "may lock the test out", "acl|load": "may lock the test out",
     "acl|getuser": "its keys are in an order of the server's own",
-    "latency|reset": "clears what others read", "slowlog|reset": "clears what others read",
-    "memory|purge": "depends on the allocator", "flushall": "drawn seldom: see differ.rare",
+    "config|rewrite": "writes a file of the server", "module|load": "loads code",
+    "module|loadex": "loads code", "module|unload": "unloads code", "migrate": "moves data away",
+    "bgsave": "depends on what runs", "save": "writes a file",
+    "bgrewriteaof": "depends on what runs", "pfselftest": "takes seconds",
+    "flushall": "drawn seldom, see Differ.command()",
 }
 # Refused in a situation: (name, the words behind "after"), and why.
 SITUATIONS = {("select", "WATCH"): "a watched key belongs to one connection and its database"}

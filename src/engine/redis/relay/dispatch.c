@@ -682,7 +682,8 @@ dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
 		return DISPATCH_NO; /* refused when it is whole */
 	if (c->last != c->first || c->numkeys != 0)
 		return DISPATCH_NO; /* other keys may follow */
-	if (s->waits_in != NULL || dispatch_is_held(r, s))
+	if (s->waits_in != NULL || dispatch_is_held(r, s) ||
+	    (s->wide != NULL && s->wide->block != NULL))
 		return DISPATCH_WAIT;
 	if (split_is_on(r) &&
 	    split_stream(r, s, c, resp_cmd_arg(q, head, (uint32_t)c->first)) !=
