@@ -267,6 +267,7 @@ work(void *arg)
 	struct err err = { .code = ERR_NONE };
 	struct left left = { .by = NULL };
 	struct run *r;
+	bool is_stuck;
 	int rc;
 
 	if (!l->home.resume)
@@ -278,8 +279,11 @@ work(void *arg)
 	if (rc != 0) {
 		desk_close(&l->desk, &err);
 		/* A relay that did not let go of it still reads it. */
-		l->is_stuck = r != NULL && !run_has_left(r);
-		if (!l->is_stuck)
+		is_stuck = r != NULL && !run_has_left(r);
+		host_lock(l->host);
+		l->is_stuck = is_stuck;
+		host_unlock(l->host);
+		if (!is_stuck)
 			run_free(r);
 		begun(l, NULL, rc, &err);
 		return NULL;
