@@ -32,6 +32,7 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "wire/wire.h"
 
 #define RDB_VERSION_MAX 11
@@ -138,6 +139,23 @@ enum wire_rc rdb_feed(struct rdb *r, struct span in, struct rdb_part *part,
  * to room (n bytes). False: not a string, damaged, or no room. */
 bool rdb_text(uint8_t type, struct span body, uint8_t *room, size_t n,
               struct span *ret);
+
+#define RDB_LOWER_MIN 9 /* of Redis 5.0 and 6 */
+
+/* Does a server that writes this version know the type? */
+bool rdb_is_known(uint8_t type, uint32_t version);
+
+/* Append to ret the payload of RESTORE (footer included) for a server that reads
+ * up to this version, RDB_LOWER_MIN at the least. room: scratch, overwritten.
+ * WIRE_BAD: damaged; WIRE_BIG: a type that cannot be said so, or no memory; then
+ * what is in ret is of no use. */
+enum wire_rc rdb_lower(uint8_t type, struct span body, uint32_t version,
+                       struct buf *room, struct buf *ret) MUST;
+
+/* The version of a payload (of DUMP, FUNCTION DUMP), and what stands before its
+ * footer. False: too short. */
+bool rdb_payload(struct span payload, uint32_t *ret_version,
+                 struct span *ret_body);
 
 #define RDB_MODULE_NAME  10
 #define RDB_MODULE_FRONT 10 /* type byte, length byte, the number */

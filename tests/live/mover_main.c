@@ -143,6 +143,8 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		                                   : MOVER_PACE_FAST;
 	else if (IS("turn"))
 		c->limits.turn = (size_t)strtoull(v, NULL, 10);
+	else if (IS("rdb_max"))
+		c->limits.rdb_max = (uint32_t)strtoull(v, NULL, 10);
 	else if (IS("tx"))
 		c->limits.writer_tx = (size_t)strtoull(v, NULL, 10);
 	else if (IS("chunk"))

@@ -187,15 +187,17 @@ judge_pair(struct checks *c, const struct facts f[SIDE_N],
 		    "%s and %s are the same server (run_id %.8s...); name two",
 		    conf->label[SIDE_OLD], conf->label[SIDE_NEW], old->run_id);
 	if (rdb_old > rdb_new)
-		SAY(c, "rdb_version", CHECK_FAIL,
-		    "%s (%s) writes RDB version %u, %s (%s) reads up to %u; "
-		    "upgrade the latter",
+		SAY(c, "rdb_version", CHECK_WARN,
+		    "%s (%s) writes RDB version %u, %s (%s) reads up to %u: "
+		    "values are said in the older version; a type that has "
+		    "none there is named and not moved",
 		    conf->label[SIDE_OLD], old->version, rdb_old,
 		    conf->label[SIDE_NEW], new->version, rdb_new);
 	else if (rdb_new > rdb_old)
 		SAY(c, "rdb_version", CHECK_WARN,
 		    "new (%s) writes RDB version %u, old (%s) reads up to %u: "
-		    "a rollback may meet values that old cannot take",
+		    "for the way back values are said in the older version; a "
+		    "type that has none there is named",
 		    new->version, rdb_new, old->version, rdb_old);
 	else
 		SAY(c, "rdb_version", CHECK_PASS, "both use RDB version %u",

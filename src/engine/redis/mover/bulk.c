@@ -154,27 +154,47 @@ put_plain(struct mover *m, const struct rdb_part *part)
 	return true;
 }
 
+/* Type, value and footer, as they are or in an older version. */
+static void
+put_payload(struct mover *m, const struct rdb_part *part, struct span lowered)
+{
+	struct buf *b = conn_out(m, &m->cmd[side_other(m->from)]);
+	uint8_t footer[10];
+	uint64_t crc;
+
+	if (lowered.n > 0) {
+		buf_put_span(b, lowered);
+		return;
+	}
+	crc = hash_crc64(hash_crc64(0, span_of(&part->type, 1)), part->body);
+	buf_put(b, &part->type, 1);
+	buf_put_span(b, part->body);
+	rdb_footer(m->bulk.rdb.version, crc, footer);
+	buf_put(b, footer, sizeof(footer));
+}
+
 static void
 put_value(struct mover *m, const struct rdb_part *part)
 {
 	struct conn *c = &m->cmd[side_other(m->from)];
 	bool replace = m->conf->rule == MOVER_RULE_REPLACE;
-	uint64_t crc =
-		hash_crc64(hash_crc64(0, span_of(&part->type, 1)), part->body);
-	uint8_t footer[10];
+	struct span lowered = { NULL, 0 };
 	struct want *w;
 	struct buf *b;
 
+	if (m->bulk.rdb.version > lower_max(m)) {
+		lowered = lower_value(m, part->type, part->body, m->bulk.db,
+		                      part->key);
+		if (lowered.n == 0)
+			return;
+	}
 	conn_select(m, c, m->bulk.db);
 	b = conn_out(m, c);
 	resp_put_array(b, replace ? 6 : 5);
 	copy_restore_head(b, part->key,
 	                  part->expires_ms < 0 ? 0 : part->expires_ms,
-	                  part->body.n + 11);
-	buf_put(b, &part->type, 1);
-	buf_put_span(b, part->body);
-	rdb_footer(m->bulk.rdb.version, crc, footer);
-	buf_put(b, footer, sizeof(footer));
+	                  lowered.n > 0 ? lowered.n : part->body.n + 11);
+	put_payload(m, part, lowered);
 	if (replace)
 		buf_put_span(b, SPAN("\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n"));
 	else

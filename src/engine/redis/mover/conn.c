@@ -347,6 +347,7 @@ on_reply(struct mover *m, struct conn *c, struct want *w, struct span reply)
 	case WANT_EDGE: sweep_edge(m, reply); break;
 	case WANT_TRACK: mark_tracked(m, c, reply); break;
 	case WANT_DUMP_FUNCTIONS: library_dump(m, reply); break;
+	case WANT_FORMAT: lower_format(m, c->side, reply); break;
 	case WANT_LIBRARY_LIST: library_list(m, reply); break;
 	case WANT_LIBRARIES: library_restored(m, bad); break;
 	case WANT_SIZE: chunk_size(m, reply); break;

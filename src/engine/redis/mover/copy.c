@@ -234,25 +234,33 @@ next_key(struct conn *c)
 	c->copy.state = c->copy.left == 0 ? COPY_ROLE : COPY_EXPIRE;
 }
 
+void
+copy_name(struct span key, char *ret, size_t n)
+{
+	size_t len = key.n < n - 1 ? key.n : n - 1;
+
+	for (size_t i = 0; i < len; i++)
+		ret[i] = key.p[i] > ' ' && key.p[i] <= '~' ? (char)key.p[i]
+		                                           : '?';
+	ret[len] = '\0';
+	if (len < key.n)
+		memcpy(ret + len - 3, "...", 3);
+}
+
 bool
 copy_is_module(struct mover *m, uint8_t type, struct span body, uint32_t db,
                struct span key)
 {
 	char module[RDB_MODULE_NAME];
 	char name[48];
-	size_t n = key.n < sizeof(name) - 1 ? key.n : sizeof(name) - 1;
 
 	if (!rdb_module(type, body, module))
 		return false;
-	for (size_t i = 0; i < n; i++)
-		name[i] = key.p[i] > ' ' && key.p[i] <= '~' ? (char)key.p[i]
-		                                            : '?';
-	name[n] = '\0';
+	copy_name(key, name, sizeof(name));
 	mover_fail(m, ERR_UNABLE,
-	           "%s: the record %s%s of database %u is of the module type "
+	           "%s: the record %s of database %u is of the module type "
 	           "%s, which cannot be moved; remove it",
-	           m->conf->side[m->from].label, name, n < key.n ? "..." : "",
-	           db, module);
+	           m->conf->side[m->from].label, name, db, module);
 	return true;
 }
 
@@ -290,6 +298,10 @@ on_value(struct mover *m, struct conn *c, const struct want *w,
 	} else if (is_module(m, r, payload)) {
 		return;
 	} else {
+		payload = lower_payload(m, payload, mark_db(k),
+		                        mark_key(&m->pend, k));
+		if (payload.n == 0)
+			return;
 		restore_begin(m, r, payload.n);
 		buf_put_span(&m->cmd[side_other(m->from)].link->tx, payload);
 		restore_end(m, r);
@@ -384,7 +396,7 @@ on_value_head(struct mover *m, struct conn *c, struct want *w, struct span in)
 		on_value(m, c, w, (struct span){ NULL, 0 });
 		return used;
 	}
-	if (n <= STREAM_VALUE) {
+	if (n <= STREAM_VALUE || lower_is_needed(m)) {
 		if (in.n < used + n + 2)
 			return 0;
 		on_value(m, c, w, span_of(in.p + used, (size_t)n));

@@ -72,7 +72,7 @@ library_dump(struct mover *m, struct span reply)
 	resp_put_array(b, 4);
 	resp_put_bulk_str(b, "FUNCTION");
 	resp_put_bulk_str(b, "RESTORE");
-	resp_put_bulk(b, item.text);
+	resp_put_bulk(b, lower_library(m, item.text));
 	/* What was deleted while nobody looked is known by its absence only; what
 	 * the other side had before us stays. */
 	resp_put_bulk_str(b, again ? "FLUSH" : "REPLACE");

@@ -614,6 +614,7 @@ mover_init(void *self, void *conf)
 	/* Which records are kept is known to no journal: find them again. */
 	m->rebuild =
 		c->fill_done && c->keep_extra && c->rule == MOVER_RULE_NONE;
+	m->limits.rdb_max = c->limits.rdb_max;
 	m->limits.marks = or_default(c->limits.marks, 600000);
 	m->limits.stream_rx = or_default(c->limits.stream_rx, (size_t)16 << 20);
 	m->limits.writer_tx = or_default(c->limits.writer_tx, (size_t)4 << 20);
@@ -665,6 +666,8 @@ mover_start(struct mover *m)
 	buf_init(&m->swapped, mem);
 	buf_init(&m->marker, mem);
 	buf_init(&m->wrong, mem);
+	buf_init(&m->lowered, mem);
+	buf_init(&m->lower_room, mem);
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
 	chunk_init(m);
 	map_init(&m->kept, mem, 0, m->port->entropy(m->port));
@@ -689,6 +692,8 @@ fini(void *self, struct port *p)
 	map_fini(&m->kept);
 	buf_fini(&m->keys);
 	buf_fini(&m->wrong);
+	buf_fini(&m->lowered);
+	buf_fini(&m->lower_room);
 	buf_fini(&m->swaps);
 	buf_fini(&m->swapped);
 	buf_fini(&m->marker);

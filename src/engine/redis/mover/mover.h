@@ -57,6 +57,7 @@ struct mover_limits {
 	size_t turn;      /* MOVER_PACE_GENTLE: bytes read and then written */
 	size_t chunk_min; /* bigger values are read piece by piece;
 	                   * SIZE_MAX: never                             */
+	uint32_t rdb_max; /* as if neither side read newer payloads; 0: not */
 };
 
 struct mover_conf {

@@ -27,6 +27,8 @@ ask_more(struct mover *m, struct conn *c)
 	(void)conn_want(m, c, WANT_CONFIG, 2);
 	resp_put_cmd(b, "GET", FILL_NOTE, NULL);
 	(void)conn_want(m, c, WANT_NOTE, 1);
+	resp_put_cmd(b, "FUNCTION", "DUMP", NULL);
+	(void)conn_want(m, c, WANT_FORMAT, 1);
 	resp_put_cmd(b, "INFO", NULL);
 	(void)conn_want(m, c, WANT_INFO, 1);
 }

@@ -82,6 +82,7 @@ enum want_kind {
 	WANT_EDGE,   /* ROLE of the authority, behind a sweep               */
 	WANT_DUMP_FUNCTIONS,
 	WANT_LIBRARY_LIST,
+	WANT_FORMAT,    /* FUNCTION DUMP, for the version in it              */
 	WANT_LIBRARIES, /* FUNCTION RESTORE                                  */
 	WANT_SIZE,      /* MEMORY USAGE of pend.asking.first              */
 	WANT_CHUNK,     /* expires_ms: the chunk's serial                */
@@ -179,6 +180,7 @@ struct feed {
 
 struct server {
 	uint32_t version; /* 70015                                       */
+	uint32_t rdb;     /* the newest version of payloads it takes     */
 	char run_id[41];
 	char replid[41];
 	char replid2[41];
@@ -307,6 +309,8 @@ struct mover {
 	struct sweep sweep;
 	struct pend pend;
 	struct chunks chunks;
+	struct buf lowered;    /* a value in an older version             */
+	struct buf lower_room; /* scratch of that                         */
 	bool functions_asked;
 	bool functions_done;
 	bool library_owed;   /* they have to be copied again               */
@@ -578,6 +582,8 @@ void spread_repair(struct mover *m, uint32_t db, struct span key);
 void copy_run(struct mover *m);
 size_t copy_bytes(struct mover *m, struct conn *c, struct want *w,
                   struct span in);
+/* A key for people, n bytes at most. */
+void copy_name(struct span key, char *ret, size_t n);
 /* A value of a module: told with its key, and the mover fails. */
 bool copy_is_module(struct mover *m, uint8_t type, struct span body,
                     uint32_t db, struct span key);
@@ -611,6 +617,17 @@ void bulk_start(struct mover *m);
 size_t bulk_bytes(struct mover *m, struct span in);
 void bulk_run(struct mover *m); /* whose turn it is */
 void bulk_stop(struct mover *m);
+
+/* lower.c: older versions of the format */
+void lower_format(struct mover *m, enum side side, struct span reply);
+uint32_t lower_max(const struct mover *m); /* of the other side           */
+bool lower_is_needed(const struct mover *m);
+/* The payload of RESTORE, valid until the next one. n 0: told, and failed. */
+struct span lower_value(struct mover *m, uint8_t type, struct span body,
+                        uint32_t db, struct span key);
+struct span lower_payload(struct mover *m, struct span payload, uint32_t db,
+                          struct span key);
+struct span lower_library(struct mover *m, struct span payload);
 
 /* library.c: functions */
 void library_ask(struct mover *m);
