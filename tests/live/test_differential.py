@@ -27,7 +27,7 @@ from oracle.unlike import CLOSED, is_error, relay_table
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
-SEQUENCES = int(os.environ.get("SEQUENCES") or (400 if FULL else 10))
+SEQUENCES = int(os.environ.get("SEQUENCES") or (400 if FULL else 8))
 FINDINGS_MAX = 6
 
 

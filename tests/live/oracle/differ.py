@@ -301,7 +301,7 @@ class Client:
             if a == (b"+", b"RESET"):
                 self.subscribed = False
             got = words(a) or []
-            if len(got) == 3 and got[0] and got[0].endswith(b"subscribe"):
+            if len(got) == 3 and got[0].__class__ is bytes and got[0].endswith(b"subscribe"):
                 self.subscribed = got[2] != b"0"
 
     @staticmethod
