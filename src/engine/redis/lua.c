@@ -4,7 +4,7 @@
  *
  * Two walks over its words: the first finds locals that stand for a key, and what
  * is forbidden; the second looks at each call. Both are linear: no look ahead is
- * longer than what it accepts.
+ * longer than what it accepts, and looks back are counted.
  */
 #include "engine/redis/lua.h"
 
@@ -34,6 +34,7 @@ struct lua {
 	struct span in;
 	struct alias alias[LUA_ALIASES_MAX];
 	uint32_t alias_n;
+	uint32_t looks; /* for names that were there before: each is a walk */
 	bool has_function;
 	int depth; /* of brackets of all kinds */
 };
@@ -342,13 +343,16 @@ look_at_local(struct lua *l, struct span in)
 		a->is_good = false; /* there are two of that name */
 		return;
 	}
-	if (!is_sign(&t, '=') || l->alias_n == LUA_ALIASES_MAX)
+	if (!is_sign(&t, '=') || l->looks == LUA_ALIASES_MAX)
 		return;
 	t = next(&in);
 	if (!is_name(&t, "KEYS") || !skip_index(&in))
 		return;
 	t = next(&in);
-	if (!goes_on(&t) && !is_known(l, name.text))
+	if (goes_on(&t))
+		return;
+	l->looks++;
+	if (!is_known(l, name.text))
 		l->alias[l->alias_n++] =
 			(struct alias){ .name = name.text, .is_good = true };
 }

@@ -18,6 +18,6 @@
 
 #include "engine/redis/command.h"
 
-#define LUA_ALIASES_MAX 16 /* locals that stand for keys; more are not known */
+#define LUA_ALIASES_MAX 16 /* locals made from keys; more are not known */
 
 bool lua_keeps_to_keys(const struct command_index *ix, struct span body);

@@ -185,6 +185,28 @@ any_piece_of_one_can_be_read(void **state)
 	assert_true(known > 0);
 }
 
+/* A long script that asks for much is answered at once: looks back are counted.
+ * (Without that it would take minutes.) */
+static void
+a_long_script_is_read_once(void **state)
+{
+	static const char first[] = "local x = 1 ";
+	static const char one[] = "local x = KEYS[1] ";
+	size_t n = (sizeof(one) - 1) * 50000;
+	size_t head = n + sizeof(first) - 1;
+	char *p = malloc(head + n);
+
+	(void)state;
+	assert_non_null(p);
+	memset(p, ' ', n);
+	memcpy(p + n, first, sizeof(first) - 1);
+	for (size_t i = 0; i < 50000; i++)
+		memcpy(p + head + i * (sizeof(one) - 1), one, sizeof(one) - 1);
+	assert_true(lua_keeps_to_keys(&index_of_all,
+	                              span_of((uint8_t *)p, head + n)));
+	free(p);
+}
+
 int
 main(void)
 {
@@ -192,6 +214,7 @@ main(void)
 		cmocka_unit_test(scripts_that_keep_to_their_keys),
 		cmocka_unit_test(all_others_are_not_known),
 		cmocka_unit_test(any_piece_of_one_can_be_read),
+		cmocka_unit_test(a_long_script_is_read_once),
 	};
 
 	command_index_init(&index_of_all);
