@@ -3,6 +3,7 @@
  * tests/unit/spread/test_spread.c: the machine with instances that answer when
  * they are told to.
  */
+#include "base/rng.h"
 #include "scene.h"
 
 /* ---- order, bounds ------------------------------------------------------ */
@@ -111,6 +112,71 @@ test_ring_is_bounded(void **state)
 	end();
 }
 
+/* ---- any delays --------------------------------------------------------- */
+
+/* One request that instances answer at once, and what its answer is. */
+static void
+some_request(struct rng *r, uint32_t i, struct buf *ask, struct buf *want)
+{
+	uint32_t n = (uint32_t)rng_below(r, 4) + 1;
+	bool many = rng_below(r, 3) == 0;
+	struct buf key;
+
+	if (rng_below(r, 8) == 0) {
+		buf_put_str(ask, "DBSIZE\r\n");
+		buf_put_str(want, ":6\r\n");
+		return;
+	}
+	buf_init(&key, &run.w.heap.mem);
+	buf_put_str(ask, many ? "MGET" : "GET");
+	if (many)
+		resp_put_array(want, n);
+	for (uint32_t k = 0; k < (many ? n : 1); k++) {
+		buf_clear(&key);
+		buf_putf(&key, "{%u}%u.%u", (unsigned)rng_below(r, 3), i, k);
+		buf_put_str(ask, " ");
+		buf_put_span(ask, buf_span(&key));
+		resp_put_bulk(want, buf_span(&key));
+	}
+	buf_put_str(ask, "\r\n");
+	buf_fini(&key);
+}
+
+/* Pipelines of all clients while instances stop and go on: each client gets its
+ * answers, all of them, in order. */
+static void
+test_any_delay(void **state)
+{
+	struct buf want[CLIENTS];
+	struct rng r;
+
+	(void)state;
+	rng_init(&r, 7);
+	begin();
+	for (int c = 0; c < CLIENTS; c++)
+		buf_init(&want[c], &run.w.heap.mem);
+	for (uint32_t i = 0; i < 3000; i++) {
+		int c = (int)rng_below(&r, CLIENTS);
+		struct buf ask;
+
+		buf_init(&ask, &run.w.heap.mem);
+		some_request(&r, i, &ask, &want[c]);
+		in_halves(run.client[c], buf_span(&ask));
+		buf_fini(&ask);
+		run.mute[rng_below(&r, INSTANCES)] = rng_below(&r, 4) != 0;
+		if (rng_below(&r, 3) == 0)
+			turn();
+	}
+	memset(run.mute, 0, sizeof(run.mute));
+	settle();
+	for (int c = 0; c < CLIENTS; c++) {
+		assert_true(buf_len(&want[c]) > 10000);
+		assert_true(span_eq(buf_span(&run.got[c]), buf_span(&want[c])));
+		buf_fini(&want[c]);
+	}
+	end();
+}
+
 /* ---- several instances -------------------------------------------------- */
 
 static void
@@ -199,6 +265,12 @@ test_transaction(void **state)
 	       "-CROSSSLOT godwit: keys of get are on several instances (I1, "
 	       "I2)\r\n-EXECABORT Transaction discarded because of previous "
 	       "errors.\r\n$4\r\n{1}b\r\n");
+	say(0,
+	    "WATCH {1}a\r\nSELECT 1\r\nWATCH {2}a\r\nUNWATCH\r\nSELECT 1\r\n");
+	expect(0,
+	       "+OK\r\n-ERR godwit refuses select after WATCH\r\n"
+	       "-CROSSSLOT godwit: keys of watch are on several instances (I1, "
+	       "I2)\r\n+OK\r\n+OK\r\n");
 	run.rude[2] = true; /* to MULTI: nothing of it is sent */
 	say(0, "MULTI\r\nSET {2}a 1\r\nSET {2}b 1\r\nEXEC\r\n");
 	expect(0, "+OK\r\n-ERR rude\r\n-ERR rude\r\n-EXECABORT Transaction "
@@ -244,6 +316,11 @@ test_subscriber(void **state)
 	expect(0,
 	       "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n$4\r\n{1}a\r\n");
 	buf_put(&run.seen, "", 1);
+	say(0, "MGET {1}a {0}b\r\nMGET {0}c\r\n");
+	expect(0, "*2\r\n$4\r\n{1}a\r\n$4\r\n{0}b\r\n*1\r\n$4\r\n{0}c\r\n");
+	world_pass_time(&run.w, 1000 * MS);
+	batch();
+	assert_int_equal(run.traffic.subscribed, 0);
 	end();
 }
 
@@ -270,6 +347,17 @@ test_pushes(void **state)
 	world_bytes(&run.w, branch_of(0, 0), SPAN("c\r\n"));
 	batch();
 	expect(0, ">1\r\n$3\r\nabc\r\n$4\r\n{1}a\r\n");
+	/* Not into the middle of another one's answer. */
+	run.mute[1] = true;
+	say(0, "GET {1}a\r\n");
+	settle();
+	buf_clear(&run.end[branch_of(0, 1)].out);
+	world_bytes(&run.w, branch_of(0, 1), SPAN("$4\r\nha"));
+	world_bytes(&run.w, branch_of(0, 0), SPAN(">1\r\n$1\r\np\r\n"));
+	batch();
+	world_bytes(&run.w, branch_of(0, 1), SPAN("lf\r\n"));
+	run.mute[1] = false;
+	expect(0, "$4\r\nhalf\r\n>1\r\n$1\r\np\r\n");
 	say(0, "SUBSCRIBE q\r\nGET {1}a\r\n");
 	expect(0, "*3\r\n$9\r\nsubscribe\r\n$1\r\nq\r\n:1\r\n$4\r\n{1}a\r\n");
 	end();
@@ -479,6 +567,7 @@ main(void)
 		cmocka_unit_test(test_early_is_bounded),
 		cmocka_unit_test(test_slow_client),
 		cmocka_unit_test(test_ring_is_bounded),
+		cmocka_unit_test(test_any_delay),
 		cmocka_unit_test(test_folds),
 		cmocka_unit_test(test_half_logged_in),
 		cmocka_unit_test(test_cursors),
