@@ -68,6 +68,10 @@ HANDLED = {
     "client|unblock": ("ADMIN", "PEERS"),
     "client|reply": ("ADMIN", "CLIENTREPLY"),
     "client|no-evict": ("ADMIN", "NOEVICT"),
+    "client|tracking": ("ADMIN", "TRACKING"),
+    "client|caching": ("ADMIN", "TRACKING"),
+    "client|getredir": ("ADMIN", "TRACKING"),
+    "client|trackinginfo": ("ADMIN", "TRACKING"),
     "pfdebug": ("WRITE", "PLAIN"),
 }
 

@@ -281,7 +281,7 @@ def test_a_subscriber_asks_what_it_wants(relay, pair):  # noqa: F811
     assert got == 1 and (own or [c.read()]) == [[b"message", b"x", b"own"]]
     assert c.pipe([("MULTI",), ("INCR", "a"), ("EXEC",)]) == [b"OK", b"QUEUED", [2]]
     assert c.cmd("CLIENT", "ID") > 0
-    assert "refuses" in c.raw("CLIENT", "TRACKING", "ON").text
+    assert "refuses" in c.raw("SCRIPT", "DEBUG", "YES").text
     assert c.pipe([("UNSUBSCRIBE",), ("PUNSUBSCRIBE", "y*"), ("PUNSUBSCRIBE",)]) == [
         [b"unsubscribe", b"x", 1], [b"punsubscribe", b"y*", 0], [b"punsubscribe", None, 0]]
     assert c.cmd("SELECT", 1) == b"OK" and c.cmd("GET", "a") is None

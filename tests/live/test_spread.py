@@ -245,6 +245,8 @@ def test_resp3(spread):
     n = spread.n
     a, b = key_of(0, n), key_of(n - 1, n)
     assert c.ask(("HELLO", "3"))[:1] == b"%"
+    if n > 1:  # each would tell of its own keys only
+        assert c.ask(("CLIENT", "TRACKING", "ON")).startswith(b"-ERR godwit refuses client|tracking")
     assert c.ask(("MSET", a, 1, b, 2), ("MGET", b, "none", a)) == (
         b"+OK\r\n*3\r\n$1\r\n2\r\n_\r\n$1\r\n1\r\n")
     d.cmd("HSET", "h{%s}" % b, "f", "v")

@@ -51,6 +51,7 @@ enum command_handler {
 	COMMAND_MIGRATE, /* keys behind the word KEYS                         */
 	COMMAND_KILL,    /* ends a script: on a connection that runs none     */
 	COMMAND_WAIT,    /* may block; the last argument is the time in ms    */
+	COMMAND_TRACKING, /* CLIENT TRACKING and its like                     */
 	COMMAND_EVAL,
 	COMMAND_EVALSHA,
 	COMMAND_SCRIPT_LOAD,

@@ -12,6 +12,7 @@
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/track.h"
 #include "engine/redis/relay/unknown.h"
 
 #define OWN_PREFIX KEYS_OWN_PREFIX
@@ -130,6 +131,8 @@ usable(struct relay *r, struct session *s, struct lane *lane)
 	if (lane->state == LANE_READY && !lane->link->is_up) {
 		/* Lost in this batch; EV_DOWN follows. */
 	} else if (lane->state == LANE_READY) {
+		if (__builtin_expect(s->tracking && !lane->tracks, 0))
+			track_begin(r, s, lane);
 		if (buf_len(&lane->link->tx) <= RELAY_LANE_TX_MAX)
 			return lane;
 		lane->link->want_drained = true;
@@ -146,7 +149,7 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 {
 	struct lane *lane = s->lane;
 
-	own = own || s->multi || s->watching;
+	own = own || s->multi || s->watching || s->tracking;
 	if (lane != NULL && !lane->dead) {
 		if (lane->kind == LANE_OWN && lane->mine == s &&
 		    ((s->multi && !s->multi_lost) || s->watching ||
@@ -273,7 +276,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 
 	/* Nobody knows of which position the messages are that it has seen. */
 	if (s->multi || s->watching || s->big > 0 || s->must_retry ||
-	    sub_of(s) != NULL || !causal_may_read(r, s))
+	    s->tracking || sub_of(s) != NULL || !causal_may_read(r, s))
 		return false;
 	if (lane == NULL || lane->kind != LANE_READER) {
 		if (s->inflight > 0 || s->withheld > 0)
@@ -443,7 +446,8 @@ is_apart(const struct command *c)
 		UINT64_C(1) << COMMAND_CLIENTINFO |
 		UINT64_C(1) << COMMAND_SUBSCRIBE |
 		UINT64_C(1) << COMMAND_UNSUBSCRIBE |
-		UINT64_C(1) << COMMAND_SCAN | UINT64_C(1) << COMMAND_SCANKEY;
+		UINT64_C(1) << COMMAND_SCAN | UINT64_C(1) << COMMAND_SCANKEY |
+		UINT64_C(1) << COMMAND_TRACKING;
 
 	return (apart >> c->handler & 1) != 0;
 }
@@ -484,6 +488,7 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_UNSUBSCRIBE: return pubsub_dispatch(r, s, c, q, raw);
 	case COMMAND_SCAN:
 	case COMMAND_SCANKEY: return scan_dispatch(r, s, c, q, raw);
+	case COMMAND_TRACKING: return track_dispatch(r, s, c, q, raw);
 	case COMMAND_ALONE:
 	case COMMAND_CONFIG:
 	case COMMAND_DEBUG:

@@ -316,7 +316,7 @@ hold_end(struct relay *r, const struct route *route)
 	}
 	r->hold.told = false;
 	list_each(session, s, all, &r->sessions) {
-		if (s->wide != NULL && s->wide->block != NULL)
+		if ((s->wide != NULL && s->wide->block != NULL) || s->tracking)
 			session_run(r, s);
 	}
 	session_wake(r, &r->hold.held);

@@ -52,6 +52,8 @@ enum pending_kind {
 	PEND_BLOCK,    /* blocking command                                  */
 	PEND_LAST,     /* XINFO STREAM for a `$`                            */
 	PEND_SHADOW,   /* mirrored read; mark: the question, kept: whose   */
+	PEND_TRACK,    /* CLIENT TRACKING; kept                      */
+	PEND_TRACKED,  /* the same by Godwit, on another lane        */
 	PEND_SHADOW_ROLE, /* position for a second look at one             */
 	PEND_USER,   /* ACL GETUSER default on an admin lane              */
 	PEND_WHOLE,  /* position of new; mark: the question (split.c)     */
@@ -146,6 +148,9 @@ struct wide {
 	bool body_ok;        /* ... it is whole               */
 	bool marks_lost;     /* ... has more than marks takes */
 	struct buf marks;    /* ... its requests for mark.c   */
+	struct buf track;    /* CLIENT TRACKING ON, all there were */
+	bool caching;        /* CLIENT CACHING YES was sent, ...   */
+	uint32_t caching_n;  /* ... as request n of its lane       */
 	uint8_t region_n;    /* from PROXY v2, else 0         */
 	char region[64];
 	char refusal_text[400];
@@ -178,6 +183,7 @@ struct session {
 	bool barred;        /* the interlay has users, and it is none yet    */
 	uint8_t big;        /* requests to go before it may share again      */
 	bool resp3;         /* HELLO 3: its answers and those of its lanes   */
+	bool tracking;      /* CLIENT TRACKING ON (track.c)                  */
 	struct link *link;  /* NULL: the client is gone                    */
 	struct lane *lane;  /* in use, NULL: none                          */
 	struct cred *cred;  /* NULL: never sent AUTH                       */
@@ -254,6 +260,7 @@ struct lane {
 	bool asks_for;      /* a PEND_ROLE_FOR for it is under way            */
 	bool valid;         /* PEND_READ: validated at the first byte         */
 	bool resp3;         /* HELLO 3 is a part of its greeting              */
+	bool tracks;        /* LANE_OWN: its server tracks keys for mine      */
 	bool in_push;       /* the next bytes go on with a push               */
 	bool raised;        /* its id was asked by Godwit's own user          */
 	bool no_unblock;    /* LANE_ADMIN: CLIENT UNBLOCK is refused      */

@@ -13,6 +13,7 @@
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/track.h"
 
 #define IDLE_NS 60000000000ull /* an unused lane is closed after that */
 
@@ -104,9 +105,9 @@ release_own(struct relay *r, struct lane *lane)
 	list_each(lane, l, all, &r->lanes) {
 		spares += l->kind == LANE_OWN && l->mine == NULL;
 	}
-	if (lane->dead || lane->state != LANE_READY || !ack_is_empty(lane) ||
-	    ring_n(&lane->fifo) > 0 || spares > RELAY_SPARE_MAX ||
-	    !lane_is_of_route(r, lane))
+	if (lane->dead || lane->state != LANE_READY || lane->tracks ||
+	    !ack_is_empty(lane) || ring_n(&lane->fifo) > 0 ||
+	    spares > RELAY_SPARE_MAX || !lane_is_of_route(r, lane))
 		lane_end(r, lane, true);
 }
 
@@ -142,8 +143,10 @@ change_lane(struct relay *r, struct session *s, struct lane *lane)
 	if (s->lane_off && was->link != NULL)
 		r->port->ops->read(r->port, was->link, true);
 	s->lane_off = false;
-	if (was->kind == LANE_OWN && was->mine == s)
+	if (was->kind == LANE_OWN && was->mine == s) {
+		track_left(r, s, was);
 		leave_own(r, s, was);
+	}
 	r->reap |= was->dead;
 }
 
@@ -457,6 +460,7 @@ lane_up(struct relay *r, struct lane *lane)
 	lane->state = LANE_GREETING;
 	lane->greet_left = 0;
 	lane->no_role = false;
+	lane->tracks = false;
 	lane->raised = false;
 	lane->no_unblock = false;
 	lane->waits_scripts = false;
@@ -631,6 +635,9 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 			s->watching = false;
 			s->watch_lost = true;
 		}
+		if (s != NULL)
+			track_left(r, s, lane);
+		lane->tracks = false; /* it was told */
 		if (lane->waiters.l.n == 0 && lane->users == 0) {
 			lane_end(r, lane, false);
 			return;

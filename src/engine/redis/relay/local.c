@@ -11,6 +11,7 @@
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/track.h"
 
 static enum dispatched
 answered(const struct session *s)
@@ -369,11 +370,13 @@ hello(struct relay *r, struct session *s, const struct resp_cmd *q)
 
 	if (!read_hello(r, s, q, &h))
 		return answered(s);
-	if (u != NULL && sub_count(u) > 0 && in->resp3 != s->resp3) {
+	if (in->resp3 != s->resp3 &&
+	    (s->tracking || (u != NULL && sub_count(u) > 0))) {
 		r->n.refused++;
-		session_say(r, s,
-		            SPAN("-ERR godwit refuses another protocol while "
-		                 "the client is subscribed\r\n"));
+		session_sayf(r, s,
+		             "-ERR godwit refuses another protocol while the "
+		             "client %s\r\n",
+		             s->tracking ? "tracks keys" : "is subscribed");
 		return answered(s);
 	}
 	if (r->door != NULL && in->user.p != NULL &&
@@ -413,6 +416,7 @@ local_reset(struct relay *r, struct session *s)
 	s->multi_lost = false;
 	s->multi_refused = false;
 	tx_forget(s);
+	track_off(s);
 	lane_attach(r, s, NULL);
 	if (lane != NULL && lane->kind == LANE_OWN && !lane->dead)
 		lane_end(r, lane, false);

@@ -9,6 +9,7 @@
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/track.h"
 
 static void
 count_latency(struct relay *r, struct lane *lane)
@@ -202,6 +203,8 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_BLOCK: block_reply(r, s, lane, reply); break;
 	case PEND_LAST: block_last(r, s, reply); break;
 	case PEND_CONFIG: server_configured(r, s, request, reply); break;
+	case PEND_TRACK: track_answer(r, s, lane, request, reply); break;
+	case PEND_TRACKED:
 	case PEND_PASS:
 	case PEND_IGNORE:
 	case PEND_GREET:
@@ -232,9 +235,11 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_USER: causal_user(r, e->mark, reply); break;
 	case PEND_SHADOW_ROLE: shadow_role(r, e, reply); break;
 	case PEND_WHOLE: split_position(r, e->mark, reply); break;
+	case PEND_TRACKED: track_began(r, lane, reply); break;
 	case PEND_SHADOW:
 	case PEND_LOADED: script_loaded(r, (enum side)lane->side); break;
 	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;
+	case PEND_TRACK:
 	case PEND_PASS:
 	case PEND_IGNORE:
 	case PEND_READ:
@@ -384,8 +389,7 @@ pass_on(struct relay *r, struct lane *lane, struct pending *e, struct span in,
 	passed(r, lane, e, done);
 }
 
-/* A push at the front, or the rest of one, is nobody's answer, and none was asked
- * for. Answers how many of the bytes it is; 0: the lane is no more. */
+/* A push at the front, or the rest of one, is nobody's answer. Answers how many of the bytes it is; 0: the lane is no more. */
 static __attribute__((noinline)) size_t
 skip_push(struct relay *r, struct lane *lane, struct span in)
 {
@@ -393,8 +397,10 @@ skip_push(struct relay *r, struct lane *lane, struct span in)
 	enum wire_rc rc = resp_skip_feed(&lane->skip, in, &used);
 
 	lane->in_push = rc == WIRE_MORE;
-	if (rc >= 0)
+	if (rc >= 0) {
+		track_push(r, lane, span_of(in.p, used), rc == WIRE_PART);
 		return used;
+	}
 	broken(r, lane, "it does not speak the protocol");
 	return 0;
 }

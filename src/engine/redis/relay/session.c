@@ -10,6 +10,7 @@
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/track.h"
 #include "wire/proxy2.h"
 
 #define WINDOW_MIN 64
@@ -97,6 +98,7 @@ drop_wide(struct relay *r, struct session *s)
 	tx_forget(s);
 	buf_fini(&s->wide->body);
 	buf_fini(&s->wide->marks);
+	buf_fini(&s->wide->track);
 	mem_free(r->mem, s->wide, sizeof(*s->wide));
 	s->wide = NULL;
 }
@@ -275,6 +277,7 @@ session_wide(struct relay *r, struct session *s)
 	else {
 		buf_init(&s->wide->body, r->mem);
 		buf_init(&s->wide->marks, r->mem);
+		buf_init(&s->wide->track, r->mem);
 	}
 	return s->wide;
 }
@@ -474,6 +477,11 @@ session_eof(struct relay *r, struct session *s)
 void
 session_resume(struct relay *r, struct session *s)
 {
+	if (s->tracking) {
+		track_resume(r, s);
+		if (s->link == NULL)
+			return;
+	}
 	if (s->wide != NULL && s->wide->block != NULL) {
 		block_issue(r, s);
 		if (s->link == NULL)

@@ -124,6 +124,7 @@ rule_find(const struct rules_of *r, const struct command *row,
 	case COMMAND_ALONE:
 	case COMMAND_KILL:
 	case COMMAND_WAIT: return by_name(r, row, ret_fold);
+	case COMMAND_TRACKING: return RULE_ONE;
 	case COMMAND_PLAIN: break;
 	}
 	if (row->first == 1 && row->last == 1 && row->kind != COMMAND_ADMIN)
