@@ -170,6 +170,8 @@ answer_one(int slot, const struct resp_cmd *q)
 		resp_put_int(out, (int64_t)q->argc - 1);
 	} else if (is_word(q, "dbsize")) {
 		resp_put_int(out, at + 1);
+	} else if (is_word(q, "wait")) {
+		resp_put_int(out, 3 - at);
 	} else if (is_word(q, "keys")) {
 		resp_put_array(out, (size_t)at);
 		for (int i = 0; i < at; i++)

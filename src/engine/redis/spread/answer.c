@@ -20,7 +20,7 @@ answer_is_slow(struct client *c)
 void
 answer_put(struct client *c, struct span bytes)
 {
-	if (bytes.n == 0)
+	if (bytes.n == 0 || c->dead)
 		return;
 	c->midway = true;
 	buf_put_span(&c->link->tx, bytes);
@@ -29,18 +29,23 @@ answer_put(struct client *c, struct span bytes)
 }
 
 void
+answer_put_buf(struct client *c, const struct buf *b)
+{
+	if (buf_failed(b))
+		client_end(c, "ERR godwit: out of memory");
+	else
+		answer_put(c, buf_span(b));
+}
+
+void
 answer_broken(struct client *c, const struct branch *b)
 {
-	struct buf *to = &c->s->scratch;
+	struct buf *to = spread_scratch(c->s);
 
-	buf_clear(to);
 	buf_putf(to, "ERR godwit: instance %s broke off in an answer",
 	         spread_label(c->s, b->at));
 	buf_put(to, "", 1);
-	/* In the middle of an answer words would be taken for a value. */
-	client_end(c, c->midway || buf_failed(to)
-	                      ? ""
-	                      : (const char *)buf_span(to).p);
+	client_end(c, buf_failed(to) ? "" : (const char *)buf_span(to).p);
 }
 
 void
@@ -58,6 +63,7 @@ answer_stream(struct client *c, struct branch *b, bool shown)
 {
 	struct span piece;
 	enum wire_rc rc = branch_piece(b, &piece);
+	struct buf *to;
 
 	if (rc < 0) {
 		answer_broken(c, b);
@@ -76,10 +82,10 @@ answer_stream(struct client *c, struct branch *b, bool shown)
 		answer_broken(c, b);
 		return FLOW_MORE;
 	}
-	buf_clear(&c->s->scratch);
-	answer_lost(c, b, &c->s->scratch);
-	answer_put(c, buf_span(&c->s->scratch));
-	return FLOW_DONE;
+	to = spread_scratch(c->s);
+	answer_lost(c, b, to);
+	answer_put_buf(c, to);
+	return c->dead ? FLOW_MORE : FLOW_DONE;
 }
 
 /* ---- kinds -------------------------------------------------------------- */

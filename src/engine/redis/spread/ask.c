@@ -66,10 +66,9 @@ ask_text(struct client *c, struct span text, uint8_t flags)
 void
 ask_textf(struct client *c, uint8_t flags, const char *fmt, ...)
 {
-	struct buf *b = &c->s->scratch;
+	struct buf *b = spread_scratch(c->s);
 	va_list ap;
 
-	buf_clear(b);
 	va_start(ap, fmt);
 	buf_putv(b, fmt, ap);
 	va_end(ap);

@@ -38,6 +38,7 @@ client_accept(struct spread *s, struct link *l, const struct cidr_address *peer)
 {
 	struct cidr_address at = { .is_known = false };
 	struct client *c = NULL;
+	struct buf *b;
 	bool good = true;
 
 	if (!s->stopping)
@@ -61,10 +62,9 @@ client_accept(struct spread *s, struct link *l, const struct cidr_address *peer)
 		return;
 	if (peer != NULL)
 		at = *peer;
-	buf_clear(&s->scratch);
-	branch_header(&s->scratch, &at);
-	good = !buf_failed(&s->scratch) &&
-	       branch_open(c, buf_span(&s->scratch));
+	b = spread_scratch(s);
+	branch_header(b, &at);
+	good = !buf_failed(b) && branch_open(c, buf_span(b));
 	if (!good)
 		client_end(c, "ERR godwit: no connection to the instances");
 }
@@ -77,7 +77,8 @@ client_end(struct client *c, const char *why)
 	if (c->dead)
 		return;
 	c->dead = true;
-	if (why != NULL && why[0] != '\0' && c->link != NULL)
+	/* In the middle of an answer words would be taken for a value. */
+	if (why != NULL && why[0] != '\0' && c->link != NULL && !c->midway)
 		resp_put_errorf(&c->link->tx, "%s", why);
 	if (c->link != NULL)
 		s->port->ops->close(s->port, c->link, why != NULL);

@@ -58,9 +58,8 @@ shown(const struct client *c, uint8_t at, uint64_t inner)
 static void
 say_head(struct client *c, struct ask *a, uint64_t inner)
 {
-	struct buf *b = &c->s->scratch;
+	struct buf *b = spread_scratch(c->s);
 
-	buf_clear(b);
 	if (inner >= INNER_MAX) {
 		resp_put_errorf(b,
 		                "ERR godwit: instance %s: a cursor above "
@@ -72,7 +71,7 @@ say_head(struct client *c, struct ask *a, uint64_t inner)
 		resp_put_bulk_u64(b, shown(c, a->at, inner));
 		a->kind = ASK_PASS;
 	}
-	answer_put(c, buf_span(b));
+	answer_put_buf(c, b);
 }
 
 enum flow
@@ -105,5 +104,5 @@ cursor_answer(struct client *c, struct ask *a)
 	}
 	feed_use(&b->rx, in.n - rest.n);
 	say_head(c, a, inner);
-	return FLOW_DONE;
+	return c->dead ? FLOW_MORE : FLOW_DONE;
 }

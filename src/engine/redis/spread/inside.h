@@ -209,6 +209,8 @@ void answer_pump(struct client *c);
 bool answer_is_slow(struct client *c);
 /* For gather.c, merge.c, sub.c: bytes to the client. */
 void answer_put(struct client *c, struct span bytes);
+/* The same of what was written down; the end when that failed. */
+void answer_put_buf(struct client *c, const struct buf *b);
 /* The value at the front of b to the client (or to nobody). */
 enum flow answer_stream(struct client *c, struct branch *b, bool shown) MUST;
 /* The end, for an instance that broke the protocol or its connection in the
@@ -391,7 +393,8 @@ LIST_OF(client, grave, client_grave);
 
 void client_accept(struct spread *s, struct link *l,
                    const struct cidr_address *peer);
-/* Gone at the end of the step. why NULL or "": without a word. */
+/* Gone at the end of the step. why NULL: at once; "": what was said leaves first;
+ * else these words behind it, unless an answer is in its middle. */
 void client_end(struct client *c, const char *why);
 void client_free(struct client *c);
 void client_bytes(struct client *c, struct span in);
@@ -433,6 +436,16 @@ struct spread {
 	bool stopped;
 	uint64_t stop_ns;
 };
+
+/* An empty buffer, until the next call. */
+static inline struct buf *
+spread_scratch(struct spread *s)
+{
+	if (buf_failed(&s->scratch))
+		buf_fini(&s->scratch); /* there may be memory again */
+	buf_clear(&s->scratch);
+	return &s->scratch;
+}
 
 static inline const char *
 spread_label(const struct spread *s, uint8_t at)

@@ -60,7 +60,7 @@ static enum flow
 heads(struct client *c, const struct ask *a)
 {
 	struct gather *g = &c->g;
-	struct buf *b = &c->s->scratch;
+	struct buf *b;
 
 	for (; g->at < c->n; g->at++) {
 		if ((a->mask >> g->at & 1) &&
@@ -70,11 +70,11 @@ heads(struct client *c, const struct ask *a)
 	g->at = 0;
 	g->phase = g->errors > 0 ? AWAY : VALUES;
 	if (g->phase == VALUES) {
-		buf_clear(b);
+		b = spread_scratch(c->s);
 		resp_put_array(b, (size_t)g->number);
-		answer_put(c, buf_span(b));
+		answer_put_buf(c, b);
 	}
-	return FLOW_DONE;
+	return c->dead ? FLOW_MORE : FLOW_DONE;
 }
 
 /* Values of one branch: n of them at most. */

@@ -131,8 +131,7 @@ move(struct client *c)
 	feed_use(&c->rx, used);
 	if (rc < 0) {
 		/* The instance waits for bytes that will not come. */
-		client_end(c, c->midway ? ""
-		                        : "ERR Protocol error: not a request");
+		client_end(c, "ERR Protocol error: not a request");
 		return false;
 	}
 	if (rc == WIRE_PART) {

@@ -94,7 +94,7 @@ static enum take
 scan(struct client *c, const struct asked *a)
 {
 	struct ask ask = { .kind = ASK_SCAN };
-	struct buf *b = &c->s->scratch;
+	struct buf *b = spread_scratch(c->s);
 	uint64_t inner = 0;
 	struct span arg;
 	size_t pos = 0;
@@ -107,7 +107,6 @@ scan(struct client *c, const struct asked *a)
 	}
 	if (!branch_has_room(&c->branch[ask.at]))
 		return TAKE_WAIT;
-	buf_clear(b);
 	resp_put_array(b, a->q->argc);
 	for (uint32_t i = 0; resp_cmd_walk(a->raw, &pos, &arg); i++) {
 		if (i == 1)
@@ -186,11 +185,10 @@ route_take(struct client *c, const struct resp_cmd *q, struct span raw,
 enum take
 route_refuse(struct client *c, const char *fmt, ...)
 {
-	struct buf *b = &c->s->scratch;
+	struct buf *b = spread_scratch(c->s);
 	va_list ap;
 
 	c->s->n.refused++;
-	buf_clear(b);
 	buf_put_str(b, "-ERR godwit refuses ");
 	va_start(ap, fmt);
 	buf_putv(b, fmt, ap);

@@ -30,10 +30,9 @@ new_token(struct client *c)
 static void
 ping(struct client *c)
 {
-	struct buf *b = &c->s->scratch;
+	struct buf *b = spread_scratch(c->s);
 
 	new_token(c);
-	buf_clear(b);
 	resp_put_array(b, 2);
 	resp_put_bulk(b, SPAN("PING"));
 	resp_put_bulk(b, span_of(c->sub.token, SUB_TOKEN));
