@@ -77,17 +77,18 @@ struct fixed {
 };
 
 static const struct fixed fixed[] = {
-	{ "MULTI", ASKS_MULTI },     { "EXEC", ASKS_EXEC },
-	{ "DISCARD", ASKS_DISCARD }, { "UNWATCH", ASKS_OK },
-	{ "SELECT 0", ASKS_OK },     { "SELECT 1", ASKS_OK },
-	{ "PING", ASKS_PONG },       { "CLIENT ID", ASKS_INT },
-	{ "SCAN 0", ASKS_ARRAY },    { "DBSIZE", ASKS_INT },
-	{ "NOSUCH", ASKS_ERROR },    { "CLIENT SETNAME me", ASKS_OK },
-	{ "AUTH app pw", ASKS_OK },  { "RESET", ASKS_RESET },
-	{ "WATCH w", ASKS_OK },      { "CONFIG NOSUCH", ASKS_ERROR },
-	{ "HELLO 2", ASKS_ARRAY },   { "MULTI", ASKS_MULTI },
-	{ "EXEC", ASKS_EXEC },       { "QUIT", ASKS_QUIT },
-	{ "SUBSCRIBE a", ASKS_ANY }, { "UNSUBSCRIBE a", ASKS_ANY },
+	{ "MULTI", ASKS_MULTI },       { "EXEC", ASKS_EXEC },
+	{ "DISCARD", ASKS_DISCARD },   { "UNWATCH", ASKS_OK },
+	{ "SELECT 0", ASKS_OK },       { "SELECT 1", ASKS_OK },
+	{ "PING", ASKS_PONG },         { "CLIENT ID", ASKS_INT },
+	{ "SCAN 0", ASKS_ARRAY },      { "DBSIZE", ASKS_INT },
+	{ "NOSUCH", ASKS_ERROR },      { "CLIENT SETNAME me", ASKS_OK },
+	{ "AUTH app pw", ASKS_OK },    { "RESET", ASKS_RESET },
+	{ "WATCH w", ASKS_OK },        { "CONFIG NOSUCH", ASKS_ERROR },
+	{ "HELLO 2", ASKS_ARRAY },     { "HELLO 3", ASKS_ARRAY },
+	{ "MULTI", ASKS_MULTI },       { "EXEC", ASKS_EXEC },
+	{ "QUIT", ASKS_QUIT },         { "SUBSCRIBE a", ASKS_ANY },
+	{ "UNSUBSCRIBE a", ASKS_ANY },
 };
 
 /* One request, as a draw says. */

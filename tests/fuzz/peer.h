@@ -242,7 +242,9 @@ peer_plain(struct servers *all, struct peer *p, const struct resp_cmd *q)
 	} else if (peer_is(q, 0, "scan")) {
 		buf_put_str(&p->out, "*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n");
 	} else if (peer_is(q, 0, "hello")) {
-		buf_put_str(&p->out, "*2\r\n$2\r\nid\r\n:9\r\n");
+		buf_put_str(&p->out, peer_is(q, 1, "3")
+		                             ? "%1\r\n$2\r\nid\r\n:9\r\n"
+		                             : "*2\r\n$2\r\nid\r\n:9\r\n");
 	} else if (peer_is(q, 0, "dbsize")) {
 		resp_put_int(&p->out, 1);
 	} else if (peer_is(q, 0, "ping") && q->argc == 1) {

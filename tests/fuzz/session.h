@@ -95,22 +95,27 @@ session_is(struct span reply, const char *text)
 }
 
 static inline bool
+session_is_nil(struct span reply)
+{
+	return session_is(reply, "*-1\r\n") || session_is(reply, "$-1\r\n") ||
+	       session_is(reply, "_\r\n");
+}
+
+static inline bool
 session_fits(enum asks asks, uint16_t id, struct span reply)
 {
 	switch (asks) {
 	case ASKS_ECHO:
 	case ASKS_SCRIPT: return session_is_echo(reply, id);
 	case ASKS_BLOCK:
-		return session_is(reply, "*-1\r\n") ||
-		       session_is(reply, "$-1\r\n") ||
-		       session_is_echo(reply, id);
+		return session_is_nil(reply) || session_is_echo(reply, id);
 	case ASKS_OK:
 	case ASKS_QUIT:
 	case ASKS_MULTI:
 	case ASKS_DISCARD: return session_is(reply, "+OK\r\n");
 	case ASKS_PONG: return session_is(reply, "+PONG\r\n");
 	case ASKS_INT: return reply.p[0] == ':';
-	case ASKS_ARRAY: return reply.p[0] == '*';
+	case ASKS_ARRAY: return reply.p[0] == '*' || reply.p[0] == '%';
 	case ASKS_RESET: return session_is(reply, "+RESET\r\n");
 	case ASKS_ANY: return true;
 	case ASKS_ERROR:
@@ -126,7 +131,7 @@ session_exec(const struct session_model *m, struct span reply)
 	struct resp_item item;
 	struct span rest = reply;
 
-	if (session_is(reply, "*-1\r\n") || session_is(reply, "$-1\r\n"))
+	if (session_is_nil(reply))
 		return true;
 	if (!m->multi || resp_read(&rest, &item) != WIRE_PART ||
 	    item.type != RESP_ARRAY || item.number != (int64_t)m->queued_n)

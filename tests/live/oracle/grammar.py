@@ -151,7 +151,7 @@ class Draw:
         if self.counts_at is not None and rng.random() < 0.95:
             self.out[self.counts_at] = b"%d" % self.keys_n
         if self.name in ("command|getkeys", "command|getkeysandflags"):
-            other = rng.choice([n for n in self.g.commands if "getkeys" not in n and "command" not in n])
+            other = rng.choice([n for n in sorted(self.g.commands) if "command" not in n])
             self.out = self.out[:2] + self.g.draw(rng, other)
         out = self.out
         if rng.random() < 0.04 and len(out) > 1:
