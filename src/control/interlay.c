@@ -170,6 +170,8 @@ worker(struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		                .listen_fds = &l->listen_fd[i],
 		                .listen_n = 1,
 		                .is_patient = true,
+		                .workers = &l->workers,
+		                .worker_at = i,
 		                .listen_tls = &l->tls };
 	struct relay_conf *conf = &l->conf[l->conf_at][i];
 
@@ -198,6 +200,7 @@ interlay_start(struct interlay *l, const struct interlay_pair *p,
 		l->relay[i] = worker(l, p, i, err);
 		if (l->relay[i] == NULL)
 			return -(int)err->code;
+		l->workers.loops[l->workers.n++] = l->relay[i];
 		l->listen_fd[i] = -1;
 	}
 	for (uint32_t i = 0; rc == 0 && i < l->n; i++)

@@ -33,6 +33,7 @@ struct interlay {
 	uint32_t n; /* workers */
 	int listen_fd[INTERLAY_RELAYS_MAX];
 	struct loop *relay[INTERLAY_RELAYS_MAX];
+	struct crowd workers;       /* the same, to each other               */
 	struct traffic *traffic;    /* n of them                             */
 	struct relay_conf *conf[2]; /* n each: in use, and before or next    */
 	uint32_t conf_at;

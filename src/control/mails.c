@@ -181,6 +181,11 @@ one(struct run *r, const struct mail *m)
 	case MAIL_PAIR:
 	case MAIL_DOOR:
 	case MAIL_PAIR_ACK:
+	case MAIL_CLIENTS:
+	case MAIL_CLIENTS_DONE:
+	case MAIL_CLIENTS_TAKEN:
+	case MAIL_MONITOR:
+	case MAIL_LINES:
 	case MAIL_MOVE:
 	case MAIL_MOVE_PAUSE:
 	case MAIL_MOVE_RESUME:

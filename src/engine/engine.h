@@ -73,6 +73,7 @@ struct event {
 	const struct mail *mail;
 	const struct err *err;
 	const struct cidr_address *peer; /* EV_ACCEPT; NULL: not known */
+	uint16_t peer_port;              /* EV_ACCEPT; 0: not known    */
 };
 
 struct port;
@@ -101,6 +102,12 @@ struct port {
 	/* The machine writes it: nothing here waits for the board. It counts
 	 * from the end of EV_BATCH on.                                     */
 	bool skips_board;
+	/* Workers of one listener: how many, which one this is. */
+	uint32_t worker_n;
+	uint32_t worker_at;
+	/* A mail to another one of them (mail->who is the sender's number there);
+	 * NULL: it is alone. */
+	void (*tell)(struct port *p, uint32_t to, const struct mail *m);
 	uint64_t (*entropy)(struct port *p);
 	/* precise clock for latency samples; same unit as now_ns */
 	uint64_t (*clock_ns)(struct port *p);

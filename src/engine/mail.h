@@ -65,6 +65,18 @@ enum mail_kind {
 	MAIL_HEARTBEAT_BACK, /* token                                         */
 	MAIL_TROUBLE, /* text, flag = enum err_code, retry in `position` ms */
 
+	/* relay -> another relay of its interlay (relay/clients.c, monitor.c); who:
+	 * the sender's port.worker_at */
+	MAIL_CLIENTS,       /* token, pair: do this with your clients
+	                     * -> MAIL_CLIENTS_DONE                          */
+	MAIL_CLIENTS_DONE,  /* token, position: of how many; pair: text (struct
+	                     * span), its sender's until it is taken
+	                     * -> MAIL_CLIENTS_TAKEN                         */
+	MAIL_CLIENTS_TAKEN, /* pair: the text                                */
+	MAIL_MONITOR,       /* flag: clients of the sender that monitor      */
+	MAIL_LINES,         /* pair: lines for them (struct span)
+	                     * -> MAIL_CLIENTS_TAKEN                         */
+
 	/* both */
 	MAIL_STOP, /* finish cleanly -> MAIL_STOPPED                    */
 	MAIL_STOPPED,

@@ -386,6 +386,8 @@ open_all(const char *listen, const char *old, const char *new)
 			                .arg = c,
 			                .to_control = st.inbox,
 			                .crowd = &st.crowd,
+			                .workers = &st.crowd,
+			                .worker_at = i,
 			                .listen_fds = &fds[i],
 			                .listen_n = 1,
 			                .name = "relay" };

@@ -50,6 +50,10 @@ enum command_handler {
 	COMMAND_DEBUG,   /* some subcommands are                              */
 	COMMAND_MIGRATE, /* keys behind the word KEYS                         */
 	COMMAND_KILL,    /* ends a script: on a connection that runs none     */
+	COMMAND_CLIENTS, /* about all clients of the interlay                 */
+	COMMAND_MONITOR,
+	COMMAND_CLIENTREPLY,
+	COMMAND_NOEVICT,
 	COMMAND_WAIT,    /* may block; the last argument is the time in ms    */
 	COMMAND_TRACKING, /* CLIENT TRACKING and its like                     */
 	COMMAND_EVAL,

@@ -129,6 +129,23 @@ peer_of(const struct sockaddr_storage *from, struct cidr_address *ret)
 	}
 }
 
+static uint16_t
+port_of(const struct sockaddr_storage *from)
+{
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+
+	if (from->ss_family == AF_INET) {
+		memcpy(&in, from, sizeof(in));
+		return ntohs(in.sin_port);
+	}
+	if (from->ss_family == AF_INET6) {
+		memcpy(&in6, from, sizeof(in6));
+		return ntohs(in6.sin6_port);
+	}
+	return 0;
+}
+
 /* A client is there. */
 static void
 greet(struct conns *cs, struct conn *c, uint32_t tag,
@@ -140,6 +157,7 @@ greet(struct conns *cs, struct conn *c, uint32_t tag,
 	};
 
 	peer_of(from, &peer);
+	ev.peer_port = port_of(from);
 	conns_drop_timed(cs, c);
 	c->state = CONN_UP;
 	c->was_up = true;

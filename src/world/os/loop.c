@@ -46,6 +46,7 @@ struct loop {
 	void *self;
 	struct inbox *to_control;
 	struct crowd *crowd;
+	const struct crowd *workers; /* NULL: alone */
 	struct mailbox mailbox;
 	int listen_fds[LISTENERS_MAX];
 	struct tls_server *listen_tls[LISTENERS_MAX]; /* NULL: plain */
@@ -129,6 +130,15 @@ static const struct port_ops loop_port_ops = {
 	.mail = port_mail,
 	.poke = port_poke,
 };
+
+static void
+port_tell(struct port *p, uint32_t to, const struct mail *m)
+{
+	struct loop *l = loop_of(p);
+
+	REQUIRE(to < l->workers->n);
+	loop_post(l->workers->loops[to], m);
+}
 
 /* ---- from other threads ------------------------------------------------ */
 
@@ -430,6 +440,10 @@ loop_run(struct loop *l)
 {
 	struct epoll_event evs[EVENTS_MAX];
 
+	if (l->workers != NULL) {
+		l->port.worker_n = l->workers->n;
+		l->port.tell = port_tell;
+	}
 	read_clocks(l);
 	tell(l, EV_START);
 	end_batch(l);
@@ -497,6 +511,8 @@ set_up(struct loop *l, const struct loop_conf *conf)
 	l->machine = conf->machine;
 	l->to_control = conf->to_control;
 	l->crowd = conf->crowd;
+	l->workers = conf->workers;
+	l->port.worker_at = conf->worker_at;
 	l->is_patient = conf->is_patient;
 	l->listen_again_ns = UINT64_MAX;
 	l->epoll_fd = -1;

@@ -32,6 +32,10 @@ struct crowd {
 };
 
 struct loop_conf {
+	/* The workers of its listener, itself among them (may be filled up to the
+	 * start of the first one); NULL: it is alone. */
+	const struct crowd *workers;
+	uint32_t worker_at;
 	const struct machine *machine;
 	/* Called once with the zeroed self, before EV_START. */
 	void (*init)(void *self, void *arg);

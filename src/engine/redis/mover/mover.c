@@ -351,6 +351,11 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_BEHIND_ACK:
 	case MAIL_MARKED:
 	case MAIL_DIFFERENT:
+	case MAIL_CLIENTS:
+	case MAIL_CLIENTS_DONE:
+	case MAIL_CLIENTS_TAKEN:
+	case MAIL_MONITOR:
+	case MAIL_LINES:
 	case MAIL_MOVE_PHASE:
 	case MAIL_PASSED:
 	case MAIL_PROGRESS:

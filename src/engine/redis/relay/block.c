@@ -28,6 +28,8 @@ struct block {
 	bool issued;
 	bool writes;
 	bool is_wait;         /* WAIT: no nil, and a PING before it  */
+	bool is_told;         /* its client is unblocked by another  */
+	bool told_error;      /* ... with an error                   */
 	bool vague;           /* its time could not be read          */
 	uint32_t asking;      /* XINFO replies to come               */
 	uint32_t told_at;     /* argument behind the last one's      */
@@ -296,6 +298,39 @@ flags_of(const struct relay *r, const struct block *k)
 	                 (k->writes && marks ? PEND_F_KEPT | PEND_F_MARK : 0));
 }
 
+/* Unblocked by another client while it was on its way from side to side. */
+static void
+say_told(struct relay *r, struct session *s)
+{
+	bool error = s->wide->block->told_error;
+
+	block_free(r, s);
+	session_say(r, s,
+	            error ? SPAN("-UNBLOCKED client unblocked via CLIENT "
+	                         "UNBLOCK\r\n")
+	                  : session_nil_array(s));
+}
+
+/* Its request with the rest of its time. */
+static void
+put_rest(struct relay *r, struct block *k)
+{
+	uint64_t now = r->port->now_ns;
+	uint64_t ms = k->deadline_ns > now + MS_NS
+	                      ? (k->deadline_ns - now) / MS_NS
+	                      : 1;
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	if (k->in_ms)
+		buf_put_u64(&b, ms);
+	else
+		buf_putf(&b, "%llu.%03u", (unsigned long long)(ms / 1000),
+		         (unsigned)(ms % 1000));
+	replace(k, resp_cmd_count(buf_span(&k->request)), k->time_at, &b);
+	buf_fini(&b);
+}
+
 void
 block_issue(struct relay *r, struct session *s)
 {
@@ -304,6 +339,10 @@ block_issue(struct relay *r, struct session *s)
 
 	if (k->issued || k->asking > 0)
 		return;
+	if (k->is_told) {
+		say_told(r, s);
+		return;
+	}
 	if (dispatch_is_held(r, s))
 		return;
 	if (split_is_on(r) && !split_block(r, s, buf_span(&k->request))) {
@@ -317,24 +356,8 @@ block_issue(struct relay *r, struct session *s)
 	lane = dispatch_lane(r, s, true);
 	if (lane == NULL)
 		return;
-	if (k->deadline_ns != 0 && !is_far(r, k)) {
-		uint64_t now = r->port->now_ns;
-		uint64_t ms = k->deadline_ns > now + MS_NS
-		                      ? (k->deadline_ns - now) / MS_NS
-		                      : 1;
-		struct buf b;
-
-		buf_init(&b, r->mem);
-		if (k->in_ms)
-			buf_put_u64(&b, ms);
-		else
-			buf_putf(&b, "%llu.%03u",
-			         (unsigned long long)(ms / 1000),
-			         (unsigned)(ms % 1000));
-		replace(k, resp_cmd_count(buf_span(&k->request)), k->time_at,
-		        &b);
-		buf_fini(&b);
-	}
+	if (k->deadline_ns != 0 && !is_far(r, k))
+		put_rest(r, k);
 	if (buf_failed(&k->request)) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return;
@@ -497,6 +520,11 @@ is_early(const struct relay *r, const struct block *k)
 static bool
 is_cut(const struct relay *r, const struct block *k, struct span reply)
 {
+	if (k->is_told)
+		return false;
+	/* It was the command's before, on the same connection. */
+	if (span_has_prefix(reply, SPAN("-UNBLOCKED")))
+		return true;
 	if (k->is_wait)
 		return k->asked_ns != 0 && reply.p[0] == ':' && is_early(r, k);
 	return is_nil(reply) && is_early(r, k);
@@ -547,10 +575,12 @@ ask_one(struct relay *r, struct session *s)
 	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
 		return;
 	k->asked_ns = r->port->now_ns;
-	resp_put_array(&lane->link->tx, 3);
+	resp_put_array(&lane->link->tx, k->told_error ? 4 : 3);
 	resp_put_bulk(&lane->link->tx, SPAN("CLIENT"));
 	resp_put_bulk(&lane->link->tx, SPAN("UNBLOCK"));
 	resp_put_bulk_i64(&lane->link->tx, s->lane->client_id);
+	if (k->told_error)
+		resp_put_bulk(&lane->link->tx, SPAN("ERROR"));
 	(void)lane_pend(r, lane, NULL, PEND_UNBLOCK);
 }
 
@@ -600,6 +630,23 @@ block_leave(struct relay *r, struct session *s)
 	port_wake(r->port, r->leave_ns);
 }
 
+bool
+block_unblock(struct relay *r, struct session *s, bool as_error)
+{
+	struct block *k = s->wide == NULL ? NULL : s->wide->block;
+
+	if (k == NULL || k->is_told)
+		return false;
+	k->is_told = true;
+	k->told_error = as_error;
+	k->asked_ns = 0;
+	if (k->issued)
+		block_leave(r, s);
+	else
+		session_run(r, s); /* a switch has unblocked it already */
+	return true;
+}
+
 void
 block_tick(struct relay *r)
 {
@@ -608,8 +655,9 @@ block_tick(struct relay *r)
 	if (r->leave_ns == 0 || r->leave_ns > r->port->now_ns)
 		return;
 	list_each(session, s, all, &r->sessions) {
-		if (!s->eof || s->link == NULL || s->wide == NULL ||
-		    s->wide->block == NULL)
+		if (s->link == NULL || s->wide == NULL ||
+		    s->wide->block == NULL ||
+		    (!s->eof && !s->wide->block->is_told))
 			continue;
 		ask_one(r, s);
 		any = true;

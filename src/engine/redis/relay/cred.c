@@ -3,6 +3,8 @@
  * engine/redis/relay/cred.c: credentials of clients, shared by their sessions
  * and lanes. A credential is the AUTH request itself.
  */
+#include "engine/redis/relay/cred.h"
+
 #include "engine/redis/relay/inside.h"
 
 struct cred *

@@ -7,6 +7,7 @@
  * Then it is looked at again from the beginning.
  */
 #include "base/hash.h"
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
@@ -381,7 +382,7 @@ special(struct relay *r, const struct session *s, const struct command *c,
 	return kind_of(c, flags);
 }
 
-static inline enum dispatched
+static enum dispatched
 plain(struct relay *r, struct session *s, const struct command *c,
       const struct resp_cmd *q, struct span raw)
 {
@@ -446,7 +447,11 @@ is_apart(const struct command *c)
 		UINT64_C(1) << COMMAND_CLIENTINFO |
 		UINT64_C(1) << COMMAND_SUBSCRIBE |
 		UINT64_C(1) << COMMAND_UNSUBSCRIBE |
-		UINT64_C(1) << COMMAND_SCAN | UINT64_C(1) << COMMAND_SCANKEY |
+		UINT64_C(1) << COMMAND_CLIENTS |
+		UINT64_C(1) << COMMAND_MONITOR |
+		UINT64_C(1) << COMMAND_CLIENTREPLY |
+		UINT64_C(1) << COMMAND_NOEVICT | UINT64_C(1) << COMMAND_SCAN |
+		UINT64_C(1) << COMMAND_SCANKEY |
 		UINT64_C(1) << COMMAND_TRACKING;
 
 	return (apart >> c->handler & 1) != 0;
@@ -489,6 +494,10 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_SCAN:
 	case COMMAND_SCANKEY: return scan_dispatch(r, s, c, q, raw);
 	case COMMAND_TRACKING: return track_dispatch(r, s, c, q, raw);
+	case COMMAND_CLIENTS: return clients_dispatch(r, s, c, q, raw);
+	case COMMAND_MONITOR: return monitor_dispatch(r, s);
+	case COMMAND_CLIENTREPLY:
+	case COMMAND_NOEVICT: return clients_reply(r, s, c, q);
 	case COMMAND_ALONE:
 	case COMMAND_CONFIG:
 	case COMMAND_DEBUG:
@@ -544,22 +553,43 @@ wrong_words(struct relay *r, struct session *s, const struct command *c,
 	return plain(r, s, &wrong, q, raw);
 }
 
-static inline enum dispatched
-command(struct relay *r, struct session *s, const struct command *c,
-        const struct resp_cmd *q, struct span raw)
+/* What is known of it decides. */
+static inline __attribute__((always_inline)) enum dispatched
+sorted(struct relay *r, struct session *s, const struct command *c,
+       const struct resp_cmd *q, struct span raw)
 {
-	enum dispatched ret;
-
-	if (__builtin_expect(s->multi_lost || r->behind, 0)) {
-		ret = stopped(r, s, c, q, raw);
-		if (ret != DISPATCH_NO)
-			return ret;
-	}
 	if (__builtin_expect(c->handler == COMMAND_PLAIN, 1))
 		return plain(r, s, c, q, raw);
 	if (c->handler > COMMAND_CONTAINER && !command_takes(c, q->argc))
 		return wrong_words(r, s, c, q, raw);
 	return handle(r, s, c, q, raw);
+}
+
+/* Something is to be asked first, or noted. */
+static __attribute__((noinline)) enum dispatched
+watched(struct relay *r, struct session *s, const struct command *c,
+        const struct resp_cmd *q, struct span raw)
+{
+	enum dispatched ret;
+
+	if (!clients_may_go(r, s, c))
+		return DISPATCH_WAIT;
+	ret = stopped(r, s, c, q, raw);
+	if (ret == DISPATCH_NO)
+		ret = sorted(r, s, c, q, raw);
+	if (ret == DISPATCHED)
+		clients_went(r, s, c, raw);
+	return ret;
+}
+
+static inline enum dispatched
+command(struct relay *r, struct session *s, const struct command *c,
+        const struct resp_cmd *q, struct span raw)
+{
+	s->last = c;
+	if (__builtin_expect(s->multi_lost || r->watchful, 0))
+		return watched(r, s, c, q, raw);
+	return sorted(r, s, c, q, raw);
 }
 
 static __attribute__((noinline)) enum dispatched

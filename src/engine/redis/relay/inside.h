@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "engine/redis/command.h"
+#include "engine/redis/relay/cred.h"
 #include "engine/redis/relay/relay.h"
 #include "wire/resp.h"
 
@@ -58,6 +59,7 @@ enum pending_kind {
 	PEND_USER,   /* ACL GETUSER default on an admin lane              */
 	PEND_WHOLE,  /* position of new; mark: the question (split.c)     */
 	PEND_CONFIG, /* CONFIG SET; kept: said to the other side as well  */
+	PEND_MAY,    /* may it? clients.c, monitor.c                      */
 };
 
 enum pending_flag {
@@ -154,6 +156,8 @@ struct wide {
 	uint8_t region_n;    /* from PROXY v2, else 0         */
 	char region[64];
 	char refusal_text[400];
+	struct ask *ask;    /* waits for all workers (clients.c)   */
+	bool monitors;      /* MONITOR                             */
 	uint8_t whole;      /* enum whole: it looks at all keys (split.c) */
 	uint64_t whole_n;   /* the question that serves it     */
 	uint64_t whole_pos; /* ... and its answer              */
@@ -181,6 +185,7 @@ struct session {
 	bool proxied;       /* a PROXY v2 header has to come first           */
 	uint8_t at;         /* enum side: of its next request                */
 	bool barred;        /* the interlay has users, and it is none yet    */
+	uint8_t skip;       /* CLIENT REPLY SKIP: enum skip                  */
 	uint8_t big;        /* requests to go before it may share again      */
 	bool resp3;         /* HELLO 3: its answers and those of its lanes   */
 	bool tracking;      /* CLIENT TRACKING ON (track.c)                  */
@@ -194,6 +199,7 @@ struct session {
 	uint32_t window;    /* most that may be under way; grows with use  */
 	uint32_t on_reader; /* of these on the other side                 */
 	uint32_t withheld;  /* segments of replies that wait (ack.c)      */
+	uint32_t mute;      /* 1: its client wants no replies             */
 	uint32_t db;
 	size_t burst; /* bytes sent since nothing was under way           */
 	uint64_t id;
@@ -206,6 +212,10 @@ struct session {
 	struct buf *held;    /* withheld replies (ack.c)                     */
 	struct facts *facts; /* rule.c; NULL: never met rules         */
 	struct cidr_address peer; /* of the client, as far as it is known  */
+	uint16_t peer_port;
+	uint64_t since_ns;          /* it came */
+	uint64_t seen_ns;           /* it said something */
+	const struct command *last; /* its last command; NULL: none        */
 	LIST_LINK(session) all;
 	LIST_LINK(session) run;
 	LIST_LINK(session) wait;
@@ -304,6 +314,8 @@ struct lane {
 LIST_OF(lane, all, lane_all);
 LIST_OF(lane, probe, lane_probe);
 
+struct ask; /* clients_ask.h */
+struct said;
 /* ---- the relay --------------------------------------------------------- */
 
 struct counts {
@@ -375,6 +387,7 @@ struct relay {
 	struct traffic *traffic;
 	struct command_index commands;
 	struct route route;
+	bool watchful;  /* something below that each command has to ask for */
 	bool behind;    /* MAIL_BEHIND 1: no reads on the other side      */
 	bool unbound;   /* MAIL_BEHIND 2: ack like authority as well      */
 	bool late_told; /* MAIL_LATE was sent                             */
@@ -425,6 +438,19 @@ struct relay {
 	uint64_t scripts_ns[SIDE_N]; /* 0: no lane waits for them         */
 	struct map scripts; /* sha1 (20 bytes) -> struct script           */
 	size_t script_bytes;
+	/* clients.c, monitor.c */
+	struct waiting_list asking; /* sessions that wait for other workers   */
+	struct waiting_list paused; /* CLIENT PAUSE                           */
+	uint64_t pause_ns;          /* up to then; 0: none                    */
+	bool pause_all;             /* ... reads as well                      */
+	uint32_t skips;             /* sessions with skip                     */
+	uint32_t monitors;          /* clients here that monitor              */
+	uint64_t monitored;         /* workers with such clients, a bit each  */
+	uint64_t next_ask;
+	struct ask *asks;
+	struct said *said; /* texts that other workers read              */
+	size_t said_n;     /* bytes of them                              */
+	struct buf lines;  /* for monitors, of this batch                */
 	/* pubsub.c */
 	uint64_t mark_epoch;
 	bool mark_told;
@@ -574,15 +600,6 @@ enum dispatched dispatch_plain(struct relay *r, struct session *s,
                                const struct command *c,
                                const struct resp_cmd *q, struct span raw);
 
-/* ---- server.c: what acts on one server --------------------------------- */
-
-enum dispatched server_dispatch(struct relay *r, struct session *s,
-                                const struct command *c,
-                                const struct resp_cmd *q, struct span raw);
-/* The authority has answered this CONFIG SET of s. */
-void server_configured(struct relay *r, struct session *s, struct span request,
-                       struct span reply);
-
 /* ---- local.c: what Godwit answers itself ------------------------------- */
 
 enum dispatched local_dispatch(struct relay *r, struct session *s,
@@ -633,26 +650,6 @@ enum dispatched scan_dispatch(struct relay *r, struct session *s,
                               struct span raw);
 void scan_answer(struct relay *r, struct session *s, struct lane *lane,
                  struct span reply, uint8_t flags);
-
-/* ---- cred.c ------------------------------------------------------------ */
-
-struct cred {
-	struct cred *next;
-	uint32_t refs;
-	uint32_t n; /* bytes of the AUTH request; 0: as the side's URL says */
-	bool is_default;
-	bool full;       /* its user may do everything (not is_default) */
-	uint64_t number; /* unique in its relay, from 1 */
-	uint8_t request[];
-};
-
-struct cred *cred_get(struct relay *r, struct span request, bool is_default);
-void cred_ref(struct cred *c);
-void cred_unref(struct relay *r, struct cred *c);
-/* The user's name; empty where the request names none. */
-struct span cred_user(const struct relay *r, const struct cred *c);
-/* Is it the server's user default, on both sides? */
-bool cred_is_default(const struct relay *r, const struct session *s);
 
 /* ---- mark.c ------------------------------------------------------------ */
 
@@ -783,6 +780,9 @@ void block_ask(struct relay *r); /* unblock all: a hold began        */
 /* The bound of a hold: end those that can never be unblocked. */
 void block_end(struct relay *r);
 void block_leave(struct relay *r, struct session *s); /* EV_EOF */
-void block_tick(struct relay *r);                     /* EV_BATCH */
+/* Another client asks for its end, with an error or as if its time were over.
+ * False: it is not blocked. */
+bool block_unblock(struct relay *r, struct session *s, bool as_error);
+void block_tick(struct relay *r); /* EV_BATCH */
 /* Issue what is not under way, when it may. */
 void block_issue(struct relay *r, struct session *s);

@@ -8,6 +8,7 @@
  * of its own.
  */
 #include "base/num.h"
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
@@ -421,6 +422,7 @@ local_reset(struct relay *r, struct session *s)
 	if (lane != NULL && lane->kind == LANE_OWN && !lane->dead)
 		lane_end(r, lane, false);
 	pubsub_free(r, s);
+	clients_reset(r, s);
 	cred_unref(r, s->cred);
 	s->cred = NULL;
 	s->is_default = true;
@@ -448,17 +450,11 @@ put_name(const struct session *s, struct buf *b)
 static void
 put_info(const struct relay *r, const struct session *s, struct buf *b)
 {
-	struct span user = r->door != NULL ? door_name(s)
-	                   : s->is_default ? SPAN("default")
-	                                   : SPAN("(other)");
 	struct buf line;
 
 	buf_init(&line, b->mem);
-	buf_putf(&line, "id=%llu name=%.*s db=%u multi=%d resp=%d user=%.*s\n",
-	         (unsigned long long)s->id,
-	         s->wide == NULL ? 0 : (int)s->wide->name_n,
-	         s->wide == NULL ? "" : s->wide->name, s->db, s->multi ? 0 : -1,
-	         s->resp3 ? 3 : 2, (int)user.n, (const char *)user.p);
+	clients_put_line(r, s, &line);
+	buf_put_str(&line, "\n");
 	if (s->resp3)
 		resp_put_verbatim(b, buf_span(&line));
 	else

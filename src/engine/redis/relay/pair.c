@@ -9,6 +9,7 @@
  * Lanes of the other side end; reads under way there are asked again. Only
  * subscribers need time, see pubsub_own.c.
  */
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
@@ -138,6 +139,7 @@ finish(struct relay *r)
 	r->entry = ENTRY_UNKNOWN;
 	r->rule_now++;
 	r->behind = false;
+	clients_watch(r);
 	r->unbound = false;
 	r->late_told = false;
 	r->default_full = false;

@@ -4,6 +4,7 @@
  */
 #include "engine/redis/relay/relay.h"
 
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
@@ -49,6 +50,7 @@ static void
 start(struct relay *r)
 {
 	buf_init(&r->scratch, r->mem);
+	buf_init(&r->lines, r->mem);
 	map_init(&r->scripts, r->mem, SCRIPT_SIZE, 0);
 	if (r->board != NULL)
 		r->history = atomic_load(&r->board->history);
@@ -144,6 +146,7 @@ behind(struct relay *r, const struct mail *m)
 		             .flag = m->flag };
 
 	r->behind = m->flag != 0;
+	clients_watch(r);
 	r->unbound = m->flag == 2;
 	r->late_told = m->flag == 1; /* it is known already */
 	r->port->ops->mail(r->port, &back);
@@ -189,6 +192,11 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_BEHIND: behind(r, m); break;
 	case MAIL_PAIR: pair_begin(r, m); break;
 	case MAIL_DOOR: door_adopt(r, m->pair); break;
+	case MAIL_CLIENTS:
+	case MAIL_CLIENTS_DONE:
+	case MAIL_CLIENTS_TAKEN: clients_mail(r, m); break;
+	case MAIL_MONITOR:
+	case MAIL_LINES: monitor_mail(r, m); break;
 	case MAIL_STOP:
 		r->stopping = true;
 		r->stop_ns = r->port->now_ns + RELAY_STOP_NS;
@@ -276,8 +284,9 @@ up(struct relay *r, struct link *l)
 }
 
 static void
-accept_client(struct relay *r, struct link *l, const struct cidr_address *peer)
+accept_client(struct relay *r, const struct event *ev)
 {
+	struct link *l = ev->link;
 	struct session *s = r->stopping ? NULL : session_new(r, l);
 
 	if (s == NULL) {
@@ -285,8 +294,9 @@ accept_client(struct relay *r, struct link *l, const struct cidr_address *peer)
 		return;
 	}
 	l->owner = s;
-	if (peer != NULL)
-		s->peer = *peer;
+	if (ev->peer != NULL)
+		s->peer = *ev->peer;
+	s->peer_port = ev->peer_port;
 	s->proxied = r->conf->proxy;
 	l->want_eof = true;
 }
@@ -322,7 +332,7 @@ has_waiting(const struct relay *r)
 {
 	return r->leave_ns != 0 || r->whole.l.l.n != 0 ||
 	       (r->scripts_ns[SIDE_OLD] | r->scripts_ns[SIDE_NEW]) != 0 ||
-	       r->shadow != NULL;
+	       r->shadow != NULL || r->watchful;
 }
 
 static inline bool
@@ -349,6 +359,8 @@ batch(struct relay *r)
 		split_tick(r);
 		script_tick(r);
 		shadow_check(r);
+		clients_tick(r);
+		monitor_flush(r);
 	}
 	causal_probe(r);
 	if (__builtin_expect(is_changing(r), 0)) {
@@ -388,7 +400,7 @@ step(void *self, struct port *p, const struct event *ev)
 	r->mem = p->mem;
 	switch (ev->kind) {
 	case EV_START: start(r); break;
-	case EV_ACCEPT: accept_client(r, ev->link, ev->peer); break;
+	case EV_ACCEPT: accept_client(r, ev); break;
 	case EV_UP: up(r, ev->link); break;
 	case EV_BYTES: bytes(r, ev->link, ev->bytes); break;
 	case EV_DRAINED: drained(r, ev->link); break;
@@ -416,6 +428,7 @@ fini(void *self, struct port *p)
 
 	r->port = p;
 	r->mem = p->mem;
+	p->worker_n = 0; /* the others may be gone */
 	list_each(session, s, all, &r->sessions) {
 		s->inflight = 0;
 		s->withheld = 0;
@@ -432,6 +445,7 @@ fini(void *self, struct port *p)
 		session_free(r, s);
 	}
 	lane_reap(r);
+	clients_fini(r);
 	script_fini(r);
 	door_fini(r);
 	buf_fini(&r->scratch);

@@ -5,6 +5,7 @@
  * Replies of one session that stand behind each other leave in one copy.
  */
 #include "base/hist.h"
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
@@ -79,8 +80,10 @@ pass(struct relay *r, struct lane *lane, const struct pending *e,
 	lane->reply_n += bytes.n;
 	if (s == NULL || s->link == NULL)
 		return;
-	if (__builtin_expect(s->withheld > 0, 0) ||
+	if (__builtin_expect((s->withheld | s->mute) > 0, 0) ||
 	    ((e->flags & PEND_F_WRITE) && ack_is_on(r))) {
+		if (s->mute > 0)
+			return;
 		ack_withhold(r, s, lane, bytes);
 		return;
 	}
@@ -202,6 +205,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_DROP: session_say(r, s, session_nil_array(s)); break;
 	case PEND_BLOCK: block_reply(r, s, lane, reply); break;
 	case PEND_LAST: block_last(r, s, reply); break;
+	case PEND_MAY: clients_allowed(r, s, reply); break;
 	case PEND_CONFIG: server_configured(r, s, request, reply); break;
 	case PEND_TRACK: track_answer(r, s, lane, request, reply); break;
 	case PEND_TRACKED:
@@ -255,7 +259,8 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_DROP:
 	case PEND_BLOCK:
 	case PEND_LAST:
-	case PEND_CONFIG: break;
+	case PEND_CONFIG:
+	case PEND_MAY: break;
 	}
 }
 

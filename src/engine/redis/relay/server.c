@@ -8,6 +8,7 @@
  * is set on both sides, so that a switch does not change it.
  */
 #include "engine/redis/keys.h"
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/split.h"
 
 /* Two servers behind one interlay, or users of Godwit's own with one upstream. */

@@ -7,6 +7,7 @@
  * Nothing here frees a session at once: a closed one goes through the run list
  * and is freed there when no pending entry and no withheld reply names it.
  */
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
@@ -29,6 +30,8 @@ session_new(struct relay *r, struct link *l)
 	s->at = (uint8_t)r->route.authority;
 	s->window = WINDOW_MIN;
 	s->era = r->era;
+	s->since_ns = r->port->now_ns;
+	s->seen_ns = s->since_ns;
 	door_enter(r, s);
 	session_all_push(&r->sessions, s);
 	r->clients++;
@@ -116,6 +119,8 @@ bury(struct relay *r, struct session *s)
 	     (s->part != NULL && s->part->streaming)))
 		lane_end(r, lane, false);
 	drop_part(r, s);
+	clients_forget(r, s);
+	clients_reset(r, s);
 	drop_wide(r, s);
 	s->multi = false;
 	s->watching = false;
@@ -226,7 +231,7 @@ session_drained(struct relay *r, struct session *s)
 void
 session_say(struct relay *r, struct session *s, struct span bytes)
 {
-	if (s->link == NULL)
+	if (s->link == NULL || s->mute > 0)
 		return;
 	if (s->withheld > 0) {
 		ack_withhold(r, s, s->lane, bytes);
@@ -462,6 +467,7 @@ is_answered(const struct session *s)
 	uint32_t streamed = s->part != NULL && s->part->streaming ? 1 : 0;
 
 	return s->inflight <= streamed && s->withheld == 0 && !s->parked &&
+	       (s->wide == NULL || s->wide->ask == NULL) &&
 	       (s->wide == NULL || s->wide->block == NULL);
 }
 
@@ -602,6 +608,7 @@ session_bytes(struct relay *r, struct session *s, struct span in)
 	struct resp_cmd *q = &r->cmd;
 
 	r->n.bytes_in += in.n;
+	s->seen_ns = r->port->now_ns;
 	if (s->proxied) {
 		read_proxy(r, s, in);
 		return;

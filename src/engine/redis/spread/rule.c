@@ -92,6 +92,10 @@ rule_find(const struct rules_of *r, const struct command *row,
 	switch ((enum command_handler)row->handler) {
 	case COMMAND_REFUSE: /* the inner relay says why */
 	case COMMAND_DEBUG:
+	case COMMAND_CLIENTS: /* of the home instance alone */
+	case COMMAND_MONITOR:
+	case COMMAND_CLIENTREPLY:
+	case COMMAND_NOEVICT:
 	case COMMAND_CONTAINER: return RULE_HOME;
 	case COMMAND_AUTH:
 	case COMMAND_SELECT:

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIENT LIST, KILL, PAUSE, UNBLOCK, REPLY and MONITOR: answered by Godwit for its
+clients, whichever worker they are with, through every phase of a migration."""
+import re
+import threading
+import time
+
+import pytest
+
+from oracle.resp import RespError, encode
+from test_commands import Walk, conn, same, walk  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+
+def listed(c, *words):
+    """{id: {field: value}} of CLIENT LIST."""
+    out = {}
+    for line in c.cmd("CLIENT", "LIST", *words).decode().splitlines():
+        fields = dict(f.split("=", 1) for f in line.split(" "))
+        out[int(fields["id"])] = fields
+    return out
+
+
+def closed(c):
+    try:
+        c.cmd("PING")
+        c.cmd("PING")
+    except ConnectionError:
+        return True
+    return False
+
+
+def workers(ids):
+    return {i % 64 for i in ids}
+
+
+@pytest.mark.limit(60)
+def test_list_and_kill(walk):  # noqa: F811
+    """Clients of both workers are listed and ended; the errors are the server's."""
+    for phase in walk.phases():
+        many = [conn(walk) for _ in range(12)]
+        ids = [x.cmd("CLIENT", "ID") for x in many]
+        assert len(workers(ids)) == 2, "all with one worker"
+        c = many[0]
+        many[1].cmd("CLIENT", "SETNAME", "one")
+        many[2].cmd("SUBSCRIBE", "ch")
+        many[3].cmd("SELECT", 5)
+        many[4].cmd("MULTI")
+        got = listed(c)
+        assert set(ids) <= set(got), phase
+        assert got[ids[1]]["name"] == "one" and got[ids[3]]["db"] == "5"
+        assert got[ids[2]]["flags"] == "P" and got[ids[2]]["sub"] == "1"
+        assert got[ids[4]]["flags"] == "x" and got[ids[0]]["cmd"] == "client|list"
+        assert {got[i]["addr"] for i in ids} == {"127.0.0.1:%d" % x.sock.getsockname()[1] for x in many}
+        assert set(listed(c, "ID", ids[5], ids[6])) == {ids[5], ids[6]}
+        assert set(listed(c, "TYPE", "pubsub")) & set(ids) == {ids[2]}
+        assert c.cmd("CLIENT", "INFO").decode().split(" ")[0] == "id=%d" % ids[0]
+        # ends
+        assert c.cmd("CLIENT", "KILL", "ID", ids[5]) == 1 and closed(many[5])
+        assert c.cmd("CLIENT", "KILL", got[ids[6]]["addr"]) == b"OK" and closed(many[6])
+        assert c.cmd("CLIENT", "KILL", "TYPE", "pubsub") == 1 and closed(many[2])
+        assert c.cmd("CLIENT", "KILL", "ADDR", got[ids[7]]["addr"], "USER", "default") == 1 and closed(many[7])
+        assert c.cmd("CLIENT", "KILL", "USER", "nobody") == 0
+        assert c.cmd("CLIENT", "KILL", "ID", ids[0]) == 0, "itself is spared"
+        assert c.cmd("CLIENT", "KILL", "ID", ids[0], "SKIPME", "no") == 1 and closed(c)
+        c = conn(walk)
+        for words in ("CLIENT KILL 1.2.3.4:5", "CLIENT KILL ID 0", "CLIENT KILL ID x", "CLIENT KILL SKIPME maybe x",
+                      "CLIENT KILL ID 1 ID", "CLIENT LIST ID x", "CLIENT LIST nosuch", "CLIENT UNBLOCK x",
+                      "CLIENT UNBLOCK 0", "CLIENT UNBLOCK 1 NEVER", "CLIENT PAUSE x", "CLIENT PAUSE -1",
+                      "CLIENT PAUSE 1 SOME", "CLIENT NO-EVICT ON", "CLIENT NO-EVICT x", "CLIENT REPLY x",
+                      "CLIENT KILL", "CLIENT LIST ID 999999999", "CLIENT UNPAUSE"):
+            same(walk, c, *words.split())
+        assert c.cmd("GET", "k1") == b"1"
+        for x in many:
+            x.close()
+
+
+@pytest.mark.limit(60)
+def test_unblock(walk):  # noqa: F811
+    """By the id that Godwit gave, from another worker; twice in a row in one client."""
+    for phase in walk.phases():
+        c = conn(walk)
+        for n in range(6):
+            b = conn(walk)
+            i = b.cmd("CLIENT", "ID")
+            for how, want in (("TIMEOUT", None), ("ERROR", "UNBLOCKED")):
+                b.send("BLPOP", "nothing", 0)
+                end = time.monotonic() + 10
+                while c.cmd("CLIENT", "UNBLOCK", i, how) == 0:
+                    assert time.monotonic() < end, phase
+                got = b.read()
+                assert got is None if want is None else got.text.startswith(want), (phase, got)
+            b.send("BLPOP", "list%d" % n, 0)
+            c.cmd("RPUSH", "list%d" % n, "v")
+            assert b.read() == [b"list%d" % n, b"v"]
+            assert c.cmd("CLIENT", "UNBLOCK", i) == 0
+            b.close()
+
+
+@pytest.mark.limit(60)
+def test_pause(walk):  # noqa: F811
+    """WRITE holds writes of all workers, ALL reads as well; UNPAUSE lets them go, and time does."""
+    for phase in walk.phases():
+        many = [conn(walk) for _ in range(8)]
+        assert len(workers(x.cmd("CLIENT", "ID") for x in many)) == 2
+        c = many[0]
+        assert c.cmd("CLIENT", "PAUSE", 60000, "WRITE") == b"OK"
+        before = {i: x.cmd("GET", "k%d" % i) for i, x in enumerate(many)}
+        for i, x in enumerate(many):
+            x.send("SET", "p%d" % i, phase)
+        time.sleep(0.1)
+        assert walk.server.cmd("EXISTS", *["p%d" % i for i in range(8)]) == 0, phase
+        assert len(before) == 8
+        r = conn(walk)
+        assert r.cmd("CLIENT", "UNPAUSE") == b"OK"
+        assert [x.read() for x in many] == [b"OK"] * 8
+        assert c.cmd("CLIENT", "PAUSE", 150) == b"OK"
+        t = time.monotonic()
+        assert many[5].cmd("GET", "p5").decode() == phase and time.monotonic() - t > 0.1
+        c.cmd("DEL", *["p%d" % i for i in range(8)])
+        for x in [*many, r]:
+            x.close()
+
+
+@pytest.mark.limit(60)
+def test_reply_off_and_skip(walk):  # noqa: F811
+    """What a client does not want to hear is done all the same."""
+    for _ in walk.phases():
+        c = conn(walk)
+        c.sock.sendall(b"".join(encode(x) for x in (
+            ("CLIENT", "REPLY", "SKIP"), ("SET", "r", 1), ("GET", "r"),
+            ("CLIENT", "REPLY", "OFF"), ("INCR", "r"), ("GET", "nosuch"), ("NOSUCH",), ("MULTI",), ("INCR", "r"),
+            ("EXEC",), ("CLIENT", "REPLY", "ON"), ("GET", "r"),
+            ("CLIENT", "REPLY", "SKIP"), ("INCR", "r"), ("INCR", "r"))))
+        assert [c.read() for _ in range(4)] == [b"1", b"OK", b"3", 5]
+        c.cmd("DEL", "r")
+        c.close()
+
+
+def lines_until(m, word, seconds=10):
+    out = []
+    while True:
+        line = m.read().decode()
+        out.append(line)
+        if word in line:
+            return out
+
+
+@pytest.mark.limit(60)
+def test_monitor_survives_a_switch(walk):  # noqa: F811
+    """One connection sees what the clients of all workers ask, through all phases; nothing of Godwit's."""
+    m = conn(walk)
+    assert m.cmd("MONITOR") == b"OK"
+    for n, phase in enumerate(walk.phases()):
+        many = [conn(walk) for _ in range(8)]
+        assert len(workers(x.cmd("CLIENT", "ID") for x in many)) == 2
+        for i, x in enumerate(many):
+            assert x.cmd("SET", "k1", "%s\n%d" % (phase, i)) == b"OK"
+        many[0].cmd("CONFIG", "GET", "port")
+        many[0].raw("AUTH", "secret")
+        many[1].cmd("BITCOUNT", "k1", 0, 1)
+        many[0].cmd("BITCOUNT", "end%d" % n)
+        got = lines_until(m, "end%d" % n)
+        sets = [x for x in got if '"SET"' in x]
+        # Workers tell each for itself: a line may come behind the end's.
+        if len(sets) < 8:
+            many[0].cmd("BITCOUNT", "again%d" % n)
+            sets += [x for x in lines_until(m, "again%d" % n) if '"SET"' in x]
+        assert sorted(sets, key=lambda x: x[-3:]) == sets or len(sets) == 8
+        for i, x in enumerate(many):
+            port = x.sock.getsockname()[1]
+            line = next(y for y in sets if ":%d]" % port in y)
+            assert re.fullmatch(r'\d+\.\d{6} \[0 127\.0\.0\.1:%d\] "SET" "k1" "%s\\n%d"' % (port, phase, i), line), line
+        text = "\n".join(got)
+        assert "ROLE" not in text and "CONFIG" not in text and "secret" not in text, text
+        for x in many:
+            x.close()
+    assert m.cmd("RESET") == b"RESET"
+    conn(walk).cmd("SET", "k1", "x")
+    assert m.cmd("PING") == b"PONG"
+
+
+def test_who_may(walk):  # noqa: F811
+    """The server's rights count: a user who may not is told so, and sees nobody."""
+    walk.a.cmd("ACL", "SETUSER", "few", "on", ">few", "~*", "+@all", "-@admin", "-@dangerous")
+    for phase in walk.phases():
+        if phase not in ("alone", "attached", "canary"):
+            break
+        c = conn(walk)
+        assert c.cmd("AUTH", "few", "few") == b"OK"
+        for words in ("CLIENT LIST", "CLIENT KILL ID 5", "CLIENT PAUSE 10000", "CLIENT UNBLOCK 3", "MONITOR",
+                      "CLIENT UNPAUSE"):
+            got = c.raw(*words.split())
+            assert isinstance(got, RespError) and got.text.startswith("NOPERM"), (phase, words, got)
+        assert c.cmd("ACL", "WHOAMI") == b"few"
+        d = conn(walk)
+        assert {x["user"] for x in listed(d).values()} >= {"few", "default"}
+        assert d.cmd("CLIENT", "KILL", "USER", "few") == 1 and closed(c)
+
+
+@pytest.mark.limit(60)
+def test_asks_from_everywhere(walk):  # noqa: F811
+    """Many clients list, kill and come again at once: nobody hangs, nobody hears another's answer."""
+    for phase in walk.phases():
+        failed = []
+
+        def ask(n):
+            try:
+                for i in range(30):
+                    c = conn(walk)
+                    mine = c.cmd("CLIENT", "ID")
+                    assert mine in listed(c, "ID", mine)
+                    victim = conn(walk)
+                    v = victim.cmd("CLIENT", "ID")
+                    assert c.cmd("CLIENT", "KILL", "ID", v) == 1 and closed(victim)
+                    assert c.pipe([("SET", "k%d" % n, i), ("CLIENT", "LIST", "ID", mine), ("GET", "k%d" % n)])[2] == b"%d" % i
+                    c.send("CLIENT", "LIST")  # and does not wait for it
+                    c.close()
+            except BaseException as e:
+                failed.append(e)
+
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(30)
+        assert not failed, failed
+        if phase == "attached":
+            break
