@@ -54,6 +54,26 @@ HANGS = (
     "FUNCTION - test function kill not working on eval",
     "/Timedout .*",
     "SHUTDOWN NOSAVE can kill a timedout script anyway",
+    "Connecting as a replica",
+)
+# Why a test differs: the first of these that its unit, name or words match.
+# docs/internals/redis_suite.md explains each.
+REASONS = (
+    ("tracking", r"client tracking is not relayed|^unit/tracking: "),
+    ("replica", r"refuses (sync|psync|replconf)|Connecting as a replica|MULTI / EXEC with REPLICAOF"),
+    ("attached", r"while a migration is attached"),
+    ("select", r"refuses select after WATCH|WATCH will consider touched expired keys"),
+    ("refused", r"godwit refuses"),
+    ("shared", r"^\S+: (BRPOPLPUSH with multiple|FUNCTION - test .*(kill|eval)|Timedout|SHUTDOWN)"
+               r"|is busy running a script"),
+    ("order", r"Blocking XREAD(GROUP)?: (key|flushed)|UNSUBSCRIBE without arg|affect WATCH while"),
+    ("canary", r"should lazy expire keys|B[LR]POP.*: multiple existing lists"),
+    ("mover", r"RESTORE can set LRU|not enough good replicas|to equal or match 'ROLE'"
+              r"|equal to 'ROLE'|SLOWLOG - Some commands can redact"),
+    ("own", r"godwit:\w+:|CLIENT INFO|CLIENT KILL SKIPME|LATENCY HISTOGRAM"),
+    ("rights", r"permissions to run the 'select' command"),
+    ("door", r"CONFIG sanity"),
+    ("cascade", r"calls can not be nested|inside MULTI is not|match 'QUEUED'"),
 )
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
@@ -265,11 +285,23 @@ def differing(mode):
                 yield unit, t, *got
 
 
+def reason(unit, test, what, words):
+    """The key of REASONS, or "?"; a test that never began fell with another."""
+    text = "%s: %s\n%s" % (unit, test, words)
+    other = "cascade" if what == "missing" else "?"
+    return next((key for key, pattern in REASONS if re.search(pattern, text)), other)
+
+
 def compare():
     for mode in MODES[1:]:
         print("## %s" % mode)
+        n = {}
         for unit, test, what, words in differing(mode):
-            print("%s: %s: %s | %s" % (unit, what, test, " / ".join(words.split("\n")[:2])[:250]))
+            key = reason(unit, test, what, words)
+            n[key] = n.get(key, 0) + 1
+            words = " / ".join(words.split("\n")[:2])[:250]
+            print("%s: %s: %s: %s | %s" % (key, unit, what, test, words))
+        print("## %s: %s" % (mode, ", ".join("%s %d" % x for x in sorted(n.items()))))
 
 
 def table():
