@@ -8,6 +8,7 @@
     redis_suite.py table                   the same as numbers, for the docs
 
     SUITE        its folder (default /tmp/godwit-redis-suite)
+    SUITE_BASE   the first port that the suite's own programs may use
     GODWIT_BIN   the binary; build/godwit by default
 
 Each unit gets servers of its own. Modes:
@@ -38,10 +39,11 @@ from harness.api import Serve  # noqa: E402
 from harness.process import die_with_parent  # noqa: E402
 from scenario import admin  # noqa: E402
 
+ROOT = os.path.dirname(os.path.dirname(HERE))
 SUITE = os.environ.get("SUITE", "/tmp/godwit-redis-suite")
 SOURCE = os.path.join(SUITE, "src")
 SECONDS = 600  # a unit
-BASE = 31000  # ports of the suite's own, 100 for each mode
+BASE = int(os.environ.get("SUITE_BASE", "31000"))  # 100 ports for each mode
 MODES = ("direct", "alone", "godwit", "door")
 LINE = re.compile(r"^\[(ok|err|skip|ignore|exception)\]: (.*)$")
 CASE = re.compile(r"^(.*?) \((\d+) ms\)$")
@@ -67,13 +69,14 @@ REASONS = (
     ("shared", r"^\S+: (BRPOPLPUSH with multiple|FUNCTION - test .*(kill|eval)|Timedout|SHUTDOWN)"
                r"|is busy running a script"),
     ("order", r"Blocking XREAD(GROUP)?: (key|flushed)|UNSUBSCRIBE without arg|affect WATCH while"),
-    ("canary", r"should lazy expire keys|B[LR]POP.*: multiple existing lists"),
+    ("canary", r"should lazy expire keys|B[LRM]+POP\w*: multiple existing|BZ\w*POP.* RESP3"),
     ("mover", r"RESTORE can set LRU|not enough good replicas|to equal or match 'ROLE'"
               r"|equal to 'ROLE'|SLOWLOG - Some commands can redact"),
     ("own", r"godwit:\w+:|CLIENT INFO|CLIENT KILL SKIPME|LATENCY HISTOGRAM"),
     ("rights", r"permissions to run the 'select' command"),
     ("door", r"CONFIG sanity"),
-    ("cascade", r"calls can not be nested|inside MULTI is not|match 'QUEUED'"),
+    ("cascade", r"calls can not be nested|inside MULTI is not|match 'QUEUED'"
+                r"|\{\w -?\d+\.0\}|equal to '-?\d+\.0'"),
 )
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
@@ -274,15 +277,12 @@ def run(mode, wanted):
             json.dump(results, f, indent=1)
 
 
-def differing(mode):
-    """(unit, test, what, words) of what was ok directly and is not there."""
-    direct, other = load("direct"), load(mode)
-    for unit in direct:
-        a, b = direct[unit]["tests"], other.get(unit, {"tests": {}})["tests"]
-        for t in a:
-            got = b.get(t, ["missing", ""])
-            if unit in other and a[t][0] == "ok" and got[0] != "ok":
-                yield unit, t, *got
+def differing(direct, other):
+    """(test, what, words) of what was ok directly and is not there."""
+    for test, got in direct.items():
+        here = other.get(test, ["missing", ""])
+        if got[0] == "ok" and here[0] != "ok":
+            yield test, *here
 
 
 def reason(unit, test, what, words):
@@ -296,11 +296,15 @@ def compare():
     for mode in MODES[1:]:
         print("## %s" % mode)
         n = {}
-        for unit, test, what, words in differing(mode):
-            key = reason(unit, test, what, words)
-            n[key] = n.get(key, 0) + 1
-            words = " / ".join(words.split("\n")[:2])[:250]
-            print("%s: %s: %s: %s | %s" % (key, unit, what, test, words))
+        other = load(mode)
+        for unit, r in load("direct").items():
+            if unit not in other:
+                continue
+            for test, what, words in differing(r["tests"], other[unit]["tests"]):
+                key = reason(unit, test, what, words)
+                n[key] = n.get(key, 0) + 1
+                words = " / ".join(words.split("\n")[:2])[:250]
+                print("%s: %s: %s: %s | %s" % (key, unit, what, test, words))
         print("## %s: %s" % (mode, ", ".join("%s %d" % x for x in sorted(n.items()))))
 
 
@@ -324,8 +328,7 @@ def table():
 
 def main(argv):
     if argv[:1] == ["get"]:
-        root = os.path.dirname(os.path.dirname(HERE))
-        return subprocess.call([os.path.join(root, "tools/redis_suite.sh"), SUITE])
+        return subprocess.call([os.path.join(ROOT, "tools/redis_suite.sh"), SUITE])
     if len(argv) >= 2 and argv[0] == "run" and argv[1] in MODES:
         return run(argv[1], argv[2:])
     if argv == ["compare"]:
