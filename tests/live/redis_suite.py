@@ -233,7 +233,7 @@ def run_unit(mode, unit, folder):
         began = time.monotonic()
         argv = ["tclsh", "tests/test_helper.tcl", "--host", "127.0.0.1", "--port", str(port),
                 "--baseport", str(BASE + 100 * MODES.index(mode)), "--portcount", "60",
-                "--durable", "--timeout", str(SECONDS // 6), "--single", unit]
+                "--durable", "--timeout", str(SECONDS // 3), "--single", unit]
         if mode != "direct":
             argv += [x for name in HANGS for x in ("--skiptest", name)]
         try:
