@@ -221,7 +221,10 @@ def test_what_acts_on_a_server_acts_on_all(two):
     # Nothing follows here, and what stands behind it waits.
     assert c.pipe([("SET", a, 3), ("WAIT", 1, 100), ("GET", a)]) == [b"OK", 0, b"3"]
     is_error(c.raw("SCRIPT", "KILL"), "NOTBUSY")
-    for words in ("SHUTDOWN", "REPLICAOF no one", "FAILOVER", "MODULE LOAD x"):
+    assert c.pipe([("CLIENT", "PAUSE", 10), ("CLIENT", "UNPAUSE"), ("GET", b)]) == [
+        b"OK", b"OK", b"2"]
+    assert c.cmd("CLIENT", "LIST").count(b"\n") == 2
+    for words in ("SHUTDOWN", "REPLICAOF no one", "FAILOVER", "MODULE LOAD x", "CLIENT TRACKING on"):
         text = is_error(c.raw(*words.split()), "ERR godwit refuses")
         assert "one of several instances" in text
     is_error(c.raw("MIGRATE", "127.0.0.1", 1, "", 0, 10, "KEYS", a, b), "CROSSSLOT")
@@ -312,7 +315,8 @@ def test_names_and_hello(spread):
     assert dict(zip(h[::2], h[1::2]))[b"server"] == b"redis"
     assert c.cmd("CONFIG", "GET", "databases") == [b"databases", b"16"]
     assert b"redis_version" in c.cmd("INFO", "server")
-    assert "godwit refuses client|list" in is_error(c.raw("CLIENT", "LIST"), "ERR")
+    for words in ("MONITOR", "CLIENT REPLY OFF"):
+        is_error(c.raw(*words.split()), "ERR godwit refuses %s" % words.split()[0].lower())
     is_error(c.raw("NOSUCH", "x"), "ERR unknown command")
     assert c.cmd("QUIT") == b"OK"
     with pytest.raises(ConnectionError):

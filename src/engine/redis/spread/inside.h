@@ -86,6 +86,7 @@ enum rule {
 	RULE_PARTS, /* like KEYS; keys of several: in parts (fold)        */
 	RULE_ALL,   /* asked of all, put together (fold)                  */
 	RULE_ONE,   /* acts on one server: refused when there are several */
+	RULE_NEVER, /* requests without one answer: they would be waited for */
 	RULE_SCAN,
 	RULE_BLOCK, /* like KEYS; may block                               */
 	RULE_SUB,   /* subscribes or unsubscribes: home                   */

@@ -143,6 +143,11 @@ by_rule(struct client *c, const struct asked *a)
 		                    "%s: it would act on one of several "
 		                    "instances; ask the servers themselves",
 		                    a->row->name);
+	case RULE_NEVER:
+		if (!a->whole)
+			return TAKE_MORE;
+		return route_refuse(c, "%s on an interlay with instances",
+		                    a->row->name);
 	case RULE_SCAN: return a->whole ? scan(c, a) : TAKE_MORE;
 	case RULE_SUB: return a->whole ? sub_begin(c, a) : TAKE_MORE;
 	case RULE_QUIT:

@@ -47,6 +47,9 @@ static const struct special specials[] = {
 	{ "acl|load", RULE_ALL, FOLD_SAME },
 	{ "acl|setuser", RULE_ALL, FOLD_SAME },
 	{ "acl|deluser", RULE_ALL, FOLD_SAME },
+	{ "client|pause", RULE_ALL, FOLD_SAME },
+	{ "client|unpause", RULE_ALL, FOLD_SAME },
+	{ "client|no-evict", RULE_ALL, FOLD_SAME },
 	{ "shutdown", RULE_ONE, FOLD_SAME },
 	{ "replicaof", RULE_ONE, FOLD_SAME },
 	{ "slaveof", RULE_ONE, FOLD_SAME },
@@ -92,11 +95,9 @@ rule_find(const struct rules_of *r, const struct command *row,
 	switch ((enum command_handler)row->handler) {
 	case COMMAND_REFUSE: /* the inner relay says why */
 	case COMMAND_DEBUG:
-	case COMMAND_CLIENTS: /* of the home instance alone */
-	case COMMAND_MONITOR:
-	case COMMAND_CLIENTREPLY:
-	case COMMAND_NOEVICT:
 	case COMMAND_CONTAINER: return RULE_HOME;
+	case COMMAND_MONITOR:
+	case COMMAND_CLIENTREPLY: return RULE_NEVER;
 	case COMMAND_AUTH:
 	case COMMAND_SELECT:
 	case COMMAND_HELLO:
@@ -127,6 +128,8 @@ rule_find(const struct rules_of *r, const struct command *row,
 	case COMMAND_EVALSHA: return RULE_KEYS;
 	case COMMAND_ALONE:
 	case COMMAND_KILL:
+	case COMMAND_CLIENTS: /* else of home's, where each client is one */
+	case COMMAND_NOEVICT:
 	case COMMAND_WAIT: return by_name(r, row, ret_fold);
 	case COMMAND_TRACKING: return RULE_ONE;
 	case COMMAND_PLAIN: break;

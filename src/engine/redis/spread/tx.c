@@ -176,6 +176,7 @@ place(struct client *c, const struct asked *a, uint8_t *ret_at)
 		if (c->n == 1)
 			return PLACE_HERE;
 		break;
+	case RULE_NEVER:
 	case RULE_SUB: break;
 	case RULE_KEYS:
 	case RULE_HOME:
