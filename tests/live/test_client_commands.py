@@ -69,7 +69,7 @@ def test_list_and_kill(walk):  # noqa: F811
                       "CLIENT KILL ID 1 ID", "CLIENT LIST ID x", "CLIENT LIST nosuch", "CLIENT UNBLOCK x",
                       "CLIENT UNBLOCK 0", "CLIENT UNBLOCK 1 NEVER", "CLIENT PAUSE x", "CLIENT PAUSE -1",
                       "CLIENT PAUSE 1 SOME", "CLIENT NO-EVICT ON", "CLIENT NO-EVICT x", "CLIENT REPLY x",
-                      "CLIENT KILL", "CLIENT LIST ID 999999999", "CLIENT UNPAUSE"):
+                      "CLIENT KILL", "CLIENT LIST TYPE odd", "CLIENT KILL TYPE odd ID 3", "CLIENT LIST ID 999999999", "CLIENT UNPAUSE"):
             same(walk, c, *words.split())
         assert c.cmd("GET", "k1") == b"1"
         for x in many:

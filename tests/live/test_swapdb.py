@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from scenario import Run
+from test_mode_m import NO_STREAM
 from test_mover import SECONDS, check_equal, halt, load, mover, pair, preload  # noqa: F401
 
 
@@ -114,3 +116,22 @@ def test_flip_and_back_under_swaps(pair):  # noqa: F811
         m.wait_phase("in_step", 60)
         check_equal(pair, m, side, at_least=0)
         m.say("flip", m.epoch, ("old", "new")[1 - side])
+
+
+@pytest.mark.limit(90)
+def test_without_a_stream(place):
+    """Mode M: no server tells of SWAPDB; the relay does, and everything is compared."""
+    r = Run(place, "--strategy", "canary", "--steps", "25", conf=NO_STREAM, load=False, keys=200).in_step()
+    c = r.g.conn()
+    for i in range(200):
+        c.cmd("SET", "a%d" % i, i)
+    assert c.cmd("SWAPDB", 0, 1) == b"OK"
+    c.cmd("SET", "behind", 1)
+    c.pipe([("MULTI",), ("SET", "x", 1), ("SWAPDB", "0", "1"), ("SET", "y", 2), ("EXEC",)])
+    assert c.cmd("SWAPDB", 0, 1) == b"OK"
+    r.in_step()
+    r.must("promote", "--to", "cutover")
+    assert r.g.status()["authority"] == "new"
+    d = r.g.conn(1)
+    assert c.cmd("GET", "x") == b"1" and c.cmd("GET", "behind") == b"1"
+    assert d.cmd("GET", "a7") == b"7" and d.cmd("GET", "y") == b"2", "what was in 0 when it was swapped last"

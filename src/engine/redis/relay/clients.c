@@ -473,6 +473,13 @@ clients_dispatch(struct relay *r, struct session *s, const struct command *c,
 	why = clients_read(r, a, c, q, &words);
 	if (buf_failed(&a->request))
 		why = "ERR godwit: out of memory";
+	if (why == clients_no_type) {
+		struct word w = a->q.user;
+
+		free_ask(r, a);
+		return dispatch_refuse(r, s, "%s '%.*s'", why, (int)w.n,
+		                       w.text);
+	}
 	if (why != NULL) {
 		free_ask(r, a);
 		return dispatch_refuse(r, s, "%s", why);

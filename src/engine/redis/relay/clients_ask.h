@@ -64,6 +64,9 @@ struct ask {
 	struct buf text;
 };
 
+/* This error of clients_read() names the word that it has put into q.user. */
+extern const char clients_no_type[];
+
 /* The verb of c and its words, into a. NULL: good, and *ret_probe (an inline
  * request) asks the server whether the client may; else the text of an error. */
 const char *clients_read(struct relay *r, struct ask *a,

@@ -6,7 +6,8 @@
  */
 #include "engine/redis/relay/clients_ask.h"
 
-static const char SYNTAX[] = "ERR syntax error";
+static const char syntax[] = "ERR syntax error";
+const char clients_no_type[] = "ERR Unknown client type";
 
 /* Decimal digits, 1 to 2^63 - 1. */
 static bool
@@ -57,8 +58,10 @@ kill_option(struct query *q, struct span word, struct span v)
 		if (!read_id(v, &q->id) || q->id == 0)
 			return "ERR client-id should be greater than 0";
 	} else if (span_is_word(word, SPAN("type"))) {
-		if (!read_type(v, &q->type))
-			return "ERR Unknown client type";
+		if (!read_type(v, &q->type)) {
+			set_word(&q->user, v);
+			return clients_no_type;
+		}
 	} else if (span_is_word(word, SPAN("addr"))) {
 		set_word(&q->addr, v);
 	} else if (span_is_word(word, SPAN("laddr"))) {
@@ -71,9 +74,9 @@ kill_option(struct query *q, struct span word, struct span v)
 		else if (span_is_word(v, SPAN("no")))
 			q->skipme = false;
 		else
-			return SYNTAX;
+			return syntax;
 	} else {
-		return SYNTAX;
+		return syntax;
 	}
 	return NULL;
 }
@@ -90,7 +93,7 @@ read_kill(struct ask *a, const struct resp_cmd *q)
 	}
 	a->q.skipme = true;
 	if (q->argc > RESP_SPANS || q->argc % 2 != 0)
-		return SYNTAX;
+		return syntax;
 	for (uint32_t i = 2; i + 1 < q->argc && why == NULL; i += 2)
 		why = kill_option(&a->q, q->argv[i], q->argv[i + 1]);
 	return why;
@@ -106,12 +109,14 @@ read_list(struct ask *a, const struct resp_cmd *q)
 
 	if (q->argc == 2)
 		return NULL;
-	if (q->argc == 4 && span_is_word(q->argv[2], SPAN("type")))
-		return read_type(q->argv[3], &a->q.type)
-		               ? NULL
-		               : "ERR Unknown client type";
+	if (q->argc == 4 && span_is_word(q->argv[2], SPAN("type"))) {
+		if (read_type(q->argv[3], &a->q.type))
+			return NULL;
+		set_word(&a->q.user, q->argv[3]);
+		return clients_no_type;
+	}
 	if (q->argc < 4 || !span_is_word(q->argv[2], SPAN("id")))
-		return SYNTAX;
+		return syntax;
 	a->q.by_ids = true;
 	a->q.ids = raw;
 	for (int i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
@@ -127,7 +132,7 @@ read_pause(struct relay *r, struct ask *a, const struct resp_cmd *q)
 	uint64_t ms;
 
 	if (q->argc > 4)
-		return SYNTAX;
+		return syntax;
 	a->q.pause_all = q->argc == 3 || span_is_word(q->argv[3], SPAN("all"));
 	if (!a->q.pause_all && !span_is_word(q->argv[3], SPAN("write")))
 		return "ERR CLIENT PAUSE mode must be WRITE or ALL";
@@ -144,7 +149,7 @@ static const char *
 read_unblock(struct ask *a, const struct resp_cmd *q)
 {
 	if (q->argc > 4)
-		return SYNTAX;
+		return syntax;
 	if (q->argc == 4 && span_is_word(q->argv[3], SPAN("error")))
 		a->q.as_error = true;
 	else if (q->argc == 4 && !span_is_word(q->argv[3], SPAN("timeout")))
