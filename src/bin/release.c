@@ -304,6 +304,7 @@ release_replicas(struct release *r)
 
 		memcpy(conf.at.host, all.at[i].host, sizeof(conf.at.host));
 		conf.at.port = all.at[i].port;
+		conf.at.by_sentinel = false;
 		(void)snprintf(conf.label, sizeof(conf.label),
 		               "old's replica %s:%u", conf.at.host,
 		               conf.at.port);

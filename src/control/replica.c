@@ -90,6 +90,7 @@ add(struct run *r, enum side s, const char *host, uint16_t port)
 	p->conf = r->side[s];
 	(void)snprintf(p->conf.at.host, sizeof(p->conf.at.host), "%s", host);
 	p->conf.at.port = port;
+	p->conf.at.by_sentinel = false;
 	(void)snprintf(p->conf.label, sizeof(p->conf.label),
 	               "%s's replica %s:%u", side_name(s), host, port);
 	(void)snprintf(p->key, sizeof(p->key), "%s@%s:%u", side_name(s), host,

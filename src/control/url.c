@@ -85,11 +85,12 @@ parse_user(const char *from, const char *to, struct url *ret, struct err *err)
 
 /* host[:port] or [v6]:port, all of [from, to). */
 static int
-parse_host(const char *from, const char *to, struct url *ret, struct err *err)
+parse_host(const char *from, const char *to, uint32_t default_port,
+           struct url *ret, struct err *err)
 {
 	const char *end = to;
 	const char *port = NULL;
-	uint32_t v = URL_PORT_DEFAULT;
+	uint32_t v = default_port;
 
 	if (from < to && *from == '[') {
 		end = memchr(from, ']', (size_t)(to - from));
@@ -214,7 +215,8 @@ parse_tcp(const char *rest, struct url *ret, struct err *err)
 	if (at != NULL)
 		rc = parse_user(rest, at, ret, err);
 	if (rc == 0)
-		rc = parse_host(at != NULL ? at + 1 : rest, to, ret, err);
+		rc = parse_host(at != NULL ? at + 1 : rest, to,
+		                URL_PORT_DEFAULT, ret, err);
 	if (rc == 0 && slash != NULL && slash + 1 < end &&
 	    !number(slash + 1, end, 65535, &ret->db))
 		rc = err_set(err, ERR_USAGE, "\"%.40s\" is no database number",
@@ -252,6 +254,78 @@ parse_unix(const char *rest, struct url *ret, struct err *err)
 	return rc;
 }
 
+/* The sentinels into at.host, each with its port; [from, to). */
+static int
+parse_sentinels(const char *from, const char *to, struct url *ret,
+                struct err *err)
+{
+	size_t n = sizeof(ret->at.host);
+	size_t used = 0;
+	struct url one = { .db = 0 };
+	int rc = 0;
+
+	while (rc == 0 && from <= to) {
+		const char *comma = memchr(from, ',', (size_t)(to - from));
+		const char *end = comma != NULL ? comma : to;
+		bool v6;
+
+		one.at.port = 0;
+		rc = parse_host(from, end, URL_PORT_SENTINEL, &one, err);
+		v6 = strchr(one.at.host, ':') != NULL;
+		if (rc == 0)
+			used += (size_t)snprintf(
+				ret->at.host + used, n - used, "%s%s%s%s:%u",
+				used > 0 ? "," : "", v6 ? "[" : "", one.at.host,
+				v6 ? "]" : "", one.at.port);
+		if (rc == 0 && used >= n)
+			rc = err_set(err, ERR_USAGE,
+			             "the sentinels are more than %zu bytes; "
+			             "name fewer",
+			             n - 1);
+		from = end + 1;
+	}
+	ret->at.port = one.at.port;
+	return rc;
+}
+
+static int
+parse_sentinel(const char *rest, struct url *ret, struct err *err)
+{
+	const char *query = strchr(rest, '?');
+	const char *end = query != NULL ? query : rest + strlen(rest);
+	const char *slash = memchr(rest, '/', (size_t)(end - rest));
+	const char *at = slash != NULL ? find_last(rest, slash, '@') : NULL;
+	size_t used;
+	int rc = 0;
+
+	ret->at.by_sentinel = true;
+	if (slash == NULL || slash + 1 == end)
+		return err_set(err, ERR_USAGE,
+		               "the master's name is missing: "
+		               "redis+sentinel://host:26379,host:26379/NAME");
+	if (memchr(slash + 1, '/', (size_t)(end - slash - 1)) != NULL)
+		return err_set(err, ERR_USAGE,
+		               "behind the master's name comes ?db=N only");
+	if (at != NULL)
+		rc = parse_user(rest, at, ret, err);
+	if (rc == 0)
+		rc = parse_sentinels(at != NULL ? at + 1 : rest, slash, ret,
+		                     err);
+	if (rc != 0)
+		return rc;
+	used = strlen(ret->at.host);
+	ret->at.host[used++] = '/';
+	if (used >= sizeof(ret->at.host))
+		return err_set(err, ERR_USAGE, "too many sentinels");
+	rc = decode(slash + 1, end, ret->at.host + used,
+	            sizeof(ret->at.host) - used, "master's name", err);
+	if (rc == 0 && query != NULL &&
+	    (strncmp(query, "?db=", 4) != 0 ||
+	     !number(query + 4, query + strlen(query), 65535, &ret->db)))
+		rc = err_set(err, ERR_USAGE, "\"%.40s\" is not ?db=N", query);
+	return rc;
+}
+
 static void
 make_label(struct url *u)
 {
@@ -259,7 +333,10 @@ make_label(struct url *u)
 	const char *open = strchr(host, ':') != NULL ? "[" : "";
 	const char *close = open[0] != '\0' ? "]" : "";
 
-	if (u->at.port == 0)
+	if (u->at.by_sentinel)
+		(void)snprintf(u->label, sizeof(u->label),
+		               "redis+sentinel://%s", host);
+	else if (u->at.port == 0)
 		(void)snprintf(u->label, sizeof(u->label), "unix://%s", host);
 	else
 		(void)snprintf(u->label, sizeof(u->label),
@@ -285,13 +362,16 @@ url_parse(const char *text, struct url *ret, struct err *err)
 	else if ((scheme == 4 && memcmp(text, "unix", 4) == 0) ||
 	         (scheme == 10 && memcmp(text, "redis+unix", 10) == 0))
 		rc = parse_unix(rest + 3, ret, err);
+	else if (scheme == 14 && memcmp(text, "redis+sentinel", 14) == 0)
+		rc = parse_sentinel(rest + 3, ret, err);
 	else if (scheme == 6 && memcmp(text, "rediss", 6) == 0) {
 		ret->tls.is_on = true;
 		rc = parse_tcp(rest + 3, ret, err);
 	} else
 		rc = err_set(err, ERR_USAGE,
 		             "\"%.*s://\" is not an engine that Godwit moves; "
-		             "it knows redis://, rediss:// and unix://",
+		             "it knows redis://, rediss://, unix:// and "
+		             "redis+sentinel://",
 		             (int)(scheme > 20 ? 20 : scheme), text);
 	make_label(ret);
 	return rc;
@@ -379,11 +459,13 @@ put_tls(const struct url_tls *t, char *ret, size_t n, size_t used)
 int
 url_print(const struct url *u, char *ret, size_t n, struct err *err)
 {
-	bool is_unix = u->at.port == 0;
-	bool has_colon = strchr(u->at.host, ':') != NULL;
+	bool is_list = u->at.by_sentinel;
+	bool is_unix = u->at.port == 0 && !is_list;
+	bool has_colon = strchr(u->at.host, ':') != NULL && !is_list;
 	char tail[32] = "";
 	size_t used = put(ret, n, 0,
-	                  is_unix        ? "unix://"
+	                  is_list        ? "redis+sentinel://"
+	                  : is_unix      ? "unix://"
 	                  : u->tls.is_on ? "rediss://"
 	                                 : "redis://");
 
@@ -396,15 +478,18 @@ url_print(const struct url *u, char *ret, size_t n, struct err *err)
 		used = put(ret, n, used, "@");
 	}
 	used = put(ret, n, used, has_colon && !is_unix ? "[" : "");
-	used = encode(ret, n, used, u->at.host, is_unix ? "/:" : ":");
+	used = encode(ret, n, used, u->at.host,
+	              is_list   ? "/:,[]"
+	              : is_unix ? "/:"
+	                        : ":");
 	used = put(ret, n, used, has_colon && !is_unix ? "]" : "");
-	if (!is_unix)
+	if (!is_unix && !is_list)
 		(void)snprintf(tail, sizeof(tail), ":%u", u->at.port);
 	used = put(ret, n, used, tail);
 	tail[0] = '\0';
 	if (u->db != 0)
-		(void)snprintf(tail, sizeof(tail), is_unix ? "?db=%u" : "/%u",
-		               u->db);
+		(void)snprintf(tail, sizeof(tail),
+		               is_unix || is_list ? "?db=%u" : "/%u", u->db);
 	used = put(ret, n, used, tail);
 	if (u->tls.is_on)
 		used = put_tls(&u->tls, ret, n, used);

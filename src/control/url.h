@@ -7,6 +7,8 @@
  *   insecure=1 for what world/os/tls.h says of them
  *   unix://[user[:password]@]/path/of/socket[?db=N], redis+unix:// as well
  *
+ *   redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/master[?db=N]
+ *
  * As redis-cli and the client libraries read it: "redis://:secret@host" has a
  * password and no user; %XX stands for a byte. "host:port" alone is taken as
  * redis://host:port.
@@ -20,7 +22,8 @@
 #include "base/err.h"
 #include "engine/engine.h"
 
-#define URL_PORT_DEFAULT 6379
+#define URL_PORT_DEFAULT  6379
+#define URL_PORT_SENTINEL 26379
 
 struct url_tls {
 	bool is_on;

@@ -27,6 +27,9 @@ struct tls_client; /* the world's: how to encrypt */
 struct address {
 	char host[108]; /* name, address, or the path of a Unix socket  */
 	uint16_t port;  /* 0: host is a path                            */
+	/* host is "host:port,...,host:port/name": sentinels, and the name of
+	 * the master that they watch; each connection asks them anew */
+	bool by_sentinel;
 	const struct tls_client *tls; /* NULL: plain */
 };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "world/os/sentinel.h"
 
 /* A server that vanished without a word: an idle connection notices after
  * 15 + 3 * 5 s; bytes that nobody acknowledges are given up after two minutes
@@ -28,7 +29,7 @@ dial_name(const struct address *to, char ret_name[DIAL_NAME_MAX])
 {
 	const char *form = "%s:%u";
 
-	if (to->port == 0)
+	if (to->port == 0 || to->by_sentinel)
 		form = "%s";
 	else if (memchr(to->host, ':', strnlen(to->host, sizeof(to->host))))
 		form = "[%s]:%u";
@@ -109,6 +110,12 @@ dial_resolve(struct dial *d, const struct address *to, struct err *err)
 {
 	REQUIRE(memchr(to->host, 0, sizeof(to->host)) != NULL);
 	*d = (struct dial){ .n = 0 };
+	if (to->by_sentinel) {
+		struct address master;
+		int rc = sentinel_master(to, &master, err);
+
+		return rc == 0 ? dial_resolve(d, &master, err) : rc;
+	}
 	if (to->port == 0)
 		return resolve_path(d, to, err);
 	if (to->host[0] == 0)

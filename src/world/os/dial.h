@@ -30,7 +30,8 @@ struct dial {
 void dial_name(const struct address *to, char ret_name[DIAL_NAME_MAX]);
 
 /* Fill *d. Numeric addresses and paths at once; names are looked up by
- * getaddrinfo(), which may BLOCK the thread for as long as the resolver likes.
+ * getaddrinfo(), which may BLOCK the thread for as long as the resolver likes, and
+ * sentinels are asked (sentinel.h), which BLOCKS, too.
  * 0, ERR_BAD (no such form), ERR_LOST (name unknown). */
 int dial_resolve(struct dial *d, const struct address *to,
                  struct err *err) MUST;

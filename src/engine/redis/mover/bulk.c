@@ -28,7 +28,8 @@ is_gentle(const struct mover *m)
 
 	if (m->conf->pace != MOVER_PACE_AUTO)
 		return m->conf->pace == MOVER_PACE_GENTLE;
-	return at->port == 0 || span_has_prefix(host, SPAN("127.")) ||
+	return (at->port == 0 && !at->by_sentinel) ||
+	       span_has_prefix(host, SPAN("127.")) ||
 	       span_eq(host, SPAN("localhost")) || span_eq(host, SPAN("::1"));
 }
 
