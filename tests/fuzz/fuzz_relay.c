@@ -74,6 +74,12 @@ say_as_client(struct fake *f, struct buf *b)
 		"n*",
 		"3",
 		"PUNSUBSCRIBE",
+		"ON",
+		"OFF",
+		"TRACKING",
+		"CACHING",
+		"YES",
+		"BCAST",
 	};
 	uint8_t n = world_next(&f->w) % 6;
 

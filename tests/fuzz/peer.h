@@ -18,6 +18,7 @@ struct peer {
 	struct buf in;
 	struct buf out;
 	int server; /* which one */
+	bool resp3;
 	bool multi;
 	bool spoiled; /* EXEC will refuse */
 	bool blocked;
@@ -84,7 +85,7 @@ peer_unblock(struct peer *p, bool gets)
 	if (gets)
 		resp_put_bulk(&p->out, buf_span(&p->waits));
 	else
-		buf_put_str(&p->out, "*-1\r\n");
+		buf_put_str(&p->out, p->resp3 ? "_\r\n" : "*-1\r\n");
 	buf_clear(&p->waits);
 }
 
@@ -188,6 +189,7 @@ peer_state(struct servers *all, struct peer *p, const struct resp_cmd *q)
 		p->multi = false;
 	} else if (peer_is(q, 0, "reset")) {
 		p->multi = false;
+		p->resp3 = false;
 		buf_put_str(&p->out, "+RESET\r\n");
 	} else {
 		return false;
@@ -242,9 +244,9 @@ peer_plain(struct servers *all, struct peer *p, const struct resp_cmd *q)
 	} else if (peer_is(q, 0, "scan")) {
 		buf_put_str(&p->out, "*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n");
 	} else if (peer_is(q, 0, "hello")) {
-		buf_put_str(&p->out, peer_is(q, 1, "3")
-		                             ? "%1\r\n$2\r\nid\r\n:9\r\n"
-		                             : "*2\r\n$2\r\nid\r\n:9\r\n");
+		p->resp3 = peer_is(q, 1, "3");
+		buf_put_str(&p->out, p->resp3 ? "%1\r\n" : "*2\r\n");
+		buf_put_str(&p->out, "$2\r\nid\r\n:9\r\n");
 	} else if (peer_is(q, 0, "dbsize")) {
 		resp_put_int(&p->out, 1);
 	} else if (peer_is(q, 0, "ping") && q->argc == 1) {

@@ -22,6 +22,8 @@ enum asks {
 	ASKS_PONG,
 	ASKS_INT,
 	ASKS_ARRAY,
+	ASKS_RESP2, /* HELLO: an array, and then the nil of RESP2 ... */
+	ASKS_RESP3, /* a map, and the nil of RESP3                    */
 	ASKS_ANY,
 	ASKS_ERROR, /* nobody may answer it well */
 	ASKS_MULTI,
@@ -44,6 +46,7 @@ struct session_model {
 	uint32_t queued_n;
 	bool multi;
 	bool no_multi; /* MULTI was refused: until EXEC nothing may run */
+	bool resp3;    /* HELLO 3 was answered                        */
 	bool chats;    /* subscribed: answers are not counted           */
 	bool calm;     /* nothing has happened that excuses an error    */
 };
@@ -94,28 +97,34 @@ session_is(struct span reply, const char *text)
 	return span_eq(reply, span_of(text, strlen(text)));
 }
 
+/* No array, in the protocol of the client. */
 static inline bool
-session_is_nil(struct span reply)
+session_is_nil(const struct session_model *m, struct span reply)
 {
-	return session_is(reply, "*-1\r\n") || session_is(reply, "$-1\r\n") ||
-	       session_is(reply, "_\r\n");
+	return m->resp3 ? session_is(reply, "_\r\n")
+	                : session_is(reply, "*-1\r\n") ||
+	                          session_is(reply, "$-1\r\n");
 }
 
 static inline bool
-session_fits(enum asks asks, uint16_t id, struct span reply)
+session_fits(const struct session_model *m, struct sent s, struct span reply)
 {
-	switch (asks) {
+	uint16_t id = s.id;
+
+	switch ((enum asks)s.asks) {
 	case ASKS_ECHO:
 	case ASKS_SCRIPT: return session_is_echo(reply, id);
 	case ASKS_BLOCK:
-		return session_is_nil(reply) || session_is_echo(reply, id);
+		return session_is_nil(m, reply) || session_is_echo(reply, id);
 	case ASKS_OK:
 	case ASKS_QUIT:
 	case ASKS_MULTI:
 	case ASKS_DISCARD: return session_is(reply, "+OK\r\n");
 	case ASKS_PONG: return session_is(reply, "+PONG\r\n");
 	case ASKS_INT: return reply.p[0] == ':';
-	case ASKS_ARRAY: return reply.p[0] == '*' || reply.p[0] == '%';
+	case ASKS_RESP2:
+	case ASKS_ARRAY: return reply.p[0] == '*';
+	case ASKS_RESP3: return reply.p[0] == '%';
 	case ASKS_RESET: return session_is(reply, "+RESET\r\n");
 	case ASKS_ANY: return true;
 	case ASKS_ERROR:
@@ -131,7 +140,7 @@ session_exec(const struct session_model *m, struct span reply)
 	struct resp_item item;
 	struct span rest = reply;
 
-	if (session_is_nil(reply))
+	if (session_is_nil(m, reply))
 		return true;
 	if (!m->multi || resp_read(&rest, &item) != WIRE_PART ||
 	    item.type != RESP_ARRAY || item.number != (int64_t)m->queued_n)
@@ -168,6 +177,12 @@ session_follow(struct session_model *m, struct sent s, bool is_error)
 	case ASKS_RESET:
 		m->multi = false;
 		m->no_multi = false;
+		m->resp3 &= s.asks != ASKS_RESET;
+		break;
+	case ASKS_RESP2:
+	case ASKS_RESP3:
+		if (!is_error && !m->multi)
+			m->resp3 = s.asks == ASKS_RESP3;
 		break;
 	case ASKS_ECHO:
 	case ASKS_SCRIPT:
@@ -217,7 +232,7 @@ session_reply(struct session_model *m, struct span reply)
 			m->queued[m->queued_n] = s;
 		m->queued_n++;
 	} else {
-		good = session_fits((enum asks)s.asks, s.id, reply);
+		good = session_fits(m, s, reply);
 	}
 	session_follow(m, s, is_error);
 	return good;

@@ -238,6 +238,14 @@ hear(struct client *c, struct span bytes)
 			buf_clear(&c->got);
 			return;
 		}
+		/* Who tracks is told so when it loses its lane: no answer. */
+		if (session_is(span_of(all.p, (size_t)n),
+		               ">2\r\n$10\r\ninvalidate\r\n_\r\n")) {
+			REQUIRE(c->m.resp3 || c->is_wild || f.is_hostile ||
+			        c->m.chats);
+			buf_take(&c->got, (size_t)n);
+			continue;
+		}
 		c->answers++;
 		c->m.calm = f.calm;
 		if (!f.is_hostile && !c->is_wild &&

@@ -25,6 +25,6 @@ void track_left(struct relay *r, struct session *s, const struct lane *lane);
 /* A lane for a session that tracks, before it asks for anything. */
 void track_resume(struct relay *r, struct session *s);
 void track_off(struct session *s);
-/* Bytes of a push on a lane of clients; done: its end. */
+/* Bytes of a push on a lane of clients; end: its last ones. */
 void track_push(struct relay *r, struct lane *lane, struct span bytes,
-                bool done);
+                bool end);
