@@ -14,6 +14,7 @@
  */
 #include "engine/redis/relay/clients.h"
 
+#include "base/num.h"
 #include "engine/redis/relay/clients_ask.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
@@ -159,13 +160,11 @@ is_listed(const struct query *q, uint64_t id)
 {
 	struct span arg;
 	size_t pos = 0;
-	uint64_t v;
+	int64_t v;
 
 	for (int i = 0; resp_cmd_walk(q->ids, &pos, &arg); i++) {
-		v = 0;
-		for (size_t k = 0; i > 2 && k < arg.n; k++)
-			v = v * 10 + (uint64_t)(arg.p[k] - '0');
-		if (i > 2 && v == id)
+		if (i > 2 && num_get_i64(arg.p, arg.n, &v) && v >= 0 &&
+		    (uint64_t)v == id)
 			return true;
 	}
 	return false;

@@ -4,6 +4,7 @@
  * UNBLOCK, read as the server reads them.
  * Source: https://redis.io/docs/latest/commands/client-kill/ and its neighbours
  */
+#include "base/num.h"
 #include "engine/redis/relay/clients_ask.h"
 
 static const char syntax[] = "ERR syntax error";
@@ -105,7 +106,7 @@ read_list(struct ask *a, const struct resp_cmd *q)
 	struct span raw = buf_span(&a->request);
 	struct span arg;
 	size_t pos = 0;
-	uint64_t v;
+	int64_t v;
 
 	if (q->argc == 2)
 		return NULL;
@@ -120,7 +121,8 @@ read_list(struct ask *a, const struct resp_cmd *q)
 	a->q.by_ids = true;
 	a->q.ids = raw;
 	for (int i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
-		if (i > 2 && !read_id(arg, &v))
+		/* Any number is one here, and nobody has most of them. */
+		if (i > 2 && !num_get_i64(arg.p, arg.n, &v))
 			return "ERR Invalid client ID";
 	}
 	return NULL;
