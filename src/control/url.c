@@ -456,41 +456,53 @@ put_tls(const struct url_tls *t, char *ret, size_t n, size_t used)
 	return used;
 }
 
+static size_t
+put_user(const struct url *u, char *ret, size_t n, size_t used)
+{
+	if (u->user[0] == '\0' && u->pass[0] == '\0')
+		return used;
+	used = encode(ret, n, used, u->user, "");
+	if (u->pass[0] != '\0') {
+		used = put(ret, n, used, ":");
+		used = encode(ret, n, used, u->pass, "");
+	}
+	return put(ret, n, used, "@");
+}
+
+/* host:port; an address of IPv6 in brackets. */
+static size_t
+put_host(const struct address *at, char *ret, size_t n, size_t used)
+{
+	bool has_colon = strchr(at->host, ':') != NULL;
+	char port[8];
+
+	(void)snprintf(port, sizeof(port), ":%u", at->port);
+	used = put(ret, n, used, has_colon ? "[" : "");
+	used = encode(ret, n, used, at->host, ":");
+	used = put(ret, n, used, has_colon ? "]" : "");
+	return put(ret, n, used, port);
+}
+
 int
 url_print(const struct url *u, char *ret, size_t n, struct err *err)
 {
 	bool is_list = u->at.by_sentinel;
-	bool is_unix = u->at.port == 0 && !is_list;
-	bool has_colon = strchr(u->at.host, ':') != NULL && !is_list;
-	char tail[32] = "";
+	bool is_host = u->at.port != 0 && !is_list;
+	char db[16] = "";
 	size_t used = put(ret, n, 0,
 	                  is_list        ? "redis+sentinel://"
-	                  : is_unix      ? "unix://"
+	                  : !is_host     ? "unix://"
 	                  : u->tls.is_on ? "rediss://"
 	                                 : "redis://");
 
-	if (u->user[0] != '\0' || u->pass[0] != '\0') {
-		used = encode(ret, n, used, u->user, "");
-		if (u->pass[0] != '\0') {
-			used = put(ret, n, used, ":");
-			used = encode(ret, n, used, u->pass, "");
-		}
-		used = put(ret, n, used, "@");
-	}
-	used = put(ret, n, used, has_colon && !is_unix ? "[" : "");
-	used = encode(ret, n, used, u->at.host,
-	              is_list   ? "/:,[]"
-	              : is_unix ? "/:"
-	                        : ":");
-	used = put(ret, n, used, has_colon && !is_unix ? "]" : "");
-	if (!is_unix && !is_list)
-		(void)snprintf(tail, sizeof(tail), ":%u", u->at.port);
-	used = put(ret, n, used, tail);
-	tail[0] = '\0';
+	used = put_user(u, ret, n, used);
+	used = is_host ? put_host(&u->at, ret, n, used)
+	               : encode(ret, n, used, u->at.host,
+	                        is_list ? "/:,[]" : "/:");
 	if (u->db != 0)
-		(void)snprintf(tail, sizeof(tail),
-		               is_unix || is_list ? "?db=%u" : "/%u", u->db);
-	used = put(ret, n, used, tail);
+		(void)snprintf(db, sizeof(db), is_host ? "/%u" : "?db=%u",
+		               u->db);
+	used = put(ret, n, used, db);
 	if (u->tls.is_on)
 		used = put_tls(&u->tls, ret, n, used);
 	if (used >= n)

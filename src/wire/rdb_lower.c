@@ -30,6 +30,7 @@ struct lower {
 	struct buf *out;  /* NULL: only look */
 	struct buf *room; /* for what was packed by LZF */
 	enum wire_rc rc;
+	uint8_t slots[RDB_SLOTS * RDB_SLOT];
 };
 
 static void
@@ -81,10 +82,10 @@ take_string(struct lower *l)
 
 /* A string decoded; valid until the next one. */
 static struct span
-take_decoded(struct lower *l, uint8_t slots[RDB_SLOTS * RDB_SLOT])
+take_decoded(struct lower *l)
 {
 	struct rdb_string str;
-	struct rdb_space space = { .slots = slots };
+	struct rdb_space space = { .slots = l->slots };
 	struct span ret = { NULL, 0 };
 
 	if (!string_head(l, &str))
@@ -180,8 +181,7 @@ walk(struct lower *l, struct span pack, bool put, bool scored)
 static void
 lower_pack(struct lower *l, bool pairs, bool scored)
 {
-	uint8_t slots[RDB_SLOTS * RDB_SLOT];
-	struct span pack = take_decoded(l, slots);
+	struct span pack = take_decoded(l);
 	uint64_t n;
 
 	if (l->rc != WIRE_PART)
@@ -197,7 +197,6 @@ lower_pack(struct lower *l, bool pairs, bool scored)
 static uint64_t
 list_items(struct lower *l, bool put)
 {
-	uint8_t slots[RDB_SLOTS * RDB_SLOT];
 	uint64_t nodes = take_len(l, false);
 	uint64_t count = 0;
 
@@ -208,7 +207,7 @@ list_items(struct lower *l, bool put)
 			take_string(l);
 			count++;
 		} else if (form == 2) {
-			struct span pack = take_decoded(l, slots);
+			struct span pack = take_decoded(l);
 
 			if (l->rc == WIRE_PART)
 				count += walk(l, pack, put, false);
@@ -317,7 +316,9 @@ enum wire_rc
 rdb_lower(uint8_t type, struct span body, uint32_t version, struct buf *room,
           struct buf *ret)
 {
-	struct lower l = { body, ret, room, WIRE_PART };
+	struct lower l = {
+		.in = body, .out = ret, .room = room, .rc = WIRE_PART
+	};
 	uint8_t footer[10];
 	size_t before = buf_len(ret);
 	struct span made;

@@ -420,7 +420,7 @@ digest_of(const struct tls_client_conf *conf, const struct pem pem[3],
 	bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
 
 	for (int i = 0; i < 3; i++) {
-		bool is_path = tls_files_is_path(given[i]);
+		bool is_path = given[i] != NULL && tls_files_is_path(given[i]);
 
 		part[i] = is_path ? span_str(given[i])
 		                  : span_of(pem[i].text, pem[i].n);

@@ -239,9 +239,11 @@ copy_name(struct span key, char *ret, size_t n)
 {
 	size_t len = key.n < n - 1 ? key.n : n - 1;
 
+	if (len > 0)
+		memcpy(ret, key.p, len);
 	for (size_t i = 0; i < len; i++)
-		ret[i] = key.p[i] > ' ' && key.p[i] <= '~' ? (char)key.p[i]
-		                                           : '?';
+		if (ret[i] <= ' ' || ret[i] > '~')
+			ret[i] = '?';
 	ret[len] = '\0';
 	if (len < key.n)
 		memcpy(ret + len - 3, "...", 3);
