@@ -252,7 +252,7 @@ check_place(const char *shown, const char *text, struct err *err)
 	return 0;
 }
 
-/* host:port, :port, [v6]:port: only the shape; binding tells the rest. */
+/* host:port, :port, [v6]:port, /path: only the shape; binding tells the rest. */
 static int
 check_address(const char *shown, const char *text, struct err *err)
 {
@@ -260,6 +260,8 @@ check_address(const char *shown, const char *text, struct err *err)
 	char *end = NULL;
 	unsigned long port;
 
+	if (text[0] == '/')
+		return 0;
 	if (colon == NULL)
 		return err_set(err, ERR_USAGE,
 		               "%s: \"%s\" has no port; write 127.0.0.1:6400 "

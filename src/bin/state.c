@@ -65,7 +65,7 @@ make_folders(const char *path, struct err *err)
 int
 state_for_listen(const char *listen, char *ret, size_t n, struct err *err)
 {
-	const char *port = strrchr(listen, ':');
+	const char *port = strrchr(listen, listen[0] == '/' ? '/' : ':');
 	char folder[STATE_PATH_MAX] = "";
 	int used;
 	int rc;

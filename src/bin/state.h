@@ -10,7 +10,8 @@
 
 #define STATE_PATH_MAX 512
 
-/* The standard state file of a listener's address: its directory is made
+/* The standard state file of a listener's address (its port, or the last part of
+ * its path): its directory is made
  * (0700) when missing. ERR_USAGE for port 0: it has no standard file. */
 int state_for_listen(const char *listen, char *ret, size_t n,
                      struct err *err) MUST;

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers behind Unix sockets: as old, as new, as both, through every command
 that takes a URL, and through whole migrations with the oracle's load."""
+import socket
+
 import pytest
 
 from harness.api import Serve
-from harness.godwit import run
+from harness.godwit import Godwit, run
 from harness.host import Host, migration
 from harness.server import Server, fill
 from harness.unix import UnixServer
+from oracle.resp import Conn, Parser
 from scenario import Run
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -184,3 +187,45 @@ def test_an_endpoint_of_the_daemon(place):
                                      "template": {"command": ["GET", "where"]}})
     serve.must("POST", "apis", {"id": "x", "bindings": [{"template": "t", "fields": {}}]})
     assert serve.must("POST", "apis/x", {})["results"]["t"] == "three"
+
+
+class PathGodwit(Godwit):
+    """Its listener is a path."""
+
+    def __init__(self, directory, old, new, *args):
+        super().__init__(directory, old, new, *args)
+        self.path = directory + "/listen.sock"
+        self.argv[self.argv.index("--listen") + 1] = self.path
+
+    def is_serving(self):
+        if self.proc.poll() is not None:
+            raise RuntimeError("godwit ended with %d: %s" % (self.proc.returncode, self.tail()))
+        return self.peek() is not None
+
+    def connect(self):
+        c = Conn.__new__(Conn)
+        c.sock = socket.socket(socket.AF_UNIX)
+        c.sock.settimeout(30)
+        c.sock.connect(self.path)
+        c.parser = Parser()
+        return c
+
+
+@pytest.mark.limit(60)
+def test_paths_everywhere(place):
+    """No port at all: a client of a path that is moved, and moved back."""
+    old, new = make(place, "old", True), make(place, "new", True)
+    fill(old, 500)
+    g = PathGodwit(place.dir, old.url, new.url, "--strategy", "big_bang")
+    place.things.append(g)
+    g.start()
+    g.until_in_step()
+    with g.connect() as c:
+        for n, verb in enumerate((("promote",), ("rollback",), ("promote", "--to", "cutover"))):
+            assert c.cmd("INCR", "n") == 2 * n + 1
+            g.must(*verb, "--wait")
+            assert c.cmd("INCR", "n") == 2 * n + 2
+    g.must("verify")
+    g.must("complete")
+    assert new.cmd("GET", "n") == b"6"
+    assert g.stop() == 0
