@@ -406,7 +406,8 @@ def test_an_interlay_of_the_daemon(place, certs):
     assert host.verb(m["uuid"], "complete")["status"] == "completed"
     host.call("forget", uuid=m["uuid"])
     client.wait()
-    assert int(b.cmd("GET", "n")) == client.stop()
+    n = client.stop()
+    assert int(b.cmd("GET", "n")) == n
 
 
 # -- clients that do not behave ----------------------------------------------------
