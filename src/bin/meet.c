@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "control/agent.h"
 #include "control/preflight.h"
@@ -27,8 +28,21 @@ meet_side(const struct side_conf *side, struct facts *ret, struct err *err)
 	return rc;
 }
 
+/* One tag for both: they own the same slots, or one of them has none. */
+static void
+name_keys(struct side_conf side[SIDE_N], const struct facts f[SIDE_N])
+{
+	const char *tag =
+		f[f[SIDE_OLD].own_tag[0] != '\0' ? SIDE_OLD : SIDE_NEW].own_tag;
+
+	for (int s = 0; s < SIDE_N; s++)
+		memcpy(side[s].own_tag, tag, sizeof(side[s].own_tag));
+	_Static_assert(sizeof(side[0].own_tag) == sizeof(f[0].own_tag),
+	               "one size");
+}
+
 int
-meet_for_copy(const struct side_conf side[SIDE_N], const char *conflict,
+meet_for_copy(struct side_conf side[SIDE_N], const char *conflict,
               struct facts ret[SIDE_N], struct err *err)
 {
 	const struct preflight_conf conf = {
@@ -46,11 +60,13 @@ meet_for_copy(const struct side_conf side[SIDE_N], const char *conflict,
 			(void)fprintf(stderr, "godwit: note: %s\n",
 			              found->line[i].detail);
 	free(found);
+	if (rc == 0)
+		name_keys(side, ret);
 	return rc;
 }
 
 int
-meet_for_verify(const struct side_conf side[SIDE_N], struct facts ret[SIDE_N],
+meet_for_verify(struct side_conf side[SIDE_N], struct facts ret[SIDE_N],
                 struct err *err)
 {
 	int rc = meet_side(&side[SIDE_OLD], &ret[SIDE_OLD], err);
@@ -61,5 +77,7 @@ meet_for_verify(const struct side_conf side[SIDE_N], struct facts ret[SIDE_N],
 		rc = err_set(err, ERR_STATE,
 		             "OLD and NEW are the same server under two names; "
 		             "comparing it with itself would prove nothing");
+	if (rc == 0)
+		name_keys(side, ret);
 	return rc;
 }

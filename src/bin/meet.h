@@ -17,10 +17,11 @@ int meet_side(const struct side_conf *side, struct facts *ret,
 
 /* Both sides, and may values go from old to new? What is worth a warning is
  * printed to stderr; the first thing that forbids it is the error
- * (ERR_REFUSED). conflict: the name of the rule. */
-int meet_for_copy(const struct side_conf side[SIDE_N], const char *conflict,
+ * (ERR_REFUSED). conflict: the name of the rule. Of nodes of a cluster side.own_tag
+ * is set, here and below. */
+int meet_for_copy(struct side_conf side[SIDE_N], const char *conflict,
                   struct facts ret[SIDE_N], struct err *err) MUST;
 
 /* Both sides, and are they two? */
-int meet_for_verify(const struct side_conf side[SIDE_N],
-                    struct facts ret[SIDE_N], struct err *err) MUST;
+int meet_for_verify(struct side_conf side[SIDE_N], struct facts ret[SIDE_N],
+                    struct err *err) MUST;

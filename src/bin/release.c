@@ -140,6 +140,11 @@ read_journal(struct release *r, const struct url *old, struct err *err)
 		rc = journal_last(r->journal, JOURNAL_ACL_SAVED, match, &last,
 		                  err);
 	if (rc == 0) {
+		char *tag = journal_meta(r->journal, "own_tag");
+
+		(void)snprintf(r->side.own_tag, sizeof(r->side.own_tag), "%s",
+		               tag != NULL ? tag : "");
+		free(tag);
 		r->rules = json_incref(json_object_get(last, "rules"));
 		json_decref(last);
 		r->epoch = journal_authority(r->journal).epoch;
@@ -155,7 +160,8 @@ read_journal(struct release *r, const struct url *old, struct err *err)
 		r->own = (struct fence_own){ .user = r->names[0],
 			                     .reader = r->names[1],
 			                     .writer = r->names[3],
-			                     .prefix = r->names[2] };
+			                     .prefix = r->names[2],
+			                     .tag = r->side.own_tag };
 	}
 	json_decref(match);
 	return rc;
@@ -181,7 +187,7 @@ unfence(struct release *r, struct err *err)
 {
 	struct fence_look look;
 	struct span replies;
-	uint32_t n = admin_put_look(&r->agent.tx);
+	uint32_t n = admin_put_look(&r->agent.tx, &r->own);
 	int rc = agent_call(&r->agent, n, ANSWER_MS, &replies, err);
 
 	if (rc == 0)
@@ -262,8 +268,12 @@ unfence_replica(struct release *r, struct agent *a, json_t *rules,
 	struct fence_look look;
 	struct span replies;
 	struct err ignored;
-	uint32_t n = admin_put_look(&a->tx);
-	int rc = agent_call(a, n, ANSWER_MS, &replies, err);
+	uint32_t n = admin_put_readonly(&a->tx, &r->own);
+	int rc = n > 0 ? agent_call(a, n, ANSWER_MS, &replies, err) : 0;
+
+	n = admin_put_look(&a->tx, &r->own);
+	if (rc == 0)
+		rc = agent_call(a, n, ANSWER_MS, &replies, err);
 
 	if (rc == 0)
 		rc = admin_read_look(replies, a->conf->label, &r->own, &look,
@@ -333,7 +343,7 @@ clean(struct release *r, struct err *err)
 {
 	struct facts facts;
 	struct span replies;
-	uint32_t n = admin_put_no_keys(&r->agent.tx) +
+	uint32_t n = admin_put_no_keys(&r->agent.tx, &r->own) +
 	             admin_put_no_users(&r->agent.tx, &r->own);
 	struct err ignored;
 	int rc;

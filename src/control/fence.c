@@ -38,10 +38,9 @@ reach(struct run *r, enum side s, struct err *err)
 	return agent_open(&at->agent, at->users_made, call_ms(r), err);
 }
 
-/* Reach the side and ask one thing. The replies live until the next call. */
-static int
-ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
-    struct span *ret_replies, struct err *err)
+int
+fence_ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
+          struct span *ret_replies, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
 	int rc = reach(r, s, err);
@@ -55,9 +54,13 @@ ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
 static int
 look(struct run *r, enum side s, struct fence_look *ret, struct err *err)
 {
+	struct agent *a = &r->at[s].agent;
 	struct span replies = { NULL, 0 };
-	int rc = ask(r, s, admin_put_look, &replies, err);
+	int rc = reach(r, s, err);
 
+	if (rc == 0)
+		rc = agent_call(a, admin_put_look(&a->tx, &r->own), call_ms(r),
+		                &replies, err);
 	if (rc != 0)
 		return rc;
 	return admin_read_look(replies, r->side[s].label, &r->own, ret, err);
@@ -340,7 +343,7 @@ fence_say(struct run *r, enum side s, bool first, struct err *err)
 
 	if (rc != 0)
 		return rc;
-	n = admin_put_marker(&a->tx, r->cut.r.epoch, first);
+	n = admin_put_marker(&a->tx, &r->own, r->cut.r.epoch, first);
 	rc = agent_call(a, n, call_ms(r), &replies, err);
 	return rc == 0 ? reply_ok(&replies, r->side[s].label, "PUBLISH", err)
 	               : rc;
@@ -352,7 +355,7 @@ fence_kill(struct run *r, enum side s, struct err *err)
 	struct agent *a = &r->at[s].agent;
 	struct span replies = { NULL, 0 };
 	uint32_t n;
-	int rc = ask(r, s, admin_put_client_list, &replies, err);
+	int rc = fence_ask(r, s, admin_put_client_list, &replies, err);
 
 	if (rc != 0)
 		return rc;
@@ -369,7 +372,7 @@ fence_kill_left(struct run *r, enum side s, struct err *err)
 	struct span replies = { NULL, 0 };
 	char prefix[64];
 	uint32_t n;
-	int rc = ask(r, s, admin_put_client_list, &replies, err);
+	int rc = fence_ask(r, s, admin_put_client_list, &replies, err);
 
 	if (rc != 0)
 		return rc;
@@ -388,7 +391,7 @@ fence_position(struct run *r, enum side s, uint64_t *ret, struct err *err)
 		*ret = board_mark(&r->board);
 		return 0;
 	}
-	rc = ask(r, s, admin_put_role, &replies, err);
+	rc = fence_ask(r, s, admin_put_role, &replies, err);
 
 	return rc == 0 ? admin_read_role(replies, r->side[s].label, ret, err)
 	               : rc;
@@ -555,7 +558,7 @@ fence_clean(struct run *r, enum side s, bool keep_users)
 		run_event(r, "left", "%s", err.text);
 		return;
 	}
-	n = admin_put_no_keys(&at->agent.tx);
+	n = admin_put_no_keys(&at->agent.tx, &r->own);
 	if (!keep_users)
 		n += admin_put_no_users(&at->agent.tx, &r->own);
 	if (agent_call(&at->agent, n, LIMIT_CALL_MS, &replies, &err) != 0) {

@@ -168,11 +168,16 @@ look(struct run *r, struct replica *p, struct fence_look *ret, struct err *err)
 	struct agent *a = &p->agent;
 	struct span replies = { NULL, 0 };
 	uint32_t n;
-	int rc;
+	int rc = 0;
 
+	n = admin_put_readonly(&a->tx, &r->own);
+	if (n > 0)
+		rc = agent_call(a, n, call_ms(r), &replies, err);
+	if (rc != 0)
+		return rc;
 	/* The look before may have left its watch. */
 	resp_put_cmd(&a->tx, "UNWATCH", NULL);
-	n = 1 + admin_put_look(&a->tx);
+	n = 1 + admin_put_look(&a->tx, &r->own);
 	rc = agent_call(a, n, call_ms(r), &replies, err);
 	if (rc == 0)
 		rc = reply_ok(&replies, p->conf.label, "UNWATCH", err);

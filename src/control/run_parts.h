@@ -308,6 +308,16 @@ bool fence_rules_of(const json_t *saved, struct span name, struct span *ret);
 /* The same as an acl_saved_f; arg: json_t. */
 bool fence_saved_rules(void *arg, struct span name, struct span *ret);
 
+/* Reach the side and ask one thing. The replies live until the next call. */
+int fence_ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
+              struct span *ret_replies, struct err *err) MUST;
+
+/* layout.c: nodes of clusters; elsewhere nothing is asked */
+void layout_recall(struct run *r); /* from the journal */
+int layout_keep(struct run *r, const struct facts *f, struct err *err) MUST;
+/* ERR_STATE: a side owns other slots than at the beginning. */
+int layout_check(struct run *r, struct err *err) MUST;
+
 /* replica.c: see there; what fails is an event and a check, not an error */
 /* Find them, and make each as R wants it. Not inside a hold. */
 void replica_tend(struct run *r, enum side s);

@@ -94,7 +94,10 @@ do_freeze(struct run *r, struct err *err)
 {
 	struct authority a = journal_authority(r->journal);
 	struct authority to = authority_freeze_scope(&a, r->cut.scope_to);
+	int rc = r->cut.forced ? 0 : layout_check(r, err);
 
+	if (rc != 0)
+		return rc;
 	return journal_move(r->journal, JOURNAL_FREEZE, &a, &to, about(r, true),
 	                    err);
 }

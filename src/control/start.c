@@ -181,7 +181,9 @@ read_names(struct run *r, struct err *err)
 	r->own = (struct fence_own){ .user = r->names[0],
 		                     .reader = r->names[1],
 		                     .writer = r->names[3],
-		                     .prefix = r->names[2] };
+		                     .prefix = r->names[2],
+		                     .tag = r->side[SIDE_OLD].own_tag };
+	layout_recall(r);
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		struct side_conf *c = &r->side[s];
 
@@ -332,9 +334,10 @@ check_servers(struct run *r, struct err *err)
 	rc = preflight(&c, &r->checks, f, err);
 	for (int s = 0; rc == 0 && s < SIDE_N; s++)
 		note_facts(r, (enum side)s, &f[s]);
-	if (rc == 0 && !r->is_resumed)
-		r->new_keys = r->conf->new_is_stale ? 0 : f[SIDE_NEW].keys;
-	return rc;
+	if (rc != 0 || r->is_resumed)
+		return rc;
+	r->new_keys = r->conf->new_is_stale ? 0 : f[SIDE_NEW].keys;
+	return layout_keep(r, &f[SIDE_OLD], err);
 }
 
 /* ---- reading the journal back -------------------------------------------- */

@@ -160,13 +160,20 @@ compare_all(struct verify *v, struct spaces *s, struct err *err)
 static int
 own_keys(struct verify *v, uint32_t side, uint64_t *ret, struct err *err)
 {
+	static const char *const names[] = { "mark", "mark-back", "fence",
+		                             "fill", "merge",     "delay" };
+	size_t n = sizeof(names) / sizeof(names[0]);
+	const char *tag = v->conf->side[side].own_tag;
+	char name[OWN_NAME];
 	struct resp_item item;
 	struct span in;
 	int rc;
 
-	resp_put_cmd(&v->mark[side].out, "EXISTS", VERIFY_MARK, VERIFY_BACK,
-	             VERIFY_OWN "fence", VERIFY_OWN "fill", VERIFY_OWN "merge",
-	             VERIFY_OWN "delay", NULL);
+	resp_put_array(&v->mark[side].out, 1 + n);
+	resp_put_bulk_str(&v->mark[side].out, "EXISTS");
+	for (size_t i = 0; i < n; i++)
+		resp_put_bulk_str(&v->mark[side].out,
+		                  own_name(name, names[i], tag));
 	if ((rc = peer_call(&v->mark[side], 1, &in, err)) < 0)
 		return rc;
 	*ret = value_item(&in, RESP_INT, &item) ? (uint64_t)item.number : 0;
@@ -214,7 +221,7 @@ remove_marker(struct verify *v)
 
 	if (!v->conf->is_live || v->ret->marker_refused || v->mark[0].c == NULL)
 		return;
-	resp_put_cmd(&v->mark[0].out, "DEL", verify_mark(v), NULL);
+	resp_put_cmd(&v->mark[0].out, "DEL", v->marker, NULL);
 	if (peer_call(&v->mark[0], 1, &in, &ignored) < 0)
 		return;
 }
@@ -256,6 +263,8 @@ pass(const struct verify_conf *c, bool is_back, struct verify_result *ret,
 
 	os_mem_init(&v.mem, 0);
 	v.nonce = os_entropy();
+	(void)own_name(v.marker, is_back ? "mark-back" : "mark",
+	               c->side[0].own_tag);
 	v.rule.seed = os_entropy();
 	v.rule.ttl_slack_ms = c->ttl_slack_ms;
 	v.rule.score_bits = score_bits;

@@ -234,8 +234,8 @@ pass_marker(struct verify *v, bool *ret, struct err *err)
 		until = 0; /* looked for once: it may be the same server */
 	(void)snprintf(text, sizeof(text), "%" PRIx64, v->nonce++);
 	/* It goes by itself should we never come to remove it. */
-	resp_put_cmd(&v->mark[0].out, "SET", verify_mark(v), text, "PX",
-	             "3600000", NULL);
+	resp_put_cmd(&v->mark[0].out, "SET", v->marker, text, "PX", "3600000",
+	             NULL);
 	if ((rc = peer_call(&v->mark[0], 1, &in, err)) < 0)
 		return rc;
 	if (resp_read(&in, &item) != WIRE_PART || item.type != RESP_STATUS) {
@@ -244,7 +244,7 @@ pass_marker(struct verify *v, bool *ret, struct err *err)
 		return 0;
 	}
 	for (;;) {
-		resp_put_cmd(&v->mark[1].out, "GET", verify_mark(v), NULL);
+		resp_put_cmd(&v->mark[1].out, "GET", v->marker, NULL);
 		if ((rc = peer_call(&v->mark[1], 1, &in, err)) < 0)
 			return rc;
 		if (value_item(&in, RESP_BULK, &item) &&
@@ -271,15 +271,23 @@ watch(struct verify *v, struct group *g, struct err *err)
 	struct peer *p = &v->peer[0];
 	struct resp_item item;
 	struct span in;
+	size_t calls;
 	int rc;
 
-	resp_put_array(&p->out, g->n + 1);
-	resp_put_bulk(&p->out, SPAN("WATCH"));
-	for (size_t i = 0; i < g->n; i++)
+	/* A cluster takes keys of one slot at a time. */
+	calls = p->conf->own_tag[0] != '\0' ? g->n : 1;
+	for (size_t i = 0; i < g->n; i++) {
+		if (i < calls) {
+			resp_put_array(&p->out, 1 + g->n / calls);
+			resp_put_bulk(&p->out, SPAN("WATCH"));
+		}
 		resp_put_bulk(&p->out, g->item[i].key);
-	if ((rc = peer_call(p, 1, &in, err)) < 0)
+	}
+	if ((rc = peer_call(p, (uint32_t)calls, &in, err)) < 0)
 		return rc;
-	g->is_watched = value_item(&in, RESP_STATUS, &item);
+	g->is_watched = true;
+	while (calls-- > 0)
+		g->is_watched &= value_item(&in, RESP_STATUS, &item);
 	return 0;
 }
 

@@ -16,12 +16,11 @@
 #include "engine/redis/compare/big.h"
 #include "engine/redis/compare/explain.h"
 #include "engine/redis/compare/value.h"
+#include "engine/redis/own.h"
 #include "world/os/client.h"
 #include "world/os/loop.h"
 
-#define VERIFY_MARK "__godwit:mark"
-#define VERIFY_BACK "__godwit:mark-back" /* of the keys of side[1] */
-#define VERIFY_OWN  "__godwit:"
+#define VERIFY_OWN "__godwit:"
 
 /* Keys bigger than this are compared in chunks: a DUMP-sized read of 128 KiB
  * keeps a server busy for about a millisecond. */
@@ -79,14 +78,8 @@ struct verify {
 	struct map final; /* db + key -> nothing: already in the counts  */
 	bool is_settled;  /* do not wait for markers (any more)          */
 	uint64_t nonce;
+	char marker[OWN_NAME]; /* of the pass; its own for side[1]'s keys */
 };
-
-/* The marker of the pass. */
-static inline const char *
-verify_mark(const struct verify *v)
-{
-	return v->is_back ? VERIFY_BACK : VERIFY_MARK;
-}
 
 /* verify_peer.c */
 int peer_open(struct peer *p, struct mem *mem, const struct side_conf *conf,

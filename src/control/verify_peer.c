@@ -118,11 +118,13 @@ int
 peer_learn(struct peer *p, struct err *err)
 {
 	struct resp_item item[3];
+	char mark[OWN_NAME];
 	struct span in;
 	int64_t at[2] = { 0, 0 };
 	int rc;
 
-	resp_put_cmd(&p->out, "PEXPIRETIME", VERIFY_MARK, NULL);
+	resp_put_cmd(&p->out, "PEXPIRETIME",
+	             own_name(mark, "mark", p->conf->own_tag), NULL);
 	resp_put_cmd(&p->out, "TIME", NULL);
 	if ((rc = peer_call(p, 2, &in, err)) < 0)
 		return rc;

@@ -120,6 +120,8 @@ instances_read(struct call *c, struct err *err)
 			(void)snprintf(c->param, sizeof(c->param),
 			               "instances[%zu]", i);
 	}
+	if (rc == 0 && json_is_true(json_object_get(c->body, "in_cluster")))
+		rc = nodes_fill(c, ret, err);
 	if (rc == 0)
 		rc = check_slots(ret, err);
 	if (rc == 0) {

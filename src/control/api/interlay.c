@@ -146,6 +146,9 @@ put_instances(struct api *a, const json_t *row, json_t *spec, struct err *err)
 			                      slots);
 	}
 	(void)json_object_set_new(spec, "instances", list);
+	(void)json_object_set_new(spec, "by_slot",
+	                          json_boolean(json_is_true(json_object_get(
+					  body, "in_cluster"))));
 	(void)json_object_set_new(spec, "refuse_across",
 	                          json_boolean(strcmp(across, "refuse") == 0));
 	set_if(spec, "tls", interlay_unseal(a, row, "tls", err));

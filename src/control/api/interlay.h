@@ -4,7 +4,8 @@
  *
  * Each instance behind an interlay has a row of its own, an interlay with "part_of" and "instance" in its body,
  * named <interlay>.<instance>: what a migration moves. The interlay's row says
- * "instances":[{"id","interlay" (uuid),"slots"?}] and "across", and needs them.
+ * "instances":[{"id","interlay" (uuid),"slots"?}], "across" and "in_cluster", and
+ * needs them.
  *
  * Thread: as struct call.
  */
@@ -30,6 +31,9 @@ bool interlay_is_instance(const json_t *row);
 /* The body's "instances": [{"id","endpoint" (uuid),"slots"?}], whose slots fit
  * together (new reference); NULL: a fault, param names it. */
 json_t *instances_read(struct call *c, struct err *err);
+/* nodes.c: of a cluster; "slots" of each are what its node says, and those given must
+ * be the same. Asks the servers. */
+int nodes_fill(struct call *c, json_t *read, struct err *err) MUST;
 /* The rows for these behind the interlay uuid; in a transaction. What its row says
  * of them (new reference), or NULL. */
 json_t *instances_add(struct call *c, const char *uuid, const json_t *read,

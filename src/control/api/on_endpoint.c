@@ -384,6 +384,30 @@ add_check(json_t *checks, const char *name, const char *result,
 	                                              "detail", detail));
 }
 
+/* A fact: which slots it owns, or what is wrong with that. */
+static void
+tell_cluster(const struct facts *f, json_t *checks)
+{
+	char slots[200];
+	char text[300];
+	bool is_good =
+		f->told_cluster && f->cluster.is_ok && !f->cluster.node.is_open;
+
+	cluster_text(&f->cluster.node.slots, slots, sizeof(slots));
+	if (!f->told_cluster)
+		(void)snprintf(text, sizeof(text),
+		               "it does not answer CLUSTER INFO and NODES");
+	else
+		(void)snprintf(text, sizeof(text),
+		               "a node of a cluster%s%s; its slots: %s",
+		               f->cluster.is_ok ? "" : " that is not ok",
+		               f->cluster.node.is_open
+		                       ? "; a slot is being moved"
+		                       : "",
+		               slots[0] != '\0' ? slots : "none");
+	add_check(checks, "cluster", is_good ? "pass" : "warn", text);
+}
+
 static void
 tell_facts(const struct facts *f, json_t *checks)
 {
@@ -408,8 +432,7 @@ tell_facts(const struct facts *f, json_t *checks)
 	add_check(checks, "role", f->is_master ? "pass" : "warn",
 	          f->is_master ? "master" : f->master);
 	if (f->is_cluster)
-		add_check(checks, "cluster", "fail",
-		          "cluster mode cannot be moved yet");
+		tell_cluster(f, checks);
 	if (f->is_loading)
 		add_check(checks, "loading", "warn", "it loads its data");
 }

@@ -79,6 +79,10 @@ put_servers(struct api *a, const json_t *row, json_t *to)
 		(void)json_object_set(
 			to, "across",
 			json_object_get(entity_body(row), "across"));
+		(void)json_object_set_new(
+			to, "in_cluster",
+			json_boolean(json_is_true(json_object_get(
+				entity_body(row), "in_cluster"))));
 		return;
 	}
 	thing_id(a, entity_text(row, "endpoint"), id);
@@ -258,6 +262,10 @@ read_servers(struct call *c, json_t *body, json_t **ret_instances,
 		(void)json_object_set_new(
 			body, "across",
 			json_string(across != NULL ? across : "handle"));
+		(void)json_object_set_new(
+			body, "in_cluster",
+			json_boolean(json_is_true(
+				json_object_get(c->body, "in_cluster"))));
 		return *ret_instances != NULL ? 0 : -(int)err->code;
 	}
 	if (across != NULL) {

@@ -238,6 +238,8 @@ begin_line(struct host *h, struct line *n, const json_t *spec,
 	else
 		rc = text_of(spec, "listen", listen, sizeof(listen), err);
 	if (rc == 0 && list != NULL) {
+		const json_t *by_slot = json_object_get(spec, "by_slot");
+
 		spread = calloc(1, sizeof(*spread));
 		rc = spread == NULL
 		             ? err_set(err, ERR_NOMEM, "out of memory")
@@ -245,6 +247,8 @@ begin_line(struct host *h, struct line *n, const json_t *spec,
 		                             json_is_true(json_object_get(
 						     spec, "refuse_across")),
 		                             spread, err);
+		if (rc == 0)
+			spread->by_slot = json_is_true(by_slot);
 	}
 	o->listen = listen;
 	o->spread = spread;

@@ -232,6 +232,21 @@ add_judged(json_t *all, const struct leg *l)
 	(void)json_object_set_new(all, "auto", j);
 }
 
+/* What the mover of another leg complains of, by the name of its resource. */
+static void
+add_trouble(json_t *all, const struct leg *l)
+{
+	const char *one = json_string_value(json_object_get(
+		json_object_get(l->status, "stream"), "trouble"));
+	json_t *stream = json_object_get(all, "stream");
+	const char *now = json_string_value(json_object_get(stream, "trouble"));
+
+	if (one != NULL && one[0] != '\0' && now != NULL && now[0] == '\0')
+		(void)json_object_set_new(
+			stream, "trouble",
+			json_sprintf("%s: %s", merge_name(l), one));
+}
+
 static json_t *
 resource(const struct migration *m, const json_t *r, uint32_t leg)
 {
@@ -295,6 +310,7 @@ merge_status(const struct migration *m)
 		add(all, l->status);
 		add_shadow(all, l->status);
 		add_judged(all, l);
+		add_trouble(all, l);
 		both(all, l->status, "copy", "done");
 		both(all, l->status, "stream", "in_step");
 	}

@@ -40,10 +40,11 @@ conflict_of(const struct spec *s)
 /* Somebody else than default who may log in there; his rights could not be kept
  * while both sides are shut. */
 static int
-other_user(const struct side_conf *old, char *ret, size_t n, struct err *err)
+other_user(const struct side_conf *old, const char *tag, char *ret, size_t n,
+           struct err *err)
 {
 	const struct fence_own nobody = {
-		.user = "", .reader = "", .writer = "", .prefix = ""
+		.user = "", .reader = "", .writer = "", .prefix = "", .tag = tag
 	};
 	struct agent a;
 	struct fence_look look;
@@ -55,8 +56,8 @@ other_user(const struct side_conf *old, char *ret, size_t n, struct err *err)
 	agent_init(&a, old, "godwit:test");
 	rc = agent_open(&a, false, LIMIT_PREFLIGHT_MS, err);
 	if (rc == 0)
-		rc = agent_call(&a, admin_put_look(&a.tx), LIMIT_PREFLIGHT_MS,
-		                &replies, err);
+		rc = agent_call(&a, admin_put_look(&a.tx, &nobody),
+		                LIMIT_PREFLIGHT_MS, &replies, err);
 	if (rc == 0)
 		rc = admin_read_look(replies, old->label, &nobody, &look, err);
 	ret[0] = '\0';
@@ -93,7 +94,8 @@ test_parts(const struct leg *l, const json_t *r, json_t *checks,
 	else if (s->data.replace != CONFLICT_REPLACE && f[SIDE_NEW].keys > 0)
 		(void)snprintf(text, sizeof(text),
 		               "new has records of its own that are kept");
-	else if (other_user(old, user, sizeof(user), &err) != 0)
+	else if (other_user(old, f[SIDE_OLD].own_tag, user, sizeof(user),
+	                    &err) != 0)
 		(void)snprintf(text, sizeof(text), "%.190s", err.text);
 	else if (user[0] != '\0')
 		(void)snprintf(text, sizeof(text),

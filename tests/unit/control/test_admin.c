@@ -401,7 +401,7 @@ each_fault_is_named(void **state)
 		set;                                                \
 		assert_int_equal(verdict(f, &judge, name), (want)); \
 	} while (0)
-	CASE(f[0].is_cluster = true, "kind", CHECK_FAIL);
+	CASE(f[0].is_cluster = true, "cluster", CHECK_FAIL);
 	CASE(f[1].is_sentinel = true, "kind", CHECK_FAIL);
 	CASE(f[0].version_n = 60210, "version", CHECK_FAIL);
 	CASE((void)memcpy(f[0].modules, "search", 7), "modules", CHECK_FAIL);
@@ -433,6 +433,140 @@ each_fault_is_named(void **state)
 	good(f);
 	f[1].keys = 5;
 	assert_int_equal(verdict(f, &resumed, "contents"), CHECK_PASS);
+}
+
+/* Both are masters of clusters and own slots 0-99. */
+static void
+good_nodes(struct facts f[SIDE_N])
+{
+	good(f);
+	for (int s = 0; s < SIDE_N; s++) {
+		f[s].is_cluster = true;
+		f[s].told_cluster = true;
+		f[s].cluster.is_ok = true;
+		f[s].cluster.node.slot_n = 100;
+		memset(f[s].cluster.node.slots.bit, 0xff, 12);
+		f[s].cluster.node.slots.bit[12] = 0x0f;
+	}
+}
+
+static void
+nodes_of_clusters_must_be_alike(void **state)
+{
+	static struct facts f[SIDE_N];
+	struct judge_conf c = judge;
+
+	(void)state;
+	good_nodes(f);
+	assert_int_equal(verdict(f, &c, "cluster"), CHECK_PASS);
+	assert_int_equal(verdict(f, &c, "kind"), CHECK_PASS);
+	assert_int_equal(verdict(f, &c, "cluster_change"), CHECK_WARN);
+	assert_int_equal(verdict(f, &c, "conflict"), -1);
+	c.conflict = "merge";
+	assert_int_equal(verdict(f, &c, "conflict"), CHECK_FAIL);
+	c = judge;
+	for (int s = 0; s < SIDE_N; s++) {
+#define CASE(set, want)                                              \
+	do {                                                         \
+		good_nodes(f);                                       \
+		set;                                                 \
+		assert_int_equal(verdict(f, &c, "cluster"), (want)); \
+	} while (0)
+		CASE(f[s].told_cluster = false, CHECK_FAIL);
+		CASE(f[s].cluster.is_ok = false, CHECK_FAIL);
+		CASE(f[s].cluster.node.is_open = true, CHECK_FAIL);
+		CASE(f[s].cluster.node.slot_n = 0, CHECK_FAIL);
+		CASE(f[s].cluster.node.slots.bit[2000] = 1, CHECK_FAIL);
+		CASE(f[s].is_cluster = false, CHECK_FAIL);
+#undef CASE
+		/* Without a stream a node's keys cannot be followed. */
+		good_nodes(f);
+		f[s].absent = 1u << PROBE_PSYNC;
+		assert_int_equal(verdict(f, &c, "rights"), CHECK_FAIL);
+	}
+	/* What is under way is stopped by its next switch, not by this. */
+	c.is_resume = true;
+	good_nodes(f);
+	f[1].cluster.node.slots.bit[0] = 1;
+	assert_int_equal(verdict(f, &c, "cluster"), CHECK_WARN);
+}
+
+/* CLUSTER INFO and CLUSTER NODES with this text. */
+static int
+read_nodes(const char *state, const char *nodes, struct cluster_self *ret)
+{
+	struct err err;
+
+	buf_clear(&rx);
+	resp_put_bulk_str(&rx, state);
+	resp_put_bulk_str(&rx, nodes);
+	return cluster_read(buf_span(&rx), "old", ret, &err);
+}
+
+static void
+a_node_tells_its_slots(void **state)
+{
+	static struct cluster_self me;
+	static struct cluster_node n;
+	static const char *const nodes =
+		"07c3 10.0.0.1:30004@31004,host4 slave e7d1 0 142 4 connected\n"
+		"67ed ::1:30002@31002 master - 0 142 2 connected 5461-16383\n"
+		"e7d1 :30001@31001 myself,master - 0 0 1 connected 0-5459 5460 "
+		"[5461->-67ed]\n"
+		"6ec2 127.0.0.1:30003@31003 master,fail? - 0 1 3 connected\n";
+	struct span text = span_str(nodes);
+	char slots[20];
+
+	(void)state;
+	assert_int_equal(read_nodes("cluster_state:ok\r\n", nodes, &me), 0);
+	assert_true(me.is_ok && me.node.is_open && me.node.is_master);
+	assert_int_equal(me.node.slot_n, 5461);
+	assert_string_equal(me.node.host, "");
+	assert_int_equal(me.node.port, 30001);
+	cluster_text(&me.node.slots, slots, sizeof(slots));
+	assert_string_equal(slots, "0-5460");
+	assert_true(cluster_next(&text, &n));
+	assert_false(n.is_master || n.is_self || n.is_away);
+	assert_string_equal(n.host, "10.0.0.1");
+	assert_true(cluster_next(&text, &n));
+	assert_string_equal(n.host, "::1");
+	assert_int_equal(cluster_unlike(&n.slots, &me.node.slots), 0);
+	assert_true(cluster_next(&text, &n) && n.is_self);
+	assert_int_equal(cluster_unlike(&n.slots, &me.node.slots), HASH_SLOTS);
+	assert_true(cluster_next(&text, &n) && n.is_away);
+	assert_false(cluster_next(&text, &n));
+	/* Every second slot, in a short text. */
+	memset(n.slots.bit, 0x55, sizeof(n.slots.bit));
+	cluster_text(&n.slots, slots, sizeof(slots));
+	assert_string_equal(slots, "0,2,4,6,8,10,12...");
+	assert_int_equal(
+		read_nodes("cluster_state:fail\r\n", "x y myself\n", &me), 0);
+	assert_false(me.is_ok || me.node.is_master);
+	assert_int_equal(read_nodes("", "x y master\n", &me), -ERR_PROTO);
+}
+
+/* Whatever slots a node owns, its own keys have a name there. */
+static void
+own_keys_have_a_tag_of_the_node(void **state)
+{
+	uint8_t slots[HASH_SLOTS / 8] = { 0 };
+	char name[OWN_NAME];
+	char tag[OWN_TAG];
+
+	(void)state;
+	assert_false(own_tag_find(slots, tag));
+	for (uint32_t slot = 0; slot < HASH_SLOTS; slot += 511) {
+		memset(slots, 0, sizeof(slots));
+		slots[slot / 8] = (uint8_t)(1u << (slot % 8));
+		assert_true(own_tag_find(slots, tag));
+		(void)own_name(name, "mark-back", tag);
+		assert_int_equal(hash_slot(span_str(name)), slot);
+		assert_int_equal(strncmp(name, "__godwit:mark-back{", 19), 0);
+	}
+	memset(slots, 0xff, sizeof(slots));
+	assert_true(own_tag_find(slots, tag));
+	assert_string_equal(tag, "{0}");
+	assert_string_equal(own_name(name, "fence", ""), "__godwit:fence");
 }
 
 /* ACL LIST of that many users, behind what is in rx. */
@@ -600,6 +734,9 @@ main(void)
 		T(data_none_wants_the_data_there),
 		T(databases_have_a_bound),
 		T(each_fault_is_named),
+		T(nodes_of_clusters_must_be_alike),
+		T(a_node_tells_its_slots),
+		T(own_keys_have_a_tag_of_the_node),
 		T(users_that_differ_are_named),
 		T(info_is_read),
 		T(writer_has_the_rights),

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "engine/redis/own.h"
 
 /* A reader may look at everything and change nothing. */
 static const char *const reader_rules[] = {
@@ -223,13 +224,31 @@ acl_next(struct span *at, const struct fence_own *own, struct span *ret_name,
 	return false;
 }
 
-uint32_t
-admin_put_look(struct buf *tx)
+static const char *
+tag_of(const struct fence_own *own)
 {
-	resp_put_cmd(tx, "WATCH", FENCE_TOKEN, NULL);
-	resp_put_cmd(tx, "GET", FENCE_TOKEN, NULL);
+	return own->tag != NULL ? own->tag : "";
+}
+
+uint32_t
+admin_put_look(struct buf *tx, const struct fence_own *own)
+{
+	char token[OWN_NAME];
+
+	(void)own_name(token, "fence", tag_of(own));
+	resp_put_cmd(tx, "WATCH", token, NULL);
+	resp_put_cmd(tx, "GET", token, NULL);
 	resp_put_cmd(tx, "ACL", "LIST", NULL);
 	return 3;
+}
+
+uint32_t
+admin_put_readonly(struct buf *tx, const struct fence_own *own)
+{
+	if (tag_of(own)[0] == '\0')
+		return 0;
+	resp_put_cmd(tx, "READONLY", NULL);
+	return 1;
 }
 
 int
@@ -248,7 +267,7 @@ admin_read_look(struct span replies, const char *who,
 	if (rc != 0)
 		return rc;
 	look = replies;
-	rc = reply_ok(&look, who, "GET " FENCE_TOKEN, err);
+	rc = reply_ok(&look, who, "GET of the fence's token", err);
 	if (rc != 0)
 		return rc;
 	if (!reply_item(&replies, &it))
@@ -273,14 +292,16 @@ admin_read_look(struct span replies, const char *who,
 
 /* A replica gets its token by its stream. */
 static uint32_t
-put_token(struct buf *tx, uint64_t epoch)
+put_token(struct buf *tx, const struct fence_own *own, uint64_t epoch)
 {
+	char token[OWN_NAME];
+
 	resp_put_cmd(tx, "MULTI", NULL);
 	if (epoch == FENCE_NO_TOKEN)
 		return 1;
 	resp_put_array(tx, 3);
 	resp_put_bulk_str(tx, "SET");
-	resp_put_bulk_str(tx, FENCE_TOKEN);
+	resp_put_bulk_str(tx, own_name(token, "fence", tag_of(own)));
 	resp_put_bulk_u64(tx, epoch);
 	return 2;
 }
@@ -308,7 +329,7 @@ uint32_t
 admin_put_fence(struct buf *tx, const struct fence_look *look,
                 const struct fence_own *own, uint64_t epoch)
 {
-	uint32_t n = put_token(tx, epoch);
+	uint32_t n = put_token(tx, own, epoch);
 	struct span at = look->acl;
 	struct span name;
 	struct span rules;
@@ -371,7 +392,7 @@ admin_put_unfence(struct buf *tx, const struct fence_look *look,
                   const struct fence_own *own, uint64_t epoch,
                   acl_saved_f *saved, void *arg)
 {
-	uint32_t n = put_token(tx, epoch);
+	uint32_t n = put_token(tx, own, epoch);
 	struct span at = look->acl;
 	struct span name;
 	struct span rules;
@@ -455,11 +476,16 @@ admin_read_role(struct span replies, const char *who, uint64_t *ret_position,
 }
 
 uint32_t
-admin_put_marker(struct buf *tx, uint64_t epoch, bool first)
+admin_put_marker(struct buf *tx, const struct fence_own *own, uint64_t epoch,
+                 bool first)
 {
-	uint8_t text[NUM_TEXT_MAX + 1] = { '+' };
+	uint8_t text[NUM_TEXT_MAX + 1 + OWN_TAG] = { '+' };
 	size_t n = num_put_u64(text + 1, epoch);
+	size_t tag = strlen(tag_of(own));
 
+	REQUIRE(tag < OWN_TAG);
+	memcpy(text + 1 + n, tag_of(own), tag);
+	n += tag;
 	resp_put_array(tx, 3);
 	resp_put_bulk_str(tx, "PUBLISH");
 	resp_put_bulk_str(tx, FENCE_MARKER);
@@ -565,10 +591,18 @@ admin_put_persist(struct buf *tx, bool has_aclfile)
 }
 
 uint32_t
-admin_put_no_keys(struct buf *tx)
+admin_put_no_keys(struct buf *tx, const struct fence_own *own)
 {
-	resp_put_cmd(tx, "UNLINK", FENCE_TOKEN, FENCE_SCRATCH, FENCE_MOVER,
-	             NULL);
+	/* The last three: what a mover that died may have left. */
+	static const char *const names[] = { "fence", "mark",  "mark-back",
+		                             "fill",  "merge", "delay" };
+	size_t n = sizeof(names) / sizeof(names[0]);
+	char name[OWN_NAME];
+
+	resp_put_array(tx, 1 + n);
+	resp_put_bulk_str(tx, "UNLINK");
+	for (size_t i = 0; i < n; i++)
+		resp_put_bulk_str(tx, own_name(name, names[i], tag_of(own)));
 	return 1;
 }
 

@@ -15,11 +15,7 @@
 
 #include "engine/redis/admin/reply.h"
 
-#define FENCE_TOKEN   "__godwit:fence"
-#define FENCE_MARKER  "__godwit:marker"
-#define FENCE_SCRATCH "__godwit:mark", "__godwit:mark-back"
-/* What a mover that died may have left. */
-#define FENCE_MOVER   "__godwit:fill", "__godwit:merge", "__godwit:delay"
+#define FENCE_MARKER "__godwit:marker"
 
 /* Who must not be touched: users and connections of this migration. */
 struct fence_own {
@@ -29,6 +25,8 @@ struct fence_own {
 	const char *prefix;           /* godwit:<id>: (names) */
 	const char *const *interlays; /* the same of its interlays' relays */
 	uint32_t interlay_n;
+	/* Of the names of own keys (own.h); NULL: none. */
+	const char *tag;
 };
 
 /* Log in and name the connection; "" for no user, no password. */
@@ -57,7 +55,11 @@ bool acl_is_on(struct span rules);
 bool acl_is_own(struct span name, const struct fence_own *own);
 
 /* First half of a fence or unfence: watch the token, read it and the users. */
-uint32_t admin_put_look(struct buf *tx);
+uint32_t admin_put_look(struct buf *tx, const struct fence_own *own);
+
+/* A replica in a cluster answers no question about keys before this; elsewhere
+ * nothing is put. */
+uint32_t admin_put_readonly(struct buf *tx, const struct fence_own *own);
 
 struct fence_look {
 	bool has_token;
@@ -99,8 +101,10 @@ int admin_read_role(struct span replies, const char *who,
                     uint64_t *ret_position, struct err *err) MUST;
 
 /* For relays' subscribers: the last message of the losing side, "<epoch>", or
- * the first one of the winner, "+<epoch>". */
-uint32_t admin_put_marker(struct buf *tx, uint64_t epoch, bool first);
+ * the first one of the winner, "+<epoch>"; the tag behind it, because all nodes of
+ * a cluster hear it. */
+uint32_t admin_put_marker(struct buf *tx, const struct fence_own *own,
+                          uint64_t epoch, bool first);
 
 /* Every client but Godwit's own: CLIENT KILL ID for each in a CLIENT LIST reply.
  * Replicas are left alone. Answers how many. */
@@ -115,7 +119,7 @@ uint32_t admin_put_kill_named(struct buf *tx, struct span list_reply,
 uint32_t admin_put_persist(struct buf *tx, bool has_aclfile);
 
 /* The keys of Godwit, removed. */
-uint32_t admin_put_no_keys(struct buf *tx);
+uint32_t admin_put_no_keys(struct buf *tx, const struct fence_own *own);
 
 /* The replicas that a server says it has, from the text of INFO replication; *info
  * is moved on. host has n bytes. Those that cannot be reached (no port: feeds of

@@ -73,10 +73,8 @@ judge_kind(struct checks *c, const struct facts *f, const char *who)
 		SAY(c, "kind", CHECK_FAIL,
 		    "%s is a sentinel; name the master that it watches", who);
 	else if (f->is_cluster)
-		SAY(c, "kind", CHECK_FAIL,
-		    "%s runs in cluster mode, which this version cannot "
-		    "move; name a standalone server",
-		    who);
+		SAY(c, "kind", CHECK_PASS,
+		    "%s is Redis %s, a node of a cluster", who, f->version);
 	else
 		SAY(c, "kind", CHECK_PASS, "%s is Redis %s, standalone", who,
 		    f->version);
@@ -142,7 +140,7 @@ judge_rights(struct checks *c, const struct facts *f, const char *who,
 	uint32_t skip = BIT(TRACKING);
 	bool any = false;
 
-	if (is_move && probe_by_marks(f)) {
+	if (is_move && probe_by_marks(f) && !f->is_cluster) {
 		any = !judge_mode(c, f, who);
 		skip |= BIT(PSYNC) | BIT(REPLCONF);
 	}
@@ -217,6 +215,90 @@ judge_pair(struct checks *c, const struct facts f[SIDE_N],
 	else
 		SAY(c, "clock", CHECK_PASS,
 		    "the clocks differ by less than %d ms", SKEW_WARN_MS);
+}
+
+/* One of a pair of nodes, by itself. */
+static bool
+judge_node(struct checks *c, const struct facts *f, const char *who)
+{
+	if (!f->told_cluster)
+		SAY(c, "cluster", CHECK_FAIL,
+		    "%s does not answer CLUSTER INFO and CLUSTER NODES; allow "
+		    "them to the user of its URL",
+		    who);
+	else if (!f->cluster.is_ok)
+		SAY(c, "cluster", CHECK_FAIL,
+		    "%s: the state of its cluster is not ok (CLUSTER INFO); "
+		    "give each slot a master that is up",
+		    who);
+	else if (f->cluster.node.is_open)
+		SAY(c, "cluster", CHECK_FAIL,
+		    "%s: a slot is being moved from it or to it; let that come "
+		    "to its end (redis-cli --cluster fix)",
+		    who);
+	else if (f->cluster.node.slot_n == 0)
+		SAY(c, "cluster", CHECK_FAIL,
+		    "%s owns no slot; name a master that owns some", who);
+	else
+		return true;
+	return false;
+}
+
+static void
+judge_slots(struct checks *c, const struct facts f[SIDE_N],
+            const struct judge_conf *conf)
+{
+	const struct cluster_node *old = &f[SIDE_OLD].cluster.node;
+	const struct cluster_node *new = &f[SIDE_NEW].cluster.node;
+	uint32_t slot = cluster_unlike(&old->slots, &new->slots);
+	char text[SIDE_N][100];
+
+	if (slot == HASH_SLOTS) {
+		SAY(c, "cluster", CHECK_PASS, "both own the same %u slots",
+		    old->slot_n);
+		SAY(c, "cluster_change", CHECK_WARN,
+		    "slots that are moved, and masters that fail over, are not "
+		    "followed: do neither before the migration is completed");
+		return;
+	}
+	cluster_text(&old->slots, text[SIDE_OLD], sizeof(text[0]));
+	cluster_text(&new->slots, text[SIDE_NEW], sizeof(text[0]));
+	/* What is under way is stopped at its next switch, not here. */
+	SAY(c, "cluster", conf->is_resume ? CHECK_WARN : CHECK_FAIL,
+	    "%s owns the slots %s, %s owns %s (slot %u is only the %s one's); "
+	    "give both the same slots",
+	    conf->label[SIDE_OLD], text[SIDE_OLD], conf->label[SIDE_NEW],
+	    text[SIDE_NEW], slot,
+	    cluster_has(&old->slots, slot) ? "first" : "second");
+}
+
+static void
+judge_cluster(struct checks *c, const struct facts f[SIDE_N],
+              const struct judge_conf *conf)
+{
+	bool is_node[SIDE_N] = { f[SIDE_OLD].is_cluster,
+		                 f[SIDE_NEW].is_cluster };
+	bool is_good = true;
+
+	if (!is_node[SIDE_OLD] && !is_node[SIDE_NEW])
+		return;
+	if (is_node[SIDE_OLD] != is_node[SIDE_NEW]) {
+		SAY(c, "cluster", CHECK_FAIL,
+		    "%s is a node of a cluster, %s is a server alone; a node "
+		    "can be moved to a node that owns the same slots",
+		    conf->label[is_node[SIDE_OLD] ? SIDE_OLD : SIDE_NEW],
+		    conf->label[is_node[SIDE_OLD] ? SIDE_NEW : SIDE_OLD]);
+		return;
+	}
+	for (int s = 0; s < SIDE_N; s++)
+		is_good &= judge_node(c, &f[s], conf->label[s]);
+	if (is_good)
+		judge_slots(c, f, conf);
+	if (strcmp(conf->conflict, "merge") == 0)
+		SAY(c, "conflict", CHECK_FAIL,
+		    "records cannot be merged in a cluster: their slots are "
+		    "not those of Godwit's own keys; --conflict replace or "
+		    "none");
 }
 
 static void
@@ -327,6 +409,7 @@ probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
 		judge_rights(ret, &f[s], conf->label[s], conf->needs_fence);
 	}
 	judge_pair(ret, f, conf);
+	judge_cluster(ret, f, conf);
 	judge_memory(ret, f);
 	if (conf->needs_fence)
 		judge_fence(ret, f, conf);

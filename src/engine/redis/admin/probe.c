@@ -85,7 +85,7 @@ probe_put_second(struct buf *tx, const struct facts *f)
 {
 	for (unsigned i = 0; i < PROBE_COMMAND_N; i++)
 		put_dryrun(tx, f->whoami, (enum probe_command)i);
-	return PROBE_COMMAND_N;
+	return PROBE_COMMAND_N + (f->is_cluster ? cluster_put(tx) : 0);
 }
 
 /* "7.0.15" -> 70015 */
@@ -291,6 +291,14 @@ probe_read_second(struct span replies, const char *who, struct facts *ret,
 		 * has no dry run, or we may not ask; not a denial. */
 		if (it.type == RESP_BULK)
 			ret->denied |= 1u << i;
+	}
+	if (ret->is_cluster) {
+		struct err why;
+
+		ret->told_cluster =
+			cluster_read(replies, who, &ret->cluster, &why) == 0;
+		if (!own_tag_find(ret->cluster.node.slots.bit, ret->own_tag))
+			ret->own_tag[0] = '\0';
 	}
 	return 0;
 }

@@ -12,7 +12,9 @@
 #pragma once
 
 #include "core/side.h"
+#include "engine/redis/admin/cluster.h"
 #include "engine/redis/admin/reply.h"
+#include "engine/redis/own.h"
 
 #define PROBE_CHECKS 48
 
@@ -62,6 +64,9 @@ struct facts {
 	int64_t clock_ms;     /* its wall clock                            */
 	uint32_t absent;      /* probe_command bits: renamed or gone       */
 	uint32_t denied;      /* probe_command bits: our user may not      */
+	bool told_cluster;    /* of a node of a cluster: the rest is known */
+	struct cluster_self cluster;
+	char own_tag[OWN_TAG]; /* "": none needed, or there is none         */
 };
 
 /* Questions; each answers how many replies will come. The second batch needs the

@@ -258,6 +258,7 @@ attach_note_put(struct mover *m)
 {
 	struct conn *c = &m->cmd[other(m)];
 	struct span id = span_str(m->conf->id);
+	char name[OWN_NAME];
 	struct buf *b;
 
 	m->has_note = true;
@@ -267,7 +268,7 @@ attach_note_put(struct mover *m)
 	b = conn_out(m, c);
 	resp_put_array(b, 3);
 	resp_put_bulk_str(b, "SET");
-	resp_put_bulk_str(b, FILL_NOTE);
+	resp_put_bulk_str(b, whose_own(m, FILL_NOTE, name));
 	buf_put(b, "$", 1);
 	buf_put_u64(b, id.n + 6);
 	buf_put(b, "\r\n", 2);
@@ -281,6 +282,7 @@ void
 attach_note_drop(struct mover *m)
 {
 	struct conn *c = &m->cmd[m->note_side];
+	char name[OWN_NAME];
 
 	if (!m->has_note || m->frozen || !c->is_ready)
 		return;
@@ -288,7 +290,7 @@ attach_note_drop(struct mover *m)
 	conn_select(m, c, 0);
 	resp_put_cmd(conn_out(m, c),
 	             m->server[c->side].lazy_expire ? "DEL" : "UNLINK",
-	             FILL_NOTE, NULL);
+	             whose_own(m, FILL_NOTE, name), NULL);
 	(void)conn_want(m, c, WANT_QUIET, 1);
 }
 

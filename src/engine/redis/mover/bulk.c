@@ -51,7 +51,8 @@ bulk_start(struct mover *m)
 	b->is_used = true;
 	b->big_skip = false;
 	b->is_deaf = false;
-	b->plain = m->conf->rule == MOVER_RULE_REPLACE || !m->keep_extra;
+	b->plain = (m->conf->rule == MOVER_RULE_REPLACE || !m->keep_extra) &&
+	           !m->in_cluster;
 	b->pair_n = 0;
 	buf_clear(&b->pairs);
 	pace_init(&b->pace, gentle,

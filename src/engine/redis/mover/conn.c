@@ -436,8 +436,7 @@ prod(struct mover *m, enum side side)
 
 	if (!c->is_ready)
 		return;
-	resp_put_cmd(conn_out(m, c), "PUBLISH", "__godwit:ping", "1", NULL);
-	(void)conn_want(m, c, WANT_QUIET, 1);
+	beat_ping(m, c);
 }
 
 /* Connections that hang without being lost. */

@@ -59,6 +59,13 @@ put_batch(struct mover *m, struct conn *c, enum want_kind kind, uint32_t n,
 	m->copies_flying++;
 }
 
+/* May it stand in one transaction with a key of that slot? A cluster wants one. */
+static bool
+is_beside(const struct mover *m, const struct mark *k, uint32_t slot)
+{
+	return !m->in_cluster || hash_slot(mark_key(&m->pend, k)) == slot;
+}
+
 /* As many keys of one database as one batch takes. */
 static void
 send_batch(struct mover *m)
@@ -70,9 +77,11 @@ send_batch(struct mover *m)
 	uint32_t max = size * COPY_BATCH > COPY_BYTES
 	                       ? (uint32_t)(COPY_BYTES / size) + 1
 	                       : COPY_BATCH;
+	uint32_t slot = m->in_cluster ? hash_slot(mark_key(&m->pend, k)) : 0;
 	uint32_t n = 0;
 
 	while (k != NULL && n < max && mark_db(k) == db &&
+	       is_beside(m, k, slot) &&
 	       (k->compare && !k->has_digest) == judge &&
 	       chunk_is_sized(m, k)) {
 		struct mark *next = k->turn.next;

@@ -190,6 +190,16 @@ hold_first(struct mover *m, uint32_t db, struct span key)
 
 /* The other side refused something that was applied: what it should have
  * written is copied. */
+/* A node of a cluster to which the key does not belong (any more). */
+static bool
+says_elsewhere(struct span text)
+{
+	return span_has_prefix(text, SPAN("MOVED ")) ||
+	       span_has_prefix(text, SPAN("ASK ")) ||
+	       span_has_prefix(text, SPAN("TRYAGAIN ")) ||
+	       span_has_prefix(text, SPAN("CLUSTERDOWN "));
+}
+
 void
 dirty_error(struct mover *m, const struct want *w, struct conn *c,
             struct span text)
@@ -206,6 +216,16 @@ dirty_error(struct mover *m, const struct want *w, struct conn *c,
 	             span_has_prefix(text, SPAN("BUSY ")) ||
 	             span_has_prefix(text, SPAN("NOAUTH"));
 
+	if (says_elsewhere(text)) {
+		/* Neither a value nor its absence. */
+		mover_fail(m, ERR_REFUSED,
+		           "%s: %.*s: its slots, or its cluster, are not as "
+		           "they were; give both sides the same slots again",
+		           m->conf->side[c->side].label,
+		           (int)(text.n < 60 ? text.n : 60),
+		           (const char *)text.p);
+		return;
+	}
 	if (retry) {
 		m->held_off_ns = m->port->now_ns + SECOND;
 		mover_trouble(m, ERR_REFUSED, 1000, "%s: %.*s%s",

@@ -154,8 +154,13 @@ start_stream(struct mover *m, struct feed *f)
 		foreign_begin(&m->foreign[f->side], f->pos);
 	server_restore(m, f->side);
 	feed_ack(m, f, f->pos);
-	if (!f->is_ready)
+	if (m->in_cluster) {
+		/* There is one database, and no PUBLISH in the stream. */
+		f->db = 0;
+		f->is_ready = true;
+	} else if (!f->is_ready) {
 		ask_db(m, f);
+	}
 }
 
 /* "+CONTINUE[ id]" */

@@ -293,7 +293,6 @@ static void
 on_heartbeat(struct mover *m, const struct mail *mail)
 {
 	struct conn *c = &m->cmd[side_other(m->from)];
-	struct buf *b;
 
 	if (!c->is_ready || m->margin == UINT64_MAX)
 		return; /* no way back now; the control asks again */
@@ -302,12 +301,7 @@ on_heartbeat(struct mover *m, const struct mail *mail)
 		mark_heartbeat(m, c->side);
 		return;
 	}
-	b = conn_out(m, c);
-	resp_put_array(b, 3);
-	resp_put_bulk_str(b, "PUBLISH");
-	resp_put_bulk_str(b, whose_channel(m));
-	resp_put_bulk_u64(b, mail->token);
-	(void)conn_want(m, c, WANT_SKIP, 1);
+	beat_put(m, c, mail->token);
 }
 
 static void
@@ -612,6 +606,9 @@ mover_init(void *self, void *conf)
 
 	m->conf = c;
 	m->scope = c->scope;
+	m->in_cluster = c->side[0].own_tag[0] != '\0';
+	(void)whose_own(m, c->scope_side == SIDE_NEW ? "mark-back" : "mark",
+	                m->marker_name);
 	m->stage = STAGE_IDLE;
 	m->fill_done = c->fill_done;
 	m->fill_begun = c->refill;

@@ -18,14 +18,15 @@ static void
 ask_more(struct mover *m, struct conn *c)
 {
 	struct buf *b = conn_out(m, c);
+	char name[OWN_NAME];
 
 	/* First: then what CONFIG says is known to be ours. */
-	resp_put_cmd(b, "GET", DELAY_NOTE, NULL);
+	resp_put_cmd(b, "GET", whose_own(m, DELAY_NOTE, name), NULL);
 	(void)conn_want(m, c, WANT_DELAY, 1);
 	resp_put_cmd(b, "CONFIG", "GET", "repl-diskless-sync-delay", NULL);
 	resp_put_cmd(b, "CONFIG", "GET", "lazyfree-lazy-expire", NULL);
 	(void)conn_want(m, c, WANT_CONFIG, 2);
-	resp_put_cmd(b, "GET", FILL_NOTE, NULL);
+	resp_put_cmd(b, "GET", whose_own(m, FILL_NOTE, name), NULL);
 	(void)conn_want(m, c, WANT_NOTE, 1);
 	resp_put_cmd(b, "FUNCTION", "DUMP", NULL);
 	(void)conn_want(m, c, WANT_FORMAT, 1);
@@ -264,6 +265,7 @@ server_hurry(struct mover *m, enum side side)
 	struct server *sv = &m->server[side];
 
 	struct conn *c = &m->cmd[side];
+	char name[OWN_NAME];
 	struct buf *b;
 
 	if (sv->saved_delay >= 0 || sv->sync_delay <= 0 || c->link == NULL ||
@@ -274,7 +276,7 @@ server_hurry(struct mover *m, enum side side)
 	b = conn_out(m, c);
 	resp_put_array(b, 3);
 	resp_put_bulk_str(b, "SET");
-	resp_put_bulk_str(b, DELAY_NOTE);
+	resp_put_bulk_str(b, whose_own(m, DELAY_NOTE, name));
 	resp_put_bulk_i64(b, sv->sync_delay);
 	(void)conn_want(m, c, WANT_QUIET, 1);
 	set_delay(m, side, 0);
@@ -287,13 +289,14 @@ server_restore(struct mover *m, enum side side)
 	struct server *sv = &m->server[side];
 
 	struct conn *c = &m->cmd[side];
+	char name[OWN_NAME];
 
 	if (sv->saved_delay < 0 || c->link == NULL || !c->is_ready)
 		return;
 	set_delay(m, side, sv->saved_delay);
 	conn_select(m, c, 0);
 	resp_put_cmd(conn_out(m, c), sv->lazy_expire ? "DEL" : "UNLINK",
-	             DELAY_NOTE, NULL);
+	             whose_own(m, DELAY_NOTE, name), NULL);
 	(void)conn_want(m, c, WANT_QUIET, 1);
 	sv->saved_delay = -1;
 }

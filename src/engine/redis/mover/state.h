@@ -32,6 +32,7 @@
 #include "engine/redis/mover/pace.h"
 #include "engine/redis/mover/pend.h"
 #include "engine/redis/mover/words.h"
+#include "engine/redis/own.h"
 #include "wire/rdb.h"
 #include "wire/resp.h"
 
@@ -285,6 +286,7 @@ struct bulk {
 struct mover {
 	const struct mover_conf *conf;
 	struct port *port;
+	bool in_cluster; /* both sides are nodes: one slot at a time  */
 	struct mover_limits limits;
 	enum stage stage;
 	enum side from; /* the authority                                 */
@@ -383,6 +385,7 @@ struct mover {
 	uint32_t own_flushes; /* Mode M: told to the other side by us    */
 	uint64_t verify_at;   /* passed: then the verifier's marker is due   */
 	struct buf marker;    /* its command; not in Mode M                  */
+	char marker_name[OWN_NAME]; /* in_cluster: its key                  */
 	char trouble[160];
 	uint64_t trouble_ns;
 };
@@ -508,16 +511,23 @@ whose_is_other(const struct mover *m, struct span key)
 	return (m->scope != NULL || span_has_prefix(key, SPAN("__godwit:"))) &&
 	       whose_look(m, key);
 }
-bool whose_is_none(const struct mover *m); /* we carry no key           */
-bool whose_is_home(const struct mover *m); /* we carry what has no key  */
-const char *whose_channel(const struct mover *m); /* of the heartbeat */
-const char *whose_name(const struct mover *m);    /* of connections   */
+bool whose_is_none(const struct mover *m);     /* we carry no key           */
+bool whose_is_home(const struct mover *m);     /* we carry what has no key  */
+const char *whose_name(const struct mover *m); /* of connections   */
 /* The verifier's key. */
 static inline struct span
 whose_marker(const struct mover *m)
 {
+	if (m->in_cluster)
+		return span_str(m->marker_name);
 	return m->conf->scope_side == SIDE_NEW ? SPAN("__godwit:mark-back")
 	                                       : SPAN("__godwit:mark");
+}
+/* One of Godwit's own keys on either side. */
+static inline const char *
+whose_own(const struct mover *m, const char *what, char ret[OWN_NAME])
+{
+	return own_name(ret, what, m->conf->side[0].own_tag);
 }
 /* Is this how that server deletes by itself (expiry)? We never do it so. */
 static inline bool
@@ -533,6 +543,15 @@ void whose_note(struct mover *m, const struct feed *f, uint32_t db,
                 struct span key);
 /* FLUSHALL and the like, by a person: it was never ours alone. */
 void whose_emptied(struct mover *m, const struct feed *f);
+
+/* beat.c: something that comes back in a side's stream. A node of a cluster keeps
+ * PUBLISH from its stream, so there it is a key that goes again at once. */
+void beat_put(struct mover *m, struct conn *c, uint64_t token);
+/* Is this one, and whose? */
+bool beat_read(const struct mover *m, const struct resp_cmd *cmd,
+               uint64_t *ret_token);
+/* For nobody: the stream is only to move. */
+void beat_ping(struct mover *m, struct conn *c);
 
 /* switch.c: barrier, flip, scope */
 void switch_barrier(struct mover *m, const struct mail *mail);
@@ -592,7 +611,8 @@ void copy_restore_head(struct buf *b, struct span key, int64_t expires_ms,
                        size_t payload_n);
 void copy_restore_tail(struct buf *b, bool replace, bool absolute);
 
-/* merge.c: the value restored under MERGE_KEY is united with the key's own */
+/* merge.c: the value restored under MERGE_KEY is united with the key's own. Not in a
+ * cluster. */
 #define MERGE_KEY "__godwit:merge"
 void merge_put(struct buf *b, struct span key);
 
@@ -640,11 +660,11 @@ void library_run(struct mover *m);
 void library_reset(struct mover *m); /* the links are lost                */
 
 /* attach.c */
-/* A key on the side that is being filled: "<id>:empty" or "<id>:extra" (it had
+/* An own key on the side that is being filled: "<id>:empty" or "<id>:extra" (it had
  * records of its own). Who finds it knows that a first copy was interrupted. */
-#define FILL_NOTE  "__godwit:fill"
+#define FILL_NOTE  "fill"
 /* On a side while its repl-diskless-sync-delay is ours: what it was before. */
-#define DELAY_NOTE "__godwit:delay"
+#define DELAY_NOTE "delay"
 void attach_note(struct mover *m, struct conn *c, struct span reply);
 void attach_note_put(struct mover *m);
 void attach_note_drop(struct mover *m);

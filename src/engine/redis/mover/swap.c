@@ -52,7 +52,7 @@ mark_both(struct mover *m, const struct swap *w, struct span names)
 	}
 }
 
-/* Godwit's own keys are in database 0: those that a swap took with it come back,
+/* Not in a cluster, which has one database. Godwit's own keys are in database 0: those that a swap took with it come back,
  * or go when there are others by now. */
 static void
 bring_home(struct mover *m, enum side side, uint32_t db)
@@ -62,8 +62,9 @@ bring_home(struct mover *m, enum side side, uint32_t db)
 	conn_select(m, c, db);
 	resp_put_cmd(conn_out(m, c), "MOVE", "__godwit:fence", "0", NULL);
 	(void)conn_want(m, c, WANT_SKIP, 1);
-	resp_put_cmd(conn_out(m, c), "UNLINK", "__godwit:fence", FILL_NOTE,
-	             "__godwit:mark", "__godwit:mark-back", NULL);
+	resp_put_cmd(conn_out(m, c), "UNLINK", "__godwit:fence",
+	             "__godwit:fill", "__godwit:mark", "__godwit:mark-back",
+	             NULL);
 	(void)conn_want(m, c, WANT_SKIP, 1);
 }
 

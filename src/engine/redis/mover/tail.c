@@ -141,8 +141,13 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 		               bucket_has(&m->pend.buckets, wk->db, wk->key);
 	}
 	if (first != NULL &&
-	    (first->w.db != wk->db || !span_eq(first->w.key, wk->key)))
+	    (first->w.db != wk->db || !span_eq(first->w.key, wk->key))) {
 		u->one_key = false;
+		/* Scripts may do so; the other side would refuse it. */
+		if (m->in_cluster &&
+		    hash_slot(first->w.key) != hash_slot(wk->key))
+			u->by_state = true;
+	}
 	buf_put(&m->keys, &uk, sizeof(uk));
 	REQUIRE(!buf_failed(&m->keys));
 	u->keys_n++;
@@ -509,15 +514,13 @@ do_unit(struct mover *m, struct unit *u)
 	return true;
 }
 
-/* PUBLISH: a heartbeat that has come round, or the number of the database. */
+/* A heartbeat that has come round, or something else. */
 static void
-on_publish(struct mover *m, const struct resp_cmd *cmd)
+on_beat(struct mover *m, const struct resp_cmd *cmd)
 {
 	uint64_t v;
 
-	if (cmd->argc != 3 ||
-	    !span_eq(cmd->argv[1], span_str(whose_channel(m))) ||
-	    !words_number(cmd->argv[2], &v) || v != m->heartbeat)
+	if (!beat_read(m, cmd, &v) || v != m->heartbeat)
 		return;
 	m->heartbeat = 0;
 	atomic_store_explicit(&m->conf->board->reverse_proven_ns,
@@ -539,12 +542,15 @@ lone(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 	case WORD_SWAPDB: return barrier(m, w, request, end);
 	case WORD_DROP:
 		if (span_is_word(cmd->argv[0], SPAN("publish")))
-			on_publish(m, cmd);
+			on_beat(m, cmd);
 		else if (cmd->argc >= 2 &&
 		         span_is_word(cmd->argv[1], SPAN("getack")))
 			feed_ack(m, f, m->passed[m->from].at);
 		return true;
 	case WORD_KEYS:
+		if (m->in_cluster)
+			on_beat(m, cmd);
+		break;
 	case WORD_DELETE:
 	case WORD_STATE:
 	case WORD_UNKNOWN:

@@ -37,26 +37,14 @@ watch_seek_db(struct mover *m, struct feed *f, const struct resp_cmd *cmd)
 }
 
 static void
-on_publish(struct mover *m, const struct resp_cmd *cmd)
+on_beat(struct mover *m, const struct resp_cmd *cmd)
 {
-	struct conn *c = &m->cmd[m->from];
-	struct buf *b;
 	uint64_t v;
 
-	if (mark_is_on(m)) {
+	if (mark_is_on(m))
 		mark_heartbeat(m, m->from);
-		return;
-	}
-	if (cmd->argc != 3 ||
-	    !span_eq(cmd->argv[1], span_str(whose_channel(m))) ||
-	    !words_number(cmd->argv[2], &v) || v != m->heartbeat)
-		return;
-	b = conn_out(m, c);
-	resp_put_array(b, 3);
-	resp_put_bulk_str(b, "PUBLISH");
-	resp_put_bulk_str(b, whose_channel(m));
-	resp_put_bulk_u64(b, v);
-	(void)conn_want(m, c, WANT_SKIP, 1);
+	else if (beat_read(m, cmd, &v) && v == m->heartbeat)
+		beat_put(m, &m->cmd[m->from], v);
 }
 
 static bool
@@ -81,8 +69,9 @@ watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 	if (span_is_word(cmd->argv[0], SPAN("select")) && cmd->argc == 2 &&
 	    words_number(cmd->argv[1], &v)) {
 		f->db = (uint32_t)v;
-	} else if (span_is_word(cmd->argv[0], SPAN("publish"))) {
-		on_publish(m, cmd);
+	} else if (span_is_word(cmd->argv[0], SPAN("publish")) ||
+	           (m->in_cluster && span_is_word(cmd->argv[0], SPAN("set")))) {
+		on_beat(m, cmd);
 	} else if (span_is_word(cmd->argv[0], SPAN("replconf"))) {
 		feed_ack(m, f, f->pos);
 	} else if (m->scope != NULL && is_emptying(cmd)) {

@@ -10,18 +10,12 @@
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
 
-/* Both work on the same servers, so each has names of its own; the verifier's
- * marker is in state.h. */
+/* Both work on the same servers, so each has names of its own; see beat.c, and for
+ * the verifier's marker state.h. */
 static bool
 is_back(const struct mover *m)
 {
 	return m->conf->scope_side == SIDE_NEW;
-}
-
-const char *
-whose_channel(const struct mover *m)
-{
-	return is_back(m) ? "__godwit:hb-back" : "__godwit:hb";
 }
 
 const char *

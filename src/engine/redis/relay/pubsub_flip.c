@@ -61,15 +61,30 @@ pubsub_shadow_counts(const struct relay *r, const struct sub *u,
 	              : r->hold.on && u->begun && u->begun == r->mark_epoch;
 }
 
-/* "+<epoch>": the winner's, "<epoch>": the loser's. */
+static bool
+take_tag(struct span *payload, struct span tag)
+{
+	size_t n = payload->n - tag.n;
+
+	if (payload->n < tag.n || !span_eq(span_skip(*payload, n), tag))
+		return false;
+	payload->n = n;
+	return true;
+}
+
+/* "+<epoch>": the winner's, "<epoch>": the loser's. In a cluster its tag is behind
+ * it, for each node's messages reach the subscribers of all. */
 void
 pubsub_marker(struct relay *r, struct lane *lane, struct span payload)
 {
 	struct session *s = lane->mine;
 	struct sub *u = sub_of(s);
+	struct span tag = span_str(r->conf->side[0].own_tag);
 	bool first = payload.n > 0 && payload.p[0] == '+';
 	uint64_t epoch = 0;
 
+	if (tag.n > 0 && !take_tag(&payload, tag))
+		return; /* another node's of this cluster */
 	for (size_t i = first; i < payload.n && i < 19; i++) {
 		if (payload.p[i] >= '0' && payload.p[i] <= '9')
 			epoch = epoch * 10 + (uint64_t)(payload.p[i] - '0');

@@ -94,13 +94,14 @@ static void
 say_marker(struct relay *r)
 {
 	struct lane *admin = lane_admin(r, r->own.side);
-	char text[24];
+	char text[40];
 	struct buf *b = &r->scratch;
 
 	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
 		return;
 	buf_clear(b);
 	buf_put_u64(b, r->own.number);
+	buf_put_str(b, r->conf->side[0].own_tag);
 	if (buf_failed(b) || buf_len(b) >= sizeof(text))
 		return;
 	memcpy(text, buf_span(b).p, buf_len(b));

@@ -164,6 +164,7 @@ run(struct client *c, struct ask *a)
 		return a->kind == ASK_DROP ? drop(c, a) : pass(c, a);
 	case ASK_GATHER: return gather_run(c, a);
 	case ASK_MERGE: return merge_run(c, a);
+	case ASK_KEYS: return merge_keys(c, a);
 	case ASK_SUB: return subscribe(c, a);
 	case ASK_SUB3: return sub3_run(c);
 	}
@@ -172,10 +173,8 @@ run(struct client *c, struct ask *a)
 
 /* ---- what was not asked for --------------------------------------------- */
 
-/* RESP3: pushes of home go to the client between two answers, those of others to
- * nobody. False: one is not at its end, or the client is gone. */
-static bool
-push(struct client *c)
+bool
+answer_push(struct client *c)
 {
 	for (uint32_t i = 0; i < c->n; i++) {
 		struct branch *b = &c->branch[i];
@@ -237,7 +236,7 @@ answer_pump(struct client *c)
 	while (!c->dead && !answer_is_slow(c)) {
 		struct ask *a;
 
-		if (c->proto == 3 && !push(c))
+		if (c->proto == 3 && !answer_push(c))
 			return;
 		if (c->sub.on && !sub_run(c))
 			return;

@@ -5,6 +5,7 @@
  * Instances are read one after the other; what the others have said meanwhile
  * waits in their branches.
  */
+#include "base/check.h"
 #include "engine/redis/spread/inside.h"
 
 #define KEEP_MAX 512 /* bytes of an error text that are told */
@@ -221,6 +222,47 @@ say(struct client *c, const struct ask *a)
 		answer_put(c, buf_span(&g->kept));
 }
 
+/* The next one of this instance. */
+static enum flow
+take_one(struct client *c, const struct ask *a, uint8_t at)
+{
+	struct gather *g = &c->g;
+	struct span reply;
+
+	if (gather_part(c, &c->branch[at]) != FLOW_DONE)
+		return FLOW_MORE;
+	reply = buf_span(&g->part);
+	if (reply.n > 0 && reply.p[0] == '-')
+		gather_error(c, at, reply);
+	else if (fold_one(c, a, at, reply))
+		g->answers++;
+	else
+		gather_error(c, at,
+		             SPAN("-ERR godwit: an answer that does not fit "
+		                  "the others'\r\n"));
+	buf_clear(&g->part);
+	return FLOW_DONE;
+}
+
+/* One a key, in their order. */
+static enum flow
+by_key(struct client *c, const struct ask *a)
+{
+	struct gather *g = &c->g;
+	struct span owners = buf_span(&c->orders);
+
+	REQUIRE(owners.n >= a->n);
+	for (; g->i < a->n; g->i++) {
+		/* They may come between two answers of home. */
+		if (c->proto == 3 && !answer_push(c))
+			return FLOW_MORE;
+		if (take_one(c, a, owners.p[g->i]) != FLOW_DONE)
+			return FLOW_MORE;
+	}
+	buf_take(&c->orders, a->n);
+	return FLOW_DONE;
+}
+
 enum flow
 gather_run(struct client *c, struct ask *a)
 {
@@ -228,23 +270,12 @@ gather_run(struct client *c, struct ask *a)
 
 	if (!g->begun)
 		gather_begin(c);
-	for (; g->at < c->n; g->at++) {
-		struct span reply;
-
-		if (!(a->mask >> g->at & 1))
-			continue;
-		if (gather_part(c, &c->branch[g->at]) != FLOW_DONE)
+	if (a->n > 0 && by_key(c, a) != FLOW_DONE)
+		return FLOW_MORE;
+	for (; a->n == 0 && g->at < c->n; g->at++) {
+		if ((a->mask >> g->at & 1) &&
+		    take_one(c, a, g->at) != FLOW_DONE)
 			return FLOW_MORE;
-		reply = buf_span(&g->part);
-		if (reply.n > 0 && reply.p[0] == '-')
-			gather_error(c, g->at, reply);
-		else if (fold_one(c, a, g->at, reply))
-			g->answers++;
-		else
-			gather_error(c, g->at,
-			             SPAN("-ERR godwit: an answer that "
-			                  "does not fit the others'\r\n"));
-		buf_clear(&g->part);
 	}
 	say(c, a);
 	return FLOW_DONE;

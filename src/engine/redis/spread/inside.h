@@ -124,6 +124,8 @@ struct owners {
 	uint32_t mask; /* bit i: instance i                               */
 	uint8_t first;
 	uint8_t other; /* when they are of several                        */
+	uint32_t slot; /* by_slot: of the first                           */
+	bool several_slots; /* by_slot: not all have that one             */
 	bool patterns; /* and others that only the server finds           */
 };
 
@@ -147,6 +149,7 @@ enum ask_kind {
 	ASK_SCAN,   /* with a cursor that names the instance        */
 	ASK_GATHER, /* of all in mask, put together: gather.c       */
 	ASK_MERGE,  /* n values of all in mask: merge.c             */
+	ASK_KEYS,   /* n values, an array of one each: merge.c      */
 	ASK_SUB,    /* the first confirmation, or an error          */
 	ASK_SUB3,   /* RESP3: errors until our own PING is answered */
 };
@@ -162,7 +165,8 @@ struct ask {
 	uint8_t fold;
 	uint8_t flags;
 	uint16_t mask;
-	uint32_t n;
+	uint32_t n; /* also of ASK_GATHER, ASK_KEYS: answers, one a key of
+	             * client.orders; 0: one of each in mask */
 };
 
 _Static_assert(SPREAD_MAX <= 16, "a mask has 16 bits");
@@ -214,6 +218,9 @@ void answer_put(struct client *c, struct span bytes);
 void answer_put_buf(struct client *c, const struct buf *b);
 /* The value at the front of b to the client (or to nobody). */
 enum flow answer_stream(struct client *c, struct branch *b, bool shown) MUST;
+/* RESP3: pushes of home go to the client between two answers, those of others to
+ * nobody. False: one is not at its end, or the client is gone. */
+bool answer_push(struct client *c) MUST;
 /* The end, for an instance that broke the protocol or its connection in the
  * middle of an answer. */
 void answer_broken(struct client *c, const struct branch *b);
@@ -227,11 +234,12 @@ struct gather {
 	bool begun;    /* the fields below are of the first ask           */
 	bool big;      /* part did not fit                                */
 	bool differs;  /* errors are not all the same                     */
-	uint8_t errors;
 	uint8_t error_at;
-	uint8_t answers;
 	uint8_t kept_at;
-	uint32_t i; /* merge.c: values that have left */
+	uint32_t errors;
+	uint32_t answers;
+	uint32_t
+		i; /* values that have left; by_slot: answers that were taken */
 	int64_t number;
 	struct buf part; /* the reply of `at`, as far as it is here       */
 	struct buf kept; /* what leaves, or the first error               */
@@ -247,6 +255,7 @@ void gather_say_error(struct client *c);
 enum flow gather_part(struct client *c, struct branch *b) MUST;
 enum flow gather_run(struct client *c, struct ask *a) MUST;
 enum flow merge_run(struct client *c, struct ask *a) MUST;
+enum flow merge_keys(struct client *c, struct ask *a) MUST;
 
 /* A cursor of instance `at` is shown as 16 c + at; c 0 of another one than the
  * first: it begins there. */
@@ -381,7 +390,7 @@ struct client {
 	struct resp_skip skip; /* of one that is not INPUT_WHOLE */
 	struct ring asks;
 	struct buf texts;  /* of ASK_TEXT, in order               */
-	struct buf orders; /* of FOLD_BY_KEY: owners, in order    */
+	struct buf orders; /* of FOLD_BY_KEY, or by_slot: owners, in order */
 	struct gather g;
 	struct tx tx;
 	struct sub sub;

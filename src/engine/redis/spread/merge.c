@@ -159,3 +159,88 @@ merge_run(struct client *c, struct ask *a)
 		buf_take(&c->orders, a->n);
 	return FLOW_DONE;
 }
+
+/* ---- an array of one for each key ---------------------------------------- */
+
+/* RESP3: what is pushed between two answers of home leaves behind this one. */
+static enum flow
+keep_push(struct client *c, struct branch *b)
+{
+	struct span piece;
+	enum wire_rc rc = branch_piece(b, &piece);
+
+	b->pushing = true;
+	if (b->at == HOME)
+		buf_put_span(&c->g.kept, piece);
+	feed_use(&b->rx, piece.n);
+	if (rc < 0 || (rc == WIRE_MORE && b->link == NULL) ||
+	    buf_failed(&c->g.kept) || buf_len(&c->g.kept) > SPREAD_PART_MAX) {
+		answer_broken(c, b);
+		return FLOW_MORE;
+	}
+	if (rc == WIRE_MORE)
+		return FLOW_MORE;
+	b->pushing = false;
+	return FLOW_DONE;
+}
+
+/* "*1" before the value; an error stays in the place of the value. */
+static enum flow
+key_head(struct client *c, struct branch *b)
+{
+	struct span in = feed_span(&b->rx);
+	struct span rest = in;
+	struct resp_item it;
+	enum wire_rc rc;
+
+	while (c->proto == 3 && b->left == 0 && in.n > 0 &&
+	       (b->pushing || in.p[0] == '>')) {
+		if (keep_push(c, b) != FLOW_DONE)
+			return FLOW_MORE;
+		in = feed_span(&b->rx);
+		rest = in;
+	}
+	if (b->left > 0)
+		return FLOW_DONE;
+	if (in.n > 0 && in.p[0] == '-') {
+		c->s->n.errors++;
+		b->left = 1;
+		return FLOW_DONE;
+	}
+	rc = resp_read(&rest, &it);
+	if (rc == WIRE_MORE && in.n < HEAD_MAX && b->link != NULL)
+		return FLOW_MORE;
+	if (rc != WIRE_PART || it.type != RESP_ARRAY || it.number != 1) {
+		answer_broken(c, b);
+		return FLOW_MORE;
+	}
+	feed_use(&b->rx, in.n - rest.n);
+	b->left = 1;
+	return FLOW_DONE;
+}
+
+enum flow
+merge_keys(struct client *c, struct ask *a)
+{
+	struct gather *g = &c->g;
+	struct span owners = buf_span(&c->orders);
+	struct buf *b = &c->s->scratch;
+
+	REQUIRE(owners.n >= a->n);
+	if (!g->begun) {
+		gather_begin(c);
+		buf_clear(b);
+		resp_put_array(b, a->n);
+		answer_put(c, buf_span(b));
+	}
+	for (; g->i < a->n; g->i++) {
+		struct branch *from = &c->branch[owners.p[g->i]];
+
+		if (key_head(c, from) != FLOW_DONE ||
+		    values(c, from, 1, true) != FLOW_DONE)
+			return FLOW_MORE;
+	}
+	answer_put(c, buf_span(&g->kept));
+	buf_take(&c->orders, a->n);
+	return FLOW_DONE;
+}

@@ -77,7 +77,7 @@ count(struct client *c, const struct asked *a, uint32_t keys[SPREAD_MAX])
 			continue;
 		at = s->conf->owner[hash_slot(arg)];
 		keys[at]++;
-		if (a->fold == FOLD_BY_KEY)
+		if (a->fold == FOLD_BY_KEY || s->conf->by_slot)
 			buf_put(&c->orders, &at, 1);
 	}
 }
@@ -102,15 +102,49 @@ deal(struct client *c, const struct asked *a)
 	}
 }
 
+/* A request for each key. */
+static void
+deal_keys(struct client *c, const struct asked *a)
+{
+	const struct spread *s = c->s;
+	uint32_t step = (uint32_t)a->row->step;
+	struct branch *b = NULL;
+	struct span arg;
+	size_t pos = 0;
+
+	for (uint32_t i = 0; resp_cmd_walk(a->raw, &pos, &arg); i++) {
+		if (i == 0)
+			continue;
+		if ((i - 1) % step == 0) {
+			b = &c->branch[s->conf->owner[hash_slot(arg)]];
+			if (b->link != NULL) {
+				resp_put_array(&b->link->tx, 1 + (size_t)step);
+				resp_put_bulk(&b->link->tx, a->q->argv[0]);
+				port_touch(s->port, b->link);
+			}
+		}
+		if (b->link != NULL)
+			resp_put_bulk(&b->link->tx, arg);
+	}
+}
+
+static uint8_t
+kind_of(const struct client *c, const struct asked *a)
+{
+	if (a->fold != FOLD_BY_KEY)
+		return ASK_GATHER;
+	return c->s->conf->by_slot ? ASK_KEYS : ASK_MERGE;
+}
+
 enum take
 parts_send(struct client *c, const struct asked *a, const struct owners *o)
 {
+	bool each = a->fold == FOLD_BY_KEY || c->s->conf->by_slot;
 	uint32_t keys[SPREAD_MAX] = { 0 };
-	struct ask ask = { .kind = a->fold == FOLD_BY_KEY ? ASK_MERGE
-		                                          : ASK_GATHER,
+	struct ask ask = { .kind = kind_of(c, a),
 		           .fold = (uint8_t)a->fold,
 		           .mask = (uint16_t)o->mask,
-		           .n = a->fold == FOLD_BY_KEY ? o->n : 0 };
+		           .n = each ? o->n : 0 };
 
 	if (!have_room(c, o->mask))
 		return TAKE_WAIT;
@@ -121,6 +155,10 @@ parts_send(struct client *c, const struct asked *a, const struct owners *o)
 	}
 	if (!ask_put(c, ask))
 		return TAKE_DONE;
+	if (c->s->conf->by_slot) {
+		deal_keys(c, a);
+		return TAKE_DONE;
+	}
 	for (uint32_t i = 0; i < c->n; i++) {
 		struct branch *b = &c->branch[i];
 

@@ -72,7 +72,9 @@ by_keys(struct client *c, const struct asked *a)
 		                    "%s with a pattern in BY or GET: its "
 		                    "keys may be on several instances",
 		                    a->row->name);
-	if (owners_are_several(&o)) {
+	if (owners_are_several(&o) ||
+	    (o.several_slots && a->rule == RULE_PARTS &&
+	     c->s->conf->across == SPREAD_HANDLE)) {
 		if (!a->whole)
 			return TAKE_MORE;
 		/* A key without its value: the server says so. */

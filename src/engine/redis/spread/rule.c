@@ -147,6 +147,13 @@ add(const struct spread *s, struct owners *o, struct span key)
 	uint8_t at = s->conf->n == 1 ? HOME : s->conf->owner[hash_slot(key)];
 
 	REQUIRE(at < s->conf->n);
+	if (s->conf->by_slot) {
+		uint32_t slot = hash_slot(key);
+
+		if (o->n == 0)
+			o->slot = slot;
+		o->several_slots |= slot != o->slot;
+	}
 	if (o->n++ == 0)
 		o->first = at;
 	else if (at != o->first)

@@ -68,6 +68,9 @@ struct spread_conf {
 	 * first instance is home: pub/sub and what has no key. */
 	uint8_t owner[HASH_SLOTS];
 	enum spread_across across;
+	/* The instances are nodes of a Redis Cluster, each of which takes keys of one
+	 * slot at a time: what goes in parts goes key by key. */
+	bool by_slot;
 	struct traffic
 		*traffic; /* requests, errors[SIDE_OLD], refused, clients,
 	                          * bytes, held: the inner relays count the rest */
