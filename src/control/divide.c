@@ -268,6 +268,10 @@ divide_gate(struct run *r, struct err *err)
 			               "cutover",
 			               r->side[s].label);
 	}
+	if (r->side[SIDE_OLD].own_tag[0] != '\0')
+		return err_set(err, ERR_UNABLE,
+		               "writes cannot move in parts in a cluster; move "
+		               "all of a node in one cutover");
 	if (r->home != NULL && r->home->leg_n > 1)
 		return err_set(
 			err, ERR_UNABLE,

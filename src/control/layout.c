@@ -14,12 +14,31 @@
 #include "control/run_parts.h"
 #include "engine/redis/admin/cluster.h"
 
-static void
-number_of(const struct cluster_slots *slots, char ret[17])
-{
-	uint64_t v = hash_bytes(span_of(slots->bit, sizeof(slots->bit)), 0);
+#define BYTES sizeof(((struct cluster_slots *)NULL)->bit)
 
-	(void)snprintf(ret, 17, "%016llx", (unsigned long long)v);
+/* As hexadecimal digits, in the journal. */
+static void
+print(const struct cluster_slots *slots, char ret[2 * BYTES + 1])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < BYTES; i++) {
+		ret[2 * i] = digits[slots->bit[i] >> 4];
+		ret[2 * i + 1] = digits[slots->bit[i] & 15];
+	}
+	ret[2 * BYTES] = '\0';
+}
+
+static void
+parse(const char *text, struct cluster_slots *ret)
+{
+	*ret = (struct cluster_slots){ { 0 } };
+	for (size_t i = 0; i < 2 * BYTES && text[i] != '\0'; i++) {
+		unsigned v = (unsigned)(text[i] <= '9' ? text[i] - '0'
+		                                       : text[i] - 'a' + 10);
+
+		ret->bit[i / 2] |= (uint8_t)((v & 15) << (i % 2 == 0 ? 4 : 0));
+	}
 }
 
 static void
@@ -33,22 +52,26 @@ take_tag(struct run *r, const char *tag)
 void
 layout_recall(struct run *r)
 {
-	char *v = journal_meta(r->journal, "own_tag");
+	char *tag = journal_meta(r->journal, "own_tag");
+	char *slots = journal_meta(r->journal, "slots");
 
-	take_tag(r, v != NULL ? v : "");
-	free(v);
+	take_tag(r, tag != NULL ? tag : "");
+	parse(slots != NULL ? slots : "", &r->slots);
+	free(tag);
+	free(slots);
 }
 
 int
 layout_keep(struct run *r, const struct facts *f, struct err *err)
 {
-	char number[17];
+	char slots[2 * BYTES + 1];
 	int rc;
 
 	if (!f->is_cluster)
 		return 0;
-	number_of(&f->cluster.node.slots, number);
-	rc = journal_set_meta(r->journal, "slots", number, err);
+	r->slots = f->cluster.node.slots;
+	print(&r->slots, slots);
+	rc = journal_set_meta(r->journal, "slots", slots, err);
 	if (rc == 0)
 		rc = journal_set_meta(r->journal, "own_tag", f->own_tag, err);
 	if (rc == 0)
@@ -57,19 +80,18 @@ layout_keep(struct run *r, const struct facts *f, struct err *err)
 }
 
 static int
-check(struct run *r, enum side s, const char *before, struct err *err)
+check(struct run *r, enum side s, struct err *err)
 {
 	struct span replies = { NULL, 0 };
 	struct cluster_self now;
-	char number[17];
 	int rc = fence_ask(r, s, cluster_put, &replies, err);
 
 	if (rc == 0)
 		rc = cluster_read(replies, r->side[s].label, &now, err);
 	if (rc != 0)
 		return rc;
-	number_of(&now.node.slots, number);
-	if (strcmp(number, before) != 0 || now.node.is_open)
+	if (cluster_unlike(&now.node.slots, &r->slots) < HASH_SLOTS ||
+	    now.node.is_open)
 		return err_set(err, ERR_STATE,
 		               "%s %s; nothing is switched before it owns the "
 		               "slots again that it owned when the migration "
@@ -87,14 +109,11 @@ check(struct run *r, enum side s, const char *before, struct err *err)
 int
 layout_check(struct run *r, struct err *err)
 {
-	char *before;
 	int rc = 0;
 
 	if (r->side[SIDE_OLD].own_tag[0] == '\0')
 		return 0;
-	before = journal_meta(r->journal, "slots");
 	for (int s = 0; s < SIDE_N && rc == 0; s++)
-		rc = check(r, (enum side)s, before != NULL ? before : "", err);
-	free(before);
+		rc = check(r, (enum side)s, err);
 	return rc;
 }

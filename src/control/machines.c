@@ -198,6 +198,8 @@ conf_of_mover(struct run *r, bool back)
 	conf->side[SIDE_NEW] = r->side[SIDE_NEW];
 	conf->copy_mode = mover_fill(r->conf->copy_mode);
 	conf->own_keys = 1;
+	if (r->side[SIDE_OLD].own_tag[0] != '\0')
+		conf->slots = r->slots.bit;
 	memcpy(conf->id, r->id, sizeof(conf->id));
 	for (int s = 0; s < SIDE_N; s++) {
 		if (journal_progress(r->journal,

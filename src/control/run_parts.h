@@ -119,6 +119,7 @@ struct run {
 	const char *prefixes[RUN_INTERLAYS_MAX];
 	struct fence_own own;
 	struct side_conf side[SIDE_N];
+	struct cluster_slots slots; /* of both, when they are nodes: layout.c */
 	struct run_side at[SIDE_N];
 	struct checks checks;
 	struct journal *journal;

@@ -88,6 +88,8 @@ test_parts(const struct leg *l, const json_t *r, json_t *checks,
 		(void)snprintf(text, sizeof(text),
 		               "%u pairs of servers switch together",
 		               l->m->leg_n);
+	else if (f[SIDE_OLD].is_cluster)
+		(void)snprintf(text, sizeof(text), "old is in a cluster");
 	else if (probe_by_marks(&f[SIDE_OLD]) || probe_by_marks(&f[SIDE_NEW]))
 		(void)snprintf(text, sizeof(text), "%s gives no stream (PSYNC)",
 		               probe_by_marks(&f[SIDE_OLD]) ? "old" : "new");

@@ -81,6 +81,9 @@ struct mover_conf {
 	 * a mover for each direction); see docs/internals/split.md. */
 	const struct scope *scope;
 	enum side scope_side;
+	/* Nodes of clusters: a bit for each slot that they own (slot % 8 of byte
+	 * slot / 8), kept alive; other keys are not carried. NULL: every key. */
+	const uint8_t *slots;
 	char id[40]; /* of the migration, for CLIENT SETNAME  */
 	struct mover_limits limits;
 	/* Faults on purpose: the negative controls of the tests. */

@@ -504,11 +504,15 @@ void dirty_overflow(struct mover *m);
 
 /* whose.c: in a split two movers share the keys */
 bool whose_look(const struct mover *m, struct span key);
+/* In a cluster: does its slot belong to another node? Such keys come by the stream
+ * while slots are being moved. */
+bool whose_is_elsewhere(const struct mover *m, struct span key);
 /* Is this key not to be carried by us? */
 static inline bool
 whose_is_other(const struct mover *m, struct span key)
 {
-	return (m->scope != NULL || span_has_prefix(key, SPAN("__godwit:"))) &&
+	return (m->scope != NULL || m->in_cluster ||
+	        span_has_prefix(key, SPAN("__godwit:"))) &&
 	       whose_look(m, key);
 }
 bool whose_is_none(const struct mover *m);     /* we carry no key           */

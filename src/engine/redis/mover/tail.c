@@ -134,7 +134,14 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	struct unit_key *first = u->keys_n > 0 ? keys_of(m) : NULL;
 
 	uk.is_other = whose_is_other(m, wk->key);
-	if (!uk.is_other) {
+	if (uk.is_other && m->in_cluster &&
+	    !span_has_prefix(wk->key, SPAN("__godwit:"))) {
+		mover_trouble(m, ERR_REFUSED, 0,
+		              "%s: a key of another node's slot came by its "
+		              "stream: slots are being moved; give both sides "
+		              "the slots that they had",
+		              m->conf->side[m->from].label);
+	} else if (!uk.is_other) {
 		uk.mark = pend_find(&m->pend, wk->db, wk->key);
 		uk.is_kept = dirty_is_kept(m, wk->db, wk->key);
 		uk.is_bucket = uk.mark == NULL &&

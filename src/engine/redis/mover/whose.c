@@ -43,8 +43,21 @@ whose_look(const struct mover *m, struct span key)
 {
 	if (span_has_prefix(key, SPAN("__godwit:")))
 		return !span_eq(key, whose_marker(m));
+	if (m->in_cluster && whose_is_elsewhere(m, key))
+		return true;
 	return m->scope != NULL &&
 	       scope_side(m->scope, key) != m->conf->scope_side;
+}
+
+bool
+whose_is_elsewhere(const struct mover *m, struct span key)
+{
+	uint32_t slot;
+
+	if (m->conf->slots == NULL)
+		return false;
+	slot = hash_slot(key);
+	return (m->conf->slots[slot / 8] >> (slot % 8) & 1) == 0;
 }
 
 void
