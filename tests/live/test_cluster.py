@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Redis Cluster as old and as new side, seen by clients as one server."""
 import json
-import time
+import subprocess
 
 import pytest
-from test_instances import Client, World, begin_load, end_load
+from test_instances import World, begin_load, end_load
 
 from harness import ports
 from harness.api import Serve
 from harness.cluster import Cluster, slot_of
+from harness.godwit import BINARY
 from harness.process import until
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -75,6 +76,13 @@ def test_rolling_update(clusters):
     end_load(w, cs)
     now = w.clusters[1].keys()
     assert len(now) >= 300 and {k: w.clusters[1].owner(k) for k in now} == now
+    # what fenced old is found under its name, and goes
+    for old in w.clusters[0].nodes:
+        done = subprocess.run([BINARY, "release", old.url, "--state", w.serve.state], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for s in [*w.clusters[0].nodes, *w.clusters[1].nodes]:
+        assert s.cmd("KEYS", "__godwit:*") == []
+        assert b"-@all" not in s.cmd("ACL", "LIST")[0]
 
 
 @pytest.mark.limit(60)

@@ -121,9 +121,11 @@ fill_one(struct call *c, json_t *one, struct facts *f, struct err *err)
 int
 nodes_fill(struct call *c, json_t *read, struct err *err)
 {
-	struct facts *f = malloc(sizeof(*f));
-	int rc = f != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+	struct facts *f = calloc(1, sizeof(*f));
+	int rc = 0;
 
+	if (f == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
 	for (size_t i = 0; i < json_array_size(read) && rc == 0; i++) {
 		rc = fill_one(c, json_array_get(read, i), f, err);
 		if (rc != 0)

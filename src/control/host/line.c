@@ -247,7 +247,7 @@ begin_line(struct host *h, struct line *n, const json_t *spec,
 		                             json_is_true(json_object_get(
 						     spec, "refuse_across")),
 		                             spread, err);
-		if (rc == 0)
+		if (rc == 0 && spread != NULL)
 			spread->by_slot = json_is_true(by_slot);
 	}
 	o->listen = listen;

@@ -16,16 +16,19 @@
 const char *
 own_name(char ret[OWN_NAME], const char *what, const char *tag)
 {
-	size_t head = sizeof(KEYS_OWN_PREFIX) - 1;
-	size_t n = strlen(what);
-	size_t m = strlen(tag);
+	const struct span part[] = { SPAN(KEYS_OWN_PREFIX), span_str(what),
+		                     span_str(tag) };
+	size_t n = 0;
 
-	REQUIRE(n <= 16 && m < OWN_TAG);
+	REQUIRE(part[1].n <= 16 && part[2].n < OWN_TAG);
 	_Static_assert(sizeof(KEYS_OWN_PREFIX) + 16 + OWN_TAG <= OWN_NAME,
 	               "a name fits");
-	memcpy(ret, KEYS_OWN_PREFIX, head);
-	memcpy(ret + head, what, n);
-	memcpy(ret + head + n, tag, m + 1);
+	for (int i = 0; i < 3; i++) {
+		if (part[i].n > 0)
+			memcpy(ret + n, part[i].p, part[i].n);
+		n += part[i].n;
+	}
+	ret[n] = '\0';
 	return ret;
 }
 
