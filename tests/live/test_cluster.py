@@ -264,3 +264,31 @@ def test_slots_that_move(clusters):
     w.until(lambda s: s["status"] == "rolled_back")
     with w.conn() as c:
         assert c.cmd("GET", key) == b"precious"
+
+
+def test_replica(clusters, place):
+    """The replica of a master of old is fenced with it, and opened when it goes back."""
+    w = clusters(2)
+    old = w.clusters[0].nodes[0]
+    bus = ports.take()
+    replica = place.server("replica", cluster_enabled="yes", cluster_port=bus, cluster_node_timeout=5000)
+    old.cmd("CLUSTER", "MEET", "127.0.0.1", replica.port, bus)
+    me = old.cmd("CLUSTER", "MYID")
+    until(lambda: me in replica.cmd("CLUSTER", "NODES"), 10)
+    replica.cmd("CLUSTER", "REPLICATE", me)
+    until(lambda: b"master_link_status:up" in replica.cmd("INFO", "replication"), 15)
+    until(lambda: b"cluster_state:ok" in replica.cmd("CLUSTER", "INFO"), 15)
+    key = two_slots_of(w.clusters[0], 0)[0]
+
+    def answer():
+        with replica.conn() as c:
+            return str(c.raw("GET", key))
+
+    w.begin({"type": "blue_green"})
+    w.verb("promote")
+    assert w.sides() == ["new", "new"]
+    until(lambda: "NOPERM" in answer(), 10)
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    until(lambda: "NOPERM" not in answer(), 10)
+    ports.give(bus)
