@@ -262,6 +262,27 @@ def test_one_goes_back_alone(world):
 
 
 @pytest.mark.limit(90)
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_one_that_went_back_is_served_after_a_restart(world, how):
+    """One of two instances was rolled back alone, so its part of the migration is over, and the other goes
+    on: after the same command again nobody waits for that part."""
+    w = world()
+    with w.conn() as c:
+        for i in range(40):
+            assert c.cmd("SET", "k%d" % i, i) == b"OK"
+    w.begin({"type": "rolling_update"})
+    w.verb("promote")
+    w.verb("interlay/front.shard-1/rollback")
+    w.until(lambda s: [r["status"] for r in s["resources"]] == ["running", "rolled_back"])
+    for _ in range(2):
+        w.serve.kill() if how == "kill" else w.serve.stop()
+        w.serve.start()
+        with w.conn() as c:
+            for i in range(40):
+                assert c.cmd("GET", "k%d" % i) == b"%d" % i
+
+
+@pytest.mark.limit(90)
 def test_all_at_once(world):
     """A blue_green migration of all instances switches them in one step."""
     w = world()

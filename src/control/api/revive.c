@@ -51,7 +51,8 @@ listen_held(struct api *a, const json_t *row, struct err *err)
 	return rc;
 }
 
-/* Only what waits: an interlay that a migration uses stays. */
+/* Only what waits: an interlay that a migration uses stays, or that of a leg which
+ * is over. */
 static void
 close_held(struct api *a, const json_t *row)
 {
@@ -59,11 +60,16 @@ close_held(struct api *a, const json_t *row)
 
 	for (size_t i = 0; i < json_array_size(all); i++) {
 		const json_t *r = json_array_get(all, i);
+		json_t *live = is_interlay(r)
+		                       ? host_interlay_status(
+						 a->host, call_text(r, "uuid"))
+		                       : NULL;
 		struct err ignored;
 
-		if (is_interlay(r))
+		if (json_is_true(json_object_get(live, "held")))
 			(void)(host_interlay_stop(a->host, call_text(r, "uuid"),
 			                          &ignored) == 0);
+		json_decref(live);
 	}
 }
 

@@ -6,6 +6,7 @@
  *   line.c       interlays
  *   instance.c   those of the instances behind another one
  *   leg.c        a leg and its thread
+ *   over.c       interlays of legs that are over, after a restart
  *   migration.c  a migration: made from its spec, started, forgotten
  *   ask.c        verbs: to one leg, to all, to all at once
  *   merge.c      one status of many legs
@@ -159,6 +160,9 @@ struct line *line_find(struct host *h, const char *uuid);
 /* A listener that only this process knows, for templates. */
 struct line *line_private(struct host *h, const char *url, struct err *err);
 void line_drop(struct host *h, struct line *n);
+/* It was started held: its clients are served by the server of this URL. Without
+ * the lock; whoever calls has it in use. */
+int line_release(struct line *n, const char *url, struct err *err) MUST;
 /* Interlays with instances go before what they stand before. No lock. */
 void line_stop_fronts(struct host *h);
 void line_free_all(struct host *h);
@@ -205,6 +209,11 @@ void migration_free_all(struct host *h);
 /* test.c */
 /* Does the journal say that it was completed or rolled back? */
 bool leg_was_over(const struct leg *l);
+bool leg_was_completed(const struct leg *l);
+
+/* over.c */
+/* After a restart, before its legs begin: nobody waits for those that are over. */
+void migration_serve_over(struct migration *m);
 
 /* keeper.c */
 void migration_chore(struct host *h, const struct chore *c);

@@ -416,11 +416,23 @@ host_interlay_stop(struct host *h, const char *uuid, struct err *err)
 	return 0;
 }
 
+/* Hold, unless it is held anyway; drain. */
+static int
+stand_still(struct line *n, struct err *err)
+{
+	struct mail hold = { .kind = MAIL_HOLD, .epoch = 1 };
+
+	if (n->held)
+		return 0;
+	hold.deadline_ns = os_mono_ns() + LIMIT_DRAIN_MS * NS_PER_MS;
+	interlay_tell(n->l, &hold);
+	return interlay_hear(n->l, MAIL_DRAINED, LIMIT_HOLD_MS, err);
+}
+
 /* Hold, drain, the other endpoint, go on: no request is lost or made twice. */
 static int
 repoint(struct line *n, const struct url *to, struct err *err)
 {
-	struct mail hold = { .kind = MAIL_HOLD, .epoch = 1 };
 	struct mail go = { .kind = MAIL_RELEASE };
 	struct side_conf alone[SIDE_N];
 	struct side_conf both[SIDE_N];
@@ -440,9 +452,7 @@ repoint(struct line *n, const struct url *to, struct err *err)
 	rc = interlay_pair(n->l, &p, SIDE_OLD, SIDE_OLD, err);
 	if (rc != 0)
 		return rc;
-	hold.deadline_ns = os_mono_ns() + LIMIT_DRAIN_MS * NS_PER_MS;
-	interlay_tell(n->l, &hold);
-	rc = interlay_hear(n->l, MAIL_DRAINED, LIMIT_HOLD_MS, err);
+	rc = stand_still(n, err);
 	go.route = p.route;
 	go.route.generation++;
 	go.route.authority = rc == 0 ? SIDE_NEW : SIDE_OLD;
@@ -453,6 +463,31 @@ repoint(struct line *n, const struct url *to, struct err *err)
 	if (interlay_pair(n->l, &p, go.route.authority, SIDE_OLD, &back) != 0)
 		return err_set(err, back.code, "%s", back.text);
 	return rc;
+}
+
+int
+line_release(struct line *n, const char *url, struct err *err)
+{
+	struct mail go = { .kind = MAIL_RELEASE,
+		           .route = { .authority = SIDE_OLD,
+		                      .ack = ACK_AUTHORITY,
+		                      .generation = 1 } };
+	struct url from;
+	struct url to;
+	int rc = url_parse(n->url, &from, err);
+
+	if (rc == 0)
+		rc = url_parse(url, &to, err);
+	if (rc != 0)
+		return rc;
+	if (!url_same(&from, &to)) {
+		rc = repoint(n, &to, err);
+		if (rc == 0)
+			(void)snprintf(n->url, sizeof(n->url), "%s", url);
+		return rc;
+	}
+	interlay_tell(n->l, &go);
+	return interlay_hear(n->l, MAIL_ROUTE_ACK, LIMIT_STOP_MS, err);
 }
 
 int
@@ -528,12 +563,13 @@ host_interlay_status(struct host *h, const char *uuid)
 	}
 	if (n != NULL)
 		ret = json_pack(
-			"{s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "running",
-			1, "id", n->id, "listen", n->l->listen, "port",
-			(json_int_t)n->l->port, "workers", (json_int_t)n->l->n,
-			"clients", (json_int_t)clients, "requests",
-			(json_int_t)requests, "errors", (json_int_t)errors,
-			"auth_failed", (json_int_t)failed, "migration",
+			"{s:b,s:b,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o}",
+			"running", 1, "held", n->held, "id", n->id, "listen",
+			n->l->listen, "port", (json_int_t)n->l->port, "workers",
+			(json_int_t)n->l->n, "clients", (json_int_t)clients,
+			"requests", (json_int_t)requests, "errors",
+			(json_int_t)errors, "auth_failed", (json_int_t)failed,
+			"migration",
 			n->used_by[0] != '\0' ? json_string(n->used_by)
 					      : json_null());
 	host_unlock(h);

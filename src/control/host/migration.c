@@ -625,6 +625,8 @@ host_migration_start(struct host *h, const json_t *spec, struct err *err)
 		migration_put(m);
 		return rc;
 	}
+	if (resume)
+		migration_serve_over(m);
 	rc = begin_all(m, resume, err);
 	if (rc != 0) {
 		host_lock(h);

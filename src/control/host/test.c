@@ -270,6 +270,17 @@ leg_was_over(const struct leg *l)
 	return ret;
 }
 
+bool
+leg_was_completed(const struct leg *l)
+{
+	json_t *state = recorded(l->host, l->name);
+	const char *t = json_string_value(state);
+	bool ret = t != NULL && strcmp(t, "completed") == 0;
+
+	json_decref(state);
+	return ret;
+}
+
 json_t *
 host_migration_recorded(struct host *h, const char *uuid)
 {
