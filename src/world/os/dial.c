@@ -105,17 +105,10 @@ resolve_name(struct dial *d, const struct address *to, struct err *err)
 	                : err_set(err, ERR_LOST, "%s has no address", to->host);
 }
 
-int
-dial_resolve(struct dial *d, const struct address *to, struct err *err)
+/* Of one server. */
+static int
+resolve(struct dial *d, const struct address *to, struct err *err)
 {
-	REQUIRE(memchr(to->host, 0, sizeof(to->host)) != NULL);
-	*d = (struct dial){ .n = 0 };
-	if (to->by_sentinel) {
-		struct address master;
-		int rc = sentinel_master(to, &master, err);
-
-		return rc == 0 ? dial_resolve(d, &master, err) : rc;
-	}
 	if (to->port == 0)
 		return resolve_path(d, to, err);
 	if (to->host[0] == 0)
@@ -123,6 +116,20 @@ dial_resolve(struct dial *d, const struct address *to, struct err *err)
 	if (resolve_numeric(d, to))
 		return 0;
 	return resolve_name(d, to, err);
+}
+
+int
+dial_resolve(struct dial *d, const struct address *to, struct err *err)
+{
+	struct address master;
+	int rc;
+
+	REQUIRE(memchr(to->host, 0, sizeof(to->host)) != NULL);
+	*d = (struct dial){ .n = 0 };
+	if (!to->by_sentinel)
+		return resolve(d, to, err);
+	rc = sentinel_master(to, &master, err);
+	return rc == 0 ? resolve(d, &master, err) : rc;
 }
 
 static void
