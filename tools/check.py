@@ -150,7 +150,7 @@ SAN_FILES = ["tests/live/test_%s.py" % x for x in
 LIVE_SAN = ["tests/live"] if FULL else SAN_FILES
 LIVE_PLAIN = ["tests/live"] if FULL else [
     "tests/live", *["--ignore=" + x for x in SAN_FILES]]
-SAMPLE = {} if FULL else {"GODWIT_SAMPLE": "38"}  # per cent
+SAMPLE = {} if FULL else {"GODWIT_SAMPLE": "30"}  # per cent
 
 
 def live(name, folder, env=None, limit_s=1500, tests=("tests/live",)):
