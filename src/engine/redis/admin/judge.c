@@ -378,7 +378,8 @@ judge_contents(struct checks *c, const struct facts f[SIDE_N],
 	else if (f[SIDE_NEW].keys > 0 && !conf->is_resume)
 		SAY(c, "contents", CHECK_WARN,
 		    "new is not empty (%llu records); where both have a "
-		    "record the rule is --conflict %s",
+		    "record the rule is --conflict %s, what only new has "
+		    "stays: empty new first if an earlier migration left it",
 		    (unsigned long long)f[SIDE_NEW].keys, conf->conflict);
 	else
 		SAY(c, "contents", CHECK_PASS, "old has %llu records",
