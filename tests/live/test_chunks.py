@@ -288,7 +288,9 @@ def test_rules(pair, rule):  # noqa: F811
     m.wait_phase("in_step", 30)
     m.barrier()
     assert pair[1].r.hget("big:h", "mine") == b"1"
-    assert pair[1].r.hlen("big:h") == (1 if rule == "none" else 60001)
+    # The last pieces of a merge may come after "in step" and the barrier: known, see
+    # docs/internals/mover.md, "Not right yet".
+    until(lambda: pair[1].r.hlen("big:h") == (1 if rule == "none" else 60001), 10, text="all fields")
     for k in ("big:s", "big:z"):
         assert pair[1].r.execute_command("DEBUG", "DIGEST-VALUE", k) == pair[0].r.execute_command(
             "DEBUG", "DIGEST-VALUE", k
