@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from test_mover import Mover, mover, pair  # noqa: F401
+from harness.process import until
 from mover_load import compare
 
 FIELDS = int(os.environ.get("FIELDS") or 300000)
