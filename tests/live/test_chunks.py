@@ -279,8 +279,7 @@ def test_as_a_whole(pair, what, mode):  # noqa: F811
     equal(pair, m, at_least=0)
 
 
-@pytest.mark.parametrize("rule", ["none", pytest.param("merge", marks=pytest.mark.xfail(
-    strict=False, reason='a known fault: docs/internals/mover.md, "Not right yet"'))])
+@pytest.mark.parametrize("rule", ["none", "merge"])
 def test_rules(pair, rule):  # noqa: F811
     """What is on the other side already stays, or is united with it."""
     fill(pair[0].r, 60000)

@@ -157,7 +157,14 @@ def load(pair, n=3, kind="mixed", keys=400, dbs=1, side=0, pause=0.0):
 def halt(procs):
     for p in procs:
         p.terminate()
-    return sum(int(p.communicate(timeout=10)[0]) for p in procs)
+    done = 0
+    for p in procs:
+        out = p.communicate(timeout=30)[0]
+        # Ended before its first line ran: it has written nothing.
+        early = out == "" and p.returncode == -signal.SIGTERM
+        assert early or p.returncode == 0, (p.returncode, out)
+        done += 0 if early else int(out)
+    return done
 
 
 def preload(server, n=20000, size=60):

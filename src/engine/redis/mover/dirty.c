@@ -70,6 +70,15 @@ dirty_is_refusable(const struct mover *m, const struct mark *k)
 	       m->conf->rule != MOVER_RULE_REPLACE;
 }
 
+/* A long value is passed on before its copy is at its end: the refusal may come
+ * first. */
+static bool
+is_flying(const struct mover *m, const struct mark *k)
+{
+	return k != NULL && k->state == MARK_READING && k->is_fill &&
+	       m->conf->rule != MOVER_RULE_REPLACE;
+}
+
 void
 dirty_mark(struct mover *m, uint32_t db, struct span key, struct place since,
            uint64_t end)
@@ -88,6 +97,8 @@ dirty_mark(struct mover *m, uint32_t db, struct span key, struct place since,
 	/* A copy that the other side may have refused has seen nothing. */
 	if (dirty_is_refusable(m, pend_find(&m->pend, db, key)))
 		end = 0;
+	else if (is_flying(m, pend_find(&m->pend, db, key)))
+		end = UINT64_MAX;
 	k = pend_mark(&m->pend, db, key, since, end);
 	if (k == NULL) {
 		dirty_overflow(m);
@@ -160,7 +171,7 @@ dirty_keep(struct mover *m, uint32_t db, struct span key)
 		struct mark *k = pend_find(&m->pend, db, key);
 
 		/* Written by the stream meanwhile: then that wins. */
-		if (k != NULL && !dirty_is_refusable(m, k))
+		if (k != NULL && !dirty_is_refusable(m, k) && !is_flying(m, k))
 			return;
 		k = mark_held(m, db, key);
 		if (k != NULL)

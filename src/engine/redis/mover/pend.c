@@ -345,7 +345,7 @@ rise(struct pend *p, struct mark *k, uint64_t at)
 {
 	struct mark *prev = p->stream.last;
 
-	if (!p->by_state || k->is_repair || k->since.at >= at)
+	if (!p->by_state || k->is_repair || k->merge || k->since.at >= at)
 		return;
 	for (int i = 0; prev != NULL && (prev == k || prev->since.at > at);
 	     i++) {
