@@ -10,37 +10,14 @@ import pytest
 
 from harness.process import until
 from harness.server import Server
-from harness.spread import begin, is_error, key_of, owner
+from harness.spread import begin, is_error, key_of, owner, servers, spread, two  # noqa: F401
 from oracle.resp import encode
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    at = str(tmp_path_factory.mktemp("spread"))
-    all_of = [Server(at, "i%d" % i).start() for i in range(3)]
-    yield all_of
-    for s in all_of:
-        s.stop()
-
-
-@pytest.fixture(params=[2, 3])
-def spread(request, servers):
-    s = begin(servers[:request.param])
-    yield s
-    s.stop()
-
-
-@pytest.fixture
-def two(servers):
-    s = begin(servers[:2])
-    yield s
-    s.stop()
 
 
 # ---- requests by their keys -------------------------------------------------
 
 
-def test_each_key_is_on_its_owner(spread):
+def test_each_key_is_on_its_owner(spread):  # noqa: F811
     c = spread.conn()
     for i in range(60):
         assert c.cmd("SET", "k%d" % i, i) == b"OK"
@@ -54,7 +31,7 @@ def test_each_key_is_on_its_owner(spread):
     assert c.cmd("ECHO", "a") == b"a"
 
 
-def test_a_pipeline_is_answered_in_order(spread):
+def test_a_pipeline_is_answered_in_order(spread):  # noqa: F811
     """Four thousand requests of all kinds in one write, against a model."""
     rng = random.Random(7)
     model, cmds, want = {}, [], []
@@ -95,7 +72,7 @@ def test_a_pipeline_is_answered_in_order(spread):
     assert c.cmd("DBSIZE") == len(model)
 
 
-def test_in_parts(spread):
+def test_in_parts(spread):  # noqa: F811
     c = spread.conn()
     keys = ["k%d" % i for i in range(50)]
     assert c.cmd("MSET", *[x for k in keys for x in (k, "v" + k)]) == b"OK"
@@ -109,7 +86,7 @@ def test_in_parts(spread):
     is_error(c.raw("MGET"), "ERR wrong number")
 
 
-def test_across_is_refused_by_name(two):
+def test_across_is_refused_by_name(two):  # noqa: F811
     c = two.conn()
     a, b = key_of(0, 2), key_of(1, 2)
     for words in (("MSETNX", a, 1, b, 2), ("RENAME", a, b), ("SINTER", a, b),
@@ -133,7 +110,7 @@ def test_across_is_refused_by_name(two):
         s.stop()
 
 
-def test_an_error_of_a_part_names_its_instance(two):
+def test_an_error_of_a_part_names_its_instance(two):  # noqa: F811
     two.servers[1].cmd("CONFIG", "SET", "maxmemory", "1")
     try:
         c = two.conn()
@@ -159,7 +136,7 @@ def scan(c, *args):
             return keys
 
 
-def test_scan_is_complete(spread):
+def test_scan_is_complete(spread):  # noqa: F811
     c = spread.conn()
     want = {b"k%d" % i for i in range(3000)}
     c.pipe([("SET", k, 1) for k in want])
@@ -171,7 +148,7 @@ def test_scan_is_complete(spread):
     is_error(c.raw("SCAN", str((1 << 60) + 15)), "ERR invalid cursor")
 
 
-def test_randomkey_flush_and_scripts(spread):
+def test_randomkey_flush_and_scripts(spread):  # noqa: F811
     c = spread.conn()
     assert c.cmd("RANDOMKEY") is None
     last = key_of(spread.n - 1, spread.n)
@@ -198,7 +175,7 @@ def test_randomkey_flush_and_scripts(spread):
     assert c.cmd("EVAL", "return 7", 0) == 7
 
 
-def test_what_acts_on_a_server_acts_on_all(two):
+def test_what_acts_on_a_server_acts_on_all(two):  # noqa: F811
     """Settings, users and databases; what is for one server alone is refused."""
     c = two.conn()
     a, b = key_of(0, 2), key_of(1, 2)
@@ -231,7 +208,7 @@ def test_what_acts_on_a_server_acts_on_all(two):
     assert c.cmd("MIGRATE", "127.0.0.1", 1, "", 0, 10, "KEYS", "none{%s}" % b) == b"NOKEY"
 
 
-def test_a_script_that_hangs_is_ended_wherever_it_is(two):
+def test_a_script_that_hangs_is_ended_wherever_it_is(two):  # noqa: F811
     c, d = two.conn(), two.conn()
     two.servers[1].cmd("CONFIG", "SET", "busy-reply-threshold", "10")
     try:
@@ -242,7 +219,7 @@ def test_a_script_that_hangs_is_ended_wherever_it_is(two):
         two.servers[1].cmd("CONFIG", "SET", "busy-reply-threshold", "5000")
 
 
-def test_resp3(spread):
+def test_resp3(spread):  # noqa: F811
     """HELLO 3: maps and nils of all instances, pushes between the answers."""
     c, d = Raw(spread.port), spread.conn()
     n = spread.n
@@ -294,7 +271,7 @@ class Raw:
         return self.read(end)[:-len(end)]
 
 
-def test_select_is_everywhere(spread):
+def test_select_is_everywhere(spread):  # noqa: F811
     c = spread.conn()
     assert c.cmd("SELECT", 3) == b"OK"
     got = c.pipe([("SET", "k%d" % i, i) for i in range(20)])
@@ -307,7 +284,7 @@ def test_select_is_everywhere(spread):
     assert sum(s.cmd("DBSIZE") for s in spread.servers) == 1
 
 
-def test_names_and_hello(spread):
+def test_names_and_hello(spread):  # noqa: F811
     c = spread.conn()
     assert c.cmd("CLIENT", "SETNAME", "me") == b"OK"
     assert c.cmd("CLIENT", "GETNAME") == b"me"
@@ -355,7 +332,7 @@ def test_auth(tmp_path):
 # ---- transactions -----------------------------------------------------------
 
 
-def test_transactions(two):
+def test_transactions(two):  # noqa: F811
     c, d = two.conn(), two.conn()
     a, b = key_of(0, 2), key_of(1, 2)
     for k in (a, b):
@@ -428,7 +405,7 @@ def test_a_multi_that_is_not_allowed(tmp_path):
 # ---- blocking, subscribers --------------------------------------------------
 
 
-def test_blocking(two):
+def test_blocking(two):  # noqa: F811
     c, d = two.conn(), two.conn()
     for at in range(2):
         k, other = key_of(at, 2, "list"), key_of(1 - at, 2)
@@ -453,7 +430,7 @@ def test_blocking(two):
     until(lambda: two.stats()["clients"] == 1, 5, text="its end")
 
 
-def test_subscribers(two):
+def test_subscribers(two):  # noqa: F811
     c, d = two.conn(), two.conn()
     b = key_of(1, 2)
     c.sock.sendall(encode(("SET", b, 1)) + encode(("SUBSCRIBE", "a", "b")))
@@ -486,7 +463,7 @@ def test_subscribers(two):
     assert c.cmd("QUIT") == b"OK"
 
 
-def test_many_messages_and_a_slow_subscriber(two):
+def test_many_messages_and_a_slow_subscriber(two):  # noqa: F811
     """16 MiB of messages for one who does not read at first: none is missing, in
     order, and the spread does not keep them."""
     c, d = two.conn(), two.conn()

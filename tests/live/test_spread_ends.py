@@ -10,38 +10,15 @@ import pytest
 
 from harness.process import until
 from harness.server import Server
-from harness.spread import begin, is_error, key_of
+from harness.spread import begin, is_error, key_of, servers, spread, two  # noqa: F401
 from oracle.resp import Conn, RespError, encode
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    at = str(tmp_path_factory.mktemp("spread"))
-    all_of = [Server(at, "i%d" % i).start() for i in range(3)]
-    yield all_of
-    for s in all_of:
-        s.stop()
-
-
-@pytest.fixture(params=[2, 3])
-def spread(request, servers):
-    s = begin(servers[:request.param])
-    yield s
-    s.stop()
-
-
-@pytest.fixture
-def two(servers):
-    s = begin(servers[:2])
-    yield s
-    s.stop()
 
 
 # ---- big ones ---------------------------------------------------------------
 
 
 @pytest.mark.limit(120)
-def test_a_big_value_is_not_collected(two):
+def test_a_big_value_is_not_collected(two):  # noqa: F811
     """100 MiB in and out, beside a pipeline on the other instance."""
     c = two.conn(timeout=60)
     a, b = key_of(0, 2), key_of(1, 2)
@@ -69,7 +46,7 @@ def test_a_big_value_is_not_collected(two):
     c.cmd("DEL", b)
 
 
-def test_early_answers_are_bounded(two):
+def test_early_answers_are_bounded(two):  # noqa: F811
     """A long answer of one instance that has to wait for another stays there."""
     c, d = two.conn(timeout=60), two.conn()
     a, b = key_of(0, 2, "list"), key_of(1, 2)
@@ -94,7 +71,7 @@ def is_quick(server):
         return False
 
 
-def test_what_has_to_be_whole_is_bounded(two):
+def test_what_has_to_be_whole_is_bounded(two):  # noqa: F811
     c = two.conn(timeout=60)
     a, b = key_of(0, 2), key_of(1, 2)
     big = b"v" * (40 << 20)
@@ -112,7 +89,7 @@ def test_what_has_to_be_whole_is_bounded(two):
 # ---- protocol, ends ---------------------------------------------------------
 
 
-def test_bad_input(two):
+def test_bad_input(two):  # noqa: F811
     for bad in (b"*1\r\n+PING\r\n", b"*x\r\n", b"*1\r\n$-5\r\n", b"GET 'a\r\n"):
         s = socket.create_connection(("127.0.0.1", two.port))
         s.settimeout(10)
@@ -137,7 +114,7 @@ def test_bad_input(two):
     assert got == b"+OK\r\n$3\r\na b\r\n*2\r\n$3\r\na b\r\n$-1\r\n"
 
 
-def test_byte_by_byte(two):
+def test_byte_by_byte(two):  # noqa: F811
     c = two.conn()
     data = b"".join(encode(x) for x in (
         ("SET", "a", "1"), ("MGET", "a", "b", "c"), ("MULTI",), ("SET", "a", 2), ("EXEC",),
@@ -149,7 +126,7 @@ def test_byte_by_byte(two):
         [b"unsubscribe", b"x", 0], b"2"]
 
 
-def test_who_says_no_more_gets_all_answers(two):
+def test_who_says_no_more_gets_all_answers(two):  # noqa: F811
     a, b = key_of(0, 2), key_of(1, 2)
     with two.conn() as c:
         c.sock.sendall(b"".join(encode(("INCR", k)) for k in (a, b) * 500))
@@ -165,7 +142,7 @@ def test_who_says_no_more_gets_all_answers(two):
             c.read()
 
 
-def test_an_instance_that_goes(two):
+def test_an_instance_that_goes(two):  # noqa: F811
     """What is under way there gets an error that names it, what is under way
     elsewhere its answer, in order; then the client is closed."""
     a, b = key_of(0, 2), key_of(1, 2)
@@ -213,7 +190,7 @@ def test_a_server_that_is_killed(tmp_path):
             x.stop()
 
 
-def test_stop(two):
+def test_stop(two):  # noqa: F811
     """MAIL_STOP: what runs is answered, the blocked and the idle are closed."""
     c, d, e = two.conn(), two.conn(), two.conn()
     d.send("BLPOP", "list", 0)
@@ -235,7 +212,7 @@ def test_stop(two):
     assert two.wait("mail") == "mail stopped"
 
 
-def test_addresses_are_passed_on(two):
+def test_addresses_are_passed_on(two):  # noqa: F811
     """Clients with a header of their own; its address and TLVs go with it."""
     s = begin(two.servers, SPREAD_PROXY="1")
     try:
@@ -301,7 +278,7 @@ def same(a, b):
     return a == b
 
 
-def test_the_same_as_one_server(spread, servers, tmp_path):
+def test_the_same_as_one_server(spread, servers, tmp_path):  # noqa: F811
     """Random commands that a spread handles, singly and in pipelines: each answer
     is the one of a single server."""
     seed = random.SystemRandom().randrange(1 << 30)

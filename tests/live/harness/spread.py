@@ -1,63 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """A spread_main process: a spread in front of a plain relay a server."""
-import os
-import queue
-import subprocess
-import threading
-import time
+import pytest
 
+from harness.machine import Machine
 from harness.program import program
-from oracle.resp import Conn, RespError
+from harness.server import Server
+from oracle.resp import RespError
 
 
-class Spread:
+class Spread(Machine):
     """A spread_main process. `ports`: of the inner relays."""
 
     def __init__(self, binary, servers, **env):
+        super().__init__([binary, "127.0.0.1:0", *[str(s.port) for s in servers]], env)
         self.n = len(servers)
-        self.proc = subprocess.Popen(
-            [binary, "127.0.0.1:0", *[str(s.port) for s in servers]],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            env={**os.environ, **env})
-        words = self.proc.stdout.readline().split()
-        self.port = int(words[1])
-        self.ports = [int(w) for w in words[2:]]
-        self.lines = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.ports = [int(w) for w in self.words[1:]]
 
-    def _read(self):
-        for line in self.proc.stdout:
-            self.lines.put(line.strip())
 
-    def say(self, text):
-        self.proc.stdin.write(text + "\n")
-        self.proc.stdin.flush()
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """Three real servers."""
+    at = str(tmp_path_factory.mktemp("spread"))
+    all_of = [Server(at, "i%d" % i).start() for i in range(3)]
+    yield all_of
+    for s in all_of:
+        s.stop()
 
-    def wait(self, prefix, timeout=10):
-        end = time.time() + timeout
-        while True:
-            line = self.lines.get(timeout=max(0.01, end - time.time()))
-            if line.startswith(prefix):
-                return line
 
-    def stats(self):
-        self.say("stats")
-        line = self.wait("stats")
-        return {k: int(v) for k, v in (x.split("=") for x in line.split()[1:])}
+@pytest.fixture(params=[2, 3])
+def spread(request, servers):  # noqa: F811
+    """In front of two of them, and of all."""
+    s = begin(servers[:request.param])
+    yield s
+    s.stop()
 
-    def conn(self, **k):
-        return Conn(self.port, **k)
 
-    def stop(self):
-        if self.proc.poll() is None:
-            self.say("quit")
-            try:
-                self.proc.wait(10)
-            except subprocess.TimeoutExpired:
-                self.proc.kill()
-                self.proc.wait()
-                raise
-        assert self.proc.returncode == 0, self.proc.returncode
+@pytest.fixture
+def two(servers):  # noqa: F811
+    s = begin(servers[:2])
+    yield s
+    s.stop()
 
 
 def slot(key):
