@@ -30,6 +30,29 @@ call_find(struct call *c, enum entity_kind k, const char *id, const char *param,
 	return row;
 }
 
+json_t *
+call_add(struct call *c, enum entity_kind k, const json_t *body,
+         const json_t *needs, struct err *err)
+{
+	struct store *s = c->api->store;
+	json_t *row = NULL;
+	int rc = store_begin(s, err);
+
+	if (rc == 0) {
+		row = entity_add(s, call_org(c), k, NULL,
+		                 call_text(c->body, "id"), c->who.subject, body,
+		                 err);
+		rc = row != NULL ? entity_needs(s, row, needs, err)
+		                 : -(int)err->code;
+		rc = store_end(s, rc, err);
+	}
+	if (rc != 0) {
+		json_decref(row);
+		row = NULL;
+	}
+	return row;
+}
+
 /* "v12" */
 static void
 tag_of(const json_t *row, char ret[32])

@@ -89,6 +89,10 @@ const char *call_org(const struct call *c);
  * it in the error): a new reference. */
 json_t *call_find(struct call *c, enum entity_kind k, const char *id,
                   const char *param, struct err *err);
+/* A new row of the kind with the id of the body, and its links to what it needs,
+ * both or none: a new reference, NULL with *err. */
+json_t *call_add(struct call *c, enum entity_kind k, const json_t *body,
+                 const json_t *needs, struct err *err);
 /* If-Match of the call against the row. */
 int call_match(struct call *c, const json_t *row, struct err *err) MUST;
 void call_header(struct call *c, const char *name, const char *value);

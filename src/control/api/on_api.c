@@ -127,28 +127,6 @@ api_bindings(struct call *c, const json_t *given, json_t *needs,
 
 /* ---- calls -------------------------------------------------------------------- */
 
-static json_t *
-add(struct call *c, const json_t *body, const json_t *needs, struct err *err)
-{
-	struct store *s = c->api->store;
-	json_t *row = NULL;
-	int rc = store_begin(s, err);
-
-	if (rc == 0) {
-		row = entity_add(s, call_org(c), ENTITY_API, NULL,
-		                 call_text(c->body, "id"), c->who.subject, body,
-		                 err);
-		rc = row != NULL ? entity_needs(s, row, needs, err)
-		                 : -(int)err->code;
-		rc = store_end(s, rc, err);
-	}
-	if (rc != 0) {
-		json_decref(row);
-		row = NULL;
-	}
-	return row;
-}
-
 int
 on_api_create(struct call *c, struct err *err)
 {
@@ -162,7 +140,7 @@ on_api_create(struct call *c, struct err *err)
 	if (bindings != NULL) {
 		body = json_pack("{s:[],s:o}", "fields", "bindings", bindings);
 		call_merge(body, c->body, names);
-		row = add(c, body, needs, err);
+		row = call_add(c, ENTITY_API, body, needs, err);
 		json_decref(body);
 	}
 	json_decref(needs);

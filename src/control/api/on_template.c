@@ -187,30 +187,6 @@ link_endpoint(struct call *c, const json_t *row, const char *endpoint,
 	return rc;
 }
 
-static json_t *
-add(struct call *c, const json_t *body, struct err *err)
-{
-	struct store *s = c->api->store;
-	json_t *row = NULL;
-	int rc = store_begin(s, err);
-
-	if (rc == 0) {
-		row = entity_add(s, call_org(c), ENTITY_TEMPLATE, NULL,
-		                 call_text(c->body, "id"), c->who.subject, body,
-		                 err);
-		rc = row != NULL
-		             ? link_endpoint(c, row,
-		                             call_text(body, "endpoint"), err)
-		             : -(int)err->code;
-		rc = store_end(s, rc, err);
-	}
-	if (rc != 0) {
-		json_decref(row);
-		row = NULL;
-	}
-	return row;
-}
-
 int
 on_template_create(struct call *c, struct err *err)
 {
@@ -221,6 +197,7 @@ on_template_create(struct call *c, struct err *err)
 	                  "endpoint", err);
 	json_t *body;
 	json_t *row = NULL;
+	json_t *needs;
 	int rc;
 
 	if (endpoint == NULL)
@@ -228,9 +205,11 @@ on_template_create(struct call *c, struct err *err)
 	body = json_pack("{s:s}", "endpoint", entity_uuid(endpoint));
 	json_decref(endpoint);
 	call_merge(body, c->body, names);
+	needs = json_pack("[O]", json_object_get(body, "endpoint"));
 	rc = complete(c, body, err);
 	if (rc == 0)
-		row = add(c, body, err);
+		row = call_add(c, ENTITY_TEMPLATE, body, needs, err);
+	json_decref(needs);
 	json_decref(body);
 	return call_made(c, row, view, err);
 }
