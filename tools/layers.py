@@ -19,6 +19,7 @@ SRC = os.path.join(ROOT, "src")
 
 # What a folder may include of ours, as prefixes of the include path. A prefix
 # that ends in "/*" means the files of that folder, not of its sub-folders.
+BELOW_CONTROL = ["base/", "wire/", "core/", "engine/", "flow/", "world/"]
 MAY = {
     "base": ["base/"],
     "wire": ["base/", "wire/"],
@@ -30,8 +31,14 @@ MAY = {
     "world/os": ["base/", "wire/", "core/", "engine/*", "world/*", "world/os/"],
     "world/sim": ["base/", "wire/", "core/", "engine/*", "world/*",
                   "world/sim/"],
-    "control": ["base/", "wire/", "core/", "engine/", "flow/", "world/",
-                "control/"],
+    "control/store": BELOW_CONTROL + ["control/limit.h"],
+    "control/auth": BELOW_CONTROL + ["control/limit.h", "control/store/"],
+    "control/spec": BELOW_CONTROL + ["control/limit.h", "control/run.h"],
+    "control": BELOW_CONTROL + ["control/*", "control/store/",
+                                "control/auth/", "control/spec/"],
+    "control/host": BELOW_CONTROL + ["control/*", "control/store/",
+                                     "control/auth/", "control/spec/"],
+    "control/api": BELOW_CONTROL + ["control/"],
     "bin": [""],
 }
 
@@ -74,7 +81,8 @@ def allowed(folder, own, inc):
 
 def system_allowed(folder, inc):
     top = folder.split("/")[0]
-    if any(inc.startswith(x) for x in LIBRARY.get(folder, ())):
+    mine = LIBRARY.get(folder, LIBRARY.get(top, ()))
+    if any(inc.startswith(x) for x in mine):
         return True
     stem = inc[:-2]
     if top == "base":
