@@ -42,7 +42,7 @@ back(const json_t *s, char *ret, size_t n)
 {
 	(void)snprintf(ret, n,
 	               "%s has the authority and answers everything; longest "
-	               "hold %.0f ms; promote begins again",
+	               "hold %.0f ms",
 	               look_text(s, "authority"), look_real(s, "hold.max_ms"));
 }
 

@@ -166,6 +166,24 @@ merge_live(json_t *to, const json_t *live)
 	}
 }
 
+/* Outside of a run nobody else can tell what comes next. */
+static void
+put_next(json_t *to, enum life_state s)
+{
+	static const char *const next[] = {
+		[LIFE_PENDING] = "add: an interlay or an api",
+		[LIFE_READY] = "migrate: the copy begins; test looks first",
+		[LIFE_ROLLED_BACK] =
+			"migrate: the copy begins again; or delete",
+		[LIFE_COMPLETED] = "nothing; reverse makes the opposite "
+				   "migration",
+	};
+	size_t n = sizeof(next) / sizeof(next[0]);
+
+	if ((size_t)s < n && next[s] != NULL)
+		(void)json_object_set_new(to, "next", json_string(next[s]));
+}
+
 json_t *
 migration_view(struct call *c, const json_t *row)
 {
@@ -188,6 +206,7 @@ migration_view(struct call *c, const json_t *row)
 	if (live == NULL)
 		live = json_incref(json_object_get(body, "last"));
 	merge_live(ret, live);
+	put_next(ret, migration_state(row));
 	call_merge(ret, body, names);
 	/* A resource that goes or comes back alone changes no state, so no row. */
 	if (json_is_boolean(json_object_get(live, "partial")))
