@@ -217,9 +217,12 @@ action_choose(enum action_id first, uint32_t operand_n, char *const operand[],
 			at = sizeof(all) - 1;
 	}
 	*ret = first;
-	return err_set(err, ERR_USAGE, "usage: godwit %s%s%s %s",
+	return err_set(err, ERR_USAGE, "%s; usage: godwit %s%s%s%s%s",
+	               operand_n == 0   ? "a name is missing"
+	               : all[0] == '\0' ? "it takes no words, only options"
+	                                : "the words do not fit",
 	               commands[a->command].name, a->word[0] != '\0' ? " " : "",
-	               a->word, all);
+	               a->word, all[0] != '\0' ? " " : " [OPTIONS]", all);
 }
 
 /* ---- options ----------------------------------------------------------------- */

@@ -434,8 +434,9 @@ check_operands(const struct args *a, struct err *err)
 	if (a->operand_n > want)
 		return err_set(err, ERR_USAGE,
 		               "%s: \"%s\" is one word too many; usage: godwit "
-		               "%s %s",
-		               c->name, a->operand[want], c->name, o);
+		               "%s%s%s [OPTIONS]",
+		               c->name, a->operand[want], c->name,
+		               o[0] != '\0' ? " " : "", o);
 	if (a->operand_n < want)
 		return err_set(err, ERR_USAGE, "%s: usage: godwit %s %s%s",
 		               c->name, c->name, o,
