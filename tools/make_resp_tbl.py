@@ -44,6 +44,8 @@ HANDLED = {
     "subscribe": ("ADMIN", "SUBSCRIBE"), "psubscribe": ("ADMIN", "SUBSCRIBE"),
     "unsubscribe": ("ADMIN", "UNSUBSCRIBE"),
     "punsubscribe": ("ADMIN", "UNSUBSCRIBE"),
+    "ssubscribe": ("ADMIN", "SUBSCRIBE"),
+    "sunsubscribe": ("ADMIN", "UNSUBSCRIBE"),
     "ping": ("ADMIN", "PING"),
     "scan": ("ADMIN", "SCAN"), "hscan": ("ADMIN", "SCANKEY"),
     "sscan": ("ADMIN", "SCANKEY"), "zscan": ("ADMIN", "SCANKEY"),
@@ -85,7 +87,7 @@ function|list function|stats info keys lastsave latency|doctor latency|graph
 latency|help latency|histogram latency|history latency|latest latency|reset lolwut
 memory|doctor memory|purge memory|help memory|malloc-stats memory|stats memory|usage
 module|help module|list object|encoding object|freq object|help object|idletime
-object|refcount pfcount pfselftest publish readonly readwrite save slowlog|reset pubsub|channels pubsub|help pubsub|numpat
+object|refcount pfcount pfselftest publish readonly readwrite save slowlog|reset spublish pubsub|channels pubsub|help pubsub|numpat
 pubsub|numsub pubsub|shardchannels pubsub|shardnumsub randomkey role
 script|exists script|help slowlog|get slowlog|help slowlog|len time touch
 xgroup|help xinfo|consumers xinfo|groups xinfo|help xinfo|stream sort

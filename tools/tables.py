@@ -137,6 +137,8 @@ def way_of(row, refused):
     if handler == "PLAIN":
         keys = first != "0" or numkeys != "0"
         way, how = "routed", "by key" if keys else "home"
+        if name in ("publish", "spublish"):
+            how = "home; the server tells its subscribers"
         if kind == "READ":
             how += "; also to the other side, where that is causal"
     else:

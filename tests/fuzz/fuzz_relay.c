@@ -80,6 +80,9 @@ say_as_client(struct fake *f, struct buf *b)
 		"CACHING",
 		"YES",
 		"BCAST",
+		"SSUBSCRIBE",
+		"SUNSUBSCRIBE",
+		"SPUBLISH",
 	};
 	uint8_t n = world_next(&f->w) % 6;
 
@@ -113,6 +116,9 @@ say_as_server(struct fake *f, struct buf *b)
 		"_\r\n",
 		"~2\r\n#t\r\n,1.5\r\n",
 		">2\r\n$10\r\ninvalidate\r\n_\r\n",
+		"*3\r\n$10\r\nssubscribe\r\n$1\r\nk\r\n:1\r\n",
+		"*3\r\n$12\r\nsunsubscribe\r\n$1\r\nk\r\n:0\r\n",
+		"*3\r\n$8\r\nsmessage\r\n$1\r\nk\r\n$1\r\nv\r\n",
 	};
 
 	for (uint8_t n = world_next(&f->w) % 4 + 1; n > 0; n--)

@@ -99,6 +99,9 @@ static const struct fixed fixed[] = {
 	{ "QUIT", ASKS_QUIT },
 	{ "SUBSCRIBE a", ASKS_ANY },
 	{ "UNSUBSCRIBE a", ASKS_ANY },
+	{ "SSUBSCRIBE a", ASKS_ANY },
+	{ "SUNSUBSCRIBE a", ASKS_ANY },
+	{ "SUNSUBSCRIBE", ASKS_ANY },
 };
 
 /* One request, as a draw says. */

@@ -89,16 +89,31 @@ peer_unblock(struct peer *p, bool gets)
 	buf_clear(&p->waits);
 }
 
+/* SUBSCRIBE or one of its like; NULL: another. */
+static inline const char *
+peer_verb(const struct resp_cmd *q)
+{
+	static const char *const verbs[] = {
+		"subscribe",    "unsubscribe", "psubscribe",
+		"punsubscribe", "ssubscribe",  "sunsubscribe",
+	};
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (peer_is(q, 0, verbs[i]))
+			return verbs[i];
+	}
+	return NULL;
+}
+
 static inline void
 peer_subscribe(struct peer *p, const struct resp_cmd *q)
 {
-	bool leaves = peer_is(q, 0, "unsubscribe");
+	const char *verb = peer_verb(q);
 
 	for (uint32_t i = 1; i < q->argc && i < RESP_SPANS; i++) {
-		p->channels += leaves ? 0 : 1;
+		p->channels += strstr(verb, "uns") == NULL;
 		resp_put_array(&p->out, 3);
-		resp_put_bulk_str(&p->out,
-		                  leaves ? "unsubscribe" : "subscribe");
+		resp_put_bulk_str(&p->out, verb);
 		resp_put_bulk(&p->out, q->argv[i]);
 		resp_put_int(&p->out, (int64_t)p->channels);
 	}
@@ -234,7 +249,7 @@ peer_plain(struct servers *all, struct peer *p, const struct resp_cmd *q)
 		            "*8\r\n$5\r\nflags\r\n*2\r\n+on\r\n+nopass\r\n"
 		            "$9\r\npasswords\r\n*0\r\n$8\r\ncommands\r\n"
 		            "$5\r\n+@all\r\n$4\r\nkeys\r\n$2\r\n~*\r\n");
-	} else if (peer_is(q, 0, "subscribe") || peer_is(q, 0, "unsubscribe")) {
+	} else if (peer_verb(q) != NULL) {
 		peer_subscribe(p, q);
 	} else if (peer_is(q, 0, "script")) {
 		all->has_script[p->server] = true;

@@ -340,7 +340,8 @@ def two(binary, pair):
     for s in pair:
         s.cmd("ACL", "SETUSER", "gw", "on", ">secret", "~*", "&*", "+@all")
         s.cmd("ACL", "SETUSER", "gw-r", "on", ">secret", "~*", "&*", "+@read", "+@connection",
-              "+role", "+subscribe", "+psubscribe", "+unsubscribe", "+punsubscribe", "-@write")
+              "+role", "+subscribe", "+psubscribe", "+unsubscribe", "+punsubscribe", "+ssubscribe",
+              "+sunsubscribe", "-@write")
     feeds = [follow(s) for s in pair]
     r = Relay(binary, *pair, user="gw")
     time.sleep(0.2)

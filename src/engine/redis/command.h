@@ -94,5 +94,16 @@ const struct command *command_find_sub(const struct command_index *ix,
                                        const struct command *container,
                                        struct span sub);
 
+/* PUBLISH or SPUBLISH: its argument is a channel. */
+static inline bool
+command_is_publish(const struct command *c)
+{
+	struct span name = { (const uint8_t *)c->name, c->name_n };
+
+	return (c->name[0] == 'p' || c->name[0] == 's') &&
+	       (span_eq(name, SPAN("publish")) ||
+	        span_eq(name, SPAN("spublish")));
+}
+
 /* Is argc (all words, the name included) a number of words it takes? */
 bool command_takes(const struct command *c, uint32_t argc);

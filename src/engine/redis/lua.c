@@ -428,11 +428,8 @@ look_at_words(struct lua *l, const struct command *c, struct span *in,
 	if (c->first == 0)
 		return span_eq(span_of((const uint8_t *)c->name, c->name_n),
 		               SPAN("time"));
-	/* PUBLISH names a channel there. */
 	if (c->first != 1 || c->step != 1 || c->numkeys != 0 ||
-	    span_is_word(span_of((const uint8_t *)c->name, c->name_n),
-	                 SPAN("publish")) ||
-	    (c->last != -1 && c->last < 1))
+	    command_is_publish(c) || (c->last != -1 && c->last < 1))
 		return false;
 	while (is_sign(t, ',') && (c->last == -1 || n < c->last)) {
 		if (!take_key(l, in, t))

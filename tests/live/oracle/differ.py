@@ -163,6 +163,7 @@ class Client:
         self.direct = Peer(run.direct)
         self.queue = None  # questions of an open MULTI
         self.subscribed = False
+        self.heard = {}  # shard channels? -> some are subscribed: they are counted apart
         self.resp3 = False
 
     def close(self):
@@ -207,7 +208,7 @@ class Client:
             a = peer.read()
             if a == (b"$", b"<end>") or words(a) == [b"pong", b"<end>"]:
                 return got
-            if a[0] == b">" and words(a)[0] in (b"message", b"pmessage"):
+            if a[0] == b">" and words(a)[0] in (b"message", b"pmessage", b"smessage"):
                 continue
             got.append(a)
             if a in (CLOSED, ("silent", None)):
@@ -300,10 +301,11 @@ class Client:
         """Is the client a subscriber now?"""
         for a in answers:
             if a == (b"+", b"RESET"):
-                self.subscribed = False
+                self.heard = {}
             got = words(a) or []
             if len(got) == 3 and got[0].__class__ is bytes and got[0].endswith(b"subscribe"):
-                self.subscribed = got[2] != b"0"
+                self.heard[got[0].startswith((b"ss", b"sun"))] = got[2] != b"0"
+        self.subscribed = any(self.heard.values())
 
     @staticmethod
     def tell(q, mine, theirs):
@@ -318,6 +320,7 @@ class Client:
         self.direct.open()
         self.queue = None
         self.subscribed = self.resp3 = False
+        self.heard = {}
         return None
 
 

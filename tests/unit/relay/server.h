@@ -61,15 +61,31 @@ peer_client(struct peers *ps, int me, const struct resp_cmd *q, struct buf *out,
 	}
 }
 
+/* SUBSCRIBE or one of its like; NULL: another. */
+static inline const char *
+peer_verb(const struct resp_cmd *q)
+{
+	static const char *const verbs[] = {
+		"subscribe",    "unsubscribe", "psubscribe",
+		"punsubscribe", "ssubscribe",  "sunsubscribe",
+	};
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (peer_is(q, 0, verbs[i]))
+			return verbs[i];
+	}
+	return NULL;
+}
+
 static inline void
 peer_subscribe(struct peer *p, const struct resp_cmd *q, struct buf *out)
 {
-	bool leaves = peer_is(q, 0, "unsubscribe");
+	const char *verb = peer_verb(q);
 
 	for (uint32_t i = 1; i < q->argc; i++) {
-		p->channels += leaves ? 0 : 1;
+		p->channels += strstr(verb, "uns") == NULL;
 		resp_put_array(out, 3);
-		resp_put_bulk_str(out, leaves ? "unsubscribe" : "subscribe");
+		resp_put_bulk_str(out, verb);
 		resp_put_bulk(out, q->argv[i]);
 		resp_put_int(out, (int64_t)p->channels);
 	}
@@ -129,7 +145,7 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 		              "$9\r\npasswords\r\n*0\r\n"
 		              "$8\r\ncommands\r\n$5\r\n+@all\r\n"
 		              "$4\r\nkeys\r\n$2\r\n~*\r\n");
-	} else if (peer_is(q, 0, "subscribe") || peer_is(q, 0, "unsubscribe")) {
+	} else if (peer_verb(q) != NULL) {
 		peer_subscribe(p, q, out);
 	} else if (peer_is(q, 0, "script") || peer_is(q, 0, "evalsha")) {
 		peer_script(ps, p, q, out);

@@ -10,10 +10,15 @@
 
 /* A reader may look at everything and change nothing. */
 static const char *const reader_rules[] = {
-	"~*",     "&*",         "-@all",       "+@read",       "+@connection",
-	"+role",  "+subscribe", "+psubscribe", "+unsubscribe", "+punsubscribe",
-	"+multi", "+exec",      "+discard",    "-@dangerous",  "+keys",
-	"+info",
+	"~*",           "&*",
+	"-@all",        "+@read",
+	"+@connection", "+role",
+	"+subscribe",   "+psubscribe",
+	"+unsubscribe", "+punsubscribe",
+	"+ssubscribe",  "+sunsubscribe",
+	"+multi",       "+exec",
+	"+discard",     "-@dangerous",
+	"+keys",        "+info",
 };
 
 #define READER_RULES (sizeof(reader_rules) / sizeof(reader_rules[0]))

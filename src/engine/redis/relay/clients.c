@@ -140,9 +140,10 @@ clients_put_line(const struct relay *r, const struct session *s, struct buf *b)
 	         w != NULL && w->monitors             ? "O"
 	         : u == NULL && !blocked && !s->multi ? "N"
 	                                              : "");
-	buf_putf(b, " db=%u sub=%zu psub=%zu ssub=0 multi=%d", s->db,
-	         u == NULL ? (size_t)0 : map_count(&u->channels),
-	         u == NULL ? (size_t)0 : map_count(&u->patterns),
+	buf_putf(b, " db=%u sub=%zu psub=%zu ssub=%zu multi=%d", s->db,
+	         u == NULL ? (size_t)0 : map_count(&u->names[SUB_CHANNEL]),
+	         u == NULL ? (size_t)0 : map_count(&u->names[SUB_PATTERN]),
+	         u == NULL ? (size_t)0 : map_count(&u->names[SUB_SHARD]),
 	         s->multi ? 0 : -1);
 	buf_putf(b,
 	         " qbuf=%zu qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 "
@@ -577,8 +578,7 @@ is_paused(const struct relay *r, const struct command *c)
 	    c->handler == COMMAND_QUIT)
 		return false;
 	return r->pause_all || c->kind == COMMAND_WRITE ||
-	       span_has_prefix(span_of((const uint8_t *)c->name, c->name_n),
-	                       SPAN("publish"));
+	       command_is_publish(c);
 }
 
 bool

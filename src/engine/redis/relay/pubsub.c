@@ -12,7 +12,11 @@
  * leaves it again at once; only what was allowed there is asked on live.
  *
  * What is subscribed is what the server has confirmed. The entries of a lane
- * count the confirmations that each request still has to get (mark).
+ * count the confirmations that each request still has to get (mark), and of which
+ * verb (kept).
+ *
+ * Shard channels (SSUBSCRIBE) are heard on the same connections, so a switch moves
+ * them at the same marker as all others.
  *
  * These connections speak RESP2 whatever the client speaks. For one of RESP3 what
  * they say becomes a push (`>`), never in the middle of a reply, and its other
@@ -23,9 +27,34 @@
 #include "engine/redis/relay/sub.h"
 #include "engine/redis/relay/unknown.h"
 
-#define MARKER  SUB_MARKER
-#define PREFIX  "__godwit:"
-#define ITEMS_N 4
+#define MARKER SUB_MARKER
+#define PREFIX "__godwit:"
+
+static const char *const verbs[SUB_KIND_N][2] = {
+	[SUB_CHANNEL] = { "subscribe", "unsubscribe" },
+	[SUB_PATTERN] = { "psubscribe", "punsubscribe" },
+	[SUB_SHARD] = { "ssubscribe", "sunsubscribe" },
+};
+
+const char *
+sub_verb_name(struct sub_verb v)
+{
+	return verbs[v.kind][v.leaves];
+}
+
+bool
+sub_verb_find(struct span word, struct sub_verb *ret)
+{
+	for (int kind = 0; kind < SUB_KIND_N; kind++) {
+		for (int leaves = 0; leaves < 2; leaves++) {
+			*ret = (struct sub_verb){ (enum sub_kind)kind,
+				                  leaves != 0 };
+			if (span_is_word(word, span_str(verbs[kind][leaves])))
+				return true;
+		}
+	}
+	return false;
+}
 
 void
 pubsub_free(struct relay *r, struct session *s)
@@ -40,8 +69,8 @@ pubsub_free(struct relay *r, struct session *s)
 	sub_end_lane(r, &u->shadow);
 	sub_end_lane(r, &u->old);
 	sub_end_lane(r, &u->guard);
-	map_fini(&u->channels);
-	map_fini(&u->patterns);
+	for (int i = 0; i < SUB_KIND_N; i++)
+		map_fini(&u->names[i]);
 	buf_fini(&u->held);
 	buf_fini(&u->late);
 	buf_fini(&u->asked);
@@ -58,8 +87,8 @@ new_sub(struct relay *r, struct session *s)
 		session_close(r, s, NULL);
 		return NULL;
 	}
-	map_init(&u->channels, r->mem, 0, s->id);
-	map_init(&u->patterns, r->mem, 0, s->id);
+	for (int i = 0; i < SUB_KIND_N; i++)
+		map_init(&u->names[i], r->mem, 0, s->id);
 	buf_init(&u->held, r->mem);
 	buf_init(&u->late, r->mem);
 	buf_init(&u->asked, r->mem);
@@ -140,22 +169,9 @@ pubsub_may_stream(const struct session *s)
 	return u == NULL || (s->resp3 && sub_asks(u) == 0);
 }
 
-/* A message or confirmation of RESP2 as its client's protocol has it. */
-static void
-put_push(struct buf *b, const struct session *s, struct span message)
-{
-	if (!s->resp3) {
-		buf_put_span(b, message);
-		return;
-	}
-	buf_put_str(b, ">");
-	buf_put_span(b, span_skip(message, 1));
-}
-
-/* The head of a confirmation of Godwit's own, and the name; p NULL: none. */
-static void
-put_confirmed(struct buf *b, const struct session *s, struct span verb,
-              struct span name)
+void
+sub_put_confirmed(struct buf *b, const struct session *s, struct span verb,
+                  struct span name)
 {
 	resp_put_head(b, s->resp3 ? '>' : '*', 3);
 	resp_put_bulk(b, verb);
@@ -169,27 +185,31 @@ put_confirmed(struct buf *b, const struct session *s, struct span verb,
 
 /* ---- requests to the servers ------------------------------------------- */
 
-/* (P)SUBSCRIBE or (P)UNSUBSCRIBE of all names in the map, for ourselves. */
+/* All names of a kind, for ourselves (s NULL) or for the client. */
 static void
-send_all(struct relay *r, struct lane *lane, struct map *names,
-         const char *verb, struct session *s)
+send_all(struct relay *r, struct lane *lane, struct sub_verb v,
+         struct session *s)
 {
+	struct map *names = &sub_of(lane->mine)->names[v.kind];
 	struct buf *tx = &lane->link->tx;
 	struct pending *e;
 
 	if (map_count(names) == 0)
 		return;
 	resp_put_array(tx, map_count(names) + 1);
-	resp_put_bulk_str(tx, verb);
+	resp_put_bulk_str(tx, sub_verb_name(v));
 	map_each(at, names)
 		resp_put_bulk(tx, map_key(names, at));
 	e = lane_pend(r, lane, s, s == NULL ? PEND_IGNORE : PEND_PASS);
-	if (e != NULL)
-		e->mark = map_count(names);
+	if (e == NULL)
+		return;
+	e->mark = map_count(names);
+	e->kept = sub_verb_code(v);
 }
 
-static void
-send_one(struct relay *r, struct lane *lane, const char *verb, struct span name)
+void
+sub_send_one(struct relay *r, struct lane *lane, struct sub_verb v,
+             struct span name)
 {
 	struct buf *tx;
 	struct pending *e;
@@ -198,32 +218,38 @@ send_one(struct relay *r, struct lane *lane, const char *verb, struct span name)
 		return; /* everything is sent when it becomes ready */
 	tx = &lane->link->tx;
 	resp_put_array(tx, 2);
-	resp_put_bulk_str(tx, verb);
+	resp_put_bulk_str(tx, sub_verb_name(v));
 	resp_put_bulk(tx, name);
 	e = lane_pend(r, lane, NULL, PEND_IGNORE);
-	if (e != NULL)
-		e->mark = 1;
+	if (e == NULL)
+		return;
+	e->mark = 1;
+	e->kept = sub_verb_code(v);
 }
 
 void
 pubsub_ready(struct relay *r, struct lane *lane)
 {
+	static const struct sub_verb in[SUB_KIND_N] = {
+		{ SUB_CHANNEL, false },
+		{ SUB_PATTERN, false },
+		{ SUB_SHARD, false },
+	};
 	struct sub *u = lane->mine == NULL ? NULL : sub_of(lane->mine);
+	struct map *shards;
 
 	if (u == NULL || lane == u->guard)
 		return;
-	send_one(r, lane, "SUBSCRIBE", SPAN(MARKER));
-	send_all(r, lane, &u->channels, "SUBSCRIBE", NULL);
-	send_all(r, lane, &u->patterns, "PSUBSCRIBE", NULL);
+	sub_send_one(r, lane, in[SUB_CHANNEL], SPAN(MARKER));
+	send_all(r, lane, in[SUB_CHANNEL], NULL);
+	send_all(r, lane, in[SUB_PATTERN], NULL);
+	/* A node of a cluster takes those of one slot at a time. */
+	shards = &u->names[SUB_SHARD];
+	map_each(at, shards)
+		sub_send_one(r, lane, in[SUB_SHARD], map_key(shards, at));
 }
 
 /* ---- requests of the client -------------------------------------------- */
-
-static bool
-has_word(const struct command *c, const char *word)
-{
-	return strcmp(c->name, word) == 0;
-}
 
 static enum dispatched
 done(const struct session *s)
@@ -237,37 +263,45 @@ nothing_to_leave(struct relay *r, struct session *s, const struct command *c,
                  struct span raw)
 {
 	struct sub *u = sub_of(s);
+	struct sub_verb v;
 	struct buf b;
 	struct span arg;
 	size_t pos = 0;
 	uint32_t n = 0;
 
+	REQUIRE(sub_verb_find(span_str(c->name), &v));
 	buf_init(&b, r->mem);
 	while (resp_cmd_walk(raw, &pos, &arg)) {
 		if (n++ == 0)
 			continue;
-		put_confirmed(&b, s, span_str(c->name), arg);
+		sub_put_confirmed(&b, s, span_str(c->name), arg);
 		resp_put_int(&b, 0);
 	}
 	if (n == 1) {
-		put_confirmed(&b, s, span_str(c->name), span_of(NULL, 0));
-		resp_put_int(&b, u == NULL ? 0 : (int64_t)sub_count(u));
+		sub_put_confirmed(&b, s, span_str(c->name), span_of(NULL, 0));
+		resp_put_int(&b, u == NULL ? 0 : (int64_t)sub_shown(u, v.kind));
 	}
 	session_say_buf(r, s, &b);
 	return done(s);
 }
 
+/* n: confirmations that it will get. */
 static enum dispatched
-pass(struct relay *r, struct session *s, uint32_t argc, struct span raw)
+pass(struct relay *r, struct session *s, uint32_t n, struct span raw)
 {
 	struct sub *u = sub_of(s);
 	struct pending *e = lane_pend(r, u->live, s, PEND_PASS);
+	struct sub_verb v;
+	struct span word;
+	size_t pos = 0;
 
 	if (e == NULL) {
 		session_close(r, s, NULL);
 		return DISPATCH_CLOSED;
 	}
-	e->mark = argc > 1 ? argc - 1 : 1;
+	e->mark = n;
+	if (resp_cmd_walk(raw, &pos, &word) && sub_verb_find(word, &v))
+		e->kept = sub_verb_code(v);
 	buf_put_span(&u->live->link->tx, raw);
 	return DISPATCHED;
 }
@@ -293,14 +327,29 @@ is_lane_ready(struct relay *r, struct session *s, struct lane **at)
 	return false;
 }
 
+/* An entry of the guard's for each name of the request. */
+static bool
+pend_guard(struct relay *r, struct lane *guard, struct session *s,
+           const struct resp_cmd *q, struct sub_verb v)
+{
+	struct pending *e =
+		lane_pend(r, guard, s, s == NULL ? PEND_IGNORE : PEND_PASS);
+
+	if (e == NULL)
+		return false;
+	e->mark = q->argc - 1;
+	e->kept = sub_verb_code(v);
+	return true;
+}
+
 /* May the client hear this? The request goes on with guard_says(). */
 static enum dispatched
-ask_guard(struct relay *r, struct session *s, const struct command *c,
+ask_guard(struct relay *r, struct session *s, struct sub_verb v,
           const struct resp_cmd *q, struct span raw)
 {
 	struct sub *u = sub_of(s);
+	struct sub_verb away = { v.kind, true };
 	struct buf *tx;
-	struct pending *e;
 	struct span arg;
 	size_t pos = 0;
 
@@ -309,33 +358,25 @@ ask_guard(struct relay *r, struct session *s, const struct command *c,
 	if (!is_lane_ready(r, s, &u->guard))
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	buf_put_span(&u->asked, raw);
-	e = lane_pend(r, u->guard, s, PEND_PASS);
-	if (e != NULL) {
-		e->mark = q->argc > 1 ? q->argc - 1 : 1;
-		e = lane_pend(r, u->guard, NULL, PEND_IGNORE);
-	}
-	if (e == NULL || buf_failed(&u->asked)) {
+	if (!pend_guard(r, u->guard, s, q, v) ||
+	    !pend_guard(r, u->guard, NULL, q, away) || buf_failed(&u->asked)) {
 		session_close(r, s, NULL);
 		return DISPATCH_CLOSED;
 	}
-	e->mark = q->argc > 1 ? q->argc - 1 : 1;
 	tx = &u->guard->link->tx;
 	buf_put_span(tx, raw);
 	resp_put_array(tx, q->argc);
 	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
 		if (i == 0)
-			resp_put_bulk_str(tx, has_word(c, "psubscribe")
-			                              ? "PUNSUBSCRIBE"
-			                              : "UNSUBSCRIBE");
+			resp_put_bulk_str(tx, sub_verb_name(away));
 		else
 			resp_put_bulk(tx, arg);
 	}
 	return DISPATCHED;
 }
 
-/* All of it is allowed: now for real. */
-static void
-guard_agrees(struct relay *r, struct session *s)
+void
+sub_guard_agrees(struct relay *r, struct session *s)
 {
 	struct sub *u = sub_of(s);
 	struct buf asked = u->asked;
@@ -345,9 +386,27 @@ guard_agrees(struct relay *r, struct session *s)
 	    !u->live->link->is_up)
 		session_close(r, s, NULL); /* lost in this batch */
 	else
-		(void)pass(r, s, resp_cmd_count(buf_span(&asked)),
+		(void)pass(r, s, resp_cmd_count(buf_span(&asked)) - 1,
 		           buf_span(&asked));
 	buf_fini(&asked);
+}
+
+/* Of all names of a kind. */
+static enum dispatched
+leave_all(struct relay *r, struct session *s, const struct command *c,
+          struct sub_verb v, struct span raw)
+{
+	struct sub *u = sub_of(s);
+	size_t n = map_count(&u->names[v.kind]);
+
+	if (s->inflight > 0)
+		return DISPATCH_WAIT; /* what is there is not sure */
+	if (n == 0)
+		return nothing_to_leave(r, s, c, raw);
+	if (v.kind == SUB_SHARD)
+		return pass(r, s, (uint32_t)n, raw);
+	send_all(r, u->live, v, s); /* all but the marker's channel */
+	return DISPATCHED;
 }
 
 static enum dispatched
@@ -355,10 +414,11 @@ subscription(struct relay *r, struct session *s, const struct command *c,
              const struct resp_cmd *q, struct span raw)
 {
 	struct sub *u = sub_of(s);
+	struct sub_verb v;
 	struct span arg;
 	size_t pos = 0;
-	bool leaves = c->handler == COMMAND_UNSUBSCRIBE;
 
+	REQUIRE(sub_verb_find(span_str(c->name), &v));
 	if (split_is_on(r) && pubsub_own_wants(r, u)) {
 		/* Its connection is fenced; once in a while is enough. */
 		if (!r->own.on && r->own.until_ns <= r->port->now_ns)
@@ -374,20 +434,11 @@ subscription(struct relay *r, struct session *s, const struct command *c,
 		                 " are Godwit's own\r\n"));
 		return done(s);
 	}
-	if (leaves && q->argc == 1) {
-		struct map *m = has_word(c, "unsubscribe") ? &u->channels
-		                                           : &u->patterns;
-
-		if (s->inflight > 0)
-			return DISPATCH_WAIT; /* what is there is not sure */
-		if (map_count(m) == 0)
-			return nothing_to_leave(r, s, c, raw);
-		send_all(r, u->live, m, c->name, s);
-		return DISPATCHED;
-	}
-	if (!leaves && u->live->as_reader)
-		return ask_guard(r, s, c, q, raw);
-	return pass(r, s, q->argc, raw);
+	if (v.leaves && q->argc == 1)
+		return leave_all(r, s, c, v, raw);
+	if (!v.leaves && u->live->as_reader)
+		return ask_guard(r, s, v, q, raw);
+	return pass(r, s, q->argc - 1, raw);
 }
 
 /* What the live lane answers. */
@@ -497,201 +548,6 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 	}
 	not_now(r, s, c, q);
 	return done(s);
-}
-
-/* ---- what the servers say ---------------------------------------------- */
-
-static void
-deliver(struct relay *r, struct lane *lane, struct span message)
-{
-	struct session *s = lane->mine;
-	struct sub *u = sub_of(s);
-
-	if (u->own && lane == u->live && u->live_done)
-		return; /* its own connection has it */
-	if (lane == u->live && u->early)
-		return; /* of the time before it had the authority */
-	if (lane == u->old || (lane == u->live && u->old == NULL)) {
-		if (s->resp3) { /* one push in two pieces */
-			sub_say(r, s, SPAN(">"));
-			message = span_skip(message, 1);
-		}
-		sub_say(r, s, message);
-	} else if (lane == u->live || pubsub_shadow_counts(r, u, lane)) {
-		put_push(&u->held, s, message);
-		if (buf_len(&u->held) > RELAY_SUB_HOLD_MAX ||
-		    buf_failed(&u->held))
-			session_close(r, s, NULL);
-	}
-}
-
-/* A confirmation: (un)subscribed to name. */
-static void
-confirmed(struct relay *r, struct lane *lane, struct span verb,
-          struct span name, bool shown)
-{
-	struct session *s = lane->mine;
-	struct sub *u = sub_of(s);
-	bool pattern = verb.p[0] == 'p';
-	bool leaves = span_has_prefix(verb, SPAN("unsub")) ||
-	              span_has_prefix(verb, SPAN("punsub"));
-	struct map *m = pattern ? &u->patterns : &u->channels;
-	struct buf b;
-
-	if (!shown)
-		return;
-	if (leaves) {
-		(void)map_remove(m, name);
-		send_one(r, u->shadow, pattern ? "PUNSUBSCRIBE" : "UNSUBSCRIBE",
-		         name);
-	} else if (map_put(m, name, NULL) != NULL) {
-		send_one(r, u->shadow, pattern ? "PSUBSCRIBE" : "SUBSCRIBE",
-		         name);
-	} else {
-		session_close(r, s, NULL); /* a switch would forget it */
-		return;
-	}
-	buf_init(&b, r->mem);
-	put_confirmed(&b, s, verb, name);
-	resp_put_int(&b, (int64_t)sub_count(u));
-	session_say_buf(r, s, &b);
-}
-
-/* The first entry got one of its replies, or (whole) all of them. */
-static bool
-take_entry(struct relay *r, struct lane *lane, bool all)
-{
-	struct pending *e = ring_first(&lane->fifo);
-	bool shown;
-
-	if (e == NULL)
-		return false;
-	shown = e->kind == PEND_PASS;
-	if (!all && e->mark > 1) {
-		e->mark--;
-		return shown;
-	}
-	lane->fifo.head++;
-	if (e->s != NULL) {
-		e->s->inflight--;
-		session_replied(r, e->s);
-	}
-	return shown;
-}
-
-/* The guard's answers are for Godwit, except the one that it may not. */
-static void
-guard_says(struct relay *r, struct lane *lane, bool whole, struct span reply)
-{
-	struct session *s = lane->mine;
-	struct sub *u = sub_of(s);
-	const struct pending *e = ring_first(&lane->fifo);
-	bool last =
-		e != NULL && e->kind == PEND_PASS && (whole || e->mark <= 1);
-
-	if (last && whole)
-		buf_fini(&u->asked);
-	else if (last)
-		guard_agrees(r, s);
-	if (lane->mine == NULL || lane->link == NULL)
-		return;
-	if (take_entry(r, lane, whole) && whole)
-		session_say(r, s, reply);
-}
-
-/* +OK of a name, or an error instead of confirmations. */
-static void
-one_line(struct relay *r, struct lane *lane, struct span reply)
-{
-	struct sub *u = sub_of(lane->mine);
-
-	if (lane == u->guard)
-		guard_says(r, lane, true, reply);
-	else if (lane == u->shadow && lane->as_reader && reply.p[0] == '-')
-		sub_end_lane(r, &u->shadow); /* it would be deaf */
-	else if (take_entry(r, lane, true) && lane->mine->link != NULL)
-		session_say(r, lane->mine, reply);
-}
-
-static void
-one_confirmation(struct relay *r, struct lane *lane, const struct resp_item *it,
-                 struct span reply)
-{
-	struct span name =
-		it[2].type == RESP_NIL ? span_of(NULL, 0) : it[2].text;
-
-	if (lane == sub_of(lane->mine)->guard) {
-		guard_says(r, lane, false, reply);
-	} else {
-		bool shown = take_entry(r, lane, false);
-
-		confirmed(r, lane, it[1].text, name, shown);
-	}
-}
-
-static void
-one_push(struct relay *r, struct lane *lane, struct span reply)
-{
-	struct resp_item it[ITEMS_N + 1];
-	struct span rest = reply;
-	struct span verb;
-	int n = 0;
-
-	while (n < ITEMS_N + 1 && resp_read(&rest, &it[n]) == WIRE_PART)
-		n++;
-	if (n == 0)
-		return;
-	if (it[0].type != RESP_ARRAY || n < 3 || it[1].type != RESP_BULK) {
-		one_line(r, lane, reply);
-		return;
-	}
-	verb = it[1].text;
-	if (span_eq(verb, SPAN("message")) && n == 4) {
-		if (span_eq(it[2].text, SPAN(MARKER)))
-			pubsub_marker(r, lane, it[3].text);
-		else
-			deliver(r, lane, reply);
-	} else if (span_eq(verb, SPAN("pmessage")) && n == 5) {
-		if (!span_has_prefix(it[3].text, SPAN(PREFIX)))
-			deliver(r, lane, reply);
-	} else if (span_eq(verb, SPAN("pong"))) {
-		if (take_entry(r, lane, true))
-			session_say(r, lane->mine, reply);
-	} else if (n == 4) {
-		one_confirmation(r, lane, it, reply);
-	}
-}
-
-void
-pubsub_bytes(struct relay *r, struct lane *lane, struct span in)
-{
-	while (in.n > 0 && lane->link != NULL && lane->mine != NULL &&
-	       sub_of(lane->mine) != NULL) {
-		size_t used = 0;
-		enum wire_rc rc = resp_skip_feed(&lane->skip, in, &used);
-		struct buf part;
-
-		if (rc < 0) {
-			session_close(r, lane->mine, NULL);
-			return;
-		}
-		if (rc == WIRE_PART && buf_len(&lane->part) == 0) {
-			one_push(r, lane, span_of(in.p, used));
-		} else {
-			buf_put(&lane->part, in.p, used);
-			if (buf_failed(&lane->part)) {
-				session_close(r, lane->mine, NULL);
-				return;
-			}
-			if (rc == WIRE_PART) {
-				part = lane->part;
-				buf_init(&lane->part, r->mem);
-				one_push(r, lane, buf_span(&part));
-				buf_fini(&part);
-			}
-		}
-		in = span_skip(in, used);
-	}
 }
 
 /* ---- losses ------------------------------------------------------------ */

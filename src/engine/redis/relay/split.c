@@ -70,11 +70,12 @@ is_named(const struct command *c, struct span name)
 	return span_eq(span_of((const uint8_t *)c->name, c->name_n), name);
 }
 
-/* Its first argument is a channel. */
+/* Its arguments are channels: subscribers are at home. */
 static bool
-is_publish(const struct command *c)
+has_channels(const struct command *c)
 {
-	return c->name[0] == 'p' && is_named(c, SPAN("publish"));
+	return command_is_publish(c) || c->handler == COMMAND_SUBSCRIBE ||
+	       c->handler == COMMAND_UNSUBSCRIBE;
 }
 
 static struct sides
@@ -86,8 +87,10 @@ look(const struct relay *r, const struct command *c, const struct resp_cmd *q,
 	struct span arg;
 	size_t pos = 0;
 
+	if (has_channels(c))
+		return ret;
 	if (c->first == 1 && c->last == 1 && c->numkeys == 0) {
-		if (q->argc > 1 && !is_publish(c))
+		if (q->argc > 1)
 			add(r, &ret, q->argv[1]);
 		return ret;
 	}
@@ -335,7 +338,7 @@ look_at_body(struct relay *r, struct span body)
 		/* It may have been queued before there was a split. */
 		ret.refused |=
 			c == NULL || why_not(c, &one) != NULL || is_whole(c);
-		ret.is_home |= c != NULL && is_publish(c);
+		ret.is_home |= c != NULL && command_is_publish(c);
 		body = span_skip(body, q->used);
 	}
 	return ret;
@@ -413,7 +416,7 @@ inside(struct relay *r, struct session *s, const struct command *c,
 	if (is_whole(c) && s->multi)
 		return refuse_why(r, s, c,
 		                  "inside MULTI nothing can look at all keys");
-	if (!is_home && (is_whole(c) || is_publish(c)))
+	if (!is_home && (is_whole(c) || command_is_publish(c)))
 		return refuse_why(r, s, c,
 		                  "it is for old, and this transaction or "
 		                  "WATCH is on new");
@@ -646,8 +649,9 @@ split_stream(struct relay *r, struct session *s, const struct command *c,
 	if (!is_served(r, s) || (s->cred == NULL && r->entry != ENTRY_OPEN) ||
 	    why_not(c, &(struct sides){ .patterns = false }) != NULL)
 		return DISPATCH_NO;
-	s->at = (uint8_t)(is_publish(c) ? r->route.authority
-	                                : scope_side(r->route.scope, key));
+	s->at = (uint8_t)(command_is_publish(c)
+	                          ? r->route.authority
+	                          : scope_side(r->route.scope, key));
 	return DISPATCHED;
 }
 
