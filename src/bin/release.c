@@ -15,6 +15,7 @@
 #include "bin/status.h"
 #include "bin/verbs.h"
 #include "control/agent.h"
+#include "control/group.h"
 #include "control/journal.h"
 #include "control/url.h"
 #include "engine/redis/admin/fence.h"
@@ -28,6 +29,7 @@ struct release {
 	char leg[80];  /* of a daemon's file; "": godwit migrate's           */
 	json_t *rules; /* user name -> rules before the fence            */
 	struct side_conf side;
+	char kin[40];      /* of legs that shared the server: how users begin */
 	char names[4][64]; /* Godwit's users, the prefix of its names      */
 	struct fence_own own;
 	struct agent agent;
@@ -123,6 +125,19 @@ mark(const struct release *r, const char *value, struct err *err)
 	return rc;
 }
 
+/* Legs that shared the server are released one after the other. */
+static void
+know_kin(struct release *r, const char *id)
+{
+	const char *dot = strchr(id, '.');
+
+	if (dot == NULL)
+		return;
+	(void)snprintf(r->kin, sizeof(r->kin), "godwit-%.*s",
+	               (int)(dot - id + 1), id);
+	r->own.kin_users = r->kin;
+}
+
 static int
 read_journal(struct release *r, const struct url *old, struct err *err)
 {
@@ -162,6 +177,7 @@ read_journal(struct release *r, const struct url *old, struct err *err)
 			                     .writer = r->names[3],
 			                     .prefix = r->names[2],
 			                     .tag = r->side.own_tag };
+		know_kin(r, id);
 	}
 	json_decref(match);
 	return rc;
@@ -385,11 +401,69 @@ report(const struct release *r, const struct err *unclean)
 		             r->fenced, r->side.label);
 }
 
+/* One migration's fence, or that of one leg. */
+static int
+release(struct release *r, const struct url *old, struct err *unclean,
+        struct err *err)
+{
+	int rc = url_side(old, SIDE_OLD, &r->side, err);
+
+	unclean->code = ERR_NONE;
+	if (rc == 0)
+		rc = open_journal(r, old, err);
+	if (rc == 0)
+		rc = read_journal(r, old, err);
+	if (rc == 0) {
+		agent_init(&r->agent, &r->side, "godwit:release");
+		rc = agent_open(&r->agent, true, ANSWER_MS, err);
+		if (rc == 0)
+			rc = mark(r, "begun", err);
+		if (rc == 0)
+			rc = unfence(r, err);
+		if (rc == 0) {
+			release_replicas(r);
+			(void)(clean(r, unclean) == 0);
+			rc = mark(r, "1", err);
+		}
+		agent_fini(&r->agent);
+	}
+	journal_close(r->journal);
+	json_decref(r->rules);
+	r->journal = NULL;
+	r->rules = NULL;
+	return rc;
+}
+
+/* Legs of one migration that shared the server: the first one has given the users
+ * their rights back, the others clean up. */
+static int
+release_kin(const struct release *first, const struct url *old,
+            struct err *unclean, struct err *err)
+{
+	size_t n = strcspn(first->leg, "/");
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < GROUP_MAX; i++) {
+		struct journal *j =
+			journal_peek(first->args->text[OPT_STATE], err);
+		char *by = j != NULL ? journal_fenced_by(j, old->label, true)
+		                     : NULL;
+		struct release r = { .args = first->args };
+		bool is_kin = by != NULL && strncmp(by, first->leg, n + 1) == 0;
+
+		journal_close(j);
+		free(by);
+		if (!is_kin)
+			break;
+		rc = release(&r, old, unclean, err);
+	}
+	return rc;
+}
+
 int
 verb_release(const struct args *a)
 {
 	struct release r = { .args = a };
-	bool is_clean = true;
 	struct err unclean;
 	struct err err;
 	struct url old;
@@ -400,29 +474,11 @@ verb_release(const struct args *a)
 		rc = err_set(&err, ERR_USAGE,
 		             "--state is missing: which migration fenced OLD?");
 	if (rc == 0)
-		rc = url_side(&old, SIDE_OLD, &r.side, &err);
-	if (rc == 0)
-		rc = open_journal(&r, &old, &err);
-	if (rc == 0)
-		rc = read_journal(&r, &old, &err);
-	if (rc == 0) {
-		agent_init(&r.agent, &r.side, "godwit:release");
-		rc = agent_open(&r.agent, true, ANSWER_MS, &err);
-		if (rc == 0)
-			rc = mark(&r, "begun", &err);
-		if (rc == 0)
-			rc = unfence(&r, &err);
-		if (rc == 0) {
-			release_replicas(&r);
-			is_clean = clean(&r, &unclean) == 0;
-			rc = mark(&r, "1", &err);
-		}
-		agent_fini(&r.agent);
-	}
-	journal_close(r.journal);
-	json_decref(r.rules);
+		rc = release(&r, &old, &unclean, &err);
+	if (rc == 0 && r.kin[0] != '\0')
+		rc = release_kin(&r, &old, &unclean, &err);
 	if (rc != 0)
 		return verb_fail(a, &err);
-	report(&r, is_clean ? NULL : &unclean);
+	report(&r, unclean.code == ERR_NONE ? NULL : &unclean);
 	return STATUS_DONE;
 }

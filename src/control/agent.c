@@ -47,6 +47,27 @@ log_in(struct agent *a, const char *user, const char *pass, uint32_t timeout_ms,
 	return rc;
 }
 
+/* The URL's user is fenced: by a leg that shares the server. */
+static int
+open_as_kin(struct agent *a, uint32_t timeout_ms, struct err *err)
+{
+	struct err first = *err;
+	char user[64];
+	char pass[80];
+
+	for (uint32_t i = 0; a->kin->next(a->kin->arg, a->conf, i, user, pass);
+	     i++) {
+		agent_close(a);
+		a->c = client_open(&a->conf->at, timeout_ms, err);
+		if (a->c == NULL)
+			return err_wrap(err, "%s", a->conf->label);
+		if (log_in(a, user, pass, timeout_ms, err) == 0)
+			return 0;
+	}
+	*err = first;
+	return -(int)err->code;
+}
+
 int
 agent_open(struct agent *a, bool use_own, uint32_t timeout_ms, struct err *err)
 {
@@ -70,6 +91,8 @@ agent_open(struct agent *a, bool use_own, uint32_t timeout_ms, struct err *err)
 			return err_wrap(err, "%s", c->label);
 		rc = log_in(a, c->url_user, c->url_pass, timeout_ms, err);
 	}
+	if ((rc == -ERR_AUTH || rc == -ERR_REFUSED) && a->kin != NULL)
+		rc = open_as_kin(a, timeout_ms, err);
 	if (rc != 0)
 		agent_close(a);
 	return rc;

@@ -13,13 +13,22 @@
 #include "engine/redis/admin/probe.h"
 #include "world/os/client.h"
 
+/* Others who may come in where the URL's user is shut out: the i-th one's user and
+ * password. False: there are no more. */
+struct agent_kin {
+	bool (*next)(void *arg, const struct side_conf *side, uint32_t i,
+	             char user[64], char pass[80]);
+	void *arg;
+};
+
 struct agent {
 	const struct side_conf *conf;
 	const char *name; /* for CLIENT SETNAME; borrowed          */
 	struct client *c; /* NULL: not connected                   */
 	struct mem mem;
-	struct buf tx; /* requests of the next call             */
-	bool as_own;   /* logged in as Godwit's user            */
+	struct buf tx;               /* requests of the next call             */
+	bool as_own;                 /* logged in as Godwit's user            */
+	const struct agent_kin *kin; /* NULL: nobody; borrowed   */
 };
 
 void agent_init(struct agent *a, const struct side_conf *conf,

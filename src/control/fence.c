@@ -146,6 +146,10 @@ fence_record(struct run *r, const char *name, json_t **saved,
 static int
 save(struct run *r, enum side s, const struct fence_look *l, struct err *err)
 {
+	int rc = layout_borrow_rules(r, s, l, err);
+
+	if (rc != 0)
+		return rc;
 	return fence_record(r, side_name(s), &r->at[s].saved, l, err);
 }
 

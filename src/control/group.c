@@ -22,6 +22,10 @@ struct group {
 	uint32_t come;
 	enum group_state state;
 	bool here[GROUP_MAX];
+	bool inside[GROUP_MAX]; /* may fence                     */
+	int inside_fd[GROUP_MAX];
+	uint32_t inside_n; /* that are; of all that ever came   */
+	uint32_t entered;
 	struct group_offer offer[GROUP_MAX];
 	struct err why;
 };
@@ -53,14 +57,22 @@ group_free(struct group *g)
 }
 
 static void
-wake_all(const struct group *g)
+wake(int fd)
 {
 	uint64_t one = 1;
 
+	if (write(fd, &one, sizeof(one)) < 0)
+		NEVER("an eventfd that is full");
+}
+
+static void
+wake_all(const struct group *g)
+{
 	for (uint32_t i = 0; i < g->n; i++) {
-		if (g->here[i] &&
-		    write(g->offer[i].wake_fd, &one, sizeof(one)) < 0)
-			NEVER("an eventfd that is full");
+		if (g->here[i])
+			wake(g->offer[i].wake_fd);
+		else if (g->inside[i])
+			wake(g->inside_fd[i]);
 	}
 }
 
@@ -144,6 +156,47 @@ group_put(struct group *g, uint32_t who, const struct group_offer *o,
 		commit(g, j);
 	}
 	return answer(g, err);
+}
+
+int
+group_enter(struct group *g, uint32_t who, int wake_fd, struct err *err)
+{
+	int rc = 1;
+
+	REQUIRE(who < g->n);
+	(void)pthread_mutex_lock(&g->lock);
+	if (g->state != GROUP_OPEN) {
+		*err = g->why;
+		rc = err_set(err, ERR_POSTPONED, "%.190s", g->why.text);
+	} else if (!g->inside[who]) {
+		g->inside[who] = true;
+		g->inside_fd[who] = wake_fd;
+		g->inside_n++;
+		g->entered++;
+		for (uint32_t i = 0; g->entered == g->n && i < g->n; i++)
+			wake(g->inside_fd[i]);
+	}
+	if (rc == 1 && g->entered == g->n)
+		rc = 0;
+	(void)pthread_mutex_unlock(&g->lock);
+	return rc;
+}
+
+bool
+group_leave(struct group *g, uint32_t who)
+{
+	bool ret;
+
+	REQUIRE(who < g->n);
+	(void)pthread_mutex_lock(&g->lock);
+	REQUIRE(g->state == GROUP_BROKEN);
+	if (g->inside[who]) {
+		g->inside[who] = false;
+		g->inside_n--;
+	}
+	ret = g->inside_n == 0;
+	(void)pthread_mutex_unlock(&g->lock);
+	return ret;
 }
 
 enum group_state

@@ -12,6 +12,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "control/journal.h"
 
 #define GROUP_MAX 32
@@ -41,5 +43,12 @@ enum group_state group_put(struct group *g, uint32_t who,
                            const struct group_offer *o, struct journal *j,
                            struct err *err);
 enum group_state group_look(struct group *g, struct err *err);
+/* Legs that share servers: what one shuts is shut for all. So nobody fences before
+ * the clients of all are held, and nobody opens again while another one may still
+ * fence. In: 0 when all are (wake_fd is written to then), 1: not yet, negative: it
+ * is broken. Out: this leg fences no more; true: nobody does. */
+int group_enter(struct group *g, uint32_t who, int wake_fd, struct err *err);
+bool group_leave(struct group *g, uint32_t who);
+
 /* A leg turns back. GROUP_BROKEN, unless the commit was made or is unsure. */
 enum group_state group_break(struct group *g, const char *why);

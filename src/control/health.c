@@ -71,7 +71,7 @@ look(struct run *r, enum side s)
 	     (at->agent.as_own || !at->users_made)))
 		return;
 	/* The epoch of now is not on disk: its fences come after it. */
-	if (r->record_owed)
+	if (r->record_owed || layout_is_switching(r))
 		return;
 	rc = fence_users(r, s, &err);
 	if (rc == 0)
@@ -119,6 +119,9 @@ look_at_open(struct run *r)
 
 	if (!run_wants_open(r, rules) || !r->at[rules].is_up ||
 	    r->record_owed || fence_is_open(r, rules, &err) != -ERR_STATE)
+		return;
+	/* Another leg has shut it for the switch of all. */
+	if (layout_is_switching(r))
 		return;
 	if (fence_lift(r, rules, a.epoch, &err) != 0) {
 		run_event(r, "fence", "%s", err.text);
@@ -187,6 +190,8 @@ pay_record(struct run *r)
 	struct err err;
 
 	REQUIRE(authority_is_frozen(a.state));
+	if (layout_is_switching(r))
+		return;
 	to = authority_abort(&a);
 	if (journal_move(r->journal, JOURNAL_ABORT, &a, &to,
 	                 json_pack("{s:s,s:s}", "at",

@@ -18,6 +18,21 @@
 #include "control/run.h"
 
 struct run;
+struct cluster_slots; /* engine/redis/admin/cluster.h */
+
+/* A leg of several that share servers: each moves the keys of some slots from one
+ * server to one other (control/layout.c). */
+struct run_part {
+	const struct cluster_slots *slots; /* that this leg moves            */
+	const struct cluster_slots *cover; /* those of all legs with its old */
+	const char *kin;                   /* of the names of all of them    */
+	uint32_t index;                    /* of this one                    */
+	bool first[2]; /* no earlier leg has this old, this new (enum side) */
+	struct interlay *const *lines; /* of all legs                    */
+	uint32_t line_n;
+	/* Not 0: a switch of all is under way, or about to begin. */
+	const _Atomic uint32_t *switching;
+};
 
 struct run_home {
 	const char *leg; /* its name in the journal */
@@ -25,10 +40,11 @@ struct run_home {
 	int wake_fd; /* eventfd; the desk's, too */
 	struct interlay *const *interlays;
 	uint32_t interlay_n;
-	uint32_t leg_n; /* of its migration */
-	bool resume;    /* after a restart: a leg that is over stays over, and
+	uint32_t leg_n;              /* of its migration */
+	const struct run_part *part; /* NULL: it shares no server */
+	bool resume;  /* after a restart: a leg that is over stays over, and
 	              * what is left of it in the servers is removed       */
-	bool release;   /* conf->old_url is fenced by this leg, which was
+	bool release; /* conf->old_url is fenced by this leg, which was
 	               * completed: open it, remove the last of Godwit; nothing
 	               * else is done, and run_released() follows           */
 	/* {"at","name","text"}, borrowed */

@@ -137,6 +137,10 @@ machines_add(struct run *r, struct interlay *l, struct err *err)
 	r->interlay[r->interlay_n++] = l;
 	r->own.interlays = r->prefixes;
 	r->own.interlay_n = r->interlay_n;
+	if (r->own_lines_n > 0) {
+		r->own.interlays = r->own_lines;
+		r->own.interlay_n = r->own_lines_n;
+	}
 	return 0;
 }
 
@@ -200,6 +204,10 @@ conf_of_mover(struct run *r, bool back)
 	conf->own_keys = 1;
 	if (r->side[SIDE_OLD].own_tag[0] != '\0')
 		conf->slots = r->slots.bit;
+	conf->is_part = r->is_part;
+	for (int s = 0; r->is_part && s < SIDE_N; s++)
+		conf->keyless[s] =
+			r->home->part == NULL || r->home->part->first[s];
 	memcpy(conf->id, r->id, sizeof(conf->id));
 	for (int s = 0; s < SIDE_N; s++) {
 		if (journal_progress(r->journal,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/agent.h"
+#include "control/home.h"
 #include "control/limit.h"
 #include "engine/redis/admin/users.h"
 #include "world/os/tls.h"
@@ -33,14 +34,15 @@ ask_users(struct agent *a, struct span *ret)
 }
 
 static int
-ask(const struct side_conf *side, bool use_own, struct facts *ret, char **acl,
+ask(const struct preflight_conf *c, enum side s, struct facts *ret, char **acl,
     struct span *ret_acl, struct err *err)
 {
 	struct agent a;
 	int rc;
 
-	agent_init(&a, side, "godwit:preflight");
-	rc = agent_open(&a, use_own, LIMIT_PREFLIGHT_MS, err);
+	agent_init(&a, &c->side[s], "godwit:preflight");
+	a.kin = c->kin;
+	rc = agent_open(&a, c->is_resume, LIMIT_PREFLIGHT_MS, err);
 	if (rc == 0)
 		rc = agent_probe(&a, LIMIT_PREFLIGHT_MS, ret, err);
 	if (rc == 0)
@@ -96,19 +98,24 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 		                .needs_fence = c->needs_fence,
 		                .moves_none = c->moves_none,
 		                .empty_ok = c->empty_ok };
+	bool is_later = c->part != NULL && !c->part->first[SIDE_NEW];
 	char *text[SIDE_N] = { NULL, NULL };
 	struct span acl[SIDE_N] = { { NULL, 0 }, { NULL, 0 } };
 	int rc = 0;
 
 	*ret = (struct checks){ .n = 0 };
+	if (c->part != NULL) {
+		j.slots = c->slots != NULL ? c->slots : c->part->slots;
+		j.cover = c->part->cover;
+		j.has_new = is_later;
+	}
 	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
-		rc = ask(&c->side[s], c->is_resume, &f[s], &text[s], &acl[s],
-		         err);
+		rc = ask(c, (enum side)s, &f[s], &text[s], &acl[s], err);
 		j.label[s] = c->side[s].label;
 	}
 	if (rc == 0) {
 		probe_judge(f, &j, ret);
-		if (c->needs_fence)
+		if (c->needs_fence && !is_later)
 			users_judge(ret, acl, c->is_resume);
 	}
 	for (int s = 0; s < SIDE_N; s++)

@@ -9,6 +9,9 @@
 #include "engine/engine.h"
 #include "engine/redis/admin/probe.h"
 
+struct agent_kin;
+struct run_part;
+
 struct preflight_conf {
 	struct side_conf side[SIDE_N];
 	const char *conflict; /* name of the rule, for the texts            */
@@ -16,6 +19,11 @@ struct preflight_conf {
 	bool needs_fence;     /* a migration, not a copy or a comparison    */
 	bool moves_none;      /* see judge_conf                             */
 	bool empty_ok;
+	const struct run_part
+		*part; /* control/home.h; NULL: no server is shared */
+	const struct cluster_slots
+		*slots; /* that it moves; NULL: part's      */
+	const struct agent_kin *kin;
 };
 
 /* A line for each side that is reached in TLS: verified, or a warning. */

@@ -37,6 +37,7 @@
 
 #define RUN_RELAYS_MAX    64 /* bits of a set */
 #define RUN_INTERLAYS_MAX 16
+#define RUN_KIN_MAX       (RUN_INTERLAYS_MAX + GROUP_MAX)
 
 struct run_event {
 	int64_t at_ms;
@@ -119,7 +120,16 @@ struct run {
 	const char *prefixes[RUN_INTERLAYS_MAX];
 	struct fence_own own;
 	struct side_conf side[SIDE_N];
-	struct cluster_slots slots; /* of both, when they are nodes: layout.c */
+	struct cluster_slots slots; /* that move between nodes: layout.c */
+	struct cluster_slots node_slots[SIDE_N]; /* at the beginning    */
+	bool is_node[SIDE_N];
+	bool is_part; /* other legs share its servers     */
+	char kin_users[40];
+	char kin_names[40];
+	struct agent_kin kin;
+	char own_line[RUN_KIN_MAX][56]; /* names of its and their relays */
+	const char *own_lines[RUN_KIN_MAX];
+	uint32_t own_lines_n;
 	struct run_side at[SIDE_N];
 	struct checks checks;
 	struct journal *journal;
@@ -315,7 +325,20 @@ int fence_ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
 
 /* layout.c: nodes of clusters; elsewhere nothing is asked */
 void layout_recall(struct run *r); /* from the journal */
-int layout_keep(struct run *r, const struct facts *f, struct err *err) MUST;
+int layout_keep(struct run *r, const struct facts f[SIDE_N],
+                struct err *err) MUST;
+/* The name of a leg that shares servers; else id stays. */
+void layout_name(const struct run *r, char *id, size_t n);
+/* Once its name is known: those of the others. */
+void layout_know_kin(struct run *r);
+/* agent_kin.next */
+bool layout_next_kin(void *arg, const struct side_conf *side, uint32_t i,
+                     char user[64], char pass[80]);
+/* Users that another leg has shut: what they were allowed is with its journal. */
+int layout_borrow_rules(struct run *r, enum side s, const struct fence_look *l,
+                        struct err *err) MUST;
+/* Do the legs that share its servers switch, or are they about to? */
+bool layout_is_switching(const struct run *r);
 /* ERR_STATE: a side owns other slots than at the beginning. */
 int layout_check(struct run *r, struct err *err) MUST;
 

@@ -307,7 +307,14 @@ static int
 do_fence(struct run *r, struct err *err)
 {
 	struct cutover *c = &r->cut;
-	int rc = fence_shut(r, c->rules, c->r.epoch, err);
+	int rc = 0;
+
+	/* What it shuts serves the others' clients, too: all are held first. */
+	if (r->is_part && r->op.group != NULL)
+		rc = group_enter(r->op.group, r->op.member, r->wake_fd, err);
+	if (rc != 0)
+		return rc;
+	rc = fence_shut(r, c->rules, c->r.epoch, err);
 
 	if (rc == 0)
 		replica_shut_all(r, c->rules, c->r.epoch);
@@ -352,6 +359,11 @@ do_back_unfence(struct run *r, struct err *err)
 
 	if (!cutover_opens(&r->cut, true, &s))
 		return 0;
+	/* Else who is released here would be shut out by one that fences. */
+	if (r->is_part && r->op.group != NULL &&
+	    !group_leave(r->op.group, r->op.member))
+		return err_set(err, ERR_POSTPONED, "others may still fence %s",
+		               r->side[s].label);
 	return fence_lift(r, s, r->cut.r.epoch, err);
 }
 
@@ -613,6 +625,17 @@ shift_mail(struct run *r, const struct mail *m)
 		answer(r, r->cut.step, 0, NULL);
 }
 
+/* All are held, or one of them has turned back. */
+static void
+look_at_fence(struct run *r)
+{
+	struct err err = { .code = ERR_NONE };
+	int rc = do_fence(r, &err);
+
+	if (rc != 1)
+		answer(r, CUT_FENCE, rc, &err);
+}
+
 /* The others are waited for no longer than one's own hold allows. */
 static void
 look_at_group(struct run *r, uint64_t now_ns)
@@ -650,6 +673,11 @@ shift_tick(struct run *r, uint64_t now_ns)
 		int rc = fence_kill(r, r->cut.rules, &err);
 
 		answer(r, CUT_ANNOUNCE, rc, &err);
+		if (!r->cut_on)
+			return;
+	}
+	if (r->cut.step == CUT_FENCE && r->is_part) {
+		look_at_fence(r);
 		if (!r->cut_on)
 			return;
 	}

@@ -106,6 +106,7 @@ choose_names(struct run *r, struct err *err)
 	json_t *metas;
 	int rc = random_hex(r->id, 4, err);
 
+	layout_name(r, r->id, sizeof(r->id));
 	for (int s = 0; s < SIDE_N; s++) {
 		for (int i = 0; i < 2; i++) {
 			if (rc == 0)
@@ -184,6 +185,7 @@ read_names(struct run *r, struct err *err)
 		                     .prefix = r->names[2],
 		                     .tag = r->side[SIDE_OLD].own_tag };
 	layout_recall(r);
+	layout_know_kin(r);
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		struct side_conf *c = &r->side[s];
 
@@ -200,6 +202,7 @@ read_names(struct run *r, struct err *err)
 		if (rc == 0)
 			rc = writer_pass(r, writer_keys[s], c, err);
 		agent_init(&r->at[s].agent, c, r->agent_name);
+		r->at[s].agent.kin = r->is_part ? &r->kin : NULL;
 	}
 	return rc;
 }
@@ -314,7 +317,10 @@ check_servers(struct run *r, struct err *err)
 		.is_resume = r->is_resumed,
 		.needs_fence = true,
 		.moves_none = r->conf->copy_mode == COPY_NONE,
-		.empty_ok = r->conf->empty_ok || r->conf->new_is_stale
+		.empty_ok = r->conf->empty_ok || r->conf->new_is_stale,
+		.part = r->home != NULL ? r->home->part : NULL,
+		.slots = r->is_resumed ? &r->slots : NULL,
+		.kin = r->is_part ? &r->kin : NULL,
 	};
 	enum side rules = run_authority(r);
 	struct facts f[SIDE_N];
@@ -336,8 +342,10 @@ check_servers(struct run *r, struct err *err)
 		note_facts(r, (enum side)s, &f[s]);
 	if (rc != 0 || r->is_resumed)
 		return rc;
-	r->new_keys = r->conf->new_is_stale ? 0 : f[SIDE_NEW].keys;
-	return layout_keep(r, &f[SIDE_OLD], err);
+	/* A part is only begun where new was empty. */
+	r->new_keys =
+		r->conf->new_is_stale || r->is_part ? 0 : f[SIDE_NEW].keys;
+	return layout_keep(r, f, err);
 }
 
 /* ---- reading the journal back -------------------------------------------- */

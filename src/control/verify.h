@@ -79,7 +79,10 @@ struct verify_conf {
 	struct side_conf side[2];  /* authority first; with a scope: old   */
 	const struct scope *scope; /* the keys of side[1]; NULL: none are.
 	                            * Kept alive until the end            */
-	bool is_live;              /* the sides may change meanwhile       */
+	/* A bit a slot (slot % 8 of byte slot / 8): only keys of these are looked at;
+	 * NULL: of all. Kept alive until the end                               */
+	const uint8_t *slots;
+	bool is_live; /* the sides may change meanwhile       */
 	uint32_t ttl_slack_ms;
 	uint32_t recheck_ms;        /* how long a difference may persist    */
 	_Atomic bool *stop;         /* may be NULL                          */

@@ -61,6 +61,12 @@ is_skipped(const struct verify *v, struct span key)
 {
 	enum side side = v->is_back ? SIDE_NEW : SIDE_OLD;
 
+	if (v->conf->slots != NULL) {
+		uint32_t slot = hash_slot(key);
+
+		if ((v->conf->slots[slot / 8] >> (slot % 8) & 1) == 0)
+			return true;
+	}
 	return span_has_prefix(key, span_str(VERIFY_OWN)) ||
 	       (v->conf->scope != NULL &&
 	        scope_side(v->conf->scope, key) != side);

@@ -65,7 +65,7 @@ judge(const json_t *endpoint, const struct facts *f, struct err *err)
 	               entity_id(endpoint), why);
 }
 
-/* Does the text name just these? */
+/* Does the text name these only? Several instances may share a node. */
 static int
 check_given(const json_t *endpoint, const char *text,
             const struct cluster_slots *slots, struct err *err)
@@ -79,17 +79,13 @@ check_given(const json_t *endpoint, const char *text,
 	slots_init(owner);
 	rc = slots_give(owner, span_str(text), 0, err);
 	while (rc == 0 && slot < HASH_SLOTS &&
-	       (owner[slot] == 0) == cluster_has(slots, slot))
+	       (owner[slot] != 0 || cluster_has(slots, slot)))
 		slot++;
 	if (rc == 0 && slot < HASH_SLOTS)
-		rc = err_set(
-			err, ERR_BAD,
-			"slots: slot %u %s the node \"%.64s\"; leave slots "
-			"out, the nodes say them",
-			slot,
-			owner[slot] == 0 ? "does not belong to"
-					 : "is missing, it belongs to",
-			entity_id(endpoint));
+		rc = err_set(err, ERR_BAD,
+		             "slots: slot %u does not belong to the node "
+		             "\"%.64s\"; leave slots out, the nodes say them",
+		             slot, entity_id(endpoint));
 	free(owner);
 	return rc;
 }
@@ -101,15 +97,18 @@ fill_one(struct call *c, json_t *one, struct facts *f, struct err *err)
 	json_t *endpoint =
 		entity_by_uuid(c->api->store, call_text(one, "endpoint"), err);
 	char *text = malloc(SLOTS_TEXT);
+	bool alone;
 	int rc = endpoint == NULL ? -(int)err->code
 	         : text == NULL   ? err_set(err, ERR_NOMEM, "out of memory")
 	                          : ask(c->api, endpoint, f, err);
 
-	if (rc == 0)
+	/* A server alone takes every slot; it is to become a cluster, or was one. */
+	alone = rc == 0 && !f->is_cluster && given != NULL;
+	if (rc == 0 && !alone)
 		rc = judge(endpoint, f, err);
-	if (rc == 0 && given != NULL)
+	if (rc == 0 && given != NULL && !alone)
 		rc = check_given(endpoint, given, &f->cluster.node.slots, err);
-	if (rc == 0) {
+	if (rc == 0 && given == NULL) {
 		cluster_text(&f->cluster.node.slots, text, SLOTS_TEXT);
 		(void)json_object_set_new(one, "slots", json_string(text));
 	}

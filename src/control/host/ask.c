@@ -217,7 +217,9 @@ switch_once(struct round *t, struct err *err)
 	t->group = group_new(t->n, err);
 	if (t->group == NULL)
 		return -(int)err->code;
+	(void)atomic_fetch_add(&t->leg[0]->m->switching, 1);
 	rc = ask_round(t, err);
+	(void)atomic_fetch_sub(&t->leg[0]->m->switching, 1);
 	group_free(t->group);
 	t->group = NULL;
 	return rc;
@@ -575,8 +577,10 @@ verb_of_many(struct migration *m, const char *verb, const json_t *args,
 	if (back || strcmp(verb, "pause") == 0)
 		(void)atomic_fetch_sub(&m->hurry, 1);
 	active(m, NULL, &t);
-	if (t.n == 0)
-		rc = err_set(err, ERR_STATE, "%s is over", m->id);
+	rc = t.n == 0 ? err_set(err, ERR_STATE, "%s is over", m->id)
+	              : part_whole(m, verb, err);
+	if (rc != 0)
+		; /* and nothing changes */
 	else if (back)
 		rc = rollback_all(m, args, err);
 	else if (strcmp(verb, "complete") == 0)
@@ -608,6 +612,8 @@ resource_rollback(struct migration *m, const json_t *args, struct err *err)
 	json_t *r;
 	int rc;
 
+	if (m->is_parts)
+		return part_alone(m, err);
 	json_array_foreach(m->resources, i, r)
 	{
 		const char *t = json_string_value(json_object_get(r, "uuid"));

@@ -7,6 +7,7 @@
  *   instance.c   those of the instances behind another one
  *   leg.c        a leg and its thread
  *   over.c       interlays of legs that are over, after a restart
+ *   part.c       legs that share servers
  *   migration.c  a migration: made from its spec, started, forgotten
  *   ask.c        verbs: to one leg, to all, to all at once
  *   merge.c      one status of many legs
@@ -29,12 +30,14 @@
 #include "control/limit.h"
 #include "control/spec/spec.h"
 #include "control/url.h"
+#include "engine/redis/admin/cluster.h"
 
 #define HOST_UUID_MAX  40 /* bytes of a uuid, NUL included */
 #define HOST_ID_MAX    72
 #define HOST_LEGS_MAX  GROUP_MAX
 /* interlays of one leg; control/run_parts.h has the same bound */
 #define HOST_LINES_MAX 16
+#define PART_LINES_MAX HOST_LEGS_MAX /* an instance has one, and one leg */
 
 struct migration;
 
@@ -69,6 +72,9 @@ struct leg {
 	struct strategy strategy;
 	struct spec *spec; /* a copy, for its run */
 	struct run_home home;
+	struct run_part part;       /* migration.is_parts: home.part       */
+	struct cluster_slots slots; /* ... that are its own                */
+	struct cluster_slots cover; /* ... and those of all with its old   */
 	struct line *line[HOST_LINES_MAX];
 	struct interlay *interlay[HOST_LINES_MAX];
 	uint32_t line_n;
@@ -99,6 +105,10 @@ struct migration {
 	struct leg *leg[HOST_LEGS_MAX];
 	uint32_t leg_n;
 	uint32_t refs;
+	bool is_parts;              /* its legs share servers; part.c         */
+	char kin[16];               /* ... and the beginning of their names   */
+	_Atomic uint32_t switching; /* ... they switch just now           */
+	struct interlay *lines[PART_LINES_MAX]; /* ... of all legs        */
 	bool again;             /* migrated again after a rollback            */
 	bool begun;             /* the strategy's first state was asked for */
 	bool starting;          /* its state is not told yet               */
@@ -205,6 +215,15 @@ void leg_free_lines(struct leg *l); /* host.lock is held */
 void migration_tell(struct migration *m);
 void migration_stop_all(struct host *h);
 void migration_free_all(struct host *h);
+
+/* part.c */
+/* Do legs share servers? What each of them is to know of it. */
+int part_tie(struct migration *m, bool resume, struct err *err) MUST;
+void part_lines(struct migration *m); /* they are taken; host.lock is held */
+/* ERR_STATE: one of the legs is missing, and nobody switches, or is let go, without
+ * those that share its servers. */
+int part_alone(const struct migration *m, struct err *err) MUST; /* why not */
+int part_whole(struct migration *m, const char *verb, struct err *err) MUST;
 
 /* test.c */
 /* Does the journal say that it was completed or rolled back? */

@@ -260,6 +260,29 @@ released(struct leg *l, struct left *x, bool begun)
 	free(x->by);
 }
 
+/* Another leg of this migration has begun to fill new: what was there before is its
+ * affair. */
+static bool
+is_later(struct leg *l)
+{
+	for (uint32_t k = 0; l->home.part != NULL && k < l->m->leg_n; k++) {
+		const struct leg *o = l->m->leg[k];
+		struct url a;
+		struct url b;
+		struct err err;
+
+		if (o == l)
+			break;
+		if (url_parse(o->conf.new_url, &a, &err) == 0 &&
+		    url_parse(l->conf.new_url, &b, &err) == 0 &&
+		    url_same(&a, &b)) {
+			l->conf.new_is_stale = o->conf.new_is_stale;
+			return true;
+		}
+	}
+	return false;
+}
+
 static void *
 work(void *arg)
 {
@@ -270,7 +293,7 @@ work(void *arg)
 	bool is_stuck;
 	int rc;
 
-	if (!l->home.resume)
+	if (!l->home.resume && !is_later(l))
 		release(l, &left);
 	r = run_new(&l->conf, &l->home, &err);
 	rc = r != NULL ? run_begin(r, &err) : -(int)err.code;

@@ -126,7 +126,7 @@ same(const char *a, const char *b)
 	       url_same(&x, &y);
 }
 
-/* Do two legs share a server? One server has one truth, and one fence. */
+/* Do two migrations share a server? One server has one truth, and one fence. */
 static bool
 share(const struct leg *a, const struct leg *b)
 {
@@ -235,15 +235,18 @@ add_legs(struct migration *m, const json_t *spec, struct err *err)
 		               "interlay or an api first");
 	for (uint32_t a = 0; a < m->leg_n; a++) {
 		for (uint32_t b = a + 1; b < m->leg_n; b++) {
-			if (share(m->leg[a], m->leg[b]))
+			if (same(m->leg[a]->conf.old_url,
+			         m->leg[b]->conf.new_url) ||
+			    same(m->leg[a]->conf.new_url,
+			         m->leg[b]->conf.old_url))
 				return err_set(
 					err, ERR_UNABLE,
-					"two pairs of this migration share a "
-					"server; a server can be moved from, "
-					"or to, in one pair only");
+					"a server is the old one of a pair and "
+					"the new one of another; it can be "
+					"moved from, or to");
 		}
 	}
-	return 0;
+	return part_tie(m, json_is_true(json_object_get(spec, "resume")), err);
 }
 
 struct migration *
@@ -371,6 +374,8 @@ use_lines(struct migration *m, struct err *err)
 	}
 	for (uint32_t k = 0; rc != 0 && k < m->leg_n; k++)
 		leg_free_lines(m->leg[k]);
+	if (rc == 0)
+		part_lines(m);
 	return rc;
 }
 

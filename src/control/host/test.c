@@ -88,8 +88,9 @@ test_parts(const struct leg *l, const json_t *r, json_t *checks,
 		(void)snprintf(text, sizeof(text),
 		               "%u pairs of servers switch together",
 		               l->m->leg_n);
-	else if (f[SIDE_OLD].is_cluster)
-		(void)snprintf(text, sizeof(text), "old is in a cluster");
+	else if (f[SIDE_OLD].is_cluster || f[SIDE_NEW].is_cluster)
+		(void)snprintf(text, sizeof(text), "%s is in a cluster",
+		               f[SIDE_OLD].is_cluster ? "old" : "new");
 	else if (probe_by_marks(&f[SIDE_OLD]) || probe_by_marks(&f[SIDE_NEW]))
 		(void)snprintf(text, sizeof(text), "%s gives no stream (PSYNC)",
 		               probe_by_marks(&f[SIDE_OLD]) ? "old" : "new");
@@ -119,7 +120,8 @@ test_leg(struct leg *l, const json_t *r, json_t *checks)
 		                    .needs_fence = true,
 		                    .moves_none =
 		                            l->conf.copy_mode == COPY_NONE,
-		                    .empty_ok = l->conf.empty_ok };
+		                    .empty_ok = l->conf.empty_ok,
+		                    .part = l->home.part };
 	struct checks *found = calloc(1, sizeof(*found));
 	struct err err = { .code = ERR_NONE };
 	struct url url[SIDE_N];

@@ -210,7 +210,9 @@ acl_is_own(struct span name, const struct fence_own *own)
 {
 	return span_eq(name, span_str(own->user)) ||
 	       span_eq(name, span_str(own->reader)) ||
-	       span_eq(name, span_str(own->writer));
+	       span_eq(name, span_str(own->writer)) ||
+	       (own->kin_users != NULL &&
+	        span_has_prefix(name, span_str(own->kin_users)));
 }
 
 bool
@@ -526,7 +528,9 @@ is_spared(struct span line, const struct fence_own *own)
 	struct span flags = field(line, "flags");
 	struct span name = field(line, "name");
 
-	if (name.n > 0 && span_has_prefix(name, span_str(own->prefix)))
+	if (name.n > 0 && (span_has_prefix(name, span_str(own->prefix)) ||
+	                   (own->kin_names != NULL &&
+	                    span_has_prefix(name, span_str(own->kin_names)))))
 		return true;
 	for (uint32_t i = 0; name.n > 0 && i < own->interlay_n; i++) {
 		if (span_has_prefix(name, span_str(own->interlays[i])))

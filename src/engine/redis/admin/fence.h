@@ -27,6 +27,10 @@ struct fence_own {
 	uint32_t interlay_n;
 	/* Of the names of own keys (own.h); NULL: none. */
 	const char *tag;
+	/* Other legs on the same servers: their users and the names of their
+	 * connections begin so. NULL: there are none. */
+	const char *kin_users;
+	const char *kin_names;
 };
 
 /* Log in and name the connection; "" for no user, no password. */

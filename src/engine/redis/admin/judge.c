@@ -135,12 +135,12 @@ judge_mode(struct checks *c, const struct facts *f, const char *who)
 
 static void
 judge_rights(struct checks *c, const struct facts *f, const char *who,
-             bool is_move)
+             bool is_move, bool in_parts)
 {
 	uint32_t skip = BIT(TRACKING);
 	bool any = false;
 
-	if (is_move && probe_by_marks(f) && !f->is_cluster) {
+	if (is_move && probe_by_marks(f) && !f->is_cluster && !in_parts) {
 		any = !judge_mode(c, f, who);
 		skip |= BIT(PSYNC) | BIT(REPLCONF);
 	}
@@ -266,10 +266,89 @@ judge_slots(struct checks *c, const struct facts f[SIDE_N],
 	/* What is under way is stopped at its next switch, not here. */
 	SAY(c, "cluster", conf->is_resume ? CHECK_WARN : CHECK_FAIL,
 	    "%s owns the slots %s, %s owns %s (slot %u is only the %s one's); "
-	    "give both the same slots",
+	    "give both the same slots, or make an instance for each part",
 	    conf->label[SIDE_OLD], text[SIDE_OLD], conf->label[SIDE_NEW],
 	    text[SIDE_NEW], slot,
 	    cluster_has(&old->slots, slot) ? "first" : "second");
+}
+
+/* Some slots of a server go to some other one. */
+static void
+judge_part(struct checks *c, const struct facts f[SIDE_N],
+           const struct judge_conf *conf)
+{
+	const struct cluster_slots *all = &f[SIDE_OLD].cluster.node.slots;
+	const struct cluster_slots *has = &f[SIDE_NEW].cluster.node.slots;
+	enum check_result bad = conf->is_resume ? CHECK_WARN : CHECK_FAIL;
+	char text[100];
+	uint32_t slot = 0;
+
+	cluster_text(conf->slots, text, sizeof(text));
+	while (slot < HASH_SLOTS &&
+	       (f[SIDE_OLD].is_cluster ? cluster_has(all, slot) : true) ==
+	               cluster_has(conf->cover, slot))
+		slot++;
+	if (slot < HASH_SLOTS) {
+		SAY(c, "cluster", bad,
+		    "slot %u %s %s; the instances with that endpoint have to "
+		    "have just its slots, and all of them are moved together",
+		    slot,
+		    cluster_has(conf->cover, slot) ? "does not belong to"
+		                                   : "would be left behind on",
+		    conf->label[SIDE_OLD]);
+		return;
+	}
+	slot = f[SIDE_NEW].is_cluster ? 0 : HASH_SLOTS;
+	while (slot < HASH_SLOTS &&
+	       (cluster_has(has, slot) || !cluster_has(conf->slots, slot)))
+		slot++;
+	if (slot < HASH_SLOTS)
+		SAY(c, "cluster", bad,
+		    "%s does not own slot %u, which this instance has (%s); "
+		    "an instance's slots go to one node: make more instances, "
+		    "with fewer slots",
+		    conf->label[SIDE_NEW], slot, text);
+	else
+		SAY(c, "cluster", CHECK_PASS, "moves the slots %s", text);
+}
+
+/* What has to be so wherever some slots move. */
+static void
+judge_parts(struct checks *c, const struct facts f[SIDE_N],
+            const struct judge_conf *conf)
+{
+	bool is_good = true;
+
+	if (!f[SIDE_OLD].is_cluster && !f[SIDE_NEW].is_cluster) {
+		SAY(c, "cluster", CHECK_FAIL,
+		    "neither %s nor %s is a node of a cluster; two pairs of a "
+		    "migration share a server only where one is",
+		    conf->label[SIDE_OLD], conf->label[SIDE_NEW]);
+		return;
+	}
+	for (int s = 0; s < SIDE_N; s++) {
+		if (f[s].is_cluster)
+			is_good &= judge_node(c, &f[s], conf->label[s]);
+		else if (f[s].databases > (f[s].has_keys_0 ? 1u : 0u))
+			SAY(c, "databases",
+			    conf->is_resume ? CHECK_WARN : CHECK_FAIL,
+			    "%s has keys in other databases than 0, a cluster "
+			    "has no other; remove them, or move them first",
+			    conf->label[s]);
+	}
+	if (is_good)
+		judge_part(c, f, conf);
+	if (f[SIDE_NEW].keys > 0 && !conf->is_resume && !conf->has_new &&
+	    !conf->empty_ok)
+		SAY(c, "contents", CHECK_FAIL,
+		    "%s is not empty (%llu records): where several legs fill "
+		    "a server it has to be; FLUSHALL there first",
+		    conf->label[SIDE_NEW],
+		    (unsigned long long)f[SIDE_NEW].keys);
+	if (conf->moves_none)
+		SAY(c, "contents", CHECK_FAIL,
+		    "data none does not go with other slots on the new side; "
+		    "take snapshot or scan");
 }
 
 static void
@@ -280,19 +359,22 @@ judge_cluster(struct checks *c, const struct facts f[SIDE_N],
 		                 f[SIDE_NEW].is_cluster };
 	bool is_good = true;
 
-	if (!is_node[SIDE_OLD] && !is_node[SIDE_NEW])
+	if (conf->slots != NULL) {
+		judge_parts(c, f, conf);
+	} else if (!is_node[SIDE_OLD] && !is_node[SIDE_NEW]) {
 		return;
-	if (is_node[SIDE_OLD] != is_node[SIDE_NEW]) {
+	} else if (is_node[SIDE_OLD] != is_node[SIDE_NEW]) {
 		SAY(c, "cluster", CHECK_FAIL,
-		    "%s is a node of a cluster, %s is a server alone; a node "
-		    "can be moved to a node that owns the same slots",
+		    "%s is a node of a cluster, %s is a server alone; that is "
+		    "moved by a migration of an interlay with instances and "
+		    "in_cluster: true",
 		    conf->label[is_node[SIDE_OLD] ? SIDE_OLD : SIDE_NEW],
 		    conf->label[is_node[SIDE_OLD] ? SIDE_NEW : SIDE_OLD]);
 		return;
 	}
-	for (int s = 0; s < SIDE_N; s++)
+	for (int s = 0; conf->slots == NULL && s < SIDE_N; s++)
 		is_good &= judge_node(c, &f[s], conf->label[s]);
-	if (is_good)
+	if (conf->slots == NULL && is_good)
 		judge_slots(c, f, conf);
 	if (strcmp(conf->conflict, "merge") == 0)
 		SAY(c, "conflict", CHECK_FAIL,
@@ -375,6 +457,8 @@ judge_contents(struct checks *c, const struct facts f[SIDE_N],
 		    "says what differs)",
 		    (unsigned long long)f[SIDE_OLD].keys,
 		    (unsigned long long)f[SIDE_NEW].keys);
+	else if (conf->slots != NULL && f[SIDE_NEW].keys > 0)
+		return;
 	else if (f[SIDE_NEW].keys > 0 && !conf->is_resume)
 		SAY(c, "contents", CHECK_WARN,
 		    "new is not empty (%llu records); where both have a "
@@ -407,7 +491,8 @@ probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
 	for (int s = 0; s < SIDE_N; s++) {
 		judge_kind(ret, &f[s], conf->label[s]);
 		judge_databases(ret, &f[s], conf->label[s], conf);
-		judge_rights(ret, &f[s], conf->label[s], conf->needs_fence);
+		judge_rights(ret, &f[s], conf->label[s], conf->needs_fence,
+		             conf->slots != NULL);
 	}
 	judge_pair(ret, f, conf);
 	judge_cluster(ret, f, conf);

@@ -150,6 +150,7 @@ read_info(struct span info, struct facts *f)
 	f->maxmemory = reply_info_u64(info, "maxmemory");
 	f->has_config_file = reply_info(info, "config_file", &v) && v.n > 0;
 	f->keys = count_keys(info, &f->databases);
+	f->has_keys_0 = reply_info(info, "db0", &v);
 }
 
 /* The second string of a two-string array, as CONFIG GET answers. */

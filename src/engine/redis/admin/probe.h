@@ -56,6 +56,7 @@ struct facts {
 	char policy[24];    /* maxmemory-policy                          */
 	uint64_t keys;      /* over all databases                        */
 	uint32_t databases; /* that hold keys                          */
+	bool has_keys_0;    /* database 0 does                         */
 	char modules[100];  /* names, by commas                          */
 	bool hides_modules; /* it does not answer MODULE LIST */
 	bool has_aclfile;
@@ -107,6 +108,11 @@ struct judge_conf {
 	bool needs_fence;     /* a migration: users, fence, reverse stream */
 	bool moves_none;      /* new has to hold the data already          */
 	bool empty_ok;        /* or nothing, and that is meant             */
+	/* Not NULL: the keys of these slots move, and together with others those of
+	 * the slots `cover` leave old. */
+	const struct cluster_slots *slots;
+	const struct cluster_slots *cover;
+	bool has_new; /* others have begun to fill new */
 };
 
 /* One more line of the judge's. */

@@ -318,7 +318,9 @@ fill_start(struct mover *m)
 		return;
 	}
 	m->rebuild = false;
-	if (!again && m->server[other(m)].keys > m->conf->own_keys)
+	/* The keys of a part's other side may be those of others. */
+	if (!again && !m->conf->is_part &&
+	    m->server[other(m)].keys > m->conf->own_keys)
 		m->keep_extra = true;
 	if (again && m->keep_extra && m->conf->rule == MOVER_RULE_NONE)
 		mover_trouble(

@@ -62,7 +62,7 @@ library_dump(struct mover *m, struct span reply)
 
 	m->functions_done = true;
 	/* Before 7.0 there are none; what has no key is the other mover's. */
-	if (!whose_is_home(m) || resp_read(&reply, &item) != WIRE_PART ||
+	if (!whose_is_keyless(m) || resp_read(&reply, &item) != WIRE_PART ||
 	    item.type != RESP_BULK || (item.text.n <= FOOTER && !again)) {
 		m->library_begun = true;
 		m->library_flying = false;
@@ -100,7 +100,7 @@ library_restored(struct mover *m, struct span bad)
 void
 library_owe(struct mover *m)
 {
-	if (!whose_is_home(m))
+	if (!whose_is_keyless(m))
 		return;
 	m->library_owed = true;
 	mover_unsettle(m);

@@ -84,7 +84,12 @@ struct mover_conf {
 	/* Nodes of clusters: a bit for each slot that they own (slot % 8 of byte
 	 * slot / 8), kept alive; other keys are not carried. NULL: every key. */
 	const uint8_t *slots;
-	char id[40]; /* of the migration, for CLIENT SETNAME  */
+	/* Other movers work between these servers and others (a part): what concerns
+	 * a server as a whole concerns the keys of `slots` alone, and what has no key
+	 * is carried to a side by one of them only. */
+	bool is_part;
+	bool keyless[SIDE_N]; /* is_part: by this one                */
+	char id[40];          /* of the migration, for CLIENT SETNAME  */
 	struct mover_limits limits;
 	/* Faults on purpose: the negative controls of the tests. */
 	bool naive;            /* replay everything, whatever was copied    */

@@ -515,8 +515,11 @@ whose_is_other(const struct mover *m, struct span key)
 	        span_has_prefix(key, SPAN("__godwit:"))) &&
 	       whose_look(m, key);
 }
-bool whose_is_none(const struct mover *m);     /* we carry no key           */
-bool whose_is_home(const struct mover *m);     /* we carry what has no key  */
+bool whose_is_none(const struct mover *m);    /* we carry no key           */
+bool whose_is_home(const struct mover *m);    /* we carry what has no key  */
+bool whose_is_keyless(const struct mover *m); /* ... to the other side now */
+/* Do other movers carry keys between the same servers? */
+bool whose_is_shared(const struct mover *m);
 const char *whose_name(const struct mover *m); /* of connections   */
 /* The verifier's key. */
 static inline struct span

@@ -71,7 +71,7 @@ barrier(struct mover *m, const struct word *w, struct span request,
 	struct feed *f = &m->feed[m->from];
 	uint32_t two[2] = { 0, 0 };
 
-	if (m->scope != NULL) {
+	if (whose_is_shared(m)) {
 		whose_emptied(m, f);
 		return false;
 	}
@@ -134,7 +134,7 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	struct unit_key *first = u->keys_n > 0 ? keys_of(m) : NULL;
 
 	uk.is_other = whose_is_other(m, wk->key);
-	if (uk.is_other && m->in_cluster &&
+	if (uk.is_other && m->in_cluster && !m->conf->is_part &&
 	    !span_has_prefix(wk->key, SPAN("__godwit:"))) {
 		mover_trouble(m, ERR_REFUSED, 0,
 		              "%s: a key of another node's slot came by its "
@@ -491,7 +491,7 @@ do_unit(struct mover *m, struct unit *u)
 		return true;
 	}
 	if (u->keys_n == 0) {
-		if (whose_is_home(m))
+		if (whose_is_keyless(m))
 			apply(m, u, db);
 		return true;
 	}

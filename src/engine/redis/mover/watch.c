@@ -74,7 +74,7 @@ watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 		on_beat(m, cmd);
 	} else if (span_is_word(cmd->argv[0], SPAN("replconf"))) {
 		feed_ack(m, f, f->pos);
-	} else if (m->scope != NULL && is_emptying(cmd)) {
+	} else if (whose_is_shared(m) && is_emptying(cmd)) {
 		whose_emptied(m, f);
 	} else if (words_find(cmd->argv[0])->cls == WORD_SWAPDB) {
 		swap_heard(m);

@@ -31,6 +31,19 @@ whose_is_home(const struct mover *m)
 }
 
 bool
+whose_is_keyless(const struct mover *m)
+{
+	return whose_is_home(m) &&
+	       (!m->conf->is_part || m->conf->keyless[side_other(m->from)]);
+}
+
+bool
+whose_is_shared(const struct mover *m)
+{
+	return m->scope != NULL || m->conf->is_part;
+}
+
+bool
 whose_is_none(const struct mover *m)
 {
 	if (m->scope == NULL)
@@ -75,7 +88,11 @@ whose_emptied(struct mover *m, const struct feed *f)
 {
 	m->need_rescan = true;
 	mover_fail(m, ERR_POSTPONED,
-	           "%s: somebody emptied or swapped a database while each "
-	           "side has keys of its own; comparing every key",
+	           m->conf->is_part
+	                   ? "%s: it was emptied, and others share it; "
+	                     "comparing every key of these slots"
+	                   : "%s: somebody emptied or swapped a database while "
+	                     "each side has keys of its own; comparing every "
+	                     "key",
 	           m->conf->side[f->side].label);
 }

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/host/part.c: legs that share servers: a cluster's masters whose slots go
+ * to servers with other slots.
+ *
+ * Each instance of an interlay (in_cluster) has some slots, and they go from one
+ * server to one other: a leg. A server is shared by all legs from it, or to it, so
+ * they begin, switch and go back together (control/layout.c, group.h).
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "control/host/inside.h"
+
+static bool
+same(const char *a, const char *b)
+{
+	struct url x;
+	struct url y;
+	struct err err;
+
+	return url_parse(a, &x, &err) == 0 && url_parse(b, &y, &err) == 0 &&
+	       url_same(&x, &y);
+}
+
+static bool
+is_from(const struct leg *a, const struct leg *b)
+{
+	return same(a->conf.old_url, b->conf.old_url);
+}
+
+static bool
+is_to(const struct leg *a, const struct leg *b)
+{
+	return same(a->conf.new_url, b->conf.new_url);
+}
+
+/* The slots that interlays with instances send to this one; false: none does, or
+ * not before nodes of a cluster. host.lock is held. */
+static bool
+add_slots(const struct host *h, const struct line *n, struct cluster_slots *ret)
+{
+	bool any = false;
+
+	for (const struct line *f = h->lines; f != NULL; f = f->next) {
+		const struct spread_conf *c = f->l->spread;
+
+		for (uint32_t i = 0; c != NULL && i < c->n; i++) {
+			if (!c->by_slot ||
+			    strcmp(c->instance[i].at.host, n->l->listen) != 0)
+				continue;
+			any = true;
+			for (uint32_t s = 0; s < HASH_SLOTS; s++) {
+				if (c->owner[s] == i)
+					ret->bit[s / 8] |=
+						(uint8_t)(1u << s % 8);
+			}
+		}
+	}
+	return any;
+}
+
+/* Of all resources of the leg; false: one of them has none. */
+static bool
+find_slots(struct migration *m, uint32_t k)
+{
+	bool any = false;
+	size_t i;
+	json_t *r;
+
+	json_array_foreach(m->resources, i, r)
+	{
+		const char *uuid =
+			json_string_value(json_object_get(r, "uuid"));
+		struct line *n;
+
+		if ((uint32_t)json_integer_value(json_object_get(r, "leg")) !=
+		    k)
+			continue;
+		n = line_find(m->host, uuid != NULL ? uuid : "");
+		if (n == NULL || !add_slots(m->host, n, &m->leg[k]->slots))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+static int
+judge(const struct migration *m, struct err *err)
+{
+	enum strategy_kind k = strategy_base(&m->spec->strategy);
+
+	if (k != STRATEGY_BIG_BANG && k != STRATEGY_BLUE_GREEN &&
+	    k != STRATEGY_CANARY)
+		return err_set(err, ERR_UNABLE,
+		               "strategy %s does not go with servers that "
+		               "several instances share; take big_bang, "
+		               "blue_green or canary",
+		               strategy_name(k));
+	if (m->spec->failure.kind == FAILURE_ALLOW_PARTIAL)
+		return err_set(err, ERR_UNABLE,
+		               "failure allow_partial does not go with servers "
+		               "that several instances share: none of them "
+		               "stays behind");
+	return 0;
+}
+
+static void
+tie(struct migration *m)
+{
+	(void)snprintf(m->kin, sizeof(m->kin), "%.8s",
+	               strlen(m->uuid) > 8 ? m->uuid + strlen(m->uuid) - 8
+	                                   : m->uuid);
+	for (uint32_t a = 0; a < m->leg_n; a++) {
+		struct leg *l = m->leg[a];
+
+		l->cover = l->slots;
+		l->part = (struct run_part){ .slots = &l->slots,
+			                     .cover = &l->cover,
+			                     .kin = m->kin,
+			                     .index = a,
+			                     .first = { true, true },
+			                     .lines = m->lines,
+			                     .switching = &m->switching };
+		for (uint32_t b = 0; b < m->leg_n; b++) {
+			const struct leg *o = m->leg[b];
+
+			if (b < a && is_from(l, o))
+				l->part.first[SIDE_OLD] = false;
+			if (b < a && is_to(l, o))
+				l->part.first[SIDE_NEW] = false;
+			for (size_t i = 0;
+			     is_from(l, o) && i < sizeof(l->cover.bit); i++)
+				l->cover.bit[i] |= o->slots.bit[i];
+		}
+		l->home.part = &l->part;
+	}
+}
+
+int
+part_tie(struct migration *m, bool resume, struct err *err)
+{
+	bool shares = false;
+	bool known = true;
+	int rc;
+
+	for (uint32_t a = 0; a < m->leg_n; a++) {
+		for (uint32_t b = a + 1; b < m->leg_n; b++)
+			shares |= is_from(m->leg[a], m->leg[b]) ||
+			          is_to(m->leg[a], m->leg[b]);
+	}
+	host_lock(m->host);
+	for (uint32_t k = 0; k < m->leg_n; k++)
+		known &= find_slots(m, k);
+	host_unlock(m->host);
+	if (!shares && !(known && m->leg_n == 1))
+		return 0;
+	if (!known && !resume)
+		return err_set(err, ERR_UNABLE,
+		               "two pairs of this migration share a server; "
+		               "that is possible for instances behind an "
+		               "interlay with in_cluster: true, which has to "
+		               "run; else a server can be moved from, or to, "
+		               "in one pair only");
+	rc = judge(m, err);
+	if (rc != 0)
+		return rc;
+	m->is_parts = shares;
+	tie(m);
+	return 0;
+}
+
+void
+part_lines(struct migration *m)
+{
+	uint32_t n = 0;
+
+	for (uint32_t k = 0; k < m->leg_n; k++) {
+		for (uint32_t i = 0; i < m->leg[k]->line_n; i++) {
+			if (n < PART_LINES_MAX)
+				m->lines[n++] = m->leg[k]->line[i]->l;
+		}
+	}
+	for (uint32_t k = 0; k < m->leg_n; k++)
+		m->leg[k]->part.line_n = n;
+}
+
+int
+part_alone(const struct migration *m, struct err *err)
+{
+	return err_set(err, ERR_UNABLE,
+	               "the instances of %s share servers: they go back "
+	               "together; ask for rollback",
+	               m->id);
+}
+
+int
+part_whole(struct migration *m, const char *verb, struct err *err)
+{
+	static const char *const names[] = { "promote", "traffic", "toggle",
+		                             "patch", "complete" };
+	bool is_meant = false;
+	int rc = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		is_meant |= strcmp(verb, names[i]) == 0;
+	if (!is_meant || !m->is_parts)
+		return 0;
+	host_lock(m->host);
+	for (uint32_t k = 0; rc == 0 && k < m->leg_n; k++) {
+		if (m->leg[k]->is_out || !leg_is_on(m->leg[k]))
+			rc = err_set(
+				err, ERR_STATE,
+				"%s is out, and it shares a server with the "
+				"others: %.150s; only rollback is possible",
+				merge_name(m->leg[k]), m->leg[k]->err.text);
+	}
+	host_unlock(m->host);
+	return rc;
+}

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clusters whose masters share the slots otherwise, and servers alone, as old and as new side."""
+import subprocess
+
+import pytest
+from test_instances import World, begin_load, end_load
+
+from harness import ports
+from harness.api import Serve
+from harness.cluster import SLOTS, Cluster
+from harness.godwit import BINARY
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+
+class Alone:
+    """One server, with the face of a Cluster."""
+
+    def __init__(self, place, name):
+        self.nodes = [place.server(name)]
+        self.ranges = [(0, SLOTS - 1)]
+
+    def owner(self, key):
+        return 0
+
+    keys = Cluster.keys
+
+
+class Layouts(World):
+    """old and new, each a Cluster or Alone; an instance for each pair of servers with slots in common, its
+    number is that of the pair, behind "front"."""
+
+    def __init__(self, place, old, new, by_name=False):
+        self.sets = [old, new]
+        self.serve = Serve(place.dir)
+        place.things.append(self.serve)
+        self.serve.start()
+        for name, cluster in zip(("old", "new"), self.sets):
+            for i, s in enumerate(cluster.nodes):
+                self.must("POST", "endpoints", {"endpoint": "%s%d" % (name, i), "kind": "redis",
+                                                "config": {"url": s.url}})
+        self.parts = [(i, j, "%d-%d" % (max(a, c), min(b, d)))
+                      for i, (a, b) in enumerate(old.ranges) for j, (c, d) in enumerate(new.ranges)
+                      if max(a, c) <= min(b, d)]
+        self.port = ports.take()
+        self.must("POST", "interlays", {
+            "id": "front", "port": self.port, "in_cluster": True,
+            "instances": [{"endpoint": "old%d" % i, "id": "p%d" % n, "slots": slots}
+                          for n, (i, _, slots) in enumerate(self.parts)]})
+
+    def begin(self, strategy, wait=True):
+        self.must("POST", "migrations", {"id": "m", "strategy": strategy,
+                                         "data": {"type": "snapshot", "replace": "replace"}})
+        for n, (_, j, _) in enumerate(self.parts):
+            self.must("POST", "migrations/m/interlay/front.p%d" % n, {"endpoint": "new%d" % j})
+        test = self.must("POST", "migrations/m/test")
+        assert test["valid"], [c for c in test["checks"] if c["result"] == "fail"]
+        self.must("POST", "migrations/m/migrate", status=202)
+        return self.in_step()
+
+    def in_step(self):
+        return self.until(lambda s: s["status"] == "running" and s.get("copy", {}).get("done")
+                          and s.get("stream", {}).get("in_step"))
+
+    def clean(self):
+        self.verb("verify")
+        self.until(lambda s: s["verification"]["state"] == "clean")
+
+
+@pytest.fixture
+def layouts(place):
+    made = []
+
+    def go(old, new, **k):
+        made.append(Layouts(place, old, new, **k))
+        return made[-1]
+
+    yield go
+    for w in made:
+        ports.give(w.port)
+
+
+def values(server_set):
+    """{key: (server, value)} of strings"""
+    return {k: (i, s.cmd("GET", k)) for i, s in enumerate(server_set.nodes) for k in s.cmd("KEYS", "*")
+            if not k.startswith(b"__godwit:")}
+
+
+def there_and_back(w):
+    """Under load to new, back, and to new again; every answer is right, no acknowledged write is lost, both
+    end equal, each key on the server of its slot, nothing of Godwit stays on new."""
+    old, new = w.sets
+    with w.conn() as c:
+        for i in range(300):
+            assert c.cmd("SET", "k%d" % i, i) == b"OK"
+    cs = begin_load(w)
+    w.begin({"type": "big_bang"})
+    w.verb("promote")
+    assert set(w.sides()) == {"new"}
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    assert set(w.sides()) == {"old"}
+    w.verb("migrate")
+    w.in_step()
+    w.verb("promote")
+    assert set(w.sides()) == {"new"}
+    w.clean()
+    end_load(w, cs)
+    w.verb("complete")
+    w.until(lambda s: s["status"] == "completed")
+    for s in old.nodes:
+        done = subprocess.run([BINARY, "release", s.url, "--state", w.serve.state], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    got, was = values(new), values(old)
+    assert {k: v for k, (_, v) in got.items()} == {k: v for k, (_, v) in was.items()}
+    assert len(got) >= 300 and {k: new.owner(k) for k in got} == {k: i for k, (i, _) in got.items()}
+    for s in [*old.nodes, *new.nodes]:
+        assert s.cmd("KEYS", "__godwit:*") == []
+        assert [u for u in s.cmd("ACL", "LIST") if b"godwit" in u or b"-@all" in u] == []
+    with w.conn() as c:
+        assert c.cmd("GET", "k7") == b"7"
+
+
+@pytest.mark.limit(90)
+def test_more_masters(layouts, place):
+    """Two masters become three: each shares two of the others' servers."""
+    there_and_back(layouts(Cluster(place, "old", 2), Cluster(place, "new", 3)))
