@@ -53,6 +53,7 @@ look(struct run *r, enum side s)
 	bool was_up = at->is_up;
 	int rc;
 
+	follow_look(r, s);
 	rc = agent_open(&at->agent, at->users_made, LIMIT_CONNECT_MS, &err);
 	if (rc == 0)
 		rc = ask_run_id(r, s, run_id, sizeof(run_id), &err);
@@ -83,8 +84,8 @@ look(struct run *r, enum side s)
 	memcpy(at->run_id, run_id, sizeof(at->run_id));
 	fence_persist(r, s);
 	run_event(r, "refenced",
-	          "%s was restarted; users and fence are made "
-	          "again",
+	          "%s was restarted, or is another server; users and fence "
+	          "are made again",
 	          r->side[s].label);
 }
 

@@ -5,9 +5,9 @@
  * Either both sides own the same slots; or the legs of a migration share servers,
  * and each moves the slots that its two servers have in common (a part; a server
  * alone has them all). Which, and what Godwit's own keys are named after (own.h),
- * is in the journal from the beginning on. When a slot was moved since, or a master
- * failed over, the streams of these nodes do not tell what became of its keys, so
- * nothing is switched: an empty place must not be taken for the truth.
+ * is in the journal from the beginning on. When a slot was moved since, the streams
+ * of these nodes do not tell what became of its keys, so nothing is switched: an
+ * empty place must not be taken for the truth. Masters that fail over: follow.c.
  *
  * Legs that share a server know each other by the beginning of their names, come
  * in there as one another when the server is shut, and save what its users were
@@ -116,6 +116,7 @@ layout_recall(struct run *r)
 	}
 	free(tag);
 	free(slots);
+	follow_recall(r);
 }
 
 static int

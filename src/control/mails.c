@@ -174,11 +174,13 @@ one(struct run *r, const struct mail *m)
 		run_event(r, "trouble", "%s", m->text);
 		return;
 	case MAIL_STOPPED: bit(&r->stopped, m->who); return;
+	case MAIL_ASTRAY: health_hurry(r, m->side); return;
 	case MAIL_ROUTE:
 	case MAIL_HOLD:
 	case MAIL_RELEASE:
 	case MAIL_BEHIND:
 	case MAIL_PAIR:
+	case MAIL_SEAT:
 	case MAIL_DOOR:
 	case MAIL_PAIR_ACK:
 	case MAIL_CLIENTS:

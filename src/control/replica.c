@@ -91,6 +91,7 @@ add(struct run *r, enum side s, const char *host, uint16_t port)
 	(void)snprintf(p->conf.at.host, sizeof(p->conf.at.host), "%s", host);
 	p->conf.at.port = port;
 	p->conf.at.by_sentinel = false;
+	p->conf.at.by_cluster = false;
 	(void)snprintf(p->conf.label, sizeof(p->conf.label),
 	               "%s's replica %s:%u", side_name(s), host, port);
 	(void)snprintf(p->key, sizeof(p->key), "%s@%s:%u", side_name(s), host,
@@ -102,6 +103,9 @@ add(struct run *r, enum side s, const char *host, uint16_t port)
 		free(p);
 		return NULL;
 	}
+	/* It may be the side's master of before, fenced as that. */
+	if (p->saved == NULL && r->side[s].at.by_cluster)
+		p->saved = json_incref(at->saved);
 	at->replicas[at->replica_n++] = p;
 	return p;
 }
@@ -433,6 +437,21 @@ replica_forget(struct run_side *at)
 {
 	while (at->replica_n > 0)
 		drop(at, at->replica_n - 1);
+}
+
+uint32_t
+replica_addresses(const struct run_side *at, struct follow_node *ret,
+                  uint32_t max)
+{
+	uint32_t n = at->replica_n < max ? at->replica_n : max;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct address *a = &at->replicas[i]->conf.at;
+
+		memcpy(ret[i].host, a->host, sizeof(ret[i].host));
+		ret[i].port = a->port;
+	}
+	return n;
 }
 
 void

@@ -47,6 +47,21 @@ struct run_event {
 
 struct replica; /* replica.c's */
 
+#define FOLLOW_NODES 32 /* of one cluster that may be asked */
+
+struct follow_node {
+	char host[108];
+	uint16_t port;
+};
+
+/* The node that has the slots of a side, and whom to ask for it: follow.c. */
+struct follow {
+	struct follow_node now; /* port 0: not known yet */
+	uint64_t epoch;         /* of its slots          */
+	struct follow_node node[FOLLOW_NODES];
+	uint32_t node_n;
+};
+
 /* What is known of one server. */
 struct run_side {
 	struct url url;
@@ -61,6 +76,7 @@ struct run_side {
 	json_t *saved;     /* user name -> rules, from acl_saved       */
 	uint64_t lost_ns;  /* its connection broke then; 0: no         */
 	uint64_t hurry_ns; /* look again at                            */
+	struct follow follow;
 	struct replica *replicas[LIMIT_REPLICAS];
 	uint32_t replica_n;
 };
@@ -342,6 +358,12 @@ bool layout_is_switching(const struct run *r);
 /* ERR_STATE: a side owns other slots than at the beginning. */
 int layout_check(struct run *r, struct err *err) MUST;
 
+/* follow.c: nodes of clusters; elsewhere nothing is asked */
+void follow_recall(struct run *r); /* from the journal; own_tag is known */
+/* Has another node the side's slots by now? Then whoever connects to the side
+ * comes to that one. */
+void follow_look(struct run *r, enum side s);
+
 /* replica.c: see there; what fails is an event and a check, not an error */
 /* Find them, and make each as R wants it. Not inside a hold. */
 void replica_tend(struct run *r, enum side s);
@@ -351,6 +373,9 @@ int replica_hold_all(struct run *r, enum side s, struct err *err) MUST;
 /* Opened, and Godwit's users removed. */
 void replica_clean(struct run *r, enum side s);
 void replica_forget(struct run_side *at);
+/* At most max of them; answers how many. */
+uint32_t replica_addresses(const struct run_side *at, struct follow_node *ret,
+                           uint32_t max);
 void replica_put_checks(const struct run *r, json_t *list);
 
 /* shift.c */

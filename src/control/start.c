@@ -724,6 +724,7 @@ release(struct run *r, struct err *err)
 	kept = journal_meta(r->journal, "kept_old");
 	r->at[SIDE_OLD].kept = kept != NULL;
 	free(kept);
+	follow_look(r, SIDE_OLD);
 	rc = check_one(r, SIDE_OLD, err);
 	return rc == 0 ? leave_release(r, err) : rc;
 }
@@ -754,6 +755,8 @@ run_start(struct run *r, struct err *err)
 		             "with reverse");
 	if (rc == 0 && r->is_resumed)
 		recall_modes(r);
+	for (int s = 0; rc == 0 && r->is_resumed && s < SIDE_N; s++)
+		follow_look(r, (enum side)s);
 	if (rc == 0)
 		rc = check_servers(r, err);
 	if (rc == 0)

@@ -30,6 +30,9 @@ struct address {
 	/* host is "host:port,...,host:port/name": sentinels, and the name of
 	 * the master that they watch; each connection asks them anew */
 	bool by_sentinel;
+	/* a node of a cluster: host and port are those that a person named,
+	 * each connection goes to the node that has its slots now (seat.h) */
+	bool by_cluster;
 	const struct tls_client *tls; /* NULL: plain */
 };
 

@@ -22,6 +22,8 @@ enum mail_kind {
 	MAIL_PAIR,    /* pair, side, token, route: serve these two sides from
 	               * now on; the lanes of `side` stay and are those of
 	               * side `token` then -> MAIL_PAIR_ACK                */
+	MAIL_SEAT,    /* side: another node of the cluster has its slots;
+	               * also to the mover. No answer                      */
 	MAIL_DOOR,    /* pair: other users of the interlay (struct door); no
 	               * answer but in it                                  */
 	/* relay -> control */
@@ -33,6 +35,8 @@ enum mail_kind {
 	                  * "request | authority | other side"             */
 	MAIL_MARKED,     /* who, epoch: every subscriber saw the old side's
 	                  * marker message                                    */
+	MAIL_ASTRAY,     /* who, side: a node of a cluster says that the slots
+	                  * are elsewhere, or that its cluster is down      */
 	MAIL_PAIR_ACK,   /* who (the new one): the conf of before is not used */
 
 	/* control -> mover */

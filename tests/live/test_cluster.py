@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("need_godwit")
 class Clusters(World):
     """Two clusters of n masters; those of old are the instances node-0.. behind "front"."""
 
-    def __init__(self, place, n=3):
-        self.clusters = [Cluster(place, x, n) for x in ("old", "new")]
+    def __init__(self, place, n=3, **conf):
+        self.clusters = [Cluster(place, x, n, **conf) for x in ("old", "new")]
         self.pairs = list(zip(*(c.nodes for c in self.clusters)))
         self.serve = Serve(place.dir)
         place.things.append(self.serve)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "world/os/seat.h"
 #include "world/os/sentinel.h"
 
 /* A server that vanished without a word: an idle connection notices after
@@ -126,8 +127,10 @@ dial_resolve(struct dial *d, const struct address *to, struct err *err)
 
 	REQUIRE(memchr(to->host, 0, sizeof(to->host)) != NULL);
 	*d = (struct dial){ .n = 0 };
-	if (!to->by_sentinel)
-		return resolve(d, to, err);
+	if (!to->by_sentinel) {
+		master = seat_of(to);
+		return resolve(d, &master, err);
+	}
 	rc = sentinel_master(to, &master, err);
 	return rc == 0 ? resolve(d, &master, err) : rc;
 }

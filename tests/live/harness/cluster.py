@@ -25,13 +25,16 @@ def slot_of(key):
 
 class Cluster:
     """place: the fixture; name: of its servers, with a number behind. cuts: the first slot
-    of each master but the first."""
+    of each master but the first. replicas: one for each master."""
 
-    def __init__(self, place, name, n=3, cuts=None, **conf):
-        self.bus = [ports.take() for _ in range(n)]
-        self.nodes = [place.server("%s%d" % (name, i), cluster_enabled="yes", cluster_port=bus,
-                                   cluster_node_timeout=5000, **conf)
-                      for i, bus in enumerate(self.bus)]
+    def __init__(self, place, name, n=3, cuts=None, replicas=False, timeout_ms=5000, **conf):
+        def server(kind, i):
+            self.bus.append(ports.take())
+            return place.server("%s%s%d" % (name, kind, i), cluster_enabled="yes", cluster_port=self.bus[-1],
+                                cluster_node_timeout=timeout_ms, **conf)
+
+        self.bus = []
+        self.nodes = [server("", i) for i in range(n)]
         place.things.append(self)
         cuts = [0, *(cuts or [i * SLOTS // n for i in range(1, n)]), SLOTS]
         self.ranges = [(cuts[i], cuts[i + 1] - 1) for i in range(n)]
@@ -41,10 +44,40 @@ class Cluster:
         for s, bus in list(zip(self.nodes, self.bus))[1:]:
             self.nodes[0].cmd("CLUSTER", "MEET", "127.0.0.1", s.port, bus)
         until(self.is_ok, 20, text="the cluster %s" % name)
+        self.replicas = []
+        for i in range(n if replicas else 0):
+            self.replicas.append(server("r", i))
+            self.nodes[0].cmd("CLUSTER", "MEET", "127.0.0.1", self.replicas[i].port, self.bus[-1])
+        for s, master in zip(self.replicas, self.nodes):
+            me = master.cmd("CLUSTER", "MYID")
+            until(lambda: me in s.cmd("CLUSTER", "NODES"), 10)
+            s.cmd("CLUSTER", "REPLICATE", me)
+        for s in self.replicas:
+            until(lambda: s.info("master_link_status") == "up", 20, text="a replica of %s" % name)
+        if replicas:
+            until(lambda: self.is_ok() and all(self.knows_replicas(s) for s in self.nodes), 20)
 
     def is_ok(self):
+        n = len(self.bus)
         return all(b"cluster_state:ok" in (info := s.cmd("CLUSTER", "INFO"))
-                   and b"cluster_known_nodes:%d\r" % len(self.nodes) in info for s in self.nodes)
+                   and b"cluster_known_nodes:%d\r" % n in info for s in self.nodes)
+
+    def knows_replicas(self, s):
+        lines = s.cmd("CLUSTER", "NODES").decode().splitlines()
+        return sum(" slave " in x or "myself,slave " in x for x in lines) == len(self.replicas)
+
+    def fail_over(self, i, how="asked"):
+        """Master i gives way to its replica (asked), is stopped, or dies (kill); answers the one of now. nodes and
+        replicas change places. A node that is fenced cannot be asked."""
+        before, now = self.nodes[i], self.replicas[i]
+        if how == "asked":
+            now.cmd("CLUSTER", "FAILOVER")
+            until(lambda: now.info("role") == "master", 30, 0.05, "the fail-over")
+        else:
+            before.kill() if how == "kill" else before.stop()
+            until(lambda: "Failover election won" in open(now.log).read(), 30, 0.05, "the fail-over")
+        self.nodes[i], self.replicas[i] = now, before
+        return now
 
     def owner(self, key):
         """The index of the master of a key."""

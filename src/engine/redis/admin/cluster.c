@@ -91,6 +91,8 @@ cluster_next(struct span *text, struct cluster_node *ret)
 	for (unsigned i = 0; reply_word(&line, &word); i++) {
 		if (i == 1)
 			take_address(word, ret);
+		else if (i == 6)
+			ret->epoch = reply_u64(word);
 		else if (i > 7)
 			take_slots(word, ret);
 		if (i != 2)
@@ -166,6 +168,16 @@ cluster_text(const struct cluster_slots *s, char *ret, size_t n)
 		used += len;
 		ret[used] = '\0';
 	}
+}
+
+bool
+cluster_covers(const struct cluster_slots *a, const struct cluster_slots *b)
+{
+	for (size_t i = 0; i < sizeof(a->bit); i++) {
+		if ((b->bit[i] & (uint8_t)~a->bit[i]) != 0)
+			return false;
+	}
+	return true;
 }
 
 uint32_t

@@ -23,8 +23,9 @@ struct cluster_node {
 	uint16_t port;
 	bool is_self;
 	bool is_master;
-	bool is_away; /* it failed, or perhaps, or has no address */
-	bool is_open; /* a slot is on its way from it or to it    */
+	bool is_away;   /* it failed, or perhaps, or has no address */
+	bool is_open;   /* a slot is on its way from it or to it    */
+	uint64_t epoch; /* of its slots: whoever has the higher one owns them */
 	uint32_t slot_n;
 	struct cluster_slots slots;
 };
@@ -42,6 +43,9 @@ uint32_t cluster_put(struct buf *tx);
 int cluster_read(struct span replies, const char *who, struct cluster_self *ret,
                  struct err *err) MUST;
 
+/* Has a each slot of b? */
+bool cluster_covers(const struct cluster_slots *a,
+                    const struct cluster_slots *b);
 /* "0-99,200", as interlays take it; cut at n with "...". */
 void cluster_text(const struct cluster_slots *s, char *ret, size_t n);
 /* The first slot that one has and the other not, or HASH_SLOTS. */

@@ -335,6 +335,12 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_FLIP: switch_flip(m, mail); break;
 	case MAIL_HEARTBEAT: on_heartbeat(m, mail); break;
 	case MAIL_STOP: on_stop(m); break;
+	case MAIL_SEAT:
+		if (m->stage != STAGE_IDLE && m->stage != STAGE_STOPPED)
+			mover_fail(m, ERR_LOST,
+			           "%s: another node has its slots now",
+			           m->conf->side[mail->side].label);
+		break;
 	case MAIL_ROUTE:
 	case MAIL_HOLD:
 	case MAIL_RELEASE:
@@ -355,6 +361,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_PROGRESS:
 	case MAIL_HEARTBEAT_BACK:
 	case MAIL_PAIR:
+	case MAIL_ASTRAY:
 	case MAIL_DOOR:
 	case MAIL_PAIR_ACK:
 	case MAIL_TROUBLE:

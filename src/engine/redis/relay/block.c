@@ -16,6 +16,7 @@
  * time that Godwit cannot read is the server's matter: such a command is issued
  * as it is, and its nil counts only while nobody has unblocked it.
  */
+#include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/split.h"
 
 #define ASK_NS 5000000ull
@@ -557,6 +558,18 @@ block_reply(struct relay *r, struct session *s, struct lane *lane,
 		ack_withhold(r, s, lane, reply);
 	else
 		session_say(r, s, reply);
+}
+
+bool
+block_again(struct session *s, struct span reply)
+{
+	struct block *k = s->wide == NULL ? NULL : s->wide->block;
+
+	if (k == NULL || s->eof ||
+	    (k->is_told && span_has_prefix(reply, SPAN("-UNBLOCKED"))))
+		return false;
+	k->issued = false;
+	return true;
 }
 
 /* ---- a hold ------------------------------------------------------------ */

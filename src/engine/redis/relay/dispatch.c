@@ -7,6 +7,7 @@
  * Then it is looked at again from the beginning.
  */
 #include "base/hash.h"
+#include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/script.h"
@@ -151,7 +152,7 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 	struct lane *lane = s->lane;
 
 	own = own || s->multi || s->watching || s->tracking;
-	if (lane != NULL && !lane->dead) {
+	if (lane != NULL && !lane->dead && !lane->left) {
 		if (lane->kind == LANE_OWN && lane->mine == s &&
 		    ((s->multi && !s->multi_lost) || s->watching ||
 		     (own && lane->side == s->at && lane->db == s->db &&
@@ -212,9 +213,13 @@ enum dispatched
 dispatch_send(struct relay *r, struct session *s, struct lane *lane,
               struct span raw, enum pending_kind kind, uint8_t flags)
 {
-	bool kept = (flags & PEND_F_KEPT) != 0;
+	bool kept;
 	struct pending *e;
 
+	if (__builtin_expect(lane->is_node, 0) && raw.n > 0 &&
+	    (kind == PEND_PASS || kind == PEND_SHA))
+		flags |= PEND_F_KEPT;
+	kept = (flags & PEND_F_KEPT) != 0;
 	if (kept && !keep(lane, raw)) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
@@ -231,7 +236,8 @@ dispatch_send(struct relay *r, struct session *s, struct lane *lane,
 	e->kept = kept ? (uint32_t)raw.n : 0;
 	e->kind = (uint8_t)kind;
 	e->flags = flags;
-	if (s->multi && !s->multi_lost)
+	e->in_tx = s->multi && !s->multi_lost;
+	if (e->in_tx)
 		tx_keep(s, raw);
 	buf_put(&lane->link->tx, raw.p, raw.n);
 	port_touch(r->port, lane->link);
@@ -255,6 +261,11 @@ dispatch_again(struct relay *r, struct session *s, struct span raw,
 
 	/* In order: whatever of s is still under way on the other side will be
 	 * repeated behind this as well (must_retry); then it goes on here. */
+	if (lane != NULL && lane->state != LANE_READY &&
+	    (lane->is_node || astray_is_on(s))) {
+		astray_put(r, s, raw);
+		return;
+	}
 	if (lane == NULL || lane->state != LANE_READY) {
 		session_close(r, s, NULL);
 		return;
@@ -654,8 +665,12 @@ dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
 
 	if (__builtin_expect(s->barred, 0) && door_bars(c))
 		return dispatch_refuse(r, s, "NOAUTH Authentication required.");
-	if (c == NULL)
-		return unknown_refuse(r, s, NULL, q, raw);
+	if (c == NULL) {
+		enum dispatched ret = astray_say(r, s, q);
+
+		return ret != DISPATCH_NO ? ret
+		                          : unknown_refuse(r, s, NULL, q, raw);
+	}
 	if (s->wide != NULL && s->wide->sub != NULL)
 		return pubsub_first(r, s, c, q, raw);
 	return dispatch_command(r, s, c, q, raw);

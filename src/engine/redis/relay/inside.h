@@ -60,6 +60,7 @@ enum pending_kind {
 	PEND_WHOLE,  /* position of new; mark: the question (split.c)     */
 	PEND_CONFIG, /* CONFIG SET; kept: said to the other side as well  */
 	PEND_MAY,    /* may it? clients.c, monitor.c                      */
+	PEND_NODE,   /* was PEND_PASS: perhaps it is not for its client now */
 };
 
 enum pending_flag {
@@ -79,6 +80,7 @@ struct pending {
 	uint32_t kept; /* bytes in lane->keep */
 	uint8_t kind;
 	uint8_t flags;
+	bool in_tx; /* is_node: a part of a transaction */
 };
 
 struct ring {
@@ -150,10 +152,13 @@ struct wide {
 	bool body_ok;        /* ... it is whole               */
 	bool marks_lost;     /* ... has more than marks takes */
 	struct buf marks;    /* ... its requests for mark.c   */
-	struct buf track;    /* CLIENT TRACKING ON, all there were */
-	bool caching;        /* CLIENT CACHING YES was sent, ...   */
-	uint32_t caching_n;  /* ... as request n of its lane       */
-	uint8_t region_n;    /* from PROXY v2, else 0         */
+	struct buf astray;   /* to be given out again (astray.c)   */
+	uint64_t astray_since_ns;
+	uint64_t astray_last_ns;
+	struct buf track;   /* CLIENT TRACKING ON, all there were */
+	bool caching;       /* CLIENT CACHING YES was sent, ...   */
+	uint32_t caching_n; /* ... as request n of its lane       */
+	uint8_t region_n;   /* from PROXY v2, else 0         */
 	char region[64];
 	char refusal_text[400];
 	struct ask *ask;    /* waits for all workers (clients.c)   */
@@ -275,6 +280,8 @@ struct lane {
 	bool raised;        /* its id was asked by Godwit's own user          */
 	bool no_unblock;    /* LANE_ADMIN: CLIENT UNBLOCK is refused      */
 	bool waits_scripts; /* all but ready: the scripts are missing     */
+	bool is_node;       /* of a cluster: it may say MOVED             */
+	bool left;          /* ... has said it: takes nothing more        */
 	uint32_t auth_left; /* the next so many PEND_GREET: AUTH, HELLO   */
 	uint32_t greet_left; /* ... and those behind them                 */
 	uint32_t id;         /* unique in its relay */
@@ -451,6 +458,11 @@ struct relay {
 	struct said *said; /* texts that other workers read              */
 	size_t said_n;     /* bytes of them                              */
 	struct buf lines;  /* for monitors, of this batch                */
+	/* astray.c */
+	struct waiting_list astray;      /* sessions that try again    */
+	uint64_t astray_ns;              /* ... then; 0: there are none  */
+	uint64_t astray_told_ns[SIDE_N]; /* MAIL_ASTRAY: not before     */
+	bool leaving;                    /* some lane is left           */
 	/* pubsub.c */
 	uint64_t mark_epoch;
 	bool mark_told;

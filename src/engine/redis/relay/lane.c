@@ -105,8 +105,8 @@ release_own(struct relay *r, struct lane *lane)
 	list_each(lane, l, all, &r->lanes) {
 		spares += l->kind == LANE_OWN && l->mine == NULL;
 	}
-	if (lane->dead || lane->state != LANE_READY || lane->tracks ||
-	    !ack_is_empty(lane) || ring_n(&lane->fifo) > 0 ||
+	if (lane->dead || lane->left || lane->state != LANE_READY ||
+	    lane->tracks || !ack_is_empty(lane) || ring_n(&lane->fifo) > 0 ||
 	    spares > RELAY_SPARE_MAX || !lane_is_of_route(r, lane))
 		lane_end(r, lane, true);
 }
@@ -183,6 +183,7 @@ lane_want(struct relay *r, struct lane *lane)
 		return;
 	}
 	lane->state = LANE_CONNECTING;
+	lane->is_node = r->conf->side[lane->side].at.by_cluster;
 }
 
 /* ---- setting up -------------------------------------------------------- */

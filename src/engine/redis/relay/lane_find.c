@@ -47,7 +47,7 @@ is_one(const struct lane *l, const struct key *k)
 {
 	return l->kind == k->kind && l->side == k->side && l->cred == k->cred &&
 	       l->db == k->db && l->resp3 == k->resp3 &&
-	       l->as_writer == k->as_writer && !l->dead;
+	       l->as_writer == k->as_writer && !l->dead && !l->left;
 }
 
 static struct lane *

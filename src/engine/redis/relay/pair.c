@@ -130,6 +130,9 @@ finish(struct relay *r)
 	rename_lanes(r);
 	causal_new_era(r);
 	r->conf = r->pair.conf;
+	list_each(lane, l, all, &r->lanes) {
+		l->is_node = r->conf->side[l->side].at.by_cluster;
+	}
 	r->board = r->conf->board;
 	r->traffic = r->conf->traffic;
 	r->history = r->board != NULL ? atomic_load(&r->board->history) : 0;

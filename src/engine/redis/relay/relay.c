@@ -4,6 +4,7 @@
  */
 #include "engine/redis/relay/relay.h"
 
+#include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/script.h"
@@ -191,6 +192,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_RELEASE: hold_end(r, &m->route); break;
 	case MAIL_BEHIND: behind(r, m); break;
 	case MAIL_PAIR: pair_begin(r, m); break;
+	case MAIL_SEAT: astray_seat(r, m->side); break;
 	case MAIL_DOOR: door_adopt(r, m->pair); break;
 	case MAIL_CLIENTS:
 	case MAIL_CLIENTS_DONE:
@@ -210,6 +212,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_MARKED:
 	case MAIL_DIFFERENT:
 	case MAIL_PAIR_ACK:
+	case MAIL_ASTRAY:
 	case MAIL_MOVE:
 	case MAIL_MOVE_PAUSE:
 	case MAIL_MOVE_RESUME:
@@ -332,7 +335,8 @@ has_waiting(const struct relay *r)
 {
 	return r->leave_ns != 0 || r->whole.l.l.n != 0 ||
 	       (r->scripts_ns[SIDE_OLD] | r->scripts_ns[SIDE_NEW]) != 0 ||
-	       r->shadow != NULL || r->watchful;
+	       r->shadow != NULL || r->watchful || r->leaving ||
+	       r->astray_ns != 0;
 }
 
 static inline bool
@@ -361,6 +365,7 @@ batch(struct relay *r)
 		shadow_check(r);
 		clients_tick(r);
 		monitor_flush(r);
+		astray_tick(r);
 	}
 	causal_probe(r);
 	if (__builtin_expect(is_changing(r), 0)) {

@@ -41,6 +41,9 @@
 /* How long a request waits for a connection before it is answered with an
  * error, and the pauses between attempts. */
 #define RELAY_WAIT_NS       2000000000ull
+/* How long a request is given out again that a node of a cluster does not take:
+ * a replica is elected meanwhile. */
+#define RELAY_ASTRAY_NS     5000000000ull
 #define RELAY_RETRY_MIN     10000000ull
 #define RELAY_RETRY_MAX     1000000000ull
 /* Idle private connections that are kept for the next transaction. */

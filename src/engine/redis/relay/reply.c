@@ -5,6 +5,7 @@
  * Replies of one session that stand behind each other leave in one copy.
  */
 #include "base/hist.h"
+#include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
@@ -179,6 +180,19 @@ load_reply(struct relay *r, struct lane *lane, struct pending e,
 	lane->reply_n = 0;
 }
 
+/* Of a node, and not to be given out again. */
+static void
+node_reply(struct relay *r, struct lane *lane, struct pending e,
+           struct span reply)
+{
+	if (e.flags & PEND_F_SHADOW)
+		shadow_passed(r, &e, reply, true);
+	pass(r, lane, &e, reply);
+	lane->reply_n = 0;
+	if ((e.flags & PEND_F_LATE) && e.s->link != NULL)
+		pubsub_go_on(r, e.s);
+}
+
 static void
 whole_of_session(struct relay *r, struct lane *lane, struct pending e,
                  struct span request, struct span reply)
@@ -189,6 +203,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_READ: read_reply(r, lane, e, request, reply); break;
 	case PEND_SHA: sha_reply(r, lane, e, request, reply); break;
 	case PEND_LOAD: load_reply(r, lane, e, request, reply); break;
+	case PEND_NODE: node_reply(r, lane, e, reply); break;
 	case PEND_SCAN: scan_answer(r, s, lane, reply, e.flags); break;
 	case PEND_HELLO: local_hello(r, s, lane, e.mark != 0, reply); break;
 	case PEND_AUTH:
@@ -245,6 +260,7 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;
 	case PEND_TRACK:
 	case PEND_PASS:
+	case PEND_NODE:
 	case PEND_IGNORE:
 	case PEND_READ:
 	case PEND_SHA:
@@ -264,6 +280,37 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	}
 }
 
+/* True: it is not for its client now, or the client is gone. */
+static bool
+whole_of_node(struct relay *r, struct lane *lane, const struct pending *e,
+              struct span request, struct span reply)
+{
+	struct session *s = e->s;
+	bool strays =
+		e->kind != PEND_READ && is_error(reply) && astray_is(e, reply);
+
+	if (!strays && (!astray_is_on(s) || e->kind == PEND_READ))
+		return false;
+	if (e->flags & PEND_F_KEPT)
+		buf_take(&lane->keep, e->kept);
+	lane->sample_ns = 0;
+	lane->fifo.head++;
+	s->inflight--;
+	if (s->link == NULL)
+		session_replied(r, s);
+	else if (!strays)
+		astray_keep(r, lane, e, reply);
+	else if (!astray_take(r, lane, e, request, reply))
+		whole_of_session(r, lane, *e, request, reply);
+	if (s->link == NULL)
+		session_replied(r, s);
+	else if (s->inflight == 0 && astray_is_on(s))
+		astray_settle(r, s);
+	if (lane->left && lane->link != NULL && ring_n(&lane->fifo) == 0)
+		lane_end(r, lane, false);
+	return true;
+}
+
 static void
 whole(struct relay *r, struct lane *lane, struct span reply)
 {
@@ -280,6 +327,11 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 			buf_fini(&kept);
 			return;
 		}
+	}
+	if (__builtin_expect(lane->is_node, 0) && e.s != NULL &&
+	    whole_of_node(r, lane, &e, buf_span(&kept), reply)) {
+		buf_fini(&kept);
+		return;
 	}
 	if (e.flags & PEND_F_MARK)
 		mark_done(r, lane, buf_span(&kept));
@@ -434,6 +486,10 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 			broken(r, lane, "it said something nobody asked for");
 			return;
 		}
+		if (__builtin_expect(lane->is_node, 0) && e->s != NULL &&
+		    e->kind == PEND_PASS && lane->reply_n == 0 &&
+		    (in.p[0] == '-' || astray_is_on(e->s)))
+			e->kind = PEND_NODE;
 		if (lane->reply_n == 0 && in.p[0] == '-' && e->s != NULL &&
 		    e->kind == PEND_PASS)
 			count_error(r, lane, e);

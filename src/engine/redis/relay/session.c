@@ -7,6 +7,7 @@
  * Nothing here frees a session at once: a closed one goes through the run list
  * and is freed there when no pending entry and no withheld reply names it.
  */
+#include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/split.h"
@@ -102,6 +103,7 @@ drop_wide(struct relay *r, struct session *s)
 	buf_fini(&s->wide->body);
 	buf_fini(&s->wide->marks);
 	buf_fini(&s->wide->track);
+	buf_fini(&s->wide->astray);
 	mem_free(r->mem, s->wide, sizeof(*s->wide));
 	s->wide = NULL;
 }
@@ -283,6 +285,7 @@ session_wide(struct relay *r, struct session *s)
 		buf_init(&s->wide->body, r->mem);
 		buf_init(&s->wide->marks, r->mem);
 		buf_init(&s->wide->track, r->mem);
+		buf_init(&s->wide->astray, r->mem);
 	}
 	return s->wide;
 }
@@ -334,6 +337,23 @@ keep(struct relay *r, struct session *s, struct span in)
 		return false;
 	}
 	return true;
+}
+
+bool
+session_refill(struct relay *r, struct session *s, struct buf *b)
+{
+	struct buf was;
+
+	if (s->part == NULL && !keep(r, s, span_of(NULL, 0)))
+		return false;
+	was = s->part->buf;
+	s->part->buf = *b;
+	*b = was;
+	buf_release(b);
+	resp_cmd_init(&s->part->cmd);
+	s->parked = true;
+	session_pace(r, s);
+	return s->link != NULL;
 }
 
 static void

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/redis/relay/astray.c: requests that a node of a cluster did not take.
+ */
+#include "engine/redis/relay/astray.h"
+
+#define AGAIN_NS   20000000ull   /* between two tries of a request */
+#define EPISODE_NS 1000000000ull /* without: the next one is another matter */
+
+/* A request that no client has a reason for: its argument is an answer. */
+#define SAID SPAN("\0godwit\0said")
+
+bool
+astray_is(const struct pending *e, struct span reply)
+{
+	if (e->kind == PEND_BLOCK && span_has_prefix(reply, SPAN("-UNBLOCKED")))
+		return true; /* a master that gives way ends all of them */
+	return span_has_prefix(reply, SPAN("-MOVED ")) ||
+	       span_has_prefix(reply, SPAN("-ASK ")) ||
+	       span_has_prefix(reply, SPAN("-TRYAGAIN ")) ||
+	       span_has_prefix(reply, SPAN("-CLUSTERDOWN "));
+}
+
+/* The connection takes nothing more; it ends with its last answer. */
+static void
+leave(struct relay *r, struct lane *lane)
+{
+	lane->left = true;
+	r->leaving = true;
+	session_wake(r, &lane->waiters);
+	if (lane->state != LANE_READY || ring_n(&lane->fifo) == 0)
+		lane_end(r, lane, false);
+}
+
+static void
+tell(struct relay *r, enum side side)
+{
+	struct mail m = { .kind = MAIL_ASTRAY,
+		          .who = r->conf->who,
+		          .side = side };
+
+	if (r->board == NULL || r->astray_told_ns[side] > r->port->now_ns)
+		return;
+	r->astray_told_ns[side] = r->port->now_ns + AGAIN_NS;
+	r->port->ops->mail(r->port, &m);
+}
+
+/* Has s waited too long? */
+static bool
+is_over(struct relay *r, struct wide *w)
+{
+	uint64_t now = r->port->now_ns;
+
+	if (w->astray_last_ns + EPISODE_NS < now)
+		w->astray_since_ns = now;
+	w->astray_last_ns = now;
+	return w->astray_since_ns + RELAY_ASTRAY_NS < now;
+}
+
+static void
+wait(struct relay *r, struct session *s)
+{
+	session_wait(r, s, &r->astray);
+	if (r->astray_ns == 0)
+		r->astray_ns = r->port->now_ns + AGAIN_NS;
+	port_wake(r->port, r->astray_ns);
+}
+
+/* Its outcome is known, but not how to go on. */
+static void
+give_up(struct relay *r, struct lane *lane, struct session *s)
+{
+	r->n.lost[lane->side]++;
+	session_close(r, s, NULL);
+}
+
+/* A blocked one is issued again as after a switch. */
+static bool
+take_blocked(struct relay *r, struct session *s, struct span reply)
+{
+	if (!block_again(s, reply))
+		return false;
+	wait(r, s);
+	return true;
+}
+
+bool
+astray_take(struct relay *r, struct lane *lane, const struct pending *e,
+            struct span request, struct span reply)
+{
+	struct session *s = e->s;
+	struct wide *w = s->link != NULL ? session_wide(r, s) : NULL;
+
+	tell(r, (enum side)lane->side);
+	if (!lane->left && (reply.p[1] == 'M' || e->kind == PEND_BLOCK))
+		leave(r, lane);
+	if (w == NULL)
+		return true; /* its client is gone */
+	if (buf_len(&w->astray) == 0 && is_over(r, w))
+		return false;
+	if (e->flags & PEND_F_WRITE)
+		r->n.writes[lane->side]--;
+	else if (e->flags & PEND_F_READ)
+		r->n.reads[lane->side]--;
+	if (e->kind == PEND_BLOCK)
+		return take_blocked(r, s, reply);
+	if ((e->flags & PEND_F_KEPT) == 0 || e->in_tx ||
+	    (s->part != NULL && s->part->streaming)) {
+		give_up(r, lane, s);
+		return true;
+	}
+	/* What was watched there is not any more. */
+	s->watch_lost |= s->watching;
+	s->watching = false;
+	astray_put(r, s, request);
+	return true;
+}
+
+void
+astray_put(struct relay *r, struct session *s, struct span request)
+{
+	struct wide *w = session_wide(r, s);
+
+	if (w == NULL)
+		return;
+	buf_put_span(&w->astray, request);
+	if (buf_failed(&w->astray))
+		session_close(r, s, NULL);
+	else if (s->inflight == 0)
+		astray_settle(r, s);
+}
+
+void
+astray_keep(struct relay *r, struct lane *lane, const struct pending *e,
+            struct span reply)
+{
+	struct session *s = e->s;
+	struct buf *b = &s->wide->astray;
+
+	if (e->in_tx ||
+	    (e->kind != PEND_NODE && e->kind != PEND_SHA &&
+	     e->kind != PEND_LOAD) ||
+	    (s->part != NULL && s->part->streaming)) {
+		give_up(r, lane, s);
+		return;
+	}
+	resp_put_array(b, 2);
+	resp_put_bulk(b, SAID);
+	resp_put_bulk(b, reply);
+	if (buf_failed(b))
+		session_close(r, s, NULL);
+}
+
+void
+astray_settle(struct relay *r, struct session *s)
+{
+	struct buf *b = &s->wide->astray;
+
+	if (s->part != NULL && s->part->streaming) {
+		session_close(r, s, NULL);
+		return;
+	}
+	if (s->part != NULL)
+		buf_put_span(b, buf_span(&s->part->buf));
+	if (buf_failed(b) || !session_refill(r, s, b)) {
+		session_close(r, s, NULL);
+		return;
+	}
+	wait(r, s);
+}
+
+enum dispatched
+astray_say(struct relay *r, struct session *s, const struct resp_cmd *q)
+{
+	struct lane *lane;
+
+	if (q->argc != 2 || !span_eq(q->argv[0], SAID))
+		return DISPATCH_NO;
+	if (s->inflight > 0)
+		return DISPATCH_WAIT;
+	if (!ack_is_on(r)) {
+		session_say(r, s, q->argv[1]);
+	} else {
+		lane = dispatch_lane(r, s, false);
+		if (lane == NULL)
+			return s->link == NULL ? DISPATCH_CLOSED
+			                       : DISPATCH_WAIT;
+		ack_withhold(r, s, lane, q->argv[1]);
+		causal_want(r, lane);
+	}
+	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
+}
+
+/* ---- another node -------------------------------------------------------- */
+
+/* Its client has state there, or hears of it from the node itself. */
+static bool
+is_held(const struct lane *lane)
+{
+	const struct session *s = lane->mine;
+
+	return lane->kind == LANE_SUB ||
+	       (s != NULL && (s->multi || s->watching || s->tracking ||
+	                      (s->part != NULL && s->part->streaming) ||
+	                      (s->wide != NULL && s->wide->block != NULL)));
+}
+
+static void
+dial_again(struct relay *r, struct lane *lane)
+{
+	struct err err;
+
+	(void)err_set(&err, ERR_LOST, "%s: another node has its slots now",
+	              r->conf->side[lane->side].label);
+	if (lane->link != NULL) {
+		r->port->ops->close(r->port, lane->link, false);
+		lane_lost(r, lane, &err);
+	}
+	lane->retry_ns = 0;
+	lane->pause_ns = 0;
+	if (!lane->dead && (lane->kind == LANE_ADMIN || lane->waiters.l.n > 0))
+		lane_want(r, lane);
+}
+
+void
+astray_seat(struct relay *r, enum side side)
+{
+	list_each(lane, l, all, &r->lanes) {
+		if (l->side != side || l->dead || is_held(l))
+			continue;
+		if (l->state == LANE_READY &&
+		    (l->kind == LANE_SHARED || l->kind == LANE_OWN))
+			leave(r, l);
+		else
+			dial_again(r, l);
+	}
+	r->astray_ns = 0;
+	session_wake(r, &r->astray);
+}
+
+void
+astray_tick(struct relay *r)
+{
+	if (r->astray_ns != 0 && r->astray_ns <= r->port->now_ns) {
+		r->astray_ns = 0;
+		session_wake(r, &r->astray);
+	}
+	if (!r->leaving)
+		return;
+	r->leaving = false;
+	list_each(lane, l, all, &r->lanes) {
+		if (!l->left || l->dead)
+			continue;
+		if (ring_n(&l->fifo) == 0)
+			lane_end(r, l, false);
+		else
+			r->leaving = true;
+	}
+}
