@@ -53,10 +53,12 @@ grow(struct buf *b, size_t n)
 	size_t cap = b->cap < BUF_MIN ? BUF_MIN : b->cap;
 	uint8_t *p;
 
-	if (n > SIZE_MAX / 4 || len > SIZE_MAX / 4)
+	if (n > BUF_MAX - len)
 		return false;
 	while (cap < len + n)
 		cap *= 2;
+	if (cap > BUF_MAX)
+		cap = BUF_MAX;
 	if (b->off == 0) {
 		p = mem_resize(b->mem, b->p, b->cap, cap);
 		if (p == NULL)
@@ -70,9 +72,9 @@ grow(struct buf *b, size_t n)
 		mem_free(b->mem, b->p, b->cap);
 	}
 	b->p = p;
-	b->cap = cap;
+	b->cap = (uint32_t)cap;
 	b->off = 0;
-	b->end = len;
+	b->end = (uint32_t)len;
 	return true;
 }
 
@@ -89,7 +91,7 @@ buf_room(struct buf *b, size_t n)
 	if (b->p != NULL && b->off >= len && b->cap - len >= n) {
 		memmove(b->p, b->p + b->off, len);
 		b->off = 0;
-		b->end = len;
+		b->end = (uint32_t)len;
 		return b->p + b->end;
 	}
 	if (!grow(b, n)) {
@@ -108,7 +110,7 @@ buf_put_slow(struct buf *b, const void *p, size_t n)
 	if (to == NULL)
 		return;
 	memcpy(to, p, n);
-	b->end += n;
+	b->end += (uint32_t)n;
 }
 
 void
@@ -167,7 +169,7 @@ buf_putv(struct buf *b, const char *fmt, va_list ap)
 		to = buf_room(b, (size_t)n + 1);
 		if (to != NULL) {
 			(void)vsnprintf((char *)to, (size_t)n + 1, fmt, again);
-			b->end += (size_t)n;
+			b->end += (uint32_t)n;
 		}
 	}
 	va_end(again);
@@ -177,7 +179,7 @@ void
 buf_take(struct buf *b, size_t n)
 {
 	REQUIRE(n <= buf_len(b));
-	b->off += n;
+	b->off += (uint32_t)n;
 	if (b->off < b->end)
 		return;
 	if (b->cap > BUF_KEEP)

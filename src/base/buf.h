@@ -6,6 +6,7 @@
  * once at the end. A failed buf keeps the bytes it had.
  *
  * Owns:   its block, from the struct mem it was made with.
+ * Limits: BUF_MAX bytes; beyond it a put fails.
  * Thread: one at a time.
  */
 #pragma once
@@ -15,31 +16,31 @@
 #include "base/mem.h"
 
 #define BUF_KEEP ((size_t)64 * 1024) /* an empty buf keeps at most this */
+#define BUF_MAX  ((size_t)UINT32_MAX)
 
 struct buf {
 	struct mem *mem;
-	uint8_t *p;  /* the block; NULL while nothing was ever put     */
-	size_t off;  /* first byte not yet taken                       */
-	size_t end;  /* one past the last byte put                     */
-	size_t cap;  /* size of the block                              */
-	bool failed; /* an allocation was refused; sticky till buf_fini */
+	uint8_t *p;   /* the block; NULL while nothing was ever put     */
+	uint32_t off; /* first byte not yet taken                       */
+	uint32_t end; /* one past the last byte put                     */
+	uint32_t cap; /* size of the block                              */
+	bool failed;  /* an allocation was refused; sticky till buf_fini */
 };
 
 void buf_init(struct buf *b, struct mem *mem);
 void buf_fini(struct buf *b); /* gives the block back; b is empty, usable */
 
+static inline size_t
+buf_len(const struct buf *b)
+{
+	return (size_t)(b->end - b->off);
+}
+
 static inline struct span
 buf_span(const struct buf *b)
 {
 	/* NULL + 0 is not C. */
-	return (struct span){ b->off == 0 ? b->p : b->p + b->off,
-		              b->end - b->off };
-}
-
-static inline size_t
-buf_len(const struct buf *b)
-{
-	return b->end - b->off;
+	return (struct span){ b->off == 0 ? b->p : b->p + b->off, buf_len(b) };
 }
 
 static inline bool
@@ -55,7 +56,7 @@ uint8_t *buf_room(struct buf *b, size_t n);
 static inline void
 buf_grew(struct buf *b, size_t n)
 {
-	b->end += n;
+	b->end += (uint32_t)n;
 }
 
 void buf_put_slow(struct buf *b, const void *p, size_t n);
@@ -70,7 +71,7 @@ buf_put(struct buf *b, const void *p, size_t n)
 		return;
 	}
 	memcpy(b->p + b->end, p, n);
-	b->end += n;
+	b->end += (uint32_t)n;
 }
 
 void buf_put_span(struct buf *b, struct span s);

@@ -79,10 +79,15 @@ struct event {
 	const struct mail *mail;
 	const struct err *err;
 	const struct cidr_address *peer; /* EV_ACCEPT; NULL: not known */
-	uint16_t peer_port;              /* EV_ACCEPT; 0: not known    */
 };
 
 struct port;
+
+/* Who is at the other end of a link. */
+struct origin {
+	struct cidr_address at;
+	uint16_t port; /* 0: not known */
+};
 
 struct port_ops {
 	/* Begin to connect; answers at once with a link that is not up yet.
@@ -95,6 +100,9 @@ struct port_ops {
 	void (*read)(struct port *p, struct link *l, bool on);
 	void (*mail)(struct port *p, const struct mail *m); /* to the control */
 	void (*poke)(struct port *p); /* EV_BOARD to every relay of this run */
+	/* Who an accepted link is from; NULL: nobody can say. A system call, so
+	 * that a link need not keep it. */
+	struct origin (*origin)(struct port *p, const struct link *l);
 };
 
 struct port {

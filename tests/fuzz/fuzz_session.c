@@ -552,7 +552,7 @@ static void
 begin(const uint8_t *data, size_t n)
 {
 	static const struct port_ops ops = { fuzz_open, fuzz_close, fuzz_read,
-		                             fuzz_mail, world_poke };
+		                             fuzz_mail, world_poke, NULL };
 
 	memset(&f, 0, sizeof(f));
 	world_begin(&f.w, &relay_machine, data, n);

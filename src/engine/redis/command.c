@@ -107,6 +107,19 @@ command_find_sub(const struct command_index *ix,
 	return command_find(ix, span_of(name, n + 1 + sub.n));
 }
 
+uint16_t
+command_row(const struct command *c)
+{
+	return c < rows || c >= rows + ROWS ? 0 : (uint16_t)(c - rows + 1);
+}
+
+const struct command *
+command_of_row(uint16_t row)
+{
+	REQUIRE(row <= ROWS);
+	return row == 0 ? NULL : &rows[row - 1];
+}
+
 bool
 command_takes(const struct command *c, uint32_t argc)
 {

@@ -105,5 +105,9 @@ command_is_publish(const struct command *c)
 	        span_eq(name, SPAN("spublish")));
 }
 
+/* The number of its row, from 1; 0: of none. And back: NULL for 0. */
+uint16_t command_row(const struct command *c);
+const struct command *command_of_row(uint16_t row);
+
 /* Is argc (all words, the name included) a number of words it takes? */
 bool command_takes(const struct command *c, uint32_t argc);

@@ -23,34 +23,43 @@ conns_new(struct conns *cs, int fd, void *owner)
 	buf_init(&c->link.tx, cs->port->mem);
 	c->link.owner = owner;
 	c->fd = fd;
-	c->next = cs->all;
-	if (cs->all != NULL)
-		cs->all->prev = c;
-	cs->all = c;
+	conn_list_push(&cs->calm, c);
 	cs->n++;
 	return c;
+}
+
+bool
+conns_need_more(struct conns *cs, struct conn *c)
+{
+	if (c->more == NULL)
+		c->more = mem_zero(cs->port->mem, sizeof(*c->more));
+	return c->more != NULL;
 }
 
 void
 conns_drop_dial(struct conns *cs, struct conn *c)
 {
-	mem_free(cs->port->mem, c->dial, sizeof(*c->dial));
-	c->dial = NULL;
+	if (conn_dial(c) == NULL)
+		return;
+	mem_free(cs->port->mem, c->more->dial, sizeof(*c->more->dial));
+	c->more->dial = NULL;
 }
 
 void
 conns_drop_fd(struct conn *c)
 {
-	if (c->tls != NULL) {
-		(void)tls_bye(c->tls); /* as far as the kernel takes it */
-		tls_use_fd(c->tls, -1);
+	struct tls *tls = conn_tls(c);
+
+	if (tls != NULL) {
+		(void)tls_bye(tls); /* as far as the kernel takes it */
+		tls_use_fd(tls, -1);
 	}
 	if (c->fd >= 0)
 		(void)close(c->fd); /* epoll forgets it by itself */
 	c->fd = -1;
 }
 
-/* From `all` to the graves. */
+/* To the graves. */
 void
 conns_kill(struct conns *cs, struct conn *c)
 {
@@ -58,11 +67,9 @@ conns_kill(struct conns *cs, struct conn *c)
 	c->state = CONN_GONE;
 	c->shaking = false;
 	c->link.is_up = false;
-	conns_drop_timed(cs, c);
 	conns_drop_fd(c);
-	*(c->prev ? &c->prev->next : &cs->all) = c->next;
-	if (c->next != NULL)
-		c->next->prev = c->prev;
+	conn_list_remove(conns_list_of(cs, c), c);
+	c->timed = false;
 	c->next = cs->graves;
 	cs->graves = c;
 	cs->n--;
@@ -73,11 +80,16 @@ free_conn(struct conns *cs, struct conn *c)
 {
 	struct mem *mem = cs->port->mem;
 
+	struct conn_more *m = c->more;
+
 	buf_fini(&c->link.tx);
-	tls_free(c->tls);
-	conns_drop_dial(cs, c);
-	if (c->name != NULL)
-		mem_free(mem, c->name, strlen(c->name) + 1);
+	if (m != NULL) {
+		tls_free(m->tls);
+		conns_drop_dial(cs, c);
+		if (m->name != NULL)
+			mem_free(mem, m->name, strlen(m->name) + 1);
+		mem_free(mem, m, sizeof(*m));
+	}
 	mem_free(mem, c, sizeof(*c));
 }
 
@@ -113,8 +125,10 @@ conns_init(struct conns *cs, struct err *err)
 void
 conns_fini(struct conns *cs)
 {
-	while (cs->all != NULL)
-		conns_kill(cs, cs->all);
+	while (cs->calm.first != NULL)
+		conns_kill(cs, cs->calm.first);
+	while (cs->timed.first != NULL)
+		conns_kill(cs, cs->timed.first);
 	while (cs->graves != NULL) {
 		struct conn *c = cs->graves;
 
@@ -141,7 +155,7 @@ conns_tell(struct conns *cs, enum event_kind kind, struct conn *c)
 static void
 cause_text(const struct conn *c, struct err *err)
 {
-	const char *name = c->name != NULL ? c->name : "client";
+	const char *name = conn_name(c) != NULL ? conn_name(c) : "client";
 
 	switch (c->cause) {
 	case CAUSE_END:
@@ -149,7 +163,7 @@ cause_text(const struct conn *c, struct err *err)
 		              "%s: the peer closed the connection", name);
 		break;
 	case CAUSE_TLS:
-		(void)tls_why(c->tls, err);
+		(void)tls_why(conn_tls(c), err);
 		(void)err_wrap(err, "%s", name);
 		break;
 	case CAUSE_LATE:
@@ -190,14 +204,15 @@ conns_fail(struct conns *cs, struct conn *c, int cause)
 {
 	/* Of a client in its handshake the machine has not heard yet. */
 	if (c->state == CONN_FLUSHING || c->state == CONN_PARTING ||
-	    (c->shaking && c->name == NULL)) {
+	    (c->shaking && conn_name(c) == NULL)) {
 		conns_kill(cs, c);
 		return;
 	}
 	REQUIRE(c->state == CONN_UP || c->state == CONN_CONNECTING);
 	c->state = CONN_DOWN;
 	c->link.is_up = false;
-	c->cause = cause == EPROTO && c->tls != NULL ? CAUSE_TLS : cause;
+	c->cause = (uint8_t)(cause == EPROTO && conn_tls(c) != NULL ? CAUSE_TLS
+	                                                            : cause);
 	conns_drop_timed(cs, c);
 	conns_drop_dial(cs, c);
 	conns_drop_fd(c);
@@ -238,13 +253,15 @@ got_end(struct conns *cs, struct conn *c)
 static ssize_t
 take_in(struct conns *cs, struct conn *c)
 {
+	struct tls *tls = conn_tls(c);
 	ssize_t n;
 
-	if (c->tls == NULL)
+	if (tls == NULL)
 		return recv(c->fd, cs->rx, CONNS_RX, 0);
-	n = tls_read(c->tls, cs->rx, CONNS_RX);
-	c->ended |= tls_is_over(c->tls);
-	if (tls_read_waits(c->tls))
+	n = tls_read(tls, cs->rx, CONNS_RX);
+	if (tls_is_over(tls))
+		c->ended = true;
+	if (tls_read_waits(tls))
 		c->writable = false;
 	return n;
 }
@@ -301,7 +318,7 @@ conns_read(struct conns *cs, struct link *l, bool on)
 static void
 part(struct conns *cs, struct conn *c)
 {
-	if (c->tls != NULL && !tls_bye(c->tls)) {
+	if (conn_tls(c) != NULL && !tls_bye(conn_tls(c))) {
 		c->writable = false; /* flush_one() comes again */
 		return;
 	}
@@ -323,7 +340,7 @@ write_failed(struct conns *cs, struct conn *c, int cause)
 		return;
 	}
 	c->broken = true;
-	c->cause = cause;
+	c->cause = (uint8_t)cause;
 	c->readable = true;
 	conns_put_ready(cs, c);
 }
@@ -333,9 +350,10 @@ static bool
 write_some(struct conns *cs, struct conn *c)
 {
 	struct buf *tx = &c->link.tx;
+	struct tls *tls = conn_tls(c);
 	struct span s = buf_span(tx);
-	ssize_t n = c->tls == NULL ? send(c->fd, s.p, s.n, MSG_NOSIGNAL)
-	                           : tls_write(c->tls, s.p, s.n);
+	ssize_t n = tls == NULL ? send(c->fd, s.p, s.n, MSG_NOSIGNAL)
+	                        : tls_write(tls, s.p, s.n);
 
 	if (n < 0 && errno == EINTR)
 		n = 0;
@@ -371,7 +389,7 @@ flush_one(struct conns *cs, struct conn *c)
 	}
 	if (c->writable && buf_len(&c->link.tx) > 0 && !write_some(cs, c))
 		return;
-	if (c->state == CONN_FLUSHING && c->dial == NULL && !c->shaking &&
+	if (c->state == CONN_FLUSHING && conn_dial(c) == NULL && !c->shaking &&
 	    buf_len(&c->link.tx) == 0) {
 		part(cs, c);
 	} else if (c->link.want_drained && buf_len(&c->link.tx) < LINK_LOW) {
@@ -431,7 +449,7 @@ conns_close(struct conns *cs, struct link *l, bool flush)
 		conns_kill(cs, c);
 		return;
 	}
-	c->state = CONN_FLUSHING; /* c->dial != NULL: connecting still */
+	c->state = CONN_FLUSHING; /* conn_dial(c): connecting still */
 	conns_put_timed(cs, c);
 	port_touch(cs->port, l);
 }
@@ -461,9 +479,9 @@ tls_event(struct conns *cs, struct conn *c, uint32_t events)
 		conns_shake(cs, c);
 		return true;
 	}
-	if (tls_read_waits(c->tls) && (events & EPOLLOUT))
+	if (tls_read_waits(c->more->tls) && (events & EPOLLOUT))
 		c->readable = true;
-	if (tls_write_waits(c->tls) && (events & EPOLLIN)) {
+	if (tls_write_waits(c->more->tls) && (events & EPOLLIN)) {
 		c->writable = true;
 		port_touch(cs->port, &c->link);
 	}
@@ -479,11 +497,11 @@ conns_event(struct conns *cs, struct conn *c, uint32_t events)
 		event_after_eof(cs, c, events);
 		return;
 	}
-	if (c->dial != NULL) {
+	if (conn_dial(c) != NULL) {
 		conns_dialed(cs, c);
-		if (c->dial != NULL || c->state != CONN_UP)
+		if (conn_dial(c) != NULL || c->state != CONN_UP)
 			return;
-	} else if (c->tls != NULL && tls_event(cs, c, events)) {
+	} else if (conn_tls(c) != NULL && tls_event(cs, c, events)) {
 		return;
 	}
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -550,9 +568,9 @@ conns_run_ready(struct conns *cs)
 void
 conns_expire(struct conns *cs)
 {
-	while (cs->timed_first != NULL &&
-	       cs->timed_first->deadline_ns <= cs->port->now_ns)
-		conns_fail(cs, cs->timed_first, CAUSE_LATE);
+	while (cs->timed.first != NULL &&
+	       cs->timed.first->deadline_ns <= cs->port->now_ns)
+		conns_fail(cs, cs->timed.first, CAUSE_LATE);
 }
 
 bool
@@ -564,6 +582,6 @@ conns_is_ready(const struct conns *cs)
 uint64_t
 conns_deadline_ns(const struct conns *cs)
 {
-	return cs->timed_first == NULL ? UINT64_MAX
-	                               : cs->timed_first->deadline_ns;
+	return cs->timed.first == NULL ? UINT64_MAX
+	                               : cs->timed.first->deadline_ns;
 }

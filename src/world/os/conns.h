@@ -40,17 +40,22 @@ struct dial;
 struct sockaddr_storage;
 struct tls_server;
 
+struct conn_list {
+	struct conn *first;
+	struct conn *last;
+};
+
 struct conns {
 	int epoll_fd;
 	struct port *port;
 	machine_step_f *step; /* the machine that hears of it */
 	void *self;
 	uint8_t *rx; /* CONNS_RX bytes, shared       */
-	struct conn *all;
+	/* Each that is not GONE is in one of these two. */
+	struct conn_list calm;
+	struct conn_list timed; /* by deadline: all wait equally long */
 	struct conn *ready_first;
 	struct conn *ready_last;
-	struct conn *timed_first; /* by deadline: all wait equally long */
-	struct conn *timed_last;
 	struct conn *graves;
 	uint64_t n;
 	uint32_t shakes; /* of this batch */
@@ -69,6 +74,9 @@ void conns_read(struct conns *cs, struct link *l, bool on);
  * handshake when there is a tls. Without memory it is closed. */
 void conns_accept(struct conns *cs, int fd, uint32_t tag,
                   const struct sockaddr_storage *from, struct tls_server *tls);
+
+/* Who is at the other end, as far as the kernel knows. */
+struct origin conns_origin(const struct link *l);
 
 /* What epoll said about c. */
 void conns_event(struct conns *cs, struct conn *c, uint32_t events);

@@ -27,10 +27,10 @@ watch(struct conns *cs, struct conn *c)
 static void
 dial_on(struct conns *cs, struct conn *c, int cause)
 {
-	while (dial_more(c->dial)) {
+	while (dial_more(c->more->dial)) {
 		bool up = false;
 
-		c->fd = dial_next(c->dial, &up, &cause);
+		c->fd = dial_next(c->more->dial, &up, &cause);
 		if (c->fd < 0)
 			continue;
 		if (watch(cs, c) != 0) {
@@ -53,11 +53,24 @@ keep_name(struct conns *cs, struct conn *c, const struct address *to)
 	char name[DIAL_NAME_MAX];
 
 	dial_name(to, name);
-	c->name = mem_alloc(cs->port->mem, strlen(name) + 1);
-	if (c->name == NULL)
+	c->more->name = mem_alloc(cs->port->mem, strlen(name) + 1);
+	if (c->more->name == NULL)
 		return false;
-	memcpy(c->name, name, strlen(name) + 1);
+	memcpy(c->more->name, name, strlen(name) + 1);
 	return true;
+}
+
+/* What a connection to be dialed needs. False: no memory. */
+static bool
+equip(struct conns *cs, struct conn *c, const struct address *to)
+{
+	if (!conns_need_more(cs, c) || !keep_name(cs, c, to))
+		return false;
+	c->more->dial = mem_zero(cs->port->mem, sizeof(*c->more->dial));
+	if (to->tls != NULL)
+		c->more->tls = tls_connect(to->tls, to->host);
+	return c->more->dial != NULL &&
+	       (to->tls == NULL || c->more->tls != NULL);
 }
 
 struct link *
@@ -68,16 +81,12 @@ conns_open(struct conns *cs, const struct address *to, void *owner)
 	if (c == NULL)
 		return NULL;
 	c->state = CONN_CONNECTING;
-	c->dial = mem_zero(cs->port->mem, sizeof(*c->dial));
-	if (to->tls != NULL)
-		c->tls = tls_connect(to->tls, to->host);
-	if (c->dial == NULL || !keep_name(cs, c, to) ||
-	    (to->tls != NULL && c->tls == NULL)) {
+	if (!equip(cs, c, to)) {
 		conns_kill(cs, c);
 		return NULL;
 	}
 	conns_put_timed(cs, c);
-	if (dial_resolve(c->dial, to, NULL) != 0) {
+	if (dial_resolve(c->more->dial, to, NULL) != 0) {
 		conns_fail(cs, c, CAUSE_NAME);
 		return &c->link;
 	}
@@ -146,6 +155,21 @@ port_of(const struct sockaddr_storage *from)
 	return 0;
 }
 
+struct origin
+conns_origin(const struct link *l)
+{
+	const struct conn *c = (const struct conn *)(const void *)l;
+	struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
+	socklen_t n = sizeof(from);
+	struct origin ret;
+
+	if (c->fd < 0 || getpeername(c->fd, (struct sockaddr *)&from, &n) != 0)
+		from.ss_family = AF_UNSPEC; /* it is lost already */
+	peer_of(&from, &ret.at);
+	ret.port = port_of(&from);
+	return ret;
+}
+
 /* A client is there. */
 static void
 greet(struct conns *cs, struct conn *c, uint32_t tag,
@@ -157,7 +181,6 @@ greet(struct conns *cs, struct conn *c, uint32_t tag,
 	};
 
 	peer_of(from, &peer);
-	ev.peer_port = port_of(from);
 	conns_drop_timed(cs, c);
 	c->state = CONN_UP;
 	c->was_up = true;
@@ -190,13 +213,13 @@ shaken(struct conns *cs, struct conn *c)
 	/* Bytes may have come with the handshake's last ones. */
 	c->readable = true;
 	conns_put_ready(cs, c);
-	if (c->name != NULL) {
+	if (conn_name(c) != NULL) {
 		up(cs, c);
 		return;
 	}
 	if (getpeername(c->fd, (struct sockaddr *)&from, &n) != 0)
 		from.ss_family = AF_UNSPEC; /* it is lost already */
-	greet(cs, c, c->tag, &from);
+	greet(cs, c, c->more->tag, &from);
 }
 
 /* The next step of the handshake. */
@@ -210,11 +233,11 @@ conns_shake(struct conns *cs, struct conn *c)
 		return;
 	}
 	cs->shakes++;
-	rc = tls_shake(c->tls);
+	rc = tls_shake(c->more->tls);
 	if (rc == TLS_AGAIN)
 		return;
 	c->shaking = false;
-	if (rc == TLS_FAILED && c->name == NULL) {
+	if (rc == TLS_FAILED && conn_name(c) == NULL) {
 		turn_away(cs, c);
 	} else if (rc == TLS_FAILED) {
 		conns_fail(cs, c, CAUSE_TLS);
@@ -228,11 +251,11 @@ conns_connected(struct conns *cs, struct conn *c)
 {
 	c->came_up = false;
 	conns_drop_dial(cs, c);
-	if (c->tls == NULL) {
+	if (conn_tls(c) == NULL) {
 		up(cs, c);
 		return;
 	}
-	tls_use_fd(c->tls, c->fd);
+	tls_use_fd(c->more->tls, c->fd);
 	c->shaking = true;
 	conns_shake(cs, c);
 }
@@ -264,9 +287,9 @@ conns_accept(struct conns *cs, int fd, uint32_t tag,
 		return;
 	}
 	c->state = CONN_CONNECTING;
-	if (tls != NULL)
-		c->tls = tls_accept(tls);
-	if (watch(cs, c) != 0 || (tls != NULL && c->tls == NULL)) {
+	if (tls != NULL && conns_need_more(cs, c))
+		c->more->tls = tls_accept(tls);
+	if (watch(cs, c) != 0 || (tls != NULL && conn_tls(c) == NULL)) {
 		conns_kill(cs, c);
 		return;
 	}
@@ -274,8 +297,8 @@ conns_accept(struct conns *cs, int fd, uint32_t tag,
 		greet(cs, c, tag, from);
 		return;
 	}
-	tls_use_fd(c->tls, fd);
-	c->tag = tag;
+	tls_use_fd(c->more->tls, fd);
+	c->more->tag = tag;
 	c->shaking = true; /* its first event comes at once */
 	conns_put_timed(cs, c);
 }

@@ -25,40 +25,63 @@ enum conn_state {
 	CONN_GONE,     /* closed; freed by conns_bury()                      */
 };
 
-/* Beside errno values in conn.cause. */
-#define CAUSE_END    (-1) /* the peer closed                    */
-#define CAUSE_LATE   (-2) /* no connection in DIAL_TIMEOUT_MS   */
-#define CAUSE_MEMORY (-3) /* tx could not grow                  */
-#define CAUSE_NAME   (-4) /* the name could not be resolved     */
-#define CAUSE_TLS    (-5) /* tls_why() knows                    */
+/* Beside errno values, which end at 133, in conn.cause. */
+#define CAUSE_END    255 /* the peer closed                    */
+#define CAUSE_LATE   254 /* no connection in DIAL_TIMEOUT_MS   */
+#define CAUSE_MEMORY 253 /* tx could not grow                  */
+#define CAUSE_NAME   252 /* the name could not be resolved     */
+#define CAUSE_TLS    251 /* tls_why() knows                    */
 
-struct conn {
-	struct link link; /* first: a link is a conn */
-	struct conn *next;
-	struct conn *prev;
-	struct conn *next_ready;
-	struct conn *next_timed;
-	struct conn *prev_timed;
+/* What a plain client needs nothing of. */
+struct conn_more {
 	struct dial *dial; /* while CONNECTING                         */
 	struct tls *tls;   /* NULL: plain                              */
 	char *name;        /* of an opened one; NULL for accepted ones */
-	uint64_t deadline_ns;
-	uint32_t tag; /* of an accepted one that is shaking */
-	int fd;
-	int cause;
-	enum conn_state state;
-	bool readable;
-	bool writable;
-	bool ended;   /* the kernel told of the peer's end         */
-	bool eof;     /* its end was read and told (EV_EOF)        */
-	bool ready;   /* in the ready list                         */
-	bool timed;   /* in the timed list                         */
-	bool came_up; /* connected at once; EV_UP is still due     */
-	bool shaking; /* in the TLS handshake                      */
-	bool was_up;
-	bool drained; /* EV_DRAINED is due                         */
-	bool broken;  /* a write failed; what came in is read first */
+	uint32_t tag;      /* of an accepted one that is shaking       */
 };
+
+/* An idle client costs this and what the machine keeps of it, so it is small. */
+struct conn {
+	struct link link;  /* first: a link is a conn */
+	struct conn *next; /* in calm, timed or the graves */
+	struct conn *prev;
+	struct conn *next_ready;
+	struct conn_more *more; /* NULL: an accepted one without TLS */
+	uint64_t deadline_ns;
+	int fd;
+	uint8_t cause; /* errno or CAUSE_ */
+	uint8_t state; /* enum conn_state */
+	bool readable : 1;
+	bool writable : 1;
+	bool ended    : 1; /* the kernel told of the peer's end         */
+	bool eof      : 1; /* its end was read and told (EV_EOF)        */
+	bool ready    : 1; /* in the ready list                         */
+	bool timed    : 1; /* in the timed list                         */
+	bool came_up  : 1; /* connected at once; EV_UP is still due     */
+	bool shaking  : 1; /* in the TLS handshake                      */
+	bool was_up   : 1;
+	bool drained  : 1; /* EV_DRAINED is due                         */
+	bool broken   : 1; /* a write failed; what came in is read first */
+};
+
+static inline struct tls *
+conn_tls(const struct conn *c)
+{
+	return c->more == NULL ? NULL : c->more->tls;
+}
+
+static inline struct dial *
+conn_dial(const struct conn *c)
+{
+	return c->more == NULL ? NULL : c->more->dial;
+}
+
+/* NULL: it was accepted. */
+static inline const char *
+conn_name(const struct conn *c)
+{
+	return c->more == NULL ? NULL : c->more->name;
+}
 
 /* ---- lists ------------------------------------------------------------- */
 
@@ -83,15 +106,35 @@ conns_put_ready(struct conns *cs, struct conn *c)
 }
 
 static inline void
+conn_list_push(struct conn_list *l, struct conn *c)
+{
+	c->next = NULL;
+	c->prev = l->last;
+	*(l->last != NULL ? &l->last->next : &l->first) = c;
+	l->last = c;
+}
+
+static inline void
+conn_list_remove(struct conn_list *l, struct conn *c)
+{
+	*(c->prev != NULL ? &c->prev->next : &l->first) = c->next;
+	*(c->next != NULL ? &c->next->prev : &l->last) = c->prev;
+}
+
+static inline struct conn_list *
+conns_list_of(struct conns *cs, const struct conn *c)
+{
+	return c->timed ? &cs->timed : &cs->calm;
+}
+
+static inline void
 conns_drop_timed(struct conns *cs, struct conn *c)
 {
 	if (!c->timed)
 		return;
+	conn_list_remove(&cs->timed, c);
 	c->timed = false;
-	*(c->prev_timed ? &c->prev_timed->next_timed : &cs->timed_first) =
-		c->next_timed;
-	*(c->next_timed ? &c->next_timed->prev_timed : &cs->timed_last) =
-		c->prev_timed;
+	conn_list_push(&cs->calm, c);
 }
 
 /* All limits are the same length, so the list is ordered by itself. */
@@ -103,18 +146,17 @@ _Static_assert(DIAL_TIMEOUT_MS == CONNS_FLUSH_MS &&
 static inline void
 conns_put_timed(struct conns *cs, struct conn *c)
 {
-	conns_drop_timed(cs, c);
+	conn_list_remove(conns_list_of(cs, c), c);
 	c->deadline_ns = cs->port->now_ns + CONNS_FLUSH_MS * MS_NS;
 	c->timed = true;
-	c->next_timed = NULL;
-	c->prev_timed = cs->timed_last;
-	*(cs->timed_last ? &cs->timed_last->next_timed : &cs->timed_first) = c;
-	cs->timed_last = c;
+	conn_list_push(&cs->timed, c);
 }
 
 /* ---- conns.c ------------------------------------------------------------- */
 
 struct conn *conns_new(struct conns *cs, int fd, void *owner);
+/* False: no memory. */
+bool conns_need_more(struct conns *cs, struct conn *c);
 void conns_drop_dial(struct conns *cs, struct conn *c);
 void conns_drop_fd(struct conn *c);
 void conns_kill(struct conns *cs, struct conn *c); /* to the graves */

@@ -109,6 +109,13 @@ port_poke(struct port *p)
 	loop_of(p)->poke = true;
 }
 
+static struct origin
+port_origin(struct port *p, const struct link *l)
+{
+	(void)p;
+	return conns_origin(l);
+}
+
 static uint64_t
 port_entropy(struct port *p)
 {
@@ -129,6 +136,7 @@ static const struct port_ops loop_port_ops = {
 	.read = port_read,
 	.mail = port_mail,
 	.poke = port_poke,
+	.origin = port_origin,
 };
 
 static void

@@ -56,6 +56,12 @@ os_mem_init(struct mem *m, size_t limit)
 	*m = (struct mem){ .resize = plain_resize, .limit = limit };
 }
 
+static bool
+is_small(size_t n)
+{
+	return POOL_KEEPS && slab_may(n);
+}
+
 /* Which free list n belongs to, or -1. */
 static int
 class_of(size_t n)
@@ -71,6 +77,8 @@ take(struct pool *p, size_t n)
 	int c = class_of(n);
 	struct pool_block *b = c < 0 ? NULL : p->kept[c];
 
+	if (is_small(n))
+		return slab_take(&p->small, n);
 	if (b == NULL)
 		return malloc(n);
 	p->kept[c] = b->next;
@@ -84,6 +92,10 @@ give(struct pool *p, void *block, size_t n)
 	int c = class_of(n);
 	struct pool_block *b = block;
 
+	if (is_small(n)) {
+		slab_give(&p->small, block, n);
+		return;
+	}
 	if (c < 0 || p->kept_bytes + n > POOL_KEEP) {
 		free(block);
 		return;
@@ -122,7 +134,8 @@ pool_resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
 		return NULL;
 	if (old_p == NULL)
 		block = take(p, new_n);
-	else if (class_of(old_n) >= 0 && class_of(new_n) >= 0)
+	else if (is_small(old_n) || is_small(new_n) ||
+	         (class_of(old_n) >= 0 && class_of(new_n) >= 0))
 		block = move(p, old_p, old_n, new_n);
 	else
 		block = realloc(old_p, new_n);
@@ -151,6 +164,7 @@ pool_fini(struct pool *p)
 		}
 	}
 	p->kept_bytes = 0;
+	slab_fini(&p->small);
 }
 
 void

@@ -5,7 +5,7 @@
  * Blocks whose size is a power of two from POOL_MIN to POOL_MAX (what struct
  * buf asks for) are kept when they are given back, up to POOL_KEEP bytes in
  * all, so that a busy connection's block costs a few instructions while an idle
- * one holds none. Under AddressSanitizer nothing is kept: the tool sees each
+ * one holds none. Small blocks lie in slabs. Under AddressSanitizer nothing is kept: the tool sees each
  * use after the end.
  *
  * Owns:   what it keeps, until pool_fini.
@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #include "base/mem.h"
+#include "world/os/slab.h"
 
 /* Under ASan every block is malloc's own, so that late use is seen. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -42,6 +43,7 @@ struct pool {
 	struct mem mem; /* hand this out */
 	struct pool_block *kept[POOL_CLASSES];
 	size_t kept_bytes;
+	struct slabs small;  /* blocks of SLAB_MIN to SLAB_MAX bytes */
 	_Atomic size_t used; /* copy of mem.used for other threads */
 };
 

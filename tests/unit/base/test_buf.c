@@ -122,6 +122,8 @@ test_sticky(void **state)
 	assert_null(buf_room(&b, SIZE_MAX - 10));
 	buf_fini(&b);
 	assert_false(buf_failed(&b));
+	assert_null(buf_room(&b, BUF_MAX + 1));
+	buf_fini(&b);
 	assert_null(buf_room(&b, SIZE_MAX - 10));
 	buf_fini(&b);
 }

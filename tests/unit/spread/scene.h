@@ -423,8 +423,8 @@ static inline void
 begin_with(size_t refuse_at, bool proxy)
 {
 	static const struct port_ops ops = { scarce_open, world_close,
-		                             world_read, scene_mail,
-		                             world_poke };
+		                             world_read,  scene_mail,
+		                             world_poke,  NULL };
 
 	memset(&run, 0, sizeof(run));
 	run.heap = heap_make();

@@ -132,7 +132,7 @@ conn_take_key(struct conn *c, uint32_t *ret_db, struct span *ret_key)
 	REQUIRE(in.n >= 8 + (size_t)n);
 	*ret_key = span_of(in.p + 8, n);
 	/* Taken bytes stay where they are until the next put. */
-	c->keys.off += 8 + (size_t)n;
+	c->keys.off += 8 + n;
 	return true;
 }
 

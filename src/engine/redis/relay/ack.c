@@ -44,10 +44,12 @@ grow(struct relay *r, struct lane *lane)
 static void
 hold_back(struct relay *r, struct session *s, struct span bytes)
 {
-	buf_put_span(s->held, bytes);
-	if (!buf_failed(s->held))
+	struct buf *held = &s->wide->held;
+
+	buf_put_span(held, bytes);
+	if (!buf_failed(held))
 		return;
-	buf_fini(s->held);
+	buf_fini(held);
 	session_close(r, s, NULL);
 }
 
@@ -59,14 +61,8 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 
 	/* Whatever happens, a probe will tell its position. */
 	causal_want(r, lane);
-	if (s->held == NULL) {
-		s->held = mem_alloc(r->mem, sizeof(*s->held));
-		if (s->held == NULL) {
-			session_close(r, s, NULL);
-			return;
-		}
-		buf_init(s->held, r->mem);
-	}
+	if (session_wide(r, s) == NULL)
+		return;
 	if (lane->seg_tail != lane->seg_known) {
 		g = at(lane, lane->seg_tail - 1);
 		if (g->s == s) {
@@ -116,12 +112,12 @@ let_go(struct relay *r, struct lane *lane)
 		session_run(r, s);
 		return;
 	}
-	buf_put(&s->link->tx, buf_span(s->held).p, g.n);
+	buf_put(&s->link->tx, buf_span(&s->wide->held).p, g.n);
 	port_touch(r->port, s->link);
 	r->n.bytes_out += g.n;
-	buf_take(s->held, g.n);
+	buf_take(&s->wide->held, g.n);
 	if (s->withheld == 0) {
-		buf_release(s->held);
+		buf_release(&s->wide->held);
 		if ((s->parked || s->eof) && s->waits_in == NULL &&
 		    s->inflight == 0)
 			session_run(r, s);

@@ -22,16 +22,27 @@ causal_is_on(const struct relay *r)
 	return r->route.read_ppm > 0 || r->route.ack == ACK_BOTH;
 }
 
+/* Any probe from now on tells what it has seen. */
+static void
+forget(struct relay *r, struct session *s)
+{
+	s->unseen = true;
+	s->strayed = true;
+	s->seen = r->batch;
+}
+
 void
 causal_new_era(struct relay *r)
 {
-	r->era++;
 	r->any_batch = 0;
 	r->any_pos = 0;
 	list_each(lane, l, all, &r->lanes) {
 		l->done_batch = 0;
 		l->done_pos = 0;
 	}
+	/* Positions before mean nothing: a new probe has to tell. */
+	list_each(session, s, all, &r->sessions)
+		forget(r, s);
 }
 
 static void
@@ -39,30 +50,28 @@ resolve(struct relay *r, struct session *s)
 {
 	uint64_t pos = 0;
 
-	if (s->op_batch == 0)
+	if (!s->unseen)
 		return;
-	if (s->op_lane != NULL) {
-		if (s->op_lane->done_batch < s->op_batch)
+	if (!s->strayed && s->lane != NULL) {
+		if (s->lane->done_batch < s->seen)
 			return;
-		pos = s->op_lane->done_pos;
+		pos = s->lane->done_pos;
 	} else {
-		if (r->any_batch < s->op_batch)
+		if (r->any_batch < s->seen)
 			return;
 		pos = r->any_pos;
 	}
-	if (pos > s->need)
-		s->need = pos;
-	s->op_batch = 0;
-	s->op_lane = NULL;
+	/* Not less than what it had seen before: positions of an era grow. */
+	s->seen = pos;
+	s->unseen = false;
 }
 
 void
 causal_leave(struct relay *r, struct session *s)
 {
 	resolve(r, s);
-	if (s->op_batch != 0)
-		s->op_batch = r->batch;
-	s->op_lane = NULL;
+	if (s->unseen)
+		forget(r, s);
 }
 
 static void
@@ -94,21 +103,13 @@ causal_may_read(struct relay *r, struct session *s)
 	    !causal_may_everything(r, s))
 		return false;
 	look_at_history(r);
-	if (s->era != r->era) {
-		/* Positions before mean nothing: a new probe has to tell. */
-		s->era = r->era;
-		s->need = 0;
-		s->op_lane = NULL;
-		s->op_batch = r->batch;
-		return false;
-	}
 	if (s->lane != NULL && s->lane->kind == LANE_READER && s->inflight > 0)
 		return (atomic_load(&b->unsettled) & 1) == 0;
 	resolve(r, s);
-	if (s->op_batch != 0)
+	if (s->unseen)
 		return false;
 	return (atomic_load(&b->unsettled) & 1) == 0 &&
-	       atomic_load(&b->passed[authority]) >= s->need;
+	       atomic_load(&b->passed[authority]) >= s->seen;
 }
 
 uint64_t

@@ -88,40 +88,40 @@ user_of(const struct relay *r, const struct session *s)
 }
 
 void
-clients_put_address(const struct session *s, struct buf *b)
+clients_put_address(struct relay *r, const struct session *s, struct buf *b)
 {
 	static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
-	const uint8_t *p = s->peer.b;
+	struct origin from = session_origin(r, s);
+	const uint8_t *p = from.at.b;
 
-	if (!s->peer.is_known) {
+	if (!from.at.is_known) {
 		buf_put_str(b, "?:0");
 		return;
 	}
 	if (memcmp(p, v4, sizeof(v4)) == 0) {
 		buf_putf(b, "%u.%u.%u.%u:%u", p[12], p[13], p[14], p[15],
-		         s->peer_port);
+		         from.port);
 		return;
 	}
 	buf_put_str(b, "[");
 	for (int i = 0; i < 16; i += 2)
 		buf_putf(b, "%s%x", i == 0 ? "" : ":",
 		         (unsigned)p[i] << 8 | p[i + 1]);
-	buf_putf(b, "]:%u", s->peer_port);
+	buf_putf(b, "]:%u", from.port);
 }
 
 static void
 put_command(const struct session *s, struct buf *b)
 {
-	if (s->last == NULL || s->last->name_n == 0)
-		buf_put_str(b, "NULL");
-	else
-		buf_put_str(b, s->last->name);
+	const struct command *last = command_of_row(s->last);
+
+	buf_put_str(b, last == NULL ? "NULL" : last->name);
 }
 
 void
-clients_put_line(const struct relay *r, const struct session *s, struct buf *b)
+clients_put_line(struct relay *r, const struct session *s, struct buf *b)
 {
-	uint64_t now = r->port->now_ns;
+	uint32_t now_s = (uint32_t)(r->port->now_ns / 1000000000);
 	const struct wide *w = s->wide;
 	const struct sub *u = sub_of(s);
 	struct span user = user_of(r, s);
@@ -130,13 +130,11 @@ clients_put_line(const struct relay *r, const struct session *s, struct buf *b)
 	bool blocked = w != NULL && w->block != NULL;
 
 	buf_putf(b, "id=%llu addr=", (unsigned long long)s->id);
-	clients_put_address(s, b);
-	buf_putf(b,
-	         " laddr=?:0 fd=0 name=%.*s age=%llu idle=%llu flags=%s%s%s%s",
+	clients_put_address(r, s, b);
+	buf_putf(b, " laddr=?:0 fd=0 name=%.*s age=%u idle=%u flags=%s%s%s%s",
 	         w == NULL ? 0 : (int)w->name_n, w == NULL ? "" : w->name,
-	         (unsigned long long)((now - s->since_ns) / 1000000000),
-	         (unsigned long long)((now - s->seen_ns) / 1000000000),
-	         u != NULL ? "P" : "", blocked ? "b" : "", s->multi ? "x" : "",
+	         now_s - s->since_s, now_s - s->said_s, u != NULL ? "P" : "",
+	         blocked ? "b" : "", s->multi ? "x" : "",
 	         w != NULL && w->monitors             ? "O"
 	         : u == NULL && !blocked && !s->multi ? "N"
 	                                              : "");
@@ -194,7 +192,7 @@ is_meant(struct relay *r, const struct session *s, const struct query *q)
 	if (!q->addr.is_set)
 		return true;
 	buf_clear(&r->scratch);
-	clients_put_address(s, &r->scratch);
+	clients_put_address(r, s, &r->scratch);
 	same = !buf_failed(&r->scratch) &&
 	       is_word(&q->addr, buf_span(&r->scratch));
 	buf_clear(&r->scratch);
@@ -533,13 +531,13 @@ clients_reply(struct relay *r, struct session *s, const struct command *c,
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
 	}
 	if (span_is_word(word, SPAN("on"))) {
-		s->mute = 0;
+		s->mute = false;
 		session_say(r, s, SPAN("+OK\r\n"));
 	} else if (span_is_word(word, SPAN("off"))) {
-		s->mute = 1;
+		s->mute = true;
 	} else if (span_is_word(word, SPAN("skip"))) {
-		if (s->mute == 0) {
-			s->mute = 1;
+		if (!s->mute) {
+			s->mute = true;
 			s->skip = SKIP_NEXT;
 			r->skips++;
 			clients_watch(r);
@@ -562,7 +560,7 @@ clients_watch(struct relay *r)
 void
 clients_reset(struct relay *r, struct session *s)
 {
-	s->mute = 0;
+	s->mute = false;
 	if (s->skip != SKIP_NONE) {
 		s->skip = SKIP_NONE;
 		r->skips--;
@@ -593,7 +591,7 @@ clients_may_go(struct relay *r, struct session *s, const struct command *c)
 	if (s->inflight > 0 || s->withheld > 0)
 		return false;
 	s->skip = SKIP_NONE;
-	s->mute = 0;
+	s->mute = false;
 	r->skips--;
 	clients_watch(r);
 	return true;

@@ -41,8 +41,7 @@ void clients_allowed(struct relay *r, struct session *s, struct span reply);
 void clients_mail(struct relay *r, const struct mail *m);
 void clients_forget(struct relay *r, struct session *s); /* it is gone */
 /* The line of s in CLIENT LIST, without its end. */
-void clients_put_line(const struct relay *r, const struct session *s,
-                      struct buf *b);
+void clients_put_line(struct relay *r, const struct session *s, struct buf *b);
 /* A text (moved out of b) to worker `to`; false: too much is not read yet. */
 bool clients_tell(struct relay *r, uint32_t to, const struct mail *m,
                   struct buf *b);
@@ -59,7 +58,8 @@ bool clients_may_go(struct relay *r, struct session *s,
                     const struct command *c);
 void clients_went(struct relay *r, struct session *s, const struct command *c,
                   struct span raw);
-void clients_put_address(const struct session *s, struct buf *b);
+void clients_put_address(struct relay *r, const struct session *s,
+                         struct buf *b);
 /* Replies again, and nothing that is only this client's state. */
 void clients_reset(struct relay *r, struct session *s);
 

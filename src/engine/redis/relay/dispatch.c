@@ -33,8 +33,14 @@ refuse_text(struct relay *r, struct session *s, struct span text)
 		w = session_wide(r, s);
 		if (w == NULL)
 			return DISPATCH_CLOSED;
-		if (text.n >= sizeof(w->refusal_text))
-			text.n = sizeof(w->refusal_text) - 1;
+		if (w->refusal_text == NULL)
+			w->refusal_text = mem_alloc(r->mem, REFUSAL_MAX);
+		if (w->refusal_text == NULL) {
+			session_close(r, s, NULL);
+			return DISPATCH_CLOSED;
+		}
+		if (text.n >= REFUSAL_MAX)
+			text.n = REFUSAL_MAX - 1;
 		memcpy(w->refusal_text, text.p, text.n);
 		w->refusal_text[text.n] = '\0';
 		return tx_spoil(r, s);
@@ -227,7 +233,7 @@ dispatch_send(struct relay *r, struct session *s, struct lane *lane,
 	e = ring_push(&lane->fifo, r->mem);
 	if (__builtin_expect(e == NULL, 0)) {
 		if (kept)
-			lane->keep.end -= raw.n;
+			lane->keep.end -= (uint32_t)raw.n;
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
 	}
@@ -242,7 +248,7 @@ dispatch_send(struct relay *r, struct session *s, struct lane *lane,
 	buf_put(&lane->link->tx, raw.p, raw.n);
 	port_touch(r->port, lane->link);
 	s->inflight++;
-	s->burst += raw.n;
+	s->burst += (uint32_t)raw.n;
 	causal_sent(r, s, lane);
 	sample(r, lane);
 	if (flags & PEND_F_WRITE)
@@ -310,7 +316,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 	lane_attach(r, s, lane);
 	e = lane_pend(r, lane, s, PEND_READ);
 	if (e == NULL) {
-		lane->keep.end -= raw.n;
+		lane->keep.end -= (uint32_t)raw.n;
 		return false;
 	}
 	e->flags = PEND_F_KEPT | PEND_F_READ;
@@ -318,7 +324,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 	e->mark = causal_mark(r);
 	buf_put_span(&lane->link->tx, raw);
 	s->on_reader++;
-	s->burst += raw.n;
+	s->burst += (uint32_t)raw.n;
 	sample(r, lane);
 	*ret = DISPATCHED;
 	return true;
@@ -597,7 +603,7 @@ static inline enum dispatched
 command(struct relay *r, struct session *s, const struct command *c,
         const struct resp_cmd *q, struct span raw)
 {
-	s->last = c;
+	s->last = command_row(c);
 	if (__builtin_expect(s->multi_lost || r->watchful, 0))
 		return watched(r, s, c, q, raw);
 	return sorted(r, s, c, q, raw);

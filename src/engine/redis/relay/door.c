@@ -147,11 +147,11 @@ door_enter(struct relay *r, struct session *s)
 
 /* A number for who tries from where; IPv6: the network of 64 bits. */
 static uint64_t
-name_of(const struct relay *r, const struct session *s, struct span user)
+name_of(const struct relay *r, const struct origin *from, struct span user)
 {
 	static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
-	size_t n = memcmp(s->peer.b, v4, sizeof(v4)) == 0 ? 16 : 8;
-	uint64_t peer = hash_bytes(span_of(s->peer.b, n), r->keeper->seed);
+	size_t n = memcmp(from->at.b, v4, sizeof(v4)) == 0 ? 16 : 8;
+	uint64_t peer = hash_bytes(span_of(from->at.b, n), r->keeper->seed);
 
 	return hash_bytes(user, peer) | 1;
 }
@@ -174,6 +174,7 @@ door_login(struct relay *r, struct session *s, struct span user,
 {
 	struct span who = user.p == NULL ? SPAN("default") : user;
 	const struct door_user *u = find(r->door, who);
+	struct origin from;
 	uint64_t by_user;
 	uint64_t by_peer;
 	uint64_t wait;
@@ -182,8 +183,9 @@ door_login(struct relay *r, struct session *s, struct span user,
 		session_close(r, s, "ERR godwit: out of memory");
 		return false;
 	}
-	by_user = name_of(r, s, who);
-	by_peer = name_of(r, s, SPAN(""));
+	from = session_origin(r, s);
+	by_user = name_of(r, &from, who);
+	by_peer = name_of(r, &from, SPAN(""));
 	wait = wait_ns(r, by_user, by_peer);
 	if (wait > 0) {
 		r->n.auth_failed++;

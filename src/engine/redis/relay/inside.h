@@ -18,6 +18,7 @@
 #include "engine/redis/command.h"
 #include "engine/redis/relay/cred.h"
 #include "engine/redis/relay/relay.h"
+#include "engine/redis/relay/session.h"
 #include "wire/resp.h"
 
 /* What link->owner points to; first field of both. */
@@ -119,119 +120,6 @@ ring_push(struct ring *q, struct mem *mem)
 		return ring_push_slow(q, mem);
 	return &q->p[q->tail++ & (q->cap - 1)];
 }
-
-/* ---- session.c --------------------------------------------------------- */
-
-struct cred; /* cred.c */
-struct lane;
-struct session;
-struct sub;   /* pubsub.c */
-struct block; /* block.c */
-
-struct waiting_list;
-
-/* Input that could not be dispatched yet: an unfinished request, or finished
- * ones that wait. Allocated only while there is some. */
-struct part {
-	struct buf buf;
-	struct resp_cmd cmd;   /* of the request at the front of buf  */
-	struct resp_skip skip; /* of a request that is streamed       */
-	bool streaming;
-	uint64_t moved_ns; /* streaming: when bytes were passed on */
-	uint8_t pad[192];  /* a size that the pool keeps */
-};
-
-/* What few sessions need. */
-struct wide {
-	char name[64]; /* CLIENT SETNAME */
-	uint32_t name_n;
-	const char *refusal; /* text of a PEND_BAD            */
-	struct sub *sub;     /* subscribed                    */
-	struct block *block; /* in a blocking command         */
-	struct buf body;     /* of an open transaction, tx.c  */
-	bool body_ok;        /* ... it is whole               */
-	bool marks_lost;     /* ... has more than marks takes */
-	struct buf marks;    /* ... its requests for mark.c   */
-	struct buf astray;   /* to be given out again (astray.c)   */
-	uint64_t astray_since_ns;
-	uint64_t astray_last_ns;
-	struct buf track;   /* CLIENT TRACKING ON, all there were */
-	bool caching;       /* CLIENT CACHING YES was sent, ...   */
-	uint32_t caching_n; /* ... as request n of its lane       */
-	uint8_t region_n;   /* from PROXY v2, else 0         */
-	char region[64];
-	char refusal_text[400];
-	struct ask *ask;    /* waits for all workers (clients.c)   */
-	bool monitors;      /* MONITOR                             */
-	uint8_t whole;      /* enum whole: it looks at all keys (split.c) */
-	uint64_t whole_n;   /* the question that serves it     */
-	uint64_t whole_pos; /* ... and its answer              */
-	uint8_t user_n;     /* its user of the interlay; 0: default */
-	char user[DOOR_NAME_MAX];
-};
-
-struct facts;
-
-struct session {
-	uint8_t owner; /* OWNER_SESSION */
-	bool read_off;
-	bool multi;         /* MULTI was sent, EXEC or DISCARD not yet       */
-	bool watching;      /* WATCH was sent on its own lane                */
-	bool watch_lost;    /* a switch broke the watch: EXEC answers nil    */
-	bool multi_lost;    /* a switch ended the transaction, see hold.c    */
-	bool multi_refused; /* multi_lost: MULTI was answered with an error */
-	bool must_retry;    /* the rest of its reads on the other side too   */
-	bool runnable;      /* in r->run                                     */
-	bool closing;       /* QUIT: close when all was answered             */
-	bool parked;        /* its input waits (in part)                     */
-	bool eof;           /* it says no more: closed when all was answered */
-	bool lane_off;      /* its own lane is not read: slow client         */
-	bool is_default;    /* user: default                                 */
-	bool proxied;       /* a PROXY v2 header has to come first           */
-	uint8_t at;         /* enum side: of its next request                */
-	bool barred;        /* the interlay has users, and it is none yet    */
-	uint8_t skip;       /* CLIENT REPLY SKIP: enum skip                  */
-	uint8_t big;        /* requests to go before it may share again      */
-	bool resp3;         /* HELLO 3: its answers and those of its lanes   */
-	bool tracking;      /* CLIENT TRACKING ON (track.c)                  */
-	struct link *link;  /* NULL: the client is gone                    */
-	struct lane *lane;  /* in use, NULL: none                          */
-	struct cred *cred;  /* NULL: never sent AUTH                       */
-	struct part *part;
-	struct wide *wide;
-	struct waiting_list *waits_in;
-	uint32_t inflight;
-	uint32_t window;    /* most that may be under way; grows with use  */
-	uint32_t on_reader; /* of these on the other side                 */
-	uint32_t withheld;  /* segments of replies that wait (ack.c)      */
-	uint32_t mute;      /* 1: its client wants no replies             */
-	uint32_t db;
-	size_t burst; /* bytes sent since nothing was under way           */
-	uint64_t id;
-	uint64_t waits_since_ns;
-	/* causal.c */
-	uint64_t need;     /* position                                    */
-	uint64_t op_batch; /* 0: need is known                            */
-	struct lane *op_lane;
-	uint64_t era;
-	struct buf *held;    /* withheld replies (ack.c)                     */
-	struct facts *facts; /* rule.c; NULL: never met rules         */
-	struct cidr_address peer; /* of the client, as far as it is known  */
-	uint16_t peer_port;
-	uint64_t since_ns;          /* it came */
-	uint64_t seen_ns;           /* it said something */
-	const struct command *last; /* its last command; NULL: none        */
-	LIST_LINK(session) all;
-	LIST_LINK(session) run;
-	LIST_LINK(session) wait;
-};
-LIST_OF(session, all, session_all);
-LIST_OF(session, run, session_run);
-LIST_OF(session, wait, session_wait);
-
-struct waiting_list {
-	struct session_wait_list l;
-};
 
 /* ---- lane.c ------------------------------------------------------------ */
 
@@ -403,7 +291,6 @@ struct relay {
 	bool reap; /* some lane is dead */
 	uint64_t stop_ns;
 	uint64_t batch; /* number of the current one, from 1              */
-	uint64_t era;   /* +1: positions before mean nothing now          */
 	uint64_t history;
 	uint64_t any_batch; /* newest probe answered on any lane          */
 	uint64_t any_pos;
@@ -423,7 +310,8 @@ struct relay {
 	struct owning own;
 	struct whole whole;
 	struct session_all_list sessions;
-	struct session_run_list run;
+	struct session *run_first; /* to be looked at; in order */
+	struct session *run_last;
 	struct lane_all_list lanes;
 	struct lane_probe_list probes;
 	struct cred *creds;
@@ -484,6 +372,21 @@ void session_free(struct relay *r, struct session *s);
 void session_run(struct relay *r, struct session *s); /* soon */
 void session_wait(struct relay *r, struct session *s, struct waiting_list *in);
 void session_unwait(struct session *s);
+/* How long it has waited; a millisecond is its measure. */
+static inline uint64_t
+session_waited_ns(const struct relay *r, const struct session *s)
+{
+	uint32_t now_ms = (uint32_t)(r->port->now_ns / 1000000);
+
+	return (uint64_t)(now_ms - s->waits_since_ms) * 1000000;
+}
+/* Wake the relay when it has waited for RELAY_WAIT_NS. */
+static inline void
+session_wake_late(struct relay *r, const struct session *s)
+{
+	port_wake(r->port,
+	          r->port->now_ns + RELAY_WAIT_NS - session_waited_ns(r, s));
+}
 void session_wake(struct relay *r, struct waiting_list *w); /* all of them */
 /* Answer the request at the front of its input with this error line. */
 void session_fail_front(struct relay *r, struct session *s, struct span error);
@@ -492,6 +395,10 @@ void session_fail_input(struct relay *r, struct session *s, struct span error);
 void session_drained(struct relay *r, struct session *s);
 /* Its wide part, made when there was none; NULL: no memory (s is closed). */
 struct wide *session_wide(struct relay *r, struct session *s);
+/* The same, but s stays as it is without memory. */
+struct wide *session_try_wide(struct relay *r, struct session *s);
+/* Where its client is. */
+struct origin session_origin(struct relay *r, const struct session *s);
 /* After one reply was handed over: tidy up and go on. */
 void session_replied(struct relay *r, struct session *s);
 /* Its lane is read again, however slow the client is: a hold waits for it. */
@@ -503,7 +410,8 @@ void session_pace(struct relay *r, struct session *s);
 static inline size_t
 session_unsent(const struct session *s)
 {
-	return buf_len(&s->link->tx) + (s->withheld > 0 ? buf_len(s->held) : 0);
+	return buf_len(&s->link->tx) +
+	       (s->withheld > 0 ? buf_len(&s->wide->held) : 0);
 }
 
 /* What its protocol has for "no array": an EXEC whose WATCH failed. */
@@ -696,8 +604,10 @@ causal_want(struct relay *r, struct lane *lane)
 static inline void
 causal_sent(struct relay *r, struct session *s, struct lane *lane)
 {
-	s->op_lane = lane;
-	s->op_batch = r->batch;
+	s->unseen = true;
+	s->strayed = false;
+	/* Not on the lane it uses: nothing tells before it has left that. */
+	s->seen = lane == s->lane ? r->batch : UINT64_MAX;
 	lane->sent_batch = r->batch;
 	causal_want(r, lane);
 }

@@ -679,7 +679,7 @@ tick_waiters(struct relay *r, struct lane *lane)
 	if (lane->state == LANE_READY)
 		return; /* they wait for room */
 	while ((s = lane->waiters.l.first) != NULL &&
-	       s->waits_since_ns + RELAY_WAIT_NS <= r->port->now_ns) {
+	       session_waited_ns(r, s) >= RELAY_WAIT_NS) {
 		buf_clear(&r->scratch);
 		resp_put_errorf(&r->scratch,
 		                "ERR godwit: %s is not reachable: %s", c->label,
@@ -691,8 +691,7 @@ tick_waiters(struct relay *r, struct lane *lane)
 	if (lane->waiters.l.first != NULL) {
 		if (lane->state == LANE_DOWN)
 			lane_want(r, lane);
-		port_wake(r->port, lane->waiters.l.first->waits_since_ns +
-		                           RELAY_WAIT_NS);
+		session_wake_late(r, lane->waiters.l.first);
 	}
 }
 

@@ -448,7 +448,7 @@ put_name(const struct session *s, struct buf *b)
 }
 
 static void
-put_info(const struct relay *r, const struct session *s, struct buf *b)
+put_info(struct relay *r, const struct session *s, struct buf *b)
 {
 	struct buf line;
 

@@ -109,7 +109,7 @@ monitor_note(struct relay *r, const struct session *s, const struct command *c,
 	buf_putf(&r->lines, "+%lld.%06u [%u ",
 	         (long long)(r->port->wall_ms / 1000),
 	         (unsigned)(r->port->wall_ms % 1000) * 1000, s->db);
-	clients_put_address(s, &r->lines);
+	clients_put_address(r, s, &r->lines);
 	buf_put_str(&r->lines, "]");
 	for (int i = 0; resp_cmd_walk(raw, &pos, &arg); i++)
 		put_text(&r->lines, secret && i > 0 ? SPAN("(redacted)") : arg);

@@ -297,9 +297,6 @@ accept_client(struct relay *r, const struct event *ev)
 		return;
 	}
 	l->owner = s;
-	if (ev->peer != NULL)
-		s->peer = *ev->peer;
-	s->peer_port = ev->peer_port;
 	s->proxied = r->conf->proxy;
 	l->want_eof = true;
 }
@@ -316,7 +313,10 @@ run(struct relay *r)
 {
 	struct session *s;
 
-	while ((s = session_run_pop(&r->run)) != NULL) {
+	while ((s = r->run_first) != NULL) {
+		r->run_first = s->next_run;
+		if (r->run_first == NULL)
+			r->run_last = NULL;
 		s->runnable = false;
 		if (s->link == NULL)
 			free_session_if_done(r, s);
@@ -422,7 +422,7 @@ step(void *self, struct port *p, const struct event *ev)
 		break;
 	case EV_BATCH: batch(r); break;
 	}
-	if (r->run.first != NULL || r->reap)
+	if (r->run_first != NULL || r->reap)
 		run(r);
 }
 
@@ -447,6 +447,7 @@ fini(void *self, struct port *p)
 	}
 	list_each(session, s, all, &r->sessions) {
 		s->inflight = 0;
+		s->runnable = false;
 		session_free(r, s);
 	}
 	lane_reap(r);

@@ -81,9 +81,9 @@ pass(struct relay *r, struct lane *lane, const struct pending *e,
 	lane->reply_n += bytes.n;
 	if (s == NULL || s->link == NULL)
 		return;
-	if (__builtin_expect((s->withheld | s->mute) > 0, 0) ||
+	if (__builtin_expect(s->withheld > 0 || s->mute, 0) ||
 	    ((e->flags & PEND_F_WRITE) && ack_is_on(r))) {
-		if (s->mute > 0)
+		if (s->mute)
 			return;
 		ack_withhold(r, s, lane, bytes);
 		return;
@@ -214,7 +214,8 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_MULTI: tx_answer(r, s, lane, reply); break;
 	case PEND_AGAIN: tx_again(r, s, lane, reply); break;
 	case PEND_BAD:
-		if (s->wide != NULL && s->link != NULL)
+		if (s->wide != NULL && s->wide->refusal_text != NULL &&
+		    s->link != NULL)
 			session_sayf(r, s, "-%s\r\n", s->wide->refusal_text);
 		break;
 	case PEND_DROP: session_say(r, s, session_nil_array(s)); break;

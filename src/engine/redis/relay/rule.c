@@ -31,15 +31,17 @@ struct facts {
 void
 rule_free(struct relay *r, struct session *s)
 {
-	mem_free(r->mem, s->facts, sizeof(*s->facts));
-	s->facts = NULL;
+	if (s->wide == NULL)
+		return;
+	mem_free(r->mem, s->wide->facts, sizeof(*s->wide->facts));
+	s->wide->facts = NULL;
 }
 
 void
 rule_forget(struct session *s)
 {
-	if (s->facts != NULL)
-		s->facts->at = 0;
+	if (s->wide != NULL && s->wide->facts != NULL)
+		s->wide->facts->at = 0;
 }
 
 static struct span
@@ -79,14 +81,16 @@ label_of(const struct relay *r, struct span name)
 }
 
 static struct span
-region_of(const struct relay *r, const struct session *s)
+region_of(struct relay *r, const struct session *s)
 {
 	const struct rules *rules = r->route.rules;
+	struct origin from;
 	struct span region = { NULL, 0 };
 
 	if (s->wide != NULL && s->wide->region_n > 0)
 		return span_of(s->wide->region, s->wide->region_n);
-	region = rules_region(rules, &s->peer);
+	from = session_origin(r, s);
+	region = rules_region(rules, &from.at);
 	if (region.n == 0)
 		region = label_of(r, rules_region_label(rules));
 	return region;
@@ -95,9 +99,10 @@ region_of(const struct relay *r, const struct session *s)
 /* What is assigned by; a client without a name is its user, a default user its
  * connection. */
 static uint64_t
-hash_of(const struct relay *r, const struct session *s, enum assign assign)
+hash_of(struct relay *r, const struct session *s, enum assign assign)
 {
 	struct span client = client_of(s);
+	struct origin from;
 
 	switch (assign) {
 	case ASSIGN_CLIENT:
@@ -105,8 +110,9 @@ hash_of(const struct relay *r, const struct session *s, enum assign assign)
 			return hash_bytes(client, 1);
 		break;
 	case ASSIGN_ADDRESS:
-		if (s->peer.is_known)
-			return hash_bytes(span_of(s->peer.b, 16), 2);
+		from = session_origin(r, s);
+		if (from.at.is_known)
+			return hash_bytes(span_of(from.at.b, 16), 2);
 		return hash_mix(s->id);
 	case ASSIGN_SESSION: return hash_mix(s->id);
 	case ASSIGN_KEY:
@@ -121,15 +127,17 @@ static struct facts *
 look(struct relay *r, struct session *s)
 {
 	const struct rules *rules = r->route.rules;
-	struct facts *f = s->facts;
+	struct wide *w = session_try_wide(r, s);
 	struct rules_session known;
+	struct facts *f;
 
-	if (f == NULL) {
-		f = mem_zero(r->mem, sizeof(*f));
-		if (f == NULL)
-			return NULL;
-		s->facts = f;
-	}
+	if (w == NULL)
+		return NULL;
+	if (w->facts == NULL)
+		w->facts = mem_zero(r->mem, sizeof(*w->facts));
+	f = w->facts;
+	if (f == NULL)
+		return NULL;
 	if (f->at == r->rule_now)
 		return f;
 	known = (struct rules_session){ .user = user_of(r, s),

@@ -7,6 +7,8 @@
  * Nothing here frees a session at once: a closed one goes through the run list
  * and is freed there when no pending entry and no withheld reply names it.
  */
+#include "engine/redis/relay/session.h"
+
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
@@ -16,6 +18,7 @@
 #include "wire/proxy2.h"
 
 #define WINDOW_MIN 64
+#define SECOND_NS  1000000000ull
 
 struct session *
 session_new(struct relay *r, struct link *l)
@@ -30,9 +33,8 @@ session_new(struct relay *r, struct link *l)
 	s->is_default = true;
 	s->at = (uint8_t)r->route.authority;
 	s->window = WINDOW_MIN;
-	s->era = r->era;
-	s->since_ns = r->port->now_ns;
-	s->seen_ns = s->since_ns;
+	s->since_s = (uint32_t)(r->port->now_ns / SECOND_NS);
+	s->said_s = s->since_s;
 	door_enter(r, s);
 	session_all_push(&r->sessions, s);
 	r->clients++;
@@ -45,7 +47,9 @@ session_run(struct relay *r, struct session *s)
 	if (s->runnable)
 		return;
 	s->runnable = true;
-	session_run_push(&r->run, s);
+	s->next_run = NULL;
+	*(r->run_last != NULL ? &r->run_last->next_run : &r->run_first) = s;
+	r->run_last = s;
 }
 
 void
@@ -55,7 +59,7 @@ session_wait(struct relay *r, struct session *s, struct waiting_list *in)
 		return;
 	session_unwait(s);
 	s->waits_in = in;
-	s->waits_since_ns = r->port->now_ns;
+	s->waits_since_ms = (uint32_t)(r->port->now_ns / 1000000);
 	session_wait_push(&in->l, s);
 	port_wake(r->port, r->port->now_ns + RELAY_WAIT_NS);
 }
@@ -104,6 +108,9 @@ drop_wide(struct relay *r, struct session *s)
 	buf_fini(&s->wide->marks);
 	buf_fini(&s->wide->track);
 	buf_fini(&s->wide->astray);
+	buf_fini(&s->wide->held);
+	rule_free(r, s);
+	mem_free(r->mem, s->wide->refusal_text, REFUSAL_MAX);
 	mem_free(r->mem, s->wide, sizeof(*s->wide));
 	s->wide = NULL;
 }
@@ -126,8 +133,7 @@ bury(struct relay *r, struct session *s)
 	drop_wide(r, s);
 	s->multi = false;
 	s->watching = false;
-	s->op_batch = 0; /* nor will it ask what it has seen */
-	s->op_lane = NULL;
+	s->unseen = false; /* nor will it ask what it has seen */
 	session_run(r, s);
 }
 
@@ -136,14 +142,9 @@ session_free(struct relay *r, struct session *s)
 {
 	REQUIRE(s->inflight == 0 && s->withheld == 0);
 	lane_attach(r, s, NULL);
-	if (s->held != NULL) {
-		buf_fini(s->held);
-		mem_free(r->mem, s->held, sizeof(*s->held));
-	}
+	REQUIRE(!s->runnable);
+	drop_wide(r, s);
 	cred_unref(r, s->cred);
-	rule_free(r, s);
-	if (s->runnable)
-		session_run_remove(&r->run, s);
 	session_all_remove(&r->sessions, s);
 	mem_free(r->mem, s, sizeof(*s));
 }
@@ -233,7 +234,7 @@ session_drained(struct relay *r, struct session *s)
 void
 session_say(struct relay *r, struct session *s, struct span bytes)
 {
-	if (s->link == NULL || s->mute > 0)
+	if (s->link == NULL || s->mute)
 		return;
 	if (s->withheld > 0) {
 		ack_withhold(r, s, s->lane, bytes);
@@ -274,20 +275,39 @@ session_say_buf(struct relay *r, struct session *s, struct buf *b)
 }
 
 struct wide *
-session_wide(struct relay *r, struct session *s)
+session_try_wide(struct relay *r, struct session *s)
 {
 	if (s->wide != NULL)
 		return s->wide;
 	s->wide = mem_zero(r->mem, sizeof(*s->wide));
-	if (s->wide == NULL)
-		session_close(r, s, NULL);
-	else {
+	if (s->wide != NULL) {
 		buf_init(&s->wide->body, r->mem);
 		buf_init(&s->wide->marks, r->mem);
 		buf_init(&s->wide->track, r->mem);
 		buf_init(&s->wide->astray, r->mem);
+		buf_init(&s->wide->held, r->mem);
 	}
 	return s->wide;
+}
+
+struct wide *
+session_wide(struct relay *r, struct session *s)
+{
+	if (session_try_wide(r, s) == NULL)
+		session_close(r, s, NULL);
+	return s->wide;
+}
+
+struct origin
+session_origin(struct relay *r, const struct session *s)
+{
+	struct origin ret = { .port = 0 };
+
+	if (s->link != NULL && r->port->ops->origin != NULL)
+		ret = r->port->ops->origin(r->port, s->link);
+	if (s->wide != NULL && s->wide->proxy_at.is_known)
+		ret.at = s->wide->proxy_at;
+	return ret;
 }
 
 void
@@ -296,7 +316,7 @@ session_replied(struct relay *r, struct session *s)
 	if (s->inflight == 0) {
 		s->burst = 0;
 		if (s->parked && s->window < RELAY_INFLIGHT_MAX)
-			s->window *= 2;
+			s->window = (uint16_t)(s->window * 2);
 	}
 	if (s->link == NULL || (s->eof && !s->parked)) {
 		session_run(r, s);
@@ -606,8 +626,11 @@ read_proxy(struct relay *r, struct session *s, struct span in)
 	}
 	s->proxied = false;
 	if (h.has_address) {
-		memcpy(s->peer.b, h.address, sizeof(s->peer.b));
-		s->peer.is_known = true;
+		w = session_wide(r, s);
+		if (w == NULL)
+			return;
+		memcpy(w->proxy_at.b, h.address, sizeof(w->proxy_at.b));
+		w->proxy_at.is_known = true;
 	}
 	region = proxy2_tlv(&h, r->conf->proxy_tlv);
 	if (r->conf->proxy_tlv != 0 && region.n > 0 &&
@@ -628,7 +651,7 @@ session_bytes(struct relay *r, struct session *s, struct span in)
 	struct resp_cmd *q = &r->cmd;
 
 	r->n.bytes_in += in.n;
-	s->seen_ns = r->port->now_ns;
+	s->said_s = (uint32_t)(r->port->now_ns / SECOND_NS);
 	if (s->proxied) {
 		read_proxy(r, s, in);
 		return;

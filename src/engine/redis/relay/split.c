@@ -530,11 +530,11 @@ look_at(struct relay *r, struct session *s, uint64_t passed, bool same)
 {
 	struct wide *w = s->wide;
 
-	if (s->waits_since_ns + RELAY_WAIT_NS <= r->port->now_ns) {
+	if (session_waited_ns(r, s) >= RELAY_WAIT_NS) {
 		too_late(r, s);
 		return false;
 	}
-	port_wake(r->port, s->waits_since_ns + RELAY_WAIT_NS);
+	session_wake_late(r, s);
 	if (w == NULL || w->whole == WHOLE_NONE)
 		return false;
 	if (w->whole == WHOLE_PASSING && !same) {
