@@ -96,6 +96,13 @@ say_line(struct fake *f, struct buf *b)
 		"CLIENT SETNAME me",
 		"CONFIG SET a b",
 		"GET",
+		"SSUBSCRIBE a",
+		"SSUBSCRIBE a b c",
+		"SUNSUBSCRIBE",
+		"SUNSUBSCRIBE b c",
+		"SPUBLISH a m",
+		"PUBSUB SHARDNUMSUB a",
+		"PUBSUB SHARDCHANNELS",
 	};
 
 	buf_put_str(
@@ -139,6 +146,13 @@ say_anything(struct fake *f, struct buf *b)
 		"%1\r\n$5\r\nproto\r\n:3\r\n",
 		">2\r\n$1\r\na\r\n:1\r\n",
 		"*1000000000000000\r\n",
+		"*3\r\n$10\r\nssubscribe\r\n$1\r\na\r\n:1\r\n",
+		"*3\r\n$12\r\nsunsubscribe\r\n$1\r\na\r\n:0\r\n",
+		">3\r\n$10\r\nssubscribe\r\n$1\r\na\r\n:3\r\n",
+		">3\r\n$12\r\nsunsubscribe\r\n$-1\r\n:0\r\n",
+		"*3\r\n$8\r\nsmessage\r\n$1\r\na\r\n$1\r\nv\r\n",
+		">3\r\n$8\r\nsmessage\r\n$1\r\na\r\n$1\r\nv\r\n",
+		">3\r\n$8\r\nsmess",
 	};
 
 	buf_put_str(b, replies[world_next(&f->w) %
@@ -174,6 +188,15 @@ say_rightly(const struct resp_cmd *q, uint8_t how, struct buf *b)
 	} else if (is(q, "subscribe") || is(q, "unsubscribe")) {
 		buf_put_str(b, how & 1 ? ">3\r\n" : "*3\r\n");
 		buf_put_str(b, "$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n");
+	} else if (is(q, "ssubscribe") || is(q, "sunsubscribe")) {
+		for (uint32_t i = 1; i < q->argc && i < RESP_SPANS; i++) {
+			buf_put_str(b, how & 1 ? ">3\r\n" : "*3\r\n");
+			resp_put_bulk(b, q->argv[0]);
+			resp_put_bulk(b, q->argv[i]);
+			resp_put_int(b, how / 2 % 4);
+		}
+	} else if (is(q, "pubsub")) {
+		buf_put_str(b, how & 1 ? "*2\r\n$1\r\na\r\n:1\r\n" : "*0\r\n");
 	} else if (is(q, "ping") && q->argc > 1) {
 		if (how & 1)
 			buf_put_str(b, "*2\r\n$4\r\npong\r\n");

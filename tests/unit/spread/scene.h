@@ -35,6 +35,7 @@ struct end {
 	bool multi;
 	uint32_t queued;
 	uint32_t channels;
+	uint32_t shards;
 };
 
 struct run {
@@ -80,22 +81,29 @@ answer_keys(const struct resp_cmd *q, struct buf *out)
 static inline void
 answer_sub(struct end *e, const struct resp_cmd *q, struct buf *out)
 {
-	bool away = is_word(q, "unsubscribe");
+	static const char *const verbs[2][2] = {
+		{ "subscribe", "unsubscribe" },
+		{ "ssubscribe", "sunsubscribe" },
+	};
+	bool shard = is_word(q, "ssubscribe") || is_word(q, "sunsubscribe");
+	bool away = is_word(q, "unsubscribe") || is_word(q, "sunsubscribe");
 
 	for (uint32_t i = 1; i < q->argc; i++) {
-		e->channels += away ? 0 : 1;
-		e->channels -= away && e->channels > 0;
+		uint32_t *n = shard ? &e->shards : &e->channels;
+
+		*n += away ? 0 : 1;
+		*n -= away && *n > 0;
 		resp_put_array(out, 3);
-		resp_put_bulk_str(out, away ? "unsubscribe" : "subscribe");
+		resp_put_bulk_str(out, verbs[shard][away]);
 		resp_put_bulk(out, q->argv[i]);
-		resp_put_int(out, e->channels);
+		resp_put_int(out, *n);
 	}
 }
 
 static inline void
 answer_ping(const struct end *e, const struct resp_cmd *q, struct buf *out)
 {
-	if (e->channels > 0) {
+	if (e->channels + e->shards > 0) {
 		resp_put_array(out, 2);
 		resp_put_bulk_str(out, "pong");
 		resp_put_bulk(out, q->argc > 1 ? q->argv[1] : SPAN(""));
@@ -181,7 +189,8 @@ answer_one(int slot, const struct resp_cmd *q)
 	} else if (is_word(q, "scan")) {
 		buf_putf(out, "*2\r\n$%zu\r\n%s\r\n*1\r\n$1\r\n%d\r\n",
 		         strlen(run.cursor), run.cursor, at);
-	} else if (is_word(q, "subscribe") || is_word(q, "unsubscribe")) {
+	} else if (is_word(q, "subscribe") || is_word(q, "unsubscribe") ||
+	           is_word(q, "ssubscribe") || is_word(q, "sunsubscribe")) {
 		answer_sub(e, q, out);
 	} else if (is_word(q, "ping")) {
 		answer_ping(e, q, out);

@@ -324,6 +324,52 @@ test_subscriber(void **state)
 	end();
 }
 
+#define SHARD(verb, name, n) "*3\r\n" verb "\r\n$4\r\n" name "\r\n:" n "\r\n"
+#define IN                   "$10\r\nssubscribe"
+#define OUT                  "$12\r\nsunsubscribe"
+
+/* Names of several instances in their order, with the count of all; what an
+ * instance says by itself; nobody's message in the middle of another's. */
+static void
+test_shard_channels(void **state)
+{
+	(void)state;
+	begin();
+	say(0, "GET {1}a\r\nssubscribe {1}a {0}b {2}c {1}d\r\nPING x\r\n"
+	       "subscribe q\r\nsunsubscribe {0}b\r\n");
+	expect(0, "$4\r\n{1}a\r\n" SHARD(IN, "{1}a", "1") SHARD(IN, "{0}b", "2")
+	                  SHARD(IN, "{2}c", "3") SHARD(
+				  IN, "{1}d", "4") "*2\r\n$4\r\npong\r\n"
+	                                           "$1\r\nx\r\n"
+	                                           "*3\r\n$9\r\nsubscribe\r\n"
+	                                           "$1\r\nq\r\n:1\r\n" SHARD(
+							   OUT, "{0}b", "3"));
+	/* In pieces, two at a time. */
+	world_bytes(&run.w, branch_of(0, 1),
+	            SPAN("*3\r\n$8\r\nsmessage\r\n$4\r\n{1}a\r\n$2\r\nm"));
+	batch();
+	world_bytes(&run.w, branch_of(0, 2), SPAN(SHARD(OUT, "{2}c", "0")));
+	world_bytes(&run.w, branch_of(0, 0),
+	            SPAN("*3\r\n$7\r\nmessage\r\n$1\r\nq\r\n$1\r\nh\r\n"));
+	batch();
+	world_bytes(&run.w, branch_of(0, 1), SPAN("m\r\n"));
+	batch();
+	expect(0, "*3\r\n$8\r\nsmessage\r\n$4\r\n{1}a\r\n$2\r\nmm\r\n"
+	          "*3\r\n$7\r\nmessage\r\n$1\r\nq\r\n$1\r\nh\r\n" SHARD(
+			  OUT, "{2}c", "2"));
+	/* The head of one, byte by byte. */
+	for (const char *p = SHARD(OUT, "{1}d", "1"); *p != '\0'; p++) {
+		world_bytes(&run.w, branch_of(0, 1), span_of(p, 1));
+		batch();
+	}
+	expect(0, SHARD(OUT, "{1}d", "1"));
+	run.end[branch_of(0, 1)].shards = 1;
+	say(0, "sunsubscribe {1}a\r\nunsubscribe q\r\nGET {1}a\r\n");
+	expect(0, SHARD(OUT, "{1}a", "0") "*3\r\n$11\r\nunsubscribe\r\n$1\r\n"
+	                                  "q\r\n:0\r\n$4\r\n{1}a\r\n");
+	end();
+}
+
 static void
 test_pushes(void **state)
 {
@@ -526,6 +572,8 @@ scenario(void)
 	run.mute[0] = false;
 	settle();
 	say(0, "MSET {0}a 1 {1}b 2\r\nRANDOMKEY\r\nHELLO 3\r\nSUBSCRIBE y\r\n");
+	say(2, "SSUBSCRIBE {0}x {1}x\r\nPING\r\nSUNSUBSCRIBE {1}x\r\n"
+	       "RESET\r\nGET {2}a\r\n");
 	say(1, "MULTI\r\nGET {1}a\r\nGET {2}a\r\nEXEC\r\nWATCH {1}a\r\n");
 	settle();
 	memset(block, 'v', sizeof(block) - 2);
@@ -602,6 +650,7 @@ main(void)
 		cmocka_unit_test(test_transaction),
 		cmocka_unit_test(test_queue_is_bounded),
 		cmocka_unit_test(test_subscriber),
+		cmocka_unit_test(test_shard_channels),
 		cmocka_unit_test(test_pushes),
 		cmocka_unit_test(test_headers),
 		cmocka_unit_test(test_lost),

@@ -167,38 +167,50 @@ run(struct client *c, struct ask *a)
 	case ASK_KEYS: return merge_keys(c, a);
 	case ASK_SUB: return subscribe(c, a);
 	case ASK_SUB3: return sub3_run(c);
+	case ASK_SHARD: return shard_run(c, a);
 	}
 	NEVER("a kind outside its enum");
 }
 
 /* ---- what was not asked for --------------------------------------------- */
 
+/* Those of one instance, as far as they may leave. */
+static enum flow
+push(struct client *c, struct branch *b)
+{
+	bool shown = b->at == HOME || b->shards > 0;
+	enum flow flow = FLOW_DONE;
+
+	while (!(shown && c->midway && !b->pushing)) {
+		struct span in = feed_span(&b->rx);
+
+		if (in.n == 0)
+			break;
+		if (!b->pushing && (b->inside || b->left > 0 ||
+		                    in.p[0] != '>' || shard_has_turn(c)))
+			break;
+		flow = shown ? shard_item(c, b) : answer_stream(c, b, false);
+		b->pushing = flow != FLOW_DONE && b->inside;
+		if (flow != FLOW_DONE)
+			break;
+		if (shown)
+			c->midway = false;
+	}
+	return b->pushing ? FLOW_MORE : flow;
+}
+
 bool
 answer_push(struct client *c)
 {
+	bool busy = false;
+
 	for (uint32_t i = 0; i < c->n; i++) {
-		struct branch *b = &c->branch[i];
-		bool shown = i == HOME;
-
-		while (!(shown && c->midway && !b->pushing)) {
-			struct span in = feed_span(&b->rx);
-
-			if (in.n == 0)
-				break;
-			if (!b->pushing &&
-			    (b->inside || b->left > 0 || in.p[0] != '>'))
-				break;
-			b->pushing = true;
-			if (answer_stream(c, b, shown) != FLOW_DONE)
-				break;
-			b->pushing = false;
-			if (shown)
-				c->midway = false;
-		}
-		if (c->dead)
-			return false;
+		if (c->branch[i].pushing)
+			busy |= push(c, &c->branch[i]) != FLOW_DONE;
 	}
-	return !c->branch[HOME].pushing;
+	for (uint32_t i = 0; i < c->n && !c->dead; i++)
+		busy |= push(c, &c->branch[i]) != FLOW_DONE;
+	return !busy && !c->dead;
 }
 
 /* Nothing is under way: who speaks has lost count. */
@@ -238,7 +250,7 @@ answer_pump(struct client *c)
 
 		if (c->proto == 3 && !answer_push(c))
 			return;
-		if (c->sub.on && !sub_run(c))
+		if (c->sub.on && !shard_hear(c))
 			return;
 		a = ring_first(&c->asks);
 		if (a == NULL) {

@@ -171,6 +171,11 @@ fold_one(struct client *c, const struct ask *a, uint8_t at, struct span reply)
 			return both(&g->kept, reply);
 		keep(g, at, reply);
 		return true;
+	case FOLD_PAIRS:
+		if (!first)
+			return shard_sum(&g->kept, reply);
+		keep(g, at, reply);
+		return true;
 	case FOLD_ANY:
 		if (first || is_nil(buf_span(&g->kept)) ||
 		    (!is_nil(reply) && is_nearer(at, g->kept_at, a->at)))
@@ -193,6 +198,7 @@ adopt(struct client *c, const struct ask *a)
 	if (reply.n > 0 && (reply.p[0] == '%' || reply.p[0] == '*'))
 		c->proto = reply.p[0] == '%' ? 3 : 2; /* HELLO */
 	if (a->flags & ASK_F_AWAY) {
+		shard_clear(c);
 		c->sub = (struct sub){ .on = false };
 		c->proto = 2;
 	}

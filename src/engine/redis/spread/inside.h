@@ -56,6 +56,8 @@ struct branch {
 	bool inside;   /* a reply is begun and not at its end         */
 	bool pushing;  /* ... which is a push                         */
 	bool read_off;
+	uint8_t item;    /* shard.c: enum item, of what is at the front */
+	uint32_t shards; /* channels of its slots that are subscribed   */
 	struct client *c;
 	struct link *link; /* NULL: lost */
 	struct feed rx;
@@ -90,6 +92,7 @@ enum rule {
 	RULE_SCAN,
 	RULE_BLOCK, /* like KEYS; may block                               */
 	RULE_SUB,   /* subscribes or unsubscribes: home                   */
+	RULE_SHARD, /* the same of shard channels: their slots' instances */
 	RULE_TX,    /* MULTI, EXEC, DISCARD, WATCH, UNWATCH               */
 	RULE_QUIT,
 };
@@ -105,6 +108,7 @@ enum fold {
 	FOLD_EITHER, /* a good one, if there is any                       */
 	FOLD_BY_KEY, /* values in the order of the keys                   */
 	FOLD_CHAIN,  /* the values of one after those of the other        */
+	FOLD_PAIRS,  /* of names and numbers, which are summed            */
 };
 
 #define RULE_NAMED_MAX 48
@@ -152,6 +156,7 @@ enum ask_kind {
 	ASK_KEYS,   /* n values, an array of one each: merge.c      */
 	ASK_SUB,    /* the first confirmation, or an error          */
 	ASK_SUB3,   /* RESP3: errors until our own PING is answered */
+	ASK_SHARD,  /* n confirmations or an error: shard.c         */
 };
 
 #define ASK_F_MULTI 1 /* MULTI itself: its answer decides              */
@@ -323,6 +328,8 @@ enum mark {
 struct sub {
 	bool on; /* RESP2: home may say what was not asked */
 	uint8_t mark;
+	bool owes;       /* RESP2: home was asked since the last mark */
+	uint32_t shards; /* of all instances                          */
 	char token[SUB_TOKEN];
 };
 
@@ -339,6 +346,32 @@ bool sub_run(struct client *c) MUST;
 enum flow sub_look(const struct client *c, enum mark *ret_mark,
                    size_t *ret_n) MUST;
 enum flow sub3_run(struct client *c) MUST;
+
+/* ---- shard.c ------------------------------------------------------------ */
+
+enum item {
+	ITEM_MESSAGE,
+	ITEM_CONFIRMS, /* a subscription to a shard channel, or its end */
+	ITEM_ANSWER,   /* something else that was asked for             */
+	ITEM_ERROR,
+};
+
+/* SSUBSCRIBE and SUNSUBSCRIBE. */
+enum take shard_take(struct client *c, const struct asked *a) MUST;
+/* Anything else of a subscriber (RESP2) that has shard channels: who is one
+ * itself answers as it must. */
+enum take shard_other(struct client *c, const struct asked *a) MUST;
+/* What is at the front of b to the client: a confirmation with another count. */
+enum flow shard_item(struct client *c, struct branch *b) MUST;
+/* Is the first ask one of these? Only it reads then. */
+bool shard_has_turn(struct client *c);
+/* RESP2: what home and the others say to a subscriber. False: something is not
+ * at its end. */
+bool shard_hear(struct client *c) MUST;
+enum flow shard_run(struct client *c, const struct ask *a) MUST;
+void shard_clear(struct client *c); /* RESET */
+/* The numbers of two answers of SHARDNUMSUB. False: they are not alike. */
+bool shard_sum(struct buf *kept, struct span reply) MUST;
 
 /* ---- route.c, parts.c: where a request goes ----------------------------- */
 

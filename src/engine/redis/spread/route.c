@@ -152,6 +152,7 @@ by_rule(struct client *c, const struct asked *a)
 		                    a->row->name);
 	case RULE_SCAN: return a->whole ? scan(c, a) : TAKE_MORE;
 	case RULE_SUB: return a->whole ? sub_begin(c, a) : TAKE_MORE;
+	case RULE_SHARD: return shard_take(c, a);
 	case RULE_QUIT:
 		if (!a->whole)
 			return TAKE_MORE;

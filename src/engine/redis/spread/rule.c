@@ -58,7 +58,8 @@ static const struct special specials[] = {
 	{ "module|loadex", RULE_ONE, FOLD_SAME },
 	{ "module|unload", RULE_ONE, FOLD_SAME },
 	{ "publish", RULE_HOME, FOLD_SAME },
-	{ "spublish", RULE_HOME, FOLD_SAME },
+	{ "pubsub|shardchannels", RULE_ALL, FOLD_CHAIN },
+	{ "pubsub|shardnumsub", RULE_ALL, FOLD_PAIRS },
 };
 /* clang-format on */
 
@@ -113,7 +114,7 @@ rule_find(const struct rules_of *r, const struct command *row,
 	case COMMAND_WATCH:
 	case COMMAND_UNWATCH: return RULE_TX;
 	case COMMAND_SUBSCRIBE:
-	case COMMAND_UNSUBSCRIBE: return RULE_SUB;
+	case COMMAND_UNSUBSCRIBE: return row->first > 0 ? RULE_SHARD : RULE_SUB;
 	case COMMAND_SCAN: return RULE_SCAN;
 	case COMMAND_BLOCK_LAST:
 	case COMMAND_BLOCK_FIRST:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/spread/sub.c: subscribers. All of pub/sub is at home.
+ * engine/redis/spread/sub.c: subscribers. All of pub/sub is at home, but shard
+ * channels (shard.c).
  *
  * RESP2: once the first confirmation has come, home may say anything at any time,
  * and all of it is the client's. What a subscriber may send goes home; anything
@@ -141,7 +142,8 @@ sub_run(struct client *c)
 		if (in.n == 0)
 			return !b->inside;
 		/* The answer of RESET, while it is under way. */
-		if (!b->inside && ring_n(&c->asks) > 0 && in.p[0] != '*')
+		if (b->inside ? !c->midway
+		              : ring_n(&c->asks) > 0 && in.p[0] != '*')
 			return true;
 		if (!b->inside && c->sub.mark == MARK_ASKED) {
 			if (look(c, &mine) != FLOW_DONE)
@@ -153,7 +155,7 @@ sub_run(struct client *c)
 				return false;
 			}
 		}
-		if (answer_stream(c, b, true) != FLOW_DONE)
+		if (shard_item(c, b) != FLOW_DONE)
 			return false;
 		c->midway = false;
 	}
@@ -177,7 +179,7 @@ sub3_run(struct client *c)
 			return FLOW_DONE;
 		}
 		denied = in.n > 0 && may_not_ping(in);
-		if (answer_stream(c, b, true) != FLOW_DONE)
+		if (shard_item(c, b) != FLOW_DONE)
 			return FLOW_MORE;
 		c->midway = false;
 		if (denied || b->link == NULL)
@@ -211,11 +213,17 @@ sub_take(struct client *c, const struct asked *a, bool *ret_out)
 
 	if (!a->whole)
 		return TAKE_MORE;
+	if (a->rule == RULE_SHARD)
+		return shard_take(c, a);
+	if (c->sub.shards > 0 && a->rule != RULE_SUB && a->rule != RULE_QUIT &&
+	    (a->row == NULL || a->row->handler != COMMAND_RESET))
+		return shard_other(c, a);
 	if (a->rule == RULE_SUB ||
 	    (a->row != NULL && a->row->handler == COMMAND_PING)) {
 		if (!branch_has_room(&c->branch[HOME]))
 			return TAKE_WAIT;
 		branch_put(&c->branch[HOME], a->raw);
+		c->sub.owes = true;
 		return TAKE_DONE;
 	}
 	if (mark == MARK_NONE)
@@ -225,6 +233,7 @@ sub_take(struct client *c, const struct asked *a, bool *ret_out)
 	c->sub.mark = MARK_NONE;
 	if (mark == MARK_OUT)
 		c->sub.on = false;
+	c->sub.owes = false;
 	*ret_out = mark == MARK_OUT || a->rule == RULE_QUIT ||
 	           (a->row != NULL && a->row->handler == COMMAND_RESET);
 	if (*ret_out)

@@ -177,7 +177,8 @@ place(struct client *c, const struct asked *a, uint8_t *ret_at)
 			return PLACE_HERE;
 		break;
 	case RULE_NEVER:
-	case RULE_SUB: break;
+	case RULE_SUB:
+	case RULE_SHARD: break;
 	case RULE_KEYS:
 	case RULE_HOME:
 	case RULE_PARTS:
