@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clusters whose masters share the slots otherwise, and servers alone, as old and as new side."""
 import subprocess
+import threading
+import time
 
 import pytest
 from test_instances import World, begin_load, end_load
@@ -9,6 +11,7 @@ from harness import ports
 from harness.api import Serve
 from harness.cluster import SLOTS, Cluster
 from harness.godwit import BINARY
+from harness.process import until
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -125,3 +128,96 @@ def there_and_back(w):
 def test_more_masters(layouts, place):
     """Two masters become three: each shares two of the others' servers."""
     there_and_back(layouts(Cluster(place, "old", 2), Cluster(place, "new", 3)))
+
+
+@pytest.mark.limit(90)
+def test_fewer_masters(layouts, place):
+    """Three masters become two, with cuts that no other one has."""
+    there_and_back(layouts(Cluster(place, "old", 3, cuts=[1000, 9000]), Cluster(place, "new", 2, cuts=[12000])))
+
+
+@pytest.mark.limit(90)
+def test_alone_to_cluster(layouts, place):
+    """A server alone becomes a cluster of three masters."""
+    there_and_back(layouts(Alone(place, "old"), Cluster(place, "new", 3)))
+
+
+@pytest.mark.limit(90)
+def test_cluster_to_alone(layouts, place):
+    """A cluster of two masters becomes a server alone."""
+    there_and_back(layouts(Cluster(place, "old", 2), Alone(place, "new")))
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("later", [0, 0.02, 0.05, 0.2])
+def test_kill(layouts, place, later):
+    """kill -9 while all switch together: they are on one side afterwards, all of them, that side alone is open,
+    and no acknowledged write is lost."""
+    w = layouts(Cluster(place, "old", 2), Cluster(place, "new", 3))
+    w.begin({"type": "big_bang"})
+    cs = begin_load(w, 3, lossy=True)
+    t = threading.Thread(target=lambda: quiet(w.serve.post, "migrations/m/promote", {}))
+    t.start()
+    time.sleep(later)
+    w.serve.kill()
+    t.join()
+    w.serve.start()
+    w.in_step()
+    sides = set(w.sides())
+    assert len(sides) == 1
+    if sides == {"old"}:
+        w.verb("promote")
+        assert set(w.sides()) == {"new"}
+    end_load(w, cs)
+    w.clean()
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    for s in w.sets[0].nodes + w.sets[1].nodes:
+        until(lambda: b"-@all" not in s.cmd("ACL", "LIST")[0], 10)
+        assert s.cmd("KEYS", "__godwit:*") == []
+
+
+def quiet(f, *a):
+    try:
+        f(*a)
+    except OSError:
+        pass
+
+
+def test_subscribers(layouts, place):
+    """A subscriber hears each message once, in order, through the switch of all and back."""
+    w = layouts(Cluster(place, "old", 2), Cluster(place, "new", 3))
+    w.begin({"type": "blue_green"})
+    with w.conn() as sub, w.conn() as c:
+        sub.send("SUBSCRIBE", "news")
+        sub.read()
+        n = 0
+        for step in ("promote", "rollback", None):
+            for _ in range(30):
+                c.cmd("PUBLISH", "news", n)
+                n += 1
+            if step is not None:
+                w.verb(step)
+        assert [sub.read() for _ in range(n)] == [[b"message", b"news", b"%d" % i] for i in range(n)]
+
+
+def test_emptied(layouts, place):
+    """FLUSHALL on one of two masters, by somebody who passes by: what shares a new master with its keys
+    stays. Through the interlay it empties all."""
+    old = Cluster(place, "old", 2)
+    w = layouts(old, Cluster(place, "new", 3))
+    w.begin({"type": "big_bang"})
+    with w.conn() as c:
+        for i in range(200):
+            c.cmd("SET", "k%d" % i, i)
+        old.nodes[0].cmd("FLUSHALL")
+        w.clean()
+        left = {b"k%d" % i for i in range(200) if old.owner("k%d" % i) == 1}
+        w.verb("promote")
+        assert {b"k%d" % i for i in range(200) if c.cmd("EXISTS", "k%d" % i)} == left
+        assert c.cmd("FLUSHALL") == b"OK"
+        c.cmd("SET", "a", 1)
+        w.clean()
+        w.verb("rollback")
+        w.until(lambda s: s["status"] == "rolled_back")
+        assert set(old.keys()) == {b"a"}
