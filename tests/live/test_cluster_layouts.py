@@ -221,3 +221,58 @@ def test_emptied(layouts, place):
         w.verb("rollback")
         w.until(lambda s: s["status"] == "rolled_back")
         assert set(old.keys()) == {b"a"}
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_whole_servers(layouts, place, back):
+    """What concerns a server as a whole is asked once where several instances share it, on either side;
+    other databases than 0 are refused by name, since a cluster has none."""
+    pair = [Alone(place, "old"), Cluster(place, "new", 2)]
+    w = layouts(*(pair[::-1] if back else pair))
+
+    def look(c):
+        assert c.cmd("DBSIZE") == len(c.cmd("KEYS", "k*")) + own(c) == 50 + own(c)
+        assert len({*c.cmd("KEYS", "k*")}) == 50
+        seen, cursor = set(), b"0"
+        while True:
+            cursor, part = c.cmd("SCAN", cursor, "MATCH", "k*", "COUNT", 20)
+            seen |= set(part)
+            if cursor == b"0":
+                break
+        assert len(seen) == 50
+
+    def own(c):
+        return len(c.cmd("KEYS", "__godwit:*"))
+
+    library = "#!lua name=%s\nredis.register_function('f%s', function() return 1 end)"
+    with w.conn() as c:
+        for i in range(50):
+            c.cmd("SET", "k%d" % i, i)
+        look(c)
+        assert c.cmd("FUNCTION", "LOAD", library % ("a", 1)) == b"a"
+        assert "refuses select to another database" in c.raw("SELECT", 3).text
+        assert "refuses move" in c.raw("MOVE", "k1", 1).text
+        assert "refuses swapdb" in c.raw("SWAPDB", 0, 1).text
+        assert "refuses copy" in c.raw("COPY", "k1", "k2", "DB", 1).text
+        assert c.cmd("SELECT", 0) == b"OK"
+        assert c.cmd("MULTI") == b"OK"
+        assert "refuses move" in c.raw("MOVE", "k1", 1).text
+        assert "EXECABORT" in c.raw("EXEC").text
+        w.begin({"type": "blue_green"})
+        look(c)
+        assert c.cmd("FUNCTION", "LOAD", library % ("b", 2)) == b"b"
+        w.verb("promote")
+        look(c)
+        assert c.cmd("FUNCTION", "LOAD", library % ("c", 3)) == b"c"
+        w.clean()
+        w.verb("rollback")
+        w.until(lambda s: s["status"] == "rolled_back")
+        look(c)
+        assert {x[1] for x in c.cmd("FUNCTION", "LIST")} == {b"a", b"b", b"c"}
+        # what is sent behind FLUSHALL without waiting is not emptied
+        for i in range(50):
+            c.send("FLUSHALL")
+            for k in range(8):
+                c.send("SET", "x%d" % k, i)
+            assert [c.read() for _ in range(9)] == [b"OK"] * 9
+            assert [c.cmd("GET", "x%d" % k) for k in range(8)] == [b"%d" % i] * 8

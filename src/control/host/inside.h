@@ -52,6 +52,7 @@ struct line {
 	bool held;        /* its clients wait for a migration that is resumed */
 	bool is_private;  /* a migration's own, for its templates */
 	bool is_instance; /* behind another interlay               */
+	_Atomic uint32_t speakers; /* spread_conf.speakers, of a front */
 	struct line *next;
 };
 
@@ -88,6 +89,7 @@ struct leg {
 	json_t *proof;   /* the last comparison             */
 	struct run *run; /* over, but its interlays hang on it */
 	bool was_over;   /* already, when it was resumed: takes no interlay */
+	bool is_new;     /* it rules there (part_speakers)  */
 	bool is_out;     /* exempt from the rest: partial   */
 	bool is_stuck;   /* refused, and its interlays hang on what is left */
 	bool wishes;     /* its analysis says promote       */
@@ -219,6 +221,8 @@ void migration_free_all(struct host *h);
 /* part.c */
 /* Do legs share servers? What each of them is to know of it. */
 int part_tie(struct migration *m, bool resume, struct err *err) MUST;
+/* Which instances speak for their servers; after each change. host.lock is held. */
+void part_speakers(struct host *h);
 void part_lines(struct migration *m); /* they are taken; host.lock is held */
 /* ERR_STATE: one of the legs is missing, and nobody switches, or is let go, without
  * those that share its servers. */

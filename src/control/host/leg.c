@@ -46,6 +46,21 @@ keep_status(struct leg *l, json_t *status)
 	l->status = status;
 }
 
+/* "new has authority": the servers behind its instances are others. */
+static void
+look_at_switch(struct leg *l, const json_t *event)
+{
+	const char *name = json_string_value(json_object_get(event, "name"));
+	const char *text = json_string_value(json_object_get(event, "text"));
+
+	if (name == NULL || text == NULL || strcmp(name, "switched") != 0)
+		return;
+	host_lock(l->host);
+	l->is_new = strncmp(text, "new", 3) == 0;
+	part_speakers(l->host);
+	host_unlock(l->host);
+}
+
 static void
 on_event(void *arg, const json_t *event)
 {
@@ -55,6 +70,7 @@ on_event(void *arg, const json_t *event)
 
 	for (uint32_t i = 0; i < l->line_n; i++)
 		(void)json_array_append_new(names, json_string(l->line[i]->id));
+	look_at_switch(l, event);
 	(void)json_object_set_new(j, "resources", names);
 	(void)json_object_set_new(j, "leg", json_string(l->name));
 	host_tell(l->host, "migration", l->m->uuid, j);
@@ -148,6 +164,7 @@ give_back(struct leg *l)
 			line_drop(l->host, n);
 	}
 	l->line_n = 0;
+	part_speakers(l->host);
 }
 
 static void
@@ -156,11 +173,15 @@ begun(struct leg *l, struct run *r, int rc, const struct err *err)
 	json_t *status = rc == 0 ? run_status(r) : NULL;
 	const char *state =
 		json_string_value(json_object_get(status, "status"));
+	const char *rules;
 
 	host_lock(l->host);
 	l->err = rc != 0 ? *err : (struct err){ .code = ERR_NONE };
 	if (status != NULL)
 		keep_status(l, status);
+	rules = json_string_value(json_object_get(status, "authority"));
+	l->is_new = rules != NULL && strcmp(rules, "new") == 0;
+	part_speakers(l->host);
 	if (state != NULL)
 		(void)snprintf(l->state, sizeof(l->state), "%s", state);
 	to(l, rc == 0 ? LEG_RUNS : LEG_REFUSED);

@@ -247,8 +247,11 @@ begin_line(struct host *h, struct line *n, const json_t *spec,
 		                             json_is_true(json_object_get(
 						     spec, "refuse_across")),
 		                             spread, err);
-		if (rc == 0 && spread != NULL)
+		if (rc == 0 && spread != NULL) {
 			spread->by_slot = json_is_true(by_slot);
+			if (spread->by_slot)
+				spread->speakers = &n->speakers;
+		}
 	}
 	o->listen = listen;
 	o->spread = spread;
@@ -257,6 +260,7 @@ begin_line(struct host *h, struct line *n, const json_t *spec,
 	if (rc == 0) {
 		n->next = h->lines;
 		h->lines = n;
+		part_speakers(h);
 	}
 	o->listen = NULL; /* both were for this call */
 	o->spread = NULL;

@@ -188,6 +188,63 @@ part_lines(struct migration *m)
 		m->leg[k]->part.line_n = n;
 }
 
+/* The server that an instance's interlay serves now. */
+static const char *
+url_of(const struct host *h, const struct line *n)
+{
+	for (const struct migration *m = h->migrations; m != NULL; m = m->next) {
+		for (uint32_t k = 0; k < m->leg_n; k++) {
+			const struct leg *l = m->leg[k];
+
+			for (uint32_t i = 0; i < l->line_n; i++) {
+				if (l->line[i] == n)
+					return l->is_new ? l->conf.new_url
+					                 : l->conf.old_url;
+			}
+		}
+	}
+	return n->url;
+}
+
+static const struct line *
+instance_of(const struct host *h, const struct spread_conf *c, uint32_t i)
+{
+	for (const struct line *n = h->lines; n != NULL; n = n->next) {
+		if (n->is_instance &&
+		    strcmp(n->l->listen, c->instance[i].at.host) == 0)
+			return n;
+	}
+	return NULL;
+}
+
+static uint32_t
+speakers_of(const struct host *h, const struct spread_conf *c)
+{
+	const char *url[SPREAD_MAX];
+	uint32_t ret = 0;
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct line *n = instance_of(h, c, i);
+		bool is_first = true;
+
+		url[i] = n != NULL ? url_of(h, n) : "";
+		for (uint32_t k = 0; n != NULL && k < i; k++)
+			is_first &= !same(url[k], url[i]);
+		ret |= is_first ? 1u << i : 0;
+	}
+	return ret;
+}
+
+void
+part_speakers(struct host *h)
+{
+	for (struct line *f = h->lines; f != NULL; f = f->next) {
+		if (f->l->spread != NULL && f->l->spread->by_slot)
+			atomic_store(&f->speakers,
+			             speakers_of(h, f->l->spread));
+	}
+}
+
 int
 part_alone(const struct migration *m, struct err *err)
 {

@@ -307,6 +307,9 @@ struct asked {
 	enum fold fold;
 };
 
+/* rule.c. Does it name another database than 0? */
+bool rule_is_beyond(const struct asked *a) MUST;
+
 /* MULTI, EXEC, DISCARD, WATCH, UNWATCH outside of MULTI; in MULTI everything
  * but QUIT and RESET. */
 enum take tx_take(struct client *c, const struct asked *a) MUST;
@@ -386,7 +389,8 @@ enum take route_refuse(struct client *c, const char *fmt, ...)
 /* In parts to all of o->mask; raw is whole. */
 enum take parts_send(struct client *c, const struct asked *a,
                      const struct owners *o) MUST;
-/* As it is to all. */
+/* As it is to all; what counts a server's keys, or may be done there only once, to
+ * one of those that share it. */
 enum take parts_all(struct client *c, const struct asked *a) MUST;
 enum take parts_across(struct client *c, const struct asked *a,
                        const struct owners *o);

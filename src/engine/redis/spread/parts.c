@@ -28,10 +28,48 @@ parts_across(struct client *c, const struct asked *a, const struct owners *o)
 	return TAKE_DONE;
 }
 
+/* Would it be wrong to ask the same server twice? */
+static bool
+is_once(const struct command *row)
+{
+	static const char *const names[] = {
+		"dbsize",           "keys",          "function|load",
+		"function|restore", "function|kill", "function|delete",
+		"bgsave",           "bgrewriteaof",  "latency|reset",
+	};
+	struct span name = span_of((const uint8_t *)row->name, row->name_n);
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (span_eq(name, span_str(names[i])))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_flush(const struct command *row)
+{
+	struct span name = span_of((const uint8_t *)row->name, row->name_n);
+
+	return span_eq(name, SPAN("flushall")) || span_eq(name, SPAN("flushdb"));
+}
+
+static uint32_t
+mask_of(const struct client *c, const struct asked *a)
+{
+	const struct spread_conf *conf = c->s->conf;
+	uint32_t all = (1u << c->n) - 1;
+	uint32_t some = conf->speakers != NULL && is_once(a->row)
+	                        ? atomic_load(conf->speakers) & all
+	                        : 0;
+
+	return some != 0 ? some : all;
+}
+
 enum take
 parts_all(struct client *c, const struct asked *a)
 {
-	uint32_t mask = (1u << c->n) - 1;
+	uint32_t mask = mask_of(c, a);
 	struct ask ask = { .kind = a->fold == FOLD_CHAIN ? ASK_MERGE
 		                                         : ASK_GATHER,
 		           .fold = (uint8_t)a->fold,
@@ -48,14 +86,20 @@ parts_all(struct client *c, const struct asked *a)
 		ask.flags = ASK_F_BLOCK;
 	if (a->fold == FOLD_AGREE || a->row->handler == COMMAND_WAIT)
 		c->stall = true;
+	/* What stands behind it is not emptied by an instance that is late, and
+	 * shares the server. */
+	if (c->s->conf->by_slot && is_flush(a->row))
+		c->stall = true;
 	if (a->row->handler == COMMAND_RESET) {
 		ask.flags = ASK_F_AWAY;
 		tx_clear(c);
 	}
 	if (!ask_put(c, ask))
 		return TAKE_DONE;
-	for (uint32_t i = 0; i < c->n; i++)
-		branch_put(&c->branch[i], a->raw);
+	for (uint32_t i = 0; i < c->n; i++) {
+		if (mask >> i & 1)
+			branch_put(&c->branch[i], a->raw);
+	}
 	return TAKE_DONE;
 }
 

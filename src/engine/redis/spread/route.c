@@ -163,6 +163,20 @@ by_rule(struct client *c, const struct asked *a)
 	NEVER("tx.c takes these");
 }
 
+/* A cluster has no database but 0; behind a server alone, too, that becomes one. */
+static enum take
+beyond(struct client *c, const struct asked *a)
+{
+	if (!a->whole)
+		return TAKE_MORE;
+	if (c->tx.state == TX_ASKED)
+		return TAKE_WAIT;
+	c->tx.spoiled |= c->tx.state != TX_NONE;
+	return route_refuse(c, "%s to another database than 0: a cluster has "
+	                       "no other",
+	                    a->row->name);
+}
+
 enum take
 route_take(struct client *c, const struct resp_cmd *q, struct span raw,
            bool whole)
@@ -183,6 +197,8 @@ route_take(struct client *c, const struct resp_cmd *q, struct span raw,
 		if (!out)
 			return take;
 	}
+	if (a.row != NULL && c->s->conf->by_slot && rule_is_beyond(&a))
+		return beyond(c, &a);
 	if (a.rule == RULE_TX ||
 	    (c->tx.state != TX_NONE && a.rule != RULE_QUIT &&
 	     (a.row == NULL || a.row->handler != COMMAND_RESET)))

@@ -140,6 +140,38 @@ rule_find(const struct rules_of *r, const struct command *row,
 	return by_name(r, row, ret_fold);
 }
 
+static bool
+is_other_database(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false; /* the server says what is wrong */
+	}
+	return s.n > 0 && !span_eq(s, SPAN("0"));
+}
+
+bool
+rule_is_beyond(const struct asked *a)
+{
+	struct span name = span_of((const uint8_t *)a->row->name, a->row->name_n);
+	struct span arg;
+	size_t pos = 0;
+	bool next = false;
+
+	if (a->row->handler == COMMAND_SELECT)
+		return is_other_database(a->q->argv[1]);
+	if (span_eq(name, SPAN("move")) || span_eq(name, SPAN("swapdb")))
+		return true;
+	if (!span_eq(name, SPAN("copy")))
+		return false;
+	for (uint32_t i = 0; resp_cmd_walk(a->raw, &pos, &arg); i++) {
+		if (next && is_other_database(arg))
+			return true;
+		next = i > 2 && span_is_word(arg, SPAN("db"));
+	}
+	return false;
+}
+
 /* ---- owners ------------------------------------------------------------- */
 
 static void

@@ -15,6 +15,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/hash.h"
 #include "core/traffic.h"
 #include "engine/engine.h"
@@ -71,6 +73,10 @@ struct spread_conf {
 	/* The instances are nodes of a Redis Cluster, each of which takes keys of one
 	 * slot at a time: what goes in parts goes key by key. */
 	bool by_slot;
+	/* Instances may share a server (by_slot): bit i, i is the one that is asked
+	 * what concerns a server as a whole. Whoever made it changes it, when the
+	 * servers change. NULL: each has its own. */
+	const _Atomic uint32_t *speakers;
 	struct traffic
 		*traffic; /* requests, errors[SIDE_OLD], refused, clients,
 	                          * bytes, held: the inner relays count the rest */
