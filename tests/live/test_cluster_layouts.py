@@ -276,3 +276,30 @@ def test_whole_servers(layouts, place, back):
                 c.send("SET", "x%d" % k, i)
             assert [c.read() for _ in range(9)] == [b"OK"] * 9
             assert [c.cmd("GET", "x%d" % k) for k in range(8)] == [b"%d" % i] * 8
+
+
+@pytest.mark.limit(90)
+def test_reverse(layouts, place):
+    """After complete the opposite migration goes from three masters to the two that were left behind, with
+    what they still hold, although they are fenced."""
+    w = layouts(Cluster(place, "old", 2), Cluster(place, "new", 3))
+    with w.conn() as c:
+        for i in range(100):
+            c.cmd("SET", "k%d" % i, i)
+        w.begin({"type": "big_bang"})
+        w.verb("promote")
+        w.verb("verify")
+        w.verb("complete")
+        w.until(lambda s: s["status"] == "completed")
+        for i in range(50):
+            c.cmd("DEL", "k%d" % i)
+            c.cmd("SET", "n%d" % i, i)
+        w.name = w.must("POST", "migrations/m/reverse")["id"]
+        w.must("POST", "migrations/%s/migrate" % w.name, status=202)
+        w.in_step()
+        w.verb("promote")
+        assert [c.cmd("GET", "%s%d" % (x, i)) for x, i in (("k", 3), ("k", 60), ("n", 3))] == [None, b"60", b"3"]
+        w.clean()
+        w.verb("complete")
+        w.until(lambda s: s["status"] == "completed")
+        assert len(w.sets[0].keys()) == 100

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("need_godwit")
 class World:
     """Instances shard-0, shard-1, .. behind the interlay "front", each with a new server."""
 
+    name = "m"
+
     def __init__(self, place, n=2, endpoints=None, **interlay):
         self.pairs = [tuple(place.server("%s%d" % (x, i)) for x in ("old", "new")) for i in range(n)]
         self.serve = Serve(place.dir)
@@ -46,7 +48,7 @@ class World:
         return self.until(lambda s: s.get("copy", {}).get("done") and s.get("stream", {}).get("in_step"))
 
     def status(self):
-        return self.must("GET", "migrations/m")
+        return self.must("GET", "migrations/" + self.name)
 
     def until(self, what, seconds=40):
         got = {}
@@ -63,7 +65,7 @@ class World:
 
     def verb(self, name, body=None):
         for _ in range(40):
-            got = self.serve.post("migrations/m/" + name, body or {})
+            got = self.serve.post("migrations/%s/%s" % (self.name, name), body or {})
             if got.status != 503:
                 break
             time.sleep(0.25)

@@ -208,7 +208,7 @@ ended(struct leg *l, struct run *r)
 		run_free(r);
 }
 
-/* The leg that has left the new side behind, shut; NULL: there is none. */
+/* A leg that has left the new side behind, shut. */
 struct left {
 	char *by;
 	struct run_conf conf;
@@ -216,69 +216,132 @@ struct left {
 	struct run *run;
 };
 
-static char *
-find_left(struct leg *l, struct run_conf *conf)
+/* Did this leg leave that server behind, and nobody has opened it since? */
+static bool
+has_left(struct leg *l, const char *by, const char *label)
 {
-	struct err err = { .code = ERR_NONE };
-	struct journal *j = journal_open_leg(l->host->state, l->name, &err);
-	struct url url;
-	char *by = NULL;
-	char *other;
+	struct err err;
+	struct journal *j = journal_peek_leg(l->host->state, by, &err);
+	char *old = j != NULL ? journal_meta(j, "old") : NULL;
+	char *tidied = j != NULL ? journal_meta(j, "tidied") : NULL;
+	char *released = j != NULL ? journal_meta(j, "released") : NULL;
+	bool ret = old != NULL && strcmp(old, label) == 0 && tidied != NULL &&
+	           strcmp(tidied, "1") == 0 && released == NULL &&
+	           journal_authority(j).state == AUTHORITY_NEW;
 
-	if (j != NULL && url_parse(l->conf.new_url, &url, &err) == 0)
-		by = journal_fenced_by(j, url.label, false);
 	journal_close(j);
-	if (by == NULL)
-		return NULL;
-	j = journal_open_leg(l->host->state, by, &err);
-	other = j != NULL ? journal_meta(j, "new") : NULL;
+	free(old);
+	free(tidied);
+	free(released);
+	return ret;
+}
+
+static char *
+find_first(struct leg *l, const char *label)
+{
+	struct err err;
+	struct journal *j = journal_open_leg(l->host->state, l->name, &err);
+	char *by = j != NULL ? journal_fenced_by(j, label, false) : NULL;
+
 	journal_close(j);
-	*conf = l->conf;
-	memcpy(conf->old_url, l->conf.new_url, sizeof(conf->old_url));
-	(void)snprintf(conf->new_url, sizeof(conf->new_url), "%s",
+	return by;
+}
+
+/* Its names; those that shared the server with the first one are behind it. */
+static uint32_t
+find_left(struct leg *l, struct left *ret)
+{
+	struct err err;
+	struct url url;
+	uint32_t n = 0;
+	char *first;
+
+	if (url_parse(l->conf.new_url, &url, &err) != 0)
+		return 0;
+	first = find_first(l, url.label);
+	if (first == NULL)
+		return 0;
+	ret[n++].by = first;
+	for (uint32_t i = 0; i < GROUP_MAX && n < GROUP_MAX; i++) {
+		char by[sizeof(l->name)];
+
+		(void)snprintf(by, sizeof(by), "%.*s/%u",
+		               (int)strcspn(first, "/"), first, i);
+		if (strcmp(by, first) != 0 && has_left(l, by, url.label))
+			ret[n++].by = strdup(by);
+	}
+	return n;
+}
+
+/* What is to be opened: the new side of ours was the old one of theirs. */
+static void
+conf_of_left(struct leg *l, struct left *x)
+{
+	struct err err;
+	struct journal *j = journal_peek_leg(l->host->state, x->by, &err);
+	char *other = j != NULL ? journal_meta(j, "new") : NULL;
+
+	journal_close(j);
+	x->conf = l->conf;
+	memcpy(x->conf.old_url, l->conf.new_url, sizeof(x->conf.old_url));
+	(void)snprintf(x->conf.new_url, sizeof(x->conf.new_url), "%s",
 	               other != NULL ? other : "");
 	free(other);
-	return by;
 }
 
 /* A server that an earlier migration of this daemon has left behind is fenced; as
  * the new side it is opened first (and shut again as the new side). */
 static void
-release(struct leg *l, struct left *ret)
+release_one(struct leg *l, struct left *x, bool is_first)
 {
 	struct err err = { .code = ERR_NONE };
 
-	ret->run = NULL;
-	ret->by = find_left(l, &ret->conf);
-	if (ret->by == NULL)
-		return;
-	ret->home = (struct run_home){ .leg = ret->by,
-		                       .desk = &l->desk,
-		                       .wake_fd = l->wake_fd,
-		                       .release = true,
-		                       .on_event = on_event,
-		                       .arg = l };
-	ret->run = run_new(&ret->conf, &ret->home, &err);
-	if (ret->run != NULL && run_begin(ret->run, &err) == 0) {
+	conf_of_left(l, x);
+	x->home = (struct run_home){ .leg = x->by,
+		                     .desk = &l->desk,
+		                     .wake_fd = l->wake_fd,
+		                     .leg_n = GROUP_MAX,
+		                     .release = true,
+		                     .on_event = on_event,
+		                     .arg = l };
+	x->run = run_new(&x->conf, &x->home, &err);
+	if (x->run != NULL && run_begin(x->run, &err) == 0) {
 		/* Nobody has written there since. */
-		l->conf.new_is_stale = run_was_shut(ret->run);
+		if (is_first)
+			l->conf.new_is_stale = run_was_shut(x->run);
 		return;
 	}
 	host_say(l->host, l->m, "left", err.text);
-	run_free(ret->run);
-	ret->run = NULL;
+	run_free(x->run);
+	x->run = NULL;
+}
+
+static struct left *
+release(struct leg *l, uint32_t *ret_n)
+{
+	struct left *all = calloc(GROUP_MAX, sizeof(*all));
+
+	*ret_n = all != NULL ? find_left(l, all) : 0;
+	for (uint32_t i = 0; i < *ret_n; i++)
+		release_one(l, &all[i], i == 0);
+	return all;
 }
 
 /* Refused: the server is shut again, so that what it holds stays a stale copy. */
 static void
-released(struct leg *l, struct left *x, bool begun)
+released(struct leg *l, struct left *all, uint32_t n, bool begun)
 {
 	struct err err;
 
-	if (x->run != NULL && run_released(x->run, begun, &err) != 0)
-		host_say(l->host, l->m, "left", err.text);
-	run_free(x->run);
-	free(x->by);
+	for (uint32_t i = 0; i < n; i++) {
+		struct left *x = &all[i];
+
+		if (x->run != NULL && run_released(x->run, begun, &err) != 0)
+			host_say(l->host, l->m, "left", err.text);
+		run_free(x->run);
+		free(x->by);
+	}
+	free(all);
 }
 
 /* Another leg of this migration has begun to fill new: what was there before is its
@@ -309,16 +372,17 @@ work(void *arg)
 {
 	struct leg *l = arg;
 	struct err err = { .code = ERR_NONE };
-	struct left left = { .by = NULL };
+	struct left *left = NULL;
+	uint32_t left_n = 0;
 	struct run *r;
 	bool is_stuck;
 	int rc;
 
 	if (!l->home.resume && !is_later(l))
-		release(l, &left);
+		left = release(l, &left_n);
 	r = run_new(&l->conf, &l->home, &err);
 	rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
-	released(l, &left, rc == 0);
+	released(l, left, left_n, rc == 0);
 
 	if (rc != 0) {
 		desk_close(&l->desk, &err);

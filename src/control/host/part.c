@@ -192,7 +192,8 @@ part_lines(struct migration *m)
 static const char *
 url_of(const struct host *h, const struct line *n)
 {
-	for (const struct migration *m = h->migrations; m != NULL; m = m->next) {
+	for (const struct migration *m = h->migrations; m != NULL;
+	     m = m->next) {
 		for (uint32_t k = 0; k < m->leg_n; k++) {
 			const struct leg *l = m->leg[k];
 

@@ -51,7 +51,8 @@ is_flush(const struct command *row)
 {
 	struct span name = span_of((const uint8_t *)row->name, row->name_n);
 
-	return span_eq(name, SPAN("flushall")) || span_eq(name, SPAN("flushdb"));
+	return span_eq(name, SPAN("flushall")) ||
+	       span_eq(name, SPAN("flushdb"));
 }
 
 static uint32_t

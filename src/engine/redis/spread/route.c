@@ -172,8 +172,9 @@ beyond(struct client *c, const struct asked *a)
 	if (c->tx.state == TX_ASKED)
 		return TAKE_WAIT;
 	c->tx.spoiled |= c->tx.state != TX_NONE;
-	return route_refuse(c, "%s to another database than 0: a cluster has "
-	                       "no other",
+	return route_refuse(c,
+	                    "%s to another database than 0: a cluster has "
+	                    "no other",
 	                    a->row->name);
 }
 

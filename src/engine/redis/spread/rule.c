@@ -153,7 +153,8 @@ is_other_database(struct span s)
 bool
 rule_is_beyond(const struct asked *a)
 {
-	struct span name = span_of((const uint8_t *)a->row->name, a->row->name_n);
+	struct span name =
+		span_of((const uint8_t *)a->row->name, a->row->name_n);
 	struct span arg;
 	size_t pos = 0;
 	bool next = false;
