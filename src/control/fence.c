@@ -455,8 +455,8 @@ fence_users(struct run *r, enum side s, struct err *err)
 	n = admin_put_users(&at->agent.tx, &r->own, r->side[s].own_pass,
 	                    r->side[s].reader_pass);
 	rc = agent_call(&at->agent, n, call_ms(r), &replies, err);
-	for (uint32_t i = 0; rc == 0 && i < n; i++)
-		rc = reply_ok(&replies, r->side[s].label, "ACL SETUSER", err);
+	if (rc == 0)
+		rc = admin_read_users(replies, r->side[s].label, err);
 	if (rc != 0)
 		return rc;
 	at->users_made = true;

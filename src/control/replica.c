@@ -154,8 +154,8 @@ reach(struct run *r, struct replica *p, struct err *err)
 	n = admin_put_users(&a->tx, &r->own, p->conf.own_pass,
 	                    p->conf.reader_pass);
 	rc = agent_call(a, n, call_ms(r), &replies, err);
-	for (uint32_t i = 0; rc == 0 && i < n; i++)
-		rc = reply_ok(&replies, p->conf.label, "ACL SETUSER", err);
+	if (rc == 0)
+		rc = admin_read_users(replies, p->conf.label, err);
 	if (rc != 0)
 		return rc;
 	agent_close(a);

@@ -249,6 +249,8 @@ compare(struct verify *v, struct err *err)
 			rc = peer_open(&v->mark[side], &v->mem,
 			               &v->conf->side[side], err);
 	}
+	for (int i = 0; i < 2; i++)
+		v->rule.no_expiretime[i] = v->peer[i].no_expiretime;
 	/* Servers before 7.0 tell expiry relative to their clock. */
 	if (v->peer[0].no_expiretime || v->peer[1].no_expiretime)
 		if (v->rule.ttl_slack_ms < VERIFY_TTL_SLACK_MS)

@@ -21,6 +21,7 @@
 #include "wire/rdb_string.h"
 
 enum opcode {
+	OP_SLOT_INFO = 244, /* of a cluster's node: slot, keys, expires */
 	OP_FUNCTION2 = 245,
 	OP_MODULE_AUX = RDB_TYPE_MODULE_AUX,
 	OP_IDLE = 248,
@@ -194,6 +195,27 @@ feed_numbers(struct rdb *r, struct span in, struct rdb_part *part, size_t *used)
 	return WIRE_PART;
 }
 
+/* SLOT_INFO: of no use here. */
+static int
+feed_slot(struct rdb *r, struct span in, size_t *used)
+{
+	size_t at = 1;
+
+	for (int i = 0; i < 3; i++) {
+		uint64_t v = 0;
+		size_t n = 0;
+		enum wire_rc rc = rdb_len(span_skip(in, at), &v, &n);
+
+		if (rc == WIRE_MORE)
+			return more(r, in.n + 1);
+		if (rc != WIRE_PART)
+			return rc;
+		at += n;
+	}
+	*used = at;
+	return RDB_AGAIN;
+}
+
 /* AUX and FUNCTION2: two strings, one string. */
 static int
 feed_strings(struct rdb *r, struct span in, struct rdb_part *part, size_t *used)
@@ -318,6 +340,7 @@ feed_record(struct rdb *r, struct span in, struct rdb_part *part, size_t *used)
 	case OP_IDLE: return feed_hint(r, in, used);
 	case OP_SELECTDB:
 	case OP_RESIZEDB: return feed_numbers(r, in, part, used);
+	case OP_SLOT_INFO: return feed_slot(r, in, used);
 	case OP_AUX:
 	case OP_FUNCTION2: return feed_strings(r, in, part, used);
 	case OP_EOF: return feed_eof(r, in, part, used);

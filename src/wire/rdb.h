@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * wire/rdb.h: a Redis snapshot (RDB) as a stream of values.
- * Source: redis/src/rdb.h, rdb.c of Redis 7.0 (format version 1 to 11).
+ * Source: redis/src/rdb.h, rdb.c of Redis 7.0 (format version 1 to 11), and what a
+ * redis-server 8.0.2 writes (12).
  *
  * Finds where each value starts and ends without decoding it, so that it can be
  * passed on as the payload of RESTORE: type byte + value + RDB version (2 bytes,
@@ -35,7 +36,7 @@
 #include "base/buf.h"
 #include "wire/wire.h"
 
-#define RDB_VERSION_MAX 11
+#define RDB_VERSION_MAX 12
 #define RDB_EXTRA       64
 #define RDB_SCRATCH_MIN 16384
 #define RDB_RANGE       262144 /* most bytes of one part of a big string */

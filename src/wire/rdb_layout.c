@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "wire/rdb_string.h"
 
-#define TYPES_N 22
+#define TYPES_N 26
 
 #define END    RDB_STEP_END
 #define STRING RDB_STEP_STRING
@@ -57,6 +57,11 @@ static const uint8_t stream_3[] = {
 	NEXT, END,
 };
 
+/* the earliest expiry; then each field's, relative to it, 0: none */
+static const uint8_t hash_ttl[] = { RAW8, LOOP, LEN, STRING, STRING, NEXT, END };
+/* the same; the listpack has field, value, absolute expiry */
+static const uint8_t pack_ttl[] = { RAW8, STRING, END };
+
 static const uint8_t *const layouts[TYPES_N] = {
 	[0] = one_string,   /* string                                        */
 	[1] = strings,      /* list                                          */
@@ -80,6 +85,10 @@ static const uint8_t *const layouts[TYPES_N] = {
 	[19] = stream_2,    /* stream of 7.0                                 */
 	[20] = one_string,  /* set as listpack                               */
 	[21] = stream_3,    /* stream of 7.2                                 */
+	[22] = NULL,        /* of releases before 7.4: hashes, as below      */
+	[23] = NULL,
+	[24] = hash_ttl,    /* hash, fields with expiry                      */
+	[25] = pack_ttl,    /* the same as listpack                          */
 };
 /* clang-format on */
 

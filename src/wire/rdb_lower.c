@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * wire/rdb_lower.c: a value as an older version of the format says it.
- * Source: redis/src/rdb.h, rdb.c of Redis 5.0, 6.2, 7.0 and 7.2
+ * Source: redis/src/rdb.h, rdb.c of Redis 5.0, 6.2, 7.0 and 7.2; payloads of 8.0.2
  *
  *   type                          since   said as
  *   16 hash, 20 set as listpack   10, 11  4 hash, 2 set: plain strings
@@ -9,20 +9,22 @@
  *   18 list of listpacks          10      1 list: plain strings
  *   19, 21 stream                 10, 11  15, 19: what the older one does not
  *                                         know is left out
+ *   24, 25 hash, fields' expiry   12      4 hash, when no field has one; else
+ *                                         there is no way to say it
  */
 #include "base/hash.h"
 #include "wire/rdb_layout.h"
 #include "wire/rdb_pack.h"
 #include "wire/rdb_string.h"
 
-#define TYPES_N 22
+#define TYPES_N 26
 
 /* The version that brought the type; 0: none of ours. */
 static const uint8_t since[TYPES_N] = {
-	[0] = 1,   [1] = 1,   [2] = 1,   [3] = 1,   [4] = 1,
-	[5] = 8,   [7] = 8,   [9] = 2,   [10] = 2,  [11] = 2,
-	[12] = 2,  [13] = 4,  [14] = 7,  [15] = 9,  [16] = 10,
-	[17] = 10, [18] = 10, [19] = 10, [20] = 11, [21] = 11,
+	[0] = 1,   [1] = 1,   [2] = 1,   [3] = 1,   [4] = 1,   [5] = 8,
+	[7] = 8,   [9] = 2,   [10] = 2,  [11] = 2,  [12] = 2,  [13] = 4,
+	[14] = 7,  [15] = 9,  [16] = 10, [17] = 10, [18] = 10, [19] = 10,
+	[20] = 11, [21] = 11, [24] = 12, [25] = 12,
 };
 
 struct lower {
@@ -193,6 +195,53 @@ lower_pack(struct lower *l, bool pairs, bool scored)
 	(void)walk(l, pack, true, scored);
 }
 
+/* A hash whose fields may have an expiry: none of them has. */
+static void
+lower_fields(struct lower *l)
+{
+	uint64_t n;
+
+	take(l, 8, false);
+	n = take_len(l, true);
+	for (; n > 0 && l->rc == WIRE_PART; n--) {
+		if (take_len(l, false) != 0 && l->rc == WIRE_PART) {
+			l->rc = WIRE_BIG;
+			return;
+		}
+		take_string(l);
+		take_string(l);
+	}
+}
+
+/* Fields, values and expiries in one listpack. */
+static void
+lower_field_pack(struct lower *l)
+{
+	uint8_t slot[RDB_SLOT];
+	struct span pack;
+	struct span s;
+	size_t at = 0;
+	uint64_t n = 0;
+	enum wire_rc rc = WIRE_MORE;
+
+	take(l, 8, false);
+	pack = take_decoded(l);
+	if (l->rc == WIRE_PART)
+		n = walk(l, pack, false, false);
+	if (n % 3 != 0)
+		l->rc = WIRE_BAD;
+	put_len(l, n / 3);
+	for (uint64_t i = 0; l->rc == WIRE_PART && i < n; i++) {
+		rc = rdb_pack_next(RDB_LISTPACK, pack, &at, slot, &s);
+		if (rc != WIRE_PART)
+			l->rc = WIRE_BAD;
+		else if (i % 3 != 2)
+			put_text(l, s);
+		else if (!span_eq(s, SPAN("0")))
+			l->rc = WIRE_BIG;
+	}
+}
+
 /* The items of a list of listpacks and single items. */
 static uint64_t
 list_items(struct lower *l, bool put)
@@ -286,6 +335,8 @@ older(uint8_t type, uint32_t version)
 	case 19: return 15;
 	case 20: return 2;
 	case 21: return version >= 10 ? 19 : 15;
+	case 24:
+	case 25: return 4;
 	default: return type;
 	}
 }
@@ -300,6 +351,8 @@ lower_body(struct lower *l, uint8_t type, uint32_t version)
 	case 19:
 	case 21: lower_stream(l, type, version); break;
 	case 20: lower_pack(l, false, false); break;
+	case 24: lower_fields(l); break;
+	case 25: lower_field_pack(l); break;
 	default: l->rc = WIRE_BIG; break;
 	}
 	if (l->rc == WIRE_PART && l->in.n > 0)

@@ -306,16 +306,23 @@ def make_rdb_by_hand():
     put(p, "0343-lengths", rdb(11, b"\xfe\x40\x05", b"\xfb" + rlen(100000) +
                                rlen(2**33), value(
                                    0, "k", b"\x80\x00\x00\x00\x02vv")))
+    # Of 8.0: fields with an expiry, and what a node of a cluster says of a slot.
+    at = struct.pack("<q", 1900000000123)
+    fields = rlen(1) + rstr("f") + rstr("v") + rlen(0) + rstr("g" * 70) + rstr("w")
+    put(p, "0344-field-expiry", rdb(12, b"\xf4" + rlen(5) + rlen(2) + rlen(70000),
+                                    value(24, "h", at + rlen(2) + fields),
+                                    value(25, "p", at + rstr(listpack(
+                                        b"f", b"v", 1900000000123, b"g", b"w", 0)))))
     good = rdb(11, value(0, "key", rstr("v" * 40)))
     bad = {
         "checksum": good[:-1] + bytes([good[-1] ^ 1]),
         "no-checksum": good[:-8] + b"\0" * 8, "cut": good[:-20],
         "cut-in-checksum": good[:-3], "magic": b"REDIZ0011",
         "version-letter": b"REDIS00a1", "version-zero": b"REDIS0000",
-        "version-new": b"REDIS0012\xff", "behind": good + b"behind",
+        "version-new": b"REDIS0013\xff", "behind": good + b"behind",
         "type": rdb(11, value(22, "k", b"x")),
         "type-6": rdb(11, value(6, "k", b"x")),
-        "opcode": rdb(11, b"\xf4x"),
+        "opcode": rdb(11, b"\xf6x"),
         "string-code": rdb(11, value(0, "k", b"\xc4\x01")),
         "length-code": rdb(11, value(1, "k", b"\xc0\x01")),
         "length-form": rdb(11, value(0, "k", b"\x82\x01")),

@@ -9,14 +9,23 @@ from . import ports
 from .process import end, spawn, until
 
 BINARY = os.environ.get("REDIS_SERVER", "redis-server")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+OTHERS = os.environ.get("GODWIT_SERVERS", os.path.join(ROOT, "build", "servers"))
+
+
+def other(name):
+    """The server of another version ("redis-6.0", see tools/servers), or None."""
+    path = os.path.join(OTHERS, name, "server")
+    return path if os.access(path, os.X_OK) else None
 
 
 class Server:
-    """`aof`: no, everysec or always. Extra settings as keyword arguments,
-    with underscores for dashes."""
+    """`aof`: no, everysec or always; `binary`: of another version. Extra settings as
+    keyword arguments, with underscores for dashes."""
 
-    def __init__(self, directory, name="redis", aof="no", password=None, acl=None, **conf):
+    def __init__(self, directory, name="redis", aof="no", password=None, acl=None, binary=None, **conf):
         self.name = name
+        self.binary = binary
         self.dir = os.path.join(directory, name)
         os.makedirs(self.dir, exist_ok=True)
         self.port = ports.take()
@@ -41,6 +50,8 @@ class Server:
             with open(path, "w") as f:
                 f.write("\n".join(acl) + "\n")
             self.conf["aclfile"] = path
+        if binary and "redis-6" in binary:  # before 7.0 DEBUG is always there
+            del self.conf["enable-debug-command"]
         self.conf.update({k.replace("_", "-"): v for k, v in conf.items()})
 
     @property
@@ -55,7 +66,7 @@ class Server:
                 # A list: the setting comes several times.
                 for one in v if isinstance(v, list) else [v]:
                     f.write("%s %s\n" % (k, one))
-        self.proc = spawn([BINARY, path], self.log)
+        self.proc = spawn([self.binary or BINARY, path], self.log)
         until(self.is_up, 30, text="%s to start, see %s" % (self.name, self.log))
         return self
 

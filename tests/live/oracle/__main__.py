@@ -33,6 +33,7 @@ def main():
             )
         )
         clients[-1].apart = conf.get("apart", False)
+        clients[-1].before_7 = conf.get("before_7", False)
     state = {"next": 0, "in": b""}
     os.set_blocking(0, False)
 

@@ -90,10 +90,12 @@ class Load:
         prepare_port=None,
         host="127.0.0.1",
         apart=False,
+        before_7=False,
     ):
         """`only`: kinds of clients, e.g. "li co re"; all by default. `apart`: keys
-        of one command belong together (one key, or one hash tag), no scripts."""
-        self.apart = apart
+        of one command belong together (one key, or one hash tag), no scripts.
+        `before_7`: only commands that a server 6.0 knows."""
+        self.apart, self.before_7 = apart, before_7
         self.port, self.host, self.seed, self.think = port, host, seed, think
         self.dir = directory
         self.auth = auth
@@ -147,6 +149,7 @@ class Load:
                 "ledger": self.ledgers()[i],
                 "auth": self.auth,
                 "apart": self.apart,
+                "before_7": self.before_7,
             }
             err = open(os.path.join(self.dir, "clients-%d.err" % i), "w")
             proc = subprocess.Popen(

@@ -503,7 +503,7 @@ def mixed(c, ns, think, peers):
         while not c.stopping:
             if think:
                 yield c.rng.expovariate(1 / think)
-            cmds = mixed_commands(c.rng, tag, n, sha)
+            cmds = mixed_commands(c.rng, tag, n, sha, AFTER_6 if c.before_7 else ())
             n += 1
             replies = yield cmds
             # A missing source of RENAME is the model's to predict. Errors of
@@ -542,18 +542,21 @@ def plain(r):
     return r
 
 
-def mixed_commands(rng, tag, n, sha):
+AFTER_6 = ("LMOVE", "GETDEL")  # commands that 6.0 does not know
+
+
+def mixed_commands(rng, tag, n, sha, without=()):
     """One command, a small pipeline, or a transaction."""
     dice = rng.random()
     if dice < 0.75:
-        return [mixed_command(rng, tag, n, sha)]
+        return [mixed_command(rng, tag, n, sha, without)]
     if dice < 0.85:
-        return [mixed_command(rng, tag, n * 100 + i, sha) for i in range(rng.randint(2, 8))]
-    body = [mixed_command(rng, tag, n * 100 + i, sha) for i in range(rng.randint(1, 5))]
+        return [mixed_command(rng, tag, n * 100 + i, sha, without) for i in range(rng.randint(2, 8))]
+    body = [mixed_command(rng, tag, n * 100 + i, sha, without) for i in range(rng.randint(1, 5))]
     return [["MULTI"]] + body + [["EXEC"]]
 
 
-def mixed_command(rng, tag, n, sha):
+def mixed_command(rng, tag, n, sha, without=()):
     def key(kind):
         return "%s:%s:%d" % (tag, kind, rng.randrange(3))
 
@@ -609,7 +612,7 @@ def mixed_command(rng, tag, n, sha):
             ["EVAL", SCRIPT, 3, li, key("hn"), num, v, rng.randint(1, 5)],
             ["EVALSHA", sha, 3, li, key("hn"), num, v, rng.randint(1, 5)],
         ]
-    return rng.choice(pick)
+    return rng.choice([p for p in pick if p[0] not in without])
 
 
 def rename(rng, key):

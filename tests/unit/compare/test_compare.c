@@ -480,7 +480,7 @@ test_big_stream(void **state)
 	begin(&b, VALUE_STREAM, 1 << 20);
 	step(&b, "XLEN k", "XLEN k", ":2\r\n", ":2\r\n");
 	step(&b, "XRANGE k - + COUNT 1", "XRANGE k - + COUNT 1", entry, entry);
-	step(&b, "XRANGE k (1-1 + COUNT 1", "XRANGE k (1-1 + COUNT 1", "*0\r\n",
+	step(&b, "XRANGE k 1-2 + COUNT 1", "XRANGE k 1-2 + COUNT 1", "*0\r\n",
 	     "*0\r\n");
 	step(&b, "XINFO STREAM k FULL COUNT 1", "XINFO STREAM k FULL COUNT 1",
 	     STREAM, STREAM);

@@ -129,15 +129,45 @@ fence_and_back(void **state)
 	assert_true(says("$5\r\nalice\r\n$5\r\n-@all\r\n$14\r\nclearselectors"
 	                 "\r\n$5\r\n+ping\r\n"));
 	/* Replicas log in as default; alice had no such right and gets none. */
-	assert_true(says("$7\r\ndefault\r\n$5\r\n-@all\r\n$14\r\n"
-	                 "clearselectors\r\n$6\r\n+psync\r\n$9\r\n+replconf"
-	                 "\r\n$5\r\n+ping\r\n"));
+	assert_true(says("$7\r\ndefault\r\n$5\r\n-@all\r\n$6\r\n+psync"
+	                 "\r\n$9\r\n+replconf\r\n$5\r\n+ping\r\n"));
 	/* On a replica: the rules alone. */
 	buf_clear(&tx);
 	assert_int_equal(admin_put_fence(&tx, &l, &own, FENCE_NO_TOKEN), 4);
 	assert_false(says("SET\r\n$14"));
 	assert_false(says("bob"));
 	assert_false(says("godwit-ab"));
+}
+
+static void
+users_of_a_server_without_channels(void **state)
+{
+	static const char *const words[] = {
+		"OK", "OK",
+		"ERR Error in ACL SETUSER modifier 'allchannels': Syntax error",
+		"ERR Error in ACL SETUSER modifier 'allchannels': Syntax error",
+		"ERR Error in ACL SETUSER modifier '+ssubscribe': Unknown "
+		"command or category name in ACL"
+	};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(admin_put_users(&tx, &own, "a", "b"), 5);
+	assert_true(says("$11\r\ngodwit-ab-r\r\n$11\r\nallchannels\r\n"));
+	assert_false(says("&*"));
+	for (int bad = -1; bad < 5; bad++) {
+		buf_clear(&rx);
+		for (int i = 0; i < 5; i++) {
+			if (i == bad)
+				resp_put_errorf(&rx, "NOPERM no");
+			else if (i < 2)
+				resp_put_status(&rx, words[i]);
+			else
+				resp_put_errorf(&rx, "%s", words[i]);
+		}
+		assert_true((admin_read_users(buf_span(&rx), "old", &err) ==
+		             0) == (bad < 0));
+	}
 }
 
 static void
@@ -193,7 +223,7 @@ unfence_gives_back_rights_only(void **state)
 	assert_false(l.has_token);
 	/* carol has no saved rules and stays; dave is open. */
 	assert_int_equal(admin_put_unfence(&tx, &l, &own, 3, saved, NULL), 4);
-	assert_true(says("$5\r\nalice\r\n$5\r\n-@all\r\n$14\r\nclearselectors"
+	assert_true(says("$5\r\nalice\r\n$5\r\n-@all"
 	                 "\r\n$5\r\n-@all\r\n$4\r\n+get\r\n$4\r\n(~b*\r\n$13"
 	                 "\r\nresetchannels\r\n$5\r\n-@all\r\n$5\r\n+set)"
 	                 "\r\n"));
@@ -403,7 +433,13 @@ each_fault_is_named(void **state)
 	} while (0)
 	CASE(f[0].is_cluster = true, "cluster", CHECK_FAIL);
 	CASE(f[1].is_sentinel = true, "kind", CHECK_FAIL);
-	CASE(f[0].version_n = 60210, "version", CHECK_FAIL);
+	CASE(f[0].version_n = 50014, "version", CHECK_FAIL);
+	CASE(f[0].version_n = 60016, "version", CHECK_WARN);
+	CASE(f[1].version_n = 80100, "version", CHECK_WARN);
+	CASE((f[1].is_valkey = true, f[1].valkey_n = 90000), "version",
+	     CHECK_FAIL);
+	CASE((f[1].is_valkey = true, f[1].valkey_n = 80101), "version", -1);
+	CASE(f[1].has_vectors = true, "modules", CHECK_WARN);
 	CASE((void)memcpy(f[0].modules, "search", 7), "modules", CHECK_FAIL);
 	CASE(f[1].is_loading = true, "loading", CHECK_FAIL);
 	CASE(f[0].is_master = false, "role", CHECK_FAIL);
@@ -588,10 +624,13 @@ users_that_differ_are_named(void **state)
 		"user lost on #deadbeef ~a* resetchannels -@all +get",
 		"user weak on #1 ~* resetchannels -@all +get +set",
 		"user other on #1 ~* resetchannels -@all +get",
+		"user sixth on #1 ~* -@all +get", /* of 6.0 */
 	};
 	static const char *const new[] = {
 		"user default on nopass sanitize-payload ~* &* +@all",
-		"user same on sanitize-payload #1 #2 ~* -@all +get",
+		"user same on sanitize-payload #1 #2 ~* resetchannels -@all "
+		"+get",
+		"user sixth on #1 ~* &* -@all +get",
 		"user weak on #1 ~* resetchannels -@all +get",
 		"user other on #2 ~* resetchannels -@all +get",
 	};
@@ -612,9 +651,9 @@ users_that_differ_are_named(void **state)
 
 	(void)state;
 	buf_clear(&rx);
-	put_list(old, 6);
+	put_list(old, 7);
 	n = buf_len(&rx);
-	put_list(new, 4);
+	put_list(new, 5);
 	acl[SIDE_OLD] = span_of(buf_span(&rx).p, n);
 	acl[SIDE_NEW] = span_skip(buf_span(&rx), n);
 	k.n = 0;
@@ -725,6 +764,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(fenced_or_not),
 		T(fence_and_back),
+		T(users_of_a_server_without_channels),
 		T(replicas_of_a_server),
 		T(unfence_gives_back_rights_only),
 		T(the_transaction_ends),

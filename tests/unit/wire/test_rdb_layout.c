@@ -27,10 +27,11 @@ test_layouts_are_sound(void **state)
 		}
 		assert_int_equal(depth, 0);
 	}
-	assert_int_equal(types, 21);
+	assert_int_equal(types, 23);
 	assert_null(rdb_layout(6));
 	assert_null(rdb_layout(8));
-	assert_null(rdb_layout(22));
+	assert_null(rdb_layout(23));
+	assert_null(rdb_layout(26));
 }
 
 /* How many steps a walk takes when each LOOP counts n. */

@@ -34,6 +34,49 @@ static const uint8_t list[] = { 0x12, 0x01, 0x02, 0x11, 0x11, 0x00, 0x00, 0x00,
 	                        0x63, 0x63, 0x63, 0x04, 0xff, 0x0a, 0x00, 0x24,
 	                        0x87, 0xfd, 0x3a, 0x94, 0x9c, 0xf6, 0xfb };
 
+/* Hashes of 8.0 whose fields may have an expiry; the earliest one. */
+#define FIRST "\x7b\x38\xd3\x60\xba\x01\0\0"
+/* f v 1900000000123, g w 0 */
+#define PACK_1                   \
+	"\x1f\x1f\0\0\0\6\0\x81" \
+	"f\2\x81v\2\xf4\x7b\x38\xd3\x60\xba\x01\0\0\x09\x81g\2\x81w\2\0\1\xff"
+/* g w 0 */
+#define PACK_2 "\x0f\x0f\0\0\0\3\0\x81g\2\x81w\2\0\1\xff"
+
+static void
+payload_is(const char *text, size_t n, struct span got)
+{
+	assert_int_equal(got.n, n + 10);
+	assert_memory_equal(got.p, text, n);
+}
+
+static void
+fields_without_expiry_are_a_hash(void **state)
+{
+	struct heap heap = heap_make();
+	struct buf room;
+	struct buf out;
+
+	(void)state;
+	buf_init(&room, &heap.mem);
+	buf_init(&out, &heap.mem);
+	assert_int_equal(rdb_lower(24, SPAN(FIRST "\2\0\1f\1v\0\1g\1w"), 11,
+	                           &room, &out),
+	                 WIRE_PART);
+	payload_is("\4\2\1f\1v\1g\1w", 10, buf_span(&out));
+	buf_clear(&out);
+	assert_int_equal(rdb_lower(25, SPAN(FIRST PACK_2), 9, &room, &out),
+	                 WIRE_PART);
+	payload_is("\4\1\1g\1w", 6, buf_span(&out));
+	for (size_t n = 0; n < sizeof(FIRST PACK_2) - 1; n++)
+		assert_int_equal(
+			rdb_lower(25, span_of((const uint8_t *)FIRST PACK_2, n),
+		                  11, &room, &out),
+			WIRE_BAD);
+	buf_fini(&room);
+	buf_fini(&out);
+}
+
 static struct span
 lower(const uint8_t *p, size_t n, uint32_t version, struct buf *room,
       struct buf *out)
@@ -97,7 +140,14 @@ what_cannot_be_said_is_told(void **state)
 	buf_init(&room, &heap.mem);
 	buf_init(&out, &heap.mem);
 	assert_int_equal(rdb_lower(0, SPAN("\1x"), 8, &room, &out), WIRE_BIG);
-	assert_int_equal(rdb_lower(24, SPAN("\1x"), 11, &room, &out), WIRE_BIG);
+	assert_int_equal(rdb_lower(22, SPAN("\1x"), 11, &room, &out), WIRE_BIG);
+	assert_int_equal(rdb_lower(24, SPAN("\1x"), 11, &room, &out), WIRE_BAD);
+	/* An expiry of a field. */
+	assert_int_equal(
+		rdb_lower(24, SPAN(FIRST "\1\1\1f\1v"), 11, &room, &out),
+		WIRE_BIG);
+	assert_int_equal(rdb_lower(25, SPAN(FIRST PACK_1), 11, &room, &out),
+	                 WIRE_BIG);
 	/* Cut anywhere, or with more behind. */
 	for (size_t n = 0; n + 11 < sizeof(hash); n++)
 		assert_int_equal(
@@ -120,6 +170,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_new_is_said_in_the_old_way),
 		cmocka_unit_test(what_cannot_be_said_is_told),
+		cmocka_unit_test(fields_without_expiry_are_a_hash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

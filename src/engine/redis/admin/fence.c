@@ -8,17 +8,29 @@
 #include "base/num.h"
 #include "engine/redis/own.h"
 
-/* A reader may look at everything and change nothing. */
+/* A reader may look at everything and change nothing. Before 7.0 all of CLIENT is
+ * dangerous; later these are connection's in any case. */
 static const char *const reader_rules[] = {
-	"~*",           "&*",
-	"-@all",        "+@read",
-	"+@connection", "+role",
-	"+subscribe",   "+psubscribe",
-	"+unsubscribe", "+punsubscribe",
-	"+ssubscribe",  "+sunsubscribe",
-	"+multi",       "+exec",
-	"+discard",     "-@dangerous",
-	"+keys",        "+info",
+	"~*",
+	"-@all",
+	"+@read",
+	"+@connection",
+	"+role",
+	"+subscribe",
+	"+psubscribe",
+	"+unsubscribe",
+	"+punsubscribe",
+	"+multi",
+	"+exec",
+	"+discard",
+	"-@dangerous",
+	"+keys",
+	"+info",
+	"+client|setname",
+	"+client|id",
+	"+client|tracking",
+	"+client|caching",
+	"+client|reply",
 };
 
 #define READER_RULES (sizeof(reader_rules) / sizeof(reader_rules[0]))
@@ -64,11 +76,15 @@ admin_read_login(struct span replies, const char *who, bool has_auth,
 	return rc;
 }
 
+/* Requests of admin_put_users; the last ones only where the words are known. */
+#define USERS_SURE  2
+#define USERS_LATER 3
+
 uint32_t
 admin_put_users(struct buf *tx, const struct fence_own *own,
                 const char *user_pass, const char *reader_pass)
 {
-	resp_put_array(tx, 9);
+	resp_put_array(tx, 8);
 	resp_put_bulk_str(tx, "ACL");
 	resp_put_bulk_str(tx, "SETUSER");
 	resp_put_bulk_str(tx, own->user);
@@ -76,7 +92,6 @@ admin_put_users(struct buf *tx, const struct fence_own *own,
 	resp_put_bulk_str(tx, "on");
 	buf_putf(tx, "$%zu\r\n>%s\r\n", strlen(user_pass) + 1, user_pass);
 	resp_put_bulk_str(tx, "~*");
-	resp_put_bulk_str(tx, "&*");
 	resp_put_bulk_str(tx, "+@all");
 	resp_put_array(tx, 6 + READER_RULES);
 	resp_put_bulk_str(tx, "ACL");
@@ -87,7 +102,34 @@ admin_put_users(struct buf *tx, const struct fence_own *own,
 	buf_putf(tx, "$%zu\r\n>%s\r\n", strlen(reader_pass) + 1, reader_pass);
 	for (size_t i = 0; i < READER_RULES; i++)
 		resp_put_bulk_str(tx, reader_rules[i]);
-	return 2;
+	resp_put_cmd(tx, "ACL", "SETUSER", own->user, "allchannels", NULL);
+	resp_put_cmd(tx, "ACL", "SETUSER", own->reader, "allchannels", NULL);
+	resp_put_cmd(tx, "ACL", "SETUSER", own->reader, "+ssubscribe",
+	             "+sunsubscribe", NULL);
+	return USERS_SURE + USERS_LATER;
+}
+
+int
+admin_read_users(struct span replies, const char *who, struct err *err)
+{
+	static const char unknown[] = "ERR Error in ACL SETUSER modifier '";
+
+	for (uint32_t i = 0; i < USERS_SURE + USERS_LATER; i++) {
+		struct span look = replies;
+		struct resp_item it;
+		int rc;
+
+		if (i >= USERS_SURE && reply_item(&look, &it) &&
+		    it.type == RESP_ERROR &&
+		    span_has_prefix(it.text, SPAN(unknown))) {
+			replies = look;
+			continue;
+		}
+		rc = reply_ok(&replies, who, "ACL SETUSER", err);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
 }
 
 /* Rights, not how to log in. */
@@ -313,18 +355,34 @@ put_token(struct buf *tx, const struct fence_own *own, uint64_t epoch)
 	return 2;
 }
 
+static bool
+has_selectors(struct span rules)
+{
+	struct span word;
+
+	while (reply_word(&rules, &word)) {
+		if (word.p[0] == '(')
+			return true;
+	}
+	return false;
+}
+
 /* Whoever could replicate goes on: the server's replicas log in as somebody, and a
  * fence that cuts them leaves the side without its copies. Nothing is given that
- * was not there. */
+ * was not there. Servers before 7.0 have no selectors, nor a word for them. */
 static void
-put_shut(struct buf *tx, struct span name, bool may_replicate)
+put_shut(struct buf *tx, struct span name, struct span rules)
 {
-	resp_put_array(tx, may_replicate ? 8 : 6);
+	bool may_replicate = acl_may_replicate(rules);
+	bool selectors = has_selectors(rules);
+
+	resp_put_array(tx, (may_replicate ? 7u : 5u) + (selectors ? 1u : 0u));
 	resp_put_bulk_str(tx, "ACL");
 	resp_put_bulk_str(tx, "SETUSER");
 	resp_put_bulk(tx, name);
 	resp_put_bulk_str(tx, "-@all");
-	resp_put_bulk_str(tx, "clearselectors");
+	if (selectors)
+		resp_put_bulk_str(tx, "clearselectors");
 	if (may_replicate) {
 		resp_put_bulk_str(tx, "+psync");
 		resp_put_bulk_str(tx, "+replconf");
@@ -346,7 +404,7 @@ admin_put_fence(struct buf *tx, const struct fence_look *look,
 	while (acl_next(&at, own, &name, &rules)) {
 		if (acl_is_fenced(rules))
 			continue;
-		put_shut(tx, name, acl_may_replicate(rules));
+		put_shut(tx, name, rules);
 		n++;
 	}
 	resp_put_cmd(tx, "EXEC", NULL);
@@ -354,8 +412,8 @@ admin_put_fence(struct buf *tx, const struct fence_look *look,
 }
 
 /* Only what the fence took away is given back: the command rules and the
- * selectors. Passwords, keys and channels were not touched, and may have been
- * changed meanwhile by their owner. */
+ * selectors; of a user that is fenced there are none. Passwords, keys and channels
+ * were not touched, and may have been changed meanwhile by their owner. */
 static bool
 next_right(struct span *rules, bool *in_selector, struct span *ret)
 {
@@ -383,12 +441,11 @@ put_setuser(struct buf *tx, struct span name, struct span rules)
 
 	while (next_right(&words, &in_selector, &word))
 		argc++;
-	resp_put_array(tx, 5 + argc);
+	resp_put_array(tx, 4 + argc);
 	resp_put_bulk_str(tx, "ACL");
 	resp_put_bulk_str(tx, "SETUSER");
 	resp_put_bulk(tx, name);
 	resp_put_bulk_str(tx, "-@all");
-	resp_put_bulk_str(tx, "clearselectors");
 	in_selector = false;
 	while (next_right(&rules, &in_selector, &word))
 		resp_put_bulk(tx, word);

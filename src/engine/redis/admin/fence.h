@@ -39,9 +39,13 @@ uint32_t admin_put_login(struct buf *tx, const char *user, const char *pass,
 int admin_read_login(struct span replies, const char *who, bool has_auth,
                      struct err *err) MUST;
 
-/* Godwit's two users, made or set again; removed. */
+/* Godwit's two users, made or set again; removed. What a server before 6.2 does not
+ * know and does not need (channels: there all are everybody's), or before 7.0 (shard
+ * channels), is in requests of its own, which may be refused. */
 uint32_t admin_put_users(struct buf *tx, const struct fence_own *own,
                          const char *user_pass, const char *reader_pass);
+int admin_read_users(struct span replies, const char *who,
+                     struct err *err) MUST;
 /* The user of the relays in a split, with the rights in the rules of another one
  * (a line of ACL LIST), and a password of its own. */
 uint32_t admin_put_writer(struct buf *tx, const struct fence_own *own,

@@ -8,7 +8,10 @@
 #include "engine/redis/admin/probe.h"
 #include "engine/redis/databases.h"
 
-#define VERSION_MIN       70000u
+#define VERSION_MIN       60000u
+#define VERSION_FULL      70000u
+#define VERSION_TESTED    80100u /* below */
+#define VALKEY_OTHER      90000u
 #define SKEW_WARN_MS      500
 #define SLAVE_LIMIT_SMALL (64ull * 1024 * 1024)
 #define MIB               (1024ull * 1024)
@@ -66,6 +69,38 @@ probe_rdb_version(uint32_t version_n)
 	return 9;
 }
 
+static const char *
+kind_of(const struct facts *f)
+{
+	return f->is_valkey ? "Valkey" : "Redis";
+}
+
+static void
+judge_version(struct checks *c, const struct facts *f, const char *who)
+{
+	if (f->version_n < VERSION_MIN)
+		SAY(c, "version", CHECK_FAIL,
+		    "%s runs Redis %s; 6.0 or newer is needed (before it no "
+		    "server has users, so none can be fenced); upgrade it first",
+		    who, f->version);
+	else if (f->is_valkey && f->valkey_n >= VALKEY_OTHER)
+		SAY(c, "version", CHECK_FAIL,
+		    "%s runs Valkey %s; from 9.0 on its format is its own, "
+		    "which this version cannot read; take 8.1",
+		    who, f->version);
+	else if (f->version_n < VERSION_FULL)
+		SAY(c, "version", CHECK_WARN,
+		    "%s runs Redis %s: commands newer than that are carried to "
+		    "it by copying their records; functions cannot be",
+		    who, f->version);
+	else if (f->version_n >= VERSION_TESTED)
+		SAY(c, "version", CHECK_WARN,
+		    "%s runs Redis %s, newer than what this version was tested "
+		    "with (8.0): a record of a new type would stop the copy, "
+		    "and be named",
+		    who, f->version);
+}
+
 static void
 judge_kind(struct checks *c, const struct facts *f, const char *who)
 {
@@ -73,21 +108,23 @@ judge_kind(struct checks *c, const struct facts *f, const char *who)
 		SAY(c, "kind", CHECK_FAIL,
 		    "%s is a sentinel; name the master that it watches", who);
 	else if (f->is_cluster)
-		SAY(c, "kind", CHECK_PASS,
-		    "%s is Redis %s, a node of a cluster", who, f->version);
+		SAY(c, "kind", CHECK_PASS, "%s is %s %s, a node of a cluster",
+		    who, kind_of(f), f->version);
 	else
-		SAY(c, "kind", CHECK_PASS, "%s is Redis %s, standalone", who,
-		    f->version);
-	if (f->version_n < VERSION_MIN)
-		SAY(c, "version", CHECK_FAIL,
-		    "%s runs Redis %s; 7.0 or newer is needed; upgrade it "
-		    "first",
-		    who, f->version);
+		SAY(c, "kind", CHECK_PASS, "%s is %s %s, standalone", who,
+		    kind_of(f), f->version);
+	judge_version(c, f, who);
 	if (f->modules[0] != '\0')
 		SAY(c, "modules", CHECK_FAIL,
 		    "%s has modules loaded (%s), whose data and commands this "
 		    "version cannot move",
 		    who, f->modules);
+	else if (f->has_vectors)
+		SAY(c, "modules", CHECK_WARN,
+		    "%s has vector sets built in, which this version cannot "
+		    "move; a record of that type would stop the copy, and be "
+		    "named",
+		    who);
 	else if (f->hides_modules)
 		SAY(c, "modules", CHECK_WARN,
 		    "%s does not say which modules it has (MODULE LIST is "
@@ -200,6 +237,12 @@ judge_pair(struct checks *c, const struct facts f[SIDE_N],
 	else
 		SAY(c, "rdb_version", CHECK_PASS, "both use RDB version %u",
 		    rdb_old);
+	if (new->keys > 0 && new->version_n < VERSION_FULL &&
+	    strcmp(conf->conflict, "merge") == 0)
+		SAY(c, "conflict", CHECK_FAIL,
+		    "new (%s) is older than 7.0, so records cannot be merged "
+		    "there; --conflict replace or none",
+		    new->version);
 	if (conf->needs_fence && probe_by_marks(new) && new->keys > 0 &&
 	    !conf->is_resume &&strcmp(conf->conflict, "merge") == 0)
 		SAY(c, "conflict", CHECK_FAIL,

@@ -135,6 +135,11 @@ read_info(struct span info, struct facts *f)
 		reply_text(v, f->version, sizeof(f->version));
 		f->version_n = version_number(v);
 	}
+	if (reply_info(info, "valkey_version", &v)) {
+		f->is_valkey = true;
+		f->valkey_n = version_number(v);
+		reply_text(v, f->version, sizeof(f->version));
+	}
 	if (reply_info(info, "run_id", &v))
 		reply_text(v, f->run_id, sizeof(f->run_id));
 	f->is_master =
@@ -212,7 +217,10 @@ read_modules(struct span one, struct facts *f)
 	while (reply_item(&one, &it)) {
 		if (it.type != RESP_BULK)
 			continue;
-		if (next) {
+		/* A part of Redis 8 itself. */
+		if (next && span_eq(it.text, SPAN("vectorset"))) {
+			f->has_vectors = true;
+		} else if (next) {
 			if (n > 0 && n + 2 < sizeof(f->modules))
 				f->modules[n++] = ',';
 			reply_text(it.text, f->modules + n,

@@ -42,7 +42,10 @@ enum probe_command {
 
 struct facts {
 	char version[24];
-	uint32_t version_n; /* 70015 for 7.0.15                          */
+	uint32_t version_n; /* 70015 for 7.0.15; of Valkey: what it is
+	                     * compatible with                           */
+	bool is_valkey;     /* then version is its own                   */
+	uint32_t valkey_n;  /* 80101 for 8.1.1                           */
 	char run_id[48];
 	char whoami[64]; /* the user the questions were asked as      */
 	bool is_master;
@@ -58,6 +61,7 @@ struct facts {
 	uint32_t databases; /* that hold keys                          */
 	bool has_keys_0;    /* database 0 does                         */
 	char modules[100];  /* names, by commas                          */
+	bool has_vectors;   /* vector sets are built in                */
 	bool hides_modules; /* it does not answer MODULE LIST */
 	bool has_aclfile;
 	bool has_config_file;

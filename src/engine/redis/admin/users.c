@@ -13,7 +13,8 @@ static const struct fence_own nobody = {
 
 /* What the rules of a user come to. */
 struct marks {
-	uint64_t rights;    /* a number for all but the passwords */
+	uint64_t rights;    /* a number for all but what follows  */
+	uint64_t channels;  /* a number for them                  */
 	uint64_t passwords; /* a number for them                  */
 };
 
@@ -35,18 +36,31 @@ is_idle(struct span word)
 	       span_eq(word, SPAN("resetchannels"));
 }
 
+/* A server before 6.2 says nothing of channels: all are allowed. */
+static bool
+is_channel(struct span word)
+{
+	return word.p[0] == '&' || span_eq(word, SPAN("resetchannels"));
+}
+
 static struct marks
 marks_of(struct span rules)
 {
-	struct marks ret = { 0, 0 };
+	struct marks ret = { 0, 0, 0 };
 	struct span word;
+	bool told = false;
 
 	while (reply_word(&rules, &word)) {
 		if (word.p[0] == '#')
 			ret.passwords += hash_bytes(word, 1); /* any order */
+		else if (word.p[0] == '&')
+			ret.channels += hash_bytes(word, 1);
 		else if (!is_idle(word))
 			ret.rights = hash_mix(ret.rights ^ hash_bytes(word, 2));
+		told |= is_channel(word);
 	}
+	if (!told)
+		ret.channels = hash_bytes(SPAN("&*"), 1);
 	return ret;
 }
 
@@ -55,9 +69,11 @@ static bool
 put_rules(char *ret, size_t n, struct span rules)
 {
 	bool had_password = false;
+	bool told = false;
 	struct span word;
 
 	while (reply_word(&rules, &word)) {
+		told |= is_channel(word);
 		if (word.p[0] == '#') {
 			if (had_password)
 				continue;
@@ -69,6 +85,8 @@ put_rules(char *ret, size_t n, struct span rules)
 		put(ret, n, SPAN(" "));
 		put(ret, n, word);
 	}
+	if (!told && strlen(ret) + 4 <= n)
+		put(ret, n, SPAN(" &*"));
 	return true;
 }
 
@@ -97,7 +115,7 @@ fault(struct span acl, struct span name, struct span rules, bool is_resume)
 			continue;
 		if (is_resume)
 			return NULL;
-		if (new.rights != old.rights)
+		if (new.rights != old.rights || new.channels != old.channels)
 			return "new has with other rights";
 		return new.passwords != old.passwords
 		               ? "new has with another password"

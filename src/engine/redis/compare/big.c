@@ -80,7 +80,27 @@ ask_length(const struct big *b, struct buf *out)
 	resp_put_bulk(out, buf_span(&b->key));
 }
 
-/* The last id seen, as the exclusive start of the next range. */
+/* The id behind this one, as the start of the next range. ("(id" is of 6.2.) */
+static void
+keep_next(struct big *b, struct span id)
+{
+	uint64_t part[2] = { 0, 0 };
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < id.n; i++) {
+		if (id.p[i] == '-')
+			n = 1;
+		else
+			part[n] = part[n] * 10 + (uint64_t)(id.p[i] - '0');
+	}
+	if (++part[1] == 0)
+		part[0]++;
+	buf_clear(&b->cursor);
+	buf_put_u64(&b->cursor, part[0]);
+	buf_put(&b->cursor, "-", 1);
+	buf_put_u64(&b->cursor, part[1]);
+}
+
 static void
 put_after(const struct big *b, struct buf *out)
 {
@@ -131,14 +151,37 @@ ask_scan(const struct big *b, struct buf *out)
 	resp_put_bulk_u64(out, chunk(b));
 }
 
+/* What SMISMEMBER and ZMSCORE of 6.2 answer, for both sides when one is older. */
+static void
+ask_each(const struct big *b, struct buf *out, size_t n)
+{
+	static const char set[] =
+		"local r = {} for i = 1, #ARGV do "
+		"r[i] = redis.call('SISMEMBER', KEYS[1], ARGV[i]) end return r";
+	static const char zset[] =
+		"local r = {} for i = 1, #ARGV do "
+		"r[i] = redis.call('ZSCORE', KEYS[1], ARGV[i]) end return r";
+
+	resp_put_array(out, n + 4);
+	resp_put_bulk(out, SPAN("EVAL"));
+	resp_put_bulk_str(out, b->type == VALUE_SET ? set : zset);
+	resp_put_bulk(out, SPAN("1"));
+	resp_put_bulk(out, buf_span(&b->key));
+}
+
 /* The head of a request for n elements by name. */
 static void
 ask_named(const struct big *b, struct buf *out, size_t n)
 {
+	bool is_old = b->rule->no_expiretime[0] || b->rule->no_expiretime[1];
 	const char *word = b->type == VALUE_SET    ? "SMISMEMBER"
 	                   : b->type == VALUE_HASH ? "HMGET"
 	                                           : "ZMSCORE";
 
+	if (is_old && b->type != VALUE_HASH) {
+		ask_each(b, out, n);
+		return;
+	}
 	resp_put_array(out, n + 2);
 	resp_put_bulk_str(out, word);
 	resp_put_bulk(out, buf_span(&b->key));
@@ -311,9 +354,7 @@ take_elements(struct big *b, struct resp_item item[2], struct span rest[2],
 		if (!value_item(&x, RESP_ARRAY, &id) ||
 		    !value_item(&x, RESP_BULK, &id))
 			return broken(b, err);
-		buf_clear(&b->cursor);
-		buf_put_str(&b->cursor, "(");
-		buf_put_span(&b->cursor, id.text);
+		keep_next(b, id.text);
 	}
 	if (n != item[1].number) {
 		(void)err_set(&b->why, ERR_DIVERGED, "%s: its length changed",
@@ -539,9 +580,7 @@ take_pending(struct big *b, struct resp_item top[2], struct span rest[2],
 			is_same_n = false;
 			break;
 		}
-		buf_clear(&b->cursor);
-		buf_put_str(&b->cursor, "(");
-		buf_put_span(&b->cursor, id);
+		keep_next(b, id);
 	}
 	if (!is_same_n) {
 		(void)err_set(&b->why, ERR_DIVERGED,

@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
 
+#define VERSION_MIN 60000u /* ACL: without it there is no fence */
+
 static enum side
 other(const struct mover *m)
 {
@@ -140,10 +142,11 @@ check_servers(struct mover *m)
 		           "%s: is a replica; name its master, or promote it",
 		           m->conf->side[a->is_replica ? m->from : other(m)]
 		                   .label);
-	else if (a->version < 70000)
-		mover_fail(m, ERR_REFUSED,
-		           "%s: Redis 7.0 or newer is needed (PEXPIRETIME)",
-		           m->conf->side[m->from].label);
+	else if (a->version < VERSION_MIN || o->version < VERSION_MIN)
+		mover_fail(m, ERR_REFUSED, "%s: Redis 6.0 or newer is needed",
+		           m->conf->side[a->version < VERSION_MIN ? m->from
+		                                                  : other(m)]
+		                   .label);
 	else
 		check_other(m);
 }

@@ -125,11 +125,13 @@ small_entry(struct mover *m, const struct mark *k, uint32_t *ret_tag)
 	return &m->chunks.small[h % CHUNK_SMALL];
 }
 
+/* Before 7.0 the other half of the commands that this needs is not there. */
 static bool
 may_chunk(const struct mover *m, const struct mark *k)
 {
 	return m->limits.chunk_min != SIZE_MAX && !m->chunks.off &&
-	       !m->conf->naive && !k->merge && !(m->rebuild && k->is_fill);
+	       !m->conf->naive && !k->merge && !(m->rebuild && k->is_fill) &&
+	       !older_is_any(m);
 }
 
 bool

@@ -43,9 +43,7 @@ put_batch(struct mover *m, struct conn *c, enum want_kind kind, uint32_t n,
 	for (; k != NULL; k = k->turn.next) {
 		struct span key = mark_key(&m->pend, k);
 
-		resp_put_array(b, 2);
-		resp_put_bulk_str(b, "PEXPIRETIME");
-		resp_put_bulk(b, key);
+		older_put_expiry(m, c->side, b, key);
 		resp_put_array(b, 2);
 		resp_put_bulk_str(b, "DUMP");
 		resp_put_bulk(b, key);

@@ -35,7 +35,7 @@ ask_own(struct mover *m)
 void
 library_list(struct mover *m, struct span reply)
 {
-	m->library_extra = !span_eq(reply, SPAN("*0\r\n"));
+	m->library_extra = reply.p[0] == '*' && !span_eq(reply, SPAN("*0\r\n"));
 }
 
 void
@@ -63,9 +63,19 @@ library_dump(struct mover *m, struct span reply)
 	m->functions_done = true;
 	/* Before 7.0 there are none; what has no key is the other mover's. */
 	if (!whose_is_keyless(m) || resp_read(&reply, &item) != WIRE_PART ||
-	    item.type != RESP_BULK || (item.text.n <= FOOTER && !again)) {
+	    item.type != RESP_BULK ||
+	    (item.text.n <= FOOTER && (!again || older_is(m, c->side)))) {
 		m->library_begun = true;
 		m->library_flying = false;
+		return;
+	}
+	if (older_is(m, c->side)) {
+		mover_fail(m, ERR_UNABLE,
+		           "%s: has libraries of functions, which %s does not "
+		           "know: it is older than 7.0; delete them (FUNCTION "
+		           "FLUSH)",
+		           m->conf->side[m->from].label,
+		           m->conf->side[c->side].label);
 		return;
 	}
 	b = conn_out(m, c);

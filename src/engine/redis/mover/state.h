@@ -656,6 +656,17 @@ struct span lower_payload(struct mover *m, struct span payload, uint32_t db,
                           struct span key);
 struct span lower_library(struct mover *m, struct span payload);
 
+/* older.c: servers before 7.0 */
+#define OLDER_THAN 70000u
+bool older_is(const struct mover *m, enum side side);
+bool older_is_any(const struct mover *m);
+/* One request; its answer is a number as that of PEXPIRETIME. */
+void older_put_expiry(const struct mover *m, enum side side, struct buf *b,
+                      struct span key);
+/* Is what a command of the stream wrote copied, because it is not applied there as
+ * it was here? */
+bool older_by_state(const struct mover *m, const struct resp_cmd *cmd);
+
 /* library.c: functions */
 void library_ask(struct mover *m);
 void library_list(struct mover *m, struct span reply);

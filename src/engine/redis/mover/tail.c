@@ -219,7 +219,7 @@ collect(struct mover *m, struct unit *u)
 			db = (uint32_t)v;
 		u->swaps |= w->cls == WORD_SWAPDB;
 		if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
-		    (u->multi && is_barrier(w)))
+		    (u->multi && is_barrier(w)) || older_by_state(m, &cmd))
 			u->by_state = true;
 		while (words_key(w, one, cmd.argc, db, &at, &wk)) {
 			/* the first argument is the command itself */

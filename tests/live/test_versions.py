@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole migrations between real servers of different versions, and Valkey.
+
+7.0 is the host's; the others are Debian's, unpacked by tools/servers (skipped
+without them). Each migration is one under the oracle's load: cutover, rollback,
+cutover, verified and completed; then everything is read by the test itself, by
+plain read commands, and compared.
+"""
+import time
+
+import pytest
+
+from harness.godwit import run
+from harness.server import fill, other
+from oracle.resp import RespError
+from scenario import OURS, Run, inside
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+PAIRS = [
+    ("redis-7.0", "valkey-8.1"),
+    ("valkey-8.1", "redis-7.0"),
+    ("redis-7.0", "redis-8.0"),
+    ("redis-8.0", "redis-7.0"),
+    ("redis-6.0", "redis-7.0"),
+    ("redis-6.0", "redis-8.0"),
+    ("redis-6.0", "valkey-8.1"),
+    ("redis-7.0", "redis-6.0"),
+    ("redis-8.0", "valkey-8.1"),
+]
+
+
+def server(place, name, version, **conf):
+    """A server of that version, or the test is skipped."""
+    binary = None
+    if version != "redis-7.0":
+        binary = other(version)
+        if binary is None:
+            pytest.skip("no %s: tools/servers unpacks it" % version)
+    return place.server(name, binary=binary, **conf)
+
+
+def everything(server):
+    """Types, encodings, sizes and expiries that versions keep apart; in commands
+    that 6.0 knows."""
+    with server.conn() as c:
+        for n in (1, 100, 513, 3000):
+            c.pipe(
+                [("HSET", "hash:%d" % n, "f%d" % i, i * 7) for i in range(n)]
+                + [("SADD", "ints:%d" % n, i * 3) for i in range(n)]
+                + [("SADD", "set:%d" % n, "m%d" % i) for i in range(n)]
+                + [("ZADD", "zset:%d" % n, i * 0.3, "m%d" % i) for i in range(n)]
+                + [("RPUSH", "list:%d" % n, "e%d" % i) for i in range(n)]
+                + [("XADD", "stream:%d" % n, "%d-1" % (i + 1), "f", i) for i in range(n)]
+                + [("PFADD", "hll:%d" % n, i) for i in range(n)]
+            )
+        for r in c.pipe(
+            [
+                ("SET", "str", "x" * 70000),
+                ("SET", b"bin\x00\r\n\xff", bytes(range(256))),
+                ("SET", "with:ttl", "v", "PX", 3600123),
+                ("HSET", "hash:wide", "f", "v" * 100000),
+                ("RPUSH", "list:wide", "e" * 20000, "", "f"),
+                ("ZADD", "zset:edge", "inf", "a", "-inf", "b", "0.1", "c"),
+                ("XGROUP", "CREATE", "stream:100", "g", "0"),
+                ("XREADGROUP", "GROUP", "g", "al", "COUNT", "10", "STREAMS", "stream:100", ">"),
+                ("XACK", "stream:100", "g", "1-1", "2-1"),
+                ("XDEL", "stream:100", "50-1"),
+                ("XTRIM", "stream:513", "MAXLEN", "100"),
+                ("SETBIT", "bits", "100000", "1"),
+                ("GEOADD", "geo", "13.36", "38.11", "Palermo"),
+            ]
+        ):
+            assert not isinstance(r, RespError), r
+    fill(server, 2000)
+    fill(server, 300, db=7, prefix="seven")
+
+
+READ = {
+    "string": lambda k: ("GET", k),
+    "list": lambda k: ("LRANGE", k, 0, -1),
+    "set": lambda k: ("SMEMBERS", k),
+    "hash": lambda k: ("HGETALL", k),
+    "zset": lambda k: ("ZRANGE", k, 0, -1, "WITHSCORES"),
+    "stream": lambda k: ("XRANGE", k, "-", "+"),
+}
+
+
+def content(g, server):
+    """{(db, key): (type, value, has an expiry)} by plain reads, as Godwit's user."""
+    out = {}
+    with inside(g, server) as c:
+        for line in c.cmd("INFO", "keyspace").decode().splitlines():
+            if not line.startswith("db"):
+                continue
+            db = int(line[2:].split(":")[0])
+            c.cmd("SELECT", db)
+            for k in c.cmd("KEYS", "*"):
+                if k.startswith(OURS):
+                    continue
+                kind = c.cmd("TYPE", k)
+                kind = kind.decode() if isinstance(kind, bytes) else kind
+                if kind == "none":  # it has just expired
+                    continue
+                v = c.cmd(*READ[kind](k))
+                if kind == "set":
+                    v = sorted(v)
+                elif kind == "hash":
+                    v = sorted(zip(v[::2], v[1::2]))
+                elif kind == "zset":  # versions write a score in different ways
+                    v = [(m, float(at)) for m, at in zip(v[::2], v[1::2])]
+                elif kind == "stream":
+                    v = (v, c.cmd("XPENDING", k, "g") if k == b"stream:100" else None)
+                out[(db, k)] = (kind, v, c.cmd("PTTL", k) >= 0)
+    return out
+
+
+def same(r):
+    """Both sides, once nobody writes."""
+    r.g.until(lambda s: s["stream"]["in_step"], 20, "the stream to be in step")
+    end = time.monotonic() + 10
+    while True:
+        a, b = content(r.g, r.old), content(r.g, r.new)
+        bad = sorted(k for k in set(a) | set(b) if a.get(k) != b.get(k))
+        if not bad:
+            assert len(a) > 2000, len(a)
+            return
+        assert time.monotonic() < end, [(k, a.get(k), b.get(k)) for k in bad[:5]]
+        time.sleep(0.3)
+
+
+def begin(place, old, new, *args):
+    r = Run.__new__(Run)
+    r.place, r.old, r.new, r.links = place, old, new, None
+    r.g = place.godwit(old, new, *args)
+    before_7 = any("redis-6" in (s.binary or "") for s in (old, new))
+    r.load = place.load(r.g, before_7=before_7).start()
+    return r.in_step()
+
+
+@pytest.mark.limit(150)
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: "%s-to-%s" % p)
+def test_there_and_back(place, pair, mode):
+    """Cutover, rollback, cutover, complete: nothing lost, the same on both sides."""
+    old = server(place, "old", pair[0])
+    new = server(place, "new", pair[1])
+    everything(old)
+    r = begin(place, old, new, "--strategy", "big_bang", "--copy-mode", mode)
+    r.must("verify")
+    r.must("promote")
+    r.must("verify")
+    r.must("rollback")
+    r.must("promote", "--to", "cutover")
+    r.must("verify")
+    v = r.judge()
+    assert v.clean(), str(v)
+    same(r)
+    r.g.must("complete")
+    assert r.g.status()["verification"]["state"] == "clean"
+    assert r.g.stop() == 0
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: "%s-to-%s" % p)
+def test_copy(place, pair):
+    """`godwit copy` and `godwit verify` by themselves."""
+    old, new = server(place, "old", pair[0]), server(place, "new", pair[1])
+    everything(old)
+    code, out, err = run("copy", old.url, new.url)
+    assert code == 0, err
+    code, out, err = run("verify", old.url, new.url)
+    assert code == 0, (out, err)
