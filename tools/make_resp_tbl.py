@@ -131,6 +131,8 @@ def decide(name, flags):
     for key in (name, top):
         if key in REFUSED:
             when, why = REFUSED[key]
+            if when == "shown":
+                return "ADMIN", "PLAIN", why
             handler = PARTLY.get(key, "ALONE")
             return "ADMIN", handler if when == "attached" else "REFUSE", why
     if name in HANDLED:

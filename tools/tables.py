@@ -143,6 +143,8 @@ def way_of(row, refused):
             how += "; also to the other side, where that is causal"
     else:
         way, how = WAYS.get(handler, ("handled", "by Godwit itself"))
+    if when == "shown":
+        how += "; refused on an interlay that is shown as a cluster: %s (%s)" % (why, decision(number))
     if when == "attached":
         how += "; refused while a migration is attached: %s (%s)" % (why, decision(number))
     return way, how

@@ -137,12 +137,13 @@ read_scalar(const uint8_t *p, const uint8_t *end, struct resp_item *ret,
 enum wire_rc
 resp_read(struct span *in, struct resp_item *ret)
 {
-	const uint8_t *end = in->p + in->n;
 	const uint8_t *p = in->p;
+	const uint8_t *end;
 	enum wire_rc rc;
 
 	if (in->n == 0)
 		return WIRE_MORE;
+	end = p + in->n;
 	switch (*p) {
 	case '$':
 	case '*':

@@ -7,6 +7,7 @@
  * with any bytes), go; time, and the order to stop. No crash, and at the end no
  * byte of memory is held.
  */
+#include "base/check.h"
 #include "base/hash.h"
 #include "engine/redis/spread/spread.h"
 #include "wire/proxy2.h"
@@ -103,6 +104,17 @@ say_line(struct fake *f, struct buf *b)
 		"SPUBLISH a m",
 		"PUBSUB SHARDNUMSUB a",
 		"PUBSUB SHARDCHANNELS",
+		"CLUSTER SLOTS",
+		"CLUSTER SHARDS",
+		"CLUSTER NODES",
+		"CLUSTER INFO",
+		"CLUSTER MEET a 1",
+		"CLUSTER NOSUCH",
+		"CLUSTER GETKEYSINSLOT 7 1",
+		"CLUSTER REPLICAS x",
+		"CLUSTER HELP",
+		"READONLY",
+		"INFO",
 	};
 
 	buf_put_str(
@@ -137,6 +149,8 @@ say_anything(struct fake *f, struct buf *b)
 		"$3\r\nabc\r\n",
 		"-ERR no\r\n",
 		"-NOPERM no 'ping'\r\n",
+		"-MOVED 1 a:1\r\n",
+		"-ASK 1 a:1\r\n",
 		"*1\r\n:0\r\n",
 		"*2\r\n$1\r\nx\r\n$-1\r\n",
 		"*2\r\n$2\r\n12\r\n*1\r\n$1\r\nk\r\n",
@@ -184,7 +198,16 @@ say_rightly(const struct resp_cmd *q, uint8_t how, struct buf *b)
 	} else if (is(q, "randomkey") && (how & 1)) {
 		resp_put_nil(b);
 	} else if (is(q, "hello")) {
-		buf_put_str(b, how & 1 ? "%1\r\n+p\r\n:3\r\n" : "*0\r\n");
+		buf_put_str(b, how & 2   ? "*2\r\n$4\r\nmode\r\n"
+		                           "$10\r\nstandalone\r\n"
+		               : how & 1 ? "%1\r\n+p\r\n:3\r\n"
+		                         : "*0\r\n");
+	} else if (is(q, "info")) {
+		buf_put_str(b, how & 1 ? "=23\r\ntxt:cluster_enabled:0\r\n\r\n"
+		                       : "$12\r\nredis_mode:x\r\n");
+	} else if (is(q, "cluster") && (how & 3)) {
+		buf_put_str(b,
+		            how & 1 ? "-NOPERM no\r\n" : "-ERR disabled\r\n");
 	} else if (is(q, "subscribe") || is(q, "unsubscribe")) {
 		buf_put_str(b, how & 1 ? ">3\r\n" : "*3\r\n");
 		buf_put_str(b, "$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n");
@@ -437,6 +460,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static struct fake f;
+	struct err err;
 	uint8_t how;
 
 	memset(&f, 0, sizeof(f));
@@ -446,6 +470,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	f.conf.n = how % 3 + 1;
 	f.conf.across = how & 16 ? SPREAD_REFUSE : SPREAD_HANDLE;
 	f.conf.proxy = (how & 96) == 96;
+	f.conf.by_slot = (how & 128) != 0;
+	if (how & 8 && topology_add(&f.conf.topology, SPAN("a:1"), &err) != 0)
+		NEVER("it is an address");
+	if (how & 4 && topology_add(&f.conf.topology, SPAN("b:1"), &err) != 0)
+		NEVER("it is one, too");
 	f.conf.traffic = &f.traffic;
 	for (uint32_t i = 0; i < HASH_SLOTS; i++)
 		f.conf.owner[i] = (uint8_t)(i % f.conf.n);

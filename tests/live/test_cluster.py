@@ -30,8 +30,11 @@ class Clusters(World):
                                                 "config": {"url": s.url},
                                                 "labels": {"instance": "shard-%d" % i}})
         self.port = ports.take()
-        self.must("POST", "interlays", {"id": "front", "port": self.port, "in_cluster": True,
+        self.must("POST", "interlays", {"id": "front", "in_cluster": True, **self.front(),
                                         "instances": [{"endpoint": "old%d" % i} for i in range(n)]})
+
+    def front(self):
+        return {"port": self.port}
 
 
 @pytest.fixture

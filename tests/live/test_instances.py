@@ -75,8 +75,8 @@ class World:
     def sides(self):
         return [r["authority"] for r in self.status()["resources"]]
 
-    def conn(self):
-        return Conn(self.port)
+    def conn(self, host="127.0.0.1"):
+        return Conn(self.port, host=host)
 
     def instances(self):
         return self.must("GET", "interlays/front")["instances"]

@@ -151,6 +151,7 @@ put_instances(struct api *a, const json_t *row, json_t *spec, struct err *err)
 					  body, "in_cluster"))));
 	(void)json_object_set_new(spec, "refuse_across",
 	                          json_boolean(strcmp(across, "refuse") == 0));
+	set_if(spec, "cluster", json_incref(json_object_get(body, "cluster")));
 	set_if(spec, "tls", interlay_unseal(a, row, "tls", err));
 	return rc;
 }

@@ -4,7 +4,7 @@
  *
  * Each instance behind an interlay has a row of its own, an interlay with "part_of" and "instance" in its body,
  * named <interlay>.<instance>: what a migration moves. The interlay's row says
- * "instances":[{"id","interlay" (uuid),"slots"?}], "across" and "in_cluster", and
+ * "instances":[{"id","interlay" (uuid),"slots"?}], "across", "in_cluster" and "cluster"?, and
  * needs them.
  *
  * Thread: as struct call.

@@ -71,6 +71,7 @@ static void
 put_servers(struct api *a, const json_t *row, json_t *to)
 {
 	char id[65];
+	json_t *cluster;
 
 	(void)json_object_set_new(to, "endpoint", json_null());
 	if (interlay_has_instances(row)) {
@@ -83,6 +84,9 @@ put_servers(struct api *a, const json_t *row, json_t *to)
 			to, "in_cluster",
 			json_boolean(json_is_true(json_object_get(
 				entity_body(row), "in_cluster"))));
+		cluster = json_object_get(entity_body(row), "cluster");
+		(void)json_object_set(to, "cluster",
+		                      cluster != NULL ? cluster : json_null());
 		return;
 	}
 	thing_id(a, entity_text(row, "endpoint"), id);
@@ -249,6 +253,7 @@ read_servers(struct call *c, json_t *body, json_t **ret_instances,
 	const char *id = call_text(c->body, "endpoint");
 	const json_t *list = json_object_get(c->body, "instances");
 	const char *across = call_text(c->body, "across");
+	json_t *cluster = json_object_get(c->body, "cluster");
 	json_t *endpoint;
 
 	if ((id == NULL) == (list == NULL)) {
@@ -257,8 +262,16 @@ read_servers(struct call *c, json_t *body, json_t **ret_instances,
 		               "endpoint: give it, or instances%s",
 		               id != NULL ? ", not both" : "");
 	}
+	if (list == NULL && json_is_object(cluster)) {
+		(void)snprintf(c->param, sizeof(c->param), "cluster");
+		return err_set(err, ERR_BAD,
+		               "cluster: give instances; a server alone is "
+		               "\"instances\": [{\"endpoint\": ..}]");
+	}
 	if (list != NULL) {
 		*ret_instances = instances_read(c, err);
+		if (json_is_object(cluster))
+			(void)json_object_set(body, "cluster", cluster);
 		(void)json_object_set_new(
 			body, "across",
 			json_string(across != NULL ? across : "handle"));

@@ -46,7 +46,8 @@ void host_free(struct host *h);
  * after a restart nobody is sent to a side that has lost its authority).
  * auth: door.h. Instead of "url" "instances":[{"uuid","id","slots"?}] with the
  * interlays of its instances, which run already, "refuse_across":bool and
- * "by_slot":bool (nodes of a cluster); those of instances say "is_instance":true
+ * "by_slot":bool (nodes of a cluster) and "cluster":{"announce":[address]?}?
+ * (what clients are shown: topology.h); those of instances say "is_instance":true
  * instead of "listen", and settings.proxy_protocol.
  * ERR_EXISTS: running already, or the port is taken. ERR_UNABLE: tls. */
 int host_interlay_start(struct host *h, const json_t *spec,

@@ -183,6 +183,10 @@ void line_free_all(struct host *h);
 /* Where the interlay of an instance listens. */
 int instance_listen(struct host *h, const char *uuid, char ret[128],
                     struct err *err) MUST;
+/* cluster: {"announce":["host:port"]?}, or NULL: clients see one server. The
+ * address where l listens when nothing is announced. ERR_USAGE. */
+int instance_show(const struct interlay *l, const json_t *cluster,
+                  struct topology *ret, struct err *err) MUST;
 /* [{"uuid","id","slots"?}]: instances whose interlays run; ret is zeroed. Slots
  * are given to all of them or to none (then evenly). */
 int instance_read(struct host *h, const json_t *list, bool refuse,

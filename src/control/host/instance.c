@@ -97,3 +97,70 @@ instance_read(struct host *h, const json_t *list, bool refuse,
 		             slots_gap(ret->owner));
 	return rc;
 }
+
+/* ---- what clients are shown ------------------------------------------------- */
+
+static int
+add_text(struct topology *t, const char *text, struct err *err)
+{
+	if (topology_add(t, span_str(text), err) == 0)
+		return 0;
+	err->code = ERR_USAGE;
+	return err_wrap(err, "cluster.announce");
+}
+
+/* The host of "host:port" or "[v6]:port". */
+static struct span
+host_of(const char *listen)
+{
+	const char *colon = strrchr(listen, ':');
+	struct span s =
+		span_of(listen, colon == NULL ? strlen(listen)
+	                                      : (size_t)(colon - listen));
+
+	if (s.n >= 2 && s.p[0] == '[')
+		s = span_of(s.p + 1, s.n - 2);
+	return s;
+}
+
+/* Nobody connects to an address that means all of them, nor to a path. */
+static int
+add_own(const struct interlay *l, struct span host, struct topology *t,
+        struct err *err)
+{
+	bool v6 = memchr(host.p, ':', host.n) != NULL;
+	char text[sizeof(l->listen) + 16];
+
+	if (l->port == 0 || host.n == 0 || span_eq(host, SPAN("*")) ||
+	    span_eq(host, SPAN("0.0.0.0")) || span_eq(host, SPAN("::")))
+		return err_set(err, ERR_USAGE,
+		               "cluster.announce: say where clients reach it; "
+		               "\"%s\" is no such address",
+		               l->listen);
+	(void)snprintf(text, sizeof(text), "%s%.*s%s:%u", v6 ? "[" : "",
+	               (int)host.n, (const char *)host.p, v6 ? "]" : "",
+	               l->port);
+	return add_text(t, text, err);
+}
+
+int
+instance_show(const struct interlay *l, const json_t *cluster,
+              struct topology *ret, struct err *err)
+{
+	const json_t *list = json_object_get(cluster, "announce");
+	struct span host = host_of(l->listen);
+	int rc = 0;
+
+	*ret = (struct topology){ .tls = l->tls != NULL };
+	if (!json_is_object(cluster))
+		return 0;
+	for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+
+		rc = add_text(ret, text != NULL ? text : "", err);
+	}
+	if (rc == 0 && ret->n == 0)
+		rc = add_own(l, host, ret, err);
+	topology_find_self(ret, host, l->port);
+	return rc;
+}

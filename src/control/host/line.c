@@ -143,7 +143,8 @@ struct opening {
 	const json_t *auth;
 	const json_t *labels;
 	const json_t *settings;
-	const struct spread_conf *spread; /* NULL: it has no instances */
+	const json_t *cluster;      /* NULL: clients see one server       */
+	struct spread_conf *spread; /* NULL: it has no instances */
 };
 
 /* The server that it serves alone. */
@@ -183,6 +184,8 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 		rc = set_proxy(n, o->settings, err);
 	if (rc == 0)
 		rc = set_auth(n, o->auth, err);
+	if (rc == 0 && o->spread != NULL)
+		rc = instance_show(n->l, o->cluster, &o->spread->topology, err);
 	if (rc == 0 && o->spread != NULL)
 		rc = interlay_spread(n->l, o->spread, err);
 	return rc == 0 ? interlay_start(n->l, &p, err) : rc;
@@ -278,6 +281,7 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 		.auth = json_object_get(spec, "auth"),
 		.labels = json_object_get(spec, "labels"),
 		.settings = json_object_get(spec, "settings"),
+		.cluster = json_object_get(spec, "cluster"),
 	};
 	int rc;
 

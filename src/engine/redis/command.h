@@ -73,7 +73,8 @@ struct command {
 	int8_t step;
 	int8_t numkeys;  /* index of the argument that counts keys, 0: none,
 	                  * COMMAND_KEYS_ANY: any word may name one          */
-	const char *why; /* of COMMAND_REFUSE, ALONE, CONFIG and DEBUG      */
+	const char *why; /* of COMMAND_REFUSE, ALONE, CONFIG and DEBUG; of
+	                  * PLAIN: who is shown a cluster is told this       */
 };
 
 #define COMMAND_KEYS_ANY (-1)

@@ -49,12 +49,16 @@ struct run {
 	bool mute[INSTANCES]; /* takes requests, its answers wait  */
 	bool rude[INSTANCES]; /* says no to everything             */
 	const char *cursor;   /* that SCAN answers                 */
+	const char *asked;    /* a command that all answer ...     */
+	const char *answer;   /* ... with these bytes              */
 	struct buf seen;      /* requests, "i:NAME argument\n"     */
 	uint32_t stopped;     /* MAIL_STOPPED                      */
 	bool doomed[WORLD_LINKS];
 };
 
 static struct run run;
+/* What clients are shown from the next begin() on. */
+static struct topology shown;
 
 /* ---- an instance -------------------------------------------------------- */
 
@@ -160,7 +164,9 @@ answer_one(int slot, const struct resp_cmd *q)
 	         (const char *)q->argv[0].p,
 	         q->argc > 1 ? (int)q->argv[1].n : 0,
 	         q->argc > 1 ? (const char *)q->argv[1].p : "");
-	if (run.rude[at]) {
+	if (run.asked != NULL && is_word(q, run.asked)) {
+		buf_put_str(out, run.answer);
+	} else if (run.rude[at]) {
 		resp_put_errorf(out, "ERR rude");
 	} else if (e->multi || is_word(q, "multi")) {
 		answer_tx(e, q, out);
@@ -444,6 +450,7 @@ begin_with(size_t refuse_at, bool proxy)
 	buf_init(&run.seen, &run.w.heap.mem);
 	run.conf.n = INSTANCES;
 	run.conf.proxy = proxy;
+	run.conf.topology = shown;
 	run.conf.traffic = &run.traffic;
 	for (uint16_t i = 0; i < INSTANCES; i++) {
 		run.conf.instance[i].at.port = i + 1;

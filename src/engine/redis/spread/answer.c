@@ -101,7 +101,10 @@ pass(struct client *c, struct ask *a)
 		a->n = in.p[0];
 		c->s->n.errors += in.p[0] == '-';
 	}
-	flow = answer_stream(c, b, true);
+	if (a->n == '-' && c->s->conf->topology.n > 0)
+		flow = view_error(c, b);
+	else
+		flow = answer_stream(c, b, true);
 	if (flow == FLOW_DONE && (a->flags & ASK_F_MULTI))
 		tx_answered(c, a->n == '+', span_of(NULL, 0));
 	return flow;
@@ -168,6 +171,8 @@ run(struct client *c, struct ask *a)
 	case ASK_SUB: return subscribe(c, a);
 	case ASK_SUB3: return sub3_run(c);
 	case ASK_SHARD: return shard_run(c, a);
+	case ASK_OWN: return view_own(c, a);
+	case ASK_INFO: return view_info(c);
 	}
 	NEVER("a kind outside its enum");
 }

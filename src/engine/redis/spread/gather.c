@@ -68,6 +68,8 @@ gather_error(struct client *c, uint8_t at, struct span reply)
 {
 	struct gather *g = &c->g;
 
+	if (view_hides(c->s, reply))
+		reply = VIEW_HIDDEN;
 	if (reply.n >= 2) /* without its CR LF */
 		reply.n -= 2;
 	if (reply.n > KEEP_MAX)
@@ -195,8 +197,10 @@ adopt(struct client *c, const struct ask *a)
 {
 	struct span reply = buf_span(&c->g.kept);
 
-	if (reply.n > 0 && (reply.p[0] == '%' || reply.p[0] == '*'))
+	if (reply.n > 0 && (reply.p[0] == '%' || reply.p[0] == '*')) {
 		c->proto = reply.p[0] == '%' ? 3 : 2; /* HELLO */
+		view_hello(c, &c->g.kept);
+	}
 	if (a->flags & ASK_F_AWAY) {
 		shard_clear(c);
 		c->sub = (struct sub){ .on = false };
@@ -222,6 +226,8 @@ say(struct client *c, const struct ask *a)
 	} else if (a->fold == FOLD_AGREE) {
 		adopt(c, a);
 	}
+	if (c->dead)
+		return;
 	if (buf_failed(&g->kept))
 		client_end(c, NULL);
 	else

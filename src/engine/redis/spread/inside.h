@@ -95,6 +95,7 @@ enum rule {
 	RULE_SHARD, /* the same of shard channels: their slots' instances */
 	RULE_TX,    /* MULTI, EXEC, DISCARD, WATCH, UNWATCH               */
 	RULE_QUIT,
+	RULE_VIEW, /* view.c: as a node of a cluster */
 };
 
 /* How the answers of several become one. */
@@ -157,6 +158,8 @@ enum ask_kind {
 	ASK_SUB,    /* the first confirmation, or an error          */
 	ASK_SUB3,   /* RESP3: errors until our own PING is answered */
 	ASK_SHARD,  /* n confirmations or an error: shard.c         */
+	ASK_OWN,    /* n bytes of client.texts, if home allows it   */
+	ASK_INFO,   /* home's INFO, as that of a node               */
 };
 
 #define ASK_F_MULTI 1 /* MULTI itself: its answer decides              */
@@ -395,6 +398,25 @@ enum take parts_all(struct client *c, const struct asked *a) MUST;
 enum take parts_across(struct client *c, const struct asked *a,
                        const struct owners *o);
 
+/* ---- view.c: the nodes of a cluster, for who wants them ------------------ */
+
+/* Is that what view_take() answers? row NULL: not known. */
+bool view_is(const struct client *c, const struct command *row);
+enum take view_take(struct client *c, const struct asked *a) MUST;
+/* Of ASK_OWN, ASK_INFO. */
+enum flow view_own(struct client *c, const struct ask *a) MUST;
+enum flow view_info(struct client *c) MUST;
+/* Would this error send the client past us? */
+bool view_hides(const struct spread *s, struct span reply);
+/* In its place: cluster clients ask again. */
+#define VIEW_HIDDEN                                                       \
+	SPAN("-TRYAGAIN godwit: this slot is on another node behind the " \
+	     "interlay by now\r\n")
+/* The error at the front of b to the client, or what stands in its place. */
+enum flow view_error(struct client *c, struct branch *b) MUST;
+/* The reply to HELLO tells of a cluster. */
+void view_hello(struct client *c, struct buf *reply);
+
 /* ---- client.c, request.c ------------------------------------------------ */
 
 enum input {
@@ -426,7 +448,7 @@ struct client {
 	struct resp_cmd cmd;   /* of the request in front        */
 	struct resp_skip skip; /* of one that is not INPUT_WHOLE */
 	struct ring asks;
-	struct buf texts;  /* of ASK_TEXT, in order               */
+	struct buf texts;  /* of ASK_TEXT and ASK_OWN, in order   */
 	struct buf orders; /* of FOLD_BY_KEY, or by_slot: owners, in order */
 	struct gather g;
 	struct tx tx;

@@ -204,7 +204,10 @@ key_head(struct client *c, struct branch *b)
 		return FLOW_DONE;
 	if (in.n > 0 && in.p[0] == '-') {
 		c->s->n.errors++;
-		b->left = 1;
+		if (c->s->conf->topology.n > 0)
+			c->g.phase = AWAY;
+		else
+			b->left = 1;
 		return FLOW_DONE;
 	}
 	rc = resp_read(&rest, &it);
@@ -225,6 +228,7 @@ merge_keys(struct client *c, struct ask *a)
 	struct gather *g = &c->g;
 	struct span owners = buf_span(&c->orders);
 	struct buf *b = &c->s->scratch;
+	enum flow flow;
 
 	REQUIRE(owners.n >= a->n);
 	if (!g->begun) {
@@ -236,9 +240,14 @@ merge_keys(struct client *c, struct ask *a)
 	for (; g->i < a->n; g->i++) {
 		struct branch *from = &c->branch[owners.p[g->i]];
 
-		if (key_head(c, from) != FLOW_DONE ||
-		    values(c, from, 1, true) != FLOW_DONE)
+		if (g->phase == HEADS && key_head(c, from) != FLOW_DONE)
 			return FLOW_MORE;
+		/* AWAY: an error that may not leave as it is. */
+		flow = g->phase == AWAY ? view_error(c, from)
+		                        : values(c, from, 1, true);
+		if (flow != FLOW_DONE)
+			return FLOW_MORE;
+		g->phase = HEADS;
 	}
 	answer_put(c, buf_span(&g->kept));
 	buf_take(&c->orders, a->n);

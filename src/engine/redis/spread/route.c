@@ -158,6 +158,7 @@ by_rule(struct client *c, const struct asked *a)
 			return TAKE_MORE;
 		ask_text(c, SPAN("+OK\r\n"), ASK_F_LAST);
 		return TAKE_DONE;
+	case RULE_VIEW: return view_take(c, a);
 	case RULE_TX: break;
 	}
 	NEVER("tx.c takes these");
@@ -191,6 +192,8 @@ route_take(struct client *c, const struct resp_cmd *q, struct span raw,
 	if (a.row != NULL && !command_takes(a.row, q->argc))
 		a.row = NULL; /* the server says what is wrong with it */
 	a.rule = rule_find(&c->s->rules, a.row, &a.fold);
+	if (view_is(c, a.row))
+		a.rule = RULE_VIEW;
 	if (c->sub.on) {
 		bool out = false;
 		enum take take = sub_take(c, &a, &out);

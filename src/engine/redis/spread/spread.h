@@ -20,6 +20,7 @@
 #include "base/hash.h"
 #include "core/traffic.h"
 #include "engine/engine.h"
+#include "engine/redis/spread/topology.h"
 
 #define SPREAD_MAX       16 /* instances: each costs a connection a client */
 #define SPREAD_LABEL_MAX 64
@@ -77,6 +78,7 @@ struct spread_conf {
 	 * what concerns a server as a whole. Whoever made it changes it, when the
 	 * servers change. NULL: each has its own. */
 	const _Atomic uint32_t *speakers;
+	struct topology topology; /* n 0: clients see one server alone */
 	struct traffic
 		*traffic; /* requests, errors[SIDE_OLD], refused, clients,
 	                          * bytes, held: the inner relays count the rest */

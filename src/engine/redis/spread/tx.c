@@ -178,7 +178,8 @@ place(struct client *c, const struct asked *a, uint8_t *ret_at)
 		break;
 	case RULE_NEVER:
 	case RULE_SUB:
-	case RULE_SHARD: break;
+	case RULE_SHARD:
+	case RULE_VIEW: break;
 	case RULE_KEYS:
 	case RULE_HOME:
 	case RULE_PARTS:
