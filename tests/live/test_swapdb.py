@@ -104,6 +104,24 @@ def test_a_kill_between_swaps(pair):  # noqa: F811
     check_equal(pair, m, at_least=0)
 
 
+def test_a_kill_behind_a_swap(pair):  # noqa: F811
+    """The other side's stream has a SWAPDB of the process that died. It is compared once, not
+    at each attempt."""
+    preload(pair[0], 2000)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    # Resume points are told once a second: as if it died before it told the next one.
+    args = m.wait(m.resume_args)
+    pair[0].r.execute_command("SWAPDB", 0, 1)
+    pair[0].r.execute_command("SWAPDB", 1, 2)
+    m.wait(lambda: pair[1].r.info("commandstats").get("cmdstat_swapdb", {}).get("calls", 0) == 2)
+    m.kill()
+    m.start(*args)
+    m.wait_phase("in_step", 20)
+    check_equal(pair, m)
+    assert len([x for x in m.mails if x["mail"] == "phase" and x["phase"] == "copying"]) <= 2
+
+
 def test_flip_and_back_under_swaps(pair):  # noqa: F811
     """The stream is followed in both directions."""
     preload(pair[0], 5000)

@@ -347,6 +347,10 @@ fill_end(struct mover *m)
 	bulk_stop(m);
 	chunk_hold(m);
 	m->scan.phase = SCAN_OFF;
+	/* All keys were copied or compared: what the other side did before is no
+	 * question any more, and must not be asked again (swap_heard). */
+	if (!m->rebuild)
+		m->watched[other(m)] = (struct place){ 0 };
 	m->rebuild = false;
 	m->fill_done = true;
 	m->need_rescan = false;
