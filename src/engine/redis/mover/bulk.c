@@ -202,7 +202,8 @@ put_value(struct mover *m, const struct rdb_part *part)
 	else
 		buf_put_span(b, SPAN("\r\n$6\r\nABSTTL\r\n"));
 	w = conn_want(m, c, WANT_WRITE, 1);
-	w->is_fill = !replace;
+	if (!replace)
+		conn_fill(c, w);
 	conn_key(c, w, m->bulk.db, part->key);
 	board_copied(m->conf->board, 1, part->body.n);
 }

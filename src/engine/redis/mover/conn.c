@@ -16,6 +16,7 @@ conn_open(struct mover *m, enum side side)
 	c->db = 0;
 	c->is_passing = false;
 	c->is_held = false;
+	c->fills = 0;
 	c->copy = (struct copy_read){ 0 };
 	c->heard_ns = m->port->now_ns;
 	c->link = m->port->ops->open(m->port, &m->conf->side[side].at, c);
@@ -94,6 +95,13 @@ conn_want(struct mover *m, struct conn *c, enum want_kind kind, uint32_t n)
 	buf_put(&c->wants, &w, sizeof(w));
 	REQUIRE(!buf_failed(&c->wants));
 	return (struct want *)(void *)(c->wants.p + c->wants.end - sizeof(w));
+}
+
+void
+conn_fill(struct conn *c, struct want *w)
+{
+	w->is_fill = true;
+	c->fills++;
 }
 
 void
@@ -231,6 +239,7 @@ want_pop(struct conn *c)
 	}
 	while (conn_take_key(c, &db, &key))
 		;
+	c->fills -= w->is_fill;
 	if (buf_len(&c->keys) == 0)
 		buf_clear(&c->keys);
 	buf_take(&c->wants, sizeof(struct want));

@@ -155,9 +155,10 @@ put_delete(struct mover *m, const struct mark *k)
 static void
 decide(struct mover *m, struct copy_read *r)
 {
-	r->replace = !r->k->is_fill || r->k->compare || r->k->merge ||
+	r->merge = r->k->merge;
+	r->replace = !r->k->is_fill || r->k->compare || r->merge ||
 	             m->conf->rule == MOVER_RULE_REPLACE;
-	r->near = r->replace && !r->k->merge && r->expires_ms > 0 &&
+	r->near = r->replace && !r->merge && r->expires_ms > 0 &&
 	          r->expires_ms < m->port->wall_ms + NEAR_MS;
 }
 
@@ -176,14 +177,15 @@ restore_begin(struct mover *m, struct copy_read *r, size_t n)
 	conn_select(m, c, db);
 	b = conn_out(m, c);
 	resp_put_array(b, 5 + (size_t)r->replace);
-	copy_restore_head(b, r->k->merge ? SPAN(MERGE_KEY) : key,
+	copy_restore_head(b, r->merge ? SPAN(MERGE_KEY) : key,
 	                  r->near || r->expires_ms < 0 ? 0 : r->expires_ms, n);
 	w = conn_want(m, c, WANT_WRITE, 1);
-	w->is_fill = !r->replace;
+	if (!r->replace)
+		conn_fill(c, w);
 	if (!r->near && r->expires_ms > 0)
 		w->expires_ms = r->expires_ms;
 	conn_key(c, w, db, key);
-	if (r->near || r->k->merge)
+	if (r->near || r->merge)
 		conn_key(c, conn_want(m, c, WANT_WRITE, 1), db, key);
 }
 
@@ -199,7 +201,7 @@ restore_end(struct mover *m, struct copy_read *r)
 	if (r->replace)
 		resp_put_bulk_str(b, "REPLACE");
 	resp_put_bulk_str(b, "ABSTTL");
-	if (r->k->merge)
+	if (r->merge)
 		merge_put(b, mark_key(&m->pend, r->k));
 	if (!r->near)
 		return;

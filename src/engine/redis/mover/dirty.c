@@ -63,11 +63,18 @@ hold_bucket(struct mover *m, uint32_t db, struct span key, struct mark *k)
 		pend_hold(&m->pend, k);
 }
 
+/* Does the other side have something else than what was read, once it is copied?
+ * Its own value, or both united. */
+static bool
+is_ruled(const struct mover *m, const struct mark *k)
+{
+	return k->merge || (k->is_fill && m->conf->rule != MOVER_RULE_REPLACE);
+}
+
 bool
 dirty_is_refusable(const struct mover *m, const struct mark *k)
 {
-	return k != NULL && k->state == MARK_AHEAD && k->is_fill &&
-	       m->conf->rule != MOVER_RULE_REPLACE;
+	return k != NULL && k->state == MARK_AHEAD && is_ruled(m, k);
 }
 
 /* A long value is passed on before its copy is at its end: the refusal may come
@@ -75,8 +82,7 @@ dirty_is_refusable(const struct mover *m, const struct mark *k)
 static bool
 is_flying(const struct mover *m, const struct mark *k)
 {
-	return k != NULL && k->state == MARK_READING && k->is_fill &&
-	       m->conf->rule != MOVER_RULE_REPLACE;
+	return k != NULL && k->state == MARK_READING && is_ruled(m, k);
 }
 
 void

@@ -383,7 +383,6 @@ pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s)
 	k->state = MARK_AHEAD;
 	k->at = at;
 	k->compare = false;
-	k->merge = false;
 	k->is_repair = false;
 	mark_order_push(&p->ahead, k);
 }

@@ -55,7 +55,7 @@ struct mark {
 	bool is_fill;
 	bool compare; /* equal values are not written again         */
 	bool has_digest;
-	bool merge;    /* unite it with what the other side has      */
+	bool merge; /* unite it with what the other side has; AHEAD: it was */
 	bool is_sized; /* not big, or to be read whole in spite of it */
 	bool is_stale; /* CHUNK: all of it has to be read again       */
 	bool is_found; /* by the fill's scan, and not touched since   */

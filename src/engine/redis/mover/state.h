@@ -111,6 +111,7 @@ struct copy_read {
 	uint64_t at;        /* offset of the read                           */
 	bool drop;          /* the payload is not passed on                 */
 	bool replace;       /* RESTORE ... REPLACE                          */
+	bool merge;         /* ... under MERGE_KEY, and then united         */
 	bool near;          /* the expiry comes in a command of its own     */
 };
 
@@ -125,6 +126,7 @@ struct conn {
 	struct buf late;  /* commands that wait for a payload to be complete */
 	bool is_passing;  /* a payload is being written piecewise          */
 	bool is_held;     /* commands wait for the turn to write (pace.h)  */
+	uint32_t fills;   /* wants with is_fill                            */
 	struct copy_read copy;
 	uint64_t heard_ns;
 	uint64_t id; /* CLIENT ID                                     */
@@ -418,6 +420,8 @@ void conn_check_silence(struct mover *m);
 struct buf *conn_out(struct mover *m, struct conn *c);
 struct want *conn_want(struct mover *m, struct conn *c, enum want_kind kind,
                        uint32_t n);
+/* A WANT_WRITE of a RESTORE that may be refused by the rule. */
+void conn_fill(struct conn *c, struct want *w);
 /* A key behind the last want. */
 void conn_key(struct conn *c, struct want *w, uint32_t db, struct span key);
 void conn_select(struct mover *m, struct conn *c, uint32_t db);

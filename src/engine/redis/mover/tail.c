@@ -75,7 +75,8 @@ barrier(struct mover *m, const struct word *w, struct span request,
 		whose_emptied(m, f);
 		return false;
 	}
-	if (m->pend.reading.n > 0 || m->pend.judging.n > 0) {
+	if (m->pend.reading.n > 0 || m->pend.judging.n > 0 ||
+	    m->cmd[side_other(m->from)].fills > 0) {
 		m->quiet = true;
 		return false;
 	}
@@ -278,6 +279,15 @@ enum verdict {
 	STALL
 };
 
+/* A RESTORE is under way that the rule may refuse: the unit would build on what the
+ * other side keeps. A union comes behind it, and heals one key. */
+static bool
+is_in_doubt(const struct mover *m, const struct unit *u)
+{
+	return m->cmd[side_other(m->from)].fills > 0 &&
+	       (m->conf->rule != MOVER_RULE_MERGE || !u->one_key);
+}
+
 static enum verdict
 judge(struct mover *m, const struct unit *u)
 {
@@ -303,7 +313,7 @@ judge(struct mover *m, const struct unit *u)
 	}
 	if (m->margin == UINT64_MAX || m->is_pressed)
 		return MARK;
-	if (reading)
+	if (reading || is_in_doubt(m, u))
 		return STALL;
 	/* Without a bulk the other side need not have what the unit builds on. */
 	if (u->end <= m->margin || kept || bucket || (other && !u->one_key) ||
@@ -408,7 +418,7 @@ skip(struct mover *m, const struct unit *u)
 
 	ENSURE(k != NULL);
 	ENSURE(k->state != MARK_AHEAD || k->at >= u->end);
-	if (dirty_is_refusable(m, k)) {
+	if (dirty_is_refusable(m, k) || k->merge) {
 		mark_written(m, u);
 		return;
 	}

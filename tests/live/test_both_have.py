@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records that both sides have, written in the moment in which the rule decides.
+
+The first copy of a big record comes when the stream is applied already. The other
+side refuses it (`none`), or is about to unite it (`merge`), and just then the
+authority writes it: from there on the stream wins, so the record is copied whole.
+"""
+import time
+
+import pytest
+
+from harness.proxy import Proxy
+from test_mover import Mover, pair  # noqa: F401
+
+FIELDS = 20000
+
+
+class Side:
+    """A server behind a link, as the mover is told."""
+
+    def __init__(self, port):
+        self.port = port
+
+
+def begin(pair, *args, old=None, new=None):  # noqa: F811
+    """Both have the hash; a mover between them, perhaps by a link."""
+    pair[0].r.hset("big", mapping={"f%d" % i: "v" * 40 for i in range(FIELDS)})
+    pair[1].r.hset("big", mapping={"mine": 1, "f1": 5, "gone": 1})
+    pair[0].r.hset("big", "gone", 2)
+    m = Mover(old or pair[0], new or pair[1], "mode=scan", "chunk=100000", *args)
+    m.old, m.new = pair[:2]
+    pair[2].append(m)
+    return m
+
+
+def proxied(pair, side):  # noqa: F811
+    link = Proxy(pair[side].port)
+    pair[2].append(link)
+    return link
+
+
+def calls(server, name, field="calls"):
+    return server.r.info("commandstats").get("cmdstat_" + name, {}).get(field, 0)
+
+
+def soon(m, what):
+    """Without a pause: the moment is short."""
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end and m.proc.poll() is None
+
+
+def same(pair, m, may_stay=(), keys=("big", "other")):  # noqa: F811
+    m.wait_phase("in_step")
+    m.barrier()
+    for key in keys:
+        old, new = pair[0].r.hgetall(key), pair[1].r.hgetall(key)
+        wrong = {k: (old.get(k), new.get(k)) for k in set(old) | set(new) if old.get(k) != new.get(k)}
+        for k in may_stay:
+            wrong.pop(k, None)
+        assert not wrong, "%s, %d fields: %s" % (key, len(wrong), sorted(wrong.items())[:5])
+
+
+@pytest.mark.parametrize("rule", ["none", "merge"])
+@pytest.mark.parametrize("write", ["HSET big once 1", "HDEL big gone", "RENAME big other", "COPY big other"])
+def test_written_before_the_refusal_is_known(pair, rule, write):  # noqa: F811
+    """The answer to the copy is on its way; nothing is built on what may stay."""
+    link = proxied(pair, 1)
+    link.late(0.1)
+    m = begin(pair, "rule=" + rule, new=Side(link.port))
+    soon(m, lambda: calls(pair[0], "dump") > 0)
+    pair[0].r.execute_command(*write.split())
+    if rule == "merge":
+        same(pair, m, [b"mine"])
+    elif "COPY" in write:  # "big" itself was not written
+        same(pair, m, keys=["other"])
+        assert pair[1].r.hget("big", "mine") == b"1"
+    else:
+        same(pair, m)
+
+
+def test_deleted_before_it_is_united(pair):  # noqa: F811
+    """A field that both had, deleted while its copy is read, does not come back."""
+    link = proxied(pair, 0)
+    link.late(0.2)
+    m = begin(pair, "rule=merge", old=Side(link.port))
+    soon(m, lambda: calls(pair[1], "restore", "failed_calls") > 0)
+    pair[0].r.hdel("big", "gone")
+    m.wait_phase("in_step")
+    m.barrier()
+    assert pair[1].r.hget("big", "gone") is None
+    assert pair[1].r.hget("big", "f1") == b"v" * 40
+
+
+def test_written_while_a_long_one_is_united(pair):  # noqa: F811
+    """Under pressure a unit is marked although its key is being read: the union that has
+    begun is finished, and then the key is copied whole."""
+    pair[0].r.hset("big", "long", "l" * (6 << 20))
+    link = proxied(pair, 1)
+    m = begin(pair, "rule=merge", "tx=100000", new=Side(link.port))
+    soon(m, lambda: calls(pair[1], "restore", "failed_calls") > 0)
+    link.slow(4 << 20)
+    for i in range(200):
+        pair[0].r.hset("big", "once", i)
+        time.sleep(0.01)
+    link.heal()
+    same(pair, m)
+    assert not pair[1].r.exists("__godwit:merge")
