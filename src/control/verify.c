@@ -249,8 +249,10 @@ compare(struct verify *v, struct err *err)
 			rc = peer_open(&v->mark[side], &v->mem,
 			               &v->conf->side[side], err);
 	}
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		v->rule.no_expiretime[i] = v->peer[i].no_expiretime;
+		v->rule.field_ttl[i] = v->peer[i].field_ttl;
+	}
 	/* Servers before 7.0 tell expiry relative to their clock. */
 	if (v->peer[0].no_expiretime || v->peer[1].no_expiretime)
 		if (v->rule.ttl_slack_ms < VERIFY_TTL_SLACK_MS)

@@ -160,7 +160,7 @@ explain_item(struct verify *v, const struct item *it, struct verify_find *f,
 	    value_cmp(&it->v[0], &it->v[1], &v->rule) == DIFF_DATA) {
 		for (uint32_t side = 0; rc == 0 && side < 2; side++) {
 			value_ask_body(&v->peer[side].out, it->v[side].type,
-			               it->key);
+			               it->key, v->rule.field_ttl[side]);
 			rc = peer_call(&v->peer[side], 1, &reply[side], err);
 		}
 	}

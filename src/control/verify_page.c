@@ -182,9 +182,11 @@ ask_slice(struct verify *v, const struct item *items, size_t n, uint32_t sides,
 		if (!wants_body(it, sides))
 			continue;
 		if ((sides & 1) != 0)
-			value_ask_body(&v->peer[0].out, it->v[0].type, it->key);
+			value_ask_body(&v->peer[0].out, it->v[0].type, it->key,
+			               v->rule.field_ttl[0]);
 		if ((sides & 2) != 0)
-			value_ask_body(&v->peer[1].out, it->v[1].type, it->key);
+			value_ask_body(&v->peer[1].out, it->v[1].type, it->key,
+			               v->rule.field_ttl[1]);
 		bytes += body_bytes(it, sides);
 		(*ret_asked)++;
 	}

@@ -34,6 +34,7 @@ struct peer {
 	const struct side_conf *conf;
 	struct buf out;
 	bool no_expiretime; /* older than 7.0                               */
+	bool field_ttl;     /* fields of its hashes may expire (7.4)        */
 	int64_t time_ms;    /* its clock, when no_expiretime; refreshed often */
 };
 

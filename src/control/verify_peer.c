@@ -114,10 +114,20 @@ introduce(struct peer *p, struct err *err)
 	return peer_call(p, 2, &reply, err);
 }
 
+/* Over the elements of an array whose head was read. */
+static bool
+rest_of(struct span *in, const struct resp_item *head)
+{
+	for (int64_t i = 0; head->type == RESP_ARRAY && i < head->number; i++)
+		if (!reply_skip(in))
+			return false;
+	return true;
+}
+
 int
 peer_learn(struct peer *p, struct err *err)
 {
-	struct resp_item item[3];
+	struct resp_item item[4];
 	char mark[OWN_NAME];
 	struct span in;
 	int64_t at[2] = { 0, 0 };
@@ -125,10 +135,12 @@ peer_learn(struct peer *p, struct err *err)
 
 	resp_put_cmd(&p->out, "PEXPIRETIME",
 	             own_name(mark, "mark", p->conf->own_tag), NULL);
+	resp_put_cmd(&p->out, "HPEXPIRETIME", mark, "FIELDS", "1", "f", NULL);
 	resp_put_cmd(&p->out, "TIME", NULL);
-	if ((rc = peer_call(p, 2, &in, err)) < 0)
+	if ((rc = peer_call(p, 3, &in, err)) < 0)
 		return rc;
 	if (resp_read(&in, &item[0]) != WIRE_PART ||
+	    resp_read(&in, &item[3]) != WIRE_PART || !rest_of(&in, &item[3]) ||
 	    resp_read(&in, &item[1]) != WIRE_PART) {
 		return peer_broken(p, "the answer is broken", err);
 	}
@@ -139,6 +151,9 @@ peer_learn(struct peer *p, struct err *err)
 		(void)reply_refused(item[0].text, err);
 		return peer_wrap(p, err);
 	}
+	p->field_ttl =
+		item[3].type != RESP_ERROR ||
+		!span_has_prefix(item[3].text, SPAN("ERR unknown command"));
 	if (!p->no_expiretime || item[1].type != RESP_ARRAY)
 		return 0;
 	for (int i = 0; i < 2; i++) {

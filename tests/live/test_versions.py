@@ -170,3 +170,98 @@ def test_copy(place, pair):
     assert code == 0, err
     code, out, err = run("verify", old.url, new.url)
     assert code == 0, (out, err)
+
+
+FIELDS = [b"f%d" % i for i in range(2500)]
+
+
+def fields(server):
+    """Small and big hashes, some of whose fields expire, in 1.5 s or much later."""
+    now = int(time.time() * 1000)
+    with server.conn() as c:
+        for name, n in (("few", 5), ("some", 300), ("many", len(FIELDS))):
+            c.cmd("HSET", name, *[x for f in FIELDS[:n] for x in (f, b"v" * 60 + f)])
+            c.cmd("HPEXPIREAT", name, now + 3600123, "FIELDS", 2, "f1", "f2")
+            c.cmd("HPEXPIREAT", name, now + 1500, "FIELDS", 1, "f3")
+        c.cmd("HSET", "once", "a", "1", "b", "2")
+        c.cmd("HEXPIRE", "once", 1000, "FIELDS", 1, "a")
+        c.cmd("HPERSIST", "once", "FIELDS", 1, "a")
+        c.cmd("HSET", "all", "a", "1")
+        c.cmd("HPEXPIREAT", "all", now + 1500, "FIELDS", 1, "a")
+
+
+def expiries(g, server):
+    out = {}
+    with inside(g, server) as c:
+        for k in sorted(c.cmd("KEYS", "*")):
+            if k.startswith(OURS):
+                continue
+            pairs = c.cmd("HGETALL", k)
+            out[k] = sorted(zip(pairs[::2], pairs[1::2]))
+            if pairs:
+                out[k] += c.cmd("HPEXPIRETIME", k, "FIELDS", len(pairs) // 2, *sorted(pairs[::2]))
+    return out
+
+
+def until_same(g, old, new):
+    end = time.monotonic() + 10
+    while True:
+        a, b = expiries(g, old), expiries(g, new)
+        if a == b:
+            return a
+        assert time.monotonic() < end, [(k, a.get(k), b.get(k)) for k in set(a) | set(b) if a.get(k) != b.get(k)][:2]
+        time.sleep(0.2)
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_fields_that_expire(place, mode):
+    """Expiries of hash fields: by the copy, by the stream both ways, and verified."""
+    old, new = server(place, "old", "redis-8.0"), server(place, "new", "redis-8.0")
+    fields(old)
+    g = place.godwit(old, new, "--strategy", "big_bang", "--copy-mode", mode)
+    g.until_in_step()
+    for side in (old, new):
+        with side.conn() as c:
+            c.cmd("HSETEX", "sx", "EX", 3000, "FIELDS", 2, "a", "1", "b", "2")
+            c.cmd("HEXPIRE", "some", 2000, "FIELDS", 2, "f9", "f10")
+            c.cmd("HPERSIST", "some", "FIELDS", 1, "f1")
+            c.cmd("HGETEX", "many", "EX", 4000, "FIELDS", 1, "f77")
+            c.cmd("HGETDEL", "few", "FIELDS", 1, "f0")
+            c.cmd("HSET", "few", "f0", "again", "f2", "no expiry now")
+            c.cmd("HSETEX", "gone", "PX", 300, "FIELDS", 1, "a", "1")
+        seen = until_same(g, old, new)
+        assert any(isinstance(x, int) and x > 0 for x in seen[b"many"])
+        g.must("verify")
+        g.must("promote" if side is old else "rollback")
+    end = time.monotonic() + 10
+    while b"all" in until_same(g, old, new) and time.monotonic() < end:
+        time.sleep(0.2)
+    seen = until_same(g, old, new)
+    assert not {b"all", b"gone"} & set(seen) and len(seen[b"few"]) == 8, seen[b"few"]
+    g.must("verify")
+    # The proof would have failed.
+    for k in ("few", "many"):
+        with inside(g, new) as c:
+            c.cmd("HPEXPIRE", k, 5000123, "FIELDS", 1, "f4")
+        code, out, err = g.verb("verify")
+        assert code == 8, (k, out, err)
+        with inside(g, new) as c:
+            c.cmd("HPERSIST", k, "FIELDS", 1, "f4")
+    g.must("verify")
+
+
+def test_fields_that_expire_have_no_older_way(place):
+    """To a server without them they are refused by name; without an expiry they move."""
+    old, new = server(place, "old", "redis-8.0"), server(place, "new", "redis-7.0")
+    fields(old)
+    code, out, err = run("copy", old.url, new.url)
+    assert code != 0 and "cannot be said in RDB version 10" in err, (code, err)
+    with old.conn() as c:
+        for k in c.cmd("KEYS", "*"):
+            if k != b"once":
+                c.cmd("DEL", k)
+    new.cmd("FLUSHALL")
+    code, out, err = run("copy", old.url, new.url)
+    assert code == 0, err
+    assert sorted(new.cmd("HGETALL", "once")) == [b"1", b"2", b"a", b"b"]

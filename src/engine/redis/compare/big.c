@@ -133,6 +133,13 @@ ask_range(const struct big *b, struct buf *out)
 	resp_put_bulk_u64(out, b->at + n - 1);
 }
 
+/* Both sides are asked alike; where one has no such fields, no hash has any. */
+static bool
+has_field_ttl(const struct big *b)
+{
+	return b->rule->field_ttl[0] && b->rule->field_ttl[1];
+}
+
 static void
 ask_scan(const struct big *b, struct buf *out)
 {
@@ -140,9 +147,13 @@ ask_scan(const struct big *b, struct buf *out)
 	                   : b->type == VALUE_HASH ? "HSCAN"
 	                                           : "ZSCAN";
 
-	resp_put_array(out, 5);
-	resp_put_bulk_str(out, word);
-	resp_put_bulk(out, buf_span(&b->key));
+	if (b->type == VALUE_HASH && has_field_ttl(b)) {
+		fields_ask(out, FIELDS_SCAN, buf_span(&b->key), 3);
+	} else {
+		resp_put_array(out, 5);
+		resp_put_bulk_str(out, word);
+		resp_put_bulk(out, buf_span(&b->key));
+	}
 	if (buf_len(&b->cursor) == 0)
 		resp_put_bulk(out, SPAN("0"));
 	else
@@ -180,6 +191,10 @@ ask_named(const struct big *b, struct buf *out, size_t n)
 
 	if (is_old && b->type != VALUE_HASH) {
 		ask_each(b, out, n);
+		return;
+	}
+	if (b->type == VALUE_HASH && has_field_ttl(b)) {
+		fields_ask(out, FIELDS_NAMED, buf_span(&b->key), n);
 		return;
 	}
 	resp_put_array(out, n + 2);

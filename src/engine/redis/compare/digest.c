@@ -39,7 +39,8 @@ digest_score(struct span text, const struct value_rule *rule)
 }
 
 void
-value_ask_body(struct buf *b, enum value_type type, struct span key)
+value_ask_body(struct buf *b, enum value_type type, struct span key,
+               bool field_ttl)
 {
 	static const char *const words[VALUE_TYPE_N][4] = {
 		[VALUE_STRING] = { "GET" },
@@ -54,6 +55,10 @@ value_ask_body(struct buf *b, enum value_type type, struct span key)
 
 	if (type == VALUE_NONE)
 		return;
+	if (type == VALUE_HASH && field_ttl) {
+		fields_ask(b, FIELDS_ALL, key, 0);
+		return;
+	}
 	while (n < 4 && words[type][n] != NULL)
 		n++;
 	resp_put_array(b, n + (type == VALUE_STREAM ? 2 : 1));

@@ -44,6 +44,7 @@ struct value_rule {
 	uint64_t seed;         /* of the digests                          */
 	uint32_t ttl_slack_ms; /* expiry may differ by this               */
 	bool no_expiretime[2]; /* that side is older than 7.0: PTTL, TIME */
+	bool field_ttl[2];     /* its hash fields may have an expiry      */
 	/* The bits of the double that a score's text means (strtod is not for
 	 * the pure half). */
 	uint64_t (*score_bits)(struct span text);
@@ -86,8 +87,10 @@ void value_ask_head(struct buf *b, struct span key, bool no_expiretime);
 int value_read_head(struct span *in, bool no_expiretime, int64_t now_ms,
                     struct value *ret, struct err *err) MUST;
 
-/* The whole value: one request, one reply; nothing for VALUE_NONE. */
-void value_ask_body(struct buf *b, enum value_type type, struct span key);
+/* The whole value: one request, one reply; nothing for VALUE_NONE. field_ttl: the
+ * expiry of a hash's field is a part of its value. */
+void value_ask_body(struct buf *b, enum value_type type, struct span key,
+                    bool field_ttl);
 
 /* Take one reply from *in and set n and the digests of v, whose type was read
  * before. A key that vanished or changed its type meanwhile leaves is_read
@@ -130,6 +133,17 @@ struct digest digest_score(struct span text, const struct value_rule *rule);
 
 /* Take and drop one whole reply. False: the input is not RESP, or ends. */
 bool reply_skip(struct span *in);
+
+/* A script that reads a hash from a server with fields that expire: the expiry is
+ * put behind the value, with a NUL between. Its arguments are those of HGETALL (none),
+ * HSCAN (cursor, COUNT, number) and HMGET (fields). */
+enum fields_how {
+	FIELDS_ALL,
+	FIELDS_SCAN,
+	FIELDS_NAMED,
+};
+/* The head of a request with n arguments behind the key. */
+void fields_ask(struct buf *b, enum fields_how how, struct span key, size_t n);
 
 /* Take one item of the wanted type. */
 bool value_item(struct span *in, enum resp_type want, struct resp_item *ret);

@@ -12,6 +12,7 @@
 
 /* clang-format off */
 #define ONE(name)    { name, WORD_KEYS, 1, 1, 1, W, 0, 0, 0 }
+#define STATE(name)  { name, WORD_STATE, 1, 1, 1, W, 0, 0, 0 }
 #define TWO(name)    { name, WORD_KEYS, 1, 2, 1, R | W, 0, 0, 0 }
 static const struct word table[] = {
 	ONE("set"), ONE("setex"), ONE("psetex"), ONE("setnx"), ONE("setrange"),
@@ -49,8 +50,12 @@ static const struct word table[] = {
 	{ "bitop", WORD_KEYS, 2, 2, 1, W, 3, -1, 0 },
 	{ "pfmerge", WORD_KEYS, 1, 1, 1, R | W, 2, -1, 0 },
 	{ "geosearchstore", WORD_KEYS, 1, 1, 1, W, 2, 2, 0 },
-	{ "restore", WORD_STATE, 1, 1, 1, W, 0, 0, 0 },
-	{ "restore-asking", WORD_STATE, 1, 1, 1, W, 0, 0, 0 },
+	STATE("restore"), STATE("restore-asking"),
+	/* of 7.4 and 8.0: a field that expired already by the other side's own
+	 * clock is not there to be given another expiry */
+	STATE("hexpire"), STATE("hpexpire"), STATE("hexpireat"),
+	STATE("hpexpireat"), STATE("hpersist"), STATE("hgetex"),
+	STATE("hsetex"), STATE("hgetdel"),
 	/* STORE is somewhere behind, BY and GET name keys by patterns: all
 	 * arguments may be the written key */
 	{ "sort", WORD_UNKNOWN, 1, -1, 1, W, 0, 0, 0 },

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * engine/redis/mover/words.h: what a command of a replication stream touches.
- * Source: redis/src/commands of 7.0 (write commands) and what call() and
+ * Source: redis/src/commands of 7.0 (write commands; of 8.0: COMMAND LIST) and what call() and
  * alsoPropagate() make of them.
  *
  * Only commands that a master propagates are listed; anything else is
