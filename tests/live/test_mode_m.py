@@ -88,17 +88,23 @@ def test_one_side_has_a_stream(place, which):
 
 @pytest.mark.limit(150)
 def test_forbidden_by_acl(place):
-    """The commands are there, but not for us."""
+    """The commands are there, but not for us; new answers reads all the same, and
+    nothing of Godwit's stays."""
     conf = {"acl": ["user default on nopass ~* &* +@all -psync -sync -replconf"]}
     r = start(place, conf=conf).in_step()
     assert any(c["name"] == "mode" for c in r.g.status()["checks"]), r.g.status()["checks"]
     with r.old.conn() as c:
         assert b"name=godwit" in c.cmd("CLIENT", "LIST")
         assert c.cmd("INFO", "replication").count(b"slave") == 1  # connected_slaves:0
+    r.must("promote", name="25 %")
+    r.g.until(lambda s: s["reads"]["new"] > 0, 20, "a read that new answers")
     r.must("promote", "--to", "cutover")
     r.must("rollback")
     clean(r.judge())
     r.equal()
+    assert r.g.stop() == 0
+    for side in (r.old, r.new):
+        assert side.cmd("KEYS", "__godwit:*") == []
 
 
 @pytest.mark.limit(150)

@@ -660,8 +660,9 @@ uint32_t
 admin_put_no_keys(struct buf *tx, const struct fence_own *own)
 {
 	/* The last three: what a mover that died may have left. */
-	static const char *const names[] = { "fence", "mark",  "mark-back",
-		                             "fill",  "merge", "delay" };
+	static const char *const names[] = { "fence", "mark", "mark-back",
+		                             "seen",  "fill", "merge",
+		                             "delay" };
 	size_t n = sizeof(names) / sizeof(names[0]);
 	char name[OWN_NAME];
 

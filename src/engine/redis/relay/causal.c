@@ -11,6 +11,7 @@
  * session remembers the batch; the lane remembers its newest answered probe. A
  * session that has left the lane (all was answered) may use any later probe.
  */
+#include "engine/redis/relay/rights.h"
 #include "engine/redis/relay/split.h"
 
 #define USERS_MAX 64          /* asked in one second */
@@ -86,11 +87,11 @@ look_at_history(struct relay *r)
 }
 
 bool
-causal_may_everything(const struct relay *r, const struct session *s)
+causal_reads_all(const struct relay *r, const struct session *s)
 {
 	if (!cred_is_default(r, s))
-		return s->cred != NULL && s->cred->full;
-	return r->default_full && (s->cred != NULL || r->default_open);
+		return s->cred != NULL && s->cred->reads;
+	return r->default_reads && (s->cred != NULL || r->default_open);
 }
 
 bool
@@ -99,8 +100,7 @@ causal_may_read(struct relay *r, struct session *s)
 	struct board *b = r->board;
 	enum side authority = r->route.authority;
 
-	if (r->behind || r->hold.on || b == NULL ||
-	    !causal_may_everything(r, s))
+	if (r->behind || r->hold.on || b == NULL || !causal_reads_all(r, s))
 		return false;
 	look_at_history(r);
 	if (s->lane != NULL && s->lane->kind == LANE_READER && s->inflight > 0)
@@ -342,63 +342,20 @@ causal_ask_user(struct relay *r)
 	ask_creds(r, lane);
 }
 
-/* What ACL GETUSER says. */
-struct rights {
-	bool known; /* it is an answer */
-	bool open;  /* no password     */
-	bool on;
-	bool all;
-	bool keys;
-};
-
-static struct rights
-read_rights(struct span reply)
-{
-	struct rights ret = { .known = false };
-	struct resp_item it;
-	int field = 0; /* 1: flags, 2: commands, 3: keys */
-
-	while (resp_read(&reply, &it) == WIRE_PART) {
-		if (it.type != RESP_BULK && it.type != RESP_STATUS)
-			continue;
-		if (span_eq(it.text, SPAN("flags")))
-			field = 1;
-		else if (span_eq(it.text, SPAN("passwords")) ||
-		         span_eq(it.text, SPAN("channels")) ||
-		         span_eq(it.text, SPAN("selectors")))
-			field = 0;
-		else if (span_eq(it.text, SPAN("commands")))
-			field = 2;
-		else if (span_eq(it.text, SPAN("keys")))
-			field = 3;
-		else if (field == 1 && span_eq(it.text, SPAN("nopass")))
-			ret.open = true;
-		else if (field == 1 && span_eq(it.text, SPAN("on")))
-			ret.on = true;
-		else if (field == 2)
-			ret.all = span_eq(it.text, SPAN("+@all"));
-		else if (field == 3)
-			ret.keys = span_eq(it.text, SPAN("~*"));
-		ret.known |= field == 1;
-	}
-	return ret;
-}
-
 void
 causal_user(struct relay *r, uint64_t number, struct span reply)
 {
-	struct rights a = read_rights(reply);
-	bool full = a.on && a.all && a.keys;
+	struct rights a = rights_read(&r->commands, reply);
 
 	if (number == 0) {
 		if (a.known)
 			split_entry(r,
 			            a.on && a.open ? ENTRY_OPEN : ENTRY_CLOSED);
-		r->default_full = full;
-		r->default_open = full && a.open;
+		r->default_reads = a.reads;
+		r->default_open = a.reads && a.open;
 	}
 	for (struct cred *c = r->creds; c != NULL; c = c->next) {
 		if (c->number == number)
-			c->full = full;
+			c->reads = a.reads;
 	}
 }

@@ -24,7 +24,7 @@ cred_get(struct relay *r, struct span request, bool is_default)
 	c->refs = 1;
 	c->n = (uint32_t)request.n;
 	c->is_default = is_default;
-	c->full = false;
+	c->reads = false;
 	c->number = ++r->next_cred;
 	if (request.n > 0)
 		memcpy(c->request, request.p, request.n);

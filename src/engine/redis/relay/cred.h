@@ -17,7 +17,7 @@ struct cred {
 	uint32_t refs;
 	uint32_t n; /* bytes of the AUTH request; 0: as the side's URL says */
 	bool is_default;
-	bool full;       /* its user may do everything (not is_default) */
+	bool reads;      /* its user may read everything (not is_default) */
 	uint64_t number; /* unique in its relay, from 1 */
 	uint8_t request[];
 };

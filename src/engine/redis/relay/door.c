@@ -127,7 +127,7 @@ let_in(struct relay *r, struct session *s, const struct door_user *u)
 	s->is_default = false; /* what it may is asked by its name */
 	s->barred = false;
 	rule_forget(s);
-	if (!c->full && causal_wants_users(r))
+	if (!c->reads && causal_wants_users(r))
 		causal_ask_user(r);
 	return true;
 }

@@ -294,9 +294,9 @@ struct relay {
 	uint64_t history;
 	uint64_t any_batch; /* newest probe answered on any lane          */
 	uint64_t any_pos;
-	bool default_full; /* the user default may do everything          */
-	bool default_open; /* ... and needs no password                   */
-	uint8_t entry;     /* enum entry: may clients come without AUTH?  */
+	bool default_reads; /* the user default may read everything       */
+	bool default_open;  /* ... and needs no password                   */
+	uint8_t entry;      /* enum entry: may clients come without AUTH?  */
 	uint64_t next_id;
 	uint32_t first_who; /* of its first conf: makes ids unique */
 	uint32_t next_lane;
@@ -615,9 +615,9 @@ causal_sent(struct relay *r, struct session *s, struct lane *lane)
 void causal_leave(struct relay *r, struct session *s);
 /* May a read of s go to the other side now? */
 bool causal_may_read(struct relay *r, struct session *s);
-/* May its user do everything on the authority? Then Godwit's reader may read for
+/* May its user read everything on the authority? Then Godwit's reader may read for
  * it. */
-bool causal_may_everything(const struct relay *r, const struct session *s);
+bool causal_reads_all(const struct relay *r, const struct session *s);
 /* The position in an answer to ROLE; false: it is none. */
 bool causal_read_role(struct span reply, uint64_t *ret);
 /* What asks a side for a position behind all that was sent there before, and

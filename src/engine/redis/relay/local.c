@@ -92,7 +92,7 @@ local_authed(struct relay *r, struct session *s, struct cred *cred,
 		s->cred = cred;
 		s->is_default = cred == NULL || cred->is_default;
 		rule_forget(s);
-		if (cred != NULL && !cred->is_default && !cred->full &&
+		if (cred != NULL && !cred->is_default && !cred->reads &&
 		    causal_wants_users(r))
 			causal_ask_user(r);
 	}

@@ -145,7 +145,7 @@ finish(struct relay *r)
 	clients_watch(r);
 	r->unbound = false;
 	r->late_told = false;
-	r->default_full = false;
+	r->default_reads = false;
 	r->default_open = false;
 	r->mark_epoch = 0;
 	r->mark_told = false;

@@ -242,7 +242,7 @@ shadow_mirror(struct relay *r, struct session *s, const struct command *c,
 		return;
 	if (r->hold.on || s->multi || s->watching)
 		return;
-	if (!causal_may_everything(r, s)) {
+	if (!causal_reads_all(r, s)) {
 		drop(r, SHADOW_DROP_USER);
 		return;
 	}
