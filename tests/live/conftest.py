@@ -4,6 +4,7 @@
     FULL=1       the whole sweeps, and tests marked `full`
     SAMPLE=8     points of a sampled sweep
     SEED=n       the seed of samples and loads; printed in the first line
+    GODWIT_OVER  over what: tls, scan, unix, cluster; see harness/over.py
     KEEP=1       keeps the directories of tests that passed
     GODWIT_BIN   the binary; build/godwit by default
 """
@@ -22,6 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 from harness import godwit as godwit_module  # noqa: E402
+from harness import over  # noqa: E402
 from harness.godwit import Godwit  # noqa: E402
 from harness.program import program  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
@@ -50,14 +52,20 @@ def points(n, sample):
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: only with FULL=1")
     config.addinivalue_line("markers", "sweep: twenty times its bound with FULL=1")
+    config.addinivalue_line("markers", "not_over(kind=reason): see harness/over.py")
     config.addinivalue_line("markers", "limit(seconds): how long the test may take")
 
 
 def pytest_report_header(config):
-    return "godwit: %s, SEED=%d%s" % (godwit_module.BINARY, SEED, ", FULL" if FULL else "")
+    return "godwit: %s, SEED=%d%s%s" % (
+        godwit_module.BINARY, SEED, ", FULL" if FULL else "", over.OVER and ", over " + over.OVER)
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        for mark in item.iter_markers("not_over"):
+            if over.OVER in mark.kwargs:
+                item.add_marker(pytest.mark.skip(reason="over %s: %s" % (over.OVER, mark.kwargs[over.OVER])))
     if FULL:
         return
     left = [i for i in items if not drawn(i.nodeid)]
@@ -86,6 +94,7 @@ def pytest_runtest_call(item):
     """Each test has a bound; at its end the main thread gets an exception."""
     mark = item.get_closest_marker("limit")
     seconds = mark.args[0] if mark else LIMIT_S
+    seconds *= 2 if over.OVER else 1
     if FULL:
         seconds *= 20 if item.get_closest_marker("sweep") else 3
 
@@ -128,13 +137,15 @@ class Place:
         return g.start() if start else g
 
     def proxy(self, server):
-        p = Proxy(server.port)
+        p = Proxy(server)
         self.things.append(p)
         return p
 
     def load(self, g, name="load", **kw):
         port = g if isinstance(g, int) else g.port
         kw.setdefault("seed", self.seed)
+        if over.CLUSTER:
+            kw = {**kw, "apart": True, "one_db": True}
         load = Load(port, os.path.join(self.dir, name), **kw)
         self.things.append(load)
         return load
@@ -150,8 +161,7 @@ class Place:
                 elif isinstance(thing, Proxy):
                     thing.close()
                 elif isinstance(thing, Godwit):
-                    if thing.is_alive():
-                        thing.kill()
+                    thing.close()
                 else:
                     thing.stop()
             except Exception as e:  # the rest has to be ended, too

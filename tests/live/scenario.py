@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 
+from harness import over
 from harness.server import fill
 from oracle.resp import Conn, RespError
 
@@ -46,7 +47,7 @@ class Run:
             data(self.old, self.new)
         else:
             fill(self.old, keys)
-            fill(self.old, keys // 10 + 1, db=2, prefix="two")
+            fill(self.old, keys // 10 + 1, db=over.db(2), prefix="two")
         ends = [self.old, self.new]
         self.links = [place.proxy(s) for s in ends] if links else None
         self.g = place.godwit(*((p.url for p in self.links) if links else ends), *args)

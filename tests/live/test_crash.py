@@ -90,7 +90,7 @@ def begin(place, crash_at, conf=CONF, load=LOAD):
     r.g = place.godwit(r.old, r.new, *conf, start=False)
     r.g.spawn({"GODWIT_CRASH_AT": crash_at} if crash_at else None)
     until(lambda: not r.g.is_alive() or r.g.peek() is not None, 20, text="godwit to start or die")
-    r.load = place.load(r.g, prepare_port=r.old.port, **load).start()
+    r.load = place.load(r.g, prepare=r.old.conn, **load).start()
     return r
 
 
@@ -270,7 +270,7 @@ def test_two_godwits_on_one_state(place):
     r.g.kill()
     from harness.godwit import Godwit
 
-    twin = Godwit(place.dir, r.old, r.new, *CONF, port=r.g.port)
+    twin = Godwit(place.dir, r.old, r.new, *CONF, port=r.g.listen)
     place.things.append(twin)
     twin.log += ".twin"
     r.g.spawn()

@@ -200,7 +200,7 @@ def test_a_graceful_stop_refuses_first(place):
 
     def is_refused():
         try:
-            socket.create_connection(("127.0.0.1", r.g.port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", r.g.listen), timeout=1).close()
         except ConnectionRefusedError:
             return True
         return False
@@ -250,10 +250,10 @@ def start_fails(place, *args, code=3, words=(), env=None):
 def test_wrong_password(place):
     old = place.server("old", password="right")
     new = place.server("new")
-    bad = "redis://:wrong@127.0.0.1:%d" % old.port
+    bad = old.known_as(":wrong@")
     got = start_fails(place, bad, new.url, words=("password", str(old.port)))
     assert "wrong@" not in got[2], "the password is shown"
-    got = start_fails(place, "redis://127.0.0.1:%d" % old.port, new.url, words=("password", str(old.port)))
+    got = start_fails(place, old.known_as(), new.url, words=("password", str(old.port)))
     assert new.cmd("ACL", "USERS") == [b"default"]
     assert new.cmd("SET", "x", "1") == b"OK"
 
@@ -265,7 +265,7 @@ def test_a_password_file(place):
     with open(path, "w") as f:
         f.write("right\n")
     fill(old, 100)
-    g = place.godwit("redis://127.0.0.1:%d" % old.port, "redis://127.0.0.1:%d" % new.port,
+    g = place.godwit(old.known_as(), new.known_as(),
                      "--old-password-file", path, "--new-password-file", path)  # fmt: skip
     g.until_in_step()
     with g.conn(password="right") as c:
@@ -322,7 +322,7 @@ def test_nobody_listens(place):
 def test_the_same_server_on_both_sides(place):
     old = place.server("old")
     start_fails(place, old.url, old.url, words=("same",))
-    start_fails(place, old.url, "redis://localhost:%d" % old.port, words=("same",))
+    start_fails(place, old.url, old.url.replace("127.0.0.1", "localhost"), words=("same",))
     assert old.cmd("ACL", "USERS") == [b"default"]
 
 
@@ -430,6 +430,6 @@ def test_an_aborted_migration_leaves_old_as_it_was(place):
     assert (old.cmd("DEBUG", "DIGEST"), old.cmd("ACL", "LIST"), old.cmd("CONFIG", "GET", "*")) == before
     until(lambda: b"connected_slaves:0" in old.cmd("INFO", "replication"), 5)
     names = old.cmd("CLIENT", "LIST")
-    assert b"godwit" not in names, names
-    with Conn(new.port) as c:
+    assert b"name=godwit" not in names and b"user=godwit" not in names, names
+    with new.conn() as c:
         assert c.cmd("SET", "x", "1") == b"OK"

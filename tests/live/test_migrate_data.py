@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from harness import over
 from harness.process import until
 from harness.server import fill
 from scenario import Run, differences, inside
@@ -14,6 +15,8 @@ from storm import Storm
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
 NO_LOAD = {"load": False}
+NO_RDB = pytest.mark.not_over(scan="an RDB comes by PSYNC alone")
+MODES = [pytest.param("rdb", marks=NO_RDB), "scan"]
 
 
 def everything(old, new):
@@ -55,11 +58,11 @@ def everything(old, new):
             ]
         )
     for db in (1, 7, 15):
-        fill(old, 300, db=db, prefix="db%d" % db)
+        fill(old, 300, db=over.db(db), prefix="db%d" % db)
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("mode", ["rdb", "scan"])
+@pytest.mark.parametrize("mode", MODES)
 def test_every_type_arrives(place, mode):
     r = Run(place, "--strategy", "big_bang", "--copy-mode", mode, data=everything, **NO_LOAD).in_step()
     assert r.g.status()["copy"]["mode"] == mode
@@ -81,7 +84,9 @@ def test_every_type_arrives(place, mode):
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("rule", ["none", "replace", "merge"])
+@pytest.mark.parametrize("rule", ["none", "replace", pytest.param("merge", marks=pytest.mark.not_over(
+    scan="refused by name: what is merged has to come by the stream",
+    cluster="refused by name: a merge takes keys of two slots"))])
 def test_keys_that_are_there_already(place, rule):
     """The three conflict rules of guarantees.md, and afterwards the stream
     always wins."""
@@ -100,7 +105,7 @@ def test_keys_that_are_there_already(place, rule):
         old.cmd("SET", "c:type", "string")
         new.cmd("RPUSH", "c:type", "list")
         new.cmd("SET", "only:new", "mine")
-        new.cmd("SET", "only:new:db", "mine", db=4)
+        new.cmd("SET", "only:new:db", "mine", db=over.db(4))
 
     r = Run(place, "--strategy", "big_bang", "--conflict", rule, data=data, **NO_LOAD).in_step()
     with inside(r.g, r.new) as c:
@@ -183,13 +188,13 @@ def test_times_to_live_run_out_during_the_copy(place):
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("mode", ["rdb", "scan"])
+@pytest.mark.parametrize("mode", MODES)
 def test_flushall_during_the_copy(place, mode):
     """What is deleted meanwhile stays deleted; what comes after arrives."""
 
     def data(old, new):
         fill(old, 120000)
-        fill(old, 3000, db=3)
+        fill(old, 3000, db=over.db(3), prefix="three")
 
     r = Run(place, "--strategy", "big_bang", "--copy-mode", mode, data=data, **NO_LOAD)
     with r.old.conn() as c:
@@ -201,11 +206,13 @@ def test_flushall_during_the_copy(place, mode):
         assert c.cmd("DBSIZE") <= 3
         r.equal()
         fill(r.old, 2000)
-        fill(r.old, 300, db=3)
+        fill(r.old, 300, db=over.db(3), prefix="three")
         r.equal()
-        with r.old.conn(3) as d:
+        with r.old.conn(over.db(3)) as d:
             d.cmd("FLUSHDB")
         r.equal()
+        if over.SCAN or over.CLUSTER:
+            return  # told by no server; there is no other database
         c.cmd("SWAPDB", 0, 6)
         c.cmd("SET", "after:swap", "1")
         r.equal()
@@ -287,7 +294,7 @@ def test_big_collections(place):
 
 
 @pytest.mark.limit(90)
-@pytest.mark.parametrize("mode", ["rdb", "scan"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_storm_of_random_commands(place, mode):
     """Straight to old, from before the copy until the switch fences it."""
     r = Run(place, "--strategy", "big_bang", "--copy-mode", mode, load={"scale": 0.5}, keys=5000)

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from harness import over
 from harness.godwit import run
 from scenario import Run, differences, inside, refused
 
@@ -22,14 +23,17 @@ pytestmark = pytest.mark.usefixtures("need_godwit")
 PAUSE_MS = 1500 if not os.environ.get("GODWIT_SLOW") else 6000
 
 
-def share(r, seconds=1.5):
-    """The part of the reads (%) that new answered during some time."""
+def share(r, enough, text="reads"):
+    """The part of the reads (%) that new answered, of those that come until
+    enough(those of new, all)."""
     a = r.g.status()["reads"]
-    time.sleep(seconds)
-    b = r.g.status()["reads"]
-    new, old = b["new"] - a["new"], b["old"] - a["old"]
-    assert new + old > 50, "hardly any reads"
-    return 100.0 * new / (new + old)
+
+    def counts(s):
+        new, old = (s["reads"][side] - a[side] for side in ("new", "old"))
+        return new, new + old
+
+    new, n = counts(r.g.until(lambda s: enough(*counts(s)), 40, text))
+    return 100.0 * new / n
 
 
 def clean(v):
@@ -48,10 +52,10 @@ def test_canary_forward_back_and_forward_again(place):
         r.must("promote", name="%d %%" % step)
         s = r.g.status()
         assert s["reads"]["desired_percentage"] == step and s["authority"] == "old"
-        got = share(r)
+        got = share(r, lambda new, n: new > 5 and n > 500, "reads that new answers")
         # Less than wanted is allowed: what new cannot yet answer causally is
         # old's. More is not, beyond the grain of few clients and keys.
-        assert got > 0 and got < step + 15, "%d %% wanted, %.1f %% came" % (step, got)
+        assert got < step + 15, "%d %% wanted, %.1f %% came" % (step, got)
     r.must("promote", name="cutover")
     s = r.g.status()
     assert (s["authority"], s["phase"]) == ("new", "soaking"), s
@@ -252,7 +256,7 @@ def test_rollback_without_a_cutover_gives_the_reads_back(place):
     s = r.g.status()
     assert (s["status"], s["reads"]["desired_percentage"], s["authority"]) == ("rolled_back", 0, "old"), s
     time.sleep(0.2)
-    assert share(r, 1.0) < 1.0
+    assert share(r, lambda new, n: n > 200) < 1.0
     r.must("promote")
     assert r.g.status()["status"] == "running"
     clean(r.judge())
@@ -287,6 +291,10 @@ def test_sigterm_and_the_same_command_again(place):
     assert v.kept() and v.errors == 0, str(v)
 
 
+NOT_COPIED = pytest.mark.not_over(scan="`godwit copy` needs PSYNC")
+
+
+@NOT_COPIED
 @pytest.mark.limit(60)
 def test_copy_and_verify(place):
     """The one-shot commands, and that verify can fail."""
@@ -294,7 +302,7 @@ def test_copy_and_verify(place):
 
     old, new = place.pair()
     fill(old, 20000)
-    fill(old, 500, db=5)
+    fill(old, 500, db=over.db(5), prefix="other")
     code, out, err = run("copy", old.url, new.url)
     assert code == 0, (out, err)
     assert differences(old, new) == []
@@ -321,6 +329,6 @@ def test_copy_and_verify(place):
         assert code == 8, (damage, code, out, err)
         assert key in out + err, "%s is not named: %s" % (key, out + err)
         new.cmd("RESTORE", key, at, dump, "REPLACE", "ABSTTL") if dump else new.cmd("DEL", key)
-    new.cmd("DEL", "k:7", db=5)
+    new.cmd("DEL", "other:7", db=over.db(5))
     code, out, err = run("verify", old.url, new.url)
-    assert code == 8 and "k:7" in out + err, (out, err)
+    assert code == 8 and "other:7" in out + err, (out, err)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from harness.process import until
 from oracle.check import Findings, check, load_ledgers, play
 
 
@@ -26,6 +27,7 @@ def honest(tmp_path_factory):
     server = place.server()
     load = place.load(server.port, think=0.004).start()
     time.sleep(2.5)
+    until(lambda: load.ops() > 4000, 60, text="operations enough for all kinds")
     verdict = load.stop(lambda db=0: server.conn(db))
     yield server, load, verdict
     place.end()
@@ -113,8 +115,8 @@ def test_a_foreign_element_is_named(honest):
         (("SET", "o:r:re0:0", "0"), "lost"),
         (("SET", "o:r:re0:0", "99999999"), "foreign"),
         (("DECR", "o:j:cw0"), "lost"),
-        (("INCR", "o:b:3"), "wrong"),
-        (("RPOP", "o:b:log"), "lost"),
+        (("INCR", "o:{b}:3"), "wrong"),
+        (("RPOP", "o:{b}:log"), "lost"),
         (("RPUSH", "o:q:0", "qp0:0"), "duplicated"),
     ],
 )
@@ -190,7 +192,7 @@ def test_a_torn_transfer_is_seen_at_once(place):
     server = place.server()
     load = place.load(server.port, think=0.002, only="ba").start()
     load.wait_ops(500)
-    server.cmd("INCRBY", "o:b:1", 5)
+    server.cmd("INCRBY", "o:{b}:1", 5)
     load.wait_ops(500)
     v = load.stop(lambda db=0: server.conn(db))
     assert v.violations.get("torn"), v
@@ -216,7 +218,7 @@ def test_cuts_are_no_violation_but_are_counted(place):
     """Reset connections give unknown outcomes, and the judge allows both."""
     server = place.server()
     link = place.proxy(server)
-    load = place.load(link.port, think=0.003, prepare_port=server.port).start()
+    load = place.load(link.port, think=0.003, prepare=server.conn).start()
     for _ in range(8):
         time.sleep(0.25)
         link.reset()
@@ -270,7 +272,7 @@ def test_the_native_follower_is_no_migration(place):
     old, new = place.pair()
     new.cmd("REPLICAOF", "127.0.0.1", old.port)
     link = place.proxy(old)
-    load = place.load(link.port, think=0.001, prepare_port=old.port).start()
+    load = place.load(link.port, think=0.001, prepare=old.conn).start()
     load.wait_ops(2000)
     # The stream stands still for a moment, as under load; then the switch.
     old.cmd("CLIENT", "KILL", "TYPE", "replica")

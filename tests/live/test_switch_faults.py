@@ -93,7 +93,7 @@ def test_a_follower_that_was_open_for_a_moment(place):
 
 def bare(server):
     """Starts the server without any file to keep a fence in."""
-    args = [x for k, v in server.conf.items() for x in ("--" + k, "" if v == '""' else str(v))]
+    args = [x for k, v in server.conf.items() for x in ("--" + k, *([""] if v == '""' else str(v).split()))]
     server.proc = spawn(["redis-server", *args], server.log)
     until(server.is_up, 10)
 
@@ -227,7 +227,7 @@ def test_rules_of_any_bytes_come_back(place):
     r.must("promote")
     r.in_step()
     r.must("rollback")
-    with Conn(r.old.port, user="odd", password="pw") as c:
+    with r.old.conn(user="odd", password="pw") as c:
         c.cmd("SET", b"\xff:1", "x")
         assert c.cmd("GET", b"\xff:1") == b"x"
 
@@ -278,7 +278,7 @@ def test_users_forgotten_in_a_switch(place):
         def forget(server=loser, wait=0.004 * (i // 2)):
             time.sleep(wait)
             # Behind its fence only Godwit may come in: then nothing is lost.
-            with Conn(server.port, timeout=5) as c:
+            with server.conn(timeout=5) as c:
                 users = [u for u in (c.raw("ACL", "USERS") or []) if b"godwit-" in bytes(u)] \
                     if not isinstance(c.raw("ACL", "WHOAMI"), RespError) else []
                 for u in users:

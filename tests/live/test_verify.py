@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from harness import over
 from harness.program import program
 from harness.server import fill
 from oracle.resp import Conn, RespError
@@ -600,6 +601,8 @@ def test_a_key_that_is_never_still_is_no_difference(place):
     r.in_step()
     code, out, _ = r.g.verb("verify", timeout=60)
     assert code == 0 and "clean" in out, (code, out)
+    if over.SCAN:
+        return  # what another one does on new is told there, and repaired
     with inside(r.g, r.new) as c:
         c.cmd("SET", "k:0", "another")
     code, out, _ = r.g.verb("verify", timeout=60)

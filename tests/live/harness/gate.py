@@ -8,10 +8,13 @@ from . import ports
 
 
 class TlsGate:
-    def __init__(self, to, ctx):
-        self.to, self.ctx = to, ctx
+    def __init__(self, to, ctx, patience=0.0):
+        """`patience`: seconds that a client waits for a listener that is not there."""
+        self.to, self.ctx, self.patience = to, ctx, patience
         self.port = ports.take()
         self.accepted = 0
+        self.tasks = set()
+        self.turns = asyncio.Semaphore(16)  # handshakes at a time; a listener waits 5 s for each
         self.loop = asyncio.new_event_loop()
         self.ready = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -25,15 +28,32 @@ class TlsGate:
         )
         self.ready.set()
         self.loop.run_forever()
+        self.server.close()
+        self.loop.close()
 
     async def serve(self, reader, writer):
+        # The loop itself knows its tasks by weak references alone.
+        me = asyncio.current_task()
+        self.tasks.add(me)
         try:
-            far_reader, far_writer = await asyncio.open_connection(
-                "127.0.0.1", self.to, ssl=self.ctx, server_hostname="127.0.0.1"
-            )
-        except OSError:
-            writer.close()
-            return
+            await self.carry(reader, writer)
+        finally:
+            self.tasks.discard(me)
+
+    async def carry(self, reader, writer):
+        end = self.loop.time() + self.patience
+        while True:
+            try:
+                async with self.turns:
+                    far_reader, far_writer = await asyncio.open_connection(
+                        "127.0.0.1", self.to, ssl=self.ctx, server_hostname="127.0.0.1"
+                    )
+                break
+            except OSError:
+                if self.loop.time() >= end or reader.at_eof():
+                    writer.close()
+                    return
+                await asyncio.sleep(0.02)
         self.accepted += 1
         await asyncio.gather(self.pass_on(reader, far_writer), self.pass_on(far_reader, writer))
 
@@ -48,7 +68,15 @@ class TlsGate:
         finally:
             writer.close()
 
+    async def end(self):
+        tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        for t in tasks:
+            t.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.loop.stop()
+
     def stop(self):
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        if self.thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self.end(), self.loop)
+            self.thread.join(10)
         ports.give(self.port)

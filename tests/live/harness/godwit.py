@@ -10,7 +10,7 @@ import time
 
 from oracle.resp import Conn, wait_port
 
-from . import ports
+from . import over, ports
 from .process import end, spawn, until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -35,14 +35,17 @@ class Godwit:
     """One `godwit migrate`; start() again is `the same command again`."""
 
     def __init__(self, directory, old, new, *args, port=None):
-        """`old`, `new`: Server or URL."""
+        """`old`, `new`: Server or URL. `port`: of the listener. `self.port` is where
+        clients come that speak plainly, `self.listen` the listener's own."""
         self.dir = directory
-        self.port = port or ports.take()
+        self.listen = port or ports.take()
+        self.gate = over.gate(self.listen)
+        self.port = self.gate.port if self.gate else self.listen
         self.state = os.path.join(directory, "godwit.db")
         self.log = os.path.join(directory, "godwit.log")
         url = [x if isinstance(x, str) else x.url for x in (old, new)]
-        self.argv = [BINARY, "migrate", *url, "--listen", "127.0.0.1:%d" % self.port]
-        self.argv += ["--state", self.state, *map(str, args)]
+        self.argv = [BINARY, "migrate", *url, "--listen", "127.0.0.1:%d" % self.listen]
+        self.argv += ["--state", self.state, *over.listener(), *map(str, args)]
         self.proc = None
         self.status_conn = None
         self.starts = 0
@@ -65,7 +68,7 @@ class Godwit:
     def is_serving(self):
         if self.proc.poll() is not None:
             raise RuntimeError("godwit ended with %d: %s" % (self.proc.returncode, self.tail()))
-        return self.peek() is not None and wait_port(self.port, seconds=0.05)
+        return self.peek() is not None and wait_port(self.listen, seconds=0.05)
 
     def is_alive(self):
         return self.proc is not None and self.proc.poll() is None
@@ -194,6 +197,13 @@ class Godwit:
         self.drop_status_conn()
         self.proc.send_signal(signal.SIGKILL)
         self.proc.wait()
+
+    def close(self):
+        """The end of a test."""
+        if self.is_alive():
+            self.kill()
+        if self.gate:
+            self.gate.stop()
 
     def stop(self, seconds=15.0):
         """The graceful end; the exit code."""

@@ -19,7 +19,7 @@ import struct
 import threading
 import time
 
-from . import ports
+from . import over, ports
 
 CHUNK = 1 << 18
 LIMIT = 1 << 20  # bytes kept for a peer that does not read
@@ -41,8 +41,9 @@ class Half:
 
 
 class Proxy:
-    def __init__(self, target_port):
-        self.target = target_port
+    def __init__(self, target):
+        """`target`: a Server, or a port."""
+        self.target, self.path = (target, None) if isinstance(target, int) else (target.port, target.path)
         self.port = ports.take()
         self.mode = "pass"
         self.rate = 0.0
@@ -53,9 +54,14 @@ class Proxy:
         self.order = []
         self.sel = selectors.DefaultSelector()
         self.halves = {}  # socket that is read -> Half
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port))
+        self.is_unix = over.UNIX and self.path is not None
+        if self.is_unix:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(self.path + ".link")
+        else:
+            self.listener = socket.socket()
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.listener.bind(("127.0.0.1", self.port))
         self.listener.listen(512)
         self.listener.setblocking(False)
         self.sel.register(self.listener, selectors.EVENT_READ)
@@ -68,7 +74,7 @@ class Proxy:
 
     @property
     def url(self):
-        return "redis://127.0.0.1:%d" % self.port
+        return over.url(self.port, self.is_unix and self.path + ".link")
 
     def tell(self, mode, rate=0.0, delay=0.0, reset=False):
         done = threading.Event()
@@ -151,7 +157,7 @@ class Proxy:
             a.close()
             return
         try:
-            b = socket.create_connection(("127.0.0.1", self.target), timeout=2)
+            b = self.dial()
         except OSError:
             a.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             a.close()
@@ -159,12 +165,21 @@ class Proxy:
         self.connections += 1
         for s in (a, b):
             s.setblocking(False)
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self.is_unix:
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         one, two = Half(a, b), Half(b, a)
         one.peer, two.peer = two, one
         self.halves[a], self.halves[b] = one, two
         self.watch(one)
         self.watch(two)
+
+    def dial(self):
+        if not self.is_unix:
+            return socket.create_connection(("127.0.0.1", self.target), timeout=2)
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(2)
+        s.connect(self.path)
+        return s
 
     def watch(self, half):
         """Reads a side only when what it says can be carried."""

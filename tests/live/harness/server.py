@@ -5,7 +5,7 @@ import signal
 
 from oracle.resp import Conn, RespError
 
-from . import ports
+from . import over, ports
 from .process import end, spawn, until
 
 BINARY = os.environ.get("REDIS_SERVER", "redis-server")
@@ -29,6 +29,8 @@ class Server:
         self.dir = os.path.join(directory, name)
         os.makedirs(self.dir, exist_ok=True)
         self.port = ports.take()
+        self.bus = ports.take() if over.CLUSTER else None
+        self.path = over.path_of(directory, name)
         self.password = password
         self.log = os.path.join(self.dir, "redis.log")
         self.proc = None
@@ -52,12 +54,17 @@ class Server:
             self.conf["aclfile"] = path
         if binary and "redis-6" in binary:  # before 7.0 DEBUG is always there
             del self.conf["enable-debug-command"]
+        self.conf.update(over.server_conf(self, acl))
         self.conf.update({k.replace("_", "-"): v for k, v in conf.items()})
 
     @property
     def url(self):
         auth = ":%s@" % self.password if self.password else ""
-        return "redis://%s127.0.0.1:%d" % (auth, self.port)
+        return self.known_as(auth)
+
+    def known_as(self, auth=""):
+        """The URL with other words for who comes: "user:password@"."""
+        return over.url(self.port, self.path, auth)
 
     def start(self):
         path = os.path.join(self.dir, "redis.conf")
@@ -68,6 +75,7 @@ class Server:
                     f.write("%s %s\n" % (k, one))
         self.proc = spawn([self.binary or BINARY, path], self.log)
         until(self.is_up, 30, text="%s to start, see %s" % (self.name, self.log))
+        over.made(self)
         return self
 
     def is_up(self):
@@ -83,7 +91,7 @@ class Server:
     def conn(self, db=0, timeout=30.0, user=None, password=None):
         """A connection that no migration can fence by name; see Conn."""
         return Conn(
-            self.port, user=user, password=password or self.password, timeout=timeout, db=db
+            self.port, user=user, password=password or self.password, timeout=timeout, db=db, **over.direct(self)
         )
 
     def cmd(self, *args, db=0):
@@ -125,6 +133,8 @@ class Server:
             self.thaw()
             end(self.proc)
         ports.give(self.port)
+        if self.bus is not None:
+            ports.give(self.bus)
 
 
 def fill(server, n=2000, db=0, prefix="k", seed=1):

@@ -21,7 +21,7 @@ def main():
     for ident in conf["clients"]:
         work = WORKS[ident[:2]]
         peers = [p for p in conf["peers"] if p[:2] == ident[:2] or (p[0] == "c" and ident[0] == "c")]
-        db = 3 if ident[:2] == "mi" and int(ident[2:]) % 2 else 0
+        db = 3 if ident[:2] == "mi" and int(ident[2:]) % 2 and not conf.get("one_db") else 0
         clients.append(
             Client(
                 loop,

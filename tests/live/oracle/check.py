@@ -152,7 +152,7 @@ def check_bank(f, conn, lines, ns):
     f.keys += ACCOUNTS + 1
     have = defaultdict(int)
     balance = [MONEY] * ACCOUNTS
-    for e in strings(conn, "LRANGE", "%s:b:log" % ns, 0, -1):
+    for e in strings(conn, "LRANGE", "%s:{b}:log" % ns, 0, -1):
         ident, a, b, amount = e.split(" ")
         have[ident] += 1
         balance[int(a)] -= int(amount)
@@ -170,7 +170,7 @@ def check_bank(f, conn, lines, ns):
     for ident in have:
         f.add("foreign", "transfer %s was never made" % ident)
     for i, want in enumerate(balance):
-        got = int(conn.cmd("GET", "%s:b:%d" % (ns, i)) or 0)
+        got = int(conn.cmd("GET", "%s:{b}:%d" % (ns, i)) or 0)
         if got != want:
             f.add("wrong", "account %d holds %d, its journal says %d" % (i, got, want))
 

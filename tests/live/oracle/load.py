@@ -17,6 +17,7 @@ import time
 
 from . import check as judge
 from .engine import BIN_US, SLOW_US
+from .resp import Conn
 from .work import ACCOUNTS, MIX, MONEY
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -87,15 +88,18 @@ class Load:
         only=None,
         processes=1,
         auth=None,
-        prepare_port=None,
+        prepare=None,
         host="127.0.0.1",
         apart=False,
         before_7=False,
+        one_db=False,
     ):
         """`only`: kinds of clients, e.g. "li co re"; all by default. `apart`: keys
         of one command belong together (one key, or one hash tag), no scripts.
-        `before_7`: only commands that a server 6.0 knows."""
-        self.apart, self.before_7 = apart, before_7
+        `before_7`: only commands that a server 6.0 knows.
+        `prepare`: connects to where the money is put, instead of the port.
+        `one_db`: nobody leaves database 0."""
+        self.apart, self.before_7, self.one_db = apart, before_7, one_db
         self.port, self.host, self.seed, self.think = port, host, seed, think
         self.dir = directory
         self.auth = auth
@@ -118,20 +122,21 @@ class Load:
         self.cut_log = []
         self.marks = []
         self.began = 0.0
-        self.prepare_port = prepare_port or port
+        self.prepare_conn = prepare or self.connect
 
     def ledgers(self):
         return [os.path.join(self.dir, "ledger-%d.log" % i) for i in range(len(self.parts))]
 
-    def prepare(self):
-        """What the clients expect to find: money in the bank."""
-        from .resp import Conn
-
+    def connect(self):
         auth = self.auth or ()
         user = auth[0] if len(auth) == 2 else None
-        with Conn(self.prepare_port, user=user, password=auth[-1] if auth else None) as c:
+        return Conn(self.port, user=user, password=auth[-1] if auth else None)
+
+    def prepare(self):
+        """What the clients expect to find: money in the bank."""
+        with self.prepare_conn() as c:
             for i in range(ACCOUNTS):
-                c.cmd("SET", "%s:b:%d" % (self.ns, i), MONEY)
+                c.cmd("SET", "%s:{b}:%d" % (self.ns, i), MONEY)
 
     def start(self):
         os.makedirs(self.dir, exist_ok=True)
@@ -150,6 +155,7 @@ class Load:
                 "auth": self.auth,
                 "apart": self.apart,
                 "before_7": self.before_7,
+                "one_db": self.one_db,
             }
             err = open(os.path.join(self.dir, "clients-%d.err" % i), "w")
             proc = subprocess.Popen(

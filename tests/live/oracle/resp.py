@@ -179,9 +179,15 @@ class Parser:
 class Conn:
     """A blocking connection: cmd() raises on an error reply, raw() does not."""
 
-    def __init__(self, port, host="127.0.0.1", user=None, password=None, timeout=20.0, db=0):
-        self.sock = socket.create_connection((host, port), timeout=timeout)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port, host="127.0.0.1", user=None, password=None, timeout=20.0, db=0, path=None):
+        """`path`: a Unix socket instead of the port."""
+        if path is None:
+            self.sock = socket.create_connection((host, port), timeout=timeout)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(timeout)
+            self.sock.connect(path)
         self.parser = Parser()
         if password is not None:
             self.cmd("AUTH", *([user] if user else []), password)

@@ -237,8 +237,8 @@ MONEY = 1000
 
 def bank(c, ns, think, peers):
     """Transfers under WATCH; the sum never changes, at no moment."""
-    accounts = ["%s:b:%d" % (ns, i) for i in range(ACCOUNTS)]
-    journal = "%s:b:log" % ns
+    accounts = ["%s:{b}:%d" % (ns, i) for i in range(ACCOUNTS)]
+    journal = "%s:{b}:log" % ns
     seq = 0
     while not c.stopping:
         c.pinned = False
