@@ -153,7 +153,7 @@ ONCE_DIFFERED = [
     said("SUBSCRIBE ch0", "CLIENT", "COMMAND", "GET", "GET s:0", "CLIENT INFO", "CLIENT nosuch x",
          "EXEC", "EXEC x", "DEBUG x y", "NOSUCH"),
     said("SELECT -1"), said("SELECT 16"), said("SELECT 2147483648"), said("SELECT 01"),
-    said("SELECT 1.5"), said("CLIENT LIST ID -2 0"), said("CLIENT LIST ID 01"), said("SELECT 99999999999999999999"), said("SELECT 1000000"),
+    said("SELECT 1.5"), said("HELLO 9223372036854775807"), said("HELLO 01"), said("CLIENT LIST ID -2 0"), said("CLIENT LIST ID 01"), said("SELECT 99999999999999999999"), said("SELECT 1000000"),
 ]
 
 

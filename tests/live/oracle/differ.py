@@ -17,6 +17,7 @@ from .unlike import (CLOSED, NOT_DRAWN, OURS, PICKS, SITUATIONS, UNLIKE, UNLIKE_
                      hello_2, is_error, parse, relay_table, words)
 
 PATIENCE_S = 20
+NILS = ([(b"*", None)], [(b"_", b"")])
 
 
 class Peer:
@@ -162,6 +163,7 @@ class Client:
         self.mine = Peer(run.port)
         self.direct = Peer(run.direct)
         self.queue = None  # questions of an open MULTI
+        self.watched = False
         self.subscribed = False
         self.heard = {}  # shard channels? -> some are subscribed: they are counted apart
         self.resp3 = False
@@ -217,11 +219,19 @@ class Client:
     def step(self, cmds, mode):
         """Runs the commands on both; the first finding, or None."""
         run = self.run
+        self.follow()
         questions = [Question(c, name_of(c, run.table), run.moved) for c in cmds]
         mine = self.spoken(cmds, mode)
         if run.may_cut and any(CLOSED in a for a in mine):
             raise Cut(self, questions, mine)
         return self.compared(zip(questions, mine))
+
+    def follow(self):
+        """A session that reads on the other side sees its own writes, not at once those
+        of another one: a write that changes nothing makes what was before its own."""
+        before, self.run.last = self.run.last, self
+        if self.run.moved and before not in (None, self) and self.queue is None and not self.subscribed:
+            self.mine.ask(b"DEL", b"none:none")
 
     def compared(self, pairs):
         """Godwit's answers are held against the server's."""
@@ -269,6 +279,14 @@ class Client:
     def judge(self, q, mine, theirs):
         run = self.run
         run.count(q.name, theirs)
+        if q.name == "watch" and theirs == [(b"+", b"OK")]:
+            self.watched = True
+        elif q.name in ("exec", "discard", "unwatch", "reset"):
+            watched, self.watched = self.watched, False
+            if q.name == "exec" and watched and run.moved and mine in NILS and theirs not in NILS:
+                raise Stop  # a switch is a change of every watched key
+        if run.may_cut and q.name == "quit" and CLOSED in theirs and CLOSED not in mine:
+            mine = mine + [CLOSED]  # it was, but for a death before it was seen
         if q.name == "exec" and self.queue is not None and mine and theirs:
             queue, self.queue = self.queue, None
             a, b = mine[0], theirs[0]
@@ -319,7 +337,7 @@ class Client:
         self.mine.open()
         self.direct.open()
         self.queue = None
-        self.subscribed = self.resp3 = False
+        self.watched = self.subscribed = self.resp3 = False
         self.heard = {}
         return None
 
@@ -358,6 +376,7 @@ class Differ:
         self.in_multi_refused = set()
         self.skip = set()  # names that are not drawn for now
         self.may_cut = False  # connections may end: see Cut
+        self.last = None  # the client that asked last
 
     def count(self, name, answers):
         n = self.seen.setdefault(name, [0, 0])
@@ -371,7 +390,7 @@ class Differ:
         text = text.decode("latin-1")
         if in_multi and q.name in self.in_multi_refused and "inside MULTI" in text:
             raise Stop  # not drawn there; a part of a sequence may come to it
-        if (q.name, text.partition(" after ")[2]) in SITUATIONS:
+        if any((q.name, text.partition(w)[2]) in SITUATIONS for w in (" after ", " while ")):
             return None
         if handler == "REFUSE" and text == "ERR godwit refuses %s: %s" % (q.name, why):
             return None
@@ -545,7 +564,11 @@ class Differ:
                 continue
             if queued and (name in RANDOM_EFFECTS or name in self.in_multi_refused):
                 continue
-            return self.grammar.draw(rng, name)
+            cmd = self.grammar.draw(rng, name)
+            # Equal weights leave the order of a hash table, which is each server's own.
+            if name == "sort" and {b"BY", b"STORE"} <= {w.upper() for w in cmd}:
+                continue
+            return cmd
 
     def transaction(self, rng, names):
         cmds = [[b"WATCH", b"s:0"]] if rng.random() < 0.2 else []

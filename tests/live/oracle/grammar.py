@@ -248,7 +248,8 @@ def seconds(d):
 
 
 def milliseconds(d):
-    return seconds(d) * 1000 + d.rng.randrange(1000)
+    s = seconds(d)
+    return s * 1000 + d.rng.randrange(1000) if s > 0 else s
 
 
 def unix_seconds(d):

@@ -278,10 +278,9 @@ struct hello {
 static bool
 read_version(struct relay *r, struct session *s, struct span word, bool *ret)
 {
-	bool number = word.n > 0 && word.n < 19;
+	int64_t v;
+	bool number = num_get_i64(word.p, word.n, &v);
 
-	for (size_t i = word.n > 1 && word.p[0] == '-'; i < word.n; i++)
-		number &= word.p[i] >= '0' && word.p[i] <= '9';
 	*ret = span_eq(word, SPAN("3"));
 	if (*ret || span_eq(word, SPAN("2")))
 		return true;
