@@ -64,7 +64,7 @@ REASONS = (
     ("tracking", r"client tracking is not relayed|^unit/tracking: "),
     ("replica", r"refuses (sync|psync|replconf)|Connecting as a replica|MULTI / EXEC with REPLICAOF"),
     ("attached", r"while a migration is attached"),
-    ("select", r"refuses select after WATCH|WATCH will consider touched expired keys"),
+    ("select", r"WATCH will consider touched expired keys"),
     ("refused", r"godwit refuses"),
     ("shared", r"^\S+: (BRPOPLPUSH with multiple|FUNCTION - test .*(kill|eval)|Timedout|SHUTDOWN)"
                r"|is busy running a script"),

@@ -233,8 +233,7 @@ NOT_DRAWN = {
     "flushall": "drawn seldom, see Differ.command()",
 }
 # Refused in a situation: (name, the words behind "after" or "while"), and why.
-SITUATIONS = {("select", "WATCH"): "a watched key belongs to one connection and its database",
-              ("hello", "the client is subscribed"): "messages of two forms could not be told apart"}
+SITUATIONS = {("hello", "the client is subscribed"): "messages of two forms could not be told apart"}
 # Answers by chance that change nothing: what may come is asked of the server.
 PICKS = {"srandmember": b"SMEMBERS", "hrandfield": b"HKEYS", "zrandmember": b"ZRANGE",
          "randomkey": b"KEYS"}

@@ -80,7 +80,7 @@ in_a_split(void)
 	mail(MAIL_RELEASE, SIDE_OLD, 0, ACK_AUTHORITY);
 	settle();
 	say(0, "GET o1\r\nGET n2\r\nGET o2\r\nMGET o n\r\nDBSIZE\r\n");
-	say(6, "MULTI\r\nPING\r\nGET n3\r\nEXEC\r\n");
+	say(6, "MULTI\r\nPING\r\nGET n3\r\nCLIENT ID\r\nEXEC\r\n");
 	say(2, "WATCH n4\r\nGET n4\r\nMULTI\r\nGET n5\r\nEXEC\r\n");
 	say(3, "SUBSCRIBE d\r\nUNSUBSCRIBE d\r\n");
 	say(7, "MULTI\r\n");
@@ -107,7 +107,9 @@ after_the_switch(void)
 	settle();
 	say(1, "GET b3\r\nEXEC\r\nGET b4\r\n");
 	say(3, "SUBSCRIBE c\r\nPING\r\n");
-	say(6, "MULTI\r\nGET g3\r\nEXEC\r\n");
+	say(6,
+	    "MULTI\r\nGET g3\r\nCLIENT ID\r\nCLIENT SETNAME b\r\nSELECT 3\r\n"
+	    "EXEC\r\nWATCH w\r\nSELECT 2\r\nUNWATCH\r\n");
 	say(0, "GET j2\r\nQUIT\r\n");
 	settle();
 	say(3, "UNSUBSCRIBE a b c\r\nGET d1\r\n");

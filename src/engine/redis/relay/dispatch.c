@@ -10,6 +10,7 @@
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
+#include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
@@ -478,6 +479,8 @@ static enum dispatched
 handle(struct relay *r, struct session *s, const struct command *c,
        const struct resp_cmd *q, struct span raw)
 {
+	if (s->multi && queued_takes(r, s, c))
+		return queued_dispatch(r, s, c, q, raw);
 	if (s->multi && is_apart(c))
 		return dispatch_refuse(
 			r, s, "ERR godwit refuses %s inside MULTI", c->name);

@@ -49,6 +49,8 @@ enum pending_kind {
 	PEND_LOADED,   /* the last SCRIPT LOAD of script_preload()          */
 	PEND_UNBLOCK,  /* CLIENT UNBLOCK                                    */
 	PEND_MULTI,    /* MULTI of a client: an error means there is none   */
+	PEND_EXEC,     /* EXEC of which a part is Godwit's (queued.c)       */
+	PEND_SELECT,   /* SELECT after WATCH; mark: the database            */
 	PEND_BAD,      /* a transaction was spoiled on purpose: own text    */
 	PEND_DROP,     /* DISCARD in place of EXEC: nil                     */
 	PEND_BLOCK,    /* blocking command                                  */
@@ -531,6 +533,16 @@ void local_authed(struct relay *r, struct session *s, struct cred *cred,
 void local_hello(struct relay *r, struct session *s, struct lane *lane,
                  bool resp3, struct span reply);
 void local_reset(struct relay *r, struct session *s);
+/* SELECT was answered on that lane, which a WATCH holds to the session. */
+void local_selected(struct relay *r, struct session *s, struct lane *lane,
+                    uint32_t db, struct span reply);
+/* Answers to CLIENT GETNAME and INFO. */
+void local_put_name(const struct session *s, struct buf *b);
+void local_put_info(struct relay *r, const struct session *s, struct buf *b);
+#define LOCAL_BAD_NAME                                               \
+	SPAN("-ERR Client names cannot contain spaces, newlines or " \
+	     "special characters.\r\n")
+bool local_may_name(struct span name);
 
 /* ---- tx.c: transactions ------------------------------------------------ */
 

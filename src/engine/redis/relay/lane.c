@@ -10,6 +10,7 @@
  * be executed as the wrong user, in the wrong database or answered in the wrong
  * protocol.
  */
+#include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
@@ -627,7 +628,7 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 		struct session *s = lane->mine;
 
 		if (s != NULL && s->link != NULL &&
-		    ((s->multi && !s->multi_lost) ||
+		    ((s->multi && !s->multi_lost) || queued_is_open(s) ||
 		     (s->part != NULL && s->part->streaming))) {
 			r->n.lost[lane->side]++;
 			session_close(r, s, NULL);

@@ -188,6 +188,36 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 	return answered(s);
 }
 
+/* What is watched stays with its connection. */
+static enum dispatched
+select_watching(struct relay *r, struct session *s, const struct resp_cmd *q,
+                struct span raw)
+{
+	struct lane *lane = dispatch_lane(r, s, true);
+	enum dispatched ret;
+	int64_t n = 0;
+
+	if (lane == NULL)
+		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
+	(void)num_get_i64(q->argv[1].p, q->argv[1].n, &n);
+	ret = dispatch_send(r, s, lane, raw, PEND_SELECT, 0);
+	if (ret == DISPATCHED)
+		ring_at(&lane->fifo, ring_n(&lane->fifo) - 1)->mark =
+			(uint64_t)n;
+	return ret;
+}
+
+void
+local_selected(struct relay *r, struct session *s, struct lane *lane,
+               uint32_t db, struct span reply)
+{
+	if (reply.n > 0 && reply.p[0] == '+') {
+		s->db = db;
+		lane->db = db;
+	}
+	session_say(r, s, reply);
+}
+
 /* ---- HELLO ------------------------------------------------------------- */
 
 /* The reply with the session's own id in place of the lane's. From here on the
@@ -224,6 +254,16 @@ local_hello(struct relay *r, struct session *s, struct lane *lane, bool resp3,
 	session_say_buf(r, s, &b);
 }
 
+bool
+local_may_name(struct span name)
+{
+	for (size_t i = 0; i < name.n; i++) {
+		if (name.p[i] < '!' || name.p[i] > '~')
+			return false;
+	}
+	return true;
+}
+
 static bool
 set_name(struct relay *r, struct session *s, struct span name)
 {
@@ -231,14 +271,9 @@ set_name(struct relay *r, struct session *s, struct span name)
 
 	if (w == NULL)
 		return false;
-	for (size_t i = 0; i < name.n; i++) {
-		if (name.p[i] < '!' || name.p[i] > '~') {
-			session_say(r, s,
-			            SPAN("-ERR Client names cannot contain "
-			                 "spaces, newlines or special "
-			                 "characters.\r\n"));
-			return false;
-		}
+	if (!local_may_name(name)) {
+		session_say(r, s, LOCAL_BAD_NAME);
+		return false;
 	}
 	w->name_n =
 		(uint32_t)(name.n < sizeof(w->name) ? name.n : sizeof(w->name));
@@ -435,8 +470,8 @@ local_reset(struct relay *r, struct session *s)
 	door_enter(r, s);
 }
 
-static void
-put_name(const struct session *s, struct buf *b)
+void
+local_put_name(const struct session *s, struct buf *b)
 {
 	if (s->wide != NULL && s->wide->name_n > 0)
 		resp_put_bulk(b, span_of(s->wide->name, s->wide->name_n));
@@ -446,8 +481,8 @@ put_name(const struct session *s, struct buf *b)
 		resp_put_nil(b);
 }
 
-static void
-put_info(struct relay *r, const struct session *s, struct buf *b)
+void
+local_put_info(struct relay *r, const struct session *s, struct buf *b)
 {
 	struct buf line;
 
@@ -474,9 +509,9 @@ say(struct relay *r, struct session *s, const struct command *c,
 		if (set_name(r, s, q->argv[2]))
 			resp_put_status(&b, "OK");
 		break;
-	case COMMAND_GETNAME: put_name(s, &b); break;
+	case COMMAND_GETNAME: local_put_name(s, &b); break;
 	case COMMAND_CLIENTID: resp_put_int(&b, (int64_t)s->id); break;
-	case COMMAND_CLIENTINFO: put_info(r, s, &b); break;
+	case COMMAND_CLIENTINFO: local_put_info(r, s, &b); break;
 	case COMMAND_RESET:
 		local_reset(r, s);
 		resp_put_status(&b, "RESET");
@@ -496,12 +531,8 @@ local_dispatch(struct relay *r, struct session *s, const struct command *c,
 	switch (c->handler) {
 	case COMMAND_AUTH: return auth(r, s, q, raw);
 	case COMMAND_SELECT:
-		if (s->watching) {
-			session_say(r, s,
-			            SPAN("-ERR godwit refuses select after "
-			                 "WATCH\r\n"));
-			return answered(s);
-		}
+		if (s->watching)
+			return select_watching(r, s, q, raw);
 		return select_db(r, s, q);
 	case COMMAND_HELLO: return hello(r, s, q);
 	case COMMAND_QUIT:

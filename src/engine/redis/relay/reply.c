@@ -7,6 +7,7 @@
 #include "base/hist.h"
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
+#include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
@@ -194,6 +195,22 @@ node_reply(struct relay *r, struct lane *lane, struct pending e,
 }
 
 static void
+exec_reply(struct relay *r, struct lane *lane, struct pending e,
+           struct span reply)
+{
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	queued_answer(r, e.s, lane, reply, &b);
+	if (!buf_failed(&b))
+		pass(r, lane, &e, buf_span(&b));
+	else if (e.s->link != NULL)
+		session_close(r, e.s, NULL);
+	buf_fini(&b);
+	lane->reply_n = 0;
+}
+
+static void
 whole_of_session(struct relay *r, struct lane *lane, struct pending e,
                  struct span request, struct span reply)
 {
@@ -212,6 +229,10 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 		             reply);
 		break;
 	case PEND_MULTI: tx_answer(r, s, lane, reply); break;
+	case PEND_EXEC: exec_reply(r, lane, e, reply); break;
+	case PEND_SELECT:
+		local_selected(r, s, lane, (uint32_t)e.mark, reply);
+		break;
 	case PEND_AGAIN: tx_again(r, s, lane, reply); break;
 	case PEND_BAD:
 		if (s->wide != NULL && s->wide->refusal_text != NULL &&
@@ -272,6 +293,8 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_PROVE:
 	case PEND_AGAIN:
 	case PEND_MULTI:
+	case PEND_EXEC:
+	case PEND_SELECT:
 	case PEND_BAD:
 	case PEND_DROP:
 	case PEND_BLOCK:

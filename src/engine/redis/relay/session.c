@@ -105,6 +105,7 @@ drop_wide(struct relay *r, struct session *s)
 	block_free(r, s);
 	tx_forget(s);
 	buf_fini(&s->wide->body);
+	buf_fini(&s->wide->queued);
 	buf_fini(&s->wide->marks);
 	buf_fini(&s->wide->track);
 	buf_fini(&s->wide->astray);
@@ -282,6 +283,7 @@ session_try_wide(struct relay *r, struct session *s)
 	s->wide = mem_zero(r->mem, sizeof(*s->wide));
 	if (s->wide != NULL) {
 		buf_init(&s->wide->body, r->mem);
+		buf_init(&s->wide->queued, r->mem);
 		buf_init(&s->wide->marks, r->mem);
 		buf_init(&s->wide->track, r->mem);
 		buf_init(&s->wide->astray, r->mem);

@@ -44,6 +44,9 @@ struct wide {
 	struct buf body;     /* of an open transaction, tx.c  */
 	bool body_ok;        /* ... it is whole               */
 	bool marks_lost;     /* ... has more than marks takes */
+	bool queued_sent;    /* ... EXEC of what is in queued      */
+	uint32_t queued_n;   /* ... requests of it that were sent  */
+	struct buf queued;   /* ... those of queued.c              */
 	struct buf marks;    /* ... its requests for mark.c   */
 	struct buf astray;   /* to be given out again (astray.c)   */
 	uint64_t astray_since_ns;

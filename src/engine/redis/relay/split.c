@@ -17,6 +17,7 @@
  */
 #include "engine/redis/relay/split.h"
 
+#include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
 
 #define BODY_MAX  4096        /* requests without a key that wait for one */
@@ -306,6 +307,7 @@ open_later(struct relay *r, struct session *s)
 	if (w == NULL)
 		return DISPATCH_CLOSED;
 	tx_forget(s);
+	(void)queued_may_begin(s); /* nothing is under way */
 	s->multi = true;
 	s->multi_lost = true;
 	s->multi_refused = false;

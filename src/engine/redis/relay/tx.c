@@ -13,7 +13,7 @@
  * without MULTI is lost likewise: the next MULTI is relayed, but its EXEC becomes
  * DISCARD and nil.
  */
-#include "engine/redis/relay/inside.h"
+#include "engine/redis/relay/queued.h"
 
 #define KEEP_IDLE 4096 /* bytes of the body that stay between two */
 #define ABORT_TEXT \
@@ -38,6 +38,17 @@ pass_shared(struct relay *r, struct session *s, struct span raw)
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	return dispatch_send(r, s, lane, raw, PEND_PASS, 0);
+}
+
+/* In a transaction, but never a part of it. */
+static enum dispatched
+pass_nested(struct relay *r, struct session *s, struct span raw)
+{
+	enum dispatched ret = pass_own(r, s, raw, PEND_PASS, 0);
+
+	if (ret == DISPATCHED)
+		queued_skip(s);
+	return ret;
 }
 
 enum dispatched
@@ -70,7 +81,10 @@ tx_keep(struct session *s, struct span raw)
 {
 	struct wide *w = s->wide;
 
-	if (w == NULL || !w->body_ok)
+	if (w == NULL)
+		return;
+	w->queued_n++;
+	if (!w->body_ok)
 		return;
 	if (buf_len(&w->body) + raw.n <= RELAY_TX_KEEP_MAX) {
 		buf_put_span(&w->body, raw);
@@ -238,9 +252,12 @@ end_multi(struct relay *r, struct session *s, const struct command *c,
 	if (c->handler == COMMAND_EXEC && s->watch_lost)
 		ret = pass_own(r, s, SPAN("*1\r\n$7\r\nDISCARD\r\n"), PEND_DROP,
 		               0);
+	else if (c->handler == COMMAND_EXEC)
+		ret = pass_own(r, s, raw,
+		               queued_exec(s) ? PEND_EXEC : PEND_PASS,
+		               PEND_F_WRITE);
 	else
-		ret = pass_own(r, s, raw, PEND_PASS,
-		               c->handler == COMMAND_EXEC ? PEND_F_WRITE : 0);
+		ret = pass_own(r, s, raw, PEND_PASS, 0);
 	if (ret == DISPATCHED) {
 		mark_exec(r, s, s->lane,
 		          c->handler == COMMAND_EXEC && !s->watch_lost);
@@ -265,9 +282,11 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_MULTI:
 		/* A nested one is wrong and changes nothing. */
 		if (s->multi)
-			return pass_own(r, s, raw, PEND_PASS, 0);
+			return pass_nested(r, s, raw);
 		if (session_wide(r, s) == NULL)
 			return DISPATCH_CLOSED;
+		if (!queued_may_begin(s))
+			return DISPATCH_WAIT;
 		ret = pass_own(r, s, raw, PEND_MULTI, 0);
 		if (ret == DISPATCHED) {
 			s->multi = true;
@@ -277,8 +296,10 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_EXEC:
 	case COMMAND_DISCARD: return end_multi(r, s, c, raw);
 	case COMMAND_WATCH:
+		if (s->multi)
+			return pass_nested(r, s, raw);
 		ret = pass_own(r, s, raw, PEND_PASS, 0);
-		if (ret == DISPATCHED && !s->multi)
+		if (ret == DISPATCHED)
 			s->watching = true;
 		return ret;
 	case COMMAND_UNWATCH:
