@@ -440,7 +440,7 @@ replica_forget(struct run_side *at)
 }
 
 uint32_t
-replica_addresses(const struct run_side *at, struct follow_node *ret,
+replica_addresses(const struct run_side *at, struct seek_node *ret,
                   uint32_t max)
 {
 	uint32_t n = at->replica_n < max ? at->replica_n : max;

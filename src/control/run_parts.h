@@ -27,6 +27,7 @@
 #include "control/preflight.h"
 #include "control/rulebook.h"
 #include "control/run.h"
+#include "control/seek.h"
 #include "control/url.h"
 #include "core/lifecycle.h"
 #include "core/traffic.h"
@@ -47,21 +48,6 @@ struct run_event {
 
 struct replica; /* replica.c's */
 
-#define FOLLOW_NODES 32 /* of one cluster that may be asked */
-
-struct follow_node {
-	char host[108];
-	uint16_t port;
-};
-
-/* The node that has the slots of a side, and whom to ask for it: follow.c. */
-struct follow {
-	struct follow_node now; /* port 0: not known yet */
-	uint64_t epoch;         /* of its slots          */
-	struct follow_node node[FOLLOW_NODES];
-	uint32_t node_n;
-};
-
 /* What is known of one server. */
 struct run_side {
 	struct url url;
@@ -71,12 +57,12 @@ struct run_side {
 	bool users_made; /* Godwit's, as far as we know              */
 	bool fenced;     /* shut, as far as we know                  */
 	bool has_aclfile;
-	bool has_config;   /* CONFIG REWRITE is possible               */
-	bool kept;         /* rules with a fence were made to last */
-	json_t *saved;     /* user name -> rules, from acl_saved       */
-	uint64_t lost_ns;  /* its connection broke then; 0: no         */
-	uint64_t hurry_ns; /* look again at                            */
-	struct follow follow;
+	bool has_config;    /* CONFIG REWRITE is possible               */
+	bool kept;          /* rules with a fence were made to last */
+	json_t *saved;      /* user name -> rules, from acl_saved       */
+	uint64_t lost_ns;   /* its connection broke then; 0: no         */
+	uint64_t hurry_ns;  /* look again at                            */
+	struct seek follow; /* a node of a cluster: follow.c        */
 	struct replica *replicas[LIMIT_REPLICAS];
 	uint32_t replica_n;
 };
@@ -374,7 +360,7 @@ int replica_hold_all(struct run *r, enum side s, struct err *err) MUST;
 void replica_clean(struct run *r, enum side s);
 void replica_forget(struct run_side *at);
 /* At most max of them; answers how many. */
-uint32_t replica_addresses(const struct run_side *at, struct follow_node *ret,
+uint32_t replica_addresses(const struct run_side *at, struct seek_node *ret,
                            uint32_t max);
 void replica_put_checks(const struct run *r, json_t *list);
 

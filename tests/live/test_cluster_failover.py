@@ -37,8 +37,8 @@ def lossy(w, who):
 
 @pytest.mark.limit(120)
 def test_planned(clusters):
-    """CLUSTER FAILOVER of masters that clients use, before the cutover and after it, under load: no client is cut,
-    no answer is wrong, nothing is lost."""
+    """CLUSTER FAILOVER of masters that clients use, before the cutover, after it, and after the rollback, under load:
+    no client is cut, no answer is wrong, nothing is lost."""
     w = clusters()
     old, new = w.clusters
     w.begin({"type": "blue_green"})
@@ -51,6 +51,27 @@ def test_planned(clusters):
     w.until(lambda s: s["stream"]["in_step"])
     w.verb("rollback")
     w.until(lambda s: s["status"] == "rolled_back")
+    # no migration has the interlays now
+    old.fail_over(1)
+    n = min(c.n for c in cs)
+    until(lambda: min(c.n for c in cs) > n + 50 or any(c.faults for c in cs), 20)
+    w.verb("migrate")
+    in_step(w)
+    w.verb("promote")
+    w.verb("verify")
+    w.until(lambda s: s["verification"]["state"] == "clean")
+    end_load(w, cs)
+
+
+@pytest.mark.limit(60)
+def test_alone(clusters):
+    """Before any migration: a master that gives way, and back; nobody notices."""
+    w = clusters()
+    cs = begin_load(w)
+    for _ in range(2):
+        w.clusters[0].fail_over(0)
+        n = min(c.n for c in cs)
+        until(lambda: min(c.n for c in cs) > n + 50 or any(c.faults for c in cs), 20)
     end_load(w, cs)
 
 

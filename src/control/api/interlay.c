@@ -105,6 +105,8 @@ put_front(struct api *a, const json_t *row, json_t *spec, struct err *err)
 	(void)json_object_set(labels, "instance",
 	                      json_object_get(entity_body(row), "instance"));
 	(void)json_object_set_new(spec, "is_instance", json_true());
+	(void)json_object_set(spec, "is_node",
+	                      json_object_get(body, "in_cluster"));
 	(void)json_object_set(spec, "workers",
 	                      json_object_get(body, "workers"));
 	(void)json_object_set_new(spec, "labels", labels);

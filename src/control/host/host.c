@@ -138,6 +138,11 @@ host_new(const struct host_conf *c, struct err *err)
 		return NULL;
 	}
 	h->has_keeper = true;
+	h->seats = seats_new(h, err);
+	if (h->seats == NULL) {
+		host_free(h);
+		return NULL;
+	}
 	return h;
 }
 
@@ -150,6 +155,7 @@ host_free(struct host *h)
 	h->ends = true;
 	(void)pthread_cond_broadcast(&h->cond);
 	host_unlock(h);
+	seats_free(h->seats);
 	line_stop_fronts(h);
 	/* What the keeper is at ends sooner when the legs end. */
 	migration_stop_all(h);

@@ -48,7 +48,7 @@ void host_free(struct host *h);
  * interlays of its instances, which run already, "refuse_across":bool and
  * "by_slot":bool (nodes of a cluster) and "cluster":{"announce":[address]?}?
  * (what clients are shown: topology.h); those of instances say "is_instance":true
- * instead of "listen", and settings.proxy_protocol.
+ * instead of "listen", "is_node":bool (of a cluster), and settings.proxy_protocol.
  * ERR_EXISTS: running already, or the port is taken. ERR_UNABLE: tls. */
 int host_interlay_start(struct host *h, const json_t *spec,
                         struct err *err) MUST;

@@ -12,6 +12,7 @@
  *   ask.c        verbs: to one leg, to all, to all at once
  *   merge.c      one status of many legs
  *   keeper.c     what legs wish that concerns all
+ *   seats.c      interlays before nodes of a cluster that no migration has
  *   test.c       the checks before
  *   command.c    one command for templates
  *   metrics.c    Prometheus lines
@@ -53,6 +54,7 @@ struct line {
 	bool is_private;  /* a migration's own, for its templates */
 	bool is_instance; /* behind another interlay               */
 	_Atomic uint32_t speakers; /* spread_conf.speakers, of a front */
+	bool is_node;              /* ... its server is a node of a cluster */
 	struct line *next;
 };
 
@@ -142,6 +144,7 @@ struct host {
 	struct chore *chores;
 	pthread_t keeper;
 	bool has_keeper;
+	struct seats *seats;
 	bool ends;
 	int socket_dir; /* of the interlays of instances; -1: not needed yet */
 };
@@ -166,6 +169,16 @@ void host_say(struct host *h, const struct migration *m, const char *name,
               const char *text);
 void host_chore(struct host *h, const struct leg *l, const char *verb,
                 const char *why, uint32_t after_ms);
+
+/* seats.c */
+struct seats;
+struct seats *seats_new(struct host *h, struct err *err);
+void seats_free(struct seats *s);
+
+/* part.c: the slots that interlays with instances send to this one; false: none
+ * does, or not before nodes of a cluster. host.lock is held. */
+bool part_slots(const struct host *h, const struct line *n,
+                struct cluster_slots *ret);
 
 /* line.c (host.lock is held) */
 struct line *line_find(struct host *h, const char *uuid);

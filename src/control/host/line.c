@@ -175,6 +175,7 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 		return err->code == ERR_IO
 		               ? err_set(err, ERR_EXISTS, "%s", err->text)
 		               : -(int)err->code;
+	at.at.by_cluster = n->is_node;
 	p = interlay_alone(&at, side);
 	p.held = o->held;
 	rc = set_tls(n, o->tls, err);
@@ -219,6 +220,7 @@ name_line(struct line *n, const json_t *spec, uint32_t *ret_workers,
 		             INTERLAY_RELAYS_MAX);
 	n->held = json_is_true(json_object_get(spec, "held"));
 	n->is_instance = json_is_true(json_object_get(spec, "is_instance"));
+	n->is_node = json_is_true(json_object_get(spec, "is_node"));
 	*ret_workers = (uint32_t)count;
 	return rc;
 }
@@ -455,6 +457,8 @@ repoint(struct line *n, const struct url *to, struct err *err)
 		rc = url_side(to, SIDE_NEW, &both[SIDE_NEW], err);
 	if (rc != 0)
 		return rc;
+	for (int s = 0; s < SIDE_N; s++)
+		both[s].at.by_cluster = n->is_node;
 	p = interlay_alone(&both[SIDE_OLD], alone);
 	p.side = both;
 	rc = interlay_pair(n->l, &p, SIDE_OLD, SIDE_OLD, err);

@@ -38,10 +38,9 @@ is_to(const struct leg *a, const struct leg *b)
 	return same(a->conf.new_url, b->conf.new_url);
 }
 
-/* The slots that interlays with instances send to this one; false: none does, or
- * not before nodes of a cluster. host.lock is held. */
-static bool
-add_slots(const struct host *h, const struct line *n, struct cluster_slots *ret)
+bool
+part_slots(const struct host *h, const struct line *n,
+           struct cluster_slots *ret)
 {
 	bool any = false;
 
@@ -81,7 +80,7 @@ find_slots(struct migration *m, uint32_t k)
 		    k)
 			continue;
 		n = line_find(m->host, uuid != NULL ? uuid : "");
-		if (n == NULL || !add_slots(m->host, n, &m->leg[k]->slots))
+		if (n == NULL || !part_slots(m->host, n, &m->leg[k]->slots))
 			return false;
 		any = true;
 	}

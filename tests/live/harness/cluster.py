@@ -71,8 +71,15 @@ class Cluster:
         replicas change places. A node that is fenced cannot be asked."""
         before, now = self.nodes[i], self.replicas[i]
         if how == "asked":
-            now.cmd("CLUSTER", "FAILOVER")
-            until(lambda: now.info("role") == "master", 30, 0.05, "the fail-over")
+            until(lambda: now.info("master_link_status") == "up", 20, 0.05, "the replica")
+            for _ in range(4):  # one that is not answered in 5 s is given up
+                now.cmd("CLUSTER", "FAILOVER")
+                try:
+                    until(lambda: now.info("role") == "master", 7, 0.02)
+                    break
+                except TimeoutError:
+                    pass
+            assert now.info("role") == "master"
         else:
             before.kill() if how == "kill" else before.stop()
             until(lambda: "Failover election won" in open(now.log).read(), 30, 0.05, "the fail-over")
