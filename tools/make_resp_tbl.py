@@ -7,7 +7,9 @@ does with a command (its handler, and why it is refused) is decided here, by
 name. A command that is neither decided here nor plainly a read or a write of
 the server makes this program fail, so that nobody adds one without a decision.
 
-    tools/make_resp_tbl.py PORT > tables/resp.tbl
+    tools/make_resp_tbl.py PORT [PORT...] > tables/resp.tbl
+
+PORT is a server 7.0; of the later ones behind it only what is in LATER is taken.
 """
 import os
 import re
@@ -122,6 +124,11 @@ def numkeys(specs):
     return 0
 
 
+# Commands of servers after 7.0 that are relayed (an older one says itself that it
+# does not know them).
+LATER = set("""hexpire hexpireat hexpiretime hgetdel hgetex hpersist hpexpire hpexpireat
+hpexpiretime hpttl hsetex httl""".split())
+
 # Options of these name keys (STORE, BY, GET), wherever they stand.
 ANY_WORD = {"sort", "sort_ro", "georadius", "georadiusbymember"}
 
@@ -165,19 +172,31 @@ def rows(commands):
         yield name, kind, handler, arity, first, last, step, many, why
 
 
-def main():
-    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+def ask(port):
+    """(version, COMMAND) of a server."""
+    s = socket.create_connection(("127.0.0.1", port))
     f = s.makefile("rb")
     s.sendall(b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n")
     version = [x for x in read(f).splitlines() if "redis_version" in x][0]
     s.sendall(b"*1\r\n$7\r\nCOMMAND\r\n")
+    return version, read(f)
+
+
+def main():
+    version, commands = ask(int(sys.argv[1]))
+    table = {r[0]: r for r in rows(commands)}
+    for port in sys.argv[2:]:
+        later, commands = ask(int(port))
+        for r in rows([c for c in commands if c[0] in LATER]):
+            if table.setdefault(r[0], r) is r and later not in version:
+                version += " and " + later
     print("// The commands of a Redis server and what the relay does with each. Made by")
     print("// tools/make_resp_tbl.py from COMMAND of %s; do not edit." % version)
     print("// first, last, step: where keys stand (0: none). numkeys: the argument that counts keys behind it, -1: any word may be one.")
     print("// X(name, kind, handler, arity, first, last, step, numkeys, refusal)")
     print("// clang-format off")
-    for r in sorted(rows(read(f))):
-        print('X("%s", %s, %s, %d, %d, %d, %d, %d, "%s")' % r)
+    for name in sorted(table):
+        print('X("%s", %s, %s, %d, %d, %d, %d, %d, "%s")' % table[name])
     print("// clang-format on")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness.godwit import run
 from harness.server import fill, other
-from oracle.resp import RespError
+from oracle.resp import Conn, RespError
 from scenario import OURS, Run, inside
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -222,7 +222,7 @@ def test_fields_that_expire(place, mode):
     g = place.godwit(old, new, "--strategy", "big_bang", "--copy-mode", mode)
     g.until_in_step()
     for side in (old, new):
-        with side.conn() as c:
+        with Conn(g.port) as c:
             c.cmd("HSETEX", "sx", "EX", 3000, "FIELDS", 2, "a", "1", "b", "2")
             c.cmd("HEXPIRE", "some", 2000, "FIELDS", 2, "f9", "f10")
             c.cmd("HPERSIST", "some", "FIELDS", 1, "f1")
@@ -230,6 +230,7 @@ def test_fields_that_expire(place, mode):
             c.cmd("HGETDEL", "few", "FIELDS", 1, "f0")
             c.cmd("HSET", "few", "f0", "again", "f2", "no expiry now")
             c.cmd("HSETEX", "gone", "PX", 300, "FIELDS", 1, "a", "1")
+            assert c.cmd("HTTL", "few", "FIELDS", 1, "f0") == [-1]
         seen = until_same(g, old, new)
         assert any(isinstance(x, int) and x > 0 for x in seen[b"many"])
         g.must("verify")
@@ -249,6 +250,17 @@ def test_fields_that_expire(place, mode):
         with inside(g, new) as c:
             c.cmd("HPERSIST", k, "FIELDS", 1, "f4")
     g.must("verify")
+
+
+def test_a_server_says_what_it_does_not_know(place):
+    """Commands of 8.0 through an interlay to 7.0: its own words, then all goes on."""
+    old, new = place.pair()
+    g = place.godwit(old, new)
+    with Conn(g.port) as c, old.conn() as d:
+        for words in (("HTTL", "h", "FIELDS", 1, "f"), ("HPEXPIRE", "h", 5, "FIELDS", 1, "f")):
+            said = c.raw(*words)
+            assert isinstance(said, RespError) and said.text == d.raw(*words).text
+        assert c.cmd("PING") in ("PONG", b"PONG")
 
 
 def test_fields_that_expire_have_no_older_way(place):
