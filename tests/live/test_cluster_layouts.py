@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clusters whose masters share the slots otherwise, and servers alone, as old and as new side."""
+import json
 import subprocess
 import threading
 import time
@@ -46,6 +47,11 @@ class Layouts(World):
                       for i, (a, b) in enumerate(old.ranges) for j, (c, d) in enumerate(new.ranges)
                       if max(a, c) <= min(b, d)]
         self.port = ports.take()
+        self.by_name = by_name
+        if by_name:
+            self.must("POST", "interlays", {"id": "front", "port": self.port, "masters_of": "old%d" % (len(old.nodes) - 1),
+                                            "toward": "new0"})
+            return
         self.must("POST", "interlays", {
             "id": "front", "port": self.port, "in_cluster": True,
             "instances": [{"endpoint": "old%d" % i, "id": "p%d" % n, "slots": slots}
@@ -54,7 +60,9 @@ class Layouts(World):
     def begin(self, strategy, wait=True):
         self.must("POST", "migrations", {"id": "m", "strategy": strategy,
                                          "data": {"type": "snapshot", "replace": "replace"}})
-        for n, (_, j, _) in enumerate(self.parts):
+        if self.by_name:
+            self.must("POST", "migrations/m/interlay/front", {"endpoint": "new0"})
+        for n, (_, j, _) in enumerate([] if self.by_name else self.parts):
             self.must("POST", "migrations/m/interlay/front.p%d" % n, {"endpoint": "new%d" % j})
         test = self.must("POST", "migrations/m/test")
         assert test["valid"], [c for c in test["checks"] if c["result"] == "fail"]
@@ -303,3 +311,93 @@ def test_reverse(layouts, place):
         w.verb("complete")
         w.until(lambda s: s["status"] == "completed")
         assert len(w.sets[0].keys()) == 100
+
+
+@pytest.mark.limit(90)
+def test_by_name(layouts, place):
+    """Two endpoints, one node of each cluster, are all that is named: masters, slots and pairs are found."""
+    w = layouts(Cluster(place, "old", 2), Cluster(place, "new", 3), by_name=True)
+    front = w.must("GET", "interlays/front")
+    assert [(i["id"], i["endpoint"], i["slots"]) for i in front["instances"]] == [
+        ("s0", "old1-0", "0-5460"), ("s5461", "old1-0", "5461-8191"),
+        ("s8192", "old1-1", "8192-10921"), ("s10922", "old1-1", "10922-16383")]
+    assert front["in_cluster"]
+    w.begin({"type": "big_bang"})
+    cs = begin_load(w, 2)
+    w.verb("promote")
+    assert set(w.sides()) == {"new"}
+    w.clean()
+    w.verb("complete")
+    w.until(lambda s: s["status"] == "completed")
+    end_load(w, cs)
+    assert [i["endpoint"] for i in w.instances()] == ["new0-0", "new0-1", "new0-1", "new0-2"]
+
+
+def test_by_name_alone(layouts, place):
+    """A server alone, named with the cluster that it becomes; and what does not fit is refused by name."""
+    alone, three = Alone(place, "old"), Cluster(place, "new", 3)
+    w = layouts(alone, three, by_name=True)
+    assert [i["endpoint"] for i in w.instances()] == ["old0"] * 3
+    w.begin({"type": "big_bang"})
+    with w.conn() as c:
+        c.cmd("SET", "a", 1)
+        w.verb("promote")
+        assert c.cmd("INCR", "a") == 2
+        w.verb("rollback")
+        w.until(lambda s: s["status"] == "rolled_back")
+        assert c.cmd("GET", "a") == b"2"
+
+    def refused(text, **body):
+        got = w.serve.post("interlays", {"id": "other", "port": 0, **body})
+        assert got.status in (400, 422) and text in json.dumps(got.json), got.json
+
+    refused("toward: only with masters_of", endpoint="old0", toward="new0")
+    refused("give it, or instances, or masters_of", endpoint="old0", masters_of="new0")
+    # an instance for each master, where the other side has other cuts
+    assert w.serve.post("interlays", {"id": "other", "port": 0, "masters_of": "new0"}).status < 300
+    two = Cluster(place, "two", 2)
+    w.must("POST", "endpoints", {"endpoint": "two", "kind": "redis", "config": {"url": two.nodes[0].url}})
+    w.must("POST", "migrations", {"id": "n", "strategy": {"type": "big_bang"}, "data": {"type": "snapshot"}})
+    got = w.serve.post("migrations/n/interlay/other", {"endpoint": "two"})
+    assert got.status >= 400 and "those of several masters" in json.dumps(got.json), got.json
+
+
+def test_refusals(layouts, place):
+    """What does not go with servers that instances share is refused by name, before anything is changed."""
+    old, new = Alone(place, "old"), Cluster(place, "new", 2)
+    w = layouts(old, new)
+
+    def tested(text, strategy="big_bang", only=None, **more):
+        w.must("POST", "migrations", {"id": "x", "strategy": {"type": strategy},
+                                      "data": {"type": "snapshot", "replace": more.pop("rule", "replace")}, **more})
+        for n in range(2) if only is None else [only]:
+            w.must("POST", "migrations/x/interlay/front.p%d" % n, {"endpoint": "new%d" % n})
+        got = w.serve.post("migrations/x/test")
+        assert text in json.dumps(got.json), got.json
+        assert got.status >= 400 or not got.json["data"]["valid"]
+        w.must("DELETE", "migrations/x")
+
+    tested("strategy rolling_update does not go", "rolling_update")
+    tested("strategy shadow_traffic does not go", "shadow_traffic")
+    tested("allow_partial does not go", failure_handling="allow_partial")
+    tested("cannot be merged in a cluster", rule="merge")
+    tested("would be left behind on", only=0)
+    with old.nodes[0].conn() as c:
+        c.cmd("SELECT", 2)
+        c.cmd("SET", "a", 1)
+        tested("has keys in other databases than 0")
+        c.cmd("FLUSHALL")
+    new.nodes[0].cmd("SET", next(k for k in "abcdefgh" if new.owner(k) == 0), 1)
+    tested("where several legs fill a server it has to be")
+    new.nodes[0].cmd("FLUSHALL")
+    # servers alone
+    a, b = place.server("a"), place.server("b")
+    for name, s in ("a", a), ("b", b):
+        w.must("POST", "endpoints", {"endpoint": name, "kind": "redis", "config": {"url": s.url}})
+    w.must("POST", "interlays", {"id": "f", "port": 0, "instances": [{"endpoint": "a", "id": "x"},
+                                                                     {"endpoint": "b", "id": "y"}]})
+    w.must("POST", "migrations", {"id": "z", "strategy": {"type": "big_bang"}, "data": {"type": "snapshot"}})
+    for i in "xy":
+        w.must("POST", "migrations/z/interlay/f." + i, {"endpoint": "old0"})
+    got = w.serve.post("migrations/z/test")
+    assert "two pairs of this migration share a server" in json.dumps(got.json), got.json

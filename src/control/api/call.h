@@ -144,6 +144,10 @@ json_t *call_stamp(const json_t *row);
 
 /* The URL of an endpoint's row with its secret; auth_wipe() it. */
 char *endpoint_url(struct api *a, const json_t *row, struct err *err);
+struct url;
+/* A new endpoint (new reference), or NULL. labels may be NULL. */
+json_t *endpoint_add(struct call *c, const char *id, const struct url *u,
+                     const json_t *labels, struct err *err);
 /* By uuid; *ret_id (may be NULL) gets its id. */
 char *endpoint_url_of(struct api *a, const char *uuid, struct err *err);
 /* The id of the thing with this uuid, "" when it is gone. ret has 65 bytes. */

@@ -34,6 +34,13 @@ json_t *instances_read(struct call *c, struct err *err);
 /* nodes.c: of a cluster; "slots" of each are what its node says, and those given must
  * be the same. Asks the servers. */
 int nodes_fill(struct call *c, json_t *read, struct err *err) MUST;
+/* masters.c: the body names a cluster; its "instances" are made of what its node
+ * says, with endpoints for the masters. */
+int masters_instances(struct call *c, struct err *err) MUST;
+/* Each instance of the interlay to the master that has its slots, of the cluster that
+ * the body names as endpoint: resources of a migration (new reference), or NULL. */
+json_t *masters_resources(struct call *c, const json_t *interlay,
+                          struct err *err);
 /* The rows for these behind the interlay uuid; in a transaction. What its row says
  * of them (new reference), or NULL. */
 json_t *instances_add(struct call *c, const char *uuid, const json_t *read,

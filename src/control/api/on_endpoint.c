@@ -266,6 +266,24 @@ pick_id(struct call *c, const char **ret, struct err *err)
 	               "id: is missing, or is not the same as endpoint");
 }
 
+json_t *
+endpoint_add(struct call *c, const char *id, const struct url *u,
+             const json_t *labels, struct err *err)
+{
+	char uuid[STORE_UUID];
+	json_t *body = json_pack("{s:s,s:{}}", "kind", "redis", "labels");
+	json_t *row = NULL;
+
+	if (labels != NULL)
+		(void)json_object_set_new(body, "labels",
+		                          json_deep_copy(labels));
+	if (set_url(c, store_uuid(uuid), u, body, err) == 0)
+		row = entity_add(c->api->store, call_org(c), ENTITY_ENDPOINT,
+		                 uuid, id, c->who.subject, body, err);
+	json_decref(body);
+	return row;
+}
+
 int
 on_endpoint_create(struct call *c, struct err *err)
 {

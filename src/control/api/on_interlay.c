@@ -245,23 +245,50 @@ forget(struct api *a, const json_t *row)
 		(void)fprintf(stderr, "godwit: %s\n", other.text);
 }
 
+/* One of three. */
+static int
+check_servers(struct call *c, struct err *err)
+{
+	static const char *const names[] = { "endpoint", "instances",
+		                             "masters_of" };
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const json_t *v = json_object_get(c->body, names[i]);
+
+		n += v != NULL && !json_is_null(v);
+	}
+	if (n == 1 && (call_text(c->body, "toward") == NULL ||
+	               call_text(c->body, "masters_of") != NULL))
+		return 0;
+	(void)snprintf(c->param, sizeof(c->param), "%s",
+	               n == 1 ? "toward" : "endpoint");
+	return n == 1 ? err_set(err, ERR_BAD,
+	                        "toward: only with masters_of, to say where "
+	                        "it shall go")
+	              : err_set(err, ERR_BAD,
+	                        "endpoint: give it, or instances, or "
+	                        "masters_of%s",
+	                        n > 1 ? ", not several" : "");
+}
+
 /* One endpoint, or instances: its uuid, or what instances_read() gives. */
 static int
 read_servers(struct call *c, json_t *body, json_t **ret_instances,
              struct err *err)
 {
 	const char *id = call_text(c->body, "endpoint");
-	const json_t *list = json_object_get(c->body, "instances");
 	const char *across = call_text(c->body, "across");
 	json_t *cluster = json_object_get(c->body, "cluster");
+	const json_t *list;
 	json_t *endpoint;
+	int rc = check_servers(c, err);
 
-	if ((id == NULL) == (list == NULL)) {
-		(void)snprintf(c->param, sizeof(c->param), "endpoint");
-		return err_set(err, ERR_BAD,
-		               "endpoint: give it, or instances%s",
-		               id != NULL ? ", not both" : "");
-	}
+	if (rc == 0 && call_text(c->body, "masters_of") != NULL)
+		rc = masters_instances(c, err);
+	if (rc != 0)
+		return rc;
+	list = json_object_get(c->body, "instances");
 	if (list == NULL && json_is_object(cluster)) {
 		(void)snprintf(c->param, sizeof(c->param), "cluster");
 		return err_set(err, ERR_BAD,

@@ -332,6 +332,34 @@ check_pair(struct call *c, const json_t *interlay, const json_t *endpoint,
 	               entity_id(interlay));
 }
 
+/* All instances of a cluster's interlay, each to the master that has its slots. */
+static int
+put_whole(struct call *c, const json_t *interlay, struct err *err)
+{
+	json_t *all = NULL;
+	int rc;
+
+	if (c->dry_run)
+		return err_set(err, ERR_UNABLE,
+		               "dry_run: not for all instances of a cluster at "
+		               "once, their endpoints would be made");
+	all = masters_resources(c, interlay, err);
+	rc = all != NULL ? 0 : -(int)err->code;
+
+	for (size_t i = 0; rc == 0 && i < json_array_size(all); i++) {
+		json_t *r = json_array_get(all, i);
+		json_t *part = entity_by_uuid(c->api->store,
+		                              call_text(r, "uuid"), err);
+
+		rc = part != NULL ? check_other(c, part, err) : -(int)err->code;
+		if (rc == 0)
+			rc = put(c, r, err);
+		json_decref(part);
+	}
+	json_decref(all);
+	return rc;
+}
+
 /* Its instances are moved, each to an endpoint of its own. */
 static int
 check_whole(const json_t *interlay, struct err *err)
@@ -359,6 +387,13 @@ on_migration_add_interlay(struct call *c, struct err *err)
 	int rc = interlay != NULL ? check_long(c, interlay, err)
 	                          : -(int)err->code;
 
+	if (rc == 0 && interlay_has_instances(interlay) &&
+	    json_is_true(
+		    json_object_get(entity_body(interlay), "in_cluster"))) {
+		rc = put_whole(c, interlay, err);
+		json_decref(interlay);
+		return rc;
+	}
 	if (rc == 0)
 		rc = check_whole(interlay, err);
 	if (rc == 0)
