@@ -222,7 +222,10 @@ layout_next_kin(void *arg, const struct side_conf *side, uint32_t i,
 		return false;
 	user[0] = '\0';
 	pass[0] = '\0';
-	j = open_kin(r, label_of(side), i, &s);
+	/* A replica's, too: it has its master's users. */
+	s = strcmp(side->own_pass, r->side[SIDE_OLD].own_pass) == 0 ? SIDE_OLD
+	                                                            : SIDE_NEW;
+	j = open_kin(r, label_of(&r->side[s]), i, &s);
 	if (j == NULL) {
 		(void)snprintf(user, 64, "godwit-nobody");
 		return true;

@@ -97,6 +97,7 @@ add(struct run *r, enum side s, const char *host, uint16_t port)
 	(void)snprintf(p->key, sizeof(p->key), "%s@%s:%u", side_name(s), host,
 	               port);
 	agent_init(&p->agent, &p->conf, r->agent_name);
+	p->agent.kin = r->is_part ? &r->kin : NULL;
 	if (read_saved(r, p, &err) != 0) {
 		run_event(r, "disk", "%s", err.text);
 		agent_fini(&p->agent);

@@ -401,3 +401,91 @@ def test_refusals(layouts, place):
         w.must("POST", "migrations/z/interlay/f." + i, {"endpoint": "old0"})
     got = w.serve.post("migrations/z/test")
     assert "two pairs of this migration share a server" in json.dumps(got.json), got.json
+
+
+def test_canary(layouts, place):
+    """Shares of reads on new, whose servers are shared; every answer is right."""
+    w = layouts(Cluster(place, "old", 2), Cluster(place, "new", 3))
+    w.begin({"type": "canary", "steps": [0.2, 0.6]})
+    cs = begin_load(w, 3)
+    w.verb("promote")
+    w.until(lambda s: s["reads"]["new"] > 50)
+    w.verb("promote")
+    w.verb("promote")
+    assert set(w.sides()) == {"new"}
+    end_load(w, cs)
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_restart(layouts, place, which):
+    """A server that two instances share is restarted and has forgotten Godwit's users and its fence; both find
+    in again, and the switch and the way back lose nothing."""
+    w = layouts(Cluster(place, "old", 2, appendonly="yes"), Cluster(place, "new", 3, appendonly="yes"))
+    w.begin({"type": "big_bang"})
+    with w.conn() as c:
+        for i in range(200):
+            c.cmd("SET", "k%d" % i, i)
+    s = w.sets[0].nodes[0] if which == "old" else w.sets[1].nodes[1]
+    s.restart()
+
+    def is_put_right():
+        with s.conn() as c:
+            if which == "new":
+                return "NOPERM" in str(c.raw("ACL", "LIST"))
+            return sum(b"user godwit-" in u for u in c.cmd("ACL", "LIST")) == 4
+
+    until(is_put_right, 20)
+    if which == "old":
+        until(w.sets[0].is_ok, 20)
+    w.in_step()
+    cs = begin_load(w, 2, lossy=True)
+    w.verb("promote")
+    assert set(w.sides()) == {"new"}
+    end_load(w, cs)
+    with w.conn() as c:
+        assert [c.cmd("GET", "k%d" % i) for i in range(200)] == [b"%d" % i for i in range(200)]
+    w.clean()
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    for s in w.sets[0].nodes + w.sets[1].nodes:
+        until(lambda: b"-@all" not in s.cmd("ACL", "LIST")[0], 10)
+
+
+@pytest.mark.limit(90)
+def test_replica(layouts, place):
+    """The replicas of masters that several instances share are fenced and opened with them."""
+    w = layouts(Cluster(place, "old", 2), Cluster(place, "new", 3))
+    bus, replicas = [], []
+    for cluster, i, name in ((w.sets[0], 0, "r0"), (w.sets[1], 1, "r1")):
+        bus.append(ports.take())
+        master = cluster.nodes[i]
+        r = place.server(name, cluster_enabled="yes", cluster_port=bus[-1], cluster_node_timeout=5000)
+        master.cmd("CLUSTER", "MEET", "127.0.0.1", r.port, bus[-1])
+        me = master.cmd("CLUSTER", "MYID")
+        until(lambda: me in r.cmd("CLUSTER", "NODES"), 10)
+        r.cmd("CLUSTER", "REPLICATE", me)
+        until(lambda: b"master_link_status:up" in r.cmd("INFO", "replication"), 15)
+        until(lambda: b"cluster_state:ok" in r.cmd("CLUSTER", "INFO"), 15)
+        replicas.append(r)
+
+    def shut():
+        ret = []
+        for r in replicas:
+            with r.conn() as c:
+                ret.append("NOPERM" in str(c.raw("GET", "x")))
+        return ret
+
+    w.begin({"type": "blue_green"})
+    until(lambda: shut() == [False, True], 10)
+    w.verb("promote")
+    until(lambda: shut() == [True, False], 10)
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    until(lambda: shut() == [False, False], 10)
+    for r in replicas:
+        until(lambda: not [u for u in r.cmd("ACL", "LIST") if b"godwit" in u], 10)
+    for b in bus:
+        ports.give(b)
