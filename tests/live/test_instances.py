@@ -406,7 +406,7 @@ def test_refusals(world):
         assert {i["id"] for i in w.must("GET", "interlays")} == {"front", "front.shard-0", "front.shard-1"}
 
     refused({}, "instances")
-    refused({"endpoint": "old0", "instances": [{"endpoint": "old1"}]}, "not both")
+    refused({"endpoint": "old0", "instances": [{"endpoint": "old1"}]}, "not several")
     refused({"endpoint": "old0", "across": "handle"}, "across")
     refused({"instances": [{"endpoint": "nobody"}]}, "nobody", 422)
     refused({"instances": [{"endpoint": "old0"}, {"endpoint": "old0"}]}, "two instances")
