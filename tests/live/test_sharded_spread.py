@@ -227,6 +227,53 @@ def test_through_a_rolling_update(clusters):  # noqa: F811
 
 
 @pytest.mark.limit(60)
+def test_between_the_values_of_mget(clusters):  # noqa: F811
+    """Before nodes of a cluster values are asked for one by one: messages that come meanwhile are kept, all of them,
+    and PUBSUB counts each client once."""
+    w = clusters(2)
+    names = [next("s%d" % i for i in range(99) if w.clusters[0].owner("s%d" % i) == at) for at in (0, 1)]
+    keys = ["{%s}%d" % (n, i) for i in range(40) for n in (names[0], names[1], "x%d" % i)]
+    c, p = w.conn(), w.conn()
+    c.hello(3)
+    c.cmd("MSET", *[x for k in keys for x in (k, k * 200)])
+    c.send("SSUBSCRIBE", *names)
+    assert [c.read()[2], c.read()[2]] == [1, 2]
+    assert p.cmd("PUBSUB", "SHARDNUMSUB", *names) == [names[0].encode(), 1, names[1].encode(), 1]
+    assert sorted(p.cmd("PUBSUB", "SHARDCHANNELS")) == sorted(n.encode() for n in names)
+    stop, sent = [], {n: 0 for n in names}
+
+    def publish(n):
+        with w.conn() as q:
+            while not stop:
+                for _ in range(10):
+                    q.cmd("SPUBLISH", n, b"%d " % sent[n] * (3000 if sent[n] % 5 == 0 else 1))
+                    sent[n] += 1
+                time.sleep(0.001)
+            q.cmd("SPUBLISH", n, "end")
+
+    mouths = [later(publish, n) for n in names]
+    heard, ends = {n.encode(): [] for n in names}, 0
+
+    def note(m):
+        if m[2] == b"end":
+            return 1
+        assert m[0] == b"smessage"
+        heard[m[1]].append(int(m[2].split()[0]))
+        return 0
+
+    for _ in range(150):
+        got, pushes = c.told("MGET", *keys)
+        assert got == [(k * 200).encode() for k in keys]
+        ends += sum(map(note, pushes))
+    stop.append(1)
+    assert [m.get() for m in mouths] == [None] * 2
+    while ends < 2:
+        ends += note(c.read())
+    assert heard == {n.encode(): list(range(sent[n])) for n in names}
+    assert min(sent.values()) > 100
+
+
+@pytest.mark.limit(60)
 def test_a_slot_leaves_its_master(clusters):  # noqa: F811
     """The master ends the subscription by itself: the client hears it with the count of all masters."""
     w = clusters(2)

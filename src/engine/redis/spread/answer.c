@@ -207,8 +207,11 @@ push(struct client *c, struct branch *b)
 bool
 answer_push(struct client *c)
 {
+	const struct ask *a = ring_first(&c->asks);
 	bool busy = false;
 
+	if (a != NULL && a->kind == ASK_KEYS && c->g.begun)
+		return true; /* behind the array: merge.c */
 	for (uint32_t i = 0; i < c->n; i++) {
 		if (c->branch[i].pushing)
 			busy |= push(c, &c->branch[i]) != FLOW_DONE;

@@ -369,6 +369,8 @@ enum take shard_take(struct client *c, const struct asked *a) MUST;
 enum take shard_other(struct client *c, const struct asked *a) MUST;
 /* What is at the front of b to the client: a confirmation with another count. */
 enum flow shard_item(struct client *c, struct branch *b) MUST;
+/* The same for one that leaves later. */
+enum flow shard_keep(struct client *c, struct branch *b, struct buf *to) MUST;
 /* Is the first ask one of these? Only it reads then. */
 bool shard_has_turn(struct client *c);
 /* RESP2: what home and the others say to a subscriber. False: something is not

@@ -162,26 +162,20 @@ merge_run(struct client *c, struct ask *a)
 
 /* ---- an array of one for each key ---------------------------------------- */
 
-/* RESP3: what is pushed between two answers of home leaves behind this one. */
+/* RESP3: what is pushed between two answers leaves behind this one. */
 static enum flow
 keep_push(struct client *c, struct branch *b)
 {
-	struct span piece;
-	enum wire_rc rc = branch_piece(b, &piece);
+	enum flow flow = shard_keep(c, b, &c->g.kept);
 
-	b->pushing = true;
-	if (b->at == HOME)
-		buf_put_span(&c->g.kept, piece);
-	feed_use(&b->rx, piece.n);
-	if (rc < 0 || (rc == WIRE_MORE && b->link == NULL) ||
-	    buf_failed(&c->g.kept) || buf_len(&c->g.kept) > SPREAD_PART_MAX) {
+	b->pushing = flow != FLOW_DONE;
+	if (c->dead)
+		return FLOW_MORE;
+	if (buf_failed(&c->g.kept) || buf_len(&c->g.kept) > SPREAD_PART_MAX) {
 		answer_broken(c, b);
 		return FLOW_MORE;
 	}
-	if (rc == WIRE_MORE)
-		return FLOW_MORE;
-	b->pushing = false;
-	return FLOW_DONE;
+	return flow;
 }
 
 /* "*1" before the value; an error stays in the place of the value. */

@@ -33,9 +33,17 @@ static bool
 is_once(const struct command *row)
 {
 	static const char *const names[] = {
-		"dbsize",           "keys",          "function|load",
-		"function|restore", "function|kill", "function|delete",
-		"bgsave",           "bgrewriteaof",  "latency|reset",
+		"dbsize",
+		"keys",
+		"function|load",
+		"function|restore",
+		"function|kill",
+		"function|delete",
+		"bgsave",
+		"bgrewriteaof",
+		"latency|reset",
+		"pubsub|shardchannels",
+		"pubsub|shardnumsub",
 	};
 	struct span name = span_of((const uint8_t *)row->name, row->name_n);
 

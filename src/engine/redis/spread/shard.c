@@ -69,24 +69,20 @@ asked(struct client *c, const struct branch *b)
 	a->n = b->item == ITEM_ERROR ? 0 : a->n - 1;
 }
 
-/* With the count of all instances. */
-static enum flow
-confirm(struct client *c, struct branch *b, size_t n)
+/* A whole confirmation, with the count of all instances. False: it is none. */
+static bool
+confirm(struct client *c, struct branch *b, struct span in, struct buf *to)
 {
-	struct span in = span_of(feed_span(&b->rx).p, n);
 	struct span rest = in;
 	struct resp_item it[4];
-	struct buf *to;
-	size_t head = n - 2;
+	size_t head = in.n - 2;
 
 	for (int i = 0; i < 4; i++) {
 		if (resp_read(&rest, &it[i]) != WIRE_PART)
 			it[i].type = RESP_NIL;
 	}
-	if (it[3].type != RESP_INT || it[3].number < 0 || rest.n > 0) {
-		answer_broken(c, b);
-		return FLOW_MORE;
-	}
+	if (it[3].type != RESP_INT || it[3].number < 0 || rest.n > 0)
+		return false;
 	while (in.p[head] != ':')
 		head--;
 	c->sub.shards -= b->shards;
@@ -96,34 +92,73 @@ confirm(struct client *c, struct branch *b, size_t n)
 		c->sub.on = true;
 		c->sub.mark = MARK_NONE;
 	}
-	to = spread_scratch(c->s);
 	buf_put(to, in.p, head);
 	resp_put_int(to, c->sub.shards);
-	answer_put_buf(c, to);
-	if (c->dead)
+	return true;
+}
+
+/* The one at the front, when all of it is there. */
+static enum flow
+confirmed(struct client *c, struct branch *b, struct buf *to)
+{
+	struct span in = feed_span(&b->rx);
+	int64_t n = resp_reply_len(in);
+
+	if (n == 0 && b->link != NULL)
 		return FLOW_MORE;
-	feed_use(&b->rx, n);
-	asked(c, b);
+	if (n <= 0 || !confirm(c, b, span_of(in.p, (size_t)n), to)) {
+		answer_broken(c, b);
+		return FLOW_MORE;
+	}
+	feed_use(&b->rx, (size_t)n);
 	return FLOW_DONE;
+}
+
+enum flow
+shard_keep(struct client *c, struct branch *b, struct buf *to)
+{
+	struct span piece;
+	enum wire_rc rc;
+
+	if (!b->inside && !classify(b) && b->link != NULL)
+		return FLOW_MORE;
+	if (!b->inside && b->item == ITEM_CONFIRMS)
+		return confirmed(c, b, to);
+	rc = branch_piece(b, &piece);
+	if (b->at == HOME || b->shards > 0)
+		buf_put_span(to, piece);
+	feed_use(&b->rx, piece.n);
+	if (rc < 0 || (rc == WIRE_MORE && b->link == NULL)) {
+		answer_broken(c, b);
+		return FLOW_MORE;
+	}
+	return rc == WIRE_MORE ? FLOW_MORE : FLOW_DONE;
 }
 
 enum flow
 shard_item(struct client *c, struct branch *b)
 {
+	bool hides = c->s->conf->topology.n > 0 && shard_has_turn(c);
+	enum flow flow;
+
 	if (!b->inside && !classify(b) && b->link != NULL)
 		return FLOW_MORE;
 	if (!b->inside && b->item == ITEM_CONFIRMS) {
-		int64_t n = resp_reply_len(feed_span(&b->rx));
+		struct buf *to = spread_scratch(c->s);
 
-		if (n > 0)
-			return confirm(c, b, (size_t)n);
-		if (n == 0 && b->link != NULL)
-			return FLOW_MORE;
+		flow = confirmed(c, b, to);
+		if (flow == FLOW_DONE)
+			answer_put_buf(c, to);
+		if (c->dead)
+			flow = FLOW_MORE;
+	} else if (b->item == ITEM_ERROR && hides) {
+		flow = view_error(c, b);
+	} else {
+		flow = answer_stream(c, b, true);
 	}
-	if (answer_stream(c, b, true) != FLOW_DONE)
-		return FLOW_MORE;
-	asked(c, b);
-	return FLOW_DONE;
+	if (flow == FLOW_DONE)
+		asked(c, b);
+	return flow;
 }
 
 /* ---- between answers ------------------------------------------------------ */
