@@ -7,8 +7,10 @@
  * due in it. One thread, one epoll; each connection has one request under way.
  * Not part of Godwit: a yardstick.
  *
- *     paced PORT CONNECTIONS RATE SECONDS get|set
+ *     paced PORT CONNECTIONS RATE SECONDS get|set [KEYS [wait]]
  *
+ * The connections take turns. wait: when all are connected it says "ready" and
+ * begins with the first line of its input, so that others can look at clocks.
  * Prints {"sent","p50_us","p90_us","p99_us","p999_us","max_us"}; the first tenth
  * of the time does not count.
  */
@@ -26,9 +28,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KEYS   100000
 #define VALUE  64
 #define QUEUED 4096 /* due, and not sent yet, of one connection */
+#define TURN   61803 /* shares no divisor with a power of ten */
 
 struct conn {
 	int fd;
@@ -41,6 +43,7 @@ struct conn {
 
 static char value[VALUE + 1];
 static bool is_set;
+static uint32_t keys = 100000;
 static uint64_t *samples;
 static size_t sample_n;
 static uint64_t count_from;
@@ -67,7 +70,7 @@ next_key(void)
 {
 	static uint32_t k;
 
-	k = (k + 61803) % KEYS;
+	k = (k + TURN) % keys;
 	return (int)k;
 }
 
@@ -97,7 +100,7 @@ ask(struct conn *c)
 	c->due = c->queue[c->first];
 	c->first = (c->first + 1) % QUEUED;
 	c->n--;
-	k = snprintf(key, sizeof(key), "paced:%06d", next_key());
+	k = snprintf(key, sizeof(key), "paced:%d", next_key());
 	if (is_set)
 		n = snprintf(out, sizeof(out),
 		             "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", k,
@@ -213,10 +216,14 @@ main(int argc, char **argv)
 	double seconds;
 	int n;
 
-	if (argc != 6) {
-		fputs("paced PORT CONNECTIONS RATE SECONDS get|set\n", stderr);
+	if (argc < 6 || argc > 8) {
+		fputs("paced PORT CONNECTIONS RATE SECONDS get|set "
+		      "[KEYS [wait]]\n",
+		      stderr);
 		return 2;
 	}
+	if (argc > 6)
+		keys = (uint32_t)number(argv[6]);
 	n = (int)number(argv[2]);
 	rate = number(argv[3]);
 	seconds = number(argv[4]);
@@ -229,6 +236,11 @@ main(int argc, char **argv)
 		die("memory");
 	for (int i = 0; i < n; i++)
 		conns[i].fd = dial((int)number(argv[1]));
+	if (argc > 7) {
+		puts("ready");
+		(void)fflush(stdout);
+		(void)getchar();
+	}
 	run(conns, n, rate, seconds);
 	if (sample_n == 0)
 		return 1;
