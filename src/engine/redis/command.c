@@ -10,7 +10,7 @@
 
 #include "base/check.h"
 
-static const struct command rows[] = {
+const struct command command_rows[] = {
 #define X(name, kind, handler, arity, first, last, step, numkeys, why) \
 	{                                                              \
 		name,           sizeof(name) - 1,                      \
@@ -21,9 +21,15 @@ static const struct command rows[] = {
 	},
 #include "resp.tbl"
 #undef X
+	{ .kind = COMMAND_ADMIN, .handler = COMMAND_PLAIN },
 };
 
-#define ROWS (sizeof(rows) / sizeof(rows[0]))
+/* Without the last one. */
+#define ROWS (sizeof(command_rows) / sizeof(command_rows[0]) - 1)
+
+const uint16_t command_none = ROWS * sizeof(struct command);
+
+_Static_assert(sizeof(command_rows) <= UINT16_MAX, "a place has 16 bits");
 
 _Static_assert(ROWS * 2 < COMMAND_SLOTS, "the index stays half empty");
 
@@ -49,8 +55,8 @@ command_index_init(struct command_index *ix)
 {
 	memset(ix, 0, sizeof(*ix));
 	for (size_t i = 0; i < ROWS; i++) {
-		uint32_t at =
-			hash((const uint8_t *)rows[i].name, rows[i].name_n);
+		uint32_t at = hash((const uint8_t *)command_rows[i].name,
+		                   command_rows[i].name_n);
 
 		while (ix->slot[at] != 0)
 			at = (at + 1) % COMMAND_SLOTS;
@@ -79,11 +85,11 @@ command_find(const struct command_index *ix, struct span name)
 {
 	uint32_t at;
 
-	if (name.n == 0 || name.n >= sizeof(rows[0].name))
+	if (name.n == 0 || name.n >= sizeof(command_rows[0].name))
 		return NULL;
 	for (at = hash(name.p, name.n); ix->slot[at] != 0;
 	     at = (at + 1) % COMMAND_SLOTS) {
-		const struct command *c = &rows[ix->slot[at] - 1];
+		const struct command *c = &command_rows[ix->slot[at] - 1];
 
 		if (is_name(c, name.p, name.n))
 			return c;
@@ -107,17 +113,11 @@ command_find_sub(const struct command_index *ix,
 	return command_find(ix, span_of(name, n + 1 + sub.n));
 }
 
-uint16_t
-command_row(const struct command *c)
-{
-	return c < rows || c >= rows + ROWS ? 0 : (uint16_t)(c - rows + 1);
-}
-
 const struct command *
-command_of_row(uint16_t row)
+command_at(uint16_t place)
 {
-	REQUIRE(row <= ROWS);
-	return row == 0 ? NULL : &rows[row - 1];
+	REQUIRE(place <= command_none && place % sizeof(struct command) == 0);
+	return &command_rows[place / sizeof(struct command)];
 }
 
 bool

@@ -106,9 +106,18 @@ command_is_publish(const struct command *c)
 	        span_eq(name, SPAN("spublish")));
 }
 
-/* The number of its row, from 1; 0: of none. And back: NULL for 0. */
-uint16_t command_row(const struct command *c);
-const struct command *command_of_row(uint16_t row);
+/* All rows; the last one, without a name, is of COMMAND alone, and of none. */
+extern const struct command command_rows[];
+extern const uint16_t command_none;
+
+/* Where a row is, in bytes: small, and cheap to tell. */
+static inline uint16_t
+command_place(const struct command *c)
+{
+	return (uint16_t)((const char *)c - (const char *)command_rows);
+}
+
+const struct command *command_at(uint16_t place);
 
 /* Is argc (all words, the name included) a number of words it takes? */
 bool command_takes(const struct command *c, uint32_t argc);

@@ -77,7 +77,7 @@ take(struct pool *p, size_t n)
 	int c = class_of(n);
 	struct pool_block *b = c < 0 ? NULL : p->kept[c];
 
-	if (is_small(n))
+	if (c < 0 && is_small(n))
 		return slab_take(&p->small, n);
 	if (b == NULL)
 		return malloc(n);
@@ -92,7 +92,7 @@ give(struct pool *p, void *block, size_t n)
 	int c = class_of(n);
 	struct pool_block *b = block;
 
-	if (is_small(n)) {
+	if (c < 0 && is_small(n)) {
 		slab_give(&p->small, block, n);
 		return;
 	}

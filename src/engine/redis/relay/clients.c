@@ -113,9 +113,9 @@ clients_put_address(struct relay *r, const struct session *s, struct buf *b)
 static void
 put_command(const struct session *s, struct buf *b)
 {
-	const struct command *last = command_of_row(s->last);
+	const struct command *last = command_at(s->last);
 
-	buf_put_str(b, last == NULL ? "NULL" : last->name);
+	buf_put_str(b, last->name_n == 0 ? "NULL" : last->name);
 }
 
 void

@@ -606,7 +606,7 @@ static inline enum dispatched
 command(struct relay *r, struct session *s, const struct command *c,
         const struct resp_cmd *q, struct span raw)
 {
-	s->last = command_row(c);
+	s->last = command_place(c);
 	if (__builtin_expect(s->multi_lost || r->watchful, 0))
 		return watched(r, s, c, q, raw);
 	return sorted(r, s, c, q, raw);
@@ -635,15 +635,13 @@ row_of(const struct relay *r, const struct resp_cmd *q)
 {
 	/* COMMAND alone is a command; other containers alone are wrong, and the
 	 * server says so. */
-	static const struct command bare = { .kind = COMMAND_ADMIN,
-		                             .handler = COMMAND_PLAIN };
 	const struct command *c = command_find(&r->commands, q->argv[0]);
 	const struct command *sub;
 
 	if (c == NULL || c->handler != COMMAND_CONTAINER)
 		return c;
 	if (q->argc == 1)
-		return &bare;
+		return command_at(command_none);
 	sub = command_find_sub(&r->commands, c, q->argv[1]);
 	return sub != NULL ? sub : c;
 }

@@ -31,6 +31,7 @@ session_new(struct relay *r, struct link *l)
 	s->link = l;
 	s->id = ++r->next_id * RELAY_WORKERS_MAX + r->first_who;
 	s->is_default = true;
+	s->last = command_none;
 	s->at = (uint8_t)r->route.authority;
 	s->window = WINDOW_MIN;
 	s->since_s = (uint32_t)(r->port->now_ns / SECOND_NS);

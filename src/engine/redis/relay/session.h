@@ -75,7 +75,7 @@ struct facts;
 struct session {
 	uint8_t owner; /* OWNER_SESSION */
 	uint8_t big;   /* requests to go before it may share again      */
-	uint16_t last; /* command_row() of its last command, 0: none    */
+	uint16_t last; /* command_place() of its last command    */
 	bool read_off      : 1;
 	bool multi         : 1; /* MULTI was sent, EXEC or DISCARD not yet   */
 	bool watching      : 1; /* WATCH was sent on its own lane            */
