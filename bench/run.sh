@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# bench/run.sh: Godwit beside its peers in one run; about 15 minutes.
+# bench/run.sh: Godwit beside its peers in one run; about 22 minutes.
 #
-#   bench/run.sh [--quick]       --quick: small loads, one round, two minutes
+#   bench/run.sh [--quick]       --quick: small loads, one round, four minutes
 #
 # Peers come from Debian by name: redis-server redis-tools nutcracker haproxy
 # (tools/setup bench). GODWIT_BIN names another binary. Tables go to stdout,
@@ -20,9 +20,11 @@ if [ "${1:-}" = --quick ]; then
     $python redis_latency.py --reps 1 --seconds 1 --patience 2
     $python redis_copy.py --reps 1 --keys 300000 --patience 2
     $python redis_ack.py --reps 1 --seconds 1 --patience 2
+    $python redis_connections.py --reps 1 --seconds 1 --patience 2
     exit 0
 fi
 $python redis_proxy.py
 $python redis_latency.py
 $python redis_copy.py
 $python redis_ack.py
+$python redis_connections.py
