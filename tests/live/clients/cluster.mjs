@@ -2,7 +2,7 @@
 /*
  * The jobs of cluster clients, for any library: client(name) gives an object with
  * incr, get, set, pair (two INCR as a transaction), script, push, pop, publish,
- * subscribe, nodes and end.
+ * subscribe, nodes and end; and spublish and ssubscribe, where it has them.
  */
 import { BOTH } from './common.mjs';
 
@@ -91,6 +91,20 @@ export async function run(report, prefix, client) {
 		said = n;
 	}, 2));
 	ends.push(() => report.until('pubsub', heard, said));
+
+	/* Shard channels, of several slots. */
+	for (const name of counter.ssubscribe ? ['one', 'two', 'three'] : []) {
+		const pub = await open('shard');
+		const sub = await open('shard');
+		const heard = report.order(`shard ${name}`);
+		let said = 0;
+		await sub.ssubscribe(key(name), (text) => heard.take(text));
+		jobs.push(report.job(`shard ${name}`, async (n) => {
+			report.same('shard', [1, 2].includes(await pub.spublish(key(name), n)), true);
+			said = n;
+		}, 3));
+		ends.push(() => report.until(`shard ${name}`, heard, said));
+	}
 
 	await report.run(jobs, async () => {
 		for (const end of ends)

@@ -14,6 +14,7 @@ const report = new Report();
 async function client(name) {
 	const c = new Cluster([{ host: '127.0.0.1', port: Number(port) }], {
 		clusterRetryStrategy: null,
+		shardedSubscribers: true,
 		redisOptions: { maxRetriesPerRequest: 0 },
 	});
 	let leaving = false;
@@ -33,6 +34,11 @@ async function client(name) {
 		subscribe: async (name, take) => {
 			c.on('message', (_, text) => take(text));
 			await c.subscribe(name);
+		},
+		spublish: (name, text) => c.spublish(name, text),
+		ssubscribe: async (name, take) => {
+			c.on('smessage', (_, text) => take(text));
+			await c.ssubscribe(name);
 		},
 		nodes: () => c.nodes('master').length,
 		end: () => {

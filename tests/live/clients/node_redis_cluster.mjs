@@ -30,6 +30,8 @@ async function client(name) {
 		pop: async (k) => (await c.blPop(k, 1))?.element,
 		publish: (name, text) => c.publish(name, String(text)),
 		subscribe: (name, take) => c.subscribe(name, take),
+		spublish: (name, text) => c.sPublish(name, String(text)),
+		ssubscribe: (name, take) => c.sSubscribe(name, take),
 		nodes: () => c.masters.length,
 		end: () => c.close(),
 	};

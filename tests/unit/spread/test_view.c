@@ -156,6 +156,25 @@ test_answers(void **state)
 	end();
 }
 
+/* Clients that speak TLS look for the port under another name. */
+static void
+test_tls(void **state)
+{
+	(void)state;
+	announce("a:1", NULL);
+	shown.tls = true;
+	begin();
+	say(0, "CLUSTER SHARDS\r\n");
+	expect_of("*1\r\n*4\r\n$5\r\nslots\r\n*2\r\n:0\r\n:16383\r\n$5\r\n"
+	          "nodes\r\n*1\r\n*14\r\n$2\r\nid\r\n$40\r\n%s\r\n$8\r\n"
+	          "tls-port\r\n:1\r\n$2\r\nip\r\n$1\r\na\r\n$8\r\nendpoint"
+	          "\r\n$1\r\na\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$18\r\n"
+	          "replication-offset\r\n:0\r\n$6\r\nhealth\r\n$6\r\nonline"
+	          "\r\n",
+	          shown.node[0].id);
+	end();
+}
+
 /* Home is asked first: what it does not allow is not told. */
 static void
 test_allowed(void **state)
@@ -309,6 +328,7 @@ main(void)
 		cmocka_unit_test(test_self),
 		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_answers),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_owner_of_slot),
 		cmocka_unit_test(test_info),

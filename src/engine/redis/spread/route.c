@@ -201,7 +201,7 @@ route_take(struct client *c, const struct resp_cmd *q, struct span raw,
 		if (!out)
 			return take;
 	}
-	if (a.row != NULL && c->s->conf->by_slot && rule_is_beyond(&a))
+	if (c->s->conf->by_slot && rule_is_beyond(&a))
 		return beyond(c, &a);
 	if (a.rule == RULE_TX ||
 	    (c->tx.state != TX_NONE && a.rule != RULE_QUIT &&

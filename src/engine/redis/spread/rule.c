@@ -153,12 +153,14 @@ is_other_database(struct span s)
 bool
 rule_is_beyond(const struct asked *a)
 {
-	struct span name =
-		span_of((const uint8_t *)a->row->name, a->row->name_n);
+	struct span name;
 	struct span arg;
 	size_t pos = 0;
 	bool next = false;
 
+	if (a->row == NULL)
+		return false;
+	name = span_of((const uint8_t *)a->row->name, a->row->name_n);
 	if (a->row->handler == COMMAND_SELECT)
 		return is_other_database(a->q->argv[1]);
 	if (span_eq(name, SPAN("move")) || span_eq(name, SPAN("swapdb")))
