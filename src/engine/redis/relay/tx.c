@@ -269,6 +269,26 @@ end_multi(struct relay *r, struct session *s, const struct command *c,
 	return ret;
 }
 
+/* A nested one is wrong and changes nothing. */
+static enum dispatched
+begin_multi(struct relay *r, struct session *s, struct span raw)
+{
+	enum dispatched ret;
+
+	if (s->multi)
+		return pass_nested(r, s, raw);
+	if (session_wide(r, s) == NULL)
+		return DISPATCH_CLOSED;
+	if (!queued_may_begin(s))
+		return DISPATCH_WAIT;
+	ret = pass_own(r, s, raw, PEND_MULTI, 0);
+	if (ret == DISPATCHED) {
+		s->multi = true;
+		s->wide->body_ok = !s->watching && !s->watch_lost;
+	}
+	return ret;
+}
+
 enum dispatched
 tx_dispatch(struct relay *r, struct session *s, const struct command *c,
             const struct resp_cmd *q, struct span raw)
@@ -279,20 +299,7 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 	if (s->multi_lost)
 		return after_break(r, s, c);
 	switch (c->handler) {
-	case COMMAND_MULTI:
-		/* A nested one is wrong and changes nothing. */
-		if (s->multi)
-			return pass_nested(r, s, raw);
-		if (session_wide(r, s) == NULL)
-			return DISPATCH_CLOSED;
-		if (!queued_may_begin(s))
-			return DISPATCH_WAIT;
-		ret = pass_own(r, s, raw, PEND_MULTI, 0);
-		if (ret == DISPATCHED) {
-			s->multi = true;
-			s->wide->body_ok = !s->watching && !s->watch_lost;
-		}
-		return ret;
+	case COMMAND_MULTI: return begin_multi(r, s, raw);
 	case COMMAND_EXEC:
 	case COMMAND_DISCARD: return end_multi(r, s, c, raw);
 	case COMMAND_WATCH:
