@@ -486,6 +486,15 @@ skip_push(struct relay *r, struct lane *lane, struct span in)
 	return 0;
 }
 
+/* An error of a node, and what comes behind one, is read as a whole. */
+static void
+look_at_node(const struct lane *lane, struct pending *e, struct span in)
+{
+	if (e->s != NULL && e->kind == PEND_PASS && lane->reply_n == 0 &&
+	    (in.p[0] == '-' || astray_is_on(e->s)))
+		e->kind = PEND_NODE;
+}
+
 void
 reply_bytes(struct relay *r, struct lane *lane, struct span in)
 {
@@ -510,10 +519,8 @@ reply_bytes(struct relay *r, struct lane *lane, struct span in)
 			broken(r, lane, "it said something nobody asked for");
 			return;
 		}
-		if (__builtin_expect(lane->is_node, 0) && e->s != NULL &&
-		    e->kind == PEND_PASS && lane->reply_n == 0 &&
-		    (in.p[0] == '-' || astray_is_on(e->s)))
-			e->kind = PEND_NODE;
+		if (__builtin_expect(lane->is_node, 0))
+			look_at_node(lane, e, in);
 		if (lane->reply_n == 0 && in.p[0] == '-' && e->s != NULL &&
 		    e->kind == PEND_PASS)
 			count_error(r, lane, e);
