@@ -33,7 +33,7 @@ check: ## what CI does: static checks, unit, fuzz corpus, live and ASan by sampl
 	@tools/setup
 	@tools/check.py
 
-check-full: ## every test in both builds, whole sweeps, 60 s of fuzzing a target
+check-full: ## every test in both builds, whole sweeps, other versions, fuzzing
 	@tools/setup
 	@FULL=1 tools/check.py --full
 

@@ -216,6 +216,8 @@ STEPS = [
                                  cc="clang-14")),
     ("tidy", lambda: simple("tidy", ["tools/tidy.py", "build-asan"], 900)),
     ("unit-asan", lambda: unit("unit-asan", "build-asan", UNIT_SAN)),
+    *([("servers", lambda: simple("servers", ["tools/servers"], 900))]
+      if FULL else []),
     ("fuzz", lambda: simple(
         "fuzz", ["tools/fuzz.py", "--time", "60"] if FULL else
         ["tools/fuzz.py", "--replay"], 3600 if FULL else 300)),

@@ -87,6 +87,28 @@ who_does_not(void **state)
 	assert_false(of("on", "+@all", "%R~*").reads);
 }
 
+/* Of 6.0: allkeys is a flag, keys are an array and stand last. */
+static void
+before_7(void **state)
+{
+	static const char head[] =
+		"*8\r\n$5\r\nflags\r\n*3\r\n$2\r\non\r\n$7\r\n";
+	static const char tail[] =
+		"\r\n$6\r\nnopass\r\n$9\r\npasswords\r\n*0\r\n"
+		"$8\r\ncommands\r\n$5\r\n+@all\r\n$4\r\nkeys\r\n*2\r\n"
+		"$5\r\nflags\r\n$7\r\nallkeys\r\n";
+	char text[300];
+	struct rights a;
+
+	(void)state;
+	(void)snprintf(text, sizeof(text), "%sallkeys%s", head, tail);
+	a = rights_read(&ix, span_str(text));
+	assert_true(a.known && a.on && a.open && a.reads);
+	(void)snprintf(text, sizeof(text), "%sanother%s", head, tail);
+	a = rights_read(&ix, span_str(text));
+	assert_true(a.known && a.on && a.open && !a.reads);
+}
+
 static void
 no_answer(void **state)
 {
@@ -104,6 +126,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_reads_everything),
 		cmocka_unit_test(who_does_not),
+		cmocka_unit_test(before_7),
 		cmocka_unit_test(no_answer),
 	};
 

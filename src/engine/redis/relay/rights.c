@@ -63,13 +63,14 @@ rights_read(const struct command_index *ix, struct span reply)
 	while (resp_read(&reply, &it) == WIRE_PART) {
 		if (it.type != RESP_BULK && it.type != RESP_STATUS)
 			continue;
-		if (span_eq(it.text, SPAN("flags")))
+		/* Keys may be many, of any name, before 7.0. */
+		if (field != 3 && span_eq(it.text, SPAN("flags")))
 			field = 1;
 		else if (span_eq(it.text, SPAN("passwords")) ||
 		         span_eq(it.text, SPAN("channels")) ||
 		         span_eq(it.text, SPAN("selectors")))
 			field = 0;
-		else if (span_eq(it.text, SPAN("commands")))
+		else if (field != 3 && span_eq(it.text, SPAN("commands")))
 			field = 2;
 		else if (span_eq(it.text, SPAN("keys")))
 			field = 3;
@@ -77,10 +78,12 @@ rights_read(const struct command_index *ix, struct span reply)
 			ret.open = true;
 		else if (field == 1 && span_eq(it.text, SPAN("on")))
 			ret.on = true;
+		else if (field == 1 && span_eq(it.text, SPAN("allkeys")))
+			keys = true; /* before 7.0 */
 		else if (field == 2)
 			commands = may_read(ix, it.text);
 		else if (field == 3)
-			keys = span_eq(it.text, SPAN("~*"));
+			keys |= span_eq(it.text, SPAN("~*"));
 		ret.known |= field == 1;
 	}
 	ret.reads = ret.on && commands && keys;
