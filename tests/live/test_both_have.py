@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from harness.process import until
 from harness.proxy import Proxy
-from test_mover import Mover, pair  # noqa: F401
+from test_mover import Mover, halt, load, pair  # noqa: F401
 
 FIELDS = 20000
 
@@ -77,6 +78,63 @@ def test_written_before_the_refusal_is_known(pair, rule, write):  # noqa: F811
         assert pair[1].r.hget("big", "mine") == b"1"
     else:
         same(pair, m)
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+@pytest.mark.parametrize("rule", ["none", "merge", "replace"])
+def test_only_new_had_it(pair, rule, mode):  # noqa: F811
+    """A record that only new has stays; when the stream writes it it is what clients saw,
+    also after a death, and on the way back."""
+    old, new = pair[0].r, pair[1].r
+    pair[0].r.set("common", 1)
+    for i in range(6):
+        new.rpush("l%d" % i, "own")
+        new.set("n%d" % i, 41)
+    m = Mover(*pair[:2], "rule=" + rule, "mode=" + mode)
+    pair[2].append(m)
+    m.wait_phase("in_step")
+
+    def write(r, i):
+        assert r.rpush("l%d" % i, "x") == 1 and r.incr("n%d" % i) == 1
+
+    def same(*n):
+        m.barrier()
+        for i in n:
+            assert old.lrange("l%d" % i, 0, -1) == new.lrange("l%d" % i, 0, -1) == [b"x"]
+            assert old.get("n%d" % i) == new.get("n%d" % i) == b"1"
+        m.say("thaw", m.epoch)
+
+    write(old, 0)
+    same(0)
+    args = m.wait(m.resume_args)
+    m.kill()
+    m.start("keep_extra=1", *args)
+    m.wait_phase("in_step")
+    write(old, 1)
+    same(0, 1)
+    assert new.get("n2") == b"41" and new.lrange("l2", 0, -1) == [b"own"]
+    m.barrier()
+    m.say("flip", m.epoch, "new")
+    m.wait(lambda: m.mails[-1].get("side") == "new" or m.last("progress")["side"] == "new")
+    assert new.incr("n2") == 42 and new.rpush("l2", "y") == 2
+    m.barrier(1)
+    assert old.get("n2") == b"42" and old.lrange("l2", 0, -1) == [b"own", b"y"]
+
+
+def test_the_first_copy_ends_under_writes(pair):  # noqa: F811
+    """With no room for marks each written key is removed at once, so something is always
+    under way to a new side that is far: the first copy ends all the same."""
+    for i in range(200):
+        pair[0].r.set("k%d" % i, i)
+        pair[1].r.set("k%d" % i, "own")
+    link = proxied(pair, 1)
+    link.late(0.05)
+    w = load(pair, n=2, kind="mixed", keys=400, pause=0.002)
+    until(lambda: pair[0].r.dbsize() > 600, 30, 0.02, "the writers to write")
+    m = Mover(pair[0], Side(link.port), "rule=merge", "mode=rdb", "marks=10")
+    pair[2].append(m)
+    m.wait(lambda: any(x["mail"] == "phase" and x["phase"] == "catching_up" for x in m.mails), 30)
+    halt(w)
 
 
 def test_deleted_before_it_is_united(pair):  # noqa: F811

@@ -31,6 +31,7 @@ attach_reset(struct mover *m, bool flush)
 	}
 	bulk_stop(m);
 	m->scan.phase = SCAN_OFF;
+	m->filled = 0;
 	sweep_reset(m);
 	chunk_reset(m);
 	pend_clear(&m->pend);
@@ -317,7 +318,12 @@ fill_start(struct mover *m)
 	            m->bulk.is_refused || m->conf->naive || mark_is_on(m);
 
 	if (m->rebuild && !again) {
-		scan_start(m, true, false);
+		if (m->conf->rule == MOVER_RULE_NONE)
+			scan_start(m, true, false);
+		else if (scan_has_extra(m))
+			scan_start_extra(m);
+		else
+			m->scan.phase = SCAN_DONE;
 		return;
 	}
 	m->rebuild = false;
@@ -360,6 +366,16 @@ fill_end(struct mover *m)
 	mover_stage(m, STAGE_WATCH);
 }
 
+/* Is all sent that the first copy sends? */
+static bool
+is_filled(const struct mover *m)
+{
+	if (m->scan.phase != SCAN_DONE &&
+	    (m->scan.phase != SCAN_OFF || !m->bulk.is_used))
+		return false;
+	return m->bulk.is_used ? m->bulk.is_done : m->pend.found_n == 0;
+}
+
 static void
 run_fill(struct mover *m)
 {
@@ -381,10 +397,16 @@ run_fill(struct mover *m)
 		fill_start(m);
 	if (m->failed)
 		return;
+	if (m->bulk.is_used && m->bulk.is_done && m->scan.phase == SCAN_OFF &&
+	    scan_has_extra(m))
+		scan_start_extra(m);
 	scan_run(m);
-	if (conn_wants(out) == 0 &&
-	    ((m->bulk.is_used && m->bulk.is_done) ||
-	     (m->scan.phase == SCAN_DONE && m->pend.found_n == 0)))
+	if (!is_filled(m))
+		return;
+	/* Not when nothing is under way: others keep the writer busy. */
+	if (m->filled == 0)
+		m->filled = out->asked + 1;
+	if (out->answered + 1 >= m->filled)
 		fill_end(m);
 }
 

@@ -17,6 +17,8 @@ conn_open(struct mover *m, enum side side)
 	c->is_passing = false;
 	c->is_held = false;
 	c->fills = 0;
+	c->asked = 0;
+	c->answered = 0;
 	c->copy = (struct copy_read){ 0 };
 	c->heard_ns = m->port->now_ns;
 	c->link = m->port->ops->open(m->port, &m->conf->side[side].at, c);
@@ -94,6 +96,7 @@ conn_want(struct mover *m, struct conn *c, enum want_kind kind, uint32_t n)
 	(void)m;
 	buf_put(&c->wants, &w, sizeof(w));
 	REQUIRE(!buf_failed(&c->wants));
+	c->asked++;
 	return (struct want *)(void *)(c->wants.p + c->wants.end - sizeof(w));
 }
 
@@ -240,6 +243,7 @@ want_pop(struct conn *c)
 	while (conn_take_key(c, &db, &key))
 		;
 	c->fills -= w->is_fill;
+	c->answered++;
 	if (buf_len(&c->keys) == 0)
 		buf_clear(&c->keys);
 	buf_take(&c->wants, sizeof(struct want));

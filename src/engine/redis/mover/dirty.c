@@ -194,6 +194,21 @@ dirty_keep(struct mover *m, uint32_t db, struct span key)
 		dirty_overflow(m);
 }
 
+void
+dirty_extra(struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[256];
+
+	if (key.n > sizeof(small) - 4 || map_count(&m->kept) > 1000000) {
+		m->extra_many = true;
+		return;
+	}
+	memcpy(small, &db, 4);
+	memcpy(small + 4, key.p, key.n);
+	if (map_put(&m->kept, span_of(small, key.n + 4), NULL) == NULL)
+		dirty_overflow(m);
+}
+
 /* What the first copy wrote is in no unit of the stream: nothing may pass before
  * it is written again. */
 static void

@@ -621,8 +621,8 @@ mover_init(void *self, void *conf)
 	m->fill_begun = c->refill;
 	m->keep_extra = c->keep_extra;
 	/* Which records are kept is known to no journal: find them again. */
-	m->rebuild =
-		c->fill_done && c->keep_extra && c->rule == MOVER_RULE_NONE;
+	m->rebuild = c->fill_done && c->keep_extra && !c->one_shot &&
+	             c->copy_mode != MOVER_FILL_NONE;
 	m->limits.rdb_max = c->limits.rdb_max;
 	m->limits.marks = or_default(c->limits.marks, 600000);
 	m->limits.stream_rx = or_default(c->limits.stream_rx, (size_t)16 << 20);

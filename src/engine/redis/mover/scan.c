@@ -4,7 +4,7 @@
  *
  * SOURCE marks each key of the authority (COPY does the rest); GHOSTS looks, after
  * a gap in the stream, for keys that only the other side has. For sweep.c both, but
- * only for keys of dirty buckets.
+ * only for keys of dirty buckets. Where such keys are to stay EXTRA remembers them.
  */
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
@@ -46,6 +46,18 @@ scan_side(const struct mover *m)
 	return m->scan.phase == SCAN_SOURCE ? m->from : side_other(m->from);
 }
 
+bool
+scan_has_extra(const struct mover *m)
+{
+	return m->keep_extra && !m->conf->one_shot && !mark_is_on(m);
+}
+
+void
+scan_start_extra(struct mover *m)
+{
+	m->scan = (struct scan){ .phase = SCAN_EXTRA, .count = SCAN_COUNT };
+}
+
 /* Nothing is left to be asked for in this phase. */
 static void
 next_phase(struct mover *m)
@@ -58,6 +70,9 @@ next_phase(struct mover *m)
 	s->cursor = 0;
 	if (s->phase == SCAN_SOURCE && s->sweep)
 		s->phase = SCAN_GHOSTS;
+	else if (s->phase == SCAN_SOURCE && m->stage == STAGE_FILL &&
+	         scan_has_extra(m))
+		s->phase = SCAN_EXTRA;
 	else
 		s->phase = SCAN_DONE;
 }
@@ -77,10 +92,12 @@ scan_dbs(const struct mover *m, enum side side, uint32_t *ret_n)
 	return m->server[side].dbs;
 }
 
-/* Enough waits for a copy. */
+/* Enough waits for a copy. EXTRA adds nothing to that. */
 static bool
 is_full(const struct mover *m)
 {
+	if (m->scan.phase == SCAN_EXTRA)
+		return false;
 	return m->pend.queued.n > SCAN_QUEUE ||
 	       (m->scan.by_bucket && pend_count(&m->pend) > m->limits.marks);
 }
@@ -218,7 +235,11 @@ scan_exists(struct mover *m, struct conn *c, struct span reply)
 
 	REQUIRE(m->scan.exists_n > 0);
 	m->scan.exists_n--;
-	if (conn_take_key(c, &db, &key) && span_eq(reply, SPAN(":0\r\n")) &&
-	    pend_find(&m->pend, db, key) == NULL)
+	if (!conn_take_key(c, &db, &key) || !span_eq(reply, SPAN(":0\r\n")) ||
+	    pend_find(&m->pend, db, key) != NULL)
+		return;
+	if (m->scan.phase == SCAN_EXTRA)
+		dirty_extra(m, db, key);
+	else
 		(void)mark(m, db, key);
 }

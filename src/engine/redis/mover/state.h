@@ -127,6 +127,8 @@ struct conn {
 	bool is_passing;  /* a payload is being written piecewise          */
 	bool is_held;     /* commands wait for the turn to write (pace.h)  */
 	uint32_t fills;   /* wants with is_fill                            */
+	uint64_t asked;   /* wants ever put, and those that are over       */
+	uint64_t answered;
 	struct copy_read copy;
 	uint64_t heard_ns;
 	uint64_t id; /* CLIENT ID                                     */
@@ -237,6 +239,7 @@ enum scan_phase {
 	SCAN_OFF,
 	SCAN_SOURCE,
 	SCAN_GHOSTS,
+	SCAN_EXTRA,
 	SCAN_DONE
 };
 
@@ -301,6 +304,8 @@ struct mover {
 	uint64_t note_until_ns; /* then it can go */
 	bool fill_begun;  /* an attempt left something on the other side   */
 	bool keep_extra;  /* the other side had records of its own         */
+	bool extra_many;  /* more of them than are remembered              */
+	uint64_t filled;  /* the fill is over when so much is answered     */
 	bool need_rescan; /* a gap in the stream: compare everything       */
 	bool stopping;
 	bool failed; /* attach_reset() at the end of this step        */
@@ -498,6 +503,8 @@ void dirty_keep(struct mover *m, uint32_t db, struct span key);
 /* To be copied although no unit of the stream says so: nothing passes before it
  * is. False: it was copied already, or there is no room. */
 bool dirty_hold(struct mover *m, uint32_t db, struct span key);
+/* Only the other side has this key: it stays until the stream writes it. */
+void dirty_extra(struct mover *m, uint32_t db, struct span key);
 /* Does the other side keep its own value of this key? */
 bool dirty_is_kept(struct mover *m, uint32_t db, struct span key);
 /* A reply to what was written is an error. */
@@ -630,6 +637,10 @@ void merge_put(struct buf *b, struct span key);
 /* scan.c */
 void scan_start(struct mover *m, bool compare, bool sweep);
 void scan_start_buckets(struct mover *m);
+/* Keys that only the other side has: to be known when the stream writes them. */
+void scan_start_extra(struct mover *m);
+/* May there be such, and does it matter? */
+bool scan_has_extra(const struct mover *m);
 void scan_start_db(struct mover *m, uint32_t db);
 void scan_run(struct mover *m);
 void scan_reply(struct mover *m, struct conn *c, struct span reply);

@@ -317,7 +317,8 @@ judge(struct mover *m, const struct unit *u)
 		return STALL;
 	/* Without a bulk the other side need not have what the unit builds on. */
 	if (u->end <= m->margin || kept || bucket || (other && !u->one_key) ||
-	    u->by_state || m->conf->copy_mode == MOVER_FILL_NONE)
+	    u->by_state || m->extra_many ||
+	    m->conf->copy_mode == MOVER_FILL_NONE)
 		return MARK;
 	if (!pending)
 		return APPLY;
