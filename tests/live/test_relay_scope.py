@@ -321,18 +321,20 @@ def test_transactions_over_switches(relay, pair):
     assert s["lost_old"] == s["lost_new"] == 0
 
 
-def test_subscribers_over_switches(relay, pair):
-    """Home serves them: nothing is lost or doubled while connections change; who
-    subscribes in a split may, though the application is fenced."""
+@pytest.mark.parametrize("shard", ["", "S"])
+def test_subscribers_over_switches(relay, pair, shard):
+    """Home serves them, also those of shard channels whose slot would be new's: nothing is lost or doubled while
+    connections change; who subscribes in a split may, though the application is fenced."""
     old, new = pair
     a, b, w = (relay.conn() for _ in range(3))
-    assert a.cmd("SUBSCRIBE", "ch") == [b"subscribe", b"ch", 1]
+    low = shard.lower().encode()
+    assert a.cmd(shard + "SUBSCRIBE", "n:ch") == [low + b"subscribe", b"n:ch", 1]
     got, sent = [], 0
 
     def publish(n):
         nonlocal sent
         for _ in range(n):
-            assert w.cmd("PUBLISH", "ch", sent) >= 1
+            assert w.cmd(shard + "PUBLISH", "n:ch", sent) >= 1
             sent += 1
 
     def take():
@@ -343,12 +345,12 @@ def test_subscribers_over_switches(relay, pair):
         publish(20)
         relay.switch("old", scope)
         publish(20)
-        a.sock.sendall(encode(["SUBSCRIBE", "more:" + scope]))
+        a.sock.sendall(encode([shard + "SUBSCRIBE", "more:" + scope]))
         m = a.read()
-        while m[0] == b"message":
+        while m[0] == low + b"message":
             got.append(int(m[2]))
             m = a.read()
-        assert m[:2] == [b"subscribe", b"more:" + scope.encode()]
+        assert m[:2] == [low + b"subscribe", b"more:" + scope.encode()]
         publish(20)
         take()
         if scope == NEW:
