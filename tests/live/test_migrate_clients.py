@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from harness import over
 from harness.process import until
 from oracle.resp import MORE, Conn, Parser, RespError, encode
 from scenario import Run, refused
@@ -263,13 +264,13 @@ def test_what_stands_open_at_the_switch(place):
     watch.cmd("WATCH", "w")
     clean_watch.cmd("WATCH", "w2")
     block.send("BLPOP", "b", "0")
-    block2.send("BLMOVE", "b2", "b3", "LEFT", "RIGHT", "15")
+    block2.send("BLMOVE", "{b}2", "{b}3", "LEFT", "RIGHT", "15")
     sub.send("SUBSCRIBE", "news")
     assert sub.read()[0] == b"subscribe"
     cursor, keys = scan.cmd("SCAN", 0, "COUNT", 50)
     seen = set(keys)
     name.cmd("CLIENT", "SETNAME", "me")
-    name.cmd("SELECT", "2")
+    name.cmd("SELECT", over.db(2))
     sha = name.cmd("SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])")
     time.sleep(0.2)
     r.must("promote")
@@ -280,11 +281,11 @@ def test_what_stands_open_at_the_switch(place):
     assert clean_watch.cmd("UNWATCH") == b"OK"
     with r.g.conn() as c:
         c.cmd("RPUSH", "b", "x")
-        c.cmd("RPUSH", "b2", "y")
+        c.cmd("RPUSH", "{b}2", "y")
         assert block.read() == [b"b", b"x"]
         assert block2.read() == b"y"
-        assert c.cmd("LRANGE", "b3", 0, -1) == [b"y"]
-        assert c.cmd("EXISTS", "b", "b2") == 0
+        assert c.cmd("LRANGE", "{b}3", 0, -1) == [b"y"]
+        assert c.cmd("EXISTS", "b", "{b}2") == 0
         assert c.cmd("PUBLISH", "news", "hello") >= 0
     assert sub.read() == [b"message", b"news", b"hello"]
     while cursor != b"0":
@@ -294,10 +295,10 @@ def test_what_stands_open_at_the_switch(place):
     assert not missing, "%d keys of %d were not scanned" % (len(missing), 1500)
     assert name.cmd("CLIENT", "GETNAME") == b"me"
     assert name.cmd("EVALSHA", sha, 1, "count") == 1
-    assert r.new.cmd("GET", "count", db=2) == b"1"
+    assert r.new.cmd("GET", "count", db=over.db(2)) == b"1"
     r.must("rollback")
     assert name.cmd("EVALSHA", sha, 1, "count") == 2
-    assert r.old.cmd("GET", "count", db=2) == b"2"
+    assert r.old.cmd("GET", "count", db=over.db(2)) == b"2"
     v = r.judge()
     assert v.clean(), str(v)
 
@@ -390,9 +391,7 @@ def test_users_and_passwords_pass_through(place):
         "user default on >secret ~* &* +@all",
         "user app on >app ~app:* resetchannels -@all +@read +@write +@connection -@dangerous",
     ]
-    old, new = place.pair(acl=acl, password=None)
-    for s in (old, new):
-        s.password = "secret"
+    old, new = place.pair(acl=acl, password="secret")
     g = place.godwit(old, new, "--strategy", "canary", "--steps", "50")
     load = place.load(g, auth=["secret"], scale=0.3, think=0.01).start()
     g.until_in_step()

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from harness import over
 from harness.godwit import BINARY
 from harness.process import spawn, until
 from harness.server import fill
@@ -24,7 +25,7 @@ def freeze_at_fence(g, server, frozen):
     """Stops the server right behind the transaction that fences it."""
     with inside(g, server) as c:
         c.cmd("MONITOR")
-        while b'"SET" "__godwit:fence"' not in str(c.read()).encode():
+        while '"SET" "%s"' % over.own("fence") not in str(c.read()):
             pass
         server.freeze()
         frozen.set()
@@ -61,7 +62,7 @@ def test_a_follower_that_lost_its_last_write(place):
     r = Run(place, "--strategy", "big_bang", load=False).in_step()
     with Conn(r.g.port) as c, inside(r.g, r.new) as n:
         c.cmd("PING")
-        n.cmd("SAVE")
+        until(lambda: n.raw("SAVE") == b"OK", 10, text="a snapshot")  # while none is sent
         c.cmd("SET", "last", "1")
         until(lambda: n.cmd("GET", "last") == b"1", 5)
         r.new.kill()
@@ -96,6 +97,7 @@ def bare(server):
     args = [x for k, v in server.conf.items() for x in ("--" + k, *([""] if v == '""' else str(v).split()))]
     server.proc = spawn(["redis-server", *args], server.log)
     until(server.is_up, 10)
+    over.made(server)
 
 
 @pytest.mark.limit(60)
@@ -116,7 +118,10 @@ def test_a_fence_that_was_forgotten(place):
             c.raw("SET", "foreign", "1")
         until(lambda: not writes(new), 10, text="new to be fenced:\n" + g.tail())
         g.until_in_step()
-    until(lambda: not differences(old, new, g), 15, text="the sides to be equal")
+    try:
+        until(lambda: not differences(old, new, g), 15, text="the sides to be equal")
+    except TimeoutError:
+        raise AssertionError("they differ: %s" % differences(old, new, g)) from None
 
 
 def writes(server):
@@ -212,12 +217,12 @@ def test_a_setting_of_old_outlives_a_crash(place):
     r.g.proc.kill()
     r.g.proc.wait()
     # As it was when a process died between its two settings.
-    r.old.cmd("SET", "__godwit:delay", 3)
+    r.old.cmd("SET", over.own("delay"), 3)
     r.old.cmd("CONFIG", "SET", "repl-diskless-sync-delay", 0)
     r.g.start()
     r.in_step()
     until(lambda: r.old.cmd(*ask)[1] == b"3", 5)
-    assert r.old.cmd("EXISTS", "__godwit:delay") == 0
+    assert r.old.cmd("EXISTS", over.own("delay")) == 0
 
 
 @pytest.mark.limit(60)

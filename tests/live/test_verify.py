@@ -13,6 +13,7 @@ import time
 import pytest
 
 from harness import over
+from harness.process import until
 from harness.program import program
 from harness.server import fill
 from oracle.resp import Conn, RespError
@@ -574,21 +575,23 @@ def test_a_server_that_dies(place):
 
 @pytest.mark.limit(90)
 def test_a_key_that_is_never_still_is_no_difference(place):
-    """A counter is written all the time while new is 50 ms behind: the verification
+    """A counter is written all the time while new is 200 ms behind: the verification
     of the migration ends with 5 (nobody knows), as that of two servers does; once
     it stands still, with 0; and a real difference is 8."""
     r = Run(place, "--strategy", "big_bang", keys=300, links=True, load=False).in_step()
-    r.links[1].late(0.05)
+    r.links[1].late(0.2)
     stop = threading.Event()
+    counted = [0]
 
     def count():
         with Conn(r.g.port) as c:
             while not stop.is_set():
-                c.cmd("INCR", "busy")
+                counted[0] = c.cmd("INCR", "busy")
 
     t = threading.Thread(target=count)
     t.start()
     try:
+        until(lambda: counted[0] > 100, 30, text="the counter to run")
         code, out, _ = r.g.verb("verify", timeout=60)
     finally:
         stop.set()

@@ -30,6 +30,11 @@ def db(n):
     return 0 if CLUSTER else n
 
 
+def own(word):
+    """One of Godwit's own keys; in a cluster a tag says its slot."""
+    return "__godwit:" + word + ("{0}" if CLUSTER else "")
+
+
 _certs = []
 
 

@@ -62,6 +62,11 @@ class Server:
         auth = ":%s@" % self.password if self.password else ""
         return self.known_as(auth)
 
+    @property
+    def place(self):
+        """What names it in Godwit's words about it."""
+        return self.path if over.UNIX else str(self.port)
+
     def known_as(self, auth=""):
         """The URL with other words for who comes: "user:password@"."""
         return over.url(self.port, self.path, auth)
