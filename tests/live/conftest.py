@@ -112,6 +112,15 @@ def pytest_runtest_call(item):
         signal.signal(signal.SIGALRM, before)
 
 
+_leaving = []
+
+
+def at_end(what):
+    """What is called behind the test, before its place ends: who would go on for ever
+    must not talk to the next test's servers, which may get the same ports."""
+    _leaving.append(what)
+
+
 class Place:
     """Where one test happens: makes things, and ends them all."""
 
@@ -198,6 +207,8 @@ def place(request):
     p = Place(directory, SEED)
     request.node.failed = False
     yield p
+    while _leaving:
+        _leaving.pop()()
     p.end()
     if request.node.failed or os.environ.get("KEEP"):
         if p.last is not None:

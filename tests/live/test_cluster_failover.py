@@ -4,6 +4,7 @@ import pytest
 from test_cluster import Clusters, two_slots_of
 from test_instances import Client, begin_load, end_load
 
+from conftest import at_end
 from harness import ports
 from harness.process import until
 
@@ -30,6 +31,8 @@ def in_step(w):
 def lossy(w, who):
     """Clients that may be cut, with keys of their own."""
     cs = [Client(w.port, who + i, who + i, lossy=True) for i in range(4)]
+    for c in cs:
+        at_end(c.leave)
     for c in cs:
         c.start()
     return cs

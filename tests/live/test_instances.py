@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from conftest import at_end
 from harness import ports
 from harness.api import Serve
 from harness.process import until
@@ -171,8 +172,11 @@ class Client(threading.Thread):
         self.unknown -= set(after)
         self.model.update(after)
 
-    def stop(self):
+    def leave(self):
         self.ends = True
+
+    def stop(self):
+        self.leave()
         self.join(30)
         assert not self.is_alive()
 
@@ -180,6 +184,7 @@ class Client(threading.Thread):
 def begin_load(w, n=4, **more):
     cs = [Client(w.port, i, 100 + i, **more) for i in range(n)]
     for c in cs:
+        at_end(c.leave)
         c.start()
     return cs
 
