@@ -92,8 +92,8 @@ read_nodes(struct span replies, const struct url *seed, struct masters *ret,
 	uint32_t slots = 0;
 	int rc = 0;
 
-	if (!reply_item(&replies, &it) || !reply_item(&replies, &it) ||
-	    it.type != RESP_BULK)
+	(void)reply_take(&replies); /* CLUSTER INFO */
+	if (!reply_item(&replies, &it) || it.type != RESP_BULK)
 		return err_set(err, ERR_PROTO, "odd answer to CLUSTER NODES");
 	while (rc == 0 && cluster_next(&it.text, &node)) {
 		if (!node.is_master || node.slot_n == 0)
@@ -118,16 +118,20 @@ alone(const json_t *endpoint, struct masters *ret)
 }
 
 static int
-ask(const struct url *u, const json_t *endpoint, struct facts *f,
-    struct masters *ret, struct err *err)
+ask(const struct url *u, const json_t *endpoint, struct masters *ret,
+    struct err *err)
 {
 	struct span replies = { NULL, 0 };
+	struct facts *f = calloc(1, sizeof(*f));
 	struct side_conf side;
 	struct agent a;
-	int rc = url_side(u, SIDE_OLD, &side, err);
+	int rc = f == NULL ? err_set(err, ERR_NOMEM, "out of memory")
+	                   : url_side(u, SIDE_OLD, &side, err);
 
-	if (rc != 0)
+	if (f == NULL || rc != 0) {
+		free(f);
 		return rc;
+	}
 	agent_init(&a, &side, "godwit:masters");
 	rc = agent_open(&a, false, LIMIT_PREFLIGHT_MS, err);
 	if (rc == 0)
@@ -140,6 +144,7 @@ ask(const struct url *u, const json_t *endpoint, struct facts *f,
 	if (rc == 0 && f->is_cluster)
 		rc = read_nodes(replies, u, ret, err);
 	agent_fini(&a);
+	free(f);
 	explicit_bzero(&side, sizeof(side));
 	if (rc == 0)
 		return 0;
@@ -210,20 +215,21 @@ masters_of(struct call *c, const char *param, struct err *err)
 	                         param, err);
 	char *text = seed != NULL ? endpoint_url(c->api, seed, err) : NULL;
 	struct masters *ret = calloc(1, sizeof(*ret));
-	struct facts *f = calloc(1, sizeof(*f));
 	struct url u;
 	int rc = text != NULL ? url_parse(text, &u, err) : -(int)err->code;
 
 	auth_wipe(text);
-	if (rc == 0 && (ret == NULL || f == NULL))
+	if (rc == 0 && ret == NULL)
 		rc = err_set(err, ERR_NOMEM, "out of memory");
-	if (rc == 0)
-		rc = ask(&u, seed, f, ret, err);
-	for (uint32_t i = 0; rc == 0 && f->is_cluster && i < ret->n; i++)
-		rc = name_one(c, seed, &u, ret, i, err);
+	if (rc == 0 && ret != NULL)
+		rc = ask(&u, seed, ret, err);
+	/* A server alone has its endpoint. */
+	for (uint32_t i = 0; rc == 0 && ret != NULL && i < ret->n; i++) {
+		if (ret->at[i].row == NULL)
+			rc = name_one(c, seed, &u, ret, i, err);
+	}
 	explicit_bzero(&u, sizeof(u));
 	json_decref(seed);
-	free(f);
 	if (rc == 0)
 		return ret;
 	(void)snprintf(c->param, sizeof(c->param), "%s", param);
@@ -285,16 +291,20 @@ masters_instances(struct call *c, struct err *err)
 	bool has_to = call_text(c->body, "toward") != NULL;
 	struct masters *from;
 	struct masters *to = NULL;
-	json_t *list = json_array();
-	int rc = 0;
+	json_t *list;
+	int rc;
 
 	from = masters_of(c, "masters_of", err);
-	if (from != NULL && has_to)
+	if (from == NULL)
+		return -(int)err->code;
+	if (has_to)
 		to = masters_of(c, "toward", err);
-	if (from == NULL || (has_to && to == NULL))
-		rc = -(int)err->code;
-	if (rc == 0)
-		rc = pair_all(from, to, list, err);
+	if (has_to && to == NULL) {
+		masters_free(from);
+		return -(int)err->code;
+	}
+	list = json_array();
+	rc = pair_all(from, to, list, err);
 	if (rc == 0) {
 		(void)json_object_set(c->body, "instances", list);
 		(void)json_object_set_new(c->body, "in_cluster", json_true());

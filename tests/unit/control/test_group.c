@@ -13,6 +13,7 @@
 // clang-format on
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -168,6 +169,67 @@ one_that_was_moved_stops_all(void **state)
 	group_free(g);
 }
 
+static uint64_t
+woken(int wake)
+{
+	uint64_t n = 0;
+
+	return read(wake, &n, sizeof(n)) == (ssize_t)sizeof(n) ? n : 0;
+}
+
+/* Nobody fences before all are held. */
+static void
+all_are_held_before_one_fences(void **state)
+{
+	struct err err;
+	struct group *g = group_new(N, &err);
+	int wake[N];
+
+	(void)state;
+	for (uint32_t i = 0; i < N; i++) {
+		wake[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		assert_true(wake[i] >= 0);
+	}
+	for (uint32_t i = 0; i + 1 < N; i++) {
+		assert_int_equal(group_enter(g, i, wake[i], &err), 1);
+		assert_int_equal(group_enter(g, i, wake[i], &err), 1);
+		assert_int_equal(woken(wake[i]), 0);
+	}
+	assert_int_equal(group_enter(g, N - 1, wake[N - 1], &err), 0);
+	for (uint32_t i = 0; i < N; i++) {
+		assert_int_equal(woken(wake[i]), 1);
+		assert_int_equal(group_enter(g, i, wake[i], &err), 0);
+		(void)close(wake[i]);
+	}
+	group_free(g);
+}
+
+/* Nobody opens while another one may still fence. */
+static void
+none_fences_when_one_opens(void **state)
+{
+	struct err err;
+	struct group *g = group_new(N, &err);
+	int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	(void)state;
+	assert_true(wake >= 0);
+	assert_int_equal(group_enter(g, 0, wake, &err), 1);
+	assert_int_equal(group_enter(g, 1, wake, &err), 1);
+	assert_int_equal(group_break(g, "it took too long"), GROUP_BROKEN);
+	assert_int_equal(woken(wake), 2);
+	/* Who comes late does not come in. */
+	assert_int_equal(group_enter(g, 2, wake, &err), -ERR_POSTPONED);
+	assert_non_null(strstr(err.text, "it took too long"));
+	assert_false(group_leave(g, 0));
+	assert_false(group_leave(g, 0));
+	assert_false(group_leave(g, 2));
+	assert_true(group_leave(g, 1));
+	assert_true(group_leave(g, 0));
+	(void)close(wake);
+	group_free(g);
+}
+
 int
 main(void)
 {
@@ -180,6 +242,8 @@ main(void)
 		                                set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_that_was_moved_stops_all,
 		                                set_up, tear_down),
+		cmocka_unit_test(all_are_held_before_one_fences),
+		cmocka_unit_test(none_fences_when_one_opens),
 	};
 	int rc;
 
