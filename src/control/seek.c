@@ -130,7 +130,7 @@ seek_look(struct seek *k, const struct seek_how *h, struct seek_node *ret,
 {
 	uint64_t until = os_mono_ns() + LIMIT_FOLLOW_MS * NS_PER_MS;
 	uint32_t n = h->first_n;
-	struct view *v = malloc(sizeof(*v));
+	struct view *v = calloc(1, sizeof(*v));
 	enum found f = FOUND_NOTHING;
 	struct err err;
 

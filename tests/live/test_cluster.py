@@ -9,7 +9,7 @@ from test_instances import World, begin_load, end_load
 from harness import ports
 from harness.api import Serve
 from harness.cluster import Cluster, slot_of
-from harness.godwit import BINARY
+from harness.godwit import BINARY, run
 from harness.process import until
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -294,3 +294,39 @@ def test_replica(clusters, place):
     w.until(lambda s: s["status"] == "rolled_back")
     until(lambda: "NOPERM" not in answer(), 10)
     ports.give(bus)
+
+
+def test_copy_and_verify(place):
+    """godwit copy and verify, node by node: what is equal, what differs, and what is refused by name."""
+    a, b = Cluster(place, "old", 2), Cluster(place, "new", 2)
+    keys = ["k%d" % i for i in range(400)]
+    for i, k in enumerate(keys):
+        s = a.nodes[a.owner(k)]
+        if i % 3:
+            s.cmd("SET", k, "v" * i)
+        else:
+            s.cmd("HSET", k, "f", i, "g", "x" * 50)
+    for way in ("rdb", "scan"):
+        for old, new in zip(a.nodes, b.nodes):
+            new.cmd("FLUSHALL")
+            code, out, err = run("copy", old.url, new.url, "--copy-mode", way)
+            assert code == 0, (out, err)
+            code, out, err = run("verify", old.url, new.url)
+            assert code == 0 and "equal" in out, (out, err)
+    assert b.keys() == a.keys() and len(a.keys()) == 400
+    gone, other = keys[0], keys[1]
+    b.nodes[b.owner(gone)].cmd("DEL", gone)
+    b.nodes[b.owner(other)].cmd("SET", other, "other")
+    found = [run("verify", x.url, y.url) for x, y in zip(a.nodes, b.nodes)]
+    assert 8 in {f[0] for f in found}
+    text = "".join(f[1] for f in found)
+    assert gone in text and other in text, text
+    code, _, err = run("copy", a.nodes[0].url, b.nodes[1].url)
+    assert code == 3 and "slots" in err, (code, err)
+    alone = place.server("alone")
+    code, _, err = run("copy", a.nodes[0].url, alone.url)
+    assert code == 3 and "cluster" in err, (code, err)
+    code, out, err = run("verify", a.nodes[0].url, b.nodes[1].url)
+    assert code != 0, (out, err)
+    for s in [*a.nodes, *b.nodes]:
+        assert s.cmd("KEYS", "__godwit:*") == []

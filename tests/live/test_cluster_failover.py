@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masters of a Redis Cluster that give way to their replicas, or die, while a migration runs."""
+import threading
+
 import pytest
 from test_cluster import Clusters, two_slots_of
 from test_instances import Client, begin_load, end_load
@@ -7,6 +9,7 @@ from test_instances import Client, begin_load, end_load
 from conftest import at_end
 from harness import ports
 from harness.process import until
+from oracle.resp import Conn
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -107,3 +110,119 @@ def test_killed(clusters):
     w.verb("rollback")
     w.until(lambda s: s["status"] == "rolled_back")
     end_load(w, first + cs, 0)
+
+
+@pytest.mark.limit(90)
+def test_what_redis_loses(clusters):
+    """A replica is elected that lacks writes which its master had acknowledged and Godwit had carried: it is said,
+    and both sides are what the elected one is."""
+    w = clusters(3)
+    old, new = w.clusters
+    key = two_slots_of(old, 0)[0]
+    w.begin({"type": "blue_green"})
+    with w.conn() as c:
+        c.cmd("SET", key, "kept")
+        until(lambda: old.replicas[0].cmd("DBSIZE") == old.nodes[0].cmd("DBSIZE"), 10)
+        old.replicas[0].freeze()
+        for i in range(20):  # more than sockets hold for one that does not read
+            assert c.cmd("SET", "{%s}%d" % (key, i), b"x" * 1000000) == b"OK"
+    w.until(lambda s: s["stream"]["in_step"] and not s["stream"]["lag_bytes"])
+    old.nodes[0].kill()
+    old.replicas[0].thaw()
+    old.fail_over(0, "dead")
+    w.until(lambda s: "acknowledged writes are lost" in s["stream"]["trouble"])
+    in_step(w)
+    w.verb("verify")
+    w.until(lambda s: s["verification"]["state"] == "clean")
+    with w.conn() as c:
+        assert c.cmd("GET", key) == b"kept" and c.cmd("GET", "{%s}19" % key) is None
+    w.verb("promote")
+    with w.conn() as c:
+        assert c.cmd("GET", key) == b"kept" and c.cmd("GET", "{%s}19" % key) is None
+
+
+class Worker(threading.Thread):
+    """Does one thing over one connection again and again; `what(conn, n)` answers what is wrong, or None."""
+
+    def __init__(self, port, what):
+        super().__init__(daemon=True)
+        self.port, self.what, self.n, self.faults, self.ends = port, what, 0, [], False
+        self.start()
+
+    def run(self):
+        with Conn(self.port) as c:
+            while not self.ends and not self.faults:
+                try:
+                    wrong = self.what(c, self.n + 1)
+                except OSError as e:
+                    wrong = "lost: %r" % e
+                if wrong:
+                    self.faults.append(wrong)
+                self.n += 1
+
+
+def workers(port, a, b):
+    """Transactions in one piece and step by step, with WATCH, pipelines; a and b have different slots of one node."""
+    def whole(c, n):
+        got = c.pipe([("MULTI",), ("INCR", "{%s}t" % a), ("LPUSH", "{%s}l" % a, n), ("EXEC",)])
+        return got != [b"OK", b"QUEUED", b"QUEUED", [n, n]] and got
+
+    def steps(c, n):
+        got = [c.raw("MULTI"), c.raw("INCR", "{%s}s" % a), c.raw("PING"), c.raw("INCR", "{%s}s" % a), c.raw("EXEC")]
+        return got != [b"OK", b"QUEUED", b"QUEUED", b"QUEUED", [2 * n - 1, b"PONG", 2 * n]] and got
+
+    def watch(c, n):
+        for _ in range(50):
+            c.cmd("WATCH", "{%s}w" % a)
+            was = int(c.cmd("GET", "{%s}w" % a) or 0)
+            if was != n - 1:
+                return "%d instead of %d" % (was, n - 1)
+            got = c.pipe([("MULTI",), ("SET", "{%s}w" % a, n), ("EXEC",)])
+            if got == [b"OK", b"QUEUED", [b"OK"]]:
+                return None
+            if got != [b"OK", b"QUEUED", None]:
+                return got
+        return "never"
+
+    def pipes(c, n):
+        got = c.pipe([("INCR", "{%s}p" % a), ("PING",), ("INCR", "{%s}p" % b), ("ECHO", "x"), ("GET", "{%s}p" % a)])
+        return got != [n, b"PONG", n, b"x", b"%d" % n] and got
+
+    def blocks(c, n):
+        return c.raw("BLPOP", "{%s}none" % a, "0.3") is not None and "not nil"
+
+    return [Worker(port, x) for x in (whole, steps, watch, pipes, blocks)]
+
+
+@pytest.mark.limit(90)
+def test_transactions(clusters):
+    """Transactions, pipelines and blocked commands through CLUSTER FAILOVER: each is done once, in order."""
+    w = clusters()
+    old, new = w.clusters
+    a, b = two_slots_of(old, 0)
+    w.begin({"type": "blue_green"})
+    ws = workers(w.port, a, b)
+
+    def more():
+        n = [x.n for x in ws]
+        until(lambda: all(x.n > m + 3 for x, m in zip(ws, n)) or any(x.faults for x in ws), 20)
+        assert [x.faults for x in ws] == [[]] * len(ws)
+
+    more()
+    old.fail_over(0)
+    more()
+    old.fail_over(0)
+    more()
+    w.verb("promote")
+    more()
+    new.fail_over(0)
+    more()
+    for x in ws:
+        x.ends = True
+        x.join(20)
+    assert [x.faults for x in ws] == [[]] * len(ws)
+    with w.conn() as c:
+        assert c.cmd("GET", "{%s}t" % a) == b"%d" % ws[0].n
+        assert c.cmd("LRANGE", "{%s}l" % a, 0, -1) == [b"%d" % i for i in range(ws[0].n, 0, -1)]
+        assert c.cmd("GET", "{%s}s" % a) == b"%d" % (2 * ws[1].n)
+        assert c.cmd("GET", "{%s}w" % a) == b"%d" % ws[2].n

@@ -67,7 +67,7 @@ class Cluster:
         return sum(" slave " in x or "myself,slave " in x for x in lines) == len(self.replicas)
 
     def fail_over(self, i, how="asked"):
-        """Master i gives way to its replica (asked), is stopped, or dies (kill); answers the one of now. nodes and
+        """Master i gives way to its replica (asked), is stopped (stop), dies (kill), or is dead; answers the one of now. nodes and
         replicas change places. A node that is fenced cannot be asked."""
         before, now = self.nodes[i], self.replicas[i]
         if how == "asked":
@@ -81,7 +81,10 @@ class Cluster:
                     pass
             assert now.info("role") == "master"
         else:
-            before.kill() if how == "kill" else before.stop()
+            if how == "kill":
+                before.kill()
+            elif how == "stop":
+                before.stop()
             until(lambda: "Failover election won" in open(now.log).read(), 30, 0.05, "the fail-over")
         self.nodes[i], self.replicas[i] = now, before
         return now

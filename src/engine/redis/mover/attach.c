@@ -166,6 +166,19 @@ is_collapsed(const struct mover *m)
 	       m->server[m->from].keys * 10 < before;
 }
 
+/* A replica was promoted that lacked this end of the stream: bytes of it; 0: none. */
+static uint64_t
+lost_bytes(const struct mover *m)
+{
+	const struct server *a = &m->server[m->from];
+	uint64_t at = m->passed[m->from].at;
+
+	return strcmp(a->replid2, m->history[m->from]) == 0 &&
+	                       at >= a->second_offset
+	               ? at - a->second_offset + 1
+	               : 0;
+}
+
 /* Its stream goes on at another place than where we were. */
 static void
 on_gap(struct mover *m)
@@ -182,7 +195,15 @@ on_gap(struct mover *m)
 		           (unsigned long long)m->server[other(m)].keys);
 		return;
 	}
-	if (!m->need_rescan)
+	if (!m->need_rescan && lost_bytes(m) > 0)
+		mover_trouble(
+			m, ERR_LOST, 0,
+			"%s: a replica was promoted without the last %llu "
+			"bytes, acknowledged writes are lost there; its "
+			"stream has a gap; comparing every key",
+			m->conf->side[m->from].label,
+			(unsigned long long)lost_bytes(m));
+	else if (!m->need_rescan)
 		mover_trouble(m, ERR_LOST, 0,
 		              "%s: its stream has a gap; comparing every key",
 		              m->conf->side[m->from].label);

@@ -84,6 +84,72 @@ take_blocked(struct relay *r, struct session *s, struct span reply)
 	return true;
 }
 
+/* ---- transactions -------------------------------------------------------- */
+
+static bool
+is_exec(struct relay *r, struct span request)
+{
+	struct resp_cmd *q = &r->cmd2;
+
+	resp_cmd_init(q);
+	return resp_cmd_feed(q, request) == WIRE_PART && q->argc > 0 &&
+	       span_is_word(q->argv[0], SPAN("exec"));
+}
+
+/* What the body has no longer is asked again, whatever was said to it. */
+static void
+unqueue(struct relay *r, struct session *s, struct span request)
+{
+	struct wide *w = s->wide;
+
+	REQUIRE(buf_len(&w->body) >= request.n);
+	w->body.end -= (uint32_t)request.n;
+	w->tx_astray = true;
+	astray_put(r, s, request);
+}
+
+/* e is a part of one. With a WATCH it fails as if a key had changed. */
+static void
+take_queued(struct relay *r, struct lane *lane, const struct pending *e,
+            struct span request)
+{
+	struct session *s = e->s;
+	struct wide *w = s->wide;
+
+	/* It was not kept, was too long for it, or is behind others. */
+	if (request.n == 0 || (!w->body_ok && !w->tx_watched) ||
+	    (astray_is_on(s) && !w->tx_astray)) {
+		give_up(r, lane, s);
+	} else if (w->body_ok) {
+		unqueue(r, s, request);
+	} else if (is_exec(r, request)) {
+		session_say(r, s, session_nil_array(s));
+	} else {
+		s->multi_lost = s->multi; /* tx.c: QUEUED, then nil */
+		s->watch_lost = true;
+		session_say(r, s, SPAN("+QUEUED\r\n"));
+	}
+}
+
+bool
+astray_is_watched(struct relay *r, const struct pending *e, struct span request,
+                  struct span reply)
+{
+	return e->in_tx && e->s->watch_lost && request.n > 0 &&
+	       span_has_prefix(reply, SPAN("-EXECABORT")) &&
+	       is_exec(r, request);
+}
+
+/* All was answered: it is open nowhere, and begins again (tx.c). */
+static void
+break_tx(struct session *s)
+{
+	s->wide->tx_astray = false;
+	s->wide->exec_sent = false;
+	s->multi = true;
+	s->multi_lost = true;
+}
+
 bool
 astray_take(struct relay *r, struct lane *lane, const struct pending *e,
             struct span request, struct span reply)
@@ -104,7 +170,11 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 		r->n.reads[lane->side]--;
 	if (e->kind == PEND_BLOCK)
 		return take_blocked(r, s, reply);
-	if ((e->flags & PEND_F_KEPT) == 0 || e->in_tx ||
+	if (e->in_tx) {
+		take_queued(r, lane, e, request);
+		return true;
+	}
+	if ((e->flags & PEND_F_KEPT) == 0 ||
 	    (s->part != NULL && s->part->streaming)) {
 		give_up(r, lane, s);
 		return true;
@@ -132,11 +202,15 @@ astray_put(struct relay *r, struct session *s, struct span request)
 
 void
 astray_keep(struct relay *r, struct lane *lane, const struct pending *e,
-            struct span reply)
+            struct span request, struct span reply)
 {
 	struct session *s = e->s;
 	struct buf *b = &s->wide->astray;
 
+	if (e->in_tx && s->wide->tx_astray && request.n > 0) {
+		unqueue(r, s, request);
+		return;
+	}
 	if (e->in_tx ||
 	    (e->kind != PEND_NODE && e->kind != PEND_SHA &&
 	     e->kind != PEND_LOAD) ||
@@ -160,6 +234,8 @@ astray_settle(struct relay *r, struct session *s)
 		session_close(r, s, NULL);
 		return;
 	}
+	if (s->wide->tx_astray)
+		break_tx(s);
 	if (s->part != NULL)
 		buf_put_span(b, buf_span(&s->part->buf));
 	if (buf_failed(b) || !session_refill(r, s, b)) {

@@ -28,7 +28,10 @@ astray_is_on(const struct session *s)
 }
 /* The answer to a request of such a session, which was behind them. */
 void astray_keep(struct relay *r, struct lane *lane, const struct pending *e,
-                 struct span reply);
+                 struct span request, struct span reply);
+/* EXEC of a transaction whose WATCH was lost with its node: nil. */
+bool astray_is_watched(struct relay *r, const struct pending *e,
+                       struct span request, struct span reply);
 /* All that s had under way was answered: its input begins with them. */
 void astray_settle(struct relay *r, struct session *s);
 /* An answer that was kept has its turn; DISPATCH_NO: it is none. */

@@ -652,6 +652,18 @@ dispatch_row(const struct relay *r, const struct resp_cmd *q)
 	return row_of(r, q);
 }
 
+/* What a node is to execute is kept until it has answered. */
+static bool
+is_in_exec(struct session *s)
+{
+	if (!s->wide->exec_sent)
+		return false;
+	if (s->inflight > 0)
+		return true;
+	tx_forget(s);
+	return false;
+}
+
 /* Must it wait, whatever it is? */
 static bool
 is_blocked(struct relay *r, struct session *s)
@@ -659,7 +671,7 @@ is_blocked(struct relay *r, struct session *s)
 	if (s->waits_in != NULL || s->inflight >= s->window ||
 	    (s->burst > RELAY_BURST_MAX && s->inflight > 0) ||
 	    session_unsent(s) > RELAY_SLOW_TX ||
-	    (s->wide != NULL && s->wide->block != NULL))
+	    (s->wide != NULL && (s->wide->block != NULL || is_in_exec(s))))
 		return true;
 	return r->hold.on && dispatch_is_held(r, s);
 }

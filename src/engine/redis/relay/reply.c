@@ -184,8 +184,13 @@ load_reply(struct relay *r, struct lane *lane, struct pending e,
 /* Of a node, and not to be given out again. */
 static void
 node_reply(struct relay *r, struct lane *lane, struct pending e,
-           struct span reply)
+           struct span request, struct span reply)
 {
+	if (astray_is_watched(r, &e, request, reply)) {
+		e.s->watch_lost = false;
+		session_say(r, e.s, session_nil_array(e.s));
+		return;
+	}
 	if (e.flags & PEND_F_SHADOW)
 		shadow_passed(r, &e, reply, true);
 	pass(r, lane, &e, reply);
@@ -220,7 +225,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_READ: read_reply(r, lane, e, request, reply); break;
 	case PEND_SHA: sha_reply(r, lane, e, request, reply); break;
 	case PEND_LOAD: load_reply(r, lane, e, request, reply); break;
-	case PEND_NODE: node_reply(r, lane, e, reply); break;
+	case PEND_NODE: node_reply(r, lane, e, request, reply); break;
 	case PEND_SCAN: scan_answer(r, s, lane, reply, e.flags); break;
 	case PEND_HELLO: local_hello(r, s, lane, e.mark != 0, reply); break;
 	case PEND_AUTH:
@@ -323,7 +328,7 @@ whole_of_node(struct relay *r, struct lane *lane, const struct pending *e,
 	if (s->link == NULL)
 		session_replied(r, s);
 	else if (!strays)
-		astray_keep(r, lane, e, reply);
+		astray_keep(r, lane, e, request, reply);
 	else if (!astray_take(r, lane, e, request, reply))
 		whole_of_session(r, lane, *e, request, reply);
 	if (s->link == NULL)

@@ -51,6 +51,9 @@ struct wide {
 	struct buf astray;   /* to be given out again (astray.c)   */
 	uint64_t astray_since_ns;
 	uint64_t astray_last_ns;
+	bool tx_watched;    /* is_node: WATCH was before the last MULTI */
+	bool tx_astray;     /* ... a transaction, what is queued is body */
+	bool exec_sent;     /* ... EXEC is under way, and body is kept   */
 	struct buf track;   /* CLIENT TRACKING ON, all there were */
 	bool caching;       /* CLIENT CACHING YES was sent, ...   */
 	uint32_t caching_n; /* ... as request n of its lane       */

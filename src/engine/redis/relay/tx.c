@@ -69,6 +69,7 @@ tx_forget(struct session *s)
 {
 	if (s->wide == NULL)
 		return;
+	s->wide->exec_sent = false;
 	s->wide->body_ok = false;
 	if (s->wide->body.cap > KEEP_IDLE)
 		buf_fini(&s->wide->body);
@@ -264,7 +265,10 @@ end_multi(struct relay *r, struct session *s, const struct command *c,
 		s->multi = false;
 		s->watching = false;
 		s->watch_lost = false;
-		tx_forget(s);
+		if (s->lane->is_node && s->wide->body_ok)
+			s->wide->exec_sent = true; /* it may not take it */
+		else
+			tx_forget(s);
 	}
 	return ret;
 }
@@ -285,6 +289,7 @@ begin_multi(struct relay *r, struct session *s, struct span raw)
 	if (ret == DISPATCHED) {
 		s->multi = true;
 		s->wide->body_ok = !s->watching && !s->watch_lost;
+		s->wide->tx_watched = !s->wide->body_ok;
 	}
 	return ret;
 }
