@@ -4,6 +4,8 @@
  */
 #include "engine/redis/relay/astray.h"
 
+#include "engine/redis/relay/queued.h"
+
 #define AGAIN_NS   20000000ull   /* between two tries of a request */
 #define EPISODE_NS 1000000000ull /* without: the next one is another matter */
 
@@ -105,6 +107,7 @@ unqueue(struct relay *r, struct session *s, struct span request)
 	REQUIRE(buf_len(&w->body) >= request.n);
 	w->body.end -= (uint32_t)request.n;
 	w->tx_astray = true;
+	queued_skip(s); /* it is counted again */
 	astray_put(r, s, request);
 }
 
@@ -116,9 +119,10 @@ take_queued(struct relay *r, struct lane *lane, const struct pending *e,
 	struct session *s = e->s;
 	struct wide *w = s->wide;
 
-	/* It was not kept, was too long for it, or is behind others. */
+	/* It was not kept, was too long for it, is behind others, or its EXEC
+	 * is read as a whole. */
 	if (request.n == 0 || (!w->body_ok && !w->tx_watched) ||
-	    (astray_is_on(s) && !w->tx_astray)) {
+	    buf_len(&w->queued) > 0 || (astray_is_on(s) && !w->tx_astray)) {
 		give_up(r, lane, s);
 	} else if (w->body_ok) {
 		unqueue(r, s, request);
