@@ -480,6 +480,7 @@ def test_slow_handshakes_disturb_nobody(place, certs):
     until(lambda: descriptors(g) <= before + 20, 20, text="descriptors to come back")
 
 
+@pytest.mark.limit(180)
 def test_random_bytes(place, certs):
     """Whatever comes before, in the middle of, and after a handshake."""
     rng = random.Random(place.seed)
