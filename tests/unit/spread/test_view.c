@@ -95,7 +95,7 @@ test_slots(void **state)
 
 /* ---- answers ------------------------------------------------------------ */
 
-static void
+__attribute__((format(printf, 1, 2))) static void
 expect_of(const char *fmt, ...)
 {
 	static char text[4096];
