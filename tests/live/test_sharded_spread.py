@@ -100,6 +100,23 @@ def test_a_pipeline_keeps_its_order(spread):  # noqa: F811
         c.close()
 
 
+def test_a_refusal_between_subscriptions(spread):  # noqa: F811
+    """What a subscriber of RESP2 may not ask is answered before a later SSUBSCRIBE, whoever owns its channel; no
+    message of Godwit's own reaches the client."""
+    for at in range(spread.n):
+        name = channel(at, spread.n)
+        cmds = [("SUBSCRIBE", "x"), ("GET", "k"), ("SSUBSCRIBE", name), ("GET", "k"), ("PING", "word"),
+                ("SUNSUBSCRIBE",), ("UNSUBSCRIBE",), ("GET", "k")]
+        for _ in range(10):
+            c = spread.conn()
+            got = c.pipe(cmds)
+            assert "Can't execute 'get'" in got[1].text and "Can't execute 'get'" in got[3].text
+            assert got[::2] == [[b"subscribe", b"x", 1], [b"ssubscribe", name.encode(), 1], [b"pong", b"word"],
+                                [b"unsubscribe", b"x", 0]]
+            assert got[5] == [b"sunsubscribe", name.encode(), 0] and got[7] is None
+            c.close()
+
+
 @pytest.mark.parametrize("resp3", [False, True])
 def test_big_messages_of_all_at_once(spread, resp3):  # noqa: F811
     """Messages that come in pieces from several instances are never mixed, nor are answers between them."""

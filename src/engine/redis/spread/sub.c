@@ -239,5 +239,6 @@ sub_take(struct client *c, const struct asked *a, bool *ret_out)
 	if (*ret_out)
 		return TAKE_DONE;
 	branch_put(&c->branch[HOME], a->raw); /* which says no */
+	c->sub.owes = true;
 	return TAKE_DONE;
 }
