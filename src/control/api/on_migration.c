@@ -175,8 +175,7 @@ put_next(json_t *to, enum life_state s)
 		[LIFE_READY] = "migrate: the copy begins; test looks first",
 		[LIFE_ROLLED_BACK] =
 			"migrate: the copy begins again; or delete",
-		[LIFE_COMPLETED] = "nothing; reverse makes the opposite "
-				   "migration",
+		[LIFE_COMPLETED] = "nothing; reverse goes the other way",
 	};
 	size_t n = sizeof(next) / sizeof(next[0]);
 

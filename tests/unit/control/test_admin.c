@@ -146,8 +146,8 @@ users_of_a_server_without_channels(void **state)
 		"OK", "OK",
 		"ERR Error in ACL SETUSER modifier 'allchannels': Syntax error",
 		"ERR Error in ACL SETUSER modifier 'allchannels': Syntax error",
-		"ERR Error in ACL SETUSER modifier '+ssubscribe': Unknown "
-		"command or category name in ACL"
+		("ERR Error in ACL SETUSER modifier '+ssubscribe': Unknown "
+		 "command or category name in ACL")
 	};
 	struct err err;
 
@@ -628,8 +628,8 @@ users_that_differ_are_named(void **state)
 	};
 	static const char *const new[] = {
 		"user default on nopass sanitize-payload ~* &* +@all",
-		"user same on sanitize-payload #1 #2 ~* resetchannels -@all "
-		"+get",
+		("user same on sanitize-payload #1 #2 ~* resetchannels -@all "
+		 "+get"),
 		"user sixth on #1 ~* &* -@all +get",
 		"user weak on #1 ~* resetchannels -@all +get",
 		"user other on #2 ~* resetchannels -@all +get",
