@@ -44,6 +44,18 @@ put_right(struct run *r, enum side s, struct err *err)
 	return fence_shut(r, s, a.epoch, err);
 }
 
+/* The mover may have compared its keys before it was shut. */
+static void
+tell_exposed(struct run *r, enum side s)
+{
+	struct mail m = { .kind = MAIL_EXPOSED, .side = s };
+
+	if (run_wants_open(r, s))
+		return;
+	memcpy(m.text, r->at[s].run_id, sizeof(r->at[s].run_id));
+	machines_tell_movers(r, &m);
+}
+
 static void
 look(struct run *r, enum side s)
 {
@@ -87,6 +99,7 @@ look(struct run *r, enum side s)
 	          "%s was restarted, or is another server; users and fence "
 	          "are made again",
 	          r->side[s].label);
+	tell_exposed(r, s);
 }
 
 /* A fence that somebody lifted is put back. */

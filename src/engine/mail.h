@@ -58,6 +58,9 @@ enum mail_kind {
 	                  * the other's MAIL_PASSED) and of its other side
 	                  * (position of the other's MAIL_BARRIER)            */
 	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
+	MAIL_EXPOSED,   /* side, text = its run id: this server was open until
+	                 * now and is fenced; what was compared with it before
+	                 * is compared again                                 */
 	/* mover -> control */
 	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
 	MAIL_PASSED,     /* epoch, position (other side's offset at the time),

@@ -5,6 +5,7 @@ Each of these went wrong once: a server that hangs between its fence and the
 unfence, one that lost its last write and counts on, a way back with an
 accepted loss, a way back that waited for a verification.
 """
+import signal
 import subprocess
 import threading
 import time
@@ -122,6 +123,32 @@ def test_a_fence_that_was_forgotten(place):
         until(lambda: not differences(old, new, g), 15, text="the sides to be equal")
     except TimeoutError:
         raise AssertionError("they differ: %s" % differences(old, new, g)) from None
+
+
+@pytest.mark.limit(60)
+def test_a_fence_that_comes_late(place):
+    """A server comes back open and cannot be shut at once, while the mover has
+    long compared it: what was written there in between is repaired, too."""
+    old, new = place.pair()
+    fill(old, 300)
+    g = place.godwit(old, new, "--strategy", "big_bang")
+    g.until_in_step()
+    new.kill()
+    g.proc.send_signal(signal.SIGSTOP)
+    try:
+        bare(new)
+        with new.conn() as c:
+            c.cmd("RPUSH", over.own("fence"), "in the way")
+    finally:
+        g.proc.send_signal(signal.SIGCONT)
+    g.until(lambda s: any(e["name"] == "side_odd" for e in s["events"]), 20, "the fence to be refused")
+    g.until(lambda s: not s["stream"]["in_step"], 20, "the loss to be seen")
+    g.until_in_step()
+    with new.conn() as c:
+        assert c.cmd("SET", "foreign", "1") == b"OK" and c.cmd("SET", "k:0", "foreign") == b"OK"
+        assert c.cmd("DEL", over.own("fence")) == 1
+    until(lambda: not writes(new), 10, text="new to be fenced")
+    until(lambda: not differences(old, new, g), 20, text="the sides to be equal")
 
 
 def writes(server):

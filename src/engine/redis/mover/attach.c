@@ -122,6 +122,24 @@ check_other(struct mover *m)
 	}
 }
 
+/* It was attached before its fence was made again, and anybody could write there
+ * meanwhile. One that is attached later is looked at by check_other(). */
+void
+attach_exposed(struct mover *m, const struct mail *mail)
+{
+	struct span now = span_str(m->server[other(m)].run_id);
+
+	if (mail->side == m->from || !span_eq(now, span_str(mail->text)) ||
+	    m->stage == STAGE_IDLE || (m->need_rescan && m->stage < STAGE_FILL))
+		return;
+	m->need_rescan = true;
+	if (m->stage != STAGE_BROKEN)
+		mover_fail(m, ERR_DIVERGED,
+		           "%s: was open until now, and anybody could write "
+		           "there; comparing every key",
+		           m->conf->side[other(m)].label);
+}
+
 /* Both servers have said who they are. */
 static void
 check_servers(struct mover *m)

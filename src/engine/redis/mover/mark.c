@@ -263,14 +263,7 @@ on_heartbeat(struct mover *m, const struct feed *f)
 	} else if (mark_is_on(m)) {
 		mark_heartbeat(m, m->from);
 	} else {
-		struct conn *c = &m->cmd[m->from];
-		struct buf *b = conn_out(m, c);
-
-		resp_put_array(b, 3);
-		resp_put_bulk_str(b, "PUBLISH");
-		resp_put_bulk_str(b, "__godwit:hb");
-		resp_put_bulk_u64(b, token);
-		(void)conn_want(m, c, WANT_SKIP, 1);
+		beat_put(m, &m->cmd[m->from], token);
 	}
 }
 

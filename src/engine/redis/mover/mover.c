@@ -334,6 +334,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_THAW: switch_thaw(m); break;
 	case MAIL_FLIP: switch_flip(m, mail); break;
 	case MAIL_HEARTBEAT: on_heartbeat(m, mail); break;
+	case MAIL_EXPOSED: attach_exposed(m, mail); break;
 	case MAIL_STOP: on_stop(m); break;
 	case MAIL_SEAT:
 		if (m->stage != STAGE_IDLE && m->stage != STAGE_STOPPED)

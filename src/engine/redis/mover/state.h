@@ -701,6 +701,7 @@ void library_reset(struct mover *m); /* the links are lost                */
 void attach_note(struct mover *m, struct conn *c, struct span reply);
 void attach_note_put(struct mover *m);
 void attach_note_drop(struct mover *m);
+void attach_exposed(struct mover *m, const struct mail *mail);
 void attach_run(struct mover *m); /* moves the stages on */
 /* Everything but the resume points is forgotten, the links closed. */
 void attach_reset(struct mover *m, bool flush);

@@ -221,6 +221,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_FLIP:
 	case MAIL_SCOPE:
 	case MAIL_HEARTBEAT:
+	case MAIL_EXPOSED:
 	case MAIL_MOVE_PHASE:
 	case MAIL_PASSED:
 	case MAIL_PROGRESS:
