@@ -162,10 +162,14 @@ class Worker(threading.Thread):
 
 
 def workers(port, a, b):
-    """Transactions in one piece, with WATCH, pipelines; a and b have different slots of one node."""
+    """Transactions in one piece and step by step, with WATCH, pipelines; a and b have different slots of one node."""
     def whole(c, n):
         got = c.pipe([("MULTI",), ("INCR", "{%s}t" % a), ("LPUSH", "{%s}l" % a, n), ("EXEC",)])
         return got != [b"OK", b"QUEUED", b"QUEUED", [n, n]] and got
+
+    def steps(c, n):
+        got = [c.raw("MULTI"), c.raw("INCR", "{%s}s" % a), c.raw("PING"), c.raw("INCR", "{%s}s" % a), c.raw("EXEC")]
+        return got != [b"OK", b"QUEUED", b"QUEUED", b"QUEUED", [2 * n - 1, b"PONG", 2 * n]] and got
 
     def watch(c, n):
         for _ in range(50):
@@ -187,7 +191,7 @@ def workers(port, a, b):
     def blocks(c, n):
         return c.raw("BLPOP", "{%s}none" % a, "0.3") is not None and "not nil"
 
-    return [Worker(port, x) for x in (whole, watch, pipes, blocks)]
+    return [Worker(port, x) for x in (whole, steps, watch, pipes, blocks)]
 
 
 @pytest.mark.limit(90)
@@ -220,4 +224,53 @@ def test_transactions(clusters):
     with w.conn() as c:
         assert c.cmd("GET", "{%s}t" % a) == b"%d" % ws[0].n
         assert c.cmd("LRANGE", "{%s}l" % a, 0, -1) == [b"%d" % i for i in range(ws[0].n, 0, -1)]
-        assert c.cmd("GET", "{%s}w" % a) == b"%d" % ws[1].n
+        assert c.cmd("GET", "{%s}s" % a) == b"%d" % (2 * ws[1].n)
+        assert c.cmd("GET", "{%s}w" % a) == b"%d" % ws[2].n
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("when", ["during", "after", "dead"])
+def test_crash(clusters, when):
+    """SIGKILL of Godwit during a fail-over, after it, or before one that nobody follows: before the cutover and after
+    it. It goes on with the node of now, and no acknowledged write is lost."""
+    w = clusters()
+    old, new = w.clusters
+    w.begin({"type": "blue_green"})
+    cs = begin_load(w, 3, lossy=True)
+
+    def crash(cluster):
+        if when == "during":
+            t = threading.Thread(target=cluster.fail_over, args=(0,))
+            t.start()
+            until(lambda: cluster.replicas[0].info("role") == "master" or not t.is_alive(), 20, 0.01)
+            w.serve.kill()
+            t.join()
+        elif when == "after":
+            cluster.fail_over(0)
+            in_step(w)
+            w.serve.kill()
+        else:
+            w.serve.kill()
+            cluster.fail_over(0)
+        w.serve.start()
+        in_step(w)
+
+    crash(old)
+    w.verb("promote")
+    assert w.sides() == ["new", "new"]
+    crash(new)
+    assert w.sides() == ["new", "new"]
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    assert w.sides() == ["old", "old"]
+    # no migration has the interlays now
+    w.serve.kill()
+    w.serve.start()
+    n = min(c.n for c in cs)
+    until(lambda: min(c.n for c in cs) > n + 50 or any(c.faults for c in cs), 20)
+    w.verb("migrate")
+    in_step(w)
+    w.verb("promote")
+    end_load(w, cs)
+    w.verb("verify")
+    w.until(lambda s: s["verification"]["state"] == "clean")

@@ -44,6 +44,7 @@ struct run {
 };
 
 static struct run run;
+static bool scene_of_nodes; /* of a cluster: both sides */
 
 /* What the relay says to control. */
 static inline void
@@ -221,6 +222,7 @@ begin(size_t refuse_at)
 	run.conf.side[SIDE_OLD].at.port = PORT_OLD;
 	run.conf.side[SIDE_NEW].at.port = PORT_NEW;
 	for (int s = 0; s < SIDE_N; s++) {
+		run.conf.side[s].at.by_cluster = scene_of_nodes;
 		memcpy(run.conf.side[s].own_user, "g", 2);
 		memcpy(run.conf.side[s].reader_user, "r", 2);
 		memcpy(run.conf.side[s].writer_user, "w", 2);

@@ -11,6 +11,7 @@
 struct peer {
 	struct buf in;
 	bool multi;
+	bool spoiled; /* ... one of it was refused */
 	bool resp3;
 	uint32_t queued;
 	bool blocked;
@@ -23,6 +24,9 @@ struct peers {
 	struct peer at[64];
 	bool has_script[2];
 	bool is_fenced; /* for MULTI */
+	/* NULL, or what it says to requests with keys, as a node of a cluster
+	 * that does not have them */
+	const char *astray;
 	uint64_t position;
 	/* NULL, or told of each request (also of a queued one) */
 	void (*saw)(const struct peer *p, const struct resp_cmd *q);
@@ -114,15 +118,38 @@ peer_script(struct peers *ps, struct peer *p, const struct resp_cmd *q,
 	}
 }
 
+/* Said instead of an answer, or NULL. */
+static inline const char *
+peer_strays(const struct peers *ps, struct peer *p, const struct resp_cmd *q)
+{
+	const char *said = NULL;
+
+	if (peer_is(q, 0, "exec")) {
+		if (p->spoiled)
+			said = "-EXECABORT\r\n";
+		else if (p->queued > 0)
+			said = ps->astray;
+		p->multi = p->multi && said == NULL;
+	} else if (peer_is(q, 0, "get") || peer_is(q, 0, "blpop")) {
+		said = ps->astray;
+		p->spoiled |= said != NULL && p->multi;
+	}
+	return said;
+}
+
 static inline void
 peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 {
 	struct peer *p = &ps->at[me];
 	struct buf *out = &outs[me];
 
+	const char *said = peer_strays(ps, p, q);
+
 	if (ps->saw != NULL)
 		ps->saw(p, q);
-	if (peer_is(q, 0, "exec")) {
+	if (said != NULL) {
+		peer_put(out, said);
+	} else if (peer_is(q, 0, "exec")) {
 		peer_exec(p, out);
 	} else if (p->multi) {
 		p->queued++;
@@ -131,6 +158,7 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 		peer_put(out, "-NOPERM not now\r\n");
 	} else if (peer_is(q, 0, "multi")) {
 		p->multi = true;
+		p->spoiled = false;
 		p->queued = 0;
 		peer_put(out, "+OK\r\n");
 	} else if (peer_is(q, 0, "client")) {

@@ -98,12 +98,23 @@ is_exec(struct relay *r, struct span request)
 	       span_is_word(q->argv[0], SPAN("exec"));
 }
 
-/* What the body has no longer is asked again, whatever was said to it. */
+/* What the body has no longer is asked again, whatever was said to it. Behind an
+ * EXEC its marks are kept (mark.c). */
 static void
 unqueue(struct relay *r, struct session *s, struct span request)
 {
 	struct wide *w = s->wide;
+	struct resp_cmd *q = &r->cmd2;
 
+	resp_cmd_init(q);
+	if (resp_cmd_feed(q, request) != WIRE_PART)
+		NEVER("what was queued is whole");
+	buf_put_span(&w->marks, span_skip(request, q->used));
+	if (buf_failed(&w->marks)) {
+		session_close(r, s, NULL);
+		return;
+	}
+	request = span_of(request.p, q->used);
 	REQUIRE(buf_len(&w->body) >= request.n);
 	w->body.end -= (uint32_t)request.n;
 	w->tx_astray = true;
@@ -144,6 +155,13 @@ astray_is_watched(struct relay *r, const struct pending *e, struct span request,
 	       is_exec(r, request);
 }
 
+/* e was queued again (tx_again) and is still in the body. */
+static bool
+is_queued_again(const struct pending *e)
+{
+	return e->kind == PEND_IGNORE && e->s->wide->body_ok;
+}
+
 /* All was answered: it is open nowhere, and begins again (tx.c). */
 static void
 break_tx(struct session *s)
@@ -161,19 +179,30 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 	struct session *s = e->s;
 	struct wide *w = s->link != NULL ? session_wide(r, s) : NULL;
 
+	bool of_tx = e->in_tx || (w != NULL && is_queued_again(e));
+
 	tell(r, (enum side)lane->side);
-	if (!lane->left && (reply.p[1] == 'M' || e->kind == PEND_BLOCK))
+	/* A transaction is still open there, or a key watched. */
+	if (!lane->left && (reply.p[1] == 'M' || e->kind == PEND_BLOCK ||
+	                    of_tx || s->watching))
 		leave(r, lane);
 	if (w == NULL)
 		return true; /* its client is gone */
-	if (buf_len(&w->astray) == 0 && is_over(r, w))
+	if (!astray_is_on(s) && is_over(r, w)) {
+		if (of_tx && s->multi)
+			tx_spoiled(s);
 		return false;
+	}
 	if (e->flags & PEND_F_WRITE)
 		r->n.writes[lane->side]--;
 	else if (e->flags & PEND_F_READ)
 		r->n.reads[lane->side]--;
 	if (e->kind == PEND_BLOCK)
 		return take_blocked(r, s, reply);
+	if (is_queued_again(e)) {
+		w->tx_astray = true;
+		return true;
+	}
 	if (e->in_tx) {
 		take_queued(r, lane, e, request);
 		return true;
@@ -211,6 +240,8 @@ astray_keep(struct relay *r, struct lane *lane, const struct pending *e,
 	struct session *s = e->s;
 	struct buf *b = &s->wide->astray;
 
+	if (is_queued_again(e) && s->wide->tx_astray)
+		return;
 	if (e->in_tx && s->wide->tx_astray && request.n > 0) {
 		unqueue(r, s, request);
 		return;

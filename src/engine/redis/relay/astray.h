@@ -20,11 +20,13 @@ bool astray_is(const struct pending *e, struct span reply);
  * client gets the answer. */
 bool astray_take(struct relay *r, struct lane *lane, const struct pending *e,
                  struct span request, struct span reply);
-/* Requests of s wait to be given out again. */
+/* Requests of s wait to be given out again, or its transaction to be begun
+ * again. */
 static inline bool
 astray_is_on(const struct session *s)
 {
-	return s->wide != NULL && buf_len(&s->wide->astray) > 0;
+	return s->wide != NULL &&
+	       (buf_len(&s->wide->astray) > 0 || s->wide->tx_astray);
 }
 /* The answer to a request of such a session, which was behind them. */
 void astray_keep(struct relay *r, struct lane *lane, const struct pending *e,

@@ -569,6 +569,8 @@ void tx_forget(struct session *s);
  * begun a transaction, see tx_refuse(). */
 bool tx_failed(struct relay *r, struct session *s, const struct resp_cmd *q,
                struct span raw);
+/* A node of a cluster did not take it for too long: EXEC will say so. */
+void tx_spoiled(struct session *s);
 /* MULTI was answered with an error of Godwit's own: what follows is refused up
  * to EXEC; more: it (or a part) is here already. */
 void tx_refuse(struct relay *r, struct session *s, bool more);

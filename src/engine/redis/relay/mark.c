@@ -137,7 +137,7 @@ mark_exec(struct relay *r, struct session *s, struct lane *lane, bool is_exec)
 			lane->keep.failed = false;
 			marks_lose(m);
 		} else {
-			e->kept = (uint32_t)n;
+			e->kept += (uint32_t)n; /* to a node behind EXEC */
 			e->flags |= PEND_F_KEPT | PEND_F_MARK;
 		}
 	}

@@ -320,6 +320,8 @@ whole_of_node(struct relay *r, struct lane *lane, const struct pending *e,
 
 	if (!strays && (!astray_is_on(s) || e->kind == PEND_READ))
 		return false;
+	if (!strays && (e->flags & PEND_F_MARK))
+		mark_done(r, lane, request);
 	if (e->flags & PEND_F_KEPT)
 		buf_take(&lane->keep, e->kept);
 	lane->sample_ns = 0;

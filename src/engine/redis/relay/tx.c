@@ -201,6 +201,14 @@ tx_refuse(struct relay *r, struct session *s, bool more)
 	tx_forget(s);
 }
 
+void
+tx_spoiled(struct session *s)
+{
+	s->multi_lost = true;
+	s->multi_refused = true;
+	tx_forget(s);
+}
+
 /* The transaction was discarded by a switch, or never begun. */
 static enum dispatched
 after_break(struct relay *r, struct session *s, const struct command *c)

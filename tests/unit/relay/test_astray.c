@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/relay/test_astray.c: a node of a cluster does not take what it is
+ * asked, for a while: no client is told, and each request is executed once.
+ */
+#include "scene.h"
+
+static const char *const words[] = { "-MOVED 1 h:1\r\n", "-ASK 1 h:1\r\n",
+	                             "-TRYAGAIN later\r\n",
+	                             "-CLUSTERDOWN no\r\n" };
+
+#define WORDS (sizeof(words) / sizeof(words[0]))
+
+/* Keys and words of transactions in the order in which nodes saw them, since the
+ * last MULTI. */
+static char seen[400];
+
+static void
+saw(const struct peer *p, const struct resp_cmd *q)
+{
+	size_t n;
+
+	(void)p;
+	if (peer_is(q, 0, "multi"))
+		seen[0] = '\0';
+	n = strlen(seen);
+	if (peer_is(q, 0, "multi") || peer_is(q, 0, "exec") ||
+	    peer_is(q, 0, "ping"))
+		(void)snprintf(seen + n, sizeof(seen) - n, "%.1s",
+		               (const char *)q->argv[0].p);
+	else if (peer_is(q, 0, "get"))
+		(void)snprintf(seen + n, sizeof(seen) - n, "%.*s",
+		               (int)q->argv[1].n, (const char *)q->argv[1].p);
+}
+
+static void
+start(void)
+{
+	scene_of_nodes = true;
+	begin(0);
+	run.peers.saw = saw;
+	seen[0] = '\0';
+	settle();
+}
+
+static void
+finish(void)
+{
+	for (int c = 0; c < CLIENTS; c++)
+		buf_fini(&run.got[c]);
+	end();
+}
+
+static void
+got_is(int c, const char *text)
+{
+	struct span got = buf_span(&run.got[c]);
+
+	if (!span_eq(got, span_str(text)))
+		fail_msg("client %d got %.*s, not %s", c, (int)got.n,
+		         (const char *)got.p, text);
+	buf_clear(&run.got[c]);
+}
+
+static void
+turns(int n)
+{
+	for (int i = 0; i < n; i++)
+		turn(35 * MS);
+}
+
+/* Word by word; the node strays from word `at` on, for so many turns. */
+static void
+go(size_t at, const char *said, int for_turns)
+{
+	static const char *const asked[] = { "MULTI\r\n", "GET a\r\n",
+		                             "PING\r\n", "GET b\r\n",
+		                             "EXEC\r\n" };
+	static const char *const told[] = { "+OK\r\n", "+QUEUED\r\n",
+		                            "+QUEUED\r\n", "+QUEUED\r\n",
+		                            "*3\r\n:0\r\n:1\r\n:2\r\n" };
+
+	for (size_t i = 0; i < 5; i++) {
+		if (i == at)
+			run.peers.astray = said;
+		say(0, asked[i]);
+		if (i == at)
+			turns(for_turns);
+		if (i == at)
+			run.peers.astray = NULL;
+		settle();
+		got_is(0, told[i]);
+	}
+}
+
+static void
+a_transaction_begins_again(void **state)
+{
+	(void)state;
+	for (size_t at = 0; at < 5; at++) {
+		for (size_t i = 0; i < WORDS; i++) {
+			for (int n = 1; n < 30; n += 4) {
+				start();
+				go(at, words[i], n);
+				assert_string_equal(seen, "MaPbE");
+				assert_true(run.client[0] >= 0);
+				finish();
+			}
+		}
+	}
+}
+
+/* It strays, is right again and strays again, and a new node has the seat. */
+static void
+a_transaction_begins_again_and_again(void **state)
+{
+	struct mail m = { .kind = MAIL_SEAT, .side = SIDE_OLD };
+	struct event ev = { .kind = EV_MAIL, .mail = &m };
+
+	(void)state;
+	start();
+	say(0, "MULTI\r\nGET a\r\n");
+	settle();
+	for (int i = 0; i < 40; i++) {
+		run.peers.astray = i % 3 == 0 ? words[(size_t)i % WORDS] : NULL;
+		if (i == 5)
+			say(0, "GET b\r\n");
+		if (i == 11)
+			world_tell(&run.w, &ev);
+		if (i == 15)
+			say(0, "GET c\r\nEXEC\r\n");
+		turns(2);
+	}
+	run.peers.astray = NULL;
+	settle();
+	got_is(0, "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n"
+	          "*3\r\n:0\r\n:1\r\n:2\r\n");
+	assert_string_equal(seen, "MabcE");
+	finish();
+}
+
+static void
+a_pipeline_keeps_its_order(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < WORDS; i++) {
+		start();
+		say(1, "GET a\r\n");
+		settle();
+		run.peers.astray = words[i];
+		say(1, "GET a\r\nPING\r\nGET b\r\nMULTI\r\nGET c\r\nEXEC\r\n"
+		       "ECHO x\r\n");
+		turns(7);
+		run.peers.astray = NULL;
+		settle();
+		got_is(1, "$1\r\na\r\n$1\r\na\r\n+OK\r\n$1\r\nb\r\n+OK\r\n"
+		          "+QUEUED\r\n*1\r\n:0\r\n$1\r\nx\r\n");
+		finish();
+	}
+}
+
+static void
+a_watch_is_lost_with_its_node(void **state)
+{
+	(void)state;
+	start();
+	say(1, "WATCH w\r\nMULTI\r\nGET a\r\n");
+	settle();
+	run.peers.astray = words[0];
+	say(1, "EXEC\r\n");
+	turns(3);
+	run.peers.astray = NULL;
+	settle();
+	say(1, "MULTI\r\nGET a\r\nEXEC\r\n");
+	settle();
+	got_is(1, "$1\r\nw\r\n+OK\r\n+QUEUED\r\n*-1\r\n"
+	          "+OK\r\n+QUEUED\r\n*1\r\n:0\r\n");
+	finish();
+}
+
+/* Nobody has the keys for too long: clients are told, also by EXEC. */
+static void
+nobody_waits_for_ever(void **state)
+{
+	(void)state;
+	start();
+	say(2, "MULTI\r\nGET a\r\n");
+	settle();
+	run.peers.astray = words[0];
+	say(1, "GET a\r\n");
+	say(2, "EXEC\r\n");
+	for (int i = 0; i < 3; i++) {
+		settle();
+		assert_int_equal(buf_len(&run.got[1]), 0);
+	}
+	for (int i = 0; i < 6; i++)
+		settle();
+	got_is(1, words[0]);
+	got_is(2, "+OK\r\n+QUEUED\r\n-EXECABORT Transaction discarded "
+	          "because of previous errors.\r\n");
+	run.peers.astray = NULL;
+	say(1, "GET a\r\n");
+	say(2, "GET a\r\n");
+	settle();
+	got_is(1, "$1\r\na\r\n");
+	got_is(2, "$1\r\na\r\n");
+	finish();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_transaction_begins_again),
+		cmocka_unit_test(a_transaction_begins_again_and_again),
+		cmocka_unit_test(a_pipeline_keeps_its_order),
+		cmocka_unit_test(a_watch_is_lost_with_its_node),
+		cmocka_unit_test(nobody_waits_for_ever),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
