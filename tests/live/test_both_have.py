@@ -80,6 +80,60 @@ def test_written_before_the_refusal_is_known(pair, rule, write):  # noqa: F811
         same(pair, m)
 
 
+# What builds on elements that only new has would do something else there.
+RELATIVE = [
+    ("hash", "HINCRBY k own 1"), ("hash", "HINCRBYFLOAT k own 1.5"), ("hash", "HSETNX k own 7"),
+    ("zset", "ZINCRBY k 1 own"), ("zset", "ZADD k NX 3 own"), ("zset", "ZADD k GT 3 own"),
+    ("zset", "ZPOPMIN k"), ("zset", "ZPOPMAX k"), ("zset", "ZREMRANGEBYRANK k 0 0"),
+    ("zset", "ZRANGESTORE to k 0 0"), ("zset", "ZDIFFSTORE to 2 other k"),
+    ("set", "SDIFFSTORE to other k"), ("set", "SUNIONSTORE to other k"), ("set", "RENAME k to"),
+    ("stream", "XTRIM k MAXLEN 2"), ("stream", "XADD k MAXLEN 2 * f v"),
+]
+
+
+@pytest.mark.parametrize("mode", ["rdb", "scan"])
+def test_what_builds_on_a_union(pair, mode):  # noqa: F811
+    """`merge`: a command that would pop, count or compare elements of new's own is copied by
+    what it did on old; what names its elements leaves the union as it is."""
+    old, new = pair[0].r, pair[1].r
+    own = {"hash": "HSET %s own 41", "set": "SADD %s own x", "zset": "ZADD %s 9 own -9 low 99 high",
+           "stream": "XADD %s 50-1 own 1"}
+    common = {"hash": ["HSET %s a 1 b 2"], "set": ["SADD %s a b"], "zset": ["ZADD %s 1 a 2 b 3 c"],
+              "stream": ["XADD %s " + "%d-1 f 1" % i for i in (1, 2, 3)]}
+
+    def do(r, line, i):
+        names = {"k": "k%d" % i, "to": "to%d" % i, "other": "other%d" % i}
+        r.execute_command(*[names.get(w, w) for w in line.split()])
+
+    for i, (kind, _) in enumerate(RELATIVE):
+        for line in common[kind]:
+            do(old, line % "k", i)
+        if kind in ("set", "zset"):
+            do(old, common[kind][0].replace(" a", " own") % "other", i)
+        do(new, own[kind] % "k", i)
+    old.hset("named", mapping={"a": 1, "b": 2})
+    new.hset("named", "own", 41)
+    m = Mover(*pair[:2], "rule=merge", "mode=" + mode)
+    pair[2].append(m)
+    m.wait_phase("in_step")
+    assert new.hget("k0", "own") == b"41"
+    for i, (_, line) in enumerate(RELATIVE):
+        do(old, line, i)
+    old.hset("named", "c", 3)
+    old.hdel("named", "a")
+    m.barrier()
+    assert new.hgetall("named") == {b"b": b"2", b"c": b"3", b"own": b"41"}
+    for i, (_, line) in enumerate(RELATIVE):
+        for k in ("k%d" % i, "to%d" % i):
+            if k == "k%d" % i and " to" in line and "RENAME" not in line:
+                continue  # was only read
+            assert digest(old, k) == digest(new, k), line
+
+
+def digest(r, k):
+    return r.type(k), r.execute_command("DEBUG", "DIGEST-VALUE", k)
+
+
 @pytest.mark.parametrize("mode", ["rdb", "scan"])
 @pytest.mark.parametrize("rule", ["none", "merge", "replace"])
 def test_only_new_had_it(pair, rule, mode):  # noqa: F811

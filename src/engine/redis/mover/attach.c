@@ -36,8 +36,10 @@ attach_reset(struct mover *m, bool flush)
 	chunk_reset(m);
 	pend_clear(&m->pend);
 	/* What is kept is known until the process ends. */
-	if (!m->fill_done)
+	if (!m->fill_done) {
 		map_clear(&m->kept);
+		map_clear(&m->united);
+	}
 	buf_release(&m->probes);
 	buf_release(&m->samples);
 	buf_release(&m->spread);

@@ -95,6 +95,7 @@ dirty_mark(struct mover *m, uint32_t db, struct span key, struct place since,
 		return;
 	mover_unsettle(m);
 	forget_kept(m, db, key);
+	merge_forget(m, db, key);
 	if (is_full(m, db, key)) {
 		if (!sweep_put(m, db, key, since))
 			dirty_overflow(m);
@@ -180,8 +181,10 @@ dirty_keep(struct mover *m, uint32_t db, struct span key)
 		if (k != NULL && !dirty_is_refusable(m, k) && !is_flying(m, k))
 			return;
 		k = mark_held(m, db, key);
-		if (k != NULL)
+		if (k != NULL) {
 			k->merge = true;
+			merge_note(m, db, key);
+		}
 		return;
 	}
 	if (key.n > sizeof(small) - 4 || map_count(&m->kept) > 1000000) {

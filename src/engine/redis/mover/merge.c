@@ -5,7 +5,11 @@
  * The source's value is restored under a name of our own, and a script unites the
  * two on the other side in one step: fields, members and entries of the source
  * win; other types and different types are replaced. The expiry is the source's.
+ *
+ * Which keys are united is remembered: a command that builds on what else is in
+ * such a record would do something else there than on the source.
  */
+#include "base/check.h"
 #include "engine/redis/mover/state.h"
 
 static const char script[] =
@@ -67,4 +71,77 @@ merge_put(struct buf *b, struct span key)
 	resp_put_bulk(b, key);
 	resp_put_bulk(b, SPAN(MERGE_KEY));
 	resp_put_bulk_str(b, "__godwit:merge2");
+}
+
+/* ---- united keys ---------------------------------------------------------- */
+
+#define UNITED_MAX  1000000
+#define UNITED_NAME 252
+
+static struct span
+name_of(uint8_t small[4 + UNITED_NAME], uint32_t db, struct span key)
+{
+	memcpy(small, &db, 4);
+	memcpy(small + 4, key.p, key.n);
+	return span_of(small, key.n + 4);
+}
+
+void
+merge_note(struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[4 + UNITED_NAME];
+
+	if (key.n > UNITED_NAME || map_count(&m->united) >= UNITED_MAX ||
+	    map_put(&m->united, name_of(small, db, key), NULL) == NULL)
+		m->united_many = true;
+}
+
+void
+merge_forget(struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[4 + UNITED_NAME];
+
+	if (map_count(&m->united) > 0 && key.n <= UNITED_NAME)
+		(void)map_remove(&m->united, name_of(small, db, key));
+}
+
+bool
+merge_is_united(const struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[4 + UNITED_NAME];
+
+	if (m->united_many)
+		return true;
+	return map_count(&m->united) > 0 && key.n <= UNITED_NAME &&
+	       map_find(&m->united, name_of(small, db, key)) != NULL;
+}
+
+static bool
+has_word(const struct resp_cmd *cmd, const char *const *words)
+{
+	for (size_t i = 2; i < cmd->argc && i < RESP_SPANS; i++)
+		for (size_t j = 0; words[j] != NULL; j++)
+			if (span_is_word(cmd->argv[i], span_str(words[j])))
+				return true;
+	return false;
+}
+
+bool
+merge_is_relative(const struct resp_cmd *cmd)
+{
+	static const char *const names[] = {
+		"hincrby", "hincrbyfloat",    "hsetnx", "zincrby", "zpopmin",
+		"zpopmax", "zremrangebyrank", "xtrim",  "spop",    NULL
+	};
+	static const char *const options[] = {
+		"nx", "xx", "gt", "lt", "incr", "maxlen", "minid", NULL
+	};
+
+	for (size_t i = 0; names[i] != NULL; i++)
+		if (span_is_word(cmd->argv[0], span_str(names[i])))
+			return true;
+	return (span_is_word(cmd->argv[0], SPAN("zadd")) ||
+	        span_is_word(cmd->argv[0], SPAN("geoadd")) ||
+	        span_is_word(cmd->argv[0], SPAN("xadd"))) &&
+	       has_word(cmd, options);
 }

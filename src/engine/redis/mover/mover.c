@@ -681,6 +681,7 @@ mover_start(struct mover *m)
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
 	chunk_init(m);
 	map_init(&m->kept, mem, 0, m->port->entropy(m->port));
+	map_init(&m->united, mem, 0, m->port->entropy(m->port));
 	m->margin = m->conf->ignore_uncertain && m->fill_done ? 0 : UINT64_MAX;
 	m->second_ns = m->port->now_ns + SECOND;
 	m->copy_size = 100;
@@ -700,6 +701,7 @@ fini(void *self, struct port *p)
 		foreign_begin(&m->foreign[i], 0);
 	pend_fini(&m->pend);
 	map_fini(&m->kept);
+	map_fini(&m->united);
 	buf_fini(&m->keys);
 	buf_fini(&m->wrong);
 	buf_fini(&m->lowered);

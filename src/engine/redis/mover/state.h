@@ -231,6 +231,7 @@ struct unit_key {
 	struct mark *mark;
 	bool is_kept;   /* the other side kept its own value */
 	bool is_other;  /* not this mover's: not carried     */
+	bool is_united; /* the other side may have more in it */
 	bool is_chunk;  /* its elements: chunk.c             */
 	bool is_bucket; /* no mark, but its bucket is dirty */
 };
@@ -368,6 +369,8 @@ struct mover {
 	uint64_t held_off_ns; /* no copies before (errors of the writer)    */
 	bool is_pressed;      /* too much waits: the stream only marks      */
 	struct map kept;      /* u32 db, key: the other side's value stays  */
+	struct map united;    /* u32 db, key: both sides' elements (merge)  */
+	bool united_many;     /* ... of more keys than those                */
 
 	struct buf spread;  /* commands from key to key (spread.c)        */
 	struct buf wrong;   /* scratch of spread.c: hashes of keys        */
@@ -633,6 +636,12 @@ void copy_restore_tail(struct buf *b, bool replace, bool absolute);
  * cluster. */
 #define MERGE_KEY "__godwit:merge"
 void merge_put(struct buf *b, struct span key);
+/* Remembers that a key is united; until it is copied whole. */
+void merge_note(struct mover *m, uint32_t db, struct span key);
+void merge_forget(struct mover *m, uint32_t db, struct span key);
+bool merge_is_united(const struct mover *m, uint32_t db, struct span key);
+/* Does what a command does depend on elements that the source may lack? */
+bool merge_is_relative(const struct resp_cmd *cmd);
 
 /* scan.c */
 void scan_start(struct mover *m, bool compare, bool sweep);

@@ -117,6 +117,7 @@ struct unit {
 	size_t keys_n;
 	bool one_key;
 	bool by_state;    /* its effect must be copied                     */
+	bool relative;    /* it builds on elements that it does not name   */
 	bool swaps;       /* SWAPDB is among its commands                  */
 	bool has_library; /* a command about functions is in it            */
 	uint32_t carried; /* commands with keys of the application         */
@@ -145,6 +146,7 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	} else if (!uk.is_other) {
 		uk.mark = pend_find(&m->pend, wk->db, wk->key);
 		uk.is_kept = dirty_is_kept(m, wk->db, wk->key);
+		uk.is_united = merge_is_united(m, wk->db, wk->key);
 		uk.is_bucket = uk.mark == NULL &&
 		               bucket_has(&m->pend.buckets, wk->db, wk->key);
 	}
@@ -219,6 +221,10 @@ collect(struct mover *m, struct unit *u)
 		    words_number(cmd.argv[1], &v))
 			db = (uint32_t)v;
 		u->swaps |= w->cls == WORD_SWAPDB;
+		/* Names of united keys are of the database that they were in. */
+		m->united_many |= u->swaps && map_count(&m->united) > 0;
+		u->relative |= m->conf->rule == MOVER_RULE_MERGE &&
+		               merge_is_relative(&cmd);
 		if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
 		    (u->multi && is_barrier(w)) || older_by_state(m, &cmd))
 			u->by_state = true;
@@ -303,7 +309,8 @@ judge(struct mover *m, const struct unit *u)
 	for (size_t i = 0; i < u->keys_n; i++) {
 		const struct mark *k = uk[i].mark;
 
-		kept |= uk[i].is_kept;
+		kept |= uk[i].is_kept ||
+		        (uk[i].is_united && (u->relative || !u->one_key));
 		other |= uk[i].is_other;
 		bucket |= uk[i].is_bucket;
 		if (k == NULL || uk[i].is_chunk)
