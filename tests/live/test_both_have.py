@@ -218,3 +218,19 @@ def test_written_while_a_long_one_is_united(pair):  # noqa: F811
     link.heal()
     same(pair, m, [b"mine"])
     assert not pair[1].r.exists("__godwit:merge")
+
+
+def test_a_stream_with_groups_is_old_s(pair):  # noqa: F811
+    """`merge`: pending entries cannot be rebuilt on a union, so old's stream replaces new's."""
+    old, new = pair[0].r, pair[1].r
+    for i in (1, 2):
+        old.xadd("s", {"a": i}, id="%d-1" % i)
+    old.xgroup_create("s", "g", 0)
+    old.xreadgroup("g", "c", {"s": ">"}, count=1)
+    new.xadd("s", {"own": 1}, id="5-1")
+    m = Mover(*pair[:2], "rule=merge")
+    pair[2].append(m)
+    m.wait_phase("in_step")
+    m.barrier()
+    assert new.xinfo_groups("s") == old.xinfo_groups("s") != []
+    assert new.xrange("s") == old.xrange("s")

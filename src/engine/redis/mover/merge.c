@@ -38,7 +38,7 @@ static const char script[] =
 	"  for _, e in ipairs(call('XRANGE', k, '-', '+')) do\n"
 	"    if not ours[e[1]] then all[#all + 1] = e; extra = extra + 1 end\n"
 	"  end\n"
-	"  if extra == 0 then return whole() end\n"
+	"  if extra == 0 or #call('XINFO', 'GROUPS', t) > 0 then return whole() end\n"
 	"  local function parts(id)\n"
 	"    local a, b = string.match(id, '(%d+)-(%d+)')\n"
 	"    return tonumber(a), tonumber(b)\n"
