@@ -441,6 +441,7 @@ each_fault_is_named(void **state)
 	CASE((f[1].is_valkey = true, f[1].valkey_n = 80101), "version", -1);
 	CASE(f[1].has_vectors = true, "modules", CHECK_WARN);
 	CASE((void)memcpy(f[0].modules, "search", 7), "modules", CHECK_FAIL);
+	CASE(f[1].sends_scripts = true, "scripts", CHECK_FAIL);
 	CASE(f[1].is_loading = true, "loading", CHECK_FAIL);
 	CASE(f[0].is_master = false, "role", CHECK_FAIL);
 	CASE(f[0].absent = 1u << PROBE_PSYNC, "rights", CHECK_PASS);
@@ -448,6 +449,10 @@ each_fault_is_named(void **state)
 	CASE(f[1].denied = 1u << PROBE_REPLCONF, "mode", CHECK_WARN);
 	CASE(f[0].absent = 1u << PROBE_PSYNC | 1u << PROBE_TRACKING, "rights",
 	     CHECK_FAIL);
+	CASE((f[0].absent = 1u << PROBE_PSYNC, f[0].version_n = 60016),
+	     "rights", CHECK_FAIL);
+	CASE((f[0].absent = 1u << PROBE_PSYNC, f[0].version_n = 60016), "mode",
+	     -1);
 	CASE(f[0].absent = 1u << PROBE_TRACKING, "rights", CHECK_PASS);
 	CASE(f[1].absent = 1u << PROBE_PSYNC, "conflict", -1);
 	CASE(f[1].denied = 1u << PROBE_ACL, "rights", CHECK_FAIL);
@@ -707,7 +712,11 @@ info_is_read(void **state)
 		else
 			resp_put_array(&rx, 0);
 	}
+	resp_put_array(&rx, 2);
+	resp_put_bulk_str(&rx, "lua-replicate-commands");
+	resp_put_bulk_str(&rx, "no");
 	assert_int_equal(probe_read_first(buf_span(&rx), "old", &f, &err), 0);
+	assert_true(f.sends_scripts);
 	assert_int_equal(f.version_n, 70015);
 	assert_false(f.is_master);
 	assert_string_equal(f.master, "10.0.0.9");

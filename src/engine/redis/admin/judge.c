@@ -102,7 +102,8 @@ judge_version(struct checks *c, const struct facts *f, const char *who)
 }
 
 static void
-judge_kind(struct checks *c, const struct facts *f, const char *who)
+judge_kind(struct checks *c, const struct facts *f, const char *who,
+           bool is_resume)
 {
 	if (f->is_sentinel)
 		SAY(c, "kind", CHECK_FAIL,
@@ -131,6 +132,12 @@ judge_kind(struct checks *c, const struct facts *f, const char *who)
 		    "refused); a record of one would stop the copy, and be "
 		    "named",
 		    who);
+	if (f->sends_scripts)
+		SAY(c, "scripts", is_resume ? CHECK_WARN : CHECK_FAIL,
+		    "%s gives its replicas scripts, not what they did; CONFIG "
+		    "SET lua-replicate-commands yes there, and in its "
+		    "configuration file",
+		    who);
 	if (f->is_loading)
 		SAY(c, "loading", CHECK_FAIL,
 		    "%s is still loading its data; try again later", who);
@@ -154,6 +161,14 @@ probe_by_marks(const struct facts *f)
 static bool
 judge_mode(struct checks *c, const struct facts *f, const char *who)
 {
+	if (f->version_n < VERSION_FULL) {
+		SAY(c, "rights", CHECK_FAIL,
+		    "%s runs Redis %s and refuses PSYNC; before 7.0 there is "
+		    "no other way to learn which records change; allow it "
+		    "(rename-command), or upgrade the server first",
+		    who, f->version);
+		return false;
+	}
 	if (((f->absent | f->denied) & BIT(TRACKING)) != 0) {
 		SAY(c, "rights", CHECK_FAIL,
 		    "%s refuses PSYNC and CLIENT TRACKING as well, so nobody "
@@ -532,7 +547,7 @@ probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
 {
 	*ret = (struct checks){ .n = 0 };
 	for (int s = 0; s < SIDE_N; s++) {
-		judge_kind(ret, &f[s], conf->label[s]);
+		judge_kind(ret, &f[s], conf->label[s], conf->is_resume);
 		judge_databases(ret, &f[s], conf->label[s], conf);
 		judge_rights(ret, &f[s], conf->label[s], conf->needs_fence,
 		             conf->slots != NULL);

@@ -14,7 +14,7 @@ static const char *const words[PROBE_COMMAND_N] = {
 #undef X
 };
 
-#define FIRST_N 8
+#define FIRST_N 9
 
 uint32_t
 probe_put_first(struct buf *tx)
@@ -31,6 +31,7 @@ probe_put_first(struct buf *tx)
 	resp_put_bulk_str(tx, "INFO");
 	for (unsigned i = 0; i < PROBE_COMMAND_N; i++)
 		resp_put_bulk_str(tx, words[i]);
+	resp_put_cmd(tx, "CONFIG", "GET", "lua-replicate-commands", NULL);
 	return FIRST_N;
 }
 
@@ -282,6 +283,8 @@ probe_read_first(struct span replies, const char *who, struct facts *ret,
 	ret->has_aclfile = config_value(one[5], &value) && value.n > 0;
 	read_modules(one[6], ret);
 	read_commands(one[7], ret);
+	ret->sends_scripts =
+		config_value(one[8], &value) && span_eq(value, SPAN("no"));
 	return 0;
 }
 

@@ -63,6 +63,7 @@ struct facts {
 	char modules[100];  /* names, by commas                          */
 	bool has_vectors;   /* vector sets are built in                */
 	bool hides_modules; /* it does not answer MODULE LIST */
+	bool sends_scripts; /* before 7.0: replicas get scripts, not effects */
 	bool has_aclfile;
 	bool has_config_file;
 	uint64_t slave_limit; /* hard output buffer limit for replicas     */
