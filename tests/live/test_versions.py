@@ -6,6 +6,7 @@ without them). Each migration is one under the oracle's load: cutover, rollback,
 cutover, verified and completed; then everything is read by the test itself, by
 plain read commands, and compared.
 """
+import os
 import time
 
 import pytest
@@ -294,3 +295,42 @@ def test_fields_that_expire_have_no_older_way(place):
     code, out, err = run("copy", old.url, new.url)
     assert code == 0, err
     assert sorted(new.cmd("HGETALL", "once")) == [b"1", b"2", b"a", b"b"]
+
+
+CHECKS = {
+    "scripts that replicas repeat": ({"lua_replicate_commands": "no"}, "CONFIG SET lua-replicate-commands yes"),
+    "no stream": ({"rename_command": 'PSYNC ""'}, "before 7.0 there is no other way"),
+}
+
+
+@pytest.mark.parametrize("side", ["old", "new"])
+@pytest.mark.parametrize("why", CHECKS)
+def test_a_server_before_7_that_cannot_be_followed(place, side, why):
+    """Refused before anything is done, with what to do; moved once that is done."""
+    conf, said = CHECKS[why]
+    at = {}
+    for name in ("old", "new"):
+        at[name] = server(place, name, "redis-6.0" if name == side else "redis-7.0", **(conf if name == side else {}))
+    state = os.path.join(place.dir, "refused.db")
+    code, out, err = run("migrate", at["old"].url, at["new"].url, "--listen", "127.0.0.1:0", "--state", state)
+    assert code != 0 and said in out + err, (code, out, err)
+    if "lua" in said:
+        at[side].cmd("CONFIG", "SET", "lua-replicate-commands", "yes")
+        place.godwit(at["old"], at["new"]).until_in_step()
+
+
+def test_blocked_without_the_right_to_ask_its_id(place):
+    """A client of 6.0, which has no RESET, that blocks and may not ask for its id is
+    moved with the others, and is nobody else afterwards."""
+    old, new = server(place, "old", "redis-6.0"), server(place, "new", "redis-6.0")
+    g = place.godwit(old, new, "--strategy", "big_bang")
+    g.until_in_step()
+    old.cmd("ACL", "SETUSER", "default", "-client")
+    with Conn(g.port, db=3) as c:
+        c.send("BLPOP", "q", 20)
+        g.until(lambda s: old.info("blocked_clients") == "1", 10, "the client to block")
+        g.must("promote")
+        with Conn(g.port, db=3) as d:
+            d.cmd("RPUSH", "q", "1")
+        assert c.read() == [b"q", b"1"]
+        assert c.pipe([("MULTI",), ("ACL", "WHOAMI"), ("EXEC",)])[2] == [b"default"]
