@@ -191,3 +191,30 @@ def test_scripts_by_their_sha(place):
         assert c.cmd("EVALSHA", sha[direct], 0) == b"direct"
     r.must("rollback")
     look()
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("way", ["load", "eval", "queued"])
+def test_scripts_outlive_a_death(place, way):
+    """What clients had loaded, or run and then named, before Godwit was killed: new
+    knows it at the cutover, in a transaction too, though nobody says it again."""
+    r = Run(place, "--strategy", "big_bang", load=False, keys=200).in_step()
+    body = "return '%s'" % way
+    sha = hashlib.sha1(body.encode()).hexdigest()
+    with r.g.conn() as c:
+        if way == "load":
+            c.cmd("SCRIPT", "LOAD", body)
+        elif way == "eval":
+            assert c.cmd("EVAL", body, 0) == way.encode()
+            assert c.cmd("EVALSHA", sha, 0) == way.encode()
+        else:
+            c.pipe([("MULTI",), ("SCRIPT", "LOAD", body), ("EVALSHA", sha, 0), ("EXEC",)])
+        with inside(r.g, r.new) as d:
+            until(lambda: d.cmd("SCRIPT", "EXISTS", sha) == [1], 10, text="new to know it")
+    r.g.kill()
+    r.g.start()
+    r.g.until_in_step()
+    r.must("promote")
+    assert r.g.status()["authority"] == "new"
+    with r.g.conn() as c:
+        assert c.pipe([("MULTI",), ("EVALSHA", sha, 0), ("EXEC",)])[2] == [way.encode()]

@@ -389,9 +389,10 @@ special(struct relay *r, const struct session *s, const struct command *c,
 		r->n.scripts += !script_remember(r, q->argv[1]);
 		return PEND_PASS;
 	}
-	if (c->handler == COMMAND_EVALSHA && q->argc > 1)
+	if (c->handler == COMMAND_EVALSHA && q->argc > 1) {
 		r->n.scripts += script_keeps(r, q->argv[1]) != 1;
-	else if (c->handler == COMMAND_SCRIPT_LOAD && q->argc > 2)
+		script_share(r, q->argv[1]);
+	} else if (c->handler == COMMAND_SCRIPT_LOAD && q->argc > 2)
 		r->n.scripts += !script_remember(r, q->argv[2]);
 	if (s->multi)
 		return PEND_PASS;

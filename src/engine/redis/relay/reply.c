@@ -168,14 +168,15 @@ load_reply(struct relay *r, struct lane *lane, struct pending e,
            struct span request, struct span reply)
 {
 	struct resp_cmd *q = &r->cmd2;
+	struct resp_item it;
+	struct span look = reply;
 
 	resp_cmd_init(q);
 	if (!is_error(reply) && resp_cmd_feed(q, request) == WIRE_PART &&
 	    q->argc == 3) {
 		(void)script_remember(r, q->argv[2]);
-		if (r->route.scope != NULL)
-			script_share(r, side_other((enum side)lane->side),
-			             q->argv[2]);
+		if (resp_read(&look, &it) == WIRE_PART && it.type == RESP_BULK)
+			script_share(r, it.text);
 	}
 	pass(r, lane, &e, reply);
 	lane->reply_n = 0;

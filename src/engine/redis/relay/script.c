@@ -7,7 +7,8 @@
  * known scripts before. A lost connection may mean that the server was
  * restarted: new ones take requests of clients only when Godwit's own
  * connection has given the scripts again, for EVALSHA in a pipeline or in MULTI
- * cannot be repeated.
+ * cannot be repeated. What clients count on (SCRIPT LOAD, EVALSHA) is told to the
+ * other side at once: when Godwit is killed, both servers still know it.
  *
  * Limits: RELAY_SCRIPTS_MAX bytes; the oldest go first.
  */
@@ -22,6 +23,7 @@ struct script {
 	uint8_t *p;
 	size_t n;
 	bool keeps; /* to the keys that it is given */
+	bool told;  /* to the other side, too       */
 };
 
 _Static_assert(sizeof(struct script) <= SCRIPT_SIZE, "as the map has it");
@@ -123,13 +125,18 @@ put_load(struct buf *b, struct span body)
 }
 
 void
-script_share(struct relay *r, enum side side, struct span body)
+script_share(struct relay *r, struct span sha_hex)
 {
-	struct lane *lane = lane_admin(r, side);
+	struct script *sc = find(r, sha_hex);
+	struct lane *lane;
 
+	if (sc == NULL || sc->told || r->board == NULL)
+		return;
+	lane = lane_admin(r, side_other(r->route.authority));
 	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
-		return; /* EVALSHA is repeated with the body there */
-	put_load(&lane->link->tx, body);
+		return; /* it is given all of them when it is ready */
+	sc->told = true;
+	put_load(&lane->link->tx, span_of(sc->p, sc->n));
 	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
 }
 

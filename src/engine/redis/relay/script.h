@@ -15,8 +15,8 @@ bool script_remember(struct relay *r, struct span body);
 struct span script_find(struct relay *r, struct span sha_hex);
 /* By its SHA1: -1: never seen, 0: no, 1: it keeps to its keys. */
 int script_keeps(struct relay *r, struct span sha_hex);
-/* The other side is to know what a client has loaded on one. */
-void script_share(struct relay *r, enum side side, struct span body);
+/* A client counts on it: the other side is to know it as well. Once each. */
+void script_share(struct relay *r, struct span sha_hex);
 void script_forget(struct relay *r);
 void script_preload(struct relay *r, enum side side);
 /* May requests of clients run there? Else the lane waits for lane_release(). */
