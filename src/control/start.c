@@ -308,6 +308,15 @@ kill_left(struct run *r)
 		run_event(r, "trouble", "%s", err.text);
 }
 
+/* A cluster that is not ok takes no write, Godwit's own neither: users and fence
+ * are made when it does (health.c). */
+static void
+wait_for(struct run_side *at)
+{
+	at->is_up = false;
+	at->run_id[0] = '\0';
+}
+
 static int
 check_servers(struct run *r, struct err *err)
 {
@@ -338,8 +347,11 @@ check_servers(struct run *r, struct err *err)
 	if (rc != 0)
 		return check_again(r, rules, err);
 	rc = preflight(&c, &r->checks, f, err);
-	for (int s = 0; rc == 0 && s < SIDE_N; s++)
+	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
 		note_facts(r, (enum side)s, &f[s]);
+		if (r->is_resumed && f[s].is_cluster && !f[s].cluster.is_ok)
+			wait_for(&r->at[s]);
+	}
 	if (rc != 0 || r->is_resumed)
 		return rc;
 	/* A part is only begun where new was empty. */

@@ -217,6 +217,34 @@ def test_crash(layouts, place, n):
         until(lambda: b"-@all" not in s.cmd("ACL", "LIST")[0], 10)
 
 
+def test_restart_while_a_cluster_is_not_ok(layouts, place):
+    """Godwit comes back while a slot of old has no master: it goes on, serves the others, switches nothing, and
+    does when the slot is there again."""
+    old = Cluster(place, "old", 2)
+    w = layouts(old, Cluster(place, "new", 3))
+    w.begin({"type": "big_bang"})
+    with w.conn() as c:
+        assert [c.cmd("SET", "k%d" % i, i) for i in range(50)] == [b"OK"] * 50
+    last = old.nodes[1]
+    w.serve.kill()
+    last.cmd("CLUSTER", "DELSLOTS", SLOTS - 1)
+    until(lambda: b"cluster_state:fail" in last.cmd("CLUSTER", "INFO"), 10)
+    w.serve.start()
+    status = w.status()
+    assert status["status"] == "running"
+    assert [r.get("error") for r in status["resources"]] == [None] * 4
+    assert w.serve.post("migrations/m/promote", {}).status >= 400
+    assert set(w.sides()) == {"old"}
+    last.cmd("CLUSTER", "ADDSLOTS", SLOTS - 1)
+    until(old.is_ok, 20)
+    w.in_step()
+    with w.conn() as c:
+        assert [c.cmd("GET", "k%d" % i) for i in range(50)] == [b"%d" % i for i in range(50)]
+    w.verb("promote")
+    assert set(w.sides()) == {"new"}
+    w.clean()
+
+
 def quiet(f, *a):
     try:
         f(*a)

@@ -275,27 +275,31 @@ judge_pair(struct checks *c, const struct facts f[SIDE_N],
 		    "the clocks differ by less than %d ms", SKEW_WARN_MS);
 }
 
-/* One of a pair of nodes, by itself. */
+/* One of a pair of nodes, by itself. What is under way goes on when a cluster is in
+ * trouble for a while: nothing is switched before it owns its slots again. */
 static bool
-judge_node(struct checks *c, const struct facts *f, const char *who)
+judge_node(struct checks *c, const struct facts *f, const char *who,
+           bool is_resume)
 {
+	enum check_result bad = is_resume ? CHECK_WARN : CHECK_FAIL;
+
 	if (!f->told_cluster)
 		SAY(c, "cluster", CHECK_FAIL,
 		    "%s does not answer CLUSTER INFO and CLUSTER NODES; allow "
 		    "them to the user of its URL",
 		    who);
 	else if (!f->cluster.is_ok)
-		SAY(c, "cluster", CHECK_FAIL,
+		SAY(c, "cluster", bad,
 		    "%s: the state of its cluster is not ok (CLUSTER INFO); "
 		    "give each slot a master that is up",
 		    who);
 	else if (f->cluster.node.is_open)
-		SAY(c, "cluster", CHECK_FAIL,
+		SAY(c, "cluster", bad,
 		    "%s: a slot is being moved from it or to it; let that come "
 		    "to its end (redis-cli --cluster fix)",
 		    who);
 	else if (f->cluster.node.slot_n == 0)
-		SAY(c, "cluster", CHECK_FAIL,
+		SAY(c, "cluster", bad,
 		    "%s owns no slot; name a master that owns some", who);
 	else
 		return true;
@@ -386,7 +390,8 @@ judge_parts(struct checks *c, const struct facts f[SIDE_N],
 	}
 	for (int s = 0; s < SIDE_N; s++) {
 		if (f[s].is_cluster)
-			is_good &= judge_node(c, &f[s], conf->label[s]);
+			is_good &= judge_node(c, &f[s], conf->label[s],
+			                      conf->is_resume);
 		else if (f[s].databases > (f[s].has_keys_0 ? 1u : 0u))
 			SAY(c, "databases",
 			    conf->is_resume ? CHECK_WARN : CHECK_FAIL,
@@ -431,7 +436,8 @@ judge_cluster(struct checks *c, const struct facts f[SIDE_N],
 		return;
 	}
 	for (int s = 0; conf->slots == NULL && s < SIDE_N; s++)
-		is_good &= judge_node(c, &f[s], conf->label[s]);
+		is_good &=
+			judge_node(c, &f[s], conf->label[s], conf->is_resume);
 	if (conf->slots == NULL && is_good)
 		judge_slots(c, f, conf);
 	if (strcmp(conf->conflict, "merge") == 0)
