@@ -11,6 +11,7 @@
 #define _DEFAULT_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bin/status.h"
 #include "bin/verbs.h"
@@ -181,6 +182,23 @@ read_journal(struct release *r, const struct url *old, struct err *err)
 	}
 	json_decref(match);
 	return rc;
+}
+
+/* The node of a cluster that had OLD's slots at the end, if it was not the one
+ * that is named. */
+static void
+take_seat(struct release *r)
+{
+	char *seat = journal_meta(r->journal, "old_seat");
+	char *space = seat != NULL ? strchr(seat, ' ') : NULL;
+	size_t n = space != NULL ? (size_t)(space - seat) : 0;
+
+	if (n > 0 && n < sizeof(r->side.at.host)) {
+		memcpy(r->side.at.host, seat, n);
+		r->side.at.host[n] = '\0';
+		r->side.at.port = (uint16_t)strtoul(space, NULL, 10);
+	}
+	free(seat);
 }
 
 static bool
@@ -414,6 +432,7 @@ release(struct release *r, const struct url *old, struct err *unclean,
 	if (rc == 0)
 		rc = read_journal(r, old, err);
 	if (rc == 0) {
+		take_seat(r);
 		agent_init(&r->agent, &r->side, "godwit:release");
 		rc = agent_open(&r->agent, true, ANSWER_MS, err);
 		if (rc == 0)

@@ -99,6 +99,7 @@ ask_at(struct seek *k, const struct seek_how *h, const struct seek_node *at,
 	     ask(k, h, &a, ret);
 	agent_fini(&a);
 	free(c);
+	ret->is_self = false; /* who is asked under its own name is no news */
 	return ok;
 }
 

@@ -337,6 +337,7 @@ next_conf(void)
 		memcpy(conf->side[s].reader_user, "r", 2);
 		memcpy(conf->side[s].writer_user, "w", 2);
 		conf->side[s].at.port = (uint16_t)f.at[s];
+		conf->side[s].at.by_cluster = f.of_nodes;
 		conf->side[s].tag = (uint8_t)(f.at[s] + 1);
 	}
 	if (f.is_pair)
@@ -408,6 +409,23 @@ wild_server(int i)
 		tell_bytes(i, span_of(bytes, n));
 }
 
+/* Nodes give their keys away, or have them again; a new one has the seat. */
+static void
+stray(uint8_t v, int i)
+{
+	static const char *const words[] = { "-MOVED 1 h:1\r\n",
+		                             "-ASK 1 h:1\r\n",
+		                             "-TRYAGAIN later\r\n",
+		                             "-CLUSTERDOWN no\r\n" };
+	struct mail m = { .kind = MAIL_SEAT,
+		          .side = i & 4 ? SIDE_NEW : SIDE_OLD };
+
+	f.servers.is_fenced = false;
+	f.servers.astray = v & 8 ? words[i % 4] : NULL;
+	if (f.of_nodes && (v & 8) == 0)
+		send(&m);
+}
+
 static void
 trouble(uint8_t v, int i)
 {
@@ -424,7 +442,7 @@ trouble(uint8_t v, int i)
 	case 3: unstall(c); break;
 	case 4: f.heap.refuse_at = 1 + world_next(&f.w) % 64; break;
 	case 5: mute(i, !f.mute[i]); break;
-	case 6: f.servers.is_fenced = false; break;
+	case 6: stray(v, i); break;
 	default: wild_server(i);
 	}
 }
@@ -459,6 +477,7 @@ heal(void)
 
 	f.heap.refuse_at = 0;
 	f.servers.is_fenced = false;
+	f.servers.astray = NULL;
 	for (int i = 0; i < WORLD_LINKS; i++) {
 		mute(i, false);
 		if (f.is_hostile && f.is_peer[i])
@@ -602,6 +621,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	f.is_hostile = kind % 4 == 3;
 	f.calm = !f.is_hostile;
 	f.is_pair = (kind & 4) == 0;
+	f.of_nodes = kind & 16;
 	relay_init(f.w.self, next_conf());
 	world_start(&f.w);
 	batch();

@@ -33,6 +33,9 @@ struct peer {
 struct servers {
 	bool has_script[3];
 	bool is_fenced; /* MULTI is refused */
+	/* NULL, or what is said to requests with keys, as by a node of a cluster
+	 * that does not have them */
+	const char *astray;
 	uint64_t position;
 	void *mine;
 	void (*ran)(void *mine, int server, struct span key, bool is_write);
@@ -139,6 +142,10 @@ peer_exec(struct servers *all, struct peer *p)
 		buf_put_str(&p->out, "-EXECABORT not all was taken\r\n");
 		return;
 	}
+	if (all->astray != NULL && tasks.n > 0) {
+		buf_put_str(&p->out, all->astray);
+		return;
+	}
 	resp_put_array(&p->out, p->queued_n);
 	buf_put_span(&p->out, buf_span(&p->queued));
 	while (tasks.n > 0) {
@@ -159,11 +166,24 @@ peer_writes(const struct resp_cmd *q)
 	       peer_is(q, 0, "eval");
 }
 
+/* Does q name keys? */
+static inline bool
+peer_has_keys(const struct resp_cmd *q)
+{
+	return peer_writes(q) || peer_is(q, 0, "get") ||
+	       peer_is(q, 0, "blpop") || peer_is(q, 0, "watch");
+}
+
 static inline void
-peer_queue(struct peer *p, const struct resp_cmd *q)
+peer_queue(const struct servers *all, struct peer *p, const struct resp_cmd *q)
 {
 	struct span key = peer_key(q);
 
+	if (all->astray != NULL && peer_has_keys(q)) {
+		buf_put_str(&p->out, all->astray);
+		p->spoiled = true;
+		return;
+	}
 	if (q->argc > 0 && span_has_prefix(q->argv[0], SPAN("godwit."))) {
 		buf_put_str(&p->out, "-ERR unknown command\r\n");
 		p->spoiled = true;
@@ -242,7 +262,9 @@ peer_client(struct peer *p, const struct resp_cmd *q, int me,
 static inline void
 peer_plain(struct servers *all, struct peer *p, const struct resp_cmd *q)
 {
-	if (peer_is(q, 0, "role")) {
+	if (all->astray != NULL && peer_has_keys(q)) {
+		buf_put_str(&p->out, all->astray);
+	} else if (peer_is(q, 0, "role")) {
 		peer_role(all, p);
 	} else if (peer_is(q, 0, "acl")) {
 		buf_put_str(&p->out,
@@ -295,7 +317,7 @@ peer_bytes(struct servers *all, struct peer *p, struct span bytes, int me,
 			return;
 		if (!peer_state(all, p, &q)) {
 			if (p->multi)
-				peer_queue(p, &q);
+				peer_queue(all, p, &q);
 			else if (peer_is(&q, 0, "client"))
 				peer_client(p, &q, me, others, n);
 			else

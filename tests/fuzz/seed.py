@@ -94,3 +94,29 @@ class Walk:
 
 for number in range(64):
     save("session", Walk(number).walk())
+
+
+class Nodes(Walk):
+    """Servers that are nodes of clusters and do not have the keys for a while."""
+
+    def walk(self):
+        r = self.rng
+        self.out[0] |= 16
+        for _ in range(3):
+            self.op(0)
+        self.turns(3)
+        for _ in range(r.randrange(4, 12)):
+            self.speak(r.randrange(3))
+            if r.random() < 0.5:
+                self.turns(1)
+            self.op(5, 14, r.randrange(8))
+            self.turns(r.randrange(5))
+            self.speak(r.randrange(3))
+            self.turns(r.randrange(3))
+            self.op(5, 6, r.randrange(8))
+            self.turns(r.randrange(4))
+        return bytes(self.out)
+
+
+for number in range(24):
+    save("session", Nodes(1000 + number).walk())

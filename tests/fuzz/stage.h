@@ -62,6 +62,7 @@ struct fuzz {
 	uint64_t epoch;
 	bool was_split; /* keys had sides of their own */
 	bool is_hostile;
+	bool of_nodes; /* the servers are nodes of clusters */
 	bool stopped;
 	bool calm; /* nothing has happened that excuses an error */
 };

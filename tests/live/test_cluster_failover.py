@@ -8,6 +8,7 @@ from test_instances import Client, begin_load, end_load
 
 from conftest import at_end
 from harness import ports
+from harness.godwit import run
 from harness.process import until
 from oracle.resp import Conn
 
@@ -274,3 +275,54 @@ def test_crash(clusters, when):
     end_load(w, cs)
     w.verb("verify")
     w.until(lambda s: s["verification"]["state"] == "clean")
+
+
+@pytest.mark.limit(120)
+def test_crash_and_death(clusters):
+    """While Godwit is dead the named master dies, and its replica is elected; before the cutover, and after it on the
+    other side. Godwit finds it by the names in the journal; what was acknowledged and replicated is there."""
+    w = clusters(3)
+    old, new = w.clusters
+    w.begin({"type": "blue_green"})
+    cs = lossy(w, 0)
+    end_load(w, cs)
+
+    def crash(cluster, i):
+        at = cluster.nodes[i].info("master_repl_offset")
+        until(lambda: cluster.replicas[i].info("master_repl_offset") >= at, 10)
+        w.serve.kill()
+        cluster.fail_over(i, "kill")
+        w.serve.start()
+        in_step(w)
+        end_load(w, cs, 0)
+
+    crash(old, 0)
+    w.verb("promote")
+    assert w.sides() == ["new"] * 3
+    crash(new, 1)
+    last = lossy(w, 10)
+    end_load(w, last)
+    w.verb("verify")
+    w.until(lambda s: s["verification"]["state"] == "clean")
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    end_load(w, cs + last, 0)
+
+
+@pytest.mark.limit(60)
+def test_release(clusters):
+    """A master that gave way is what the migration named: release opens the one that had its slots, and it."""
+    w = clusters()
+    old = w.clusters[0]
+    named = old.nodes[0]
+    w.begin({"type": "blue_green"})
+    old.fail_over(0)
+    in_step(w)
+    w.verb("promote")
+    w.verb("complete")
+    w.until(lambda s: s["status"] == "completed")
+    code, _, text = run("release", named.url, "--state", w.serve.state)
+    assert code == 0, text
+    for s in (old.nodes[0], named):
+        until(lambda: b"-@all" not in s.cmd("ACL", "LIST")[0], 10)
+    assert old.nodes[0].cmd("KEYS", "__godwit:*") == []
