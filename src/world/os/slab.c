@@ -103,14 +103,22 @@ slab_take(struct slabs *s, size_t n)
 	return p;
 }
 
+/* A slab begins at a multiple of SLAB_ALIGN. */
+static struct slab *
+slab_of(void *p)
+{
+	void *start = (char *)p - ((uintptr_t)p & (SLAB_ALIGN - 1));
+
+	return start;
+}
+
 void
 slab_give(struct slabs *s, void *p, size_t n)
 {
 	size_t at = class_of(n);
 	struct slab **list = &s->room[at];
 	struct block *back = p;
-	struct slab *b =
-		(struct slab *)((uintptr_t)p & ~(uintptr_t)(SLAB_ALIGN - 1));
+	struct slab *b = slab_of(p);
 	bool was_full = !has_room(b, size_of(at));
 
 	REQUIRE(slab_may(n) && b->used > 0);
