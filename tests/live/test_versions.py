@@ -317,20 +317,3 @@ def test_a_server_before_7_that_cannot_be_followed(place, side, why):
     if "lua" in said:
         at[side].cmd("CONFIG", "SET", "lua-replicate-commands", "yes")
         place.godwit(at["old"], at["new"]).until_in_step()
-
-
-def test_blocked_without_the_right_to_ask_its_id(place):
-    """A client of 6.0, which has no RESET, that blocks and may not ask for its id is
-    moved with the others, and is nobody else afterwards."""
-    old, new = server(place, "old", "redis-6.0"), server(place, "new", "redis-6.0")
-    g = place.godwit(old, new, "--strategy", "big_bang")
-    g.until_in_step()
-    old.cmd("ACL", "SETUSER", "default", "-client")
-    with Conn(g.port, db=3) as c:
-        c.send("BLPOP", "q", 20)
-        g.until(lambda s: old.info("blocked_clients") == "1", 10, "the client to block")
-        g.must("promote")
-        with Conn(g.port, db=3) as d:
-            d.cmd("RPUSH", "q", "1")
-        assert c.read() == [b"q", b"1"]
-        assert c.pipe([("MULTI",), ("ACL", "WHOAMI"), ("EXEC",)])[2] == [b"default"]

@@ -382,14 +382,6 @@ lane_settle(struct relay *r, struct lane *lane)
 		ready(r, lane);
 }
 
-/* As on a new connection: "default", where it needs no password. RESET would say
- * it too, but is not known before 6.2. */
-static void
-put_nobody(struct buf *b)
-{
-	resp_put_cmd(b, "AUTH", "default", "", NULL);
-}
-
 /* Its user may not ask for its id, without which nobody can unblock it:
  * Godwit's own user asks on the same connection, which then goes back to the
  * client's. No request of the client runs before that was answered well. */
@@ -398,12 +390,16 @@ ask_as_own(struct relay *r, struct lane *lane)
 {
 	struct buf *tx = &lane->link->tx;
 	size_t before = buf_len(tx);
+	bool resets = lane->cred == NULL && !lane->as_writer;
 	const struct side_conf *c = &r->conf->side[lane->side];
+	bool is_none;
 
 	lane->raised = true;
 	put_auth(tx, c, c->own_user, c->own_pass);
-	if (buf_len(tx) == before)
-		put_nobody(tx);
+	if (buf_len(tx) == before) {
+		resp_put_cmd(tx, "RESET", NULL);
+		resets = true;
+	}
 	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
 	put_name(r, lane);
 	put_id(r, lane);
@@ -412,9 +408,16 @@ ask_as_own(struct relay *r, struct lane *lane)
 		put_client_auth(r, lane, tx);
 	else if (lane->as_writer)
 		put_own_auth(r, lane, tx);
-	if (buf_len(tx) == before)
-		put_nobody(tx);
+	is_none = buf_len(tx) == before;
+	if (is_none)
+		resp_put_cmd(tx, "RESET", NULL);
 	greet(r, lane, PEND_GREET);
+	if (resets || is_none) {
+		put_hello(r, lane);
+		put_select(r, lane);
+	}
+	if (is_none)
+		put_name(r, lane); /* RESET forgets it */
 }
 
 void
