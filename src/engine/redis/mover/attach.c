@@ -44,6 +44,7 @@ attach_reset(struct mover *m, bool flush)
 	buf_release(&m->samples);
 	buf_release(&m->spread);
 	buf_release(&m->swaps);
+	m->swaps_heard = 0;
 	m->lone_end = 0;
 	m->probes_answered = 0;
 	m->probes_done = m->probes_sent;

@@ -372,11 +372,12 @@ struct mover {
 	struct map united;    /* u32 db, key: both sides' elements (merge)  */
 	bool united_many;     /* ... of more keys than those                */
 
-	struct buf spread;  /* commands from key to key (spread.c)        */
-	struct buf wrong;   /* scratch of spread.c: hashes of keys        */
-	struct buf swaps;   /* SWAPDB not settled yet (swap.c)            */
-	struct buf swapped; /* ... scratch: names of keys                */
-	uint64_t lone_end;  /* do_lone() was done for the unit that ends here */
+	struct buf spread;    /* commands from key to key (spread.c)        */
+	struct buf wrong;     /* scratch of spread.c: hashes of keys        */
+	struct buf swaps;     /* SWAPDB not settled yet (swap.c)            */
+	uint32_t swaps_heard; /* of them, from the front: seen in the stream */
+	struct buf swapped;   /* ... scratch: names of keys                */
+	uint64_t lone_end; /* do_lone() was done for the unit that ends here */
 
 	/* of the unit in hand */
 	struct buf keys; /* struct unit_key                            */

@@ -143,11 +143,15 @@ swap_begin(struct mover *m, uint32_t a, uint32_t b)
 	buf_release(&m->swapped);
 }
 
+/* Each of ours is heard once, in order and before its probe. Also when one of a
+ * process that died came between: then the last of ours is the one too many. */
 void
 swap_heard(struct mover *m)
 {
-	if (buf_len(&m->swaps) > 0)
+	if (m->swaps_heard < buf_len(&m->swaps) / sizeof(struct swap)) {
+		m->swaps_heard++;
 		return;
+	}
 	m->need_rescan = true;
 	mover_fail(m, ERR_POSTPONED,
 	           "%s: a SWAPDB that is not Godwit's; comparing everything",
@@ -164,6 +168,8 @@ swap_trim(struct mover *m)
 		if (w.probe > m->probes_done)
 			return;
 		buf_take(&m->swaps, sizeof(w));
+		if (m->swaps_heard > 0)
+			m->swaps_heard--;
 	}
 }
 
