@@ -561,3 +561,14 @@ url_same(const struct url *a, const struct url *b)
 {
 	return a->at.port == b->at.port && strcmp(a->at.host, b->at.host) == 0;
 }
+
+bool
+url_same_text(const char *a, const char *b)
+{
+	struct url x;
+	struct url y;
+	struct err err;
+
+	return url_parse(a, &x, &err) == 0 && url_parse(b, &y, &err) == 0 &&
+	       url_same(&x, &y);
+}

@@ -69,3 +69,5 @@ const char *url_tls_word(const struct url *u);
 /* Do both name the same address? (Two names of one server are found by asking
  * the servers, not here.) */
 bool url_same(const struct url *a, const struct url *b);
+/* The same of two texts; false when one is no URL. */
+bool url_same_text(const char *a, const char *b);

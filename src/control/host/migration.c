@@ -115,25 +115,14 @@ copy_text(const json_t *from, const char *key, char *ret, size_t n,
 	return 0;
 }
 
-static bool
-same(const char *a, const char *b)
-{
-	struct url x;
-	struct url y;
-	struct err err;
-
-	return url_parse(a, &x, &err) == 0 && url_parse(b, &y, &err) == 0 &&
-	       url_same(&x, &y);
-}
-
 /* Do two migrations share a server? One server has one truth, and one fence. */
 static bool
 share(const struct leg *a, const struct leg *b)
 {
-	return same(a->conf.old_url, b->conf.old_url) ||
-	       same(a->conf.old_url, b->conf.new_url) ||
-	       same(a->conf.new_url, b->conf.old_url) ||
-	       same(a->conf.new_url, b->conf.new_url);
+	return url_same_text(a->conf.old_url, b->conf.old_url) ||
+	       url_same_text(a->conf.old_url, b->conf.new_url) ||
+	       url_same_text(a->conf.new_url, b->conf.old_url) ||
+	       url_same_text(a->conf.new_url, b->conf.new_url);
 }
 
 static void
@@ -188,8 +177,8 @@ leg_of(struct migration *m, const json_t *r, const json_t *options,
 	    copy_text(r, "new", pair.new_url, sizeof(pair.new_url), err) != 0)
 		return NULL;
 	for (uint32_t i = 0; i < m->leg_n; i++) {
-		if (same(m->leg[i]->conf.old_url, pair.old_url) &&
-		    same(m->leg[i]->conf.new_url, pair.new_url))
+		if (url_same_text(m->leg[i]->conf.old_url, pair.old_url) &&
+		    url_same_text(m->leg[i]->conf.new_url, pair.new_url))
 			return m->leg[i];
 	}
 	if (m->leg_n == HOST_LEGS_MAX) {
@@ -235,10 +224,10 @@ add_legs(struct migration *m, const json_t *spec, struct err *err)
 		               "interlay or an api first");
 	for (uint32_t a = 0; a < m->leg_n; a++) {
 		for (uint32_t b = a + 1; b < m->leg_n; b++) {
-			if (same(m->leg[a]->conf.old_url,
-			         m->leg[b]->conf.new_url) ||
-			    same(m->leg[a]->conf.new_url,
-			         m->leg[b]->conf.old_url))
+			if (url_same_text(m->leg[a]->conf.old_url,
+			                  m->leg[b]->conf.new_url) ||
+			    url_same_text(m->leg[a]->conf.new_url,
+			                  m->leg[b]->conf.old_url))
 				return err_set(
 					err, ERR_UNABLE,
 					"a server is the old one of a pair and "
@@ -301,7 +290,7 @@ use_line(struct migration *m, struct leg *l, const json_t *r, struct err *err)
 		               "interlay %s has instances; they are moved, "
 		               "each for itself",
 		               n->id);
-	if (!n->held && !same(n->url, l->conf.old_url))
+	if (!n->held && !url_same_text(n->url, l->conf.old_url))
 		return err_set(err, ERR_STATE,
 		               "interlay %s does not serve the old endpoint of "
 		               "this migration",

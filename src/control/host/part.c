@@ -16,26 +16,15 @@
 #include "control/host/inside.h"
 
 static bool
-same(const char *a, const char *b)
-{
-	struct url x;
-	struct url y;
-	struct err err;
-
-	return url_parse(a, &x, &err) == 0 && url_parse(b, &y, &err) == 0 &&
-	       url_same(&x, &y);
-}
-
-static bool
 is_from(const struct leg *a, const struct leg *b)
 {
-	return same(a->conf.old_url, b->conf.old_url);
+	return url_same_text(a->conf.old_url, b->conf.old_url);
 }
 
 static bool
 is_to(const struct leg *a, const struct leg *b)
 {
-	return same(a->conf.new_url, b->conf.new_url);
+	return url_same_text(a->conf.new_url, b->conf.new_url);
 }
 
 bool
@@ -229,7 +218,7 @@ speakers_of(const struct host *h, const struct spread_conf *c)
 
 		url[i] = n != NULL ? url_of(h, n) : "";
 		for (uint32_t k = 0; n != NULL && k < i; k++)
-			is_first &= !same(url[k], url[i]);
+			is_first &= !url_same_text(url[k], url[i]);
 		ret |= is_first ? 1u << i : 0;
 	}
 	return ret;
