@@ -36,6 +36,9 @@ MAY = {
     "control/spec": BELOW_CONTROL + ["control/limit.h", "control/run.h"],
     "control": BELOW_CONTROL + ["control/*", "control/store/",
                                 "control/auth/", "control/spec/"],
+    # One folder a kind of server (control/dialect.h).
+    "control/redis": BELOW_CONTROL + ["control/*", "control/redis/"],
+    "control/postgres": BELOW_CONTROL + ["control/*", "control/postgres/"],
     "control/host": BELOW_CONTROL + ["control/*", "control/store/",
                                      "control/auth/", "control/spec/"],
     "control/api": BELOW_CONTROL + ["control/"],
@@ -54,6 +57,7 @@ LIBRARY = {
     "world/os": ("openssl/", "liburing"),
     "control": ("sqlite3.h", "jansson.h", "openssl/", "xxhash.h", "curl/",
                 "microhttpd.h", "maxminddb.h", "yaml.h"),
+    "control/postgres": ("jansson.h", "libpq-fe.h"),
     "bin": ("jansson.h", "sqlite3.h", "curl/", "yaml.h"),
 }
 

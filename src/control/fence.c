@@ -527,26 +527,6 @@ fence_only_default(struct run *r, enum side s, struct err *err)
 	return rc;
 }
 
-int
-fence_settle(struct run *r, struct err *err)
-{
-	struct authority a = journal_authority(r->journal);
-	enum side rules = authority_side(a.state);
-	enum side other = side_other(rules);
-	int rc = 0;
-
-	REQUIRE(!authority_is_frozen(a.state));
-	/* Shut first: at no moment two are open. A side that is away is put
-	 * right by health.c when it comes back. */
-	if (r->at[other].is_up)
-		rc = fence_shut(r, other, a.epoch, err);
-	if (rc == 0 && r->at[rules].is_up)
-		rc = authority_is_split(&a)
-		             ? fence_shut(r, rules, a.epoch, err)
-		             : fence_lift(r, rules, a.epoch, err);
-	return rc;
-}
-
 void
 fence_clean(struct run *r, enum side s, bool keep_users)
 {

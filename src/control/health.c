@@ -10,27 +10,6 @@
 #define _DEFAULT_SOURCE
 #include "control/run_parts.h"
 
-static int
-ask_run_id(struct run *r, enum side s, char *ret, size_t n, struct err *err)
-{
-	struct agent *a = &r->at[s].agent;
-	struct span replies;
-	struct resp_item it;
-	struct span value;
-	int rc;
-
-	resp_put_cmd(&a->tx, "INFO", "server", NULL);
-	rc = agent_call(a, 1, LIMIT_CALL_MS, &replies, err);
-	if (rc != 0)
-		return rc;
-	if (!reply_item(&replies, &it) || it.type != RESP_BULK ||
-	    !reply_info(it.text, "run_id", &value))
-		return err_set(err, ERR_LOST, "%s: no answer to INFO",
-		               r->side[s].label);
-	reply_text(value, ret, n);
-	return 0;
-}
-
 /* What the side has to be: shut or open. */
 static int
 put_right(struct run *r, enum side s, struct err *err)
@@ -40,8 +19,8 @@ put_right(struct run *r, enum side s, struct err *err)
 	if (r->state == LIFE_COMPLETED && s == SIDE_OLD)
 		return 0;
 	if (run_wants_open(r, s))
-		return fence_lift(r, s, a.epoch, err);
-	return fence_shut(r, s, a.epoch, err);
+		return r->dialect->lift(r, s, a.epoch, err);
+	return r->dialect->shut(r, s, a.epoch, err);
 }
 
 /* The mover may have compared its keys before it was shut. */
@@ -66,9 +45,7 @@ look(struct run *r, enum side s)
 	int rc;
 
 	follow_look(r, s);
-	rc = agent_open(&at->agent, at->users_made, LIMIT_CONNECT_MS, &err);
-	if (rc == 0)
-		rc = ask_run_id(r, s, run_id, sizeof(run_id), &err);
+	rc = r->dialect->look(r, s, run_id, sizeof(run_id), &err);
 	at->is_up = rc == 0;
 	if (!at->is_up) {
 		if (was_up)
@@ -80,13 +57,12 @@ look(struct run *r, enum side s)
 	if (!was_up)
 		run_event(r, "side_up", "%s answers again", r->side[s].label);
 	if (r->state == LIFE_COMPLETED ||
-	    (strcmp(run_id, at->run_id) == 0 &&
-	     (at->agent.as_own || !at->users_made)))
+	    (strcmp(run_id, at->run_id) == 0 && !r->dialect->is_stranger(r, s)))
 		return;
 	/* The epoch of now is not on disk: its fences come after it. */
 	if (r->record_owed || layout_is_switching(r))
 		return;
-	rc = fence_users(r, s, &err);
+	rc = r->dialect->users(r, s, &err);
 	if (rc == 0)
 		rc = put_right(r, s, &err);
 	if (rc != 0) {
@@ -94,7 +70,7 @@ look(struct run *r, enum side s)
 		return;
 	}
 	memcpy(at->run_id, run_id, sizeof(at->run_id));
-	fence_persist(r, s);
+	r->dialect->persist(r, s);
 	run_event(r, "refenced",
 	          "%s was restarted, or is another server; users and fence "
 	          "are made again",
@@ -113,9 +89,10 @@ look_at_fence(struct run *r, enum side other)
 	    !r->at[other].users_made || r->record_owed ||
 	    r->state == LIFE_COMPLETED)
 		return;
-	if (r->at[other].fenced && fence_holds(r, other, a.epoch, &err) == 0)
+	if (r->at[other].fenced &&
+	    r->dialect->holds(r, other, a.epoch, &err) == 0)
 		return;
-	if (fence_shut(r, other, a.epoch, &err) != 0)
+	if (r->dialect->shut(r, other, a.epoch, &err) != 0)
 		run_event(r, "fence", "%s", err.text);
 	else
 		run_event(r, "refenced", "%s was open; it is fenced again",
@@ -132,16 +109,16 @@ look_at_open(struct run *r)
 	struct err err;
 
 	if (!run_wants_open(r, rules) || !r->at[rules].is_up ||
-	    r->record_owed || fence_is_open(r, rules, &err) != -ERR_STATE)
+	    r->record_owed || r->dialect->is_open(r, rules, &err) != -ERR_STATE)
 		return;
 	/* Another leg has shut it for the switch of all. */
 	if (layout_is_switching(r))
 		return;
-	if (fence_lift(r, rules, a.epoch, &err) != 0) {
+	if (r->dialect->lift(r, rules, a.epoch, &err) != 0) {
 		run_event(r, "fence", "%s", err.text);
 		return;
 	}
-	fence_persist(r, rules);
+	r->dialect->persist(r, rules);
 	run_event(r, "opened", "%s has authority and was still fenced",
 	          r->side[rules].label);
 }
@@ -194,6 +171,26 @@ heartbeat(struct run *r)
 	machines_tell_mover(r, &m);
 }
 
+int
+health_settle(struct run *r, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	enum side rules = authority_side(a.state);
+	enum side other = side_other(rules);
+	int rc = 0;
+
+	REQUIRE(!authority_is_frozen(a.state));
+	/* Shut first: at no moment two are open. A side that is away is put
+	 * right by health.c when it comes back. */
+	if (r->at[other].is_up)
+		rc = r->dialect->shut(r, other, a.epoch, err);
+	if (rc == 0 && r->at[rules].is_up)
+		rc = authority_is_split(&a)
+		             ? r->dialect->shut(r, rules, a.epoch, err)
+		             : r->dialect->lift(r, rules, a.epoch, err);
+	return rc;
+}
+
 /* The abort that could not be written when it was made. Until it is, R on disk
  * is frozen, which names the same side. */
 static void
@@ -216,7 +213,7 @@ pay_record(struct run *r)
 	r->record_owed = false;
 	run_event(r, "aborted", "the undone switch is on disk now (epoch %llu)",
 	          (unsigned long long)to.epoch);
-	if (fence_settle(r, &err) != 0)
+	if (health_settle(r, &err) != 0)
 		run_event(r, "fence", "%s", err.text);
 }
 
@@ -233,11 +230,11 @@ health_fds(const struct run *r, struct pollfd *ret)
 	size_t n = 0;
 
 	for (int s = 0; s < SIDE_N; s++) {
-		if (r->at[s].agent.c != NULL)
-			ret[n++] = (struct pollfd){
-				.fd = client_fd(r->at[s].agent.c),
-				.events = POLLIN,
-			};
+		int fd = r->dialect->fd(r, (enum side)s);
+
+		if (fd >= 0)
+			ret[n++] =
+				(struct pollfd){ .fd = fd, .events = POLLIN };
 	}
 	return n;
 }
@@ -247,11 +244,9 @@ health_heard(struct run *r, const struct pollfd *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		for (int s = 0; s < SIDE_N && fds[i].revents != 0; s++) {
-			struct agent *a = &r->at[s].agent;
-
-			if (a->c == NULL || client_fd(a->c) != fds[i].fd)
+			if (r->dialect->fd(r, (enum side)s) != fds[i].fd)
 				continue;
-			agent_close(a);
+			r->dialect->hang_up(r, (enum side)s);
 			health_hurry(r, (enum side)s);
 		}
 	}
@@ -324,8 +319,8 @@ health_tick(struct run *r, uint64_t now_ns)
 	look_at_fence(r, SIDE_OLD);
 	look_at_fence(r, SIDE_NEW);
 	look_at_open(r);
-	replica_tend(r, SIDE_OLD);
-	replica_tend(r, SIDE_NEW);
+	r->dialect->tend_replicas(r, SIDE_OLD);
+	r->dialect->tend_replicas(r, SIDE_NEW);
 	if (r->record_owed)
 		pay_record(r);
 	/* A side that hangs must not take all of this thread's time. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "control/dialect.h"
 #include "control/limit.h"
 
 /* Relays answer within a few milliseconds; subscribers may take two seconds. */
@@ -26,8 +27,8 @@ fail(struct interlay *l)
 }
 
 struct interlay *
-interlay_new(const char *id, const char *listen, uint32_t workers,
-             struct err *err)
+interlay_new(const struct dialect *d, const char *id, const char *listen,
+             uint32_t workers, struct err *err)
 {
 	struct interlay *l = calloc(1, sizeof(*l));
 
@@ -35,6 +36,7 @@ interlay_new(const char *id, const char *listen, uint32_t workers,
 		(void)err_set(err, ERR_NOMEM, "out of memory");
 		return NULL;
 	}
+	l->dialect = d;
 	for (uint32_t i = 0; i < INTERLAY_RELAYS_MAX; i++)
 		l->listen_fd[i] = -1;
 	if (id[0] == '\0')
@@ -164,8 +166,8 @@ static struct loop *
 worker(struct interlay *l, const struct interlay_pair *p, uint32_t i,
        struct err *err)
 {
-	struct loop_conf lc = { .machine = &relay_machine,
-		                .init = relay_init,
+	struct loop_conf lc = { .machine = l->dialect->relay,
+		                .init = l->dialect->relay_init,
 		                .to_control = l->inbox,
 		                .listen_fds = &l->listen_fd[i],
 		                .listen_n = 1,

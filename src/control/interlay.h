@@ -18,14 +18,17 @@
 
 #include "control/door.h"
 #include "control/url.h"
-#include "engine/redis/relay/relay.h"
 #include "engine/redis/spread/spread.h"
+#include "engine/relay.h"
 #include "world/os/loop.h"
 #include "world/os/tls.h"
 
 #define INTERLAY_RELAYS_MAX 64
 
+struct dialect; /* control/dialect.h */
+
 struct interlay {
+	const struct dialect *dialect; /* what its clients speak */
 	char id[40]; /* connections are named godwit:<id>:relay<n> */
 	char listen[128];
 	uint16_t port; /* 0: listen is a path                                */
@@ -57,8 +60,9 @@ struct interlay_pair {
 };
 
 /* Listens; accepts nobody before interlay_start(). id "": one is chosen. */
-struct interlay *interlay_new(const char *id, const char *listen,
-                              uint32_t workers, struct err *err);
+struct interlay *interlay_new(const struct dialect *d, const char *id,
+                              const char *listen, uint32_t workers,
+                              struct err *err);
 /* TLS for its clients; before interlay_start() the first time, and later with
  * new certificates for connections to come. ERR_USAGE, and ERR_STATE when it
  * runs without TLS; nothing has changed then. */

@@ -112,9 +112,9 @@ leave_release(struct run *r, struct err *err)
 
 	r->is_over = true;
 	r->at[SIDE_OLD].users_made = true;
-	r->was_shut = rc == 0 && fence_shuts_all(r, SIDE_OLD);
+	r->was_shut = rc == 0 && r->dialect->shuts_all(r, SIDE_OLD);
 	if (rc == 0)
-		rc = fence_lift(r, SIDE_OLD, a.epoch, err);
+		rc = r->dialect->lift(r, SIDE_OLD, a.epoch, err);
 	if (rc == 0)
 		stop_forget(r, SIDE_OLD, false);
 	return rc;
@@ -129,15 +129,15 @@ shut_again(struct run *r, struct err *err)
 	                     json_pack("{s:s}", "side", "old"), err);
 
 	if (rc == 0)
-		rc = fence_users(r, SIDE_OLD, err);
+		rc = r->dialect->users(r, SIDE_OLD, err);
 	if (rc == 0)
 		rc = journal_add(r->journal, JOURNAL_FENCE,
 		                 json_pack("{s:s}", "side", "old"), err);
 	if (rc == 0)
-		rc = fence_shut(r, SIDE_OLD, a.epoch, err);
+		rc = r->dialect->shut(r, SIDE_OLD, a.epoch, err);
 	if (rc != 0)
 		return rc;
-	replica_tend(r, SIDE_OLD);
+	r->dialect->tend_replicas(r, SIDE_OLD);
 	stop_forget(r, SIDE_OLD, true);
 	return 0;
 }

@@ -9,8 +9,7 @@
 
 #include "control/run_parts.h"
 #include "core/marks.h"
-#include "engine/redis/mover/mover.h"
-#include "engine/redis/relay/relay.h"
+#include "engine/mover.h"
 
 enum side
 run_authority(const struct run *r)
@@ -224,8 +223,8 @@ make_mover(struct run *r, struct err *err)
 {
 	struct authority a = journal_authority(r->journal);
 	struct mover_conf *conf = conf_of_mover(r, false);
-	struct loop_conf lc = { .machine = &mover_machine,
-		                .init = mover_init,
+	struct loop_conf lc = { .machine = r->dialect->mover,
+		                .init = r->dialect->mover_init,
 		                .to_control = r->mover_inbox,
 		                .crowd = &r->crowd,
 		                .name = "mover" };
@@ -255,8 +254,8 @@ machines_make_back(struct run *r, struct err *err)
 	struct mail m = { .kind = MAIL_MOVE, .side = SIDE_NEW };
 	struct mover_conf *conf;
 	struct scope_in none = { .ppm = 0 };
-	struct loop_conf lc = { .machine = &mover_machine,
-		                .init = mover_init,
+	struct loop_conf lc = { .machine = r->dialect->mover,
+		                .init = r->dialect->mover_init,
 		                .crowd = &p->crowd,
 		                .name = "mover-back" };
 	int rc = 0;

@@ -12,6 +12,7 @@
 
 struct run_proof {
 	pthread_t thread;
+	const struct dialect *dialect;
 	struct verify_conf conf;
 	struct verify_result result;
 	struct err err;
@@ -31,7 +32,7 @@ work(void *arg)
 	struct run_proof *p = arg;
 	uint64_t one = 1;
 
-	p->rc = verify_run(&p->conf, &p->result, &p->err);
+	p->rc = p->dialect->verify(&p->conf, &p->result, &p->err);
 	atomic_store(&p->ended, true);
 	/* The eventfd's counter cannot be full. */
 	if (write(p->wake_fd, &one, sizeof(one)) < 0)
@@ -49,6 +50,7 @@ proof_start(struct run *r, struct err *err)
 	REQUIRE(r->proof == NULL);
 	if (p == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
+	p->dialect = r->dialect;
 	p->conf.side[0] = r->side[rules];
 	p->conf.side[1] = r->side[side_other(rules)];
 	/* In a split old rules the keys that are not of the scope. */

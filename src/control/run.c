@@ -358,8 +358,8 @@ run_free(struct run *r)
 	machines_free(r);
 	panel_free(r->panel);
 	for (int s = 0; s < SIDE_N; s++) {
-		replica_forget(&r->at[s]);
-		agent_fini(&r->at[s].agent);
+		if (r->dialect != NULL)
+			r->dialect->end(r, (enum side)s);
 		json_decref(r->at[s].saved);
 	}
 	journal_close(r->journal);

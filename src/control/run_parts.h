@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "control/agent.h"
+#include "control/dialect.h"
 #include "control/divide.h"
 #include "control/group.h"
 #include "control/home.h"
@@ -113,7 +114,8 @@ struct totals; /* status.c's */
 
 struct run {
 	const struct run_conf *conf;
-	const struct run_home *home; /* NULL: a process of its own */
+	const struct run_home *home;   /* NULL: a process of its own */
+	const struct dialect *dialect; /* of both sides; NULL: not known */
 	struct strategy strategy;
 	char id[40];
 	/* users godwit-<id>, -r; prefix godwit:<id>: ; user godwit-<id>-w */
@@ -309,9 +311,6 @@ int fence_users(struct run *r, enum side s, struct err *err) MUST;
 int fence_writer(struct run *r, enum side s, struct err *err) MUST;
 /* ERR_STATE: somebody else than default may log in there. */
 int fence_only_default(struct run *r, enum side s, struct err *err) MUST;
-/* The servers as R wants them: authority open, the other side shut; in a split
- * both are shut. */
-int fence_settle(struct run *r, struct err *err) MUST;
 void fence_clean(struct run *r, enum side s, bool keep_users);
 /* What the users were allowed goes into the journal under a name ("old", or a
  * replica's), unless *saved is that already. */
@@ -412,6 +411,9 @@ void health_heard(struct run *r, const struct pollfd *fds, size_t n);
 /* The side may come back open at any moment: look at it often for a while. */
 void health_hurry(struct run *r, enum side s);
 void health_behind(struct run *r, bool on);
+/* The servers as R wants them: authority open, the other side shut; in a split
+ * both are shut. */
+int health_settle(struct run *r, struct err *err) MUST;
 
 /* timetable.c */
 int timetable_load(struct run *r, struct err *err) MUST;

@@ -209,7 +209,7 @@ do_announce(struct run *r, struct err *err)
 		r->marked = machines_all_bits(r);
 		return 0;
 	}
-	return fence_say(r, r->cut.rules, false, err);
+	return r->dialect->say(r, r->cut.rules, false, err);
 }
 
 /* The mover that carries what is written on this side. */
@@ -314,13 +314,13 @@ do_fence(struct run *r, struct err *err)
 		rc = group_enter(r->op.group, r->op.member, r->wake_fd, err);
 	if (rc != 0)
 		return rc;
-	rc = fence_shut(r, c->rules, c->r.epoch, err);
+	rc = r->dialect->shut(r, c->rules, c->r.epoch, err);
 
 	if (rc == 0)
-		replica_shut_all(r, c->rules, c->r.epoch);
+		r->dialect->shut_replicas(r, c->rules, c->r.epoch);
 	/* Nobody is let in there either: it carries the token of this epoch. */
 	if (rc == 0 && c->two)
-		rc = fence_shut(r, side_other(c->rules), c->r.epoch, err);
+		rc = r->dialect->shut(r, side_other(c->rules), c->r.epoch, err);
 	return rc;
 }
 
@@ -328,12 +328,15 @@ static int
 do_check(struct run *r, struct err *err)
 {
 	struct cutover *c = &r->cut;
-	int rc = fence_holds(r, c->rules, c->r.epoch, err);
+	int rc = r->dialect->holds(r, c->rules, c->r.epoch, err);
 
 	if (rc == 0)
-		rc = replica_hold_all(r, c->rules, err);
+		rc = r->dialect->hold_replicas(r, c->rules, err);
 	if (rc == 0 && c->two)
-		rc = fence_holds(r, side_other(c->rules), c->r.epoch, err);
+		rc = r->dialect->holds(r, side_other(c->rules), c->r.epoch,
+		                       err);
+	if (rc == 0 && !c->keeps)
+		rc = r->dialect->carry(r, c->rules, err);
 	return rc;
 }
 
@@ -348,8 +351,8 @@ do_open(struct run *r, struct err *err)
 	if (!cutover_opens(&r->cut, false, &to))
 		return 0;
 	if (!r->cut.keeps)
-		rc = fence_say(r, to, true, err);
-	return rc == 0 ? fence_lift(r, to, r->cut.r.epoch, err) : rc;
+		rc = r->dialect->say(r, to, true, err);
+	return rc == 0 ? r->dialect->lift(r, to, r->cut.r.epoch, err) : rc;
 }
 
 static int
@@ -364,7 +367,7 @@ do_back_unfence(struct run *r, struct err *err)
 	    !group_leave(r->op.group, r->op.member))
 		return err_set(err, ERR_POSTPONED, "others may still fence %s",
 		               r->side[s].label);
-	return fence_lift(r, s, r->cut.r.epoch, err);
+	return r->dialect->lift(r, s, r->cut.r.epoch, err);
 }
 
 /* Perform one step. Answers 1 when its end comes by mail. */
@@ -379,11 +382,12 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	case CUT_HOLD: rc = do_hold(r); return rc == 0 ? 1 : rc;
 	case CUT_FENCE: return do_fence(r, err);
 	case CUT_ANNOUNCE: rc = do_announce(r, err); return rc == 0 ? 1 : rc;
-	case CUT_MARK: return fence_position(r, c->from, &c->position, err);
+	case CUT_MARK:
+		return r->dialect->position(r, c->from, &c->position, err);
 	case CUT_BARRIER: return do_barrier(r, c->from, c->position, err);
 	case CUT_MARK_2:
-		return fence_position(r, cutover_second(c), &c->position_2,
-		                      err);
+		return r->dialect->position(r, cutover_second(c),
+		                            &c->position_2, err);
 	case CUT_BARRIER_2:
 		return do_barrier(r, cutover_second(c), c->position_2, err);
 	case CUT_CHECK: return do_check(r, err);
@@ -449,7 +453,7 @@ over(struct run *r)
 		/* A stale unfence of the other side must carry less than
 		 * this epoch. */
 		if (c->fence_begun && !r->record_owed &&
-		    fence_settle(r, &err) != 0)
+		    health_settle(r, &err) != 0)
 			run_event(r, "fence", "%s", err.text);
 	}
 	/* It was not there to be fenced, and comes back open. */
@@ -457,8 +461,8 @@ over(struct run *r)
 		health_hurry(r, c->keeps ? side_other(c->rules) : c->rules);
 	/* Replicas, and an unfence that is owed. */
 	r->health_at_ns = 0;
-	fence_persist(r, SIDE_OLD);
-	fence_persist(r, SIDE_NEW);
+	r->dialect->persist(r, SIDE_OLD);
+	r->dialect->persist(r, SIDE_NEW);
 	/* The way back has turned round: prove it soon. */
 	r->heartbeat_at_ns = 0;
 	verbs_switched(r);
@@ -670,7 +674,7 @@ shift_tick(struct run *r, uint64_t now_ns)
 		return;
 	if (r->cut.step == CUT_ANNOUNCE && (r->marked == machines_all_bits(r) ||
 	                                    now_ns >= r->marked_until_ns)) {
-		int rc = fence_kill(r, r->cut.rules, &err);
+		int rc = r->dialect->kill(r, r->cut.rules, &err);
 
 		answer(r, CUT_ANNOUNCE, rc, &err);
 		if (!r->cut_on)

@@ -50,6 +50,13 @@ parse_urls(struct run *r, struct err *err)
 		if (rc != 0)
 			return rc;
 	}
+	r->dialect = dialect_of(r->at[SIDE_OLD].url.kind);
+	if (r->dialect != dialect_of(r->at[SIDE_NEW].url.kind))
+		return err_set(err, ERR_UNABLE,
+		               "OLD speaks %s and NEW %s; Godwit moves between "
+		               "servers that speak the same",
+		               r->dialect->name,
+		               dialect_of(r->at[SIDE_NEW].url.kind)->name);
 	/* A cursor must not be taken for one of the other side. */
 	if (r->side[SIDE_NEW].tag == r->side[SIDE_OLD].tag)
 		r->side[SIDE_NEW].tag =
@@ -201,43 +208,8 @@ read_names(struct run *r, struct err *err)
 			               sizeof(c->reader_pass), err);
 		if (rc == 0)
 			rc = writer_pass(r, writer_keys[s], c, err);
-		agent_init(&r->at[s].agent, c, r->agent_name);
-		r->at[s].agent.kin = r->is_part ? &r->kin : NULL;
+		r->dialect->begin(r, (enum side)s);
 	}
-	return rc;
-}
-
-static const char *
-conflict_name(enum conflict_rule c)
-{
-	return c == CONFLICT_NONE    ? "none"
-	       : c == CONFLICT_MERGE ? "merge"
-	                             : "replace";
-}
-
-static void
-note_facts(struct run *r, enum side s, const struct facts *f)
-{
-	struct run_side *at = &r->at[s];
-
-	r->board.by_marks[s] = probe_by_marks(f);
-	at->is_up = true;
-	at->has_aclfile = f->has_aclfile;
-	at->has_config = f->has_config_file;
-	memcpy(at->run_id, f->run_id, sizeof(at->run_id));
-}
-
-static int
-check_one(struct run *r, enum side s, struct err *err)
-{
-	struct run_side *at = &r->at[s];
-	struct facts f;
-	int rc = agent_open(&at->agent, true, LIMIT_PREFLIGHT_MS, err);
-
-	if (rc == 0)
-		rc = agent_probe(&at->agent, LIMIT_PREFLIGHT_MS, &f, err);
-	if (rc == 0)
-		note_facts(r, s, &f);
 	return rc;
 }
 
@@ -248,14 +220,14 @@ static int
 check_again(struct run *r, enum side rules, struct err *err)
 {
 	enum side other = side_other(rules);
-	int rc = check_one(r, rules, err);
+	int rc = r->dialect->meet(r, rules, err);
 
 	if (r->state == LIFE_COMPLETED)
 		return rc;
 	if (rc != 0) {
 		struct err ignored;
 
-		if (check_one(r, other, &ignored) != 0)
+		if (r->dialect->meet(r, other, &ignored) != 0)
 			return rc;
 		other = rules;
 	}
@@ -304,60 +276,22 @@ kill_left(struct run *r)
 	struct err err;
 
 	if (r->is_resumed && r->home == NULL && r->board.by_marks[rules] &&
-	    fence_kill_left(r, rules, &err) != 0)
+	    r->dialect->kill_left(r, rules, &err) != 0)
 		run_event(r, "trouble", "%s", err.text);
-}
-
-/* A cluster that is not ok takes no write, Godwit's own neither: users and fence
- * are made when it does (health.c). */
-static void
-wait_for(struct run_side *at)
-{
-	at->is_up = false;
-	at->run_id[0] = '\0';
 }
 
 static int
 check_servers(struct run *r, struct err *err)
 {
-	struct preflight_conf c = {
-		.side = { r->side[0], r->side[1] },
-		.conflict = conflict_name(r->conf->conflict),
-		.is_resume = r->is_resumed,
-		.needs_fence = true,
-		.moves_none = r->conf->copy_mode == COPY_NONE,
-		.empty_ok = r->conf->empty_ok || r->conf->new_is_stale,
-		.part = r->home != NULL ? r->home->part : NULL,
-		.slots = r->is_resumed ? &r->slots : NULL,
-		.kin = r->is_part ? &r->kin : NULL,
-	};
 	enum side rules = run_authority(r);
-	struct facts f[SIDE_N];
-	struct agent probe;
 	int rc = 0;
 
 	/* Old may be anything by now, or nothing. */
 	if (r->state == LIFE_COMPLETED)
 		return check_again(r, rules, err);
-	for (int s = 0; r->is_resumed && rc == 0 && s < SIDE_N; s++) {
-		agent_init(&probe, &r->side[s], r->agent_name);
-		rc = agent_open(&probe, true, LIMIT_CONNECT_MS, err);
-		agent_fini(&probe);
-	}
-	if (rc != 0)
-		return check_again(r, rules, err);
-	rc = preflight(&c, &r->checks, f, err);
-	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
-		note_facts(r, (enum side)s, &f[s]);
-		if (r->is_resumed && f[s].is_cluster && !f[s].cluster.is_ok)
-			wait_for(&r->at[s]);
-	}
-	if (rc != 0 || r->is_resumed)
-		return rc;
-	/* A part is only begun where new was empty. */
-	r->new_keys =
-		r->conf->new_is_stale || r->is_part ? 0 : f[SIDE_NEW].keys;
-	return layout_keep(r, f, err);
+	for (int s = 0; r->is_resumed && rc == 0 && s < SIDE_N; s++)
+		rc = r->dialect->reach(r, (enum side)s, err);
+	return rc == 0 ? r->dialect->check(r, err) : check_again(r, rules, err);
 }
 
 /* ---- reading the journal back -------------------------------------------- */
@@ -527,7 +461,7 @@ make_users(struct run *r, struct err *err)
 			json_pack("{s:s}", "side", side_name((enum side)s)),
 			err);
 		if (rc == 0)
-			rc = fence_users(r, (enum side)s, err);
+			rc = r->dialect->users(r, (enum side)s, err);
 	}
 	return rc;
 }
@@ -543,7 +477,7 @@ make_fences(struct run *r, struct err *err)
 		r->at[SIDE_OLD].fenced = true;
 		return 0;
 	}
-	rc = r->at[other].is_up ? fence_save(r, other, err) : 0;
+	rc = r->at[other].is_up ? r->dialect->save(r, other, err) : 0;
 	if (rc == 0)
 		rc = journal_add(r->journal, JOURNAL_FENCE,
 		                 json_pack("{s:s}", "side", side_name(other)),
@@ -554,15 +488,15 @@ make_fences(struct run *r, struct err *err)
 		                           side_name(side_other(other))),
 		                 err);
 	if (rc == 0)
-		rc = fence_settle(r, err);
+		rc = health_settle(r, err);
 	if (rc != 0)
 		return rc;
-	replica_tend(r, other);
-	replica_tend(r, side_other(other));
-	fence_persist(r, other);
+	r->dialect->tend_replicas(r, other);
+	r->dialect->tend_replicas(r, side_other(other));
+	r->dialect->persist(r, other);
 	/* The open side's rules on disk may still be those of its fence. */
 	if (r->at[side_other(other)].kept)
-		fence_persist(r, side_other(other));
+		r->dialect->persist(r, side_other(other));
 	return 0;
 }
 
@@ -670,7 +604,8 @@ open_interlay(struct run *r, struct err *err)
 	}
 	if (r->home != NULL)
 		return rc;
-	l = interlay_new(r->id, r->conf->listen, r->conf->workers, err);
+	l = interlay_new(r->dialect, r->id, r->conf->listen, r->conf->workers,
+	                 err);
 	if (l == NULL)
 		return -(int)err->code;
 	rc = serve_tls(r->conf, l, err);
@@ -737,7 +672,7 @@ release(struct run *r, struct err *err)
 	r->at[SIDE_OLD].kept = kept != NULL;
 	free(kept);
 	follow_look(r, SIDE_OLD);
-	rc = check_one(r, SIDE_OLD, err);
+	rc = r->dialect->meet(r, SIDE_OLD, err);
 	return rc == 0 ? leave_release(r, err) : rc;
 }
 

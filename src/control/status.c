@@ -402,7 +402,7 @@ checks_json(const struct run *r)
 		                        "result", check_result_name(l->result),
 		                        "detail", l->detail));
 	}
-	replica_put_checks(r, list);
+	r->dialect->put_checks(r, list);
 	return list;
 }
 

@@ -39,8 +39,8 @@ stop_forget(struct run *r, enum side s, bool keep_users)
 		return;
 	}
 	if (!keep_users)
-		replica_clean(r, s);
-	fence_clean(r, s, keep_users);
+		r->dialect->clean_replicas(r, s);
+	r->dialect->clean(r, s, keep_users);
 }
 
 /* What is left behind: nothing after a rollback; after a completion old's fence
@@ -60,7 +60,7 @@ stop_clean(struct run *r)
 			run_event(r, "disk", "%s", err.text);
 			return;
 		}
-		if (fence_lift(r, SIDE_NEW, a.epoch, &err) != 0)
+		if (r->dialect->lift(r, SIDE_NEW, a.epoch, &err) != 0)
 			run_event(r, "left", "%s", err.text);
 		stop_forget(r, SIDE_NEW, false);
 		stop_forget(r, SIDE_OLD, false);

@@ -34,13 +34,22 @@ struct url_tls {
 	char name[108]; /* in the server's certificate; "": the host      */
 };
 
+/* Which engine it is; control/dialect.h has a table for each. */
+enum url_kind {
+	URL_REDIS,
+	URL_POSTGRES,
+	URL_KIND_N,
+};
+
 #define URL_MAX 2048 /* what url_print() may need, but for odd passwords */
 
 struct url {
 	struct address at;
 	char user[64];  /* "" none                                        */
 	char pass[256]; /* "" none                                        */
-	uint32_t db;    /* 0 unless the URL names one                     */
+	enum url_kind kind;
+	uint32_t db;       /* Redis: 0 unless the URL names one           */
+	char database[64]; /* PostgreSQL: never "" behind url_parse       */
 	struct url_tls tls;
 	char label[128]; /* to be shown: the URL without user and password */
 };

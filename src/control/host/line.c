@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "control/auth/digest.h"
+#include "control/dialect.h"
 #include "control/host/inside.h"
 #include "control/spec/field.h"
 #include "world/os/client.h"
@@ -149,11 +150,14 @@ struct opening {
 
 /* The server that it serves alone. */
 static int
-set_server(const struct line *n, struct side_conf *ret, struct err *err)
+set_server(const struct line *n, struct side_conf *ret,
+           const struct dialect **ret_dialect, struct err *err)
 {
 	struct url url;
 	int rc = url_parse(n->url, &url, err);
 
+	if (rc == 0)
+		*ret_dialect = dialect_of(url.kind);
 	return rc == 0 ? url_side(&url, SIDE_OLD, ret, err) : rc;
 }
 
@@ -164,13 +168,14 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 	struct side_conf side[SIDE_N];
 	struct side_conf at;
 	struct interlay_pair p;
+	const struct dialect *dialect = &dialect_redis; /* of a spread */
 	int rc;
 
 	memset(&at, 0, sizeof(at));
-	rc = o->spread == NULL ? set_server(n, &at, err) : 0;
+	rc = o->spread == NULL ? set_server(n, &at, &dialect, err) : 0;
 	if (rc != 0)
 		return rc;
-	n->l = interlay_new("", o->listen, o->workers, err);
+	n->l = interlay_new(dialect, "", o->listen, o->workers, err);
 	if (n->l == NULL)
 		return err->code == ERR_IO
 		               ? err_set(err, ERR_EXISTS, "%s", err->text)

@@ -13,9 +13,8 @@
  */
 #pragma once
 
-#include "core/traffic.h"
-#include "engine/engine.h"
 #include "engine/redis/door.h"
+#include "engine/relay.h"
 
 /* Requests of one client under way at a time: a pipeline longer than that waits
  * in the client's socket. */
@@ -62,28 +61,6 @@
 #define RELAY_SCRIPTS_MAX   ((size_t)16 * 1024 * 1024)
 /* Bytes of messages kept for one subscriber during a switch. */
 #define RELAY_SUB_HOLD_MAX  ((size_t)16 * 1024 * 1024)
-
-/* An interlay alone has one side: SIDE_OLD; board is NULL, the route says old,
- * share 0, ack authority. */
-struct relay_conf {
-	struct side_conf side[SIDE_N];
-	struct board *board;
-	/* Of the stream from new to old; read only while the route carries a
-	 * scope, so it may always be set. */
-	struct board *reverse;
-	struct traffic *traffic;
-	struct route first_route;
-	uint32_t who; /* index of this relay */
-	char id[40];  /* in the names of its connections */
-	bool held;    /* nothing is given out before MAIL_RELEASE */
-	/* "name=value" lines of the interlay, for rules */
-	char labels[256];
-	bool proxy;        /* clients begin with a PROXY v2 header        */
-	uint8_t proxy_tlv; /* type of the TLV with their region; 0: none  */
-	/* Users of the interlay; NULL: AUTH is passed through. Only the one of the
-	 * first conf counts, MAIL_DOOR brings others. */
-	const struct door *door;
-};
 
 extern const struct machine relay_machine;
 

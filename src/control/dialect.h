@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/dialect.h: what a migration asks of a kind of server.
+ *
+ * The run (run.h) knows sides, fences, positions and a switch; how a kind of server
+ * is looked at, shut and compared is here, one table a kind. Relay and mover are
+ * its machines (engine/relay.h, engine/mover.h).
+ *
+ * Every function may be repeated after a crash. They are called by the control
+ * thread and block, each question for LIMIT_CALL_MS at most, inside a hold for no
+ * longer than is left of it. The error names the side.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "control/url.h"
+#include "core/side.h"
+
+struct machine;
+struct run;
+struct verify_conf;
+struct verify_result;
+
+struct dialect {
+	const char *name; /* "redis": in URLs, status and messages */
+
+	/* Machines, and how they take a struct relay_conf, a struct mover_conf. */
+	const struct machine *relay;
+	void (*relay_init)(void *self, void *conf);
+	const struct machine *mover;
+	void (*mover_init)(void *self, void *conf);
+
+	/* What is kept of a side, made when its names are known; forgotten. */
+	void (*begin)(struct run *r, enum side s);
+	void (*end)(struct run *r, enum side s);
+
+	/* Both sides: can they be moved? r->checks is filled, and what is known
+	 * of the sides. ERR_REFUSED with the first failure's text. */
+	int (*check)(struct run *r, struct err *err) MUST;
+	/* Does it answer at all? */
+	int (*reach)(struct run *r, enum side s, struct err *err) MUST;
+	/* This side alone: note what it is. */
+	int (*meet)(struct run *r, enum side s, struct err *err) MUST;
+	/* Is it there, and which one is it? What comes with a restart, another
+	 * server behind the name: another word. */
+	int (*look)(struct run *r, enum side s, char *ret, size_t n,
+	            struct err *err) MUST;
+	/* Has Godwit's own user been taken away? */
+	bool (*is_stranger)(const struct run *r, enum side s);
+	/* The descriptor that becomes readable when the server has gone; -1: none.
+	 * It did: forget the connection. */
+	int (*fd)(const struct run *r, enum side s);
+	void (*hang_up)(struct run *r, enum side s);
+
+	/* Godwit's own users, made or made again. */
+	int (*users)(struct run *r, enum side s, struct err *err) MUST;
+	/* What applications may do there goes into the journal. */
+	int (*save)(struct run *r, enum side s, struct err *err) MUST;
+	/* No application may read or write; its epoch is not older than what the
+	 * server carries (else ERR_STATE). */
+	int (*shut)(struct run *r, enum side s, uint64_t epoch,
+	            struct err *err) MUST;
+	/* They may do what they were allowed before. */
+	int (*lift)(struct run *r, enum side s, uint64_t epoch,
+	            struct err *err) MUST;
+	/* ERR_STATE: it is not shut by this epoch, or somebody can come in. */
+	int (*holds)(struct run *r, enum side s, uint64_t epoch,
+	             struct err *err) MUST;
+	/* Is nobody let in? No: also when it does not answer. */
+	bool (*shuts_all)(struct run *r, enum side s);
+	/* ERR_STATE: some are shut out that could have their rights back. */
+	int (*is_open)(struct run *r, enum side s, struct err *err) MUST;
+	/* The loser's last message, or the winner's first one, to subscribers. */
+	int (*say)(struct run *r, enum side s, bool first,
+	           struct err *err) MUST;
+	/* Connections of applications are cut; of relays of an earlier process. */
+	int (*kill)(struct run *r, enum side s, struct err *err) MUST;
+	int (*kill_left)(struct run *r, enum side s, struct err *err) MUST;
+	/* A position behind all that was answered until now. */
+	int (*position)(struct run *r, enum side s, uint64_t *ret,
+	                struct err *err) MUST;
+	/* Between the barrier and the commit: what does not travel by the stream
+	 * goes from the losing side to the other one. */
+	int (*carry)(struct run *r, enum side from, struct err *err) MUST;
+	/* The rules of now survive a restart of the server, where it can. */
+	void (*persist)(struct run *r, enum side s);
+	/* What Godwit put there is removed. */
+	void (*clean)(struct run *r, enum side s, bool keep_users);
+
+	/* Replicas of a side follow its fence. */
+	void (*tend_replicas)(struct run *r, enum side s);
+	void (*shut_replicas)(struct run *r, enum side s, uint64_t epoch);
+	int (*hold_replicas)(struct run *r, enum side s, struct err *err) MUST;
+	void (*clean_replicas)(struct run *r, enum side s);
+	void (*put_checks)(const struct run *r, json_t *list);
+
+	/* A comparison, by code that shares nothing with the mover; blocks until
+	 * its end, in a thread of its own. */
+	int (*verify)(const struct verify_conf *c, struct verify_result *ret,
+	              struct err *err) MUST;
+};
+
+extern const struct dialect dialect_redis;
+
+const struct dialect *dialect_of(enum url_kind k);
