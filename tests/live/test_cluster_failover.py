@@ -229,6 +229,74 @@ def test_transactions(clusters):
         assert c.cmd("GET", "{%s}w" % a) == b"%d" % ws[2].n
 
 
+def bulky(port, a, alone):
+    """Big requests, long transactions, scans of one key, transactions with answers that are Godwit's."""
+    members = {b"m%d" % i for i in range(700)}
+
+    def big(c, n):
+        value = b"%d." % n * 60000
+        got = [c.raw("SET", "{%s}big" % a, value), c.raw("STRLEN", "{%s}big" % a),
+               c.raw("MSET", "{%s}1" % a, value, "{%s}2" % a, n), c.raw("MGET", "{%s}1" % a, "{%s}2" % a)]
+        return got != [b"OK", len(value), b"OK", [value, b"%d" % n]] and [str(x)[:60] for x in got]
+
+    def long(c, n):
+        value = b"x" * 100000
+        got = c.pipe([("MULTI",)] + [("APPEND", "{%s}%d.app" % (a, n), value)] * 4 + [("EXEC",)])
+        c.cmd("UNLINK", "{%s}%d.app" % (a, n))
+        want = [b"OK"] + [b"QUEUED"] * 4 + [[100000 * (i + 1) for i in range(4)]]
+        return got != want and got
+
+    def scans(c, n):
+        if n == 1:
+            c.cmd("SADD", "{%s}set" % a, *members)
+        cursor, seen = 0, set()
+        while True:
+            cursor, some = c.cmd("SSCAN", "{%s}set" % a, cursor, "COUNT", 100)
+            seen.update(some)
+            if int(cursor) == 0:
+                return not seen <= members and seen
+
+    def own(c, n):
+        got = c.pipe([("MULTI",), ("CLIENT", "SETNAME", "n%d" % n), ("SELECT", 0), ("INCR", "{%s}o" % a),
+                      ("CLIENT", "GETNAME"), ("EXEC",), ("CLIENT", "GETNAME")])
+        name = b"n%d" % n
+        return got != [b"OK"] + [b"QUEUED"] * 4 + [[b"OK", b"OK", n, name], name] and got
+
+    return [Worker(port, x) for x in ((big, long, scans, own) if alone else (big, long, scans))]
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("masters", [1, 2])
+def test_bulky(clusters, masters):
+    """What is big, long or answered by Godwit goes through CLUSTER FAILOVER as all other requests do: no client is
+    cut, each request is done once."""
+    w = clusters(masters)
+    old, new = w.clusters
+    a = two_slots_of(old, 0)[0]
+    w.begin({"type": "blue_green"})
+    ws = bulky(w.port, a, masters == 1)
+
+    def more():
+        n = [x.n for x in ws]
+        until(lambda: all(x.n > m + 3 for x, m in zip(ws, n)) or any(x.faults for x in ws), 20)
+        assert [x.faults for x in ws] == [[]] * len(ws)
+
+    more()
+    for _ in range(2):
+        old.fail_over(0)
+        more()
+    w.verb("promote")
+    more()
+    new.fail_over(0)
+    more()
+    for x in ws:
+        x.ends = True
+        x.join(20)
+    assert [x.faults for x in ws] == [[]] * len(ws)
+    with w.conn() as c:
+        assert masters > 1 or c.cmd("GET", "{%s}o" % a) == b"%d" % ws[3].n
+
+
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("when", ["during", "after", "dead"])
 def test_crash(clusters, when):

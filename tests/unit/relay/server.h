@@ -130,7 +130,8 @@ peer_strays(const struct peers *ps, struct peer *p, const struct resp_cmd *q)
 		else if (p->queued > 0)
 			said = ps->astray;
 		p->multi = p->multi && said == NULL;
-	} else if (peer_is(q, 0, "get") || peer_is(q, 0, "blpop")) {
+	} else if (peer_is(q, 0, "get") || peer_is(q, 0, "set") ||
+	           peer_is(q, 0, "sscan") || peer_is(q, 0, "blpop")) {
 		said = ps->astray;
 		p->spoiled |= said != NULL && p->multi;
 	}
@@ -151,6 +152,8 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 		peer_put(out, said);
 	} else if (peer_is(q, 0, "exec")) {
 		peer_exec(p, out);
+	} else if (p->multi && peer_is(q, 0, "multi")) {
+		peer_put(out, "-ERR MULTI calls can not be nested\r\n");
 	} else if (p->multi) {
 		p->queued++;
 		peer_put(out, "+QUEUED\r\n");
@@ -177,7 +180,7 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 		peer_subscribe(p, q, out);
 	} else if (peer_is(q, 0, "script") || peer_is(q, 0, "evalsha")) {
 		peer_script(ps, p, q, out);
-	} else if (peer_is(q, 0, "scan")) {
+	} else if (peer_is(q, 0, "scan") || peer_is(q, 0, "sscan")) {
 		peer_put(out, "*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n");
 	} else if (peer_is(q, 0, "hello")) {
 		p->resp3 = peer_is(q, 1, "3");

@@ -98,6 +98,14 @@ is_exec(struct relay *r, struct span request)
 	       span_is_word(q->argv[0], SPAN("exec"));
 }
 
+/* Is it never a part of one, though it comes in it? */
+static bool
+is_apart(const struct resp_cmd *q)
+{
+	return span_is_word(q->argv[0], SPAN("multi")) ||
+	       span_is_word(q->argv[0], SPAN("watch"));
+}
+
 /* What the body has no longer is asked again, whatever was said to it. Behind an
  * EXEC its marks are kept (mark.c). */
 static void
@@ -118,7 +126,8 @@ unqueue(struct relay *r, struct session *s, struct span request)
 	REQUIRE(buf_len(&w->body) >= request.n);
 	w->body.end -= (uint32_t)request.n;
 	w->tx_astray = true;
-	queued_skip(s); /* it is counted again */
+	if (!is_apart(q))
+		queued_skip(s); /* it is counted again */
 	astray_put(r, s, request);
 }
 
@@ -130,14 +139,15 @@ take_queued(struct relay *r, struct lane *lane, const struct pending *e,
 	struct session *s = e->s;
 	struct wide *w = s->wide;
 
-	/* It was not kept, was too long for it, is behind others, or its EXEC
-	 * is read as a whole. */
+	/* It was not kept, was too long for it, or is behind others. */
 	if (request.n == 0 || (!w->body_ok && !w->tx_watched) ||
-	    buf_len(&w->queued) > 0 || (astray_is_on(s) && !w->tx_astray)) {
+	    (astray_is_on(s) && !w->tx_astray)) {
 		give_up(r, lane, s);
 	} else if (w->body_ok) {
 		unqueue(r, s, request);
 	} else if (is_exec(r, request)) {
+		w->queued_n = 0;
+		queued_back(s);
 		session_say(r, s, session_nil_array(s));
 	} else {
 		s->multi_lost = s->multi; /* tx.c: QUEUED, then nil */
@@ -168,6 +178,7 @@ break_tx(struct session *s)
 {
 	s->wide->tx_astray = false;
 	s->wide->exec_sent = false;
+	queued_back(s);
 	s->multi = true;
 	s->multi_lost = true;
 }
@@ -219,6 +230,46 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 	return true;
 }
 
+bool
+astray_may_keep(struct relay *r, struct session *s, size_t n)
+{
+	struct wide *w = session_try_wide(r, s);
+
+	if (w == NULL)
+		return false;
+	if (n <= w->big_kept)
+		return true;
+	if (n - w->big_kept > RELAY_BIG_KEPT_MAX - r->big_kept)
+		return false;
+	r->big_kept += n - w->big_kept;
+	w->big_kept = n;
+	return true;
+}
+
+bool
+astray_keeps(struct relay *r, struct session *s, const struct sending *m)
+{
+	const uint64_t kinds =
+		UINT64_C(1) << PEND_PASS | UINT64_C(1) << PEND_SHA |
+		UINT64_C(1) << PEND_SCAN | UINT64_C(1) << PEND_EXEC;
+
+	return m->raw.n > 0 && (kinds >> m->kind & 1) != 0 &&
+	       (m->asked.n <= RELAY_BIG_REQUEST ||
+	        astray_may_keep(r, s, m->asked.n));
+}
+
+void
+astray_kept(struct relay *r, struct session *s)
+{
+	if (s->wide == NULL || s->multi || astray_is_on(s) ||
+	    (s->part != NULL && buf_len(&s->part->buf) > 0))
+		return;
+	if (s->wide->exec_sent)
+		tx_forget(s);
+	r->big_kept -= s->wide->big_kept;
+	s->wide->big_kept = 0;
+}
+
 void
 astray_put(struct relay *r, struct session *s, struct span request)
 {
@@ -244,6 +295,12 @@ astray_keep(struct relay *r, struct lane *lane, const struct pending *e,
 		return;
 	if (e->in_tx && s->wide->tx_astray && request.n > 0) {
 		unqueue(r, s, request);
+		return;
+	}
+	if (e->kind == PEND_SCAN && !e->in_tx && request.n > 0) {
+		buf_put_span(b, request); /* a read: it is asked again */
+		if (buf_failed(b))
+			session_close(r, s, NULL);
 		return;
 	}
 	if (e->in_tx ||

@@ -39,6 +39,13 @@ void astray_settle(struct relay *r, struct session *s);
 /* An answer that was kept has its turn; DISPATCH_NO: it is none. */
 enum dispatched astray_say(struct relay *r, struct session *s,
                            const struct resp_cmd *q);
+/* May s keep so many bytes of what it asks, besides what each may
+ * (RELAY_BIG_KEPT_MAX)? They are its own until nothing of it is under way. */
+bool astray_may_keep(struct relay *r, struct session *s, size_t n);
+/* A node may not take it: is it kept? */
+bool astray_keeps(struct relay *r, struct session *s, const struct sending *m);
+/* Nothing of s is under way at a server. */
+void astray_kept(struct relay *r, struct session *s);
 /* A request that finds no lane: again later. */
 void astray_put(struct relay *r, struct session *s, struct span request);
 void astray_seat(struct relay *r, enum side side); /* MAIL_SEAT */

@@ -216,36 +216,37 @@ sample(const struct relay *r, struct lane *lane)
 	lane->sample_ns = r->port->clock_ns(r->port);
 }
 
-enum dispatched
-dispatch_send(struct relay *r, struct session *s, struct lane *lane,
-              struct span raw, enum pending_kind kind, uint8_t flags)
+static inline __attribute__((always_inline)) enum dispatched
+put(struct relay *r, struct session *s, struct lane *lane,
+    const struct sending *m)
 {
 	bool kept;
 	struct pending *e;
+	struct span raw = m->raw;
+	uint8_t flags = m->flags;
 
-	if (__builtin_expect(lane->is_node, 0) && raw.n > 0 &&
-	    (kind == PEND_PASS || kind == PEND_SHA))
+	if (__builtin_expect(lane->is_node, 0) && astray_keeps(r, s, m))
 		flags |= PEND_F_KEPT;
 	kept = (flags & PEND_F_KEPT) != 0;
-	if (kept && !keep(lane, raw)) {
+	if (kept && !keep(lane, m->asked)) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
 	}
 	e = ring_push(&lane->fifo, r->mem);
 	if (__builtin_expect(e == NULL, 0)) {
 		if (kept)
-			lane->keep.end -= (uint32_t)raw.n;
+			lane->keep.end -= (uint32_t)m->asked.n;
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
 	}
 	e->s = s;
 	e->mark = 0;
-	e->kept = kept ? (uint32_t)raw.n : 0;
-	e->kind = (uint8_t)kind;
+	e->kept = kept ? (uint32_t)m->asked.n : 0;
+	e->kind = m->kind;
 	e->flags = flags;
 	e->in_tx = s->multi && !s->multi_lost;
 	if (e->in_tx)
-		tx_keep(s, raw);
+		tx_keep(r, s, lane, m->asked);
 	buf_put(&lane->link->tx, raw.p, raw.n);
 	port_touch(r->port, lane->link);
 	s->inflight++;
@@ -257,6 +258,22 @@ dispatch_send(struct relay *r, struct session *s, struct lane *lane,
 	else if (flags & PEND_F_READ)
 		r->n.reads[lane->side]++;
 	return DISPATCHED;
+}
+
+enum dispatched
+dispatch_send(struct relay *r, struct session *s, struct lane *lane,
+              struct span raw, enum pending_kind kind, uint8_t flags)
+{
+	struct sending m = { raw, raw, (uint8_t)kind, flags };
+
+	return put(r, s, lane, &m);
+}
+
+enum dispatched
+dispatch_send_as(struct relay *r, struct session *s, struct lane *lane,
+                 const struct sending *m)
+{
+	return put(r, s, lane, m);
 }
 
 void
@@ -764,6 +781,8 @@ dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	if (s->big == 0)
 		s->big = 64;
+	if (lane->is_node && astray_may_keep(r, s, q->need))
+		return DISPATCH_NO;
 	if (c->kind == COMMAND_WRITE)
 		flags = PEND_F_WRITE;
 	return dispatch_send(r, s, lane, span_of(head.p, 0), PEND_PASS, flags);

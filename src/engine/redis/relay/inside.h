@@ -353,6 +353,7 @@ struct relay {
 	uint64_t astray_ns;              /* ... then; 0: there are none  */
 	uint64_t astray_told_ns[SIDE_N]; /* MAIL_ASTRAY: not before     */
 	bool leaving;                    /* some lane is left           */
+	size_t big_kept;                 /* bytes that sessions may keep */
 	/* pubsub.c */
 	uint64_t mark_epoch;
 	bool mark_told;
@@ -514,6 +515,15 @@ struct lane *dispatch_lane(struct relay *r, struct session *s, bool own);
 enum dispatched dispatch_send(struct relay *r, struct session *s,
                               struct lane *lane, struct span raw,
                               enum pending_kind kind, uint8_t flags);
+/* The same where the server is asked something else than the client asked. */
+struct sending {
+	struct span raw;   /* what is sent                                    */
+	struct span asked; /* what is given out again, if it has to be        */
+	uint8_t kind;      /* enum pending_kind */
+	uint8_t flags;
+};
+enum dispatched dispatch_send_as(struct relay *r, struct session *s,
+                                 struct lane *lane, const struct sending *m);
 /* May the session's next request be given out? */
 bool dispatch_is_held(struct relay *r, struct session *s);
 
@@ -563,7 +573,8 @@ tx_is_kept(const struct session *s)
 }
 enum dispatched tx_begin_again(struct relay *r, struct session *s);
 /* Keep what was queued (dispatch_send). */
-void tx_keep(struct session *s, struct span raw);
+void tx_keep(struct relay *r, struct session *s, const struct lane *lane,
+             struct span raw);
 void tx_forget(struct session *s);
 /* This request is answered with an error of Godwit's own. True: it would have
  * begun a transaction, see tx_refuse(). */

@@ -7,6 +7,7 @@
 #include "base/num.h"
 
 #define NAME_BAD UINT8_MAX
+#define GETNAME  SPAN("*2\r\n$6\r\nCLIENT\r\n$7\r\nGETNAME\r\n")
 
 /* One of them: the at-th that was queued. */
 struct item {
@@ -54,6 +55,7 @@ queued_dispatch(struct relay *r, struct session *s, const struct command *c,
 {
 	struct wide *w = session_wide(r, s);
 	struct item it = { .kind = c->handler };
+	struct sending m = { raw, raw, PEND_PASS, 0 };
 	struct lane *lane;
 	int64_t db = 0;
 
@@ -65,7 +67,7 @@ queued_dispatch(struct relay *r, struct session *s, const struct command *c,
 	it.at = w->queued_n;
 	if (c->handler == COMMAND_SETNAME) {
 		read_name(&it, q->argv[2]);
-		raw = SPAN("*2\r\n$6\r\nCLIENT\r\n$7\r\nGETNAME\r\n");
+		m.raw = GETNAME;
 	} else if (c->handler == COMMAND_SELECT &&
 	           num_get_i64(q->argv[1].p, q->argv[1].n, &db)) {
 		it.db = (uint32_t)db; /* the server says whether it is one */
@@ -75,7 +77,16 @@ queued_dispatch(struct relay *r, struct session *s, const struct command *c,
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
 	}
-	return dispatch_send(r, s, lane, raw, PEND_PASS, 0);
+	return dispatch_send_as(r, s, lane, &m);
+}
+
+struct span
+queued_as_sent(const struct resp_cmd *q, struct span raw)
+{
+	return q->argc == 3 && span_is_word(q->argv[0], SPAN("client")) &&
+	                       span_is_word(q->argv[1], SPAN("setname"))
+	               ? GETNAME
+	               : raw;
 }
 
 void
@@ -91,6 +102,22 @@ forget(struct wide *w)
 	w->queued_n = 0;
 	w->queued_sent = false;
 	buf_fini(&w->queued);
+}
+
+void
+queued_back(struct session *s)
+{
+	struct wide *w = s->wide;
+	struct buf *b = &w->queued;
+	struct item it;
+
+	w->queued_sent = false;
+	while (buf_len(b) > 0) {
+		memcpy(&it, b->p + b->end - sizeof(it), sizeof(it));
+		if (it.at < w->queued_n)
+			break;
+		b->end -= (uint32_t)sizeof(it);
+	}
 }
 
 bool

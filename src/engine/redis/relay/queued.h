@@ -23,6 +23,10 @@ enum dispatched queued_dispatch(struct relay *r, struct session *s,
                                 const struct resp_cmd *q, struct span raw);
 /* What was sent just now is never queued: MULTI or WATCH in a transaction. */
 void queued_skip(struct session *s);
+/* What comes behind the first queued_n is queued again, and EXEC is sent again. */
+void queued_back(struct session *s);
+/* A request as the server was asked it. */
+struct span queued_as_sent(const struct resp_cmd *q, struct span raw);
 /* May a transaction begin? Not before the EXEC before it was answered. */
 bool queued_may_begin(struct session *s);
 /* EXEC is sent: is its answer to be read? */

@@ -54,6 +54,11 @@
 /* Bytes of a queued transaction that are kept, so that it can be queued again
  * on the side that gets the authority; a longer one is lost by a switch. */
 #define RELAY_TX_KEEP_MAX   ((size_t)256 * 1024)
+/* Bytes of big requests and long transactions that all clients of a relay may
+ * have under way at nodes of a cluster so that they can be given out again; what
+ * is above is lost where a node gives way. Each lies in memory up to four times:
+ * collected, kept, queued, on its way. */
+#define RELAY_BIG_KEPT_MAX  ((size_t)64 * 1024 * 1024)
 /* How long a connection to a server that may have been restarted waits for the
  * scripts to be there. */
 #define RELAY_SCRIPT_WAIT   1000000000ull

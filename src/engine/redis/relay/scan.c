@@ -45,6 +45,7 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 	uint8_t flags = PEND_F_READ | (is_keys ? PEND_F_KEYS : 0);
 	uint32_t at = is_keys ? 1 : 2;
 	struct lane *lane = dispatch_lane(r, s, false);
+	struct sending m = { .asked = raw, .kind = PEND_SCAN, .flags = flags };
 	struct buf b;
 	struct span arg;
 	size_t pos = 0;
@@ -71,7 +72,8 @@ scan_dispatch(struct relay *r, struct session *s, const struct command *c,
 		session_close(r, s, NULL);
 		ret = DISPATCH_CLOSED;
 	} else {
-		ret = dispatch_send(r, s, lane, buf_span(&b), PEND_SCAN, flags);
+		m.raw = buf_span(&b);
+		ret = dispatch_send_as(r, s, lane, &m);
 	}
 	buf_fini(&b);
 	return ret;

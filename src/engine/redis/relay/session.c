@@ -102,6 +102,7 @@ drop_wide(struct relay *r, struct session *s)
 {
 	if (s->wide == NULL)
 		return;
+	r->big_kept -= s->wide->big_kept;
 	pubsub_free(r, s);
 	block_free(r, s);
 	tx_forget(s);
@@ -318,6 +319,8 @@ session_replied(struct relay *r, struct session *s)
 {
 	if (s->inflight == 0) {
 		s->burst = 0;
+		if (__builtin_expect(r->big_kept > 0, 0))
+			astray_kept(r, s);
 		if (s->parked && s->window < RELAY_INFLIGHT_MAX)
 			s->window = (uint16_t)(s->window * 2);
 	}

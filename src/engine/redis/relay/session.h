@@ -54,6 +54,7 @@ struct wide {
 	bool tx_watched;    /* is_node: WATCH was before the last MULTI */
 	bool tx_astray;     /* ... a transaction, what is queued is body */
 	bool exec_sent;     /* ... EXEC is under way, and body is kept   */
+	size_t big_kept;    /* of the relay's bytes for it (astray.h)    */
 	struct buf track;   /* CLIENT TRACKING ON, all there were */
 	bool caching;       /* CLIENT CACHING YES was sent, ...   */
 	uint32_t caching_n; /* ... as request n of its lane       */

@@ -392,7 +392,7 @@ reopen(struct relay *r, struct session *s, const struct command *c,
 	} else if (!is_none(&body) || body.is_home) {
 		s->at = (uint8_t)side_of(r, &body);
 	} else if (may_wait_for_key(s, c, k, raw)) {
-		tx_keep(s, raw);
+		tx_keep(r, s, NULL, raw);
 		session_say(r, s, SPAN("+QUEUED\r\n"));
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
 	} else if (!is_both(k)) {

@@ -13,6 +13,7 @@
  * without MULTI is lost likewise: the next MULTI is relayed, but its EXEC becomes
  * DISCARD and nil.
  */
+#include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/queued.h"
 
 #define KEEP_IDLE 4096 /* bytes of the body that stay between two */
@@ -78,16 +79,20 @@ tx_forget(struct session *s)
 }
 
 void
-tx_keep(struct session *s, struct span raw)
+tx_keep(struct relay *r, struct session *s, const struct lane *lane,
+        struct span raw)
 {
 	struct wide *w = s->wide;
+	size_t n;
 
 	if (w == NULL)
 		return;
 	w->queued_n++;
 	if (!w->body_ok)
 		return;
-	if (buf_len(&w->body) + raw.n <= RELAY_TX_KEEP_MAX) {
+	n = buf_len(&w->body) + raw.n;
+	if (n <= RELAY_TX_KEEP_MAX ||
+	    (lane != NULL && lane->is_node && astray_may_keep(r, s, n))) {
 		buf_put_span(&w->body, raw);
 		if (!buf_failed(&w->body))
 			return;
@@ -112,6 +117,7 @@ tx_again(struct relay *r, struct session *s, struct lane *lane,
          struct span reply)
 {
 	struct span rest;
+	struct span one;
 
 	if (s->link == NULL)
 		return;
@@ -126,8 +132,9 @@ tx_again(struct relay *r, struct session *s, struct lane *lane,
 		resp_cmd_init(q);
 		if (resp_cmd_feed(q, rest) != WIRE_PART)
 			NEVER("what was queued is whole");
-		if (dispatch_send(r, s, lane, span_of(rest.p, q->used),
-		                  PEND_IGNORE, 0) != DISPATCHED)
+		one = queued_as_sent(q, span_of(rest.p, q->used));
+		if (dispatch_send(r, s, lane, one, PEND_IGNORE, 0) !=
+		    DISPATCHED)
 			return;
 		rest = span_skip(rest, q->used);
 	}
@@ -311,6 +318,9 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 	(void)q;
 	if (s->multi_lost)
 		return after_break(r, s, c);
+	/* What is before it on a node's lane may have to go out again. */
+	if (s->inflight > 0 && !s->multi && s->lane != NULL && s->lane->is_node)
+		return DISPATCH_WAIT;
 	switch (c->handler) {
 	case COMMAND_MULTI: return begin_multi(r, s, raw);
 	case COMMAND_EXEC:
