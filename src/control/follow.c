@@ -50,6 +50,9 @@ follow_recall(struct run *r)
 		char *one;
 
 		r->side[s].at.by_cluster = r->is_node[s];
+		if (r->is_node[s] && !f->is_held)
+			seat_hold(&r->side[s].at);
+		f->is_held = r->is_node[s];
 		if (seat != NULL && parse(seat, &f->now)) {
 			const char *epoch = strrchr(seat, ' ');
 
@@ -65,6 +68,16 @@ follow_recall(struct run *r)
 			f->node_n += parse(one, &f->node[f->node_n]);
 		free(seat);
 		free(list);
+	}
+}
+
+void
+follow_end(struct run *r)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		if (r->at[s].follow.is_held)
+			seat_leave(&r->side[s].at);
+		r->at[s].follow.is_held = false;
 	}
 }
 
@@ -121,7 +134,7 @@ move(struct run *r, enum side s, const struct seek_node *to, uint64_t epoch)
 	seat_set(&r->side[s].at, to->host, to->port);
 	agent_close(&r->at[s].agent);
 	machines_tell(r, &m);
-	machines_tell_mover(r, &m);
+	machines_tell_movers(r, &m);
 }
 
 void

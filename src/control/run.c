@@ -362,6 +362,7 @@ run_free(struct run *r)
 			r->dialect->end(r, (enum side)s);
 		json_decref(r->at[s].saved);
 	}
+	follow_end(r);
 	journal_close(r->journal);
 	/* Nothing was decided: leave nothing behind. */
 	if (fresh)

@@ -344,6 +344,7 @@ bool layout_is_switching(const struct run *r);
 int layout_check(struct run *r, struct err *err) MUST;
 
 /* follow.c: nodes of clusters; elsewhere nothing is asked */
+void follow_end(struct run *r);
 void follow_recall(struct run *r); /* from the journal; own_tag is known */
 /* Has another node the side's slots by now? Then whoever connects to the side
  * comes to that one. */

@@ -26,7 +26,8 @@ struct seek {
 	uint64_t epoch;       /* of its slots          */
 	struct seek_node node[SEEK_NODES];
 	uint32_t node_n;
-	bool grew; /* a node was named that was not known; for the caller */
+	bool grew;    /* a node was named that was not known; for the caller */
+	bool is_held; /* seat_hold() was called; for the caller */
 };
 
 struct seek_how {

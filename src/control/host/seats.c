@@ -42,6 +42,7 @@ static void
 drop(struct watch *w)
 {
 	agent_fini(&w->agent);
+	seat_leave(&w->side.at);
 	explicit_bzero(w, sizeof(*w));
 	free(w);
 }
@@ -63,6 +64,7 @@ make(const struct line *n)
 		return NULL;
 	}
 	w->side.at.by_cluster = true;
+	seat_hold(&w->side.at);
 	agent_init(&w->agent, &w->side, "godwit:seats");
 	return w;
 }
