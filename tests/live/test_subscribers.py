@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from harness.process import until
 from harness.proxy import Proxy
 from oracle.resp import Conn
 from scenario import Run
@@ -181,3 +182,27 @@ def test_many_in_many_switches(place, need_godwit):
     pubs[0].cmd("PUBLISH", "ch", "end")
     for t in ears:
         assert t.get() == [list(range(n)) for n in sent]
+
+
+def test_a_subscriber_is_counted_once_after_a_quick_way_back(two, pair):  # noqa: F811
+    """A switch back while the connection of before the first one still waits for its last message: it is gone
+    before a worker can be released, so no PUBLISH is counted for it."""
+    s, p = two.conn(), two.conn()
+    s.cmd("SUBSCRIBE", "ch")
+
+    def subscribed():
+        return pair[0].cmd("PUBSUB", "NUMSUB", "ch")[1]
+
+    for epoch in (2, 4, 6):
+        two.hold()
+        two.wait("mail drained")
+        two.release("new")  # nobody says a marker: the connection to old waits for it
+        until(lambda: subscribed() == 2, 5, 0.001, "both connections to old")
+        two.hold()
+        two.wait("mail drained")
+        until(lambda: subscribed() == 1, 0.5, 0.001, "one connection to old, before it is opened")
+        pair[0].cmd("PUBLISH", "__godwit:marker", "+%d" % epoch)
+        p.send("PUBLISH", "ch", epoch)
+        two.release("old")
+        assert p.read() == 1
+        assert s.read()[2] == b"%d" % epoch

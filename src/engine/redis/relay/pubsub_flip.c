@@ -126,6 +126,16 @@ pubsub_hold(struct relay *r)
 	pubsub_check(r);
 }
 
+/* Its connection of before the last switch is to the side that may win this one,
+ * where a PUBLISH would count it as well. Is it there still? */
+static bool
+is_leaving(struct relay *r, struct session *s, bool end_it)
+{
+	if (sub_of(s)->old != NULL && end_it)
+		pubsub_end_old(r, s);
+	return s->link != NULL && sub_of(s)->old != NULL;
+}
+
 /* Everything asked for is confirmed. */
 static bool
 is_settled(const struct lane *l)
@@ -154,7 +164,10 @@ pubsub_is_settling(struct relay *r, bool end_hopeless)
 	list_each(session, s, all, &r->sessions) {
 		struct sub *u = sub_of(s);
 
-		if (u == NULL || s->link == NULL || sub_count(u) == 0 ||
+		if (u == NULL || s->link == NULL)
+			continue;
+		any |= is_leaving(r, s, end_hopeless);
+		if (s->link == NULL || sub_count(u) == 0 ||
 		    is_settled(u->shadow))
 			continue;
 		if (end_hopeless && is_hopeless(u->shadow)) {
