@@ -177,6 +177,32 @@ ack_release_all(struct relay *r)
 		release_lane(r, l);
 }
 
+/*
+ * The other side is behind and is waited for no longer. A reply whose server is
+ * gone is another matter: nobody can say whether its write will ever be found,
+ * so that client is closed.
+ */
+void
+ack_unbind(struct relay *r)
+{
+	if (r->board == NULL)
+		return;
+	list_each(lane, l, all, &r->lanes) {
+		uint64_t passed = atomic_load(&r->board->passed[l->side]);
+
+		for (uint32_t i = l->seg_head; i != l->seg_known; i++) {
+			const struct segment *g = at(l, i);
+
+			if (g->is_lost && g->pos > passed &&
+			    g->s->link != NULL) {
+				r->n.lost[l->side]++;
+				session_close(r, g->s, NULL);
+			}
+		}
+		release_lane(r, l);
+	}
+}
+
 void
 ack_release_side(struct relay *r, enum side side)
 {
@@ -191,6 +217,8 @@ ack_release_side(struct relay *r, enum side side)
 void
 ack_lost(struct relay *r, struct lane *lane)
 {
+	for (uint32_t i = lane->seg_head; i != lane->seg_known; i++)
+		at(lane, i)->is_lost = true;
 	for (uint32_t i = lane->seg_known; i != lane->seg_tail; i++) {
 		struct segment *g = at(lane, i);
 

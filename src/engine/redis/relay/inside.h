@@ -150,6 +150,7 @@ struct segment {
 	uint64_t pos; /* 0: the probe has not answered yet */
 	uint64_t at_ns;
 	size_t n;
+	bool is_lost; /* so is the connection that it came from */
 };
 
 struct lane {
@@ -688,6 +689,8 @@ void ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 void ack_known(struct relay *r, struct lane *lane, uint32_t upto, uint64_t pos);
 void ack_release(struct relay *r); /* what the board allows */
 void ack_release_all(struct relay *r);
+/* All that was withheld leaves, but what may be on a dead server alone. */
+void ack_unbind(struct relay *r);
 /* side lost the authority: all that it did before was passed. */
 void ack_release_side(struct relay *r, enum side side);
 void ack_lost(struct relay *r, struct lane *lane);

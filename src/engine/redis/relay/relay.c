@@ -152,7 +152,7 @@ behind(struct relay *r, const struct mail *m)
 	r->late_told = m->flag == 1; /* it is known already */
 	r->port->ops->mail(r->port, &back);
 	if (r->unbound)
-		ack_release_all(r);
+		ack_unbind(r);
 }
 
 static void
