@@ -25,6 +25,7 @@ sys.path.insert(0, HERE)
 from harness import godwit as godwit_module  # noqa: E402
 from harness import over  # noqa: E402
 from harness.godwit import Godwit  # noqa: E402
+from harness.process import SLOW  # noqa: E402
 from harness.program import program  # noqa: E402
 from harness.proxy import Proxy  # noqa: E402
 from harness.server import Server  # noqa: E402
@@ -94,7 +95,7 @@ def pytest_runtest_call(item):
     """Each test has a bound; at its end the main thread gets an exception."""
     mark = item.get_closest_marker("limit")
     seconds = mark.args[0] if mark else LIMIT_S
-    seconds *= 2 if over.OVER else 1
+    seconds *= (2 if over.OVER else 1) * SLOW
     if FULL:
         seconds *= 20 if item.get_closest_marker("sweep") else 3
 

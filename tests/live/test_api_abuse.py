@@ -15,7 +15,7 @@ import pytest
 
 from harness import ports
 from harness.api import Events, Serve
-from harness.process import until
+from harness.process import SLOW, until
 from oracle.resp import Conn
 
 
@@ -309,7 +309,7 @@ def test_idle_and_slow_callers_do_not_disturb_the_traffic(place, need_godwit):
     is cut by a named limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
-    s = daemon(place, "limits:\n  request_seconds: 5\n")
+    s = daemon(place, "limits:\n  request_seconds: %d\n" % (5 * SLOW))
     server = place.server()
     port = ports.take()
     s.must("POST", "endpoints", {"id": "e", "config": {"url": server.url}})
@@ -335,8 +335,12 @@ def test_idle_and_slow_callers_do_not_disturb_the_traffic(place, need_godwit):
     head = b" /api/v1/endpoints HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + s.token.encode()
     slow = [s.raw(b"GET" + head[:40], keep=True) for _ in range(30)]
     slow += [s.raw(b"POST" + head + b"\r\nContent-Length: 100\r\n\r\n{", keep=True) for _ in range(30)]
-    open_fds = len(os.listdir("/proc/%d/fd" % s.proc.pid))
-    assert open_fds > len(idle)
+
+    def fds():
+        return len(os.listdir("/proc/%d/fd" % s.proc.pid))
+
+    until(lambda: fds() > len(idle), text="all of them to be accepted")
+    open_fds = fds()
     cut = set()
 
     def drip():
@@ -351,7 +355,7 @@ def test_idle_and_slow_callers_do_not_disturb_the_traffic(place, need_godwit):
     # Each byte is no excuse: request_seconds ends them all.
     until(drip, 60, 0.2, text="the slow ones to be cut")
     assert all(is_closed(c) for c in idle)
-    until(lambda: len(os.listdir("/proc/%d/fd" % s.proc.pid)) < open_fds - 1000, 20)
+    until(lambda: fds() < open_fds - 1000, 20)
     before = list(done)
     until(lambda: all(a > b for a, b in zip(done, before)), 20, text="all clients to go on")
     stop.set()

@@ -17,7 +17,7 @@ import redis
 from harness.program import program
 from harness.proxy import Proxy
 from harness.server import Server
-from harness.process import until
+from harness.process import SLOW, until
 from mover_load import compare
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -63,7 +63,7 @@ class Mover:
         return next((m for m in reversed(self.mails) if m["mail"] == kind), None)
 
     def wait(self, what, seconds=20, text=""):
-        until = time.time() + seconds
+        until = time.time() + seconds * SLOW
         while time.time() < until:
             got = what()
             if got:

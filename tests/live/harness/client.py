@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 
-from .process import die_with_parent
+from .process import SLOW, die_with_parent
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "clients")
 
@@ -52,7 +52,7 @@ class Client:
     def rounds(self, n, seconds=30):
         """Until each job has done `n` rounds more."""
         want = self.last["least"] + n
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOW
         while self.last["least"] < want:
             assert self.proc.poll() is None, "the client ended: " + self.tail()
             if time.monotonic() > end:
@@ -64,7 +64,7 @@ class Client:
         """Ends its jobs; the report."""
         self.proc.stdin.close()
         try:
-            self.proc.wait(seconds)
+            self.proc.wait(seconds * SLOW)
         except subprocess.TimeoutExpired:
             self.proc.kill()
             self.proc.wait()

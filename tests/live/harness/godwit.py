@@ -11,7 +11,7 @@ import time
 from oracle.resp import Conn, wait_port
 
 from . import over, ports
-from .process import end, spawn, until
+from .process import SLOW, end, spawn, until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 BINARY = os.environ.get("GODWIT_BIN", os.path.join(ROOT, "build", "godwit"))
@@ -25,7 +25,7 @@ def run(*args, timeout=60, env=None, stdin=None):
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=timeout * SLOW,
         env={**os.environ, **(env or {})},
     )
     return p.returncode, p.stdout, p.stderr

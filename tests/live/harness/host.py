@@ -7,6 +7,7 @@ import threading
 import time
 import uuid as uuids
 
+from .process import SLOW
 from .program import program
 
 
@@ -91,7 +92,7 @@ class Host:
         return self.call("status", uuid=m)
 
     def until(self, m, want, seconds=40, text=""):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOW
         while True:
             s = self.status(m)
             if s is not None and want(s):

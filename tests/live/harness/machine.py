@@ -9,6 +9,8 @@ import time
 
 from oracle.resp import Conn
 
+from .process import SLOW
+
 
 class Machine:
     """`words`: what follows the "listen" of its first line, the port first."""
@@ -31,7 +33,7 @@ class Machine:
         self.proc.stdin.flush()
 
     def wait(self, prefix, timeout=10):
-        end = time.time() + timeout
+        end = time.time() + timeout * SLOW
         while True:
             line = self.lines.get(timeout=max(0.01, end - time.time()))
             if line.startswith(prefix):
