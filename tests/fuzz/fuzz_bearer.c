@@ -3,7 +3,7 @@
  * tests/fuzz/fuzz_bearer.c: any bytes as an Authorization header: no crash, and
  * the parts stay in their bounds.
  *
- * Sources: src/control/auth/bearer.c src/control/auth/base64.c src/control/auth/digest.c
+ * Sources: src/control/auth/bearer.c src/control/auth/digest.c
  * Libraries: -lcrypto
  */
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * tests/fuzz/fuzz_jwks.c: any bytes as an issuer's key set: no crash, bounded,
  * and no key of it signed what was never signed.
  *
- * Sources: src/control/auth/jwks.c src/control/auth/jwt.c src/control/auth/base64.c src/control/auth/digest.c
+ * Sources: src/control/auth/jwks.c src/control/auth/jwt.c src/control/auth/digest.c
  * Libraries: -ljansson -lcrypto
  */
 #include "base/check.h"

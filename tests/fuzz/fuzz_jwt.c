@@ -3,7 +3,7 @@
  * tests/fuzz/fuzz_jwt.c: any bytes as a token: no crash, none is believed, and
  * what we sign ourselves with such claims is read back.
  *
- * Sources: src/control/auth/jwt.c src/control/auth/base64.c src/control/auth/digest.c
+ * Sources: src/control/auth/jwt.c src/control/auth/digest.c
  * Libraries: -ljansson -lcrypto
  */
 #include <stdlib.h>

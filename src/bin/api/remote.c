@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/base64.h"
 #include "bin/api/credentials.h"
 #include "bin/look.h"
-#include "control/auth/base64.h"
 #include "world/os/loop.h"
 
 #define STANDARD "http://127.0.0.1:8000"

@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "control/auth/parts.h"
 #include "control/limit.h"
 #include "control/store/token.h"

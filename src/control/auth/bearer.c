@@ -5,7 +5,7 @@
 #define _GNU_SOURCE
 #include "control/auth/bearer.h"
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "control/auth/digest.h"
 
 #define BASIC_MAX (64 + 1 + LIMIT_PASSWORD_MAX)

@@ -4,7 +4,7 @@
  */
 #include "control/auth/jwks.h"
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 
 #define RSA_BITS_MIN 2048
 #define RSA_MAX      1024 /* bytes of a modulus: 8192 bits */

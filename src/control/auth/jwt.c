@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "control/limit.h"
 
 static const char head_ours[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/check.h"
-#include "control/auth/base64.h"
 #include "control/auth/digest.h"
 #include "control/auth/libcrypto.h"
 #include "control/limit.h"

@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/check.h"
-#include "control/auth/base64.h"
 #include "control/auth/libcrypto.h"
 
 #define HEAD     "s1:"

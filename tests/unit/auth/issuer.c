@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "unit.h"
 
 static void

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "control/auth/bearer.h"
 #include "unit.h"
 

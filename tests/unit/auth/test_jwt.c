@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "control/auth/jwt.h"
 #include "control/auth/key.h"
 #include "unit.h"

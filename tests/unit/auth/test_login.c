@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "control/auth/key.h"
 #include "control/limit.h"
 #include "unit.h"

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 #include "control/auth/jwks.h"
 #include "control/auth/oidc.h"
 #include "issuer.h"

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "control/auth/base64.h"
+#include "base/base64.h"
 
 int64_t unit_now_ms = 1790000000000;
 

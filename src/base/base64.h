@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/auth/base64.h: bytes as letters, and strictly back.
+ * base/base64.h: bytes as letters, and strictly back.
  *
  * Two alphabets: the common one with padding, and that of URLs and tokens
  * without. Source: RFC 4648, sections 4 and 5.

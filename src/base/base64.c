@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/auth/base64.c: bytes as letters, and strictly back.
+ * base/base64.c: bytes as letters, and strictly back.
  */
-#include "control/auth/base64.h"
+#include "base/base64.h"
 
 static const char letters[2][65] = {
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
