@@ -56,6 +56,8 @@ struct dialect {
 
 	/* Godwit's own users, made or made again. */
 	int (*users)(struct run *r, enum side s, struct err *err) MUST;
+	/* Before the fences and the mover: what new needs before data comes. */
+	int (*prepare)(struct run *r, struct err *err) MUST;
 	/* What applications may do there goes into the journal. */
 	int (*save)(struct run *r, enum side s, struct err *err) MUST;
 	/* No application may read or write; its epoch is not older than what the
@@ -103,5 +105,6 @@ struct dialect {
 };
 
 extern const struct dialect dialect_redis;
+extern const struct dialect dialect_postgres;
 
 const struct dialect *dialect_of(enum url_kind k);

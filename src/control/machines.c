@@ -207,6 +207,7 @@ conf_of_mover(struct run *r, bool back)
 	for (int s = 0; r->is_part && s < SIDE_N; s++)
 		conf->keyless[s] =
 			r->home->part == NULL || r->home->part->first[s];
+	conf->build = r->build;
 	memcpy(conf->id, r->id, sizeof(conf->id));
 	for (int s = 0; s < SIDE_N; s++) {
 		if (journal_progress(r->journal,

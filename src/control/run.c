@@ -372,6 +372,7 @@ run_free(struct run *r)
 	rulebook_fini(r); /* after the relays: they may be looking at it */
 	divide_fini(r);
 	spec_free(r->spec);
+	free(r->build);
 	json_decref(r->last);
 	free(r->before);
 	free(r);

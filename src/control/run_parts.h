@@ -48,6 +48,7 @@ struct run_event {
 };
 
 struct replica; /* replica.c's */
+struct pg_side; /* control/postgres/side.h */
 
 /* What is known of one server. */
 struct run_side {
@@ -66,6 +67,7 @@ struct run_side {
 	struct seek follow; /* a node of a cluster: follow.c        */
 	struct replica *replicas[LIMIT_REPLICAS];
 	uint32_t replica_n;
+	struct pg_side *pg; /* PostgreSQL's: what is kept of it */
 };
 
 enum op_kind {
@@ -150,6 +152,7 @@ struct run {
 	struct inbox *mover_inbox;
 	struct crowd crowd; /* the mover's: who hears of the board */
 	void *mover_conf;   /* machines.c's */
+	char *build; /* malloc: the mover's, see engine/mover.h; NULL: none */
 	struct loop *mover;
 	struct divide split; /* writes by share or feature; divide.c */
 

@@ -544,6 +544,8 @@ decide(struct run *r, struct err *err)
 		rc = divide_load(r, err);
 	if (rc == 0)
 		rc = make_users(r, err);
+	if (rc == 0 && r->state != LIFE_COMPLETED)
+		rc = r->dialect->prepare(r, err);
 	if (rc == 0)
 		rc = make_fences(r, err);
 	return rc == 0 ? settle_state(r, err) : rc;

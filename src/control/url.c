@@ -2,15 +2,14 @@
 /*
  * control/url.c: an endpoint as people write it.
  */
-#include "control/url.h"
-
 #include <stdio.h>
 
 #include "base/num.h"
+#include "control/url_parts.h"
 #include "world/os/tls.h"
 
-static const char *
-find_last(const char *from, const char *to, char c)
+const char *
+url_find_last(const char *from, const char *to, char c)
 {
 	for (const char *p = to; p > from; p--)
 		if (p[-1] == c)
@@ -19,9 +18,9 @@ find_last(const char *from, const char *to, char c)
 }
 
 /* Undo %XX from [from, to) into ret. */
-static int
-decode(const char *from, const char *to, char *ret, size_t n, const char *what,
-       struct err *err)
+int
+url_decode(const char *from, const char *to, char *ret, size_t n,
+           const char *what, struct err *err)
 {
 	size_t used = 0;
 
@@ -52,8 +51,8 @@ decode(const char *from, const char *to, char *ret, size_t n, const char *what,
 }
 
 /* A decimal number of at most max, all of [from, to). */
-static bool
-number(const char *from, const char *to, uint32_t max, uint32_t *ret)
+bool
+url_number(const char *from, const char *to, uint32_t max, uint32_t *ret)
 {
 	uint64_t v = 0;
 
@@ -69,24 +68,25 @@ number(const char *from, const char *to, uint32_t max, uint32_t *ret)
 }
 
 /* user:password before the '@'. */
-static int
-parse_user(const char *from, const char *to, struct url *ret, struct err *err)
+int
+url_parse_user(const char *from, const char *to, struct url *ret,
+               struct err *err)
 {
 	const char *colon = memchr(from, ':', (size_t)(to - from));
 	const char *user_end = colon != NULL ? colon : to;
-	int rc = decode(from, user_end, ret->user, sizeof(ret->user), "user",
-	                err);
+	int rc = url_decode(from, user_end, ret->user, sizeof(ret->user),
+	                    "user", err);
 
 	if (rc == 0 && colon != NULL)
-		rc = decode(colon + 1, to, ret->pass, sizeof(ret->pass),
-		            "password", err);
+		rc = url_decode(colon + 1, to, ret->pass, sizeof(ret->pass),
+		                "password", err);
 	return rc;
 }
 
 /* host[:port] or [v6]:port, all of [from, to). */
-static int
-parse_host(const char *from, const char *to, uint32_t default_port,
-           struct url *ret, struct err *err)
+int
+url_parse_host(const char *from, const char *to, uint32_t default_port,
+               struct url *ret, struct err *err)
 {
 	const char *end = to;
 	const char *port = NULL;
@@ -105,7 +105,7 @@ parse_host(const char *from, const char *to, uint32_t default_port,
 			               end + 1);
 		port = end + 1 < to ? end + 2 : NULL;
 	} else {
-		port = find_last(from, to, ':');
+		port = url_find_last(from, to, ':');
 		if (port != NULL) {
 			end = port++;
 			if (memchr(from, ':', (size_t)(end - from)) != NULL)
@@ -116,7 +116,7 @@ parse_host(const char *from, const char *to, uint32_t default_port,
 	}
 	if (from == end)
 		return err_set(err, ERR_USAGE, "the host is missing");
-	if (port != NULL && (!number(port, to, 65535, &v) || v == 0))
+	if (port != NULL && (!url_number(port, to, 65535, &v) || v == 0))
 		return err_set(err, ERR_USAGE,
 		               "the port \"%.*s\" is not a number from 1 to "
 		               "65535%s",
@@ -125,8 +125,8 @@ parse_host(const char *from, const char *to, uint32_t default_port,
 		                       ? ""
 		                       : " (a / in a password is written %2F)");
 	ret->at.port = (uint16_t)v;
-	return decode(from, end, ret->at.host, sizeof(ret->at.host), "host",
-	              err);
+	return url_decode(from, end, ret->at.host, sizeof(ret->at.host), "host",
+	                  err);
 }
 
 /* One name=value of a rediss:// URL, all of [from, to). */
@@ -150,8 +150,8 @@ parse_word(const char *from, const char *to, struct url_tls *ret,
 	for (size_t i = 0; equals != NULL && i < 4; i++)
 		if (len == strlen(words[i].name) &&
 		    memcmp(from, words[i].name, len) == 0)
-			return decode(equals + 1, to, words[i].value,
-			              words[i].n, words[i].name, err);
+			return url_decode(equals + 1, to, words[i].value,
+			                  words[i].n, words[i].name, err);
 	if (len == 8 && memcmp(from, "insecure", len) == 0 &&
 	    to - equals == 2 && (equals[1] == '0' || equals[1] == '1')) {
 		ret->insecure = equals[1] == '1';
@@ -211,14 +211,14 @@ parse_tcp(const char *rest, struct url *ret, struct err *err)
 	if (slash != NULL && memchr(slash, '@', (size_t)(end - slash)) != NULL)
 		return err_set(err, ERR_USAGE,
 		               "a / in user or password is written %%2F");
-	at = find_last(rest, to, '@');
+	at = url_find_last(rest, to, '@');
 	if (at != NULL)
-		rc = parse_user(rest, at, ret, err);
+		rc = url_parse_user(rest, at, ret, err);
 	if (rc == 0)
-		rc = parse_host(at != NULL ? at + 1 : rest, to,
-		                URL_PORT_DEFAULT, ret, err);
+		rc = url_parse_host(at != NULL ? at + 1 : rest, to,
+		                    URL_PORT_DEFAULT, ret, err);
 	if (rc == 0 && slash != NULL && slash + 1 < end &&
-	    !number(slash + 1, end, 65535, &ret->db))
+	    !url_number(slash + 1, end, 65535, &ret->db))
 		rc = err_set(err, ERR_USAGE, "\"%.40s\" is no database number",
 		             slash + 1);
 	if (rc == 0 && query != NULL)
@@ -242,13 +242,13 @@ parse_unix(const char *rest, struct url *ret, struct err *err)
 		               "the path of the socket must be absolute: "
 		               "unix:///run/redis.sock");
 	if (slash > rest)
-		rc = parse_user(rest, slash - 1, ret, err);
+		rc = url_parse_user(rest, slash - 1, ret, err);
 	if (rc == 0)
-		rc = decode(slash, to, ret->at.host, sizeof(ret->at.host),
-		            "path", err);
+		rc = url_decode(slash, to, ret->at.host, sizeof(ret->at.host),
+		                "path", err);
 	if (rc == 0 && query != NULL &&
 	    (strncmp(query, "?db=", 4) != 0 ||
-	     !number(query + 4, query + strlen(query), 65535, &ret->db)))
+	     !url_number(query + 4, query + strlen(query), 65535, &ret->db)))
 		rc = err_set(err, ERR_USAGE, "\"%.40s\" is not ?db=N", query);
 	ret->at.port = 0;
 	return rc;
@@ -270,7 +270,7 @@ parse_sentinels(const char *from, const char *to, struct url *ret,
 		bool v6;
 
 		one.at.port = 0;
-		rc = parse_host(from, end, URL_PORT_SENTINEL, &one, err);
+		rc = url_parse_host(from, end, URL_PORT_SENTINEL, &one, err);
 		v6 = strchr(one.at.host, ':') != NULL;
 		if (rc == 0)
 			used += (size_t)snprintf(
@@ -294,7 +294,7 @@ parse_sentinel(const char *rest, struct url *ret, struct err *err)
 	const char *query = strchr(rest, '?');
 	const char *end = query != NULL ? query : rest + strlen(rest);
 	const char *slash = memchr(rest, '/', (size_t)(end - rest));
-	const char *at = slash != NULL ? find_last(rest, slash, '@') : NULL;
+	const char *at = slash != NULL ? url_find_last(rest, slash, '@') : NULL;
 	size_t used;
 	int rc = 0;
 
@@ -307,7 +307,7 @@ parse_sentinel(const char *rest, struct url *ret, struct err *err)
 		return err_set(err, ERR_USAGE,
 		               "behind the master's name comes ?db=N only");
 	if (at != NULL)
-		rc = parse_user(rest, at, ret, err);
+		rc = url_parse_user(rest, at, ret, err);
 	if (rc == 0)
 		rc = parse_sentinels(at != NULL ? at + 1 : rest, slash, ret,
 		                     err);
@@ -317,11 +317,11 @@ parse_sentinel(const char *rest, struct url *ret, struct err *err)
 	ret->at.host[used++] = '/';
 	if (used >= sizeof(ret->at.host))
 		return err_set(err, ERR_USAGE, "too many sentinels");
-	rc = decode(slash + 1, end, ret->at.host + used,
-	            sizeof(ret->at.host) - used, "master's name", err);
+	rc = url_decode(slash + 1, end, ret->at.host + used,
+	                sizeof(ret->at.host) - used, "master's name", err);
 	if (rc == 0 && query != NULL &&
 	    (strncmp(query, "?db=", 4) != 0 ||
-	     !number(query + 4, query + strlen(query), 65535, &ret->db)))
+	     !url_number(query + 4, query + strlen(query), 65535, &ret->db)))
 		rc = err_set(err, ERR_USAGE, "\"%.40s\" is not ?db=N", query);
 	return rc;
 }
@@ -367,11 +367,14 @@ url_parse(const char *text, struct url *ret, struct err *err)
 	else if (scheme == 6 && memcmp(text, "rediss", 6) == 0) {
 		ret->tls.is_on = true;
 		rc = parse_tcp(rest + 3, ret, err);
-	} else
+	} else if ((scheme == 8 && memcmp(text, "postgres", 8) == 0) ||
+	           (scheme == 10 && memcmp(text, "postgresql", 10) == 0))
+		return url_postgres_parse(rest + 3, ret, err);
+	else
 		rc = err_set(err, ERR_USAGE,
 		             "\"%.*s://\" is not an engine that Godwit moves; "
-		             "it knows redis://, rediss://, unix:// and "
-		             "redis+sentinel://",
+		             "it knows redis://, rediss://, unix://, "
+		             "redis+sentinel:// and postgres://",
 		             (int)(scheme > 20 ? 20 : scheme), text);
 	make_label(ret);
 	return rc;
@@ -394,8 +397,8 @@ url_set_password(struct url *u, const char *password, struct err *err)
 }
 
 /* Append text with %XX for all but the unreserved characters and `keep`. */
-static size_t
-encode(char *ret, size_t n, size_t used, const char *text, const char *keep)
+size_t
+url_encode(char *ret, size_t n, size_t used, const char *text, const char *keep)
 {
 	static const char digits[] = "0123456789ABCDEF";
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyz"
@@ -420,8 +423,8 @@ encode(char *ret, size_t n, size_t used, const char *text, const char *keep)
 	return used;
 }
 
-static size_t
-put(char *ret, size_t n, size_t used, const char *text)
+size_t
+url_put(char *ret, size_t n, size_t used, const char *text)
 {
 	size_t len = strlen(text);
 
@@ -448,39 +451,39 @@ put_tls(const struct url_tls *t, char *ret, size_t n, size_t used)
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (words[i].value[0] == '\0')
 			continue;
-		used = put(ret, n, used, mark);
-		used = put(ret, n, used, words[i].name);
-		used = encode(ret, n, used, words[i].value, "/");
+		used = url_put(ret, n, used, mark);
+		used = url_put(ret, n, used, words[i].name);
+		used = url_encode(ret, n, used, words[i].value, "/");
 		mark = "&";
 	}
 	return used;
 }
 
-static size_t
-put_user(const struct url *u, char *ret, size_t n, size_t used)
+size_t
+url_put_user(const struct url *u, char *ret, size_t n, size_t used)
 {
 	if (u->user[0] == '\0' && u->pass[0] == '\0')
 		return used;
-	used = encode(ret, n, used, u->user, "");
+	used = url_encode(ret, n, used, u->user, "");
 	if (u->pass[0] != '\0') {
-		used = put(ret, n, used, ":");
-		used = encode(ret, n, used, u->pass, "");
+		used = url_put(ret, n, used, ":");
+		used = url_encode(ret, n, used, u->pass, "");
 	}
-	return put(ret, n, used, "@");
+	return url_put(ret, n, used, "@");
 }
 
 /* host:port; an address of IPv6 in brackets. */
-static size_t
-put_host(const struct address *at, char *ret, size_t n, size_t used)
+size_t
+url_put_host(const struct address *at, char *ret, size_t n, size_t used)
 {
 	bool has_colon = strchr(at->host, ':') != NULL;
 	char port[8];
 
 	(void)snprintf(port, sizeof(port), ":%u", at->port);
-	used = put(ret, n, used, has_colon ? "[" : "");
-	used = encode(ret, n, used, at->host, ":");
-	used = put(ret, n, used, has_colon ? "]" : "");
-	return put(ret, n, used, port);
+	used = url_put(ret, n, used, has_colon ? "[" : "");
+	used = url_encode(ret, n, used, at->host, ":");
+	used = url_put(ret, n, used, has_colon ? "]" : "");
+	return url_put(ret, n, used, port);
 }
 
 int
@@ -489,20 +492,24 @@ url_print(const struct url *u, char *ret, size_t n, struct err *err)
 	bool is_list = u->at.by_sentinel;
 	bool is_host = u->at.port != 0 && !is_list;
 	char db[16] = "";
-	size_t used = put(ret, n, 0,
-	                  is_list        ? "redis+sentinel://"
-	                  : !is_host     ? "unix://"
-	                  : u->tls.is_on ? "rediss://"
-	                                 : "redis://");
+	size_t used;
 
-	used = put_user(u, ret, n, used);
-	used = is_host ? put_host(&u->at, ret, n, used)
-	               : encode(ret, n, used, u->at.host,
-	                        is_list ? "/:,[]" : "/:");
+	if (u->kind == URL_POSTGRES)
+		return url_postgres_print(u, ret, n, err);
+	used = url_put(ret, n, 0,
+	               is_list        ? "redis+sentinel://"
+	               : !is_host     ? "unix://"
+	               : u->tls.is_on ? "rediss://"
+	                              : "redis://");
+
+	used = url_put_user(u, ret, n, used);
+	used = is_host ? url_put_host(&u->at, ret, n, used)
+	               : url_encode(ret, n, used, u->at.host,
+	                            is_list ? "/:,[]" : "/:");
 	if (u->db != 0)
 		(void)snprintf(db, sizeof(db), is_host ? "/%u" : "?db=%u",
 		               u->db);
-	used = put(ret, n, used, db);
+	used = url_put(ret, n, used, db);
 	if (u->tls.is_on)
 		used = put_tls(&u->tls, ret, n, used);
 	if (used >= n)
@@ -539,6 +546,7 @@ url_side(const struct url *u, enum side side, struct side_conf *ret,
 	*ret = (struct side_conf){ .at = u->at };
 	memcpy(ret->url_user, u->user, sizeof(ret->url_user));
 	memcpy(ret->url_pass, u->pass, sizeof(ret->url_pass));
+	memcpy(ret->database, u->database, sizeof(ret->database));
 	(void)snprintf(ret->label, sizeof(ret->label), "%s %s", side_name(side),
 	               u->label);
 	ret->tag = tag_of(&u->at);

@@ -8,6 +8,7 @@
  *   unix://[user[:password]@]/path/of/socket[?db=N], redis+unix:// as well
  *
  *   redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/master[?db=N]
+ *   postgres://[user[:password]@]host[:port]/database (url_postgres.c)
  *
  * As redis-cli and the client libraries read it: "redis://:secret@host" has a
  * password and no user; %XX stands for a byte. "host:port" alone is taken as
@@ -24,6 +25,7 @@
 
 #define URL_PORT_DEFAULT  6379
 #define URL_PORT_SENTINEL 26379
+#define URL_PORT_POSTGRES 5432
 
 struct url_tls {
 	bool is_on;

@@ -164,6 +164,8 @@ struct side_conf {
 	struct address at;
 	char url_user[64]; /* credentials of the endpoint's URL ("" none)  */
 	char url_pass[256];
+	char database
+		[64]; /* of servers that are connected to by one ("" not) */
 	char own_user[64]; /* Godwit's own ACL user ("" : use the URL's)   */
 	char own_pass[80];
 	char reader_user[64]; /* Godwit's read-only user for reads of clients */

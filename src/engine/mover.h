@@ -85,7 +85,10 @@ struct mover_conf {
 	 * is carried to a side by one of them only. */
 	bool is_part;
 	bool keyless[SIDE_N]; /* is_part: by this one                */
-	char id[40];          /* of the migration, for CLIENT SETNAME  */
+	char id[40];          /* of the migration, in names of connections */
+	/* What is made on the other side between the bulk and the stream, in the
+	 * engine's own words (indexes and keys); NULL: nothing. Kept alive. */
+	const char *build;
 	struct mover_limits limits;
 	/* Faults on purpose: the negative controls of the tests. */
 	bool naive;            /* replay everything, whatever was copied    */

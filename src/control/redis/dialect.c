@@ -157,6 +157,15 @@ hang_up(struct run *r, enum side s)
 	agent_close(&r->at[s].agent);
 }
 
+/* Data is all there is. */
+static int
+prepare(struct run *r, struct err *err)
+{
+	(void)r;
+	(void)err;
+	return 0;
+}
+
 /* Everything travels by the stream. */
 static int
 carry(struct run *r, enum side from, struct err *err)
@@ -183,6 +192,7 @@ const struct dialect dialect_redis = {
 	.fd = fd,
 	.hang_up = hang_up,
 	.users = fence_users,
+	.prepare = prepare,
 	.save = fence_save,
 	.shut = fence_shut,
 	.lift = fence_lift,

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/backend.h: the control half's own connection to a PostgreSQL
+ * server, by libpq, with a deadline for each question.
+ *
+ * Owns:   the connection.
+ * Thread: one at a time. BLOCKS.
+ */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "base/err.h"
+#include "control/url.h"
+
+#define BACKEND_PARAMS 8 /* of one question */
+
+struct backend_conf {
+	const struct url *url; /* borrowed, as all of this        */
+	const char *user;      /* NULL: the URL's                  */
+	const char *pass;
+	const char *database; /* NULL: the URL's                  */
+	const char *name;     /* application_name                 */
+	const char *label;    /* "old postgres://h:5432/app"      */
+};
+
+struct backend {
+	struct backend_conf conf;
+	PGconn *c; /* NULL: not connected */
+};
+
+/* ERR_AUTH: it refused the user; ERR_LOST, ERR_TIMEOUT: it does not answer. When it
+ * is connected nothing is done. */
+int backend_open(struct backend *b, uint32_t timeout_ms, struct err *err) MUST;
+void backend_close(struct backend *b);
+int backend_fd(const struct backend *b); /* -1: not connected */
+
+/* One statement with n texts as parameters (NULL: NULL); in *ret its result, for
+ * PQclear. After an error there is none: ERR_LOST, ERR_TIMEOUT (the connection is
+ * closed), ERR_REFUSED (the server's words; the connection lives). */
+int backend_ask(struct backend *b, uint32_t timeout_ms, const char *sql,
+                const char *const *param, PGresult **ret, struct err *err) MUST;
+/* Several statements, no result, all or nothing. */
+int backend_run(struct backend *b, uint32_t timeout_ms, const char *sql,
+                struct err *err) MUST;

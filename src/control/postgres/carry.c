@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/carry.c: sequences, which no stream carries.
+ *
+ * Between the barrier and the commit, when nobody can take a value on the losing
+ * side: a sequence of the other side is set to the same value, and only forwards,
+ * so that no value is ever handed out twice, in either direction.
+ */
+#define _DEFAULT_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/postgres/side.h"
+
+int
+pg_carry(struct run *r, enum side from, struct err *err)
+{
+	enum side to = side_other(from);
+	const char *param[] = { NULL, NULL };
+	PGresult *res;
+	char *list;
+	int rc;
+
+	/* As JSON: one text, whatever is in a name. */
+	rc = pg_ask(
+		r, from,
+		"SELECT coalesce(json_agg(json_build_object("
+		"'s', schemaname, 'n', sequencename, 'v', last_value))::text,"
+		" '[]') FROM pg_sequences WHERE last_value IS NOT NULL",
+		NULL, &res, err);
+	if (rc != 0)
+		return rc;
+	list = strdup(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	if (list == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	param[0] = list;
+	rc = pg_ask(r, to,
+	            "SELECT count(setval(format('%I.%I', s, n)::regclass,"
+	            " CASE WHEN q.increment_by > 0"
+	            "  THEN greatest(v, coalesce(q.last_value, v))"
+	            "  ELSE least(v, coalesce(q.last_value, v)) END))"
+	            " FROM json_to_recordset($1::json)"
+	            "  AS j(s name, n name, v bigint)"
+	            " JOIN pg_sequences q"
+	            "  ON q.schemaname = s AND q.sequencename = n",
+	            param, &res, err);
+	PQclear(res);
+	free(list);
+	return rc;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/check.c: are these two databases there, and can one become the
+ * other?
+ *
+ * Each thing that a stream does not carry is counted here and refused, or named.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/postgres/side.h"
+#include "world/os/tls.h"
+
+#define VERSION_MIN 140000 /* messages in the stream */
+
+/* In the order of the columns of the question. */
+#define PG_FACTS(X)                                                          \
+	X(VERSION, "current_setting('server_version_num')")                  \
+	X(LOGICAL, "(current_setting('wal_level') = 'logical')::int")        \
+	X(SLOTS, "current_setting('max_replication_slots')::int - (SELECT"   \
+	         " count(*) FROM pg_replication_slots)")                     \
+	X(SENDERS, "current_setting('max_wal_senders')::int - (SELECT"       \
+	           " count(*) FROM pg_stat_replication)")                    \
+	X(SUPER, "(SELECT rolsuper::int FROM pg_roles WHERE rolname ="       \
+	         " current_user)")                                           \
+	X(STANDBY, "pg_is_in_recovery()::int")                               \
+	X(TABLES, "(SELECT count(*) " THEIRS " AND relkind IN ('r','p'))")   \
+	X(UNLOGGED, "(SELECT count(*) " THEIRS " AND relkind = 'r' AND"      \
+	            " relpersistence = 'u')")                                \
+	X(OBJECTS, "(SELECT count(*) FROM pg_largeobject_metadata)")         \
+	X(PREPARED, "(SELECT count(*) FROM pg_prepared_xacts WHERE database" \
+	            " = current_database())")                                \
+	X(KEYLESS, "(SELECT count(*) " THEIRS " AND relkind = 'r' AND"       \
+	           " relpersistence = 'p' AND relreplident = 'd' AND NOT"    \
+	           " EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid"  \
+	           " AND indisprimary))")                                    \
+	X(FOREIGN, "(SELECT count(*) " THEIRS " AND relkind = 'f')")         \
+	X(TRIGGERS, "(SELECT count(*) FROM pg_event_trigger)")               \
+	X(ELSEWHERE, "(SELECT count(*) FROM pg_stat_activity WHERE"          \
+	             " backend_type = 'client backend' AND datname <>"       \
+	             " current_database())")                                 \
+	X(ENCODING, "(SELECT encoding FROM pg_database WHERE datname ="      \
+	            " current_database())")                                  \
+	X(BYTES, "pg_database_size(current_database())")
+
+#define THEIRS                                                         \
+	"FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"  \
+	" WHERE nspname NOT LIKE 'pg\\_%' AND nspname <>"              \
+	" 'information_schema' AND nspname NOT LIKE 'godwit\\_%' AND"  \
+	" NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = c.oid" \
+	" AND deptype = 'e')"
+
+enum pg_fact {
+#define X(name, sql) PGF_##name,
+	PG_FACTS(X)
+#undef X
+	PGF_N,
+};
+
+struct pg_facts {
+	long long v[PGF_N];
+	char version[32];
+	char collation[96];
+	char extensions[400]; /* names, by commas */
+};
+
+static int
+ask(struct run *r, enum side s, struct pg_facts *ret, struct err *err)
+{
+	static const char sql[] = "SELECT "
+#define X(name, sql) sql ","
+		PG_FACTS(X)
+#undef X
+			"current_setting('server_version'),"
+			"(SELECT datcollate || '/' || datctype FROM pg_database"
+			" WHERE datname = current_database()),"
+			"(SELECT coalesce(string_agg(extname, ',' ORDER BY"
+			" extname), '') FROM pg_extension)";
+	PGresult *res;
+	int rc = pg_ask(r, s, sql, NULL, &res, err);
+
+	if (rc != 0)
+		return rc;
+	for (int i = 0; i < PGF_N; i++)
+		ret->v[i] = strtoll(PQgetvalue(res, 0, i), NULL, 10);
+	(void)snprintf(ret->version, sizeof(ret->version), "%s",
+	               PQgetvalue(res, 0, PGF_N));
+	(void)snprintf(ret->collation, sizeof(ret->collation), "%s",
+	               PQgetvalue(res, 0, PGF_N + 1));
+	(void)snprintf(ret->extensions, sizeof(ret->extensions), "%s",
+	               PQgetvalue(res, 0, PGF_N + 2));
+	PQclear(res);
+	return 0;
+}
+
+__attribute__((format(printf, 4, 5))) static void
+say(struct checks *c, const char *name, enum check_result result,
+    const char *fmt, ...)
+{
+	char text[sizeof(c->line[0].detail)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	checks_add(c, name, result, text);
+}
+
+/* What each side must be able to do: streams go both ways. */
+static void
+judge_side(const struct pg_facts *f, const char *who, struct checks *c)
+{
+	const long long *v = f->v;
+
+	say(c, "version",
+	    v[PGF_VERSION] < VERSION_MIN ? CHECK_FAIL : CHECK_PASS,
+	    "%s: PostgreSQL %s%s", who, f->version,
+	    v[PGF_VERSION] < VERSION_MIN
+	            ? "; Godwit moves 14 and later, whose streams carry messages"
+	            : "");
+	say(c, "wal_level", v[PGF_LOGICAL] ? CHECK_PASS : CHECK_FAIL,
+	    v[PGF_LOGICAL] ? "%s: wal_level is logical"
+	                   : "%s: wal_level is not logical; ALTER SYSTEM SET "
+	                     "wal_level = logical, and restart it",
+	    who);
+	if (v[PGF_SLOTS] < 2 || v[PGF_SENDERS] < 2)
+		say(c, "slots", CHECK_FAIL,
+		    "%s has %lld replication slots and %lld WAL senders left, "
+		    "two of each are needed; raise max_replication_slots and "
+		    "max_wal_senders",
+		    who, v[PGF_SLOTS], v[PGF_SENDERS]);
+	else
+		say(c, "slots", CHECK_PASS,
+		    "%s: %lld replication slots and %lld WAL senders are free",
+		    who, v[PGF_SLOTS], v[PGF_SENDERS]);
+	say(c, "rights", v[PGF_SUPER] ? CHECK_PASS : CHECK_FAIL,
+	    v[PGF_SUPER] ? "%s: the user of its URL is a superuser"
+	                 : "%s: the user of its URL is no superuser; Godwit "
+	                   "needs one to fence roles and to give rows their "
+	                   "origin",
+	    who);
+	if (v[PGF_STANDBY])
+		say(c, "role", CHECK_FAIL, "%s is a standby; name its primary",
+		    who);
+}
+
+/* What old has that no stream carries. */
+static void
+judge_old(const struct pg_facts *f, const char *who, struct checks *c)
+{
+	const long long *v = f->v;
+
+	if (v[PGF_OBJECTS] > 0)
+		say(c, "large_objects", CHECK_FAIL,
+		    "%s has %lld large objects, which PostgreSQL's logical "
+		    "stream does not carry; move them into bytea columns first",
+		    who, v[PGF_OBJECTS]);
+	if (v[PGF_UNLOGGED] > 0)
+		say(c, "unlogged", CHECK_WARN,
+		    "%s has %lld unlogged tables; they are made on new and "
+		    "stay empty there",
+		    who, v[PGF_UNLOGGED]);
+	if (v[PGF_PREPARED] > 0)
+		say(c, "prepared", CHECK_WARN,
+		    "%s has %lld prepared transactions; no switch happens "
+		    "while there is one",
+		    who, v[PGF_PREPARED]);
+	if (v[PGF_KEYLESS] > 0)
+		say(c, "keyless", CHECK_WARN,
+		    "%s has %lld tables without a primary key; they get "
+		    "REPLICA IDENTITY FULL for the time of the migration",
+		    who, v[PGF_KEYLESS]);
+	if (v[PGF_FOREIGN] > 0 || v[PGF_TRIGGERS] > 0)
+		say(c, "extras", CHECK_WARN,
+		    "%s has %lld foreign tables and %lld event triggers; they "
+		    "are made on new, look at them there",
+		    who, v[PGF_FOREIGN], v[PGF_TRIGGERS]);
+	if (v[PGF_ELSEWHERE] > 0)
+		say(c, "databases", CHECK_WARN,
+		    "%s has %lld sessions in other databases; the fence takes "
+		    "LOGIN from roles, which all databases of a server share",
+		    who, v[PGF_ELSEWHERE]);
+}
+
+static void
+judge_both(const struct run *r, const struct pg_facts f[SIDE_N],
+           struct checks *c)
+{
+	const struct pg_facts *old = &f[SIDE_OLD];
+	const struct pg_facts *new = &f[SIDE_NEW];
+
+	if (strcmp(r->at[SIDE_OLD].run_id, r->at[SIDE_NEW].run_id) == 0)
+		say(c, "two_servers", CHECK_FAIL,
+		    "old and new are databases of one server; its roles, and "
+		    "so its fence, are the same for both");
+	if (!r->is_resumed && new->v[PGF_TABLES] > 0)
+		say(c, "contents", CHECK_FAIL,
+		    "%s has %lld tables; give an empty database (createdb)",
+		    r->side[SIDE_NEW].label, new->v[PGF_TABLES]);
+	if (old->v[PGF_ENCODING] != new->v[PGF_ENCODING])
+		say(c, "encoding", CHECK_FAIL,
+		    "old and new have different encodings; make new's database "
+		    "with old's (createdb -E)");
+	if (strcmp(old->collation, new->collation) != 0)
+		say(c, "collation", CHECK_WARN,
+		    "old sorts by %s, new by %s; indexes and ORDER BY may "
+		    "answer otherwise",
+		    old->collation, new->collation);
+}
+
+/* Extensions that cannot be made there. */
+static int
+judge_extensions(struct run *r, const struct pg_facts *old, struct checks *c,
+                 struct err *err)
+{
+	const char *param[] = { old->extensions, NULL };
+	PGresult *res;
+	int rc = pg_ask(r, SIDE_NEW,
+	                "SELECT coalesce(string_agg(n, ', '), '') FROM"
+	                " unnest(string_to_array($1, ',')) n WHERE NOT EXISTS"
+	                " (SELECT 1 FROM pg_available_extensions WHERE name ="
+	                " n)",
+	                param, &res, err);
+
+	if (rc == 0 && PQgetvalue(res, 0, 0)[0] != '\0')
+		say(c, "extensions", CHECK_FAIL,
+		    "%s cannot have the extensions %s; install their packages "
+		    "there",
+		    r->side[SIDE_NEW].label, PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return rc;
+}
+
+int
+pg_check(struct run *r, struct err *err)
+{
+	struct checks *c = &r->checks;
+	struct pg_facts f[SIDE_N];
+	int rc = 0;
+
+	*c = (struct checks){ .n = 0 };
+	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
+		rc = r->dialect->meet(r, (enum side)s, err);
+		if (rc == 0)
+			rc = ask(r, (enum side)s, &f[s], err);
+		if (rc == 0)
+			judge_side(&f[s], r->side[s].label, c);
+	}
+	if (rc == -ERR_LOST || rc == -ERR_TIMEOUT) {
+		char text[sizeof(err->text)];
+
+		memcpy(text, err->text, sizeof(text));
+		return err_set(err, ERR_REFUSED,
+		               "%s; is it running, and reachable from here?",
+		               text);
+	}
+	if (rc != 0)
+		return rc;
+	judge_old(&f[SIDE_OLD], r->side[SIDE_OLD].label, c);
+	judge_both(r, f, c);
+	rc = judge_extensions(r, &f[SIDE_OLD], c, err);
+	if (rc != 0 || c->failed == 0)
+		return rc;
+	for (uint32_t i = 0; i < c->n; i++) {
+		if (c->line[i].result == CHECK_FAIL)
+			return err_set(err, ERR_REFUSED, "%s",
+			               c->line[i].detail);
+	}
+	return err_set(err, ERR_REFUSED, "a check failed");
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/dialect.c: what a migration asks of PostgreSQL.
+ */
+#define _DEFAULT_SOURCE
+#include "control/dialect.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/postgres/side.h"
+
+static int
+reach(struct run *r, enum side s, struct err *err)
+{
+	return pg_reach(r, s, err);
+}
+
+/* The same cluster of databases, whatever its address. A restart changes nothing
+ * of what Godwit put there. */
+static int
+look(struct run *r, enum side s, char *ret, size_t n, struct err *err)
+{
+	PGresult *res;
+	int rc = pg_ask(r, s,
+	                "SELECT system_identifier::text || '/' || timeline_id "
+	                "FROM pg_control_system(), pg_control_checkpoint()",
+	                NULL, &res, err);
+
+	if (rc == 0)
+		(void)snprintf(ret, n, "%s", PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return rc;
+}
+
+static int
+meet(struct run *r, enum side s, struct err *err)
+{
+	struct run_side *at = &r->at[s];
+	int rc = look(r, s, at->run_id, sizeof(at->run_id), err);
+
+	if (rc == 0)
+		at->is_up = true;
+	return rc;
+}
+
+static bool
+is_stranger(const struct run *r, enum side s)
+{
+	return r->at[s].users_made && !r->at[s].pg->as_own;
+}
+
+static int
+fd(const struct run *r, enum side s)
+{
+	return backend_fd(&r->at[s].pg->b);
+}
+
+static void
+hang_up(struct run *r, enum side s)
+{
+	backend_close(&r->at[s].pg->b);
+}
+
+/* For sessions that LISTEN. */
+static int
+say(struct run *r, enum side s, bool first, struct err *err)
+{
+	char text[40];
+	const char *param[] = { text, NULL };
+	PGresult *res;
+	int rc;
+
+	(void)snprintf(text, sizeof(text), "%s%llu", first ? "+" : "",
+	               (unsigned long long)r->cut.r.epoch);
+	rc = pg_ask(r, s, "SELECT pg_notify('godwit:marker', $1)", param, &res,
+	            err);
+	PQclear(res);
+	return rc;
+}
+
+/* A message that travels by the stream: there is always something to arrive at. */
+static int
+position(struct run *r, enum side s, uint64_t *ret, struct err *err)
+{
+	PGresult *res;
+	int rc = pg_ask(r, s,
+	                "SELECT pg_logical_emit_message(true, 'godwit:mark', "
+	                "'') - '0/0'::pg_lsn",
+	                NULL, &res, err);
+
+	if (rc == 0)
+		*ret = strtoull(PQgetvalue(res, 0, 0), NULL, 10);
+	PQclear(res);
+	return rc;
+}
+
+/* Roles and their rights are durable as they are. */
+static void
+persist(struct run *r, enum side s)
+{
+	(void)r;
+	(void)s;
+}
+
+/* A standby takes over its master's roles with its data. */
+static void
+tend_replicas(struct run *r, enum side s)
+{
+	(void)r;
+	(void)s;
+}
+
+static void
+shut_replicas(struct run *r, enum side s, uint64_t epoch)
+{
+	(void)r;
+	(void)s;
+	(void)epoch;
+}
+
+static int
+hold_replicas(struct run *r, enum side s, struct err *err)
+{
+	(void)r;
+	(void)s;
+	(void)err;
+	return 0;
+}
+
+static void
+put_checks(const struct run *r, json_t *list)
+{
+	(void)r;
+	(void)list;
+}
+
+const struct dialect dialect_postgres = {
+	.name = "postgres",
+	.begin = pg_begin,
+	.end = pg_end,
+	.check = pg_check,
+	.reach = reach,
+	.meet = meet,
+	.look = look,
+	.is_stranger = is_stranger,
+	.fd = fd,
+	.hang_up = hang_up,
+	.users = pg_users,
+	.prepare = pg_prepare,
+	.save = pg_save,
+	.shut = pg_shut,
+	.lift = pg_lift,
+	.holds = pg_holds,
+	.shuts_all = pg_shuts_all,
+	.is_open = pg_is_open,
+	.say = say,
+	.kill = pg_kill,
+	.kill_left = pg_kill_left,
+	.position = position,
+	.carry = pg_carry,
+	.persist = persist,
+	.clean = pg_clean,
+	.tend_replicas = tend_replicas,
+	.shut_replicas = shut_replicas,
+	.hold_replicas = hold_replicas,
+	.clean_replicas = tend_replicas,
+	.put_checks = put_checks,
+};

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/own.c: what Godwit puts into a server for itself: a role, and a
+ * schema with the fence.
+ *
+ * The role is a superuser: it reads every table, gives the target's rows their
+ * origin, and is not shut out by its own fence.
+ */
+#define _DEFAULT_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "control/postgres/side.h"
+
+/* closed: roles that had LOGIN before the fence. The functions are what fence.c
+ * calls; a token of a later epoch refuses them. */
+static const char schema[] =
+	"CREATE SCHEMA IF NOT EXISTS @;"
+	"REVOKE ALL ON SCHEMA @ FROM PUBLIC;"
+	"CREATE TABLE IF NOT EXISTS @.fence ("
+	" one bool PRIMARY KEY DEFAULT true CHECK (one),"
+	" epoch bigint NOT NULL, is_shut bool NOT NULL);"
+	"INSERT INTO @.fence (epoch, is_shut) VALUES (0, false)"
+	" ON CONFLICT DO NOTHING;"
+	"CREATE TABLE IF NOT EXISTS @.closed (role name PRIMARY KEY);"
+	"CREATE OR REPLACE FUNCTION @.token(e bigint, s bool) RETURNS void"
+	" LANGUAGE plpgsql AS $$ BEGIN"
+	" UPDATE @.fence SET epoch = e, is_shut = s WHERE epoch <= e;"
+	" IF NOT FOUND THEN RAISE EXCEPTION 'godwit: stale'; END IF;"
+	" END $$;"
+	"CREATE OR REPLACE FUNCTION @.shut(e bigint) RETURNS void"
+	" LANGUAGE plpgsql AS $$ DECLARE n name; BEGIN"
+	" SET LOCAL synchronous_commit = on;"
+	" PERFORM @.token(e, true);"
+	" FOR n IN SELECT rolname FROM pg_catalog.pg_roles"
+	"  WHERE rolcanlogin AND rolname NOT LIKE 'godwit-%' LOOP"
+	"  INSERT INTO @.closed VALUES (n) ON CONFLICT DO NOTHING;"
+	"  EXECUTE pg_catalog.format('ALTER ROLE %I NOLOGIN', n);"
+	" END LOOP; END $$;"
+	"CREATE OR REPLACE FUNCTION @.lift(e bigint) RETURNS void"
+	" LANGUAGE plpgsql AS $$ DECLARE n name; BEGIN"
+	" SET LOCAL synchronous_commit = on;"
+	" PERFORM @.token(e, false);"
+	" FOR n IN SELECT role FROM @.closed JOIN pg_catalog.pg_roles"
+	"  ON rolname = role LOOP"
+	"  EXECUTE pg_catalog.format('ALTER ROLE %I LOGIN', n);"
+	" END LOOP;"
+	" DELETE FROM @.closed; END $$;";
+
+static const char no_schema[] = "DROP SCHEMA IF EXISTS @ CASCADE;";
+
+/* CREATE or ALTER ROLE with a verifier, so that no log shows the password. */
+static int
+put_role(struct run *r, enum side s, struct err *err)
+{
+	struct pg_side *p = r->at[s].pg;
+	const char *user = r->side[s].own_user;
+	char *name = PQescapeIdentifier(p->b.c, user, strlen(user));
+	char *verifier = PQencryptPasswordConn(p->b.c, r->side[s].own_pass,
+	                                       user, "scram-sha-256");
+	char sql[700];
+	int rc;
+
+	if (name == NULL || verifier == NULL) {
+		rc = err_set(err, ERR_NOMEM, "%s: no verifier for a password",
+		             r->side[s].label);
+	} else {
+		(void)snprintf(
+			sql, sizeof(sql),
+			"DO $$ BEGIN CREATE ROLE %s; EXCEPTION WHEN "
+			"duplicate_object THEN NULL; END $$;"
+			"ALTER ROLE %s SUPERUSER LOGIN REPLICATION PASSWORD "
+			"'%s'",
+			name, name, verifier);
+		rc = pg_run(r, s, sql, err);
+	}
+	PQfreemem(name);
+	PQfreemem(verifier);
+	return rc;
+}
+
+int
+pg_users(struct run *r, enum side s, struct err *err)
+{
+	struct pg_side *p = r->at[s].pg;
+	int rc = pg_reach(r, s, err);
+
+	if (rc == 0 && !p->as_own)
+		rc = put_role(r, s, err);
+	if (rc == 0)
+		rc = pg_run(r, s, schema, err);
+	if (rc != 0)
+		return rc;
+	r->at[s].users_made = true;
+	/* From now on as ourselves: the URL's user may be fenced. */
+	return pg_reach(r, s, err);
+}
+
+/* A slot keeps the server's log for ever: it goes first. */
+static int
+drop_stream(struct run *r, enum side s, struct err *err)
+{
+	int rc =
+		pg_run(r, s,
+	               "SELECT pg_terminate_backend(active_pid) FROM"
+	               " pg_replication_slots WHERE slot_name = '@' AND active",
+	               err);
+
+	if (rc == 0)
+		rc = pg_run(r, s,
+		            "SELECT pg_drop_replication_slot(slot_name) FROM"
+		            " pg_replication_slots WHERE slot_name = '@'",
+		            err);
+	if (rc == 0)
+		rc = pg_run(r, s, "DROP PUBLICATION IF EXISTS @", err);
+	if (rc == 0)
+		rc = pg_run(r, s,
+		            "SELECT pg_replication_origin_drop(roname) FROM"
+		            " pg_replication_origin WHERE roname = '@'",
+		            err);
+	return rc;
+}
+
+void
+pg_clean(struct run *r, enum side s, bool keep_users)
+{
+	struct pg_side *p = r->at[s].pg;
+	char sql[200];
+	struct err err;
+	int rc = p != NULL ? drop_stream(r, s, &err) : 0;
+
+	if (p == NULL)
+		return;
+	if (rc == 0 && !keep_users)
+		rc = pg_run(r, s, no_schema, &err);
+	if (rc == 0 && !keep_users) {
+		/* A role cannot remove itself. */
+		r->at[s].users_made = false;
+		r->is_resumed = false;
+		backend_close(&p->b);
+		(void)snprintf(sql, sizeof(sql), "DROP ROLE IF EXISTS \"%s\"",
+		               r->side[s].own_user);
+		rc = pg_run(r, s, sql, &err);
+	}
+	backend_close(&p->b);
+	if (rc != 0)
+		run_event(r, "left", "%s", err.text);
+}

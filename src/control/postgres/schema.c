@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/schema.c: what old has and new has not is made on new.
+ *
+ * Roles with their verifiers, then everything but the data by pg_dump: tables, types,
+ * functions and sequences now ("pre-data"), indexes, keys and triggers when the data
+ * is there ("post-data": the mover builds them). And what a stream needs: a
+ * publication on both sides, a replica identity for tables that have no key.
+ *
+ * Files: <state>.schema.sql, <state>.build.sql; the second lives as long as the
+ * migration, because a restart builds on.
+ */
+#define _DEFAULT_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control/postgres/side.h"
+#include "control/postgres/tool.h"
+
+#define BUILD_MAX ((off_t)256 * 1024 * 1024) /* bytes of indexes and keys */
+
+/* Of tables that a person made. */
+#define USERS_TABLES                                                     \
+	"FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "   \
+	"WHERE relkind = 'r' AND relpersistence = 'p' AND nspname NOT "  \
+	"LIKE 'pg\\_%' AND nspname <> 'information_schema' AND nspname " \
+	"NOT LIKE 'godwit\\_%'"
+
+static struct tool
+tool_at(const struct run *r, enum side s, const char *const *argv,
+        const char *out)
+{
+	return (struct tool){ .url = &r->at[s].url,
+		              .user = r->side[s].own_user,
+		              .pass = r->side[s].own_pass,
+		              .argv = argv,
+		              .out = out,
+		              .label = r->side[s].label };
+}
+
+static int
+dump(struct run *r, const char *section, const char *file, struct err *err)
+{
+	char of[32];
+	const char *argv[] = { "pg_dump",
+		               "--schema-only",
+		               of,
+		               "--no-publications",
+		               "--no-tablespaces",
+		               "--no-subscriptions",
+		               "--exclude-schema=godwit_*",
+		               NULL };
+	struct tool t = tool_at(r, SIDE_OLD, argv, file);
+
+	(void)snprintf(of, sizeof(of), "--section=%s", section);
+	return tool_run(&t, err);
+}
+
+/* All in one transaction. */
+static int
+load(struct run *r, const char *file, struct err *err)
+{
+	const char *argv[] = { "psql", "-X", "-q",
+		               "-1",   "-v", "ON_ERROR_STOP=1",
+		               "-f",   file, "-c",
+		               NULL,   NULL };
+	struct tool t = tool_at(r, SIDE_NEW, argv, NULL);
+	char *loaded = pg_text(r, SIDE_NEW, "CREATE TABLE @.loaded ()");
+	int rc;
+
+	if (loaded == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	argv[9] = loaded;
+	rc = tool_run(&t, err);
+	free(loaded);
+	return rc;
+}
+
+/* By a process that died right behind it. */
+static int
+is_loaded(struct run *r, bool *ret, struct err *err)
+{
+	PGresult *res;
+	int rc = pg_ask(r, SIDE_NEW,
+	                "SELECT to_regclass('@.loaded') IS NOT NULL", NULL,
+	                &res, err);
+
+	*ret = rc == 0 && PQgetvalue(res, 0, 0)[0] == 't';
+	PQclear(res);
+	return rc;
+}
+
+/* Roles that new has already stay as they are. */
+static int
+put_roles(struct run *r, struct err *err)
+{
+	const char *param[] = { NULL, NULL };
+	PGresult *res;
+	char *list;
+	int rc = pg_ask(
+		r, SIDE_OLD,
+		"SELECT json_agg(json_build_object('n', rolname, 'o',"
+		" concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END,"
+		" CASE WHEN rolcreatedb THEN 'CREATEDB' END,"
+		" CASE WHEN rolcreaterole THEN 'CREATEROLE' END,"
+		" CASE WHEN NOT rolinherit THEN 'NOINHERIT' END,"
+		" CASE WHEN rolreplication THEN 'REPLICATION' END,"
+		" CASE WHEN rolbypassrls THEN 'BYPASSRLS' END,"
+		" CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END,"
+		" 'CONNECTION LIMIT ' || rolconnlimit,"
+		" 'VALID UNTIL ' || quote_literal(rolvaliduntil),"
+		" 'PASSWORD ' || quote_literal(rolpassword)), 'm',"
+		" (SELECT json_agg(g.rolname) FROM pg_auth_members m JOIN"
+		"  pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid)))"
+		"::text FROM pg_authid a WHERE rolname NOT LIKE 'pg\\_%'"
+		" AND rolname NOT LIKE 'godwit-%'",
+		NULL, &res, err);
+
+	if (rc != 0)
+		return rc;
+	list = strdup(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	if (list == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	rc = pg_run(r, SIDE_NEW,
+	            "CREATE OR REPLACE FUNCTION @.roles(l json) RETURNS void"
+	            " LANGUAGE plpgsql AS $$ DECLARE x record; m text; BEGIN"
+	            " FOR x IN SELECT * FROM json_to_recordset(l) AS"
+	            "  j(n name, o text, m json) LOOP BEGIN"
+	            "  EXECUTE format('CREATE ROLE %I %s', x.n, x.o);"
+	            "  EXCEPTION WHEN duplicate_object THEN NULL; END;"
+	            " END LOOP;"
+	            " FOR x IN SELECT * FROM json_to_recordset(l) AS"
+	            "  j(n name, o text, m json) LOOP"
+	            "  FOR m IN SELECT json_array_elements_text(x.m) LOOP"
+	            "   EXECUTE format('GRANT %I TO %I', m, x.n);"
+	            "  END LOOP; END LOOP; END $$",
+	            err);
+	param[0] = list;
+	if (rc == 0) {
+		rc = pg_ask(r, SIDE_NEW, "SELECT @.roles($1::json)", param,
+		            &res, err);
+		PQclear(res);
+	}
+	free(list);
+	return rc;
+}
+
+/* Changes of a row in a table without a key name the row by all its columns. */
+static int
+put_identity(struct run *r, enum side s, struct err *err)
+{
+	return pg_run(
+		r, s,
+		"CREATE TABLE IF NOT EXISTS @.identity (t text PRIMARY KEY);"
+		"DO $$ DECLARE x record; BEGIN FOR x IN SELECT format('%I.%I',"
+		" nspname, relname) AS t " USERS_TABLES
+		" AND relreplident = 'd' AND NOT EXISTS (SELECT 1 FROM"
+		"  pg_index WHERE indrelid = c.oid AND indisprimary) LOOP"
+		" INSERT INTO @.identity VALUES (x.t) ON CONFLICT DO NOTHING;"
+		" EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', x.t);"
+		" END LOOP; END $$",
+		err);
+}
+
+static int
+put_publication(struct run *r, enum side s, struct err *err)
+{
+	return pg_run(r, s,
+	              "DO $$ BEGIN CREATE PUBLICATION @ FOR ALL TABLES; "
+	              "EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+	              err);
+}
+
+static int
+read_build(struct run *r, const char *file, struct err *err)
+{
+	FILE *f = fopen(file, "re");
+	struct stat st;
+	size_t n = 0;
+
+	if (f == NULL || fstat(fileno(f), &st) != 0 || st.st_size > BUILD_MAX) {
+		if (f != NULL)
+			(void)fclose(f);
+		return err_set(err, ERR_IO, "%s: %s", file, os_cause(errno));
+	}
+	free(r->build);
+	r->build = malloc((size_t)st.st_size + 1);
+	if (r->build != NULL) {
+		n = fread(r->build, 1, (size_t)st.st_size, f);
+		r->build[n] = '\0';
+	}
+	(void)fclose(f);
+	return r->build != NULL && n == (size_t)st.st_size
+	               ? 0
+	               : err_set(err, ERR_IO, "%s cannot be read", file);
+}
+
+/* Once: the files are written anew until new has it all. */
+static int
+make(struct run *r, const char *now, const char *later, struct err *err)
+{
+	bool loaded = false;
+	int rc = put_roles(r, err);
+
+	if (rc == 0)
+		rc = put_identity(r, SIDE_OLD, err);
+	if (rc == 0)
+		rc = dump(r, "pre-data", now, err);
+	if (rc == 0)
+		rc = dump(r, "post-data", later, err);
+	if (rc == 0)
+		rc = is_loaded(r, &loaded, err);
+	if (rc == 0 && !loaded)
+		rc = load(r, now, err);
+	(void)unlink(now);
+	return rc == 0 ? journal_set_meta(r->journal, "schema", "1", err) : rc;
+}
+
+int
+pg_prepare(struct run *r, struct err *err)
+{
+	char *done = journal_meta(r->journal, "schema");
+	char now[560];
+	char later[560];
+	int rc = 0;
+
+	(void)snprintf(now, sizeof(now), "%s.schema.sql", r->conf->state);
+	(void)snprintf(later, sizeof(later), "%s.build.sql", r->conf->state);
+	if (done == NULL)
+		rc = make(r, now, later, err);
+	free(done);
+	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
+		if (r->at[s].is_up)
+			rc = put_publication(r, (enum side)s, err);
+	}
+	return rc == 0 ? read_build(r, later, err) : rc;
+}

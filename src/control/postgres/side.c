@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/side.c: the control thread's connection to one side.
+ */
+#define _DEFAULT_SOURCE
+#include "control/postgres/side.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+pg_begin(struct run *r, enum side s)
+{
+	struct pg_side *p = calloc(1, sizeof(*p));
+	const struct run_side *at = &r->at[s];
+
+	r->at[s].pg = p;
+	if (p == NULL)
+		return;
+	(void)snprintf(p->name, sizeof(p->name), "%s", r->agent_name);
+	(void)snprintf(p->schema, sizeof(p->schema), "godwit_%s", r->id);
+	p->b.conf = (struct backend_conf){ .url = &at->url,
+		                           .name = p->name,
+		                           .label = r->side[s].label };
+}
+
+void
+pg_end(struct run *r, enum side s)
+{
+	struct pg_side *p = r->at[s].pg;
+
+	if (p == NULL)
+		return;
+	backend_close(&p->b);
+	free(p);
+	r->at[s].pg = NULL;
+}
+
+uint32_t
+pg_call_ms(const struct run *r)
+{
+	uint64_t now = os_mono_ns();
+	uint64_t end = r->cut.hold_at_ns + r->cut.limits.hold_ns;
+	uint64_t left;
+
+	if (!r->cut_on || r->cut.hold_at_ns == 0 || r->cut.committed ||
+	    r->cut.step >= CUT_BACK_RECORD)
+		return LIMIT_CALL_MS;
+	left = end > now ? (end - now) / NS_PER_MS : 0;
+	if (left < LIMIT_MARGIN_MS)
+		return LIMIT_MARGIN_MS;
+	return left < LIMIT_CALL_MS ? (uint32_t)left : LIMIT_CALL_MS;
+}
+
+/* As the role that is Godwit's own, else as the URL says. */
+static int
+log_in(struct run *r, enum side s, bool own, struct err *err)
+{
+	struct pg_side *p = r->at[s].pg;
+	int rc;
+
+	p->b.conf.user = own ? r->side[s].own_user : NULL;
+	p->b.conf.pass = own ? r->side[s].own_pass : NULL;
+	rc = backend_open(&p->b, LIMIT_CONNECT_MS, err);
+	p->as_own = rc == 0 && own;
+	return rc;
+}
+
+int
+pg_reach(struct run *r, enum side s, struct err *err)
+{
+	struct pg_side *p = r->at[s].pg;
+	bool own = r->at[s].users_made || r->is_resumed;
+	int rc = -ERR_AUTH;
+
+	if (p == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	if (p->b.c != NULL && (p->as_own || !own))
+		return 0;
+	backend_close(&p->b);
+	if (own)
+		rc = log_in(r, s, true, err);
+	if (rc == -ERR_AUTH)
+		rc = log_in(r, s, false, err);
+	return rc;
+}
+
+char *
+pg_text(const struct run *r, enum side s, const char *sql)
+{
+	const char *name = r->at[s].pg->schema;
+	size_t n = strlen(sql) + 1;
+	size_t used = 0;
+	char *ret;
+
+	for (const char *p = sql; *p != '\0'; p++)
+		n += *p == '@' ? strlen(name) : 0;
+	ret = malloc(n);
+	for (const char *p = sql; ret != NULL && *p != '\0'; p++) {
+		if (*p != '@') {
+			ret[used++] = *p;
+			continue;
+		}
+		memcpy(ret + used, name, strlen(name));
+		used += strlen(name);
+	}
+	if (ret != NULL)
+		ret[used] = '\0';
+	return ret;
+}
+
+int
+pg_ask(struct run *r, enum side s, const char *sql, const char *const *param,
+       PGresult **ret, struct err *err)
+{
+	int rc = pg_reach(r, s, err);
+	char *text;
+
+	*ret = NULL;
+	if (rc != 0)
+		return rc;
+	text = pg_text(r, s, sql);
+	if (text == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	rc = backend_ask(&r->at[s].pg->b, pg_call_ms(r), text, param, ret, err);
+	free(text);
+	return rc;
+}
+
+int
+pg_run(struct run *r, enum side s, const char *sql, struct err *err)
+{
+	int rc = pg_reach(r, s, err);
+	char *text;
+
+	if (rc != 0)
+		return rc;
+	text = pg_text(r, s, sql);
+	if (text == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	rc = backend_run(&r->at[s].pg->b, pg_call_ms(r), text, err);
+	free(text);
+	return rc;
+}
