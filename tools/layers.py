@@ -57,7 +57,7 @@ LIBRARY = {
     "world/os": ("openssl/", "liburing"),
     "control": ("sqlite3.h", "jansson.h", "openssl/", "xxhash.h", "curl/",
                 "microhttpd.h", "maxminddb.h", "yaml.h"),
-    "control/postgres": ("jansson.h", "libpq-fe.h"),
+    "control/postgres": ("jansson.h", "postgresql/libpq-fe.h"),
     "bin": ("jansson.h", "sqlite3.h", "curl/", "yaml.h"),
 }
 

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include <libpq-fe.h>
+#include <postgresql/libpq-fe.h>
 
 #include "base/err.h"
 #include "control/url.h"

@@ -83,6 +83,51 @@ test_good(void **state)
 }
 
 static void
+test_postgres(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *host;
+		uint16_t port;
+		const char *user;
+		const char *database;
+		const char *label;
+	} cases[] = {
+		{ "postgres://u:p@h:1/d", "h", 1, "u", "d",
+		  "postgres://h:1/d" },
+		{ "postgresql://h", "h", 5432, "postgres", "postgres",
+		  "postgres://h:5432/postgres" },
+		{ "postgres://me@[::1]", "::1", 5432, "me", "me",
+		  "postgres://[::1]:5432/me" },
+		{ "postgres:///d?host=/run/pg&port=7", "/run/pg/.s.PGSQL.7", 0,
+		  "postgres", "d", "postgres:///d?host=/run/pg&port=7" },
+		{ "postgres://%2Frun%2Fpg/d%20e?user=x",
+		  "/run/pg/.s.PGSQL.5432", 0, "x", "d e",
+		  "postgres:///d e?host=/run/pg&port=5432" },
+		{ "postgres://h/d?sslmode=verify-full&sslrootcert=/ca.pem", "h",
+		  5432, "postgres", "d", "postgres://h:5432/d" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct url u;
+		struct url again;
+		char text[512];
+
+		assert_int_equal(url_parse(cases[i].text, &u, NULL), 0);
+		assert_int_equal(u.kind, URL_POSTGRES);
+		assert_string_equal(u.at.host, cases[i].host);
+		assert_int_equal(u.at.port, cases[i].port);
+		assert_string_equal(u.user, cases[i].user);
+		assert_string_equal(u.database, cases[i].database);
+		assert_string_equal(u.label, cases[i].label);
+		assert_int_equal(url_print(&u, text, sizeof(text), NULL), 0);
+		assert_int_equal(url_parse(text, &again, NULL), 0);
+		assert_memory_equal(&u, &again, sizeof(u));
+	}
+}
+
+static void
 test_bad(void **state)
 {
 	static const struct {
@@ -96,6 +141,10 @@ test_bad(void **state)
 		{ "rediss://h?color=red", "color=red" },
 		{ "rediss://h?ca=/a@b", "%40" },
 		{ "http://h", "redis://" },
+		{ "postgres://h?color=red", "color=red" },
+		{ "postgres://h?sslmode=prefer", "verify-full" },
+		{ "postgres:///d?host=/run&sslmode=require", "Unix socket" },
+		{ "postgres://u:a/b@h:1/d", "%2F" },
 		{ "redis://", "host is missing" },
 		{ "redis://:1", "host is missing" },
 		{ "redis://h:", "port" },
@@ -227,9 +276,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),     cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_secret),   cmocka_unit_test(test_long),
-		cmocka_unit_test(test_password), cmocka_unit_test(test_side),
+		cmocka_unit_test(test_good), cmocka_unit_test(test_postgres),
+		cmocka_unit_test(test_bad),  cmocka_unit_test(test_secret),
+		cmocka_unit_test(test_long), cmocka_unit_test(test_password),
+		cmocka_unit_test(test_side),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
