@@ -91,10 +91,11 @@ RELATIVE = [
 ]
 
 
-@pytest.mark.parametrize("mode", ["rdb", "scan"])
-def test_what_builds_on_a_union(pair, mode):  # noqa: F811
+@pytest.mark.parametrize("mode,killed", [("rdb", False), ("scan", False), ("rdb", True)])
+def test_what_builds_on_a_union(pair, mode, killed):  # noqa: F811
     """`merge`: a command that would pop, count or compare elements of new's own is copied by
-    what it did on old; what names its elements leaves the union as it is."""
+    what it did on old; what names its elements leaves the union as it is. A mover that was killed
+    does not know what is united; so it takes every record for united until it has copied it."""
     old, new = pair[0].r, pair[1].r
     own = {"hash": "HSET %s own 41", "set": "SADD %s own x", "zset": "ZADD %s 9 own -9 low 99 high",
            "stream": "XADD %s 50-1 own 1"}
@@ -117,17 +118,61 @@ def test_what_builds_on_a_union(pair, mode):  # noqa: F811
     pair[2].append(m)
     m.wait_phase("in_step")
     assert new.hget("k0", "own") == b"41"
+    if killed:
+        args = m.wait(m.resume_args)
+        m.kill()
+        m.start("keep_extra=1", *args)
+        m.wait_phase("in_step")
+        assert new.hget("k0", "own") == b"41"
     for i, (_, line) in enumerate(RELATIVE):
         do(old, line, i)
     old.hset("named", "c", 3)
-    old.hdel("named", "a")
+    if not killed:
+        old.hdel("named", "a")
     m.barrier()
-    assert new.hgetall("named") == {b"b": b"2", b"c": b"3", b"own": b"41"}
+    assert new.hgetall("named") == {b"b": b"2", b"c": b"3", b"own": b"41", **({b"a": b"1"} if killed else {})}
     for i, (_, line) in enumerate(RELATIVE):
         for k in ("k%d" % i, "to%d" % i):
             if k == "k%d" % i and " to" in line and "RENAME" not in line:
                 continue  # was only read
             assert digest(old, k) == digest(new, k), line
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("kind", ["copied", "later"])
+def test_the_last_element_of_old_is_removed(pair, kind, killed):  # noqa: F811
+    """`merge`: old's record expires, in the copy or by a later command, and loses its last element. The next record of
+    that name has no expiry, on new neither: what is written into it is there for good."""
+    old, new = pair[0].r, pair[1].r
+    verbs = {"h": ("HSET h %s 1", "HDEL h %s"), "s": ("SADD s %s", "SREM s %s"), "z": ("ZADD z 1 %s", "ZREM z %s")}
+    for k, (add, _) in verbs.items():
+        old.execute_command(*(add % "a").split())
+        new.execute_command(*(add % "own").split())
+        if kind == "copied":
+            old.pexpire(k, 10**7)
+    m = Mover(*pair[:2], "rule=merge")
+    pair[2].append(m)
+    m.wait_phase("in_step")
+    assert all(pipe_len(new, k) == 2 for k in verbs)
+    if kind == "later":
+        for k in verbs:
+            old.pexpire(k, 10**7)
+    if killed:
+        args = m.wait(m.resume_args)
+        m.kill()
+        m.start("keep_extra=1", *args)
+        m.wait_phase("in_step")
+    for add, remove in verbs.values():
+        old.execute_command(*(remove % "a").split())
+        old.execute_command(*(add % "next").split())
+    m.barrier()
+    for k in verbs:
+        assert new.pttl(k) == old.pttl(k) == -1
+        assert digest(old, k) == digest(new, k)
+
+
+def pipe_len(r, k):
+    return {b"hash": r.hlen, b"set": r.scard, b"zset": r.zcard}[r.type(k)](k)
 
 
 def digest(r, k):

@@ -39,6 +39,7 @@ attach_reset(struct mover *m, bool flush)
 	if (!m->fill_done) {
 		map_clear(&m->kept);
 		map_clear(&m->united);
+		map_clear(&m->plain);
 	}
 	buf_release(&m->probes);
 	buf_release(&m->samples);

@@ -187,6 +187,8 @@ restore_begin(struct mover *m, struct copy_read *r, size_t n)
 	conn_key(c, w, db, key);
 	if (r->near || r->merge)
 		conn_key(c, conn_want(m, c, WANT_WRITE, 1), db, key);
+	if (r->merge && r->expires_ms > 0)
+		merge_note_time(m, db, key);
 }
 
 /* The bytes behind the payload. */

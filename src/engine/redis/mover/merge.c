@@ -7,7 +7,11 @@
  * win; other types and different types are replaced. The expiry is the source's.
  *
  * Which keys are united is remembered: a command that builds on what else is in
- * such a record would do something else there than on the source.
+ * such a record would do something else there than on the source. So would one
+ * that removes the last element that the source had, when the record expires: the
+ * source has none then, and the time of the old one would end the next one. Where
+ * it is not known (after a restart, or too many of them) each key counts as united
+ * until it was copied whole once.
  */
 #include "base/check.h"
 #include "engine/redis/mover/state.h"
@@ -94,6 +98,21 @@ merge_note(struct mover *m, uint32_t db, struct span key)
 	if (key.n > UNITED_NAME || map_count(&m->united) >= UNITED_MAX ||
 	    map_put(&m->united, name_of(small, db, key), NULL) == NULL)
 		m->united_many = true;
+	if (map_count(&m->plain) > 0 && key.n <= UNITED_NAME)
+		(void)map_remove(&m->plain, name_of(small, db, key));
+}
+
+void
+merge_note_time(struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[4 + UNITED_NAME];
+	uint8_t *timed;
+
+	if (map_count(&m->united) == 0 || key.n > UNITED_NAME)
+		return;
+	timed = map_get(&m->united, name_of(small, db, key));
+	if (timed != NULL)
+		*timed = 1;
 }
 
 void
@@ -101,19 +120,69 @@ merge_forget(struct mover *m, uint32_t db, struct span key)
 {
 	uint8_t small[4 + UNITED_NAME];
 
-	if (map_count(&m->united) > 0 && key.n <= UNITED_NAME)
+	if (key.n > UNITED_NAME)
+		return;
+	if (map_count(&m->united) > 0)
 		(void)map_remove(&m->united, name_of(small, db, key));
+	/* One that finds no room stays what it was. */
+	if (m->united_many && map_count(&m->plain) < UNITED_MAX &&
+	    map_put(&m->plain, name_of(small, db, key), NULL) == NULL)
+		return;
+}
+
+void
+merge_swapped(struct mover *m)
+{
+	m->united_many |= map_count(&m->united) > 0;
+	map_clear(&m->united);
+	map_clear(&m->plain);
+}
+
+enum merge_what
+merge_what(const struct mover *m, uint32_t db, struct span key)
+{
+	uint8_t small[4 + UNITED_NAME];
+	const uint8_t *timed = NULL;
+
+	if (key.n > UNITED_NAME)
+		return m->united_many ? MERGE_TIMED : MERGE_NOT;
+	if (map_count(&m->united) > 0)
+		timed = map_get(&m->united, name_of(small, db, key));
+	if (timed != NULL)
+		return *timed != 0 ? MERGE_TIMED : MERGE_UNITED;
+	return m->united_many && map_find(&m->plain, name_of(small, db, key)) ==
+	                                 NULL
+	               ? MERGE_TIMED
+	               : MERGE_NOT;
+}
+
+static bool
+is_one_of(const struct resp_cmd *cmd, const char *const *names)
+{
+	for (size_t i = 0; names[i] != NULL; i++)
+		if (span_is_word(cmd->argv[0], span_str(names[i])))
+			return true;
+	return false;
 }
 
 bool
-merge_is_united(const struct mover *m, uint32_t db, struct span key)
+merge_is_removal(const struct resp_cmd *cmd)
 {
-	uint8_t small[4 + UNITED_NAME];
+	static const char *const names[] = {
+		"hdel",           "srem",    "zrem", "zremrangebyscore",
+		"zremrangebylex", "hgetdel", NULL
+	};
 
-	if (m->united_many)
-		return true;
-	return map_count(&m->united) > 0 && key.n <= UNITED_NAME &&
-	       map_find(&m->united, name_of(small, db, key)) != NULL;
+	return is_one_of(cmd, names);
+}
+
+bool
+merge_is_expiry(const struct resp_cmd *cmd)
+{
+	static const char *const names[] = { "pexpireat", "expireat", "pexpire",
+		                             "expire",    "getex",    NULL };
+
+	return is_one_of(cmd, names);
 }
 
 static bool
@@ -137,9 +206,8 @@ merge_is_relative(const struct resp_cmd *cmd)
 		"nx", "xx", "gt", "lt", "incr", "maxlen", "minid", NULL
 	};
 
-	for (size_t i = 0; names[i] != NULL; i++)
-		if (span_is_word(cmd->argv[0], span_str(names[i])))
-			return true;
+	if (is_one_of(cmd, names))
+		return true;
 	return (span_is_word(cmd->argv[0], SPAN("zadd")) ||
 	        span_is_word(cmd->argv[0], SPAN("geoadd")) ||
 	        span_is_word(cmd->argv[0], SPAN("xadd"))) &&

@@ -624,6 +624,7 @@ mover_init(void *self, void *conf)
 	/* Which records are kept is known to no journal: find them again. */
 	m->rebuild = c->fill_done && c->keep_extra && !c->one_shot &&
 	             c->copy_mode != MOVER_FILL_NONE;
+	m->united_many = m->rebuild && c->rule == MOVER_RULE_MERGE;
 	m->limits.rdb_max = c->limits.rdb_max;
 	m->limits.marks = or_default(c->limits.marks, 600000);
 	m->limits.stream_rx = or_default(c->limits.stream_rx, (size_t)16 << 20);
@@ -681,7 +682,8 @@ mover_start(struct mover *m)
 	pend_init(&m->pend, mem, m->port->entropy(m->port));
 	chunk_init(m);
 	map_init(&m->kept, mem, 0, m->port->entropy(m->port));
-	map_init(&m->united, mem, 0, m->port->entropy(m->port));
+	map_init(&m->united, mem, 1, m->port->entropy(m->port));
+	map_init(&m->plain, mem, 0, m->port->entropy(m->port));
 	m->margin = m->conf->ignore_uncertain && m->fill_done ? 0 : UINT64_MAX;
 	m->second_ns = m->port->now_ns + SECOND;
 	m->copy_size = 100;
@@ -702,6 +704,7 @@ fini(void *self, struct port *p)
 	pend_fini(&m->pend);
 	map_fini(&m->kept);
 	map_fini(&m->united);
+	map_fini(&m->plain);
 	buf_fini(&m->keys);
 	buf_fini(&m->wrong);
 	buf_fini(&m->lowered);

@@ -231,7 +231,7 @@ struct unit_key {
 	struct mark *mark;
 	bool is_kept;   /* the other side kept its own value */
 	bool is_other;  /* not this mover's: not carried     */
-	bool is_united; /* the other side may have more in it */
+	uint8_t united; /* enum merge_what: the other side may have more in it */
 	bool is_chunk;  /* its elements: chunk.c             */
 	bool is_bucket; /* no mark, but its bucket is dirty */
 };
@@ -369,8 +369,10 @@ struct mover {
 	uint64_t held_off_ns; /* no copies before (errors of the writer)    */
 	bool is_pressed;      /* too much waits: the stream only marks      */
 	struct map kept;      /* u32 db, key: the other side's value stays  */
-	struct map united;    /* u32 db, key: both sides' elements (merge)  */
+	struct map united;    /* u32 db, key: both sides' elements (merge);
+	                       * u8: 1: perhaps with an expiry              */
 	bool united_many;     /* ... of more keys than those                */
+	struct map plain;     /* ... but not of these                       */
 
 	struct buf spread;    /* commands from key to key (spread.c)        */
 	struct buf wrong;     /* scratch of spread.c: hashes of keys        */
@@ -640,7 +642,19 @@ void merge_put(struct buf *b, struct span key);
 /* Remembers that a key is united; until it is copied whole. */
 void merge_note(struct mover *m, uint32_t db, struct span key);
 void merge_forget(struct mover *m, uint32_t db, struct span key);
-bool merge_is_united(const struct mover *m, uint32_t db, struct span key);
+/* ... It has an expiry on the authority, or had one. */
+void merge_note_time(struct mover *m, uint32_t db, struct span key);
+/* Databases change places: names are of the one that they were in. */
+void merge_swapped(struct mover *m);
+enum merge_what {
+	MERGE_NOT,
+	MERGE_UNITED,
+	MERGE_TIMED, /* ... and may expire */
+};
+enum merge_what merge_what(const struct mover *m, uint32_t db, struct span key);
+/* Does it remove elements that it names? Does it set an expiry? */
+bool merge_is_removal(const struct resp_cmd *cmd);
+bool merge_is_expiry(const struct resp_cmd *cmd);
 /* Does what a command does depend on elements that the source may lack? */
 bool merge_is_relative(const struct resp_cmd *cmd);
 

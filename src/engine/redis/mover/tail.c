@@ -118,6 +118,7 @@ struct unit {
 	bool one_key;
 	bool by_state;    /* its effect must be copied                     */
 	bool relative;    /* it builds on elements that it does not name   */
+	bool removes;     /* ... or removes some, perhaps the last ones    */
 	bool swaps;       /* SWAPDB is among its commands                  */
 	bool has_library; /* a command about functions is in it            */
 	uint32_t carried; /* commands with keys of the application         */
@@ -146,7 +147,7 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	} else if (!uk.is_other) {
 		uk.mark = pend_find(&m->pend, wk->db, wk->key);
 		uk.is_kept = dirty_is_kept(m, wk->db, wk->key);
-		uk.is_united = merge_is_united(m, wk->db, wk->key);
+		uk.united = (uint8_t)merge_what(m, wk->db, wk->key);
 		uk.is_bucket = uk.mark == NULL &&
 		               bucket_has(&m->pend.buckets, wk->db, wk->key);
 	}
@@ -221,10 +222,12 @@ collect(struct mover *m, struct unit *u)
 		    words_number(cmd.argv[1], &v))
 			db = (uint32_t)v;
 		u->swaps |= w->cls == WORD_SWAPDB;
-		/* Names of united keys are of the database that they were in. */
-		m->united_many |= u->swaps && map_count(&m->united) > 0;
-		u->relative |= m->conf->rule == MOVER_RULE_MERGE &&
-		               merge_is_relative(&cmd);
+		if (m->conf->rule == MOVER_RULE_MERGE) {
+			if (w->cls == WORD_SWAPDB)
+				merge_swapped(m);
+			u->relative |= merge_is_relative(&cmd);
+			u->removes |= merge_is_removal(&cmd);
+		}
 		if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
 		    (u->multi && is_barrier(w)) || older_by_state(m, &cmd))
 			u->by_state = true;
@@ -232,6 +235,9 @@ collect(struct mover *m, struct unit *u)
 			/* the first argument is the command itself */
 			if (wk.key.p == cmd.argv[0].p)
 				continue;
+			if (m->conf->rule == MOVER_RULE_MERGE &&
+			    merge_is_expiry(&cmd))
+				merge_note_time(m, wk.db, wk.key);
 			add_key(m, u, &wk);
 			if (m->scope != NULL)
 				note_foreign(m, &cmd, w, &wk);
@@ -310,7 +316,9 @@ judge(struct mover *m, const struct unit *u)
 		const struct mark *k = uk[i].mark;
 
 		kept |= uk[i].is_kept ||
-		        (uk[i].is_united && (u->relative || !u->one_key));
+		        (uk[i].united != MERGE_NOT &&
+		         (u->relative || !u->one_key ||
+		          (u->removes && uk[i].united == MERGE_TIMED)));
 		other |= uk[i].is_other;
 		bucket |= uk[i].is_bucket;
 		if (k == NULL || uk[i].is_chunk)
