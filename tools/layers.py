@@ -26,6 +26,8 @@ MAY = {
     "core": ["base/", "wire/", "core/"],
     "engine": ["base/", "wire/", "core/", "engine/*"],
     "engine/redis": ["base/", "wire/", "core/", "engine/*", "engine/redis/*"],
+    "engine/postgres": ["base/", "wire/", "core/", "engine/*",
+                        "engine/postgres/*"],
     "flow": ["base/", "wire/", "core/", "engine/*", "flow/"],
     "world": ["base/", "core/", "engine/*", "world/*"],
     "world/os": ["base/", "wire/", "core/", "engine/*", "world/*", "world/os/"],

@@ -2,13 +2,14 @@
 /*
  * tests/live/mover_main.c: the mover alone, between two real servers.
  *
- *   mover_main OLD_PORT NEW_PORT [option=value ...]
+ *   mover_main OLD_PORT NEW_PORT [option=value ...]      (or paths of sockets)
  *
  * Reads orders from stdin, one a line: barrier EPOCH POSITION | thaw EPOCH | flip
  * EPOCH old|new | heartbeat TOKEN | scope PPM|none GAINS POSITION TOKEN | pause |
  * resume | show | stop. Writes a JSON object a line: each mail of the mover, and
  * the board 20 times a second. Stops at the end of stdin as well. A scope is a
- * share of the slots, with the salt SALT.
+ * share of the slots, with the salt SALT. With database=NAME [user=NAME] [id=ID]
+ * [build=FILE] the servers are PostgreSQL's.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 
 #include "base/check.h"
 #include "core/scope.h"
+#include "engine/postgres/mover/mover.h"
 #include "engine/redis/mover/mover.h"
 #include "world/os/loop.h"
 
@@ -50,6 +52,7 @@ print_mail(const struct mail *m)
 #define U(x) ((unsigned long long)atomic_load(&b->x))
 
 static struct board board;
+static const struct machine *shown = &mover_machine;
 
 #define SALT   7
 #define SCOPES 256
@@ -89,6 +92,22 @@ print_board(struct board *b)
 	       U(copy_started_ns), U(copy_ended_ns), U(stream_position),
 	       U(stream_units), U(lag_bytes), U(lag_ms), U(pending_records),
 	       U(repaired), U(conflicts), U(mover_mem));
+}
+
+/* Whole; kept until the end. */
+static const char *
+read_file(const char *path)
+{
+	static char text[1 << 20];
+	FILE *f = fopen(path, "r");
+	size_t n;
+
+	REQUIRE(f != NULL);
+	n = fread(text, 1, sizeof(text) - 1, f);
+	REQUIRE(n < sizeof(text) - 1);
+	text[n] = '\0';
+	fclose(f);
+	return text;
 }
 
 static bool
@@ -149,6 +168,19 @@ option(struct mover_conf *c, enum side *from, const char *arg)
 		c->limits.writer_tx = (size_t)strtoull(v, NULL, 10);
 	else if (IS("chunk"))
 		c->limits.chunk_min = (size_t)strtoull(v, NULL, 10);
+	else if (IS("database") || IS("user")) {
+		for (int i = 0; i < SIDE_N; i++) {
+			if (IS("user"))
+				snprintf(c->side[i].url_user,
+				         sizeof(c->side[i].url_user), "%s", v);
+			else
+				snprintf(c->side[i].database,
+				         sizeof(c->side[i].database), "%s", v);
+		}
+	} else if (IS("id"))
+		snprintf(c->id, sizeof(c->id), "%s", v);
+	else if (IS("build"))
+		c->build = read_file(v);
 	else if (IS("rx"))
 		c->limits.stream_rx = (size_t)strtoull(v, NULL, 10);
 	else if (IS("old") || IS("new")) {
@@ -210,7 +242,7 @@ order(struct loop *l, char *line)
 		/* Racy on purpose: for a person who looks for a fault. */
 		os_mem_init(&mem, 0);
 		buf_init(&text, &mem);
-		mover_machine.show(loop_machine(l), &text);
+		shown->show(loop_machine(l), &text);
 		fprintf(stderr, "%.*s", (int)buf_len(&text),
 		        (const char *)buf_span(&text).p);
 		buf_fini(&text);
@@ -294,8 +326,12 @@ main(int argc, char **argv)
 	for (int i = 0; i < SIDE_N; i++) {
 		struct side_conf *s = &conf.side[i];
 
-		snprintf(s->at.host, sizeof(s->at.host), "127.0.0.1");
-		s->at.port = (uint16_t)strtoul(argv[1 + i], NULL, 10);
+		bool is_path = argv[1 + i][0] == '/';
+
+		snprintf(s->at.host, sizeof(s->at.host), "%s",
+		         is_path ? argv[1 + i] : "127.0.0.1");
+		s->at.port =
+			is_path ? 0 : (uint16_t)strtoul(argv[1 + i], NULL, 10);
 		snprintf(s->label, sizeof(s->label), "%s redis://127.0.0.1:%u",
 		         side_name((enum side)i), s->at.port);
 	}
@@ -305,6 +341,11 @@ main(int argc, char **argv)
 			return 2;
 		}
 	lc.to_control = inbox_new(&err);
+	if (conf.side[0].database[0] != '\0') {
+		lc.machine = &pg_mover_machine;
+		lc.init = pg_mover_init;
+		shown = lc.machine;
+	}
 	if (lc.to_control == NULL || (l = loop_new(&lc, &err)) == NULL ||
 	    loop_start(l, &err) != 0) {
 		fprintf(stderr, "%s\n", err.text);

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/mover/attach.c: questions before the copy, and between.
+ *
+ * Each side has one connection for questions. A list of them is asked one after the
+ * other; its last answer leads to the next stage.
+ */
+#include "base/check.h"
+#include "engine/postgres/mover/state.h"
+
+/* %1: slot, origin and schema. What another process left behind goes first: its
+ * walsender still holds the slot. */
+#define SQL_STALE                                      \
+	"SELECT pg_terminate_backend(active_pid) FROM" \
+	" pg_replication_slots WHERE slot_name = '%s' AND active"
+#define SQL_NO_SLOT                                       \
+	"SELECT pg_drop_replication_slot(slot_name) FROM" \
+	" pg_replication_slots WHERE slot_name = '%s'"
+#define SQL_NO_ORIGIN                                    \
+	"SELECT pg_replication_origin_drop(roname) FROM" \
+	" pg_replication_origin WHERE roname = '%s'"
+#define SQL_ORIGIN                                            \
+	"SELECT pg_replication_origin_create('%s') WHERE NOT" \
+	" EXISTS (SELECT 1 FROM pg_replication_origin WHERE roname = '%s')"
+#define THEIRS                                                                \
+	" c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT LIKE"  \
+	" 'pg\\_%%' AND n.nspname <> 'information_schema' AND n.nspname NOT"  \
+	" LIKE 'godwit\\_%%' AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE" \
+	" d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype" \
+	" = 'e')"
+/* A copy that was not finished is begun again. */
+#define SQL_EMPTY                                                         \
+	"DO $$ DECLARE t text; BEGIN SELECT string_agg(format('%%I.%%I'," \
+	" n.nspname, c.relname), ',') INTO t FROM pg_class c JOIN"        \
+	" pg_namespace n ON n.oid = c.relnamespace WHERE" THEIRS ";"      \
+	" IF t IS NOT NULL THEN EXECUTE 'TRUNCATE ' || t || ' CASCADE';"  \
+	" END IF; END $$"
+/* Values whose bytes name no object of a server mean the same everywhere. */
+#define SQL_TABLES                                                            \
+	"SELECT format('%%I.%%I', n.nspname, c.relname),"                     \
+	" coalesce(string_agg(quote_ident(a.attname), ',' ORDER BY"           \
+	" a.attnum), ''), pg_relation_size(c.oid) /"                          \
+	" current_setting('block_size')::int, greatest(c.reltuples,"          \
+	" 0)::bigint, coalesce(bool_and((t.oid < 16384 AND t.typname NOT"     \
+	" LIKE 'reg%%') OR t.typtype = 'e'), true)::int FROM pg_class c JOIN" \
+	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a"  \
+	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND"  \
+	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"      \
+	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples"  \
+	" ORDER BY 3 DESC"
+#define SQL_BACK                                                      \
+	"SELECT pg_create_logical_replication_slot('%s', 'pgoutput')" \
+	" WHERE NOT EXISTS (SELECT 1 FROM pg_replication_slots WHERE" \
+	" slot_name = '%s')"
+
+/* Question number `at` of SET_UP; false: there are no more. */
+static bool
+set_up(struct pg_mover *m, enum side s, uint8_t at)
+{
+	struct pg_conn *c = &m->ask[s];
+	bool fresh = !m->fill_done;
+
+	switch (at) {
+	case 0: pg_conn_query(c, SQL_STALE, m->slot); return true;
+	case 1:
+		if (fresh)
+			pg_conn_query(c, SQL_NO_SLOT, m->slot);
+		else
+			pg_conn_query(c, "SELECT 1");
+		return true;
+	case 2:
+		if (fresh)
+			pg_conn_query(c, SQL_NO_ORIGIN, m->slot);
+		else
+			pg_conn_query(c, "SELECT 1");
+		return true;
+	case 3: pg_conn_query(c, SQL_ORIGIN, m->slot, m->slot); return true;
+	case 4:
+		if (fresh && s != m->from && m->conf->refill)
+			pg_conn_query(c, SQL_EMPTY);
+		else
+			pg_conn_query(c, "SELECT 1");
+		return true;
+	default: return false;
+	}
+}
+
+static void
+next_set_up(struct pg_mover *m)
+{
+	bool done = true;
+
+	for (int s = 0; s < SIDE_N; s++) {
+		if (m->ask[s].state == PG_CONN_IDLE &&
+		    set_up(m, (enum side)s, m->ask_at[s]))
+			m->ask_at[s]++;
+		done = done && m->ask[s].state == PG_CONN_IDLE;
+	}
+	if (done)
+		pg_mover_stage(m, m->fill_done ? STAGE_BACK : STAGE_SLOT);
+}
+
+static void
+next_slot(struct pg_mover *m)
+{
+	struct pg_conn *c = &m->feed[m->from].c;
+
+	if (c->link == NULL) {
+		if (pg_conn_open(c) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		return;
+	}
+	if (c->state != PG_CONN_IDLE)
+		return;
+	if (m->snapshot[0] != '\0') {
+		pg_mover_stage(m, STAGE_TABLES);
+		return;
+	}
+	pg_conn_query(c,
+	              "CREATE_REPLICATION_SLOT \"%s\" LOGICAL pgoutput "
+	              "EXPORT_SNAPSHOT",
+	              m->slot);
+}
+
+static void
+next_tables(struct pg_mover *m)
+{
+	struct pg_conn *c = &m->ask[m->from];
+
+	if (c->state != PG_CONN_IDLE)
+		return;
+	switch (m->ask_at[m->from]++) {
+	case 0:
+		pg_conn_query(
+			c,
+			"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+			"SET TRANSACTION SNAPSHOT '%s'",
+			m->snapshot);
+		break;
+	case 1: pg_conn_query(c, SQL_TABLES); break;
+	case 2: pg_conn_query(c, "COMMIT"); break;
+	default: pg_mover_stage(m, STAGE_COPY);
+	}
+}
+
+static void
+next_back(struct pg_mover *m)
+{
+	bool done = true;
+
+	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_conn *c = &m->ask[s];
+
+		if (c->state == PG_CONN_IDLE && m->ask_at[s] == 0) {
+			m->ask_at[s]++;
+			/* The authority's is there, or its position is lost. */
+			if ((enum side)s == m->from)
+				continue;
+			pg_conn_query(c, SQL_BACK, m->slot, m->slot);
+		}
+		done = done && c->state == PG_CONN_IDLE;
+	}
+	if (done)
+		pg_mover_stage(m, STAGE_STREAM);
+}
+
+/* Appliers, then feeds. */
+static void
+next_stream(struct pg_mover *m)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_apply *a = &m->apply[s];
+		struct pg_feed *f = &m->feed[side_other((enum side)s)];
+
+		if (a->c.link == NULL && pg_conn_open(&a->c) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		if (a->c.state == PG_CONN_IDLE && !a->is_ready)
+			pg_apply_begin_session(m, a);
+		if (!a->is_ready)
+			continue;
+		if (f->c.link == NULL && pg_conn_open(&f->c) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		if (f->c.state == PG_CONN_IDLE && !f->runs)
+			pg_feed_start(m, f);
+	}
+}
+
+void
+pg_attach_next(struct pg_mover *m)
+{
+	switch (m->stage) {
+	case STAGE_DIAL:
+		if (m->ask[SIDE_OLD].state == PG_CONN_IDLE &&
+		    m->ask[SIDE_NEW].state == PG_CONN_IDLE)
+			pg_mover_stage(m, STAGE_SET_UP);
+		break;
+	case STAGE_SET_UP: next_set_up(m); break;
+	case STAGE_SLOT: next_slot(m); break;
+	case STAGE_TABLES: next_tables(m); break;
+	case STAGE_BACK: next_back(m); break;
+	case STAGE_STREAM: next_stream(m); break;
+	case STAGE_IDLE:
+	case STAGE_COPY:
+	case STAGE_BUILD:
+	case STAGE_IN_STEP:
+	case STAGE_BROKEN:
+	case STAGE_STOPPED:
+	case STAGE_N: break;
+	}
+}
+
+bool
+pg_attach_hear(struct pg_mover *m, enum side s, const struct pg_message *msg)
+{
+	struct pg_values row;
+
+	if (msg->type == PG_ERROR_RESPONSE)
+		pg_mover_fail(m, ERR_REFUSED, "%s: %s", m->conf->side[s].label,
+		              m->ask[s].said);
+	if (msg->type != PG_DATA_ROW || m->stage != STAGE_TABLES)
+		return true;
+	if (!pg_read_row(msg->body, &row) || !pg_copy_add_table(m, row))
+		pg_mover_fail(m, ERR_PROTO, "%s: a list of tables that is none",
+		              m->conf->side[s].label);
+	return true;
+}
+
+bool
+pg_attach_slot(struct pg_mover *m, const struct pg_message *msg)
+{
+	struct pg_values row;
+	struct pg_value v[3];
+	struct pg_lsn lsn;
+	struct span rest;
+
+	if (msg->type == PG_ERROR_RESPONSE)
+		pg_mover_fail(m, ERR_REFUSED, "%s: %s",
+		              m->conf->side[m->from].label,
+		              m->feed[m->from].c.said);
+	if (msg->type != PG_DATA_ROW)
+		return true;
+	if (!pg_read_row(msg->body, &row) || row.n < 3)
+		return true;
+	rest = row.items;
+	for (int i = 0; i < 3; i++)
+		(void)pg_value_next(&rest, &v[i]);
+	if (!pg_lsn_parse(v[1].bytes, &lsn) ||
+	    v[2].bytes.n >= sizeof(m->snapshot)) {
+		pg_mover_fail(m, ERR_PROTO, "%s: a slot that is none",
+		              m->conf->side[m->from].label);
+		return true;
+	}
+	m->consistent = lsn.v;
+	memcpy(m->snapshot, v[2].bytes.p, v[2].bytes.n);
+	m->snapshot[v[2].bytes.n] = '\0';
+	return true;
+}
+
+bool
+pg_attach_emit(struct pg_mover *m, enum side s, const char *prefix,
+               uint64_t token)
+{
+	struct pg_conn *c = &m->ask[s];
+
+	if (c->state != PG_CONN_IDLE)
+		return false;
+	pg_conn_query(c, "SELECT pg_logical_emit_message(true, '%s', '%llu')",
+	              prefix, (unsigned long long)token);
+	return true;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/mover/build.c: indexes and keys, when the rows are there.
+ *
+ * conf->build is what pg_dump says behind the data. Indexes and keys that need no
+ * other one are built side by side, the rest in its order behind them. What exists
+ * already was built by an earlier process.
+ */
+#include "base/check.h"
+#include "engine/postgres/mover/state.h"
+
+/* The end of a quoted piece that begins at s.p[at]; s.n: it does not end. */
+static size_t
+skip_quoted(struct span s, size_t at)
+{
+	uint8_t q = s.p[at++];
+
+	while (at < s.n && s.p[at] != q)
+		at++;
+	return at < s.n ? at + 1 : at;
+}
+
+/* The same of $tag$ .. $tag$; at + 1 where it is no such thing. */
+static size_t
+skip_dollar(struct span s, size_t at)
+{
+	size_t n = 1;
+
+	while (at + n < s.n && s.p[at + n] != '$' && s.p[at + n] > ' ')
+		n++;
+	if (at + n >= s.n || s.p[at + n] != '$')
+		return at + 1;
+	n++;
+	for (size_t i = at + n; i + n <= s.n; i++) {
+		if (memcmp(s.p + i, s.p + at, n) == 0)
+			return i + n;
+	}
+	return s.n;
+}
+
+static size_t
+skip_line(struct span s, size_t at)
+{
+	while (at < s.n && s.p[at] != '\n')
+		at++;
+	return at;
+}
+
+/* The next statement, without its semicolon and what is before it. */
+static bool
+next_statement(struct span *rest, struct span *ret)
+{
+	struct span s = *rest;
+	size_t at = 0;
+
+	while (at < s.n && (s.p[at] <= ' ' || s.p[at] == '-')) {
+		if (s.p[at] == '-')
+			at = skip_line(s, at);
+		else
+			at++;
+	}
+	s = span_skip(s, at);
+	for (at = 0; at < s.n && s.p[at] != ';';) {
+		if (s.p[at] == '\'' || s.p[at] == '"')
+			at = skip_quoted(s, at);
+		else if (s.p[at] == '$')
+			at = skip_dollar(s, at);
+		else if (s.p[at] == '-' && at + 1 < s.n && s.p[at + 1] == '-')
+			at = skip_line(s, at);
+		else
+			at++;
+	}
+	*ret = span_of(s.p, at);
+	*rest = span_skip(s, at < s.n ? at + 1 : at);
+	return at > 0;
+}
+
+static bool
+has(struct span s, struct span word)
+{
+	for (size_t i = 0; i + word.n <= s.n; i++) {
+		if (memcmp(s.p + i, word.p, word.n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Needs nothing but its table. */
+static bool
+is_free(struct span s)
+{
+	if (span_has_prefix(s, SPAN("CREATE INDEX ")) ||
+	    span_has_prefix(s, SPAN("CREATE UNIQUE INDEX ")))
+		return true;
+	return span_has_prefix(s, SPAN("ALTER TABLE ")) &&
+	       (has(s, SPAN(" PRIMARY KEY (")) || has(s, SPAN(" UNIQUE (")));
+}
+
+/* A session's settings are Godwit's own. */
+static bool
+is_setting(struct span s)
+{
+	return span_has_prefix(s, SPAN("SET ")) ||
+	       span_has_prefix(s, SPAN("SELECT pg_catalog.set_config"));
+}
+
+/* First those that are free, then the others. */
+static uint32_t
+split(struct span text, struct span *ret, uint32_t *ret_free)
+{
+	uint32_t n = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		struct span rest = text;
+		struct span s;
+
+		while (next_statement(&rest, &s)) {
+			if (is_setting(s) || is_free(s) != (pass == 0))
+				continue;
+			if (ret != NULL)
+				ret[n] = s;
+			n++;
+		}
+		if (pass == 0)
+			*ret_free = n;
+	}
+	return n;
+}
+
+void
+pg_build_begin(struct pg_mover *m)
+{
+	struct span text =
+		m->conf->build != NULL ? span_str(m->conf->build) : SPAN("");
+	uint32_t n = split(text, NULL, &m->statement_free);
+
+	m->statement = mem_alloc(m->port->mem, (n + 1) * sizeof(struct span));
+	if (m->statement == NULL) {
+		pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		return;
+	}
+	m->statement_n = split(text, m->statement, &m->statement_free);
+	m->statement_next = 0;
+	m->statement_done = 0;
+	for (int i = 0; i < PG_MOVER_LANES; i++)
+		m->lane[i].builds = false;
+	pg_build_next(m);
+}
+
+void
+pg_build_forget(struct pg_mover *m)
+{
+	mem_free(m->port->mem, m->statement,
+	         (m->statement_n + 1) * sizeof(struct span));
+	m->statement = NULL;
+	m->statement_n = 0;
+}
+
+static void
+build(struct pg_mover *m, struct pg_lane *l)
+{
+	struct span s = m->statement[m->statement_next++];
+
+	l->builds = true;
+	pg_conn_query(&l->to, "%.*s", (int)s.n, (const char *)s.p);
+}
+
+void
+pg_build_next(struct pg_mover *m)
+{
+	for (int i = 0; i < PG_MOVER_LANES; i++) {
+		struct pg_lane *l = &m->lane[i];
+
+		if (l->to.state != PG_CONN_IDLE)
+			continue;
+		if (l->builds)
+			m->statement_done++;
+		l->builds = false;
+	}
+	for (int i = 0; i < PG_MOVER_LANES; i++) {
+		uint32_t at = m->statement_next;
+		bool alone = at >= m->statement_free;
+
+		if (at == m->statement_n ||
+		    m->lane[i].to.state != PG_CONN_IDLE ||
+		    (alone && m->statement_done < at))
+			continue;
+		build(m, &m->lane[i]);
+	}
+	if (m->statement_done < m->statement_n)
+		return;
+	pg_build_forget(m);
+	pg_copy_forget(m);
+	pg_mover_stage(m, STAGE_BACK);
+}
+
+/* 42P07 relation, 42710 object, 42P16 a second primary key. */
+static bool
+is_there(const char *state)
+{
+	static const char *const codes[] = { "42P07", "42710", "42P16" };
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		if (memcmp(state, codes[i], 5) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+pg_build_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
+              const struct pg_message *msg)
+{
+	(void)l;
+	if (msg->type == PG_ERROR_RESPONSE && !is_there(c->state_5))
+		pg_mover_fail(m, ERR_REFUSED, "%s: %s", c->side->label,
+		              c->said);
+	return true;
+}

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/mover/mover.c: keeps another PostgreSQL database in step.
+ *
+ * Events only take messages apart; what is due next is looked at once a batch.
+ * Whatever fails closes everything: the slot, the target's own word of how far it
+ * has come, and begun copies that are begun again make the next try exact.
+ */
+#include "engine/postgres/mover/mover.h"
+
+#include <stdarg.h>
+
+#include "base/check.h"
+#include "engine/postgres/mover/state.h"
+
+#define BEAT_NS      (200 * MILLI)
+#define TELL_NS      (1 * SECOND)
+#define PROGRESS_NS  (1 * SECOND)
+#define RETRY_MIN_NS (100 * MILLI)
+#define RETRY_MAX_NS (5 * SECOND)
+
+static machine_step_f step;
+static machine_fini_f fini;
+static machine_show_f show;
+
+const struct machine pg_mover_machine = {
+	.name = "mover",
+	.self_size = sizeof(struct pg_mover),
+	.step = step,
+	.fini = fini,
+	.show = show,
+};
+
+static const struct {
+	const char *name;
+	enum move_phase phase;
+} stages[STAGE_N] = {
+	[STAGE_IDLE] = { "idle", MOVE_IDLE },
+	[STAGE_DIAL] = { "dial", MOVE_ATTACHING },
+	[STAGE_SET_UP] = { "set_up", MOVE_ATTACHING },
+	[STAGE_SLOT] = { "slot", MOVE_ATTACHING },
+	[STAGE_TABLES] = { "tables", MOVE_ATTACHING },
+	[STAGE_COPY] = { "copy", MOVE_COPYING },
+	[STAGE_BUILD] = { "build", MOVE_COPYING },
+	[STAGE_BACK] = { "back", MOVE_CATCHING_UP },
+	[STAGE_STREAM] = { "stream", MOVE_CATCHING_UP },
+	[STAGE_IN_STEP] = { "in_step", MOVE_IN_STEP },
+	[STAGE_BROKEN] = { "broken", MOVE_BROKEN },
+	[STAGE_STOPPED] = { "stopped", MOVE_IDLE },
+};
+
+/* ---- words to the control half ------------------------------------------ */
+
+static void
+tell_phase(struct pg_mover *m)
+{
+	struct mail mail = { .kind = MAIL_MOVE_PHASE,
+		             .side = m->from,
+		             .phase = stages[m->stage].phase };
+
+	atomic_store(&m->conf->board->move_phase, mail.phase);
+	m->port->ops->mail(m->port, &mail);
+}
+
+static void
+put_text(struct mail *mail, struct pg_mover *m, const char *fmt, va_list ap)
+{
+	struct buf text;
+	size_t n;
+
+	buf_init(&text, m->port->mem);
+	buf_putv(&text, fmt, ap);
+	n = buf_len(&text) < sizeof(mail->text) ? buf_len(&text)
+	                                        : sizeof(mail->text) - 1;
+	if (n > 0)
+		memcpy(mail->text, buf_span(&text).p, n);
+	buf_fini(&text);
+	for (size_t i = 0; i < n; i++) {
+		if ((uint8_t)mail->text[i] < ' ')
+			mail->text[i] = ' ';
+	}
+}
+
+/* The same again within a few seconds says nothing new. */
+static void
+say(struct pg_mover *m, const struct mail *mail)
+{
+	if (strcmp(mail->text, m->trouble) == 0 &&
+	    m->port->now_ns < m->trouble_ns + 5 * SECOND)
+		return;
+	memcpy(m->trouble, mail->text, sizeof(m->trouble));
+	m->trouble_ns = m->port->now_ns;
+	m->port->ops->mail(m->port, mail);
+}
+
+void
+pg_mover_fail(struct pg_mover *m, enum err_code code, const char *fmt, ...)
+{
+	struct mail mail = { .kind = MAIL_TROUBLE,
+		             .side = m->from,
+		             .flag = (uint32_t)code };
+	va_list ap;
+
+	/* What comes of the first is not told. */
+	if (m->failed)
+		return;
+	m->failed = true;
+	va_start(ap, fmt);
+	put_text(&mail, m, fmt, ap);
+	va_end(ap);
+	say(m, &mail);
+}
+
+void
+pg_mover_lost(struct pg_mover *m, const struct pg_conn *c, int rc)
+{
+	pg_mover_fail(m, (enum err_code)(-rc), "%s: %s", c->side->label,
+	              c->said[0] != '\0' ? c->said : "the connection was lost");
+}
+
+static void foreign(struct pg_mover *m, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void
+foreign(struct pg_mover *m, const char *fmt, ...)
+{
+	struct mail mail = { .kind = MAIL_TROUBLE,
+		             .side = m->from,
+		             .flag = ERR_DIVERGED };
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_text(&mail, m, fmt, ap);
+	va_end(ap);
+	say(m, &mail);
+}
+
+void
+pg_mover_foreign(struct pg_mover *m, const struct pg_feed *f,
+                 const struct pg_relation *r)
+{
+	struct span t = r != NULL ? buf_span(&r->target) : SPAN("its tables");
+
+	/* Right behind a switch it is the new authority's own. */
+	if (m->stands)
+		return;
+	foreign(m, "%s: somebody else wrote to %.*s while it was shut",
+	        m->conf->side[f->side].label, (int)t.n, (const char *)t.p);
+}
+
+/* ---- stages --------------------------------------------------------------- */
+
+void
+pg_mover_stage(struct pg_mover *m, enum stage to)
+{
+	enum move_phase was = stages[m->stage].phase;
+
+	m->stage = to;
+	memset(m->ask_at, 0, sizeof(m->ask_at));
+	if (stages[to].phase != was)
+		tell_phase(m);
+	if (to == STAGE_COPY)
+		pg_copy_begin(m);
+	else if (to == STAGE_BUILD)
+		pg_build_begin(m);
+	else if (to == STAGE_BACK)
+		m->fill_done = true;
+}
+
+static void
+forget_all(struct pg_mover *m)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		pg_conn_close(&m->ask[s]);
+		pg_feed_forget(m, &m->feed[s]);
+		pg_apply_forget(m, &m->apply[s]);
+	}
+	pg_copy_forget(m);
+	pg_build_forget(m);
+	m->snapshot[0] = '\0';
+	m->chunks_open = 0;
+	m->stands = false;
+	m->beat_token = m->beat_back;
+}
+
+static void
+dial(struct pg_mover *m)
+{
+	atomic_store(&m->conf->board->unsettled,
+	             atomic_load(&m->conf->board->unsettled) | 1);
+	atomic_store(&m->conf->board->total_records, 0);
+	for (int s = 0; s < SIDE_N; s++) {
+		if (pg_conn_open(&m->ask[s]) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+	}
+	pg_mover_stage(m, STAGE_DIAL);
+}
+
+static void
+broken(struct pg_mover *m)
+{
+	uint64_t wait = RETRY_MIN_NS << (m->tries < 6 ? m->tries : 6);
+
+	forget_all(m);
+	m->failed = false;
+	m->tries++;
+	m->retry_ns =
+		m->port->now_ns + (wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS);
+	if (m->stage != STAGE_STOPPED && m->stage != STAGE_IDLE)
+		pg_mover_stage(m, STAGE_BROKEN);
+	port_wake(m->port, m->retry_ns);
+}
+
+/* ---- positions -------------------------------------------------------------- */
+
+static void
+pass_barrier(struct pg_mover *m)
+{
+	const struct pg_feed *f = &m->feed[m->from];
+	struct mail mail = { .kind = MAIL_PASSED,
+		             .epoch = m->barrier_epoch,
+		             .side = m->from,
+		             .position = m->feed[side_other(m->from)].read,
+		             .token = f->done,
+		             .text = "pg",
+		             .history = "pg" };
+
+	if (m->barrier == 0 || m->stands || f->done < m->barrier)
+		return;
+	m->stands = true;
+	m->port->ops->mail(m->port, &mail);
+}
+
+void
+pg_mover_moved(struct pg_mover *m)
+{
+	struct board *b = m->conf->board;
+
+	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_feed *f = &m->feed[s];
+		const struct pg_apply *a = &m->apply[side_other((enum side)s)];
+		bool empty = (enum side)s != m->from
+		                     ? !f->is_foreign
+		                     : a->due_n == 0 && !a->is_open;
+
+		if (empty && !f->in_tx && f->read > f->done)
+			f->done = f->read;
+		atomic_store(&b->passed[s], f->done);
+	}
+	pass_barrier(m);
+}
+
+static void
+tell_progress(struct pg_mover *m)
+{
+	struct mail mail = { .kind = MAIL_PROGRESS,
+		             .text = "pg",
+		             .token = m->from };
+
+	m->progress_ns = m->port->now_ns + PROGRESS_NS;
+	for (int s = 0; s < SIDE_N; s++) {
+		mail.side = (enum side)s;
+		mail.position = m->feed[s].done;
+		m->port->ops->mail(m->port, &mail);
+	}
+}
+
+/* The stream is as late as the oldest beat that is under way. */
+static void
+beat(struct pg_mover *m)
+{
+	uint64_t now = m->port->now_ns;
+	bool under_way = m->beat_back < m->beat_token;
+	struct board *b = m->conf->board;
+
+	if (under_way && now - m->beat_ns > BEAT_NS)
+		atomic_store(&b->lag_ms, (now - m->beat_ns) / MILLI);
+	else if (!under_way)
+		atomic_store(&b->lag_ms, 0);
+	if (under_way || now < m->beat_ns + BEAT_NS || m->stands)
+		return;
+	if (pg_attach_emit(m, m->from, "godwit:beat", m->beat_token + 1)) {
+		m->beat_token++;
+		m->beat_ns = now;
+	}
+}
+
+static void
+gauges(struct pg_mover *m)
+{
+	struct board *b = m->conf->board;
+	const struct pg_feed *f = &m->feed[m->from];
+	uint64_t lag = f->seen > f->done ? f->seen - f->done : 0;
+
+	atomic_store(&b->told_ns, m->port->now_ns);
+	atomic_store(&b->stream_position, f->seen);
+	atomic_store(&b->lag_bytes, lag);
+	atomic_store(&b->pending_records, m->stage == STAGE_IN_STEP ? 0 : 1);
+	atomic_store(&b->mover_mem, m->port->mem->used);
+}
+
+static void
+settle(struct pg_mover *m)
+{
+	struct board *b = m->conf->board;
+
+	m->tries = 0;
+	atomic_store(&b->unsettled, (atomic_load(&b->unsettled) | 1) + 1);
+	pg_mover_stage(m, STAGE_IN_STEP);
+	tell_progress(m);
+}
+
+static void
+run_stream(struct pg_mover *m)
+{
+	uint64_t now = m->port->now_ns;
+	bool runs = m->feed[0].runs && m->feed[1].runs;
+
+	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_feed *f = &m->feed[s];
+
+		pg_apply_flush(m, &m->apply[s]);
+		if (f->c.is_held && pg_feed_resume(m, f) != 0)
+			return;
+		if (f->done > f->told && now >= f->told_ns + TELL_NS)
+			pg_feed_tell(m, f);
+	}
+	for (int s = 0; s < SIDE_N; s++)
+		pg_apply_flush(m, &m->apply[s]);
+	pg_mover_moved(m);
+	if (!runs)
+		return;
+	beat(m);
+	if (m->heart_token != 0 &&
+	    pg_attach_emit(m, side_other(m->from), "godwit:heart",
+	                   m->heart_token))
+		m->heart_token = 0;
+	if (m->stage == STAGE_STREAM && m->beat_token > 0 &&
+	    m->beat_back == m->beat_token)
+		settle(m);
+	if (now >= m->progress_ns)
+		tell_progress(m);
+}
+
+/* ---- mails --------------------------------------------------------------------- */
+
+static void
+stop(struct pg_mover *m)
+{
+	struct mail mail = { .kind = MAIL_STOPPED };
+
+	if (m->stage >= STAGE_STREAM && m->stage <= STAGE_IN_STEP)
+		tell_progress(m);
+	for (int s = 0; s < SIDE_N; s++)
+		pg_feed_tell(m, &m->feed[s]);
+	forget_all(m);
+	m->stage = STAGE_STOPPED;
+	tell_phase(m);
+	m->port->ops->mail(m->port, &mail);
+}
+
+static void
+flip(struct pg_mover *m, enum side to)
+{
+	m->barrier = 0;
+	m->stands = false;
+	if (m->from == to)
+		return;
+	m->from = to;
+	m->feed[to].is_foreign = false;
+	m->beat_token++;
+	m->beat_back = m->beat_token;
+	m->beat_ns = 0;
+	if (m->stage == STAGE_IN_STEP)
+		pg_mover_stage(m, STAGE_STREAM);
+}
+
+static void
+on_mail(struct pg_mover *m, const struct mail *mail)
+{
+	switch ((int)mail->kind) {
+	case MAIL_MOVE:
+		m->from = mail->side;
+		if (m->stage == STAGE_IDLE)
+			dial(m);
+		break;
+	case MAIL_MOVE_PAUSE: m->paused = true; break;
+	case MAIL_MOVE_RESUME: m->paused = false; break;
+	case MAIL_BARRIER:
+		m->barrier = mail->position;
+		m->barrier_epoch = mail->epoch;
+		pass_barrier(m);
+		break;
+	case MAIL_THAW:
+		m->barrier = 0;
+		m->stands = false;
+		break;
+	case MAIL_FLIP: flip(m, mail->side); break;
+	case MAIL_HEARTBEAT: m->heart_token = mail->token; break;
+	case MAIL_STOP: stop(m); break;
+	default: break;
+	}
+}
+
+/* ---- events --------------------------------------------------------------------- */
+
+static bool
+hear(void *self, struct pg_conn *c, const struct pg_message *msg)
+{
+	struct pg_mover *m = self;
+
+	if (m->failed)
+		return true;
+	for (int s = 0; s < SIDE_N; s++) {
+		if (c == &m->ask[s])
+			return pg_attach_hear(m, (enum side)s, msg);
+		if (c == &m->apply[s].c)
+			return pg_apply_hear(m, &m->apply[s], msg);
+		if (c == &m->feed[s].c)
+			return m->stage == STAGE_SLOT
+			               ? pg_attach_slot(m, msg)
+			               : pg_feed_hear(m, &m->feed[s], msg);
+	}
+	for (int i = 0; i < PG_MOVER_LANES; i++) {
+		struct pg_lane *l = &m->lane[i];
+
+		if (c == &l->from || c == &l->to)
+			return m->stage == STAGE_BUILD
+			               ? pg_build_hear(m, l, c, msg)
+			               : pg_copy_hear(m, l, c, msg);
+	}
+	return true;
+}
+
+int
+pg_feed_resume(struct pg_mover *m, struct pg_feed *f)
+{
+	int rc = pg_conn_resume(&f->c, hear, m);
+
+	if (rc != 0)
+		pg_mover_lost(m, &f->c, rc);
+	return rc;
+}
+
+static void
+work(struct pg_mover *m)
+{
+	uint64_t now = m->port->now_ns;
+
+	if (m->stage == STAGE_BROKEN && now >= m->retry_ns)
+		dial(m);
+	if (m->stage == STAGE_COPY)
+		pg_copy_next(m);
+	if (m->stage == STAGE_BUILD)
+		pg_build_next(m);
+	pg_attach_next(m);
+	if (m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP)
+		run_stream(m);
+	if (m->failed)
+		broken(m);
+	gauges(m);
+	if (m->stage != STAGE_IDLE && m->stage != STAGE_STOPPED)
+		port_wake(m->port, now + 50 * MILLI);
+}
+
+static void
+step(void *self, struct port *p, const struct event *ev)
+{
+	struct pg_mover *m = self;
+	struct pg_conn *c = ev->link != NULL ? ev->link->owner : NULL;
+	int rc = 0;
+
+	m->port = p;
+	switch (ev->kind) {
+	case EV_START: pg_mover_start(m); break;
+	case EV_UP: rc = pg_conn_up(c); break;
+	case EV_BYTES: rc = pg_conn_take(c, ev->bytes, hear, m); break;
+	case EV_DRAINED: pg_copy_drained(m); break;
+	case EV_DOWN:
+		pg_conn_down(c, ev->err);
+		rc = -ERR_LOST;
+		break;
+	case EV_MAIL: on_mail(m, ev->mail); break;
+	case EV_BATCH: work(m); break;
+	case EV_ACCEPT:
+	case EV_EOF:
+	case EV_TIMER:
+	case EV_BOARD: break;
+	}
+	if (rc != 0)
+		pg_mover_lost(m, c, rc);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+void
+pg_mover_init(void *self, void *conf)
+{
+	struct pg_mover *m = self;
+	static const char head[] = "godwit_";
+	size_t n = sizeof(head) - 1;
+
+	m->conf = conf;
+	m->fill_done = m->conf->fill_done;
+	memcpy(m->slot, head, n);
+	for (const char *p = m->conf->id; *p != '\0' && n < 62; p++)
+		m->slot[n++] = *p;
+	m->slot[n] = '\0';
+}
+
+static void
+set_conn(struct pg_mover *m, struct pg_conn *c, enum side s, const char *what)
+{
+	c->side = &m->conf->side[s];
+	c->id = m->conf->id;
+	c->what = what;
+	pg_conn_init(c, m->port);
+}
+
+void
+pg_mover_start(struct pg_mover *m)
+{
+	uint64_t seed = m->port->entropy(m->port);
+
+	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_feed *f = &m->feed[s];
+		struct pg_apply *a = &m->apply[s];
+
+		f->side = (enum side)s;
+		f->c.is_replication = true;
+		a->side = (enum side)s;
+		a->c.is_replica = true;
+		set_conn(m, &m->ask[s], (enum side)s, "mover");
+		set_conn(m, &f->c, (enum side)s, "feed");
+		set_conn(m, &a->c, (enum side)s, "apply");
+		map_init(&f->relations, m->port->mem,
+		         sizeof(struct pg_relation), seed);
+		map_init(&a->statements, m->port->mem, sizeof(uint32_t), seed);
+		a->due = mem_alloc(m->port->mem,
+		                   PG_APPLY_RING * sizeof(*a->due));
+		if (a->due == NULL)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+	}
+	for (int i = 0; i < PG_MOVER_LANES; i++) {
+		m->lane[i].to.is_replica = true;
+		set_conn(m, &m->lane[i].from, SIDE_OLD, "copy");
+		set_conn(m, &m->lane[i].to, SIDE_NEW, "copy");
+	}
+}
+
+static void
+fini(void *self, struct port *p)
+{
+	struct pg_mover *m = self;
+
+	m->port = p;
+	forget_all(m);
+	for (int s = 0; s < SIDE_N; s++) {
+		pg_conn_fini(&m->ask[s]);
+		pg_conn_fini(&m->feed[s].c);
+		pg_conn_fini(&m->apply[s].c);
+		map_fini(&m->feed[s].relations);
+		map_fini(&m->apply[s].statements);
+		mem_free(p->mem, m->apply[s].due,
+		         PG_APPLY_RING * sizeof(struct pg_due));
+	}
+	for (int i = 0; i < PG_MOVER_LANES; i++) {
+		pg_conn_fini(&m->lane[i].from);
+		pg_conn_fini(&m->lane[i].to);
+	}
+}
+
+static void
+show(const void *self, struct buf *text)
+{
+	const struct pg_mover *m = self;
+
+	buf_putf(text,
+	         "mover: %s, %s has authority, %u tables, %llu waited for\n",
+	         stages[m->stage].name, side_name(m->from), m->table_n,
+	         (unsigned long long)m->apply[side_other(m->from)].due_n);
+	for (int s = 0; s < SIDE_N; s++)
+		buf_putf(text, "  %s: read %llu, done %llu, seen %llu%s%s\n",
+		         side_name((enum side)s),
+		         (unsigned long long)m->feed[s].read,
+		         (unsigned long long)m->feed[s].done,
+		         (unsigned long long)m->feed[s].seen,
+		         m->feed[s].c.is_held ? ", held" : "",
+		         m->feed[s].is_foreign ? ", foreign" : "");
+}

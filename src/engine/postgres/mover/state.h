@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/mover/state.h: what the files of the PostgreSQL mover share.
+ *
+ *   mover.c     the machine: events, mails, stages, gauges
+ *   attach.c    questions before and between: slots, origins, tables, progress
+ *   copy.c      the snapshot, chunk by chunk
+ *   build.c     indexes and keys
+ *   feed.c      a side's change stream, transaction by transaction
+ *   relation.c  tables as the stream names them, and statements for their rows
+ *   apply.c     changes as pipelined statements on the other side
+ *
+ *        ask[old] ──┐  questions            ┌── ask[new]
+ *        feed[old] ─┤→ decode → apply[new] →┤
+ *                   ├← apply[old] ← decode ←├── feed[new]
+ *        lane.from ─┤→ COPY binary ───────→ ├── lane.to      (x PG_MOVER_LANES)
+ *                 old                      new
+ */
+#pragma once
+
+#include "base/map.h"
+#include "engine/mover.h"
+#include "engine/postgres/conn.h"
+#include "wire/pg_output.h"
+#include "wire/pg_stream.h"
+
+#define PG_MOVER_LANES 4
+#define SECOND         1000000000ull
+#define MILLI          1000000ull
+
+/* A lane's target has so much to send: its source is not read. */
+#define LANE_TX_MAX     ((size_t)2 * 1024 * 1024)
+/* Answers of the target that are waited for, at most: beyond it the stream waits. */
+#define APPLY_OPEN_MAX  8192
+/* One transaction may be that much longer, at its end. */
+#define PG_APPLY_RING   (2 * APPLY_OPEN_MAX)
+/* Changes that are put into one transaction of the target while it is behind. */
+#define APPLY_GROUP_MAX 2000
+/* Pages of a chunk: about 64 MiB. */
+#define CHUNK_PAGES     8192u
+
+enum stage {
+	STAGE_IDLE,
+	STAGE_DIAL,   /* questions and appliers connect           */
+	STAGE_SET_UP, /* origins, slots of before                 */
+	STAGE_SLOT,   /* the slot and its snapshot                */
+	STAGE_TABLES, /* what there is to copy                    */
+	STAGE_COPY,
+	STAGE_BUILD,
+	STAGE_BACK,   /* the slot of the way back                 */
+	STAGE_STREAM, /* both feeds run; not in step yet          */
+	STAGE_IN_STEP,
+	STAGE_BROKEN,
+	STAGE_STOPPED,
+	STAGE_N,
+};
+
+/* A table, or a leaf of a partitioned one. */
+struct pg_table {
+	struct buf name;    /* "schema"."table", quoted            */
+	struct buf columns; /* "a","b": all that are stored         */
+	uint32_t pages;
+	uint32_t next_page; /* of the next chunk               */
+	uint64_t rows;      /* as the server guesses            */
+	bool is_binary;     /* of types that mean the same there */
+};
+
+/* One COPY from old to new. */
+struct pg_lane {
+	struct pg_conn from;
+	struct pg_conn to;
+	uint8_t at;             /* enum in copy.c        */
+	struct pg_table *table; /* NULL: none            */
+	uint32_t page;          /* where it begins       */
+	uint64_t rows;          /* of the chunk          */
+	uint64_t bytes;
+	bool is_slow; /* from is not read because of to */
+	bool builds;  /* build.c: a statement        */
+};
+
+/* A column of a relation. */
+struct pg_field_name {
+	struct span name; /* in relation.names */
+	bool is_key;
+};
+
+/* A table as one feed names it. */
+struct pg_relation {
+	struct buf names;  /* all names' bytes                */
+	struct buf target; /* "schema"."table"               */
+	struct pg_field_name *field;
+	uint16_t n;
+	uint8_t identity; /* 'd', 'n', 'f', 'i' */
+	bool is_own;      /* of Godwit's schema: not carried */
+};
+
+/* What a feed is in the middle of. */
+struct pg_feed {
+	enum side side;
+	struct pg_conn c;
+	struct pg_output out;
+	struct map relations; /* oid (4 bytes) -> struct pg_relation   */
+	bool runs;            /* START_REPLICATION was answered            */
+	bool in_tx;
+	bool skips;          /* this transaction is our own               */
+	bool is_foreign;     /* not ours, and this side does not rule     */
+	bool is_empty;       /* nothing of it is to be applied so far     */
+	uint64_t commit_lsn; /* of the transaction that is read           */
+	int64_t commit_us;
+	uint64_t seen; /* end of the log, as far as it was told     */
+	uint64_t read; /* all before it was read                    */
+	uint64_t done; /* all before it is applied, or was nothing  */
+	uint64_t told; /* the server heard of it                    */
+	uint64_t told_ns;
+	uint64_t start; /* where it was begun                       */
+};
+
+/* An answer that is waited for. */
+struct pg_due {
+	enum {
+		DUE_QUIET, /* its row count says nothing (BEGIN, TRUNCATE) */
+		DUE_ROW,   /* exactly one row                               */
+		DUE_COMMIT,
+	} kind;
+	uint64_t lsn; /* DUE_COMMIT: end of the last transaction in it */
+};
+
+/* Changes on their way to one side. */
+struct pg_apply {
+	enum side side; /* that is written */
+	struct pg_conn c;
+	bool is_ready;    /* its session has its origin                 */
+	bool begins;      /* ... was asked to                            */
+	bool is_open;     /* BEGIN was sent                             */
+	uint32_t rows;    /* since then                                 */
+	uint32_t commits; /* of the source, in this wake-up             */
+	uint64_t lsn;     /* end of the last whole transaction in it; 0: none */
+	int64_t time_us;
+	struct map statements; /* text key -> number                  */
+	uint32_t statement_n;
+	struct pg_due *due; /* ring of APPLY_OPEN_MAX * 2            */
+	uint32_t due_at;
+	uint32_t due_n;
+	bool wants_flush; /* answers are wanted for what was put      */
+	bool failed;
+};
+
+struct pg_mover {
+	const struct mover_conf *conf;
+	struct port *port;
+	char slot[64]; /* godwit_<id>: slot, origin, publication, schema */
+	enum stage stage;
+	enum side from; /* the authority */
+	bool fill_done;
+	bool paused;       /* nothing is copied           */
+	bool paused_apply; /* of tests: nothing is applied */
+	bool stops;
+
+	struct pg_conn ask[SIDE_N];
+	uint8_t ask_at[SIDE_N]; /* which question; attach.c */
+	struct pg_feed feed[SIDE_N];
+	struct pg_apply apply[SIDE_N]; /* by the side that is written */
+	struct pg_lane lane[PG_MOVER_LANES];
+
+	char snapshot[80];
+	uint64_t consistent; /* the slot's first point */
+	struct pg_table *table;
+	uint32_t table_n;
+	uint32_t table_cap;
+	uint32_t chunks_open;
+
+	struct span *statement; /* build.c: into conf->build */
+	uint32_t statement_n;
+	uint32_t statement_free; /* those before it need no other one */
+	uint32_t statement_next;
+	uint32_t statement_done;
+
+	uint64_t barrier; /* 0: none */
+	uint64_t barrier_epoch;
+	bool stands; /* it has passed; nothing is applied */
+
+	uint64_t beat_token; /* of the authority's feed: sent, arrived */
+	uint64_t beat_back;
+	uint64_t beat_ns;
+	uint64_t heart_token; /* the way back: wished for by control */
+	uint64_t progress_ns;
+	uint64_t second_ns;
+	uint64_t retry_ns;
+	uint32_t tries;
+	bool failed;
+	char trouble[160];
+	uint64_t trouble_ns;
+};
+
+/* ---- mover.c ---- */
+void pg_mover_start(struct pg_mover *m);
+void pg_mover_stage(struct pg_mover *m, enum stage to);
+/* Something went wrong: said, everything is closed at the end of the step, and begun
+ * again later. */
+void pg_mover_fail(struct pg_mover *m, enum err_code code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same of a connection, in the server's words. */
+void pg_mover_lost(struct pg_mover *m, const struct pg_conn *c, int rc);
+/* Somebody wrote on the side that is shut. */
+void pg_mover_foreign(struct pg_mover *m, const struct pg_feed *f,
+                      const struct pg_relation *r);
+/* applied has grown, or stood still while there was nothing. */
+void pg_mover_moved(struct pg_mover *m);
+
+/* ---- attach.c ---- */
+void pg_attach_next(struct pg_mover *m); /* what is due in this stage */
+bool pg_attach_hear(struct pg_mover *m, enum side s,
+                    const struct pg_message *msg);
+/* Of the connection that makes the slot. */
+bool pg_attach_slot(struct pg_mover *m, const struct pg_message *msg);
+/* A message into the stream of a side: prefix, text. False: it is busy. */
+bool pg_attach_emit(struct pg_mover *m, enum side s, const char *prefix,
+                    uint64_t token);
+
+/* ---- copy.c ---- */
+/* One row of the list of tables. False: out of memory. */
+bool pg_copy_add_table(struct pg_mover *m, struct pg_values row);
+void pg_copy_begin(struct pg_mover *m);
+void pg_copy_next(struct pg_mover *m);
+bool pg_copy_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
+                  const struct pg_message *msg);
+void pg_copy_drained(struct pg_mover *m);
+void pg_copy_forget(struct pg_mover *m);
+
+/* ---- build.c ---- */
+void pg_build_begin(struct pg_mover *m);
+void pg_build_next(struct pg_mover *m);
+bool pg_build_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
+                   const struct pg_message *msg);
+void pg_build_forget(struct pg_mover *m);
+
+/* ---- feed.c ---- */
+void pg_feed_start(struct pg_mover *m, struct pg_feed *f);
+bool pg_feed_hear(struct pg_mover *m, struct pg_feed *f,
+                  const struct pg_message *msg);
+/* Go on with what was held. */
+int pg_feed_resume(struct pg_mover *m, struct pg_feed *f);
+/* Tell the server how far it may forget. */
+void pg_feed_tell(struct pg_mover *m, struct pg_feed *f);
+void pg_feed_forget(struct pg_mover *m, struct pg_feed *f);
+void pg_relation_forget(struct pg_mover *m, struct pg_feed *f);
+
+/* ---- relation.c ---- */
+bool pg_relation_learn(struct pg_mover *m, struct pg_feed *f,
+                       const struct pg_output_part *p);
+struct pg_relation *pg_relation_find(const struct pg_feed *f, uint32_t oid);
+/* Does an UPDATE set column i? Does its value name the row? Both in the order of
+ * the parameters: first those that are set, then those that name. */
+bool pg_relation_sets(const struct pg_relation *r,
+                      const struct pg_output_part *p, uint16_t i,
+                      enum pg_cell_kind kind);
+bool pg_relation_names(const struct pg_relation *r, uint16_t i);
+/* The text of a statement for such a change. */
+void pg_relation_put_sql(const struct pg_relation *r,
+                         const struct pg_output_part *p, struct buf *ret);
+
+/* ---- apply.c ---- */
+/* Connected: its session gets its origin, and tells how far it had come. */
+void pg_apply_begin_session(struct pg_mover *m, struct pg_apply *a);
+bool pg_apply_has_room(const struct pg_apply *a);
+void pg_apply_change(struct pg_mover *m, struct pg_apply *a,
+                     const struct pg_relation *r,
+                     const struct pg_output_part *p);
+void pg_apply_truncate(struct pg_mover *m, struct pg_feed *f,
+                       struct pg_apply *a, const struct pg_output_part *p);
+/* Another transaction begins. It may go into the same one of the target as those
+ * before it, when several came at once. */
+void pg_apply_begin(struct pg_mover *m, struct pg_apply *a);
+/* The transaction that was read is whole; something of it was put. */
+void pg_apply_commit(struct pg_apply *a, uint64_t end_lsn, int64_t time_us);
+/* The end of a wake-up: what is whole is committed, and answers are wanted. */
+void pg_apply_flush(struct pg_mover *m, struct pg_apply *a);
+bool pg_apply_hear(struct pg_mover *m, struct pg_apply *a,
+                   const struct pg_message *msg);
+void pg_apply_forget(struct pg_mover *m, struct pg_apply *a);
