@@ -118,6 +118,14 @@ class Writer:
             p.rpush(k("l"), self.v())
             p.execute_command("EXEC")
 
+        def emptied_inside():
+            p.execute_command("MULTI")
+            p.set(k("s"), self.v())
+            p.execute_command("SELECT", db())
+            p.flushdb()
+            p.rpush(k("l"), self.v())
+            p.execute_command("EXEC")
+
         move = [
             lambda: p.execute_command("SELECT", db()),
             lambda: p.execute_command("MOVE", k(r.choice("slhtzx")), db()),
@@ -126,7 +134,8 @@ class Writer:
         ]
         if self.kind == "swap" and r.random() < 0.01:
             return [lambda: p.execute_command("SWAPDB", *r.sample(range(3), 2)), swapped_inside,
-                    lambda: p.flushdb() if r.random() < 0.2 else p.execute_command("SWAPDB", 1, 1)]
+                    lambda: r.choice((p.flushdb, emptied_inside))() if r.random() < 0.2
+                    else p.execute_command("SWAPDB", 1, 1)]
         return ops[:-2] + move * 5
 
     def rename(self, p):

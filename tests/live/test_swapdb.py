@@ -8,10 +8,16 @@ and both servers are compared exactly.
 import time
 
 import pytest
+import redis
 
 from scenario import Run
 from test_mode_m import NO_STREAM
 from test_mover import SECONDS, check_equal, halt, load, mover, pair, preload  # noqa: F401
+
+FLUSH = (
+    "redis.call('set', 'a', 1) redis.call('select', 1) redis.call('flushdb')"
+    "redis.call('set', 'b', 1) redis.call('select', 2)"
+)
 
 
 def settle(m):
@@ -120,6 +126,25 @@ def test_a_kill_behind_a_swap(pair):  # noqa: F811
     m.wait_phase("in_step", 20)
     check_equal(pair, m)
     assert len([x for x in m.mails if x["mail"] == "phase" and x["phase"] == "copying"]) <= 2
+
+
+@pytest.mark.parametrize("way", ["transaction", "script"])
+def test_flushdb_of_a_database_selected_inside(pair, way):  # noqa: F811
+    """FLUSHDB behind a SELECT in the same unit empties that database, not the one before it."""
+    preload(pair[0], 500)
+    one = redis.Redis(port=pair[0].port, db=1)
+    one.set("x", 1)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    if way == "script":
+        pair[0].r.eval(FLUSH, 0)
+    else:
+        p = redis.Redis(port=pair[0].port).pipeline(transaction=True)
+        for words in (("SET", "a", 1), ("SELECT", 1), ("FLUSHDB",), ("SET", "b", 1)):
+            p.execute_command(*words)
+        p.execute()
+    assert one.keys() == [b"b"] and pair[0].r.dbsize() == 501
+    check_equal(pair, m)
 
 
 def test_flip_and_back_under_swaps(pair):  # noqa: F811

@@ -63,10 +63,11 @@ forward_plain(struct mover *m, struct span request, uint32_t db)
 	m->need_probe = true;
 }
 
-/* FLUSHDB, FLUSHALL, SWAPDB. False: wait for what is being read. */
+/* FLUSHDB, FLUSHALL, SWAPDB in a unit that ends at at.at, with at.db selected.
+ * False: wait for what is being read. */
 static bool
 barrier(struct mover *m, const struct word *w, struct span request,
-        uint64_t end)
+        struct place at)
 {
 	struct feed *f = &m->feed[m->from];
 	uint32_t two[2] = { 0, 0 };
@@ -82,7 +83,7 @@ barrier(struct mover *m, const struct word *w, struct span request,
 	}
 	m->quiet = false;
 	if (w->cls == WORD_SWAPDB) {
-		if (!swap_read(request, two) || !swap_can(m, end)) {
+		if (!swap_read(request, two) || !swap_can(m, at.at)) {
 			m->need_rescan = true;
 			mover_fail(m, ERR_POSTPONED,
 			           "%s: SWAPDB during the copy; comparing "
@@ -94,9 +95,9 @@ barrier(struct mover *m, const struct word *w, struct span request,
 		if (m->failed)
 			return false;
 	} else {
-		note_flush(m, w->cls == WORD_FLUSHALL ? DB_ALL : f->db, end);
+		note_flush(m, w->cls == WORD_FLUSHALL ? DB_ALL : at.db, at.at);
 	}
-	forward_plain(m, request, f->db);
+	forward_plain(m, request, at.db);
 	if (w->cls == WORD_SWAPDB)
 		swap_end(m, two[0], two[1]);
 	if (m->feed[side_other(m->from)].by_marks &&
@@ -562,17 +563,17 @@ on_beat(struct mover *m, const struct resp_cmd *cmd)
 	                                            .token = v });
 }
 
-/* A command without application keys, alone in its unit. */
+/* A command without application keys; of its unit as barrier() says. */
 static bool
 lone(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
-     struct span request, uint64_t end)
+     struct span request, struct place at)
 {
 	const struct word *w = words_find(cmd->argv[0]);
 
 	switch ((enum word_class)w->cls) {
 	case WORD_FLUSHDB:
 	case WORD_FLUSHALL:
-	case WORD_SWAPDB: return barrier(m, w, request, end);
+	case WORD_SWAPDB: return barrier(m, w, request, at);
 	case WORD_DROP:
 		if (span_is_word(cmd->argv[0], SPAN("publish")))
 			on_beat(m, cmd);
@@ -595,19 +596,27 @@ lone(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 	return true;
 }
 
-/* Barriers and messages inside a transaction are looked at one by one. */
+/* Barriers and messages inside a transaction are looked at one by one; it may select
+ * other databases on its way. */
 static bool
 do_lone(struct mover *m, struct feed *f, struct span unit, uint64_t end)
 {
+	struct place at = { end, f->db };
 	struct resp_cmd cmd;
 	struct span one;
 	size_t pos = 0;
+	uint64_t v;
 
 	if (m->lone_end == end)
 		return true; /* the rest of the unit had to wait */
-	while (feed_walk(unit, &pos, &cmd, &one))
-		if (cmd.argc > 0 && !lone(m, f, &cmd, one, end))
+	while (feed_walk(unit, &pos, &cmd, &one)) {
+		if (cmd.argc == 2 &&
+		    words_find(cmd.argv[0])->cls == WORD_SELECT &&
+		    words_number(cmd.argv[1], &v))
+			at.db = (uint32_t)v;
+		if (cmd.argc > 0 && !lone(m, f, &cmd, one, at))
 			return false;
+	}
 	m->lone_end = end;
 	return true;
 }
