@@ -5,6 +5,7 @@ The mover follows keys that change their database and databases that change
 places: random writers do both through the copy, the stream, a flip and a kill,
 and both servers are compared exactly.
 """
+import signal
 import time
 
 import pytest
@@ -128,6 +129,24 @@ def test_a_kill_behind_a_swap(pair):  # noqa: F811
     assert len([x for x in m.mails if x["mail"] == "phase" and x["phase"] == "copying"]) <= 2
 
 
+def test_the_note_of_the_first_copy_goes_home(pair):  # noqa: F811
+    """A first copy whose resume point nobody has: the note on the other side says so, although a
+    swap took it away. Without it what that copy left there would be taken for records of its own."""
+    preload(pair[0], 500)
+    m = mover(pair)
+    m.wait_phase("in_step")
+    assert pair[1].r.exists("__godwit:fill")
+    pair[0].r.execute_command("SWAPDB", 0, 1)
+    pair[0].r.execute_command("SWAPDB", 1, 2)
+    m.barrier()
+    assert pair[1].r.exists("__godwit:fill")
+    m.kill()
+    assert redis.Redis(port=pair[0].port, db=2).delete("ps:3", "ps:4") == 2
+    m.start()
+    m.wait_phase("in_step")
+    check_equal(pair, m)
+
+
 @pytest.mark.parametrize("way", ["transaction", "script"])
 def test_flushdb_of_a_database_selected_inside(pair, way):  # noqa: F811
     """FLUSHDB behind a SELECT in the same unit empties that database, not the one before it."""
@@ -145,6 +164,27 @@ def test_flushdb_of_a_database_selected_inside(pair, way):  # noqa: F811
         p.execute()
     assert one.keys() == [b"b"] and pair[0].r.dbsize() == 501
     check_equal(pair, m)
+
+
+def test_what_was_made_of_a_deleted_key_behind_a_swap(pair):  # noqa: F811
+    """The other side deleted a key by itself before a copy of it was made there, and a swap came
+    behind: both are repaired where they are by now."""
+    old, new = pair[0].r, pair[1].r
+    old.set("k", "x")
+    m = mover(pair)
+    m.wait_phase("in_step")
+    for n in range(3):
+        m.proc.send_signal(signal.SIGSTOP)
+        old.execute_command("COPY", "k", "made:%d" % n)
+        old.execute_command("SWAPDB", 0, 1)
+        old.execute_command("SWAPDB", 1, 2)
+        assert new.delete("k") == 1  # as it deletes what expires
+        m.proc.send_signal(signal.SIGCONT)
+        check_equal(pair, m, at_least=2)
+        m.say("thaw", m.epoch)
+        for args in ((1, 2), (0, 1)):
+            old.execute_command("SWAPDB", *args)
+        m.wait(lambda: new.exists("k"))
 
 
 def test_flip_and_back_under_swaps(pair):  # noqa: F811

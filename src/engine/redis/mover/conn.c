@@ -285,7 +285,7 @@ on_write(struct mover *m, struct conn *c, struct want *w, struct span text)
 		uint32_t db;
 
 		if (conn_take_key(c, &db, &key))
-			swap_repair(m, db, key);
+			spread_repair(m, db, key);
 	}
 }
 

@@ -283,7 +283,7 @@ dirty_error(struct mover *m, const struct want *w, struct conn *c,
 		if (busy) {
 			dirty_keep(m, db, key);
 		} else {
-			swap_repair(m, db, key);
+			spread_repair(m, db, key);
 			hold_first(m, db, key);
 		}
 	}

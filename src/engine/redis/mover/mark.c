@@ -135,7 +135,7 @@ on_changed(struct mover *m, struct feed *f, uint32_t db, struct span key)
 	}
 	if (m->conf->no_target_feed)
 		return;
-	swap_repair(m, db, key);
+	spread_repair(m, db, key);
 	atomic_fetch_add_explicit(&m->conf->board->repaired, 1,
 	                          memory_order_relaxed);
 }

@@ -6,7 +6,8 @@
  * applied there that reads the key and writes another one (SUNIONSTORE, LMOVE):
  * that one is wrong as well. So the commands that carry a value from key to key
  * are remembered until their probe is settled; a repair goes through them in
- * order and repairs what they wrote.
+ * order and repairs what they wrote. Each name stands for the key in every database
+ * that swaps on their way may have brought it to (swap.c).
  */
 #include "base/check.h"
 #include "base/hash.h"
@@ -103,6 +104,24 @@ reads_wrong(const struct mover *m, struct span keys)
 	return false;
 }
 
+/* The key is wrong, wherever it is by now. */
+static void
+repair_key(struct mover *m, uint32_t db, struct span key)
+{
+	uint32_t dbs[SWAP_PLACES_MAX];
+	size_t n = swap_places(m, db, dbs);
+
+	if (n == 0)
+		dirty_overflow(m);
+	for (size_t i = 0; i < n && !m->failed; i++) {
+		uint64_t hash = hash_of(dbs[i], key);
+
+		dirty_repair(m, dbs[i], key);
+		if (!is_wrong(m, hash))
+			buf_put(&m->wrong, &hash, sizeof(hash));
+	}
+}
+
 static void
 repair_written(struct mover *m, struct span keys)
 {
@@ -110,11 +129,8 @@ repair_written(struct mover *m, struct span keys)
 
 	while (keys.n > 0 && !m->failed) {
 		memcpy(&k, keys.p, sizeof(k));
-		if ((k.use & WORD_WRITE) != 0) {
-			dirty_repair(m, k.db, span_of(keys.p + sizeof(k), k.n));
-			if (!is_wrong(m, k.hash))
-				buf_put(&m->wrong, &k.hash, sizeof(k.hash));
-		}
+		if ((k.use & WORD_WRITE) != 0)
+			repair_key(m, k.db, span_of(keys.p + sizeof(k), k.n));
 		keys = span_skip(keys, sizeof(k) + k.n);
 	}
 }
@@ -123,12 +139,10 @@ void
 spread_repair(struct mover *m, uint32_t db, struct span key)
 {
 	struct span in = buf_span(&m->spread);
-	uint64_t hash = hash_of(db, key);
 	struct spread_head head;
 
-	dirty_repair(m, db, key);
 	buf_clear(&m->wrong);
-	buf_put(&m->wrong, &hash, sizeof(hash));
+	repair_key(m, db, key);
 	while (in.n > 0 && !m->failed) {
 		struct span keys;
 

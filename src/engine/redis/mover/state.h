@@ -596,7 +596,7 @@ void watch_clip(struct mover *m);
 int64_t role_offset(struct span reply);
 
 /* swap.c */
-#define SWAP_REPAIR_MAX 32 /* databases that one key may have been in */
+#define SWAP_PLACES_MAX 32 /* databases that one key may be in */
 /* The two databases of a SWAPDB; false: it is none. */
 bool swap_read(struct span request, uint32_t ret[2]);
 /* May it be passed on in its turn? Nothing is being read. */
@@ -611,14 +611,17 @@ void swap_heard(struct mover *m);
 /* Both sides are attached: what earlier swaps took away. */
 void swap_home(struct mover *m);
 void swap_trim(struct mover *m);
-/* The other side has changed the key by itself, or refused a write of it. */
-void swap_repair(struct mover *m, uint32_t db, struct span key);
+/* Where a key may be by now that was in db, by the swaps that are not settled; their
+ * number, 0: too many. */
+size_t swap_places(const struct mover *m, uint32_t db,
+                   uint32_t ret[SWAP_PLACES_MAX]);
 
 /* spread.c */
 void spread_note(struct mover *m, const struct word *w, struct span request,
                  uint32_t argc, uint32_t db);
 void spread_trim(struct mover *m);
-/* The key, and whatever it was read for. */
+/* The other side has changed the key by itself, or refused a write of it: the key,
+ * and whatever it was read for, wherever swaps have taken them. */
 void spread_repair(struct mover *m, uint32_t db, struct span key);
 
 /* copy.c */

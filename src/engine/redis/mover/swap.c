@@ -61,7 +61,8 @@ bring_home(struct mover *m, enum side side, uint32_t db)
 
 	conn_select(m, c, db);
 	resp_put_cmd(conn_out(m, c), "MOVE", "__godwit:fence", "0", NULL);
-	(void)conn_want(m, c, WANT_SKIP, 1);
+	resp_put_cmd(conn_out(m, c), "MOVE", "__godwit:fill", "0", NULL);
+	(void)conn_want(m, c, WANT_SKIP, 2);
 	resp_put_cmd(conn_out(m, c), "UNLINK", "__godwit:fence",
 	             "__godwit:fill", "__godwit:mark", "__godwit:mark-back",
 	             NULL);
@@ -173,31 +174,28 @@ swap_trim(struct mover *m)
 	}
 }
 
-void
-swap_repair(struct mover *m, uint32_t db, struct span key)
+size_t
+swap_places(const struct mover *m, uint32_t db, uint32_t ret[SWAP_PLACES_MAX])
 {
-	uint32_t dbs[SWAP_REPAIR_MAX] = { db };
-	size_t n = 1;
 	struct span in = buf_span(&m->swaps);
 	struct swap w;
+	size_t n = 1;
 
+	ret[0] = db;
 	for (; in.n > 0; in = span_skip(in, sizeof(w))) {
 		bool a = false;
 		bool b = false;
 
 		memcpy(&w, in.p, sizeof(w));
 		for (size_t i = 0; i < n; i++) {
-			a |= dbs[i] == w.a;
-			b |= dbs[i] == w.b;
+			a |= ret[i] == w.a;
+			b |= ret[i] == w.b;
 		}
 		if (a == b)
 			continue;
-		if (n == SWAP_REPAIR_MAX) {
-			dirty_overflow(m);
-			return;
-		}
-		dbs[n++] = a ? w.b : w.a;
+		if (n == SWAP_PLACES_MAX)
+			return 0;
+		ret[n++] = a ? w.b : w.a;
 	}
-	for (size_t i = 0; i < n && !m->failed; i++)
-		spread_repair(m, dbs[i], key);
+	return n;
 }

@@ -86,7 +86,7 @@ watch_command(struct mover *m, struct feed *f, const struct resp_cmd *cmd,
 				whose_note(m, f, f->db, arg);
 				continue;
 			}
-			swap_repair(m, f->db, arg);
+			spread_repair(m, f->db, arg);
 			atomic_fetch_add_explicit(&m->conf->board->repaired, 1,
 			                          memory_order_relaxed);
 		}
