@@ -31,6 +31,7 @@ class Mover:
     def __init__(self, old, new, *args):
         self.old, self.new, self.args = old, new, args
         self.epoch = 0
+        self.points, self.rules = {}, "old"
         self.start()
 
     def start(self, *more):
@@ -52,10 +53,15 @@ class Mover:
                 self.board = j
             elif "mail" in j:
                 self.mails.append(j)
+                if j["mail"] == "progress":
+                    self.points[j["side"]] = "%s=%d:%s" % (j["side"], j["position"], j["text"])
+                    self.rules = ("old", "new")[j["token"]]
             else:
                 self.end = j
 
     def say(self, *words):
+        if words[0] == "flip":
+            self.points = {}  # the switch's own points are not in these mails
         self.proc.stdin.write(" ".join(map(str, words)) + "\n")
         self.proc.stdin.flush()
 
@@ -99,16 +105,11 @@ class Mover:
         self.reader.join(5)
 
     def resume_args(self):
-        side = "old"
-        out = []
-        for m in self.mails:
-            if m["mail"] == "progress":
-                side = m["side"]  # the authority's comes last
-                out.append(m)
-        if not out:
+        """The resume points as a journal has them: the last of each side, whichever process told
+        it. A life that told none begins where the one before began."""
+        if self.rules not in self.points:
             return []
-        out = ["%s=%s" % (m["side"], "%d:%s" % (m["position"], m["text"])) for m in out[-2:]]
-        return ["from=" + side, "fill_done=1", *out]
+        return ["from=" + self.rules, "fill_done=1", *self.points.values()]
 
     def stop(self):
         if self.proc.poll() is None:
