@@ -304,7 +304,7 @@ def test_deleted_while_nobody_looked(pair, gap):
     m.start(*m.resume_args())
     m.wait(lambda: new.exists("k:1", "k:2") == 2)
     assert bool([t for t in m.mails if "comparing" in t["text"]]) == gap, m.mails
-    assert gap or m.board["repaired"] == 2
+    assert gap or m.wait(lambda: m.board.get("repaired") == 2)
 
 
 def test_flip_and_back(pair):

@@ -5,6 +5,7 @@ The mover follows keys that change their database and databases that change
 places: random writers do both through the copy, the stream, a flip and a kill,
 and both servers are compared exactly.
 """
+import os
 import signal
 import time
 
@@ -175,6 +176,7 @@ def test_what_was_made_of_a_deleted_key_behind_a_swap(pair):  # noqa: F811
     m.wait_phase("in_step")
     for n in range(3):
         m.proc.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, m.proc.pid, os.WSTOPPED)
         old.execute_command("COPY", "k", "made:%d" % n)
         old.execute_command("SWAPDB", 0, 1)
         old.execute_command("SWAPDB", 1, 2)
@@ -199,6 +201,22 @@ def test_flip_and_back_under_swaps(pair):  # noqa: F811
         m.wait_phase("in_step", 60)
         check_equal(pair, m, side, at_least=0)
         m.say("flip", m.epoch, ("old", "new")[1 - side])
+
+
+def test_deaths_one_upon_the_other(place):
+    """`godwit migrate`, killed as soon as it serves, four times: the databases changed places and
+    keys went before each. Lives that told no resume point go on from the last that did."""
+    r = Run(place, load=False, keys=2000).in_step()
+    for i in range(4):
+        r.g.kill()
+        with r.old.conn() as c:
+            c.cmd("SET", "before:%d" % i, i)
+            c.cmd("DEL", *c.pipe([("RANDOMKEY",)] * 20))
+            c.cmd("SWAPDB", 0, 1 + i % 2)
+            c.cmd("SET", "behind:%d" % i, i)
+        r.g.start()
+    r.in_step()
+    r.equal()
 
 
 @pytest.mark.limit(90)
