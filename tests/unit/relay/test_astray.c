@@ -24,7 +24,6 @@ saw(const struct peer *p, const struct resp_cmd *q)
 {
 	size_t n;
 
-	(void)p;
 	if (peer_is(q, 0, "set") && q->argv[2].n > longest)
 		longest = q->argv[2].n;
 	if (peer_is(q, 0, "sscan") && !peer_is(q, 2, "0")) {
@@ -35,7 +34,7 @@ saw(const struct peer *p, const struct resp_cmd *q)
 		seen[0] = '\0';
 	n = strlen(seen);
 	if (peer_is(q, 0, "multi") || peer_is(q, 0, "exec") ||
-	    peer_is(q, 0, "ping"))
+	    (peer_is(q, 0, "ping") && p->multi)) /* else Godwit's own */
 		(void)snprintf(seen + n, sizeof(seen) - n, "%.1s",
 		               (const char *)q->argv[0].p);
 	else if (peer_is(q, 0, "get"))

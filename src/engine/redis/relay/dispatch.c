@@ -153,6 +153,14 @@ usable(struct relay *r, struct session *s, struct lane *lane)
 	return NULL;
 }
 
+/* See nopass.c. */
+static inline bool
+is_let_in(const struct session *s, const struct lane *lane)
+{
+	return lane->cred != NULL || lane->as_writer ||
+	       lane->vouched == s->vouched;
+}
+
 struct lane *
 dispatch_lane(struct relay *r, struct session *s, bool own)
 {
@@ -163,23 +171,24 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 		if (lane->kind == LANE_OWN && lane->mine == s &&
 		    ((s->multi && !s->multi_lost) || s->watching ||
 		     (own && lane->side == s->at && lane->db == s->db &&
-		      lane->resp3 == s->resp3)))
+		      lane->resp3 == s->resp3 && is_let_in(s, lane))))
 			return usable(r, s, lane);
 		if (!own && lane->kind == LANE_SHARED && lane->side == s->at &&
 		    (lane->cred == s->cred || lane->as_writer) &&
-		    lane->db == s->db && lane->resp3 == s->resp3)
+		    lane->db == s->db && lane->resp3 == s->resp3 &&
+		    is_let_in(s, lane))
 			return usable(r, s, lane);
 	}
 	if (s->inflight > 0 || s->withheld > 0)
 		return NULL;
 	lane_attach(r, s, NULL);
+	r->nopass.came |= s->cred == NULL && s->id >= r->nopass.known_id;
 	if (own)
 		lane = lane_own(r, s);
 	else if (split_is_on(r))
 		lane = lane_writer(r, (enum side)s->at, s->db, s->resp3);
 	else
-		lane = lane_shared(r, (enum side)s->at, s->cred, s->db,
-		                   s->resp3);
+		lane = lane_shared_of(r, s, (enum side)s->at);
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return NULL;
@@ -280,8 +289,7 @@ void
 dispatch_again(struct relay *r, struct session *s, struct span raw,
                uint8_t flags)
 {
-	struct lane *lane =
-		lane_shared(r, r->route.authority, s->cred, s->db, s->resp3);
+	struct lane *lane = lane_shared_of(r, s, r->route.authority);
 
 	/* In order: whatever of s is still under way on the other side will be
 	 * repeated behind this as well (must_retry); then it goes on here. */
@@ -319,7 +327,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 			return false;
 	}
 	/* Where it is repeated when the other side's answer is no good. */
-	home = lane_shared(r, r->route.authority, s->cred, s->db, s->resp3);
+	home = lane_shared_of(r, s, r->route.authority);
 	if (home == NULL || home->state != LANE_READY)
 		return false;
 	home->idle_ns = r->port->now_ns;

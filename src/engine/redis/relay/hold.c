@@ -30,7 +30,7 @@ warm(struct relay *r)
 	list_each(lane, l, all, &r->lanes) {
 		if (l->kind == LANE_SHARED && !l->dead &&
 		    l->side == r->route.authority && l->users > 0)
-			(void)lane_shared(r, other, l->cred, l->db, l->resp3);
+			(void)lane_shared_like(r, l, other);
 	}
 }
 

@@ -63,6 +63,7 @@ enum pending_kind {
 	PEND_WHOLE,  /* position of new; mark: the question (split.c)     */
 	PEND_CONFIG, /* CONFIG SET; kept: said to the other side as well  */
 	PEND_MAY,    /* may it? clients.c, monitor.c                      */
+	PEND_NOPASS, /* PING of a connection without AUTH (nopass.c)      */
 	PEND_NODE,   /* was PEND_PASS: perhaps it is not for its client now */
 };
 
@@ -173,6 +174,7 @@ struct lane {
 	bool waits_scripts; /* all but ready: the scripts are missing     */
 	bool is_node;       /* of a cluster: it may say MOVED             */
 	bool left;          /* ... has said it: takes nothing more        */
+	bool vouched;       /* no cred: for sessions that are             */
 	uint32_t auth_left; /* the next so many PEND_GREET: AUTH, HELLO   */
 	uint32_t greet_left; /* ... and those behind them                 */
 	uint32_t id;         /* unique in its relay */
@@ -268,6 +270,15 @@ struct pairing {
 	enum side to;
 };
 
+/* Is a password asked of who comes without AUTH (nopass.c)? */
+struct nopass {
+	struct lane *lane; /* that is asked; NULL: none */
+	bool is_shut;
+	bool came;         /* who is not known was given a connection */
+	uint64_t asked_id; /* who came before the question has a smaller id */
+	uint64_t known_id; /* ... before the last one that was answered well */
+};
+
 /* Subscribers get other connections to the same side (pubsub_own.c). */
 struct owning {
 	bool on;
@@ -311,6 +322,7 @@ struct relay {
 	struct hold hold;
 	struct pairing pair;
 	struct owning own;
+	struct nopass nopass;
 	struct whole whole;
 	struct session_all_list sessions;
 	struct session *run_first; /* to be looked at; in order */
@@ -364,6 +376,8 @@ struct relay {
 void relay_warm(struct relay *r);
 
 struct session *session_new(struct relay *r, struct link *l);
+/* That of the next one; ids grow. */
+uint64_t session_next_id(const struct relay *r);
 void session_bytes(struct relay *r, struct session *s, struct span in);
 /* Go on with the input that waited. */
 void session_resume(struct relay *r, struct session *s);
@@ -439,6 +453,12 @@ void session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
  * no memory. */
 struct lane *lane_shared(struct relay *r, enum side side, struct cred *cred,
                          uint32_t db, bool resp3);
+/* The same for this session, in its database. */
+struct lane *lane_shared_of(struct relay *r, const struct session *s,
+                            enum side side);
+/* ... like another lane, but to that side. */
+struct lane *lane_shared_like(struct relay *r, const struct lane *like,
+                              enum side side);
 struct lane *lane_reader(struct relay *r, enum side side, uint32_t db,
                          bool resp3);
 /* In a split: for the requests of all clients; for a client's password. */

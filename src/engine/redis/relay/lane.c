@@ -10,6 +10,7 @@
  * be executed as the wrong user, in the wrong database or answered in the wrong
  * protocol.
  */
+#include "engine/redis/relay/nopass.h"
 #include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/split.h"
@@ -76,6 +77,7 @@ lane_end(struct relay *r, struct lane *lane, bool flush)
 	lane->state = LANE_DOWN;
 	lane->mine = NULL;
 	lane->dead = true;
+	nopass_lost(r, lane);
 	forget_fifo(r, lane);
 	if (lane->seg_known != lane->seg_tail)
 		causal_want(r, lane); /* Godwit's own lane asks for it */
@@ -450,6 +452,7 @@ authed(struct relay *r, struct lane *lane)
 		hurry(r, (enum side)lane->side);
 		lane->pause_ns = 0;
 		session_wake(r, &lane->waiters);
+		nopass_up(r, lane);
 	}
 }
 
@@ -624,6 +627,7 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 	settle_fifo(r, lane);
 	forget_fifo(r, lane);
 	ack_lost(r, lane);
+	nopass_lost(r, lane);
 	if (lane->kind == LANE_OWN) {
 		struct session *s = lane->mine;
 

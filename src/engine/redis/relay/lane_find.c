@@ -15,6 +15,7 @@ struct key {
 	uint32_t db;
 	bool resp3;
 	bool as_writer;
+	bool vouched;
 };
 
 static struct lane *
@@ -31,6 +32,7 @@ lane_new(struct relay *r, const struct key *k)
 	lane->cred = k->cred;
 	lane->resp3 = k->resp3;
 	lane->as_writer = k->as_writer;
+	lane->vouched = k->vouched;
 	lane->client_id = -1;
 	lane->id = ++r->next_lane;
 	lane->idle_ns = r->port->now_ns;
@@ -47,7 +49,8 @@ is_one(const struct lane *l, const struct key *k)
 {
 	return l->kind == k->kind && l->side == k->side && l->cred == k->cred &&
 	       l->db == k->db && l->resp3 == k->resp3 &&
-	       l->as_writer == k->as_writer && !l->dead && !l->left;
+	       l->as_writer == k->as_writer && l->vouched == k->vouched &&
+	       !l->dead && !l->left;
 }
 
 static struct lane *
@@ -75,7 +78,30 @@ struct lane *
 lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db,
             bool resp3)
 {
-	struct key k = { LANE_SHARED, side, cred, db, resp3, false };
+	struct key k = { LANE_SHARED, side, cred, db, resp3, false, false };
+
+	return find_or_new(r, &k);
+}
+
+struct lane *
+lane_shared_of(struct relay *r, const struct session *s, enum side side)
+{
+	struct key k = { LANE_SHARED,
+		         side,
+		         s->cred,
+		         s->db,
+		         s->resp3,
+		         false,
+		         s->cred == NULL && s->vouched };
+
+	return find_or_new(r, &k);
+}
+
+struct lane *
+lane_shared_like(struct relay *r, const struct lane *like, enum side side)
+{
+	struct key k = { LANE_SHARED, side,  like->cred,   like->db,
+		         like->resp3, false, like->vouched };
 
 	return find_or_new(r, &k);
 }
@@ -83,7 +109,7 @@ lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db,
 struct lane *
 lane_writer(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_SHARED, side, NULL, db, resp3, true };
+	struct key k = { LANE_SHARED, side, NULL, db, resp3, true, false };
 
 	return find_or_new(r, &k);
 }
@@ -91,7 +117,7 @@ lane_writer(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_proof(struct relay *r, enum side side, struct cred *cred)
 {
-	struct key k = { LANE_PROOF, side, cred, 0, false, false };
+	struct key k = { LANE_PROOF, side, cred, 0, false, false, false };
 
 	return find_or_new(r, &k);
 }
@@ -99,7 +125,7 @@ lane_proof(struct relay *r, enum side side, struct cred *cred)
 struct lane *
 lane_reader(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_READER, side, NULL, db, resp3, false };
+	struct key k = { LANE_READER, side, NULL, db, resp3, false, false };
 
 	return find_or_new(r, &k);
 }
@@ -107,7 +133,7 @@ lane_reader(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_shadow(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_SHADOW, side, NULL, db, resp3, false };
+	struct key k = { LANE_SHADOW, side, NULL, db, resp3, false, false };
 
 	return find_or_new(r, &k);
 }
@@ -115,7 +141,7 @@ lane_shadow(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_admin(struct relay *r, enum side side)
 {
-	struct key k = { LANE_ADMIN, side, NULL, 0, false, false };
+	struct key k = { LANE_ADMIN, side, NULL, 0, false, false, false };
 
 	return find_or_new(r, &k);
 }
@@ -124,8 +150,13 @@ struct lane *
 lane_own(struct relay *r, struct session *s)
 {
 	struct cred *cred = split_is_on(r) ? NULL : s->cred;
-	struct key k = { LANE_OWN, (enum side)s->at, cred,
-		         s->db,    s->resp3,         split_is_on(r) };
+	struct key k = { LANE_OWN,
+		         (enum side)s->at,
+		         cred,
+		         s->db,
+		         s->resp3,
+		         split_is_on(r),
+		         s->cred == NULL && s->vouched && !split_is_on(r) };
 	struct lane *lane = NULL;
 
 	list_each(lane, l, all, &r->lanes) {
@@ -150,7 +181,7 @@ lane_sub(struct relay *r, struct session *s, enum side side, bool as_reader)
 {
 	bool as_writer = !as_reader && split_is_on(r);
 	struct cred *cred = as_reader || as_writer ? NULL : s->cred;
-	struct key k = { LANE_SUB, side, cred, 0, false, as_writer };
+	struct key k = { LANE_SUB, side, cred, 0, false, as_writer, false };
 	struct lane *lane = lane_new(r, &k);
 
 	if (lane == NULL)

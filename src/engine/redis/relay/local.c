@@ -152,6 +152,7 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 {
 	struct span word = q->argv[1];
 	struct lane *lane;
+	uint32_t before;
 	uint32_t db;
 	int64_t n;
 
@@ -172,9 +173,11 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 		return answered(s);
 	}
 	db = (uint32_t)n;
+	before = s->db;
+	s->db = db;
 	lane = split_is_on(r) ? lane_writer(r, r->route.authority, db, s->resp3)
-	                      : lane_shared(r, r->route.authority, s->cred, db,
-	                                    s->resp3);
+	                      : lane_shared_of(r, s, r->route.authority);
+	s->db = before;
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
@@ -460,6 +463,7 @@ local_reset(struct relay *r, struct session *s)
 	cred_unref(r, s->cred);
 	s->cred = NULL;
 	s->is_default = true;
+	s->vouched = false;
 	s->resp3 = false;
 	s->db = 0;
 	if (s->wide != NULL) {

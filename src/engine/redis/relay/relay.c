@@ -7,6 +7,7 @@
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
+#include "engine/redis/relay/nopass.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
@@ -389,6 +390,7 @@ timer(struct relay *r)
 	lane_tick(r);
 	if (!r->stopping)
 		pubsub_check(r);
+	nopass_tick(r);
 	if (causal_wants_users(r) &&
 	    r->asked_user_ns + TICK_NS <= r->port->now_ns) {
 		r->asked_user_ns = r->port->now_ns;

@@ -7,6 +7,7 @@
 #include "base/hist.h"
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
+#include "engine/redis/relay/nopass.h"
 #include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
@@ -259,6 +260,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_ROLE:
 	case PEND_ROLE_FOR:
 	case PEND_LOADED:
+	case PEND_NOPASS:
 	case PEND_UNBLOCK:
 	case PEND_SHADOW:
 	case PEND_SHADOW_ROLE:
@@ -283,6 +285,7 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_SHADOW_ROLE: shadow_role(r, e, reply); break;
 	case PEND_WHOLE: split_position(r, e->mark, reply); break;
 	case PEND_TRACKED: track_began(r, lane, reply); break;
+	case PEND_NOPASS: nopass_answer(r, lane, reply); break;
 	case PEND_SHADOW:
 	case PEND_LOADED: script_loaded(r, (enum side)lane->side); break;
 	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;

@@ -20,6 +20,12 @@
 #define WINDOW_MIN 64
 #define SECOND_NS  1000000000ull
 
+uint64_t
+session_next_id(const struct relay *r)
+{
+	return (r->next_id + 1) * RELAY_WORKERS_MAX + r->first_who;
+}
+
 struct session *
 session_new(struct relay *r, struct link *l)
 {
@@ -29,7 +35,8 @@ session_new(struct relay *r, struct link *l)
 		return NULL;
 	s->owner = OWNER_SESSION;
 	s->link = l;
-	s->id = ++r->next_id * RELAY_WORKERS_MAX + r->first_who;
+	s->id = session_next_id(r);
+	r->next_id++;
 	s->is_default = true;
 	s->last = command_none;
 	s->at = (uint8_t)r->route.authority;

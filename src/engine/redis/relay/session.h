@@ -100,6 +100,7 @@ struct session {
 	bool mute       : 1; /* its client wants no replies                  */
 	bool unseen     : 1; /* seen is a batch (causal.c)                   */
 	bool strayed    : 1; /* ... of any lane, not of the one it uses      */
+	bool vouched    : 1; /* no cred: a password was set later (nopass.c) */
 	uint8_t skip    : 2; /* CLIENT REPLY SKIP: enum skip                 */
 	uint8_t at;          /* enum side: of its next request               */
 	struct link *link;   /* NULL: the client is gone                     */
