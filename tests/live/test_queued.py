@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In a transaction: SELECT, CLIENT ID, INFO, GETNAME and SETNAME; SELECT between WATCH and EXEC. The same answers
+"""In a transaction: SELECT, AUTH, HELLO, the SCAN family, CLIENT ID, INFO, GETNAME, SETNAME and NO-EVICT; SELECT between WATCH and EXEC. The same answers
 as a server's, and what follows goes to the database that was selected."""
 import time
 
 import pytest
 
+from oracle.differ import Peer
 from oracle.resp import Conn, RespError
 from scenario import Run
 from test_relay import pair, relay, two  # noqa: F401
@@ -104,6 +105,132 @@ def test_client_commands(relay, pair, resp3):  # noqa: F811
     assert many[257] == [me] * 256
     assert "inside MULTI" in many[-2].text and many[-1].text.startswith("EXECABORT")
     assert "inside MULTI" in c.pipe([("MULTI",), ("CLIENT", "LIST"), ("DISCARD",)])[1].text
+
+
+def test_auth_in_multi(relay, pair):  # noqa: F811
+    """The user is another one from there on, if the password is right: in the transaction and behind it."""
+    for server in pair:
+        server.cmd("ACL", "SETUSER", "reader", "on", ">pass", "~*", "+@read", "+auth", "+exec", "+multi", "+hello", "+acl|whoami", "+reset")
+    direct = pair[1]
+
+    def same(*cmds, resp3=False):
+        return both(relay, direct, *[c.split() for c in cmds], resp3=resp3)
+
+    for resp3 in (False, True):
+        got = same("MULTI", "SET a 1", "AUTH reader pass", "ACL WHOAMI", "GET a", "EXEC", "SET a 2", "GET a", "ACL WHOAMI", resp3=resp3)
+        assert got[5] == [b"OK", b"OK", b"reader", b"1"] and got[6].startswith("-NOPERM") and got[7:] == [b"1", b"reader"]
+        got = same("MULTI", "AUTH reader wrong", "AUTH", "EXEC", "MULTI", "AUTH a b c", "AUTH reader wrong", "SET a 3", "EXEC", "ACL WHOAMI", resp3=resp3)
+        assert got[-1] == b"default" and got[-2][1].startswith("-WRONGPASS")
+        assert same("MULTI", "AUTH reader pass", "DISCARD", "ACL WHOAMI", resp3=resp3)[-1] == b"default"
+        assert same("WATCH w", "SET w 1", "MULTI", "AUTH reader pass", "EXEC", "ACL WHOAMI", resp3=resp3)[-1] == b"default"
+        got = same("MULTI", "AUTH reader pass", "EXEC", "RESET", "SET a 4", "AUTH reader pass", "MULTI", "SET a 5", "EXEC", resp3=resp3)
+        assert got[4] == b"OK" and got[-1].startswith("-EXECABORT")
+    c = relay.conn()
+    c.pipe([("MULTI",), ("AUTH", "reader", "pass"), ("EXEC",)])
+    assert b" user=reader " in relay.conn().cmd("CLIENT", "LIST")
+    # connections of before and behind it do not mix
+    d = relay.conn()
+    for _ in range(3):
+        assert d.pipe([("MULTI",), ("ACL", "WHOAMI"), ("EXEC",)])[2] == [b"default"]
+        assert c.pipe([("MULTI",), ("ACL", "WHOAMI"), ("EXEC",)])[2] == [b"reader"]
+
+
+def without_id(answer):
+    """(type, what) without the id of the connection, at any depth."""
+    if answer[1].__class__ is list:
+        at = [i for i, a in enumerate(answer[1]) if a[1] == b"id"]
+        return answer[0], [without_id(a) for i, a in enumerate(answer[1]) if i - 1 not in at]
+    return answer
+
+
+def test_hello_in_multi(relay, pair):  # noqa: F811
+    """What is behind it in the transaction is told in the other protocol already."""
+    pair[0].cmd("ACL", "SETUSER", "other", "on", ">pass", "~*", "&*", "+@all")
+    pair[1].cmd("ACL", "SETUSER", "other", "on", ">pass", "~*", "&*", "+@all")
+    seqs = [
+        ["MULTI", "HGETALL h", "HELLO 3", "HGETALL h", "GET none", "EXEC", "HGETALL h", "GET none"],
+        ["HELLO 3", "MULTI", "GET none", "HELLO 2", "GET none", "CLIENT GETNAME", "EXEC", "GET none"],
+        ["MULTI", "HELLO", "HELLO 3", "HELLO", "EXEC", "HELLO", "GET none"],
+        ["MULTI", "HELLO 4", "HELLO x", "HELLO 3 nosuch", "EXEC", "GET none"],
+        ["MULTI", "HELLO 3 AUTH other pass SETNAME me", "ACL WHOAMI", "CLIENT GETNAME", "EXEC", "CLIENT GETNAME", "ACL WHOAMI"],
+        ["MULTI", "HELLO 3 AUTH other wrong SETNAME me", "ACL WHOAMI", "CLIENT GETNAME", "EXEC", "CLIENT GETNAME", "GET none"],
+        ["MULTI", "HELLO 2 SETNAME one", "CLIENT GETNAME", "CLIENT SETNAME two", "EXEC", "CLIENT GETNAME"],
+        ["MULTI", "HELLO 3", "DISCARD", "GET none"],
+        ["MULTI", "HELLO 3", "RESET", "GET none"],
+    ]
+    for seq in seqs:
+        got = []
+        for server in (relay, pair[1]):
+            c = Peer(server.port)
+            c.ask(b"DEL", b"h")
+            c.ask(b"HSET", b"h", b"f", b"v")
+            got.append([without_id(a) for a in c.pipe([cmd.encode().split() for cmd in seq])])
+            c.close()
+        assert got[0] == got[1], seq
+    assert b"name=me" not in pair[0].cmd("CLIENT", "LIST") and b"name=one" not in pair[0].cmd("CLIENT", "LIST")
+    c = relay.conn()
+    c.parser.resp3 = True
+    me = c.cmd("CLIENT", "ID")
+    got = c.pipe([("MULTI",), ("HELLO", 3), ("CLIENT", "ID"), ("EXEC",)])[3]
+    assert got[0][got[0].index(b"id") + 1] == me == got[1]
+    # what has half an effect where it is wrong
+    assert "inside MULTI" in c.pipe([("MULTI",), ("HELLO", 3, "SETNAME", "a b", "AUTH", "x", "y"), ("DISCARD",)])[1].text
+
+
+@pytest.mark.parametrize("resp3", [False, True])
+def test_scans_in_multi(relay, pair, resp3):  # noqa: F811
+    """Cursors go on in transactions and outside of them, each key is met, and none of Godwit's."""
+    c = relay.conn()
+    if resp3:
+        c.hello(3)
+    want = [b"k%d" % i for i in range(300)]
+    pair[0].cmd("SET", "__godwit:own", 1)
+    c.pipe([("SET", k, 1) for k in want])
+    c.cmd("HSET", "h", *[x for k in want for x in (k, b"v" * 70)])
+    c.cmd("SADD", "s", *want)
+    c.cmd("ZADD", "z", *[x for i, k in enumerate(want) for x in (i, k)])
+    at, met, n = b"0", {"SCAN": [], "HSCAN": [], "SSCAN": [], "ZSCAN": []}, 0
+    at = {name: b"0" for name in met}
+    ended = set()
+    while len(ended) < 4:
+        n += 1
+        todo = [x for x in met if x not in ended]
+        cmds = [(name, *([] if name == "SCAN" else [name[0].lower()]), at[name], "COUNT", 20) for name in todo]
+        got = c.pipe([("MULTI",)] + cmds + [("GET", "k0"), ("EXEC",)])[-1] if n % 3 else c.pipe(cmds)
+        for name, (cursor, keys) in zip(todo, got):
+            assert int(cursor) < 1 << 63
+            at[name] = cursor
+            met[name] += keys[::2] if name in ("HSCAN", "ZSCAN") else keys
+            if cursor == b"0":
+                ended.add(name)
+    assert n > 5
+    assert set(met["SCAN"]) == set(want) | {b"h", b"s", b"z"} and all(set(met[x]) == set(want) for x in ("HSCAN", "SSCAN", "ZSCAN"))
+    got = both(relay, relay, ("MULTI",), ("SCAN", "x"), ("HSCAN", "k0", 0), ("SCAN",), ("EXEC",), resp3=resp3)
+    assert got[-1].startswith("-EXECABORT")
+    got = both(relay, relay, ("MULTI",), ("SCAN", "x"), ("HSCAN", "k0", 0), ("CLIENT", "NO-EVICT", "on"), ("CLIENT", "NO-EVICT", "x"), ("EXEC",), resp3=resp3)
+    assert [x[:10] for x in got[-1]] == ["-ERR inval", "-WRONGTYPE", b"OK", "-ERR synta"]
+
+
+def test_a_scan_that_crosses_a_switch_in_multi(two, pair):  # noqa: F811
+    """Queued again on the other side, a cursor begins again there; a new user and protocol come along."""
+    want = {b"k%d" % i for i in range(400)}
+    for server in pair:
+        server.cmd("ACL", "SETUSER", "other", "on", ">pass", "~*", "&*", "+@all")
+        server.conn().pipe([("SET", k, 1) for k in want])
+    c = two.conn()
+    c.parser.resp3 = True
+    at, first = c.cmd("SCAN", 0, "COUNT", 10)
+    assert c.pipe([("MULTI",), ("SCAN", at, "COUNT", 1000), ("AUTH", "other", "pass"), ("HELLO", 3, "SETNAME", "me"), ("ACL", "WHOAMI"),
+                   ("SCAN", 0, "COUNT", 10)]) == [b"OK"] + [b"QUEUED"] * 5
+    two.hold(100)
+    two.wait("mail drained")
+    two.release("new")
+    got = c.cmd("EXEC")
+    assert got[0][0] == b"0" and set(got[0][1]) - {b"__godwit:fence"} == want
+    assert got[1] == b"OK" and got[3] == b"other" and got[4][0] != b"0"
+    rest = c.cmd("SCAN", got[4][0], "COUNT", 1000)
+    assert rest[0] == b"0" and set(rest[1]) | set(got[4][1]) == want
+    assert c.cmd("CLIENT", "GETNAME") == b"me" and c.cmd("ACL", "WHOAMI") == b"other"
 
 
 def test_a_switch_in_between(two, pair):  # noqa: F811

@@ -292,6 +292,7 @@ class Client:
         if q.name == "exec" and self.queue is not None and mine and theirs:
             queue, self.queue = self.queue, None
             a, b = mine[0], theirs[0]
+            self.greeted(queue, a)
             if a[0] == b[0] == b"*" and a[1] is not None and b[1] is not None:
                 if len(a[1]) == len(b[1]) == len(queue) and all(
                         one.same(x, y, one.cmd) for one, x, y in zip(queue, a[1], b[1])):
@@ -316,6 +317,12 @@ class Client:
                 not ends and len(mine) == len(theirs) == 1 and q.same(mine[0], theirs[0], q.cmd)):
             return None
         return self.tell(q, mine, theirs)
+
+    def greeted(self, queue, a):
+        """HELLO in a transaction."""
+        for one, part in zip(queue, a[1] if a[0] == b"*" and a[1] else []):
+            if one.name == "hello" and not is_error(part):
+                self.resp3 = part[0] == b"%"
 
     def look_at(self, answers):
         """Is the client a subscriber now?"""

@@ -147,7 +147,7 @@ take_queued(struct relay *r, struct lane *lane, const struct pending *e,
 		unqueue(r, s, request);
 	} else if (is_exec(r, request)) {
 		w->queued_n = 0;
-		queued_back(s);
+		queued_back(r, s);
 		session_say(r, s, session_nil_array(s));
 	} else {
 		s->multi_lost = s->multi; /* tx.c: QUEUED, then nil */
@@ -174,11 +174,11 @@ is_queued_again(const struct pending *e)
 
 /* All was answered: it is open nowhere, and begins again (tx.c). */
 static void
-break_tx(struct session *s)
+break_tx(struct relay *r, struct session *s)
 {
 	s->wide->tx_astray = false;
 	s->wide->exec_sent = false;
-	queued_back(s);
+	queued_back(r, s);
 	s->multi = true;
 	s->multi_lost = true;
 }
@@ -327,7 +327,7 @@ astray_settle(struct relay *r, struct session *s)
 		return;
 	}
 	if (s->wide->tx_astray)
-		break_tx(s);
+		break_tx(r, s);
 	if (s->part != NULL)
 		buf_put_span(b, buf_span(&s->part->buf));
 	if (buf_failed(b) || !session_refill(r, s, b)) {

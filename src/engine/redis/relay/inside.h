@@ -563,6 +563,13 @@ void local_authed(struct relay *r, struct session *s, struct cred *cred,
 /* HELLO was answered on that lane; its mark: 1 for RESP3. */
 void local_hello(struct relay *r, struct session *s, struct lane *lane,
                  bool resp3, struct span reply);
+/* The same as the client is told it. */
+void local_put_hello(struct session *s, struct lane *lane, bool resp3,
+                     struct span reply, struct buf *b);
+/* Credentials, counted for the caller; user.p NULL: default. NULL: no memory. */
+struct cred *local_cred(struct relay *r, struct span user, struct span pass);
+/* They are right, and s has them from now on. */
+void local_become(struct relay *r, struct session *s, struct cred *cred);
 void local_reset(struct relay *r, struct session *s);
 /* SELECT was answered on that lane, which a WATCH holds to the session. */
 void local_selected(struct relay *r, struct session *s, struct lane *lane,
@@ -616,6 +623,12 @@ enum dispatched scan_dispatch(struct relay *r, struct session *s,
                               struct span raw);
 void scan_answer(struct relay *r, struct session *s, struct lane *lane,
                  struct span reply, uint8_t flags);
+/* The request with the cursor of the lane's server; false: it is raw as it is. */
+bool scan_put_sent(const struct relay *r, const struct lane *lane,
+                   const struct resp_cmd *q, struct span raw, struct buf *b);
+/* Its answer as the client is told it. */
+void scan_put_answer(const struct relay *r, const struct lane *lane,
+                     struct span reply, bool is_keys, struct buf *b);
 
 /* ---- mark.c ------------------------------------------------------------ */
 

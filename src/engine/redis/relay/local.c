@@ -37,28 +37,35 @@ struct login {
 	bool resp3; /* its protocol afterwards */
 };
 
-/* Prove credentials; kind tells what happens with the reply. */
-static enum dispatched
-prove(struct relay *r, struct session *s, const struct login *in,
-      enum pending_kind kind)
+struct cred *
+local_cred(struct relay *r, struct span user, struct span pass)
 {
-	struct span user = in->user;
+	struct cred *ret = NULL;
 	struct buf b;
-	struct cred *cred;
-	struct lane *lane;
-	enum dispatched ret = DISPATCH_WAIT;
 
 	buf_init(&b, r->mem);
 	resp_put_array(&b, user.p == NULL ? 2 : 3);
 	resp_put_bulk(&b, SPAN("AUTH"));
 	if (user.p != NULL)
 		resp_put_bulk(&b, user);
-	resp_put_bulk(&b, in->pass);
-	cred = buf_failed(&b)
-	               ? NULL
-	               : cred_get(r, buf_span(&b),
-	                          user.p == NULL ||
-	                                  span_eq(user, SPAN("default")));
+	resp_put_bulk(&b, pass);
+	if (!buf_failed(&b))
+		ret = cred_get(r, buf_span(&b),
+		               user.p == NULL ||
+		                       span_eq(user, SPAN("default")));
+	buf_fini(&b);
+	return ret;
+}
+
+/* Prove credentials; kind tells what happens with the reply. */
+static enum dispatched
+prove(struct relay *r, struct session *s, const struct login *in,
+      enum pending_kind kind)
+{
+	struct cred *cred = local_cred(r, in->user, in->pass);
+	struct lane *lane;
+	enum dispatched ret = DISPATCH_WAIT;
+
 	if (cred == NULL)
 		lane = NULL;
 	else if (split_is_on(r))
@@ -71,13 +78,27 @@ prove(struct relay *r, struct session *s, const struct login *in,
 	} else {
 		lane_attach(r, s, lane);
 		if (can_prove(lane))
-			ret = dispatch_send(r, s, lane, buf_span(&b), kind, 0);
+			ret = dispatch_send(r, s, lane,
+			                    span_of(cred->request, cred->n),
+			                    kind, 0);
 		else
 			session_wait(r, s, &lane->waiters);
 	}
 	cred_unref(r, cred);
-	buf_fini(&b);
 	return ret;
+}
+
+void
+local_become(struct relay *r, struct session *s, struct cred *cred)
+{
+	cred_ref(cred);
+	cred_unref(r, s->cred);
+	s->cred = cred;
+	s->is_default = cred == NULL || cred->is_default;
+	rule_forget(s);
+	if (cred != NULL && !cred->is_default && !cred->reads &&
+	    causal_wants_users(r))
+		causal_ask_user(r);
 }
 
 void
@@ -86,16 +107,8 @@ local_authed(struct relay *r, struct session *s, struct cred *cred,
 {
 	bool ok = reply.n > 0 && reply.p[0] == '+';
 
-	if (ok) {
-		cred_ref(cred);
-		cred_unref(r, s->cred);
-		s->cred = cred;
-		s->is_default = cred == NULL || cred->is_default;
-		rule_forget(s);
-		if (cred != NULL && !cred->is_default && !cred->reads &&
-		    causal_wants_users(r))
-			causal_ask_user(r);
-	}
+	if (ok)
+		local_become(r, s, cred);
 	if (kind == PEND_AUTH)
 		session_say(r, s, reply);
 	else if (!ok)
@@ -226,11 +239,10 @@ local_selected(struct relay *r, struct session *s, struct lane *lane,
 /* The reply with the session's own id in place of the lane's. From here on the
  * session is found lanes of that protocol; its own lane has just changed, too. */
 void
-local_hello(struct relay *r, struct session *s, struct lane *lane, bool resp3,
-            struct span reply)
+local_put_hello(struct session *s, struct lane *lane, bool resp3,
+                struct span reply, struct buf *b)
 {
 	static const struct span word = { (const uint8_t *)"$2\r\nid\r\n:", 9 };
-	struct buf b;
 	const uint8_t *end = reply.p + reply.n;
 
 	if (reply.n > 0 && reply.p[0] != '-') {
@@ -238,7 +250,6 @@ local_hello(struct relay *r, struct session *s, struct lane *lane, bool resp3,
 		if (lane->kind == LANE_OWN && lane->mine == s)
 			lane->resp3 = resp3;
 	}
-	buf_init(&b, r->mem);
 	for (const uint8_t *p = reply.p; p + word.n < end; p++) {
 		const uint8_t *cr;
 
@@ -247,13 +258,22 @@ local_hello(struct relay *r, struct session *s, struct lane *lane, bool resp3,
 		cr = memchr(p + word.n, '\r', (size_t)(end - p) - word.n);
 		if (cr == NULL)
 			break;
-		buf_put(&b, reply.p, (size_t)(p + word.n - reply.p));
-		buf_put_u64(&b, s->id);
-		buf_put(&b, cr, (size_t)(end - cr));
-		break;
+		buf_put(b, reply.p, (size_t)(p + word.n - reply.p));
+		buf_put_u64(b, s->id);
+		buf_put(b, cr, (size_t)(end - cr));
+		return;
 	}
-	if (buf_len(&b) == 0 && !buf_failed(&b))
-		session_say(r, s, reply);
+	buf_put_span(b, reply);
+}
+
+void
+local_hello(struct relay *r, struct session *s, struct lane *lane, bool resp3,
+            struct span reply)
+{
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	local_put_hello(s, lane, resp3, reply, &b);
 	session_say_buf(r, s, &b);
 }
 

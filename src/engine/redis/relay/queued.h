@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * engine/redis/relay/queued.h: commands in a transaction whose answer is
- * Godwit's, or tells it something: SELECT, CLIENT ID, INFO, GETNAME, SETNAME.
+ * Godwit's, or tells it something: SELECT, AUTH, HELLO, the SCAN family, CLIENT ID,
+ * INFO, GETNAME, SETNAME, NO-EVICT.
  *
  * They are queued on the server like all others (SETNAME as GETNAME, for a lane
- * has no name). The answer to EXEC is read as a whole then: what is Godwit's in
- * it is replaced, and the database is that of the last SELECT that was executed.
+ * has no name; a cursor as the server's). The answer to EXEC is read as a whole then: what is Godwit's in
+ * it is replaced, and database, user, protocol and name are those that were
+ * executed last.
  *
  * Limits: QUEUED_MAX of them in one transaction.
  * Thread: that of the relay.
@@ -24,11 +26,15 @@ enum dispatched queued_dispatch(struct relay *r, struct session *s,
 /* What was sent just now is never queued: MULTI or WATCH in a transaction. */
 void queued_skip(struct session *s);
 /* What comes behind the first queued_n is queued again, and EXEC is sent again. */
-void queued_back(struct session *s);
-/* A request as the server was asked it. */
-struct span queued_as_sent(const struct resp_cmd *q, struct span raw);
+void queued_back(struct relay *r, struct session *s);
+/* A request of a transaction as the lane's server is asked it: raw, or in b (empty
+ * before). */
+struct span queued_as_sent(const struct relay *r, const struct lane *lane,
+                           const struct resp_cmd *q, struct span raw,
+                           struct buf *b);
+void queued_free(struct relay *r, struct session *s); /* s->wide is there */
 /* May a transaction begin? Not before the EXEC before it was answered. */
-bool queued_may_begin(struct session *s);
+bool queued_may_begin(struct relay *r, struct session *s);
 /* EXEC is sent: is its answer to be read? */
 bool queued_exec(struct session *s);
 /* The answer to that EXEC is under way. */

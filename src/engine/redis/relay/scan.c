@@ -37,42 +37,51 @@ parse(struct span s, uint64_t *ret)
 	return true;
 }
 
+bool
+scan_put_sent(const struct relay *r, const struct lane *lane,
+              const struct resp_cmd *q, struct span raw, struct buf *b)
+{
+	uint32_t at = span_is_word(q->argv[0], SPAN("scan")) ? 1 : 2;
+	struct span arg;
+	size_t pos = 0;
+	uint64_t cursor = 0;
+
+	if (q->argc <= at || !parse(q->argv[at], &cursor) || cursor == 0)
+		return false;
+	if ((cursor & ((1u << TAG_BITS) - 1)) ==
+	    tag_of(r, (enum side)lane->side))
+		cursor >>= TAG_BITS;
+	else
+		cursor = 0;
+	resp_put_array(b, q->argc);
+	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
+		if (i == at)
+			resp_put_bulk_u64(b, cursor);
+		else
+			resp_put_bulk(b, arg);
+	}
+	return true;
+}
+
 enum dispatched
 scan_dispatch(struct relay *r, struct session *s, const struct command *c,
               const struct resp_cmd *q, struct span raw)
 {
 	bool is_keys = c->handler == COMMAND_SCAN;
 	uint8_t flags = PEND_F_READ | (is_keys ? PEND_F_KEYS : 0);
-	uint32_t at = is_keys ? 1 : 2;
 	struct lane *lane = dispatch_lane(r, s, false);
 	struct sending m = { .asked = raw, .kind = PEND_SCAN, .flags = flags };
 	struct buf b;
-	struct span arg;
-	size_t pos = 0;
-	uint64_t cursor = 0;
 	enum dispatched ret;
 
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
-	if (q->argc <= at || !parse(q->argv[at], &cursor) || cursor == 0)
-		return dispatch_send(r, s, lane, raw, PEND_SCAN, flags);
-	if ((cursor & ((1u << TAG_BITS) - 1)) == tag_of(r, (enum side)s->at))
-		cursor >>= TAG_BITS;
-	else
-		cursor = 0;
 	buf_init(&b, r->mem);
-	resp_put_array(&b, q->argc);
-	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
-		if (i == at)
-			resp_put_bulk_u64(&b, cursor);
-		else
-			resp_put_bulk(&b, arg);
-	}
+	m.raw = scan_put_sent(r, lane, q, raw, &b) ? buf_span(&b) : raw;
 	if (buf_failed(&b)) {
 		session_close(r, s, NULL);
 		ret = DISPATCH_CLOSED;
 	} else {
-		m.raw = buf_span(&b);
 		ret = dispatch_send_as(r, s, lane, &m);
 	}
 	buf_fini(&b);
@@ -106,32 +115,40 @@ put_keys(struct buf *b, struct span in)
 }
 
 void
-scan_answer(struct relay *r, struct session *s, struct lane *lane,
-            struct span reply, uint8_t flags)
+scan_put_answer(const struct relay *r, const struct lane *lane,
+                struct span reply, bool is_keys, struct buf *b)
 {
 	struct span rest = reply;
 	struct resp_item it;
 	uint64_t cursor = 0;
-	struct buf b;
 
 	if (resp_read(&rest, &it) != WIRE_PART || it.type != RESP_ARRAY ||
 	    it.number != 2 || resp_read(&rest, &it) != WIRE_PART ||
 	    it.type != RESP_BULK || !parse(it.text, &cursor)) {
-		session_say(r, s, reply);
+		buf_put_span(b, reply);
 		return;
 	}
 	if (cursor >= CURSOR_MAX) {
-		session_say(r, s, SPAN("-ERR godwit: a cursor above 2^56\r\n"));
+		buf_put_str(b, "-ERR godwit: a cursor above 2^56\r\n");
 		return;
 	}
 	if (cursor != 0)
 		cursor = cursor << TAG_BITS | tag_of(r, (enum side)lane->side);
-	buf_init(&b, r->mem);
-	resp_put_array(&b, 2);
-	resp_put_bulk_u64(&b, cursor);
-	if (flags & PEND_F_KEYS)
-		put_keys(&b, rest);
+	resp_put_array(b, 2);
+	resp_put_bulk_u64(b, cursor);
+	if (is_keys)
+		put_keys(b, rest);
 	else
-		buf_put_span(&b, rest);
+		buf_put_span(b, rest);
+}
+
+void
+scan_answer(struct relay *r, struct session *s, struct lane *lane,
+            struct span reply, uint8_t flags)
+{
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	scan_put_answer(r, lane, reply, (flags & PEND_F_KEYS) != 0, &b);
 	session_say_buf(r, s, &b);
 }

@@ -12,6 +12,7 @@
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/door.h"
+#include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 #include "engine/redis/relay/track.h"
@@ -114,7 +115,7 @@ drop_wide(struct relay *r, struct session *s)
 	block_free(r, s);
 	tx_forget(s);
 	buf_fini(&s->wide->body);
-	buf_fini(&s->wide->queued);
+	queued_free(r, s);
 	buf_fini(&s->wide->marks);
 	buf_fini(&s->wide->track);
 	buf_fini(&s->wide->astray);

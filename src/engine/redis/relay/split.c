@@ -307,7 +307,7 @@ open_later(struct relay *r, struct session *s)
 	if (w == NULL)
 		return DISPATCH_CLOSED;
 	tx_forget(s);
-	(void)queued_may_begin(s); /* nothing is under way */
+	(void)queued_may_begin(r, s); /* nothing is under way */
 	s->multi = true;
 	s->multi_lost = true;
 	s->multi_refused = false;

@@ -118,6 +118,7 @@ tx_again(struct relay *r, struct session *s, struct lane *lane,
 {
 	struct span rest;
 	struct span one;
+	struct buf b;
 
 	if (s->link == NULL)
 		return;
@@ -126,18 +127,28 @@ tx_again(struct relay *r, struct session *s, struct lane *lane,
 		return;
 	}
 	rest = buf_span(&s->wide->body);
+	buf_init(&b, r->mem);
 	while (rest.n > 0) {
 		struct resp_cmd *q = &r->cmd2;
+		size_t used;
 
 		resp_cmd_init(q);
 		if (resp_cmd_feed(q, rest) != WIRE_PART)
 			NEVER("what was queued is whole");
-		one = queued_as_sent(q, span_of(rest.p, q->used));
-		if (dispatch_send(r, s, lane, one, PEND_IGNORE, 0) !=
-		    DISPATCHED)
-			return;
-		rest = span_skip(rest, q->used);
+		used = q->used;
+		one = queued_as_sent(r, lane, q, span_of(rest.p, used), &b);
+		if (buf_failed(&b))
+			session_close(r, s, "ERR godwit: out of memory");
+		if (s->link == NULL ||
+		    dispatch_send(r, s, lane, one, PEND_IGNORE, 0) !=
+		            DISPATCHED)
+			break;
+		buf_clear(&b);
+		rest = span_skip(rest, used);
 	}
+	buf_fini(&b);
+	if (rest.n > 0)
+		return;
 	s->multi_lost = false;
 }
 
@@ -298,7 +309,7 @@ begin_multi(struct relay *r, struct session *s, struct span raw)
 		return pass_nested(r, s, raw);
 	if (session_wide(r, s) == NULL)
 		return DISPATCH_CLOSED;
-	if (!queued_may_begin(s))
+	if (!queued_may_begin(r, s))
 		return DISPATCH_WAIT;
 	ret = pass_own(r, s, raw, PEND_MULTI, 0);
 	if (ret == DISPATCHED) {
