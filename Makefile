@@ -41,6 +41,10 @@ check-tsan: ## unit and live tests under ThreadSanitizer
 	@tools/setup
 	@tools/check.py setup build-tsan unit-tsan live-tsan
 
+model: ## the model of the switch, by spin (L=--full: the large runs as well)
+	@tools/setup test
+	@tools/model.py $(L)
+
 fuzz: ## T=60 seconds of libFuzzer for C=target (all targets without C)
 	@tools/setup test
 	@tools/fuzz.py --time $(T) $(C)
@@ -63,5 +67,5 @@ help: ## this list
 		$(firstword $(MAKEFILE_LIST))
 
 FORCE:
-.PHONY: all demo test live check check-full check-tsan fuzz bench format docs clean help \
+.PHONY: all demo test live check check-full check-tsan model fuzz bench format docs clean help \
 	FORCE

@@ -225,6 +225,17 @@ def format_step():
                              *sorted(files)])
 
 
+def model(options):
+    """The model of the switch; each run and each mutant counts."""
+    began = time.monotonic()
+    good, text = run("model", ["tools/model.py", *options],
+                     7200 if FULL else 600)
+    passed = len(re.findall(r"^ok  ", text, re.M))
+    failed = len(re.findall(r"^FAIL", text, re.M))
+    return report("model", began, passed, failed if failed else int(not good),
+                  0, text)
+
+
 SAN = ("-Db_sanitize=address,undefined", "-Db_lundef=false",
        "-Doptimization=1")
 TSAN = ("-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1")
@@ -239,6 +250,7 @@ STEPS = [
     ("symbols", lambda: simple("symbols", ["tools/symbols.py", "build"])),
     ("style", lambda: simple("style", ["tools/style.py"])),
     ("tables", lambda: simple("tables", ["tools/tables.py", "--check"])),
+    ("model", lambda: model(["--full"] if FULL else [])),
     ("unit", lambda: unit("unit", "build")),
     ("build-asan", lambda: build("build-asan", "build-asan", *SAN,
                                  cc="clang-14")),
