@@ -182,10 +182,13 @@ inline do_call(s, how, e)
 #ifndef MUTANT_NO_TOKEN
 	:: tok[s] > e -> ok = false
 	:: tok[s] <= e ->
+#ifndef PG
+		/* Redis: WATCH. PostgreSQL only compares, when it lands. */
 		if
 		:: late_on && late_side == s -> late_on = false
 		:: else
 		fi;
+#endif
 		tok[s] = e;
 #else
 	:: true ->
@@ -243,7 +246,12 @@ end:
 	:: atomic { left?k,x -> incr_or_set(left_to, k, x); k = 0; x = 0 }
 #endif
 #if FAULTS > 0 || CRASHES > 0
-	:: atomic { late_on -> shut[late_side] = late_shut;
+#if defined(PG) && !defined(MUTANT_NO_TOKEN)
+	:: atomic { late_on && late_ep >= tok[late_side] ->
+#else
+	:: atomic { late_on ->
+#endif
+		shut[late_side] = late_shut;
 		tok[late_side] = late_ep; late_on = false }
 	:: atomic { late_on -> late_on = false }
 #endif
@@ -914,9 +922,6 @@ idle:
 	login[los] != 1;
 	atomic { if :: login[los] == 2 -> login[los] = 0 :: else fi };
 #endif
-#ifndef MUTANT_PG_SEQUENCE_BEFORE_FENCE
-	seq_read = seq[los];
-#endif
 #endif
 	/* MARK */
 #ifndef MUTANT_MARK_BEFORE_FENCE
@@ -953,6 +958,10 @@ idle:
 	fi;
 	CRASH;
 #ifdef PG
+	/* carry: only forwards */
+#ifndef MUTANT_PG_SEQUENCE_BEFORE_FENCE
+	seq_read = seq[los];
+#endif
 	if :: seq_read > seq[win] -> seq[win] = seq_read :: else fi;
 #endif
 #ifdef MUTANT_OPEN_BEFORE_COMMIT
