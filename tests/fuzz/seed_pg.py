@@ -135,3 +135,30 @@ for version in range(4):
         if version == 3:
             for p in payloads:
                 save("pg_output", bytes([version]) + u16(len(p)) + p)
+
+
+def scram(what, one, two):
+    save("pg_scram", bytes([what, len(one)]) + one + two)
+
+
+PROOF = b",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+VERIFIER = b"SCRAM-SHA-256$4096:MDEyMzQ1Njc4OWFiY2RlZg==$" + b"A" * 43 + b"=:" + b"A" * 43 + b"="
+scram(0, b"r=abcxyz,s=QUJD,i=4096", b"v=" + b"A" * 43 + b"=")
+scram(0, b"r=abcxyz,s=QUJD,i=1", b"e=other-error")
+scram(1, b"n,,n=,r=abc", b"c=biws,r=abcdef" + PROOF)
+scram(1, b"y,,n=bob,r=abc,x=y", b"c=eSws,r=abcdef,x=y" + PROOF)
+scram(1, b"p=tls-server-end-point,,n=,r=abc", b"")
+scram(2, b"", VERIFIER)
+scram(2, b"", b"md5" + b"0" * 32)
+scram(3, b"password", b"salt")
+scram(7, b"password", b"salt")
+
+SQL = [
+    "SELECT 1; SELECT 'a;''b'; -- c;\nSELECT E'\\';' /* x /* ; */ */;",
+    "$$a;b$$; $x$;$$;$x$; a$b$; $1$", "\"a;\"\"b\"; U&'\\' ; u&\"x;\"; B'1'; x'f'; n'\\'",
+    "'a'\n'b;' --c\n 'd'; 'open", "CREATE OR REPLACE FUNCTION f() BEGIN ATOMIC SELECT CASE END; END; x",
+    "CREATE RULE r AS ON INSERT TO t DO (a; b); c", "/* route */ SELECT */* ;*/1; )(", "\xe9;\xff$x$;$x$",
+]
+for i, sql in enumerate(SQL):
+    save("pg_split", bytes([i & 1]) + sql.encode("latin-1"))
+    save("pg_split", bytes([~i & 1]) + sql.encode("latin-1"))
