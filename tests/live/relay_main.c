@@ -390,6 +390,7 @@ open_all(const char *listen, const char *old, const char *new)
 			                .worker_at = i,
 			                .listen_fds = &fds[i],
 			                .listen_n = 1,
+			                .is_patient = true,
 			                .name = "relay" };
 
 		set_side(&c->side[0], "old", old);
