@@ -122,7 +122,7 @@ interlay_door(struct interlay *l, struct door *d, struct err *err)
 }
 
 static void
-fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
+fill(struct interlay *l, const struct interlay_pair *p, uint32_t i,
      struct relay_conf *ret)
 {
 	*ret = (struct relay_conf){
@@ -137,6 +137,9 @@ fill(const struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		.proxy_tlv = l->proxy_tlv,
 		.door = l->door,
 	};
+	for (int s = 0; s < SIDE_N && p->board == NULL; s++)
+		ret->side[s].nodes =
+			ret->side[s].at.by_cluster ? &l->nodes[s] : NULL;
 	memcpy(ret->labels, l->labels, sizeof(ret->labels));
 	memcpy(ret->id, l->id, sizeof(ret->id));
 }

@@ -47,6 +47,7 @@ struct interlay {
 	struct tls_server *tls; /* NULL: plain                               */
 	struct door *door;      /* NULL: AUTH is passed through              */
 	struct spread_conf *spread; /* n; NULL: it relays to servers         */
+	struct nodes nodes[SIDE_N]; /* of a node's cluster, while it is alone */
 };
 
 /* What its relays serve. */

@@ -19,7 +19,8 @@ seek_is_same(const struct seek_node *a, const struct seek_node *b)
 struct view {
 	struct cluster_node owner; /* of all slots; port 0: nobody */
 	bool is_ok;
-	bool is_self; /* ... and it is the node that was asked */
+	bool is_self;         /* ... and it is the node that was asked */
+	struct seek_map *map; /* NULL: not wanted */
 };
 
 static void
@@ -38,14 +39,60 @@ remember(struct seek *k, const struct cluster_node *n)
 	k->grew = true;
 }
 
+/* Another master of the cluster? Not the one that has all slots of the pair: whoever
+ * that is by now has its seat. */
+static void
+note_master(const struct seek_how *h, const struct cluster_node *n)
+{
+	if (h->nodes != NULL && n->host[0] != '\0' && n->port != 0)
+		nodes_put(h->nodes, n->host, n->port,
+		          n->is_master && !n->is_away && n->slot_n > 0 &&
+		                  !n->is_self &&
+		                  !cluster_covers(&n->slots, h->slots));
+}
+
+static void
+note_slots(struct seek_map *map, const struct cluster_node *n)
+{
+	if (n->is_self) {
+		map->is_open = n->is_open;
+		map->slots = n->slots;
+	}
+	if (!n->is_master || map->n == SEEK_NODES)
+		return;
+	if (n->is_self)
+		map->self = map->n;
+	memcpy(map->node[map->n].host, n->host, sizeof(n->host));
+	map->node[map->n].port = n->port;
+	for (uint32_t s = 0; s < HASH_SLOTS; s++) {
+		if (cluster_has(&n->slots, s))
+			map->of[s] = (uint8_t)map->n;
+	}
+	map->n++;
+}
+
+static void
+begin_map(struct seek_map *map)
+{
+	map->n = 0;
+	map->self = SEEK_NODES;
+	map->is_open = false;
+	memset(map->of, SEEK_NODES, sizeof(map->of));
+}
+
 static void
 read_nodes(struct seek *k, const struct seek_how *h, struct span text,
            struct view *v)
 {
 	struct cluster_node *n = malloc(sizeof(*n));
 
+	if (v->map != NULL)
+		begin_map(v->map);
 	while (n != NULL && cluster_next(&text, n)) {
 		remember(k, n);
+		note_master(h, n);
+		if (v->map != NULL)
+			note_slots(v->map, n);
 		if (!n->is_master || n->is_away ||
 		    !cluster_covers(&n->slots, h->slots) ||
 		    (v->owner.port != 0 && n->epoch <= v->owner.epoch))
@@ -66,7 +113,7 @@ ask(struct seek *k, const struct seek_how *h, struct agent *a, struct view *ret)
 	struct err err;
 	uint32_t n = cluster_put(&a->tx);
 
-	*ret = (struct view){ .is_ok = false };
+	*ret = (struct view){ .map = ret->map };
 	if (agent_call(a, n, LIMIT_CALL_MS, &replies, &err) != 0 ||
 	    !reply_item(&replies, &it) || it.type != RESP_BULK)
 		return false;
@@ -75,6 +122,8 @@ ask(struct seek *k, const struct seek_how *h, struct agent *a, struct view *ret)
 	if (!reply_item(&replies, &it) || it.type != RESP_BULK)
 		return false;
 	read_nodes(k, h, it.text, ret);
+	if (ret->map != NULL)
+		ret->map->is_ok = ret->is_ok;
 	return ret->owner.port != 0;
 }
 
@@ -137,9 +186,13 @@ seek_look(struct seek *k, const struct seek_how *h, struct seek_node *ret,
 
 	if (v == NULL)
 		return false;
+	v->map = h->map;
+	if (h->map != NULL)
+		h->map->is_ok = false;
 	if (agent_open(h->agent, h->as_own, LIMIT_CONNECT_MS, &err) == 0 &&
 	    ask(k, h, h->agent, v))
 		f = judge(k, v, ret);
+	v->map = NULL;
 	for (uint32_t i = 0;
 	     i < n + k->node_n && f == FOUND_NOTHING && os_mono_ns() < until;
 	     i++) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "control/agent.h"
+#include "engine/redis/admin/cluster.h"
 
 #define SEEK_NODES 32 /* of one cluster that may be asked */
 
@@ -30,12 +31,25 @@ struct seek {
 	bool is_held; /* seat_hold() was called; for the caller */
 };
 
+/* Who has which slot, as one node says. */
+struct seek_map {
+	bool is_ok;   /* it answered, and its cluster is ok */
+	bool is_open; /* it has a slot on its way           */
+	struct seek_node node[SEEK_NODES]; /* masters */
+	struct cluster_slots slots;        /* its own */
+	uint32_t n;
+	uint32_t self;          /* the one that was asked; n: none */
+	uint8_t of[HASH_SLOTS]; /* which of them; n: none of them  */
+};
+
 struct seek_how {
 	struct agent *agent; /* of the node that is known to have them   */
 	bool as_own;         /* Godwit's own user may be there           */
 	const struct cluster_slots *slots;
 	const struct seek_node *first;
 	uint32_t first_n;
+	struct seek_map *map; /* what the first one says; NULL: nobody asks */
+	struct nodes *nodes;  /* other masters are written there; or NULL */
 };
 
 bool seek_is_same(const struct seek_node *a, const struct seek_node *b);

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "core/board.h"
 #include "core/cidr.h"
+#include "core/nodes.h"
 #include "core/route.h"
 #include "core/side.h"
 #include "engine/mail.h"
@@ -173,8 +174,9 @@ struct side_conf {
 	char writer_user
 		[64]; /* ... and for all their requests in a split     */
 	char writer_pass[80];
-	char label[132];  /* for messages: "old redis://127.0.0.1:6379"   */
-	uint8_t tag;      /* 2..127: marks what only this server understands
+	char label[132];     /* for messages: "old redis://127.0.0.1:6379"   */
+	uint8_t tag;         /* 2..127: marks what only this server understands
 	              * (cursors), the same in every migration; 0: none     */
-	char own_tag[12]; /* of Godwit's own keys there, "": none needed */
+	char own_tag[12];    /* of Godwit's own keys there, "": none needed */
+	struct nodes *nodes; /* at.by_cluster: of its cluster; NULL: unknown */
 };

@@ -41,6 +41,7 @@
 #define PART_LINES_MAX HOST_LEGS_MAX /* an instance has one, and one leg */
 
 struct migration;
+struct seek_map;
 
 /* An interlay of the daemon. */
 struct line {
@@ -54,7 +55,10 @@ struct line {
 	bool is_private;  /* a migration's own, for its templates */
 	bool is_instance; /* behind another interlay               */
 	_Atomic uint32_t speakers; /* spread_conf.speakers, of a front */
-	bool is_node;              /* ... its server is a node of a cluster */
+	struct spread_owners *_Atomic owners; /* spread_conf.owners         */
+	struct spread_owners *wanted; /* seats.c: those that nodes tell   */
+	uint64_t wanted_ns;           /* ... since                        */
+	bool is_node; /* ... its server is a node of a cluster */
 	struct line *next;
 };
 
@@ -240,6 +244,18 @@ void migration_free_all(struct host *h);
 int part_tie(struct migration *m, bool resume, struct err *err) MUST;
 /* Which instances speak for their servers; after each change. host.lock is held. */
 void part_speakers(struct host *h);
+
+/* owners.c: which instance of a front before nodes of a cluster has a slot */
+uint8_t owners_of(const struct line *front, uint32_t slot);
+/* The instance's interlay. NULL: it does not run. */
+struct line *owners_instance(const struct host *h, const struct spread_conf *c,
+                             uint32_t i);
+/* ret[i]: where instance i is, by the number of the node in map; `no`: nobody
+ * knows. What the nodes tell becomes the table of the front when they have told it
+ * for a while. */
+void owners_follow(struct host *h, struct line *front,
+                   const struct seek_map *map, const uint8_t at[SPREAD_MAX]);
+void owners_free(struct line *front);
 void part_lines(struct migration *m); /* they are taken; host.lock is held */
 /* ERR_STATE: one of the legs is missing, and nobody switches, or is let go, without
  * those that share its servers. */

@@ -202,6 +202,7 @@ close_line(struct line *n)
 {
 	if (n->l != NULL)
 		interlay_free(n->l);
+	owners_free(n);
 	digest_clear(n->own_pass, sizeof(n->own_pass));
 	free(n);
 }
@@ -259,8 +260,10 @@ begin_line(struct host *h, struct line *n, const json_t *spec,
 		                             spread, err);
 		if (rc == 0 && spread != NULL) {
 			spread->by_slot = json_is_true(by_slot);
-			if (spread->by_slot)
+			if (spread->by_slot) {
 				spread->speakers = &n->speakers;
+				spread->owners = &n->owners;
+			}
 		}
 	}
 	o->listen = listen;

@@ -42,7 +42,7 @@ part_slots(const struct host *h, const struct line *n,
 				continue;
 			any = true;
 			for (uint32_t s = 0; s < HASH_SLOTS; s++) {
-				if (c->owner[s] == i)
+				if (owners_of(f, s) == i)
 					ret->bit[s / 8] |=
 						(uint8_t)(1u << s % 8);
 			}
@@ -195,17 +195,6 @@ url_of(const struct host *h, const struct line *n)
 	return n->url;
 }
 
-static const struct line *
-instance_of(const struct host *h, const struct spread_conf *c, uint32_t i)
-{
-	for (const struct line *n = h->lines; n != NULL; n = n->next) {
-		if (n->is_instance &&
-		    strcmp(n->l->listen, c->instance[i].at.host) == 0)
-			return n;
-	}
-	return NULL;
-}
-
 static uint32_t
 speakers_of(const struct host *h, const struct spread_conf *c)
 {
@@ -213,7 +202,7 @@ speakers_of(const struct host *h, const struct spread_conf *c)
 	uint32_t ret = 0;
 
 	for (uint32_t i = 0; i < c->n; i++) {
-		const struct line *n = instance_of(h, c, i);
+		const struct line *n = owners_instance(h, c, i);
 		bool is_first = true;
 
 		url[i] = n != NULL ? url_of(h, n) : "";

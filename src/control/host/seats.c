@@ -27,6 +27,8 @@ struct watch {
 	struct agent agent;
 	struct cluster_slots slots;
 	struct seek seek;
+	struct seek_map map; /* what its node said last */
+	struct nodes nodes;  /* ... for the interlay    */
 	bool is_wanted;
 	struct watch *next;
 };
@@ -69,6 +71,18 @@ make(const struct line *n)
 	return w;
 }
 
+/* What is known of other masters, to its relays. */
+static void
+publish(const struct watch *w, struct line *n)
+{
+	for (uint32_t i = 0; i < w->nodes.n; i++) {
+		const struct nodes_one *o = &w->nodes.one[i];
+
+		nodes_put(&n->l->nodes[SIDE_OLD], o->host, o->port,
+		          o->is_master);
+	}
+}
+
 /* Which interlays are alone now? host.lock is held. */
 static void
 gather(struct seats *s)
@@ -92,6 +106,7 @@ gather(struct seats *s)
 		}
 		memset(&w->slots, 0, sizeof(w->slots));
 		w->is_wanted = part_slots(s->host, n, &w->slots);
+		publish(w, n);
 	}
 }
 
@@ -136,7 +151,10 @@ tell(struct host *h, const struct watch *w, const struct seek_node *to)
 static void
 look(struct host *h, struct watch *w)
 {
-	const struct seek_how how = { .agent = &w->agent, .slots = &w->slots };
+	const struct seek_how how = { .agent = &w->agent,
+		                      .slots = &w->slots,
+		                      .map = &w->map,
+		                      .nodes = &w->nodes };
 	struct seek_node to;
 	uint64_t epoch;
 
@@ -147,6 +165,57 @@ look(struct host *h, struct watch *w)
 	seat_set(&w->side.at, to.host, to.port);
 	agent_close(&w->agent);
 	tell(h, w, &to);
+}
+
+/* ---- slots that move from node to node ----------------------------------- */
+
+static const struct watch *
+watch_of(const struct seats *s, const struct line *n)
+{
+	const struct watch *w = s->watches;
+
+	while (w != NULL && strcmp(w->uuid, n->uuid) != 0)
+		w = w->next;
+	return w;
+}
+
+/* Of an interlay all of whose instances are alone: where each of them is, in the
+ * words of the first. */
+static void
+look_at_front(struct seats *s, struct line *front)
+{
+	const struct spread_conf *c = front->l->spread;
+	const struct seek_map *map = NULL;
+	uint8_t at[SPREAD_MAX];
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct line *n = owners_instance(s->host, c, i);
+		const struct watch *w = n != NULL ? watch_of(s, n) : NULL;
+		uint8_t k = 0;
+
+		if (w == NULL || !w->map.is_ok || w->map.self >= w->map.n)
+			return;
+		if (map == NULL)
+			map = &w->map;
+		while (k < map->n &&
+		       !seek_is_same(&map->node[k], &w->map.node[w->map.self]))
+			k++;
+		at[i] = k;
+	}
+	if (map != NULL)
+		owners_follow(s->host, front, map, at);
+}
+
+static void
+look_at_fronts(struct seats *s)
+{
+	host_lock(s->host);
+	for (struct line *n = s->host->lines; n != NULL; n = n->next) {
+		if (n->l != NULL && n->l->spread != NULL &&
+		    n->l->spread->by_slot)
+			look_at_front(s, n);
+	}
+	host_unlock(s->host);
 }
 
 static void *
@@ -163,6 +232,7 @@ work(void *arg)
 		for (struct watch *w = s->watches;
 		     w != NULL && !atomic_load(&s->ends); w = w->next)
 			look(s->host, w);
+		look_at_fronts(s);
 		(void)nanosleep(&pause, NULL);
 	}
 	return NULL;

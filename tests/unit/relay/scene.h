@@ -44,6 +44,8 @@ struct run {
 };
 
 static struct run run;
+#define PORT_AWAY 77 /* of a node that no side has */
+
 static bool scene_of_nodes; /* of a cluster: both sides */
 
 /* What the relay says to control. */
@@ -75,7 +77,8 @@ fresh_peer(int i)
 	struct peer *p = &run.peers.at[i];
 
 	buf_fini(&p->in);
-	*p = (struct peer){ .is_new = run.w.to[i] == PORT_NEW };
+	*p = (struct peer){ .is_new = run.w.to[i] == PORT_NEW,
+		            .is_away = run.w.to[i] == PORT_AWAY };
 	buf_init(&p->in, &run.w.heap.mem);
 	buf_clear(&run.outs[i]);
 }

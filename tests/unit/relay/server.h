@@ -16,6 +16,8 @@ struct peer {
 	uint32_t queued;
 	bool blocked;
 	int is_new;
+	bool is_away; /* another node of the cluster: it has every key */
+	bool asking;  /* ... if it is asked so                         */
 	uint32_t channels;
 };
 
@@ -27,6 +29,7 @@ struct peers {
 	/* NULL, or what it says to requests with keys, as a node of a cluster
 	 * that does not have them */
 	const char *astray;
+	bool must_ask; /* who is_away takes keys behind ASKING only */
 	uint64_t position;
 	/* NULL, or told of each request (also of a queued one) */
 	void (*saw)(const struct peer *p, const struct resp_cmd *q);
@@ -124,6 +127,14 @@ peer_strays(const struct peers *ps, struct peer *p, const struct resp_cmd *q)
 {
 	const char *said = NULL;
 
+	if (p->is_away) {
+		bool asked = p->asking || !ps->must_ask;
+
+		p->asking = peer_is(q, 0, "asking") ||
+		            (p->asking && (p->multi || peer_is(q, 0, "multi")));
+		return asked || !peer_is(q, 0, "get") ? NULL
+		                                      : "-MOVED 5 h:1\r\n";
+	}
 	if (peer_is(q, 0, "exec")) {
 		if (p->spoiled)
 			said = "-EXECABORT\r\n";

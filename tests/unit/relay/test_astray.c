@@ -411,6 +411,84 @@ nobody_waits_for_ever(void **state)
 	finish();
 }
 
+/* ---- the node that is named ---------------------------------------------- */
+
+static void
+saw_where(const struct peer *p, const struct resp_cmd *q)
+{
+	size_t n = strlen(seen);
+
+	if (p->is_away && n + 2 < sizeof(seen) && !peer_is(q, 0, "client"))
+		(void)snprintf(seen + n, sizeof(seen) - n, "%c",
+		               q->argv[0].p[0]);
+}
+
+/* ASK: each of these requests goes there behind ASKING, in its order, at once. */
+static void
+who_is_asked_answers(void **state)
+{
+	(void)state;
+	start();
+	run.peers.saw = saw_where;
+	run.peers.must_ask = true;
+	run.peers.astray = "-ASK 5 h:77\r\n";
+	say(1, "GET a\r\nECHO x\r\nGET b\r\n");
+	turns(5);
+	got_is(1, "$1\r\na\r\n$1\r\nx\r\n$1\r\nb\r\n");
+	assert_string_equal(seen, "AGAG");
+	run.peers.astray = NULL;
+	say(1, "GET c\r\n");
+	turns(5);
+	got_is(1, "$1\r\nc\r\n");
+	assert_string_equal(seen, "AGAG");
+	finish();
+}
+
+static void
+a_transaction_is_asked_as_a_whole(void **state)
+{
+	(void)state;
+	start();
+	run.peers.saw = saw_where;
+	run.peers.must_ask = true;
+	run.peers.astray = "-ASK 5 h:77\r\n";
+	say(1, "MULTI\r\nGET a\r\nGET b\r\nEXEC\r\n");
+	settle();
+	got_is(1, "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:0\r\n:1\r\n");
+	assert_string_equal(seen, "AMGGE");
+	finish();
+}
+
+/* MOVED to a node that is not known waits for the control half; to one that is, it
+ * is remembered. The slot of a key "foo" is 12182. */
+static void
+a_moved_slot_is_remembered(void **state)
+{
+	static struct nodes nodes;
+
+	(void)state;
+	start();
+	run.conf.side[SIDE_OLD].nodes = &nodes;
+	run.peers.saw = saw_where;
+	run.peers.astray = "-MOVED 12182 h:77\r\n";
+	say(1, "GET foo\r\n");
+	turns(3);
+	got_is(1, "");
+	nodes_put(&nodes, "h", PORT_AWAY, true);
+	turns(3);
+	got_is(1, "$3\r\nfoo\r\n");
+	assert_true(nodes_is_away(&nodes, 12182));
+	assert_false(nodes_is_away(&nodes, 5));
+	run.peers.astray = NULL;
+	say(1, "GET foo\r\nGET a\r\n");
+	say(2, "GET {foo}1\r\n");
+	turns(5);
+	got_is(1, "$3\r\nfoo\r\n$1\r\na\r\n");
+	got_is(2, "$6\r\n{foo}1\r\n");
+	assert_string_equal(seen, "GGG");
+	finish();
+}
+
 int
 main(void)
 {
@@ -426,6 +504,9 @@ main(void)
 		cmocka_unit_test(a_long_transaction_is_kept),
 		cmocka_unit_test(what_is_kept_has_a_bound),
 		cmocka_unit_test(nobody_waits_for_ever),
+		cmocka_unit_test(who_is_asked_answers),
+		cmocka_unit_test(a_transaction_is_asked_as_a_whole),
+		cmocka_unit_test(a_moved_slot_is_remembered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

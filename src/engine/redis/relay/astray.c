@@ -4,6 +4,7 @@
  */
 #include "engine/redis/relay/astray.h"
 
+#include "engine/redis/relay/detour.h"
 #include "engine/redis/relay/queued.h"
 
 #define AGAIN_NS   20000000ull   /* between two tries of a request */
@@ -82,7 +83,10 @@ take_blocked(struct relay *r, struct session *s, struct span reply)
 {
 	if (!block_again(s, reply))
 		return false;
-	wait(r, s);
+	if (s->wide->hurries)
+		session_run(r, s);
+	else
+		wait(r, s);
 	return true;
 }
 
@@ -189,16 +193,23 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 {
 	struct session *s = e->s;
 	struct wide *w = s->link != NULL ? session_wide(r, s) : NULL;
-
 	bool of_tx = e->in_tx || (w != NULL && is_queued_again(e));
+	struct detour to;
+	bool known = detour_find(r, lane, reply, &to);
 
-	tell(r, (enum side)lane->side);
+	if (!known)
+		tell(r, (enum side)lane->side);
 	/* A transaction is still open there, or a key watched. */
-	if (!lane->left && (reply.p[1] == 'M' || e->kind == PEND_BLOCK ||
-	                    of_tx || s->watching))
+	if (!lane->left && ((reply.p[1] == 'M' && !known) ||
+	                    e->kind == PEND_BLOCK || of_tx || s->watching))
 		leave(r, lane);
 	if (w == NULL)
 		return true; /* its client is gone */
+	if (lane->node != 0)
+		w->bounced_ns = r->port->now_ns;
+	else if (known && w->bounced_ns + EPISODE_NS < r->port->now_ns)
+		w->astray_last_ns = 0; /* another episode */
+	w->hurries = known && lane->node == 0;
 	if (!astray_is_on(s) && is_over(r, w)) {
 		if (of_tx && s->multi)
 			tx_spoiled(s);
@@ -208,6 +219,9 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 		r->n.writes[lane->side]--;
 	else if (e->flags & PEND_F_READ)
 		r->n.reads[lane->side]--;
+	/* A transaction and who blocks have one node. */
+	if (e->kind == PEND_BLOCK || of_tx)
+		detour_turn(s, &to);
 	if (e->kind == PEND_BLOCK)
 		return take_blocked(r, s, reply);
 	if (is_queued_again(e)) {
@@ -226,6 +240,7 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 	/* What was watched there is not any more. */
 	s->watch_lost |= s->watching;
 	s->watching = false;
+	detour_put(&w->astray, &to);
 	astray_put(r, s, request);
 	return true;
 }
@@ -334,7 +349,10 @@ astray_settle(struct relay *r, struct session *s)
 		session_close(r, s, NULL);
 		return;
 	}
-	wait(r, s);
+	if (s->wide->hurries)
+		session_run(r, s);
+	else
+		wait(r, s);
 }
 
 enum dispatched
@@ -402,6 +420,8 @@ astray_seat(struct relay *r, enum side side)
 		else
 			dial_again(r, l);
 	}
+	if (side == r->route.authority)
+		detour_forget(r);
 	r->astray_ns = 0;
 	session_wake(r, &r->astray);
 }

@@ -580,7 +580,9 @@ ask_one(struct relay *r, struct session *s)
 	struct block *k = s->wide->block;
 	struct lane *lane;
 
-	if (!k->issued || s->lane == NULL || s->lane->client_id < 0)
+	/* Who is elsewhere has an id of that node. */
+	if (!k->issued || s->lane == NULL || s->lane->client_id < 0 ||
+	    s->lane->node != 0)
 		return;
 	if (k->asked_ns != 0 && k->asked_ns + ASK_NS > r->port->now_ns)
 		return;
@@ -622,7 +624,7 @@ block_end(struct relay *r)
 		    s->lane == NULL)
 			continue;
 		admin = lane_admin(r, (enum side)s->lane->side);
-		if (s->lane->client_id >= 0 &&
+		if (s->lane->client_id >= 0 && s->lane->node == 0 &&
 		    (admin == NULL || !admin->no_unblock))
 			continue;
 		r->n.lost[s->lane->side]++;

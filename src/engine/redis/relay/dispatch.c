@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
+#include "engine/redis/relay/detour.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
@@ -114,7 +115,7 @@ check_keys(struct relay *r, const struct asked *a, struct span raw,
 			return false;
 		any = true;
 		if (ret_taken != NULL && all)
-			all = is_taken(r, a, arg);
+			all = is_taken(r, a, arg) && !detour_is_away(r, arg);
 	}
 	if (ret_taken != NULL)
 		*ret_taken = any && all;
@@ -153,14 +154,6 @@ usable(struct relay *r, struct session *s, struct lane *lane)
 	return NULL;
 }
 
-/* See nopass.c. */
-static inline bool
-is_let_in(const struct session *s, const struct lane *lane)
-{
-	return lane->cred != NULL || lane->as_writer ||
-	       lane->vouched == s->vouched;
-}
-
 struct lane *
 dispatch_lane(struct relay *r, struct session *s, bool own)
 {
@@ -170,13 +163,11 @@ dispatch_lane(struct relay *r, struct session *s, bool own)
 	if (lane != NULL && !lane->dead && !lane->left) {
 		if (lane->kind == LANE_OWN && lane->mine == s &&
 		    ((s->multi && !s->multi_lost) || s->watching ||
-		     (own && lane->side == s->at && lane->db == s->db &&
-		      lane->resp3 == s->resp3 && is_let_in(s, lane))))
+		     (own && detour_suits(s, lane))))
 			return usable(r, s, lane);
-		if (!own && lane->kind == LANE_SHARED && lane->side == s->at &&
+		if (!own && lane->kind == LANE_SHARED &&
 		    (lane->cred == s->cred || lane->as_writer) &&
-		    lane->db == s->db && lane->resp3 == s->resp3 &&
-		    is_let_in(s, lane))
+		    detour_suits(s, lane))
 			return usable(r, s, lane);
 	}
 	if (s->inflight > 0 || s->withheld > 0)
@@ -236,6 +227,8 @@ put(struct relay *r, struct session *s, struct lane *lane,
 
 	if (__builtin_expect(lane->is_node, 0) && astray_keeps(r, s, m))
 		flags |= PEND_F_KEPT;
+	if (__builtin_expect(lane->node != 0, 0))
+		detour_ask(r, s, lane, (enum pending_kind)m->kind);
 	kept = (flags & PEND_F_KEPT) != 0;
 	if (kept && !keep(lane, m->asked)) {
 		session_close(r, s, "ERR godwit: out of memory");
@@ -395,7 +388,8 @@ look_at_keys(struct relay *r, const struct asked *a, struct span raw,
 		if (q->argc < 2)
 			return true;
 		if (may_move)
-			*ret_taken = is_taken(r, a, q->argv[1]);
+			*ret_taken = is_taken(r, a, q->argv[1]) &&
+			             !detour_is_away(r, q->argv[1]);
 		return !key_is_ours(q->argv[1]);
 	}
 	if (c->name[0] == 'f')
@@ -713,11 +707,16 @@ dispatch_array(struct relay *r, struct session *s, const struct resp_cmd *q,
 	if (c == NULL) {
 		enum dispatched ret = astray_say(r, s, q);
 
+		if (ret == DISPATCH_NO)
+			ret = detour_steer(r, s, q);
+
 		return ret != DISPATCH_NO ? ret
 		                          : unknown_refuse(r, s, NULL, q, raw);
 	}
 	if (s->wide != NULL && s->wide->sub != NULL)
 		return pubsub_first(r, s, c, q, raw);
+	if (__builtin_expect(r->detours != NULL, 0))
+		return detour_dispatch(r, s, c, q, raw);
 	return dispatch_command(r, s, c, q, raw);
 }
 
@@ -784,6 +783,7 @@ dispatch_stream(struct relay *r, struct session *s, const struct resp_cmd *q,
 	    split_stream(r, s, c, resp_cmd_arg(q, head, (uint32_t)c->first)) !=
 	            DISPATCHED)
 		return DISPATCH_NO;
+	detour_to_key(r, s, resp_cmd_arg(q, head, (uint32_t)c->first));
 	lane = dispatch_lane(r, s, true);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;

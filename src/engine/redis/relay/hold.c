@@ -10,6 +10,7 @@
  * may go on until break_ns; blocked clients are unblocked where they are and
  * their commands are issued again after it (block.c).
  */
+#include "engine/redis/relay/detour.h"
 #include "engine/redis/relay/script.h"
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
@@ -262,6 +263,7 @@ adopt(struct relay *r, const struct route *route)
 	if (route->authority != before || route->scope != scope)
 		split_adopt(r);
 	if (route->authority != before) {
+		detour_forget(r);
 		causal_new_era(r);
 		ack_release_side(r, before);
 	}

@@ -175,6 +175,7 @@ struct lane {
 	bool is_node;       /* of a cluster: it may say MOVED             */
 	bool left;          /* ... has said it: takes nothing more        */
 	bool vouched;       /* no cred: for sessions that are             */
+	uint8_t node;       /* ... another one than the side's; 0: that   */
 	uint32_t auth_left; /* the next so many PEND_GREET: AUTH, HELLO   */
 	uint32_t greet_left; /* ... and those behind them                 */
 	uint32_t id;         /* unique in its relay */
@@ -367,6 +368,7 @@ struct relay {
 	uint64_t astray_told_ns[SIDE_N]; /* MAIL_ASTRAY: not before     */
 	bool leaving;                    /* some lane is left           */
 	size_t big_kept;                 /* bytes that sessions may keep */
+	struct detours *detours;         /* NULL: no slot was elsewhere */
 	/* pubsub.c */
 	uint64_t mark_epoch;
 	bool mark_told;

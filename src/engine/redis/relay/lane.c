@@ -10,6 +10,7 @@
  * be executed as the wrong user, in the wrong database or answered in the wrong
  * protocol.
  */
+#include "engine/redis/relay/detour.h"
 #include "engine/redis/relay/nopass.h"
 #include "engine/redis/relay/queued.h"
 #include "engine/redis/relay/script.h"
@@ -176,8 +177,7 @@ lane_want(struct relay *r, struct lane *lane)
 		port_wake(r->port, lane->retry_ns);
 		return;
 	}
-	lane->link = r->port->ops->open(r->port, &r->conf->side[lane->side].at,
-	                                lane);
+	lane->link = r->port->ops->open(r->port, detour_address(r, lane), lane);
 	if (lane->link == NULL) {
 		(void)err_set(&lane->cause, ERR_NOMEM,
 		              "out of memory or descriptors");
@@ -308,7 +308,7 @@ ready(struct relay *r, struct lane *lane)
 	hurry(r, (enum side)lane->side);
 	lane->waits_scripts =
 		(lane->kind == LANE_SHARED || lane->kind == LANE_OWN) &&
-		!script_may_run(r, (enum side)lane->side);
+		lane->node == 0 && !script_may_run(r, (enum side)lane->side);
 	if (lane->waits_scripts)
 		return;
 	lane->state = LANE_READY;
@@ -464,7 +464,7 @@ lane_up(struct relay *r, struct lane *lane)
 
 	lane->state = LANE_GREETING;
 	lane->greet_left = 0;
-	lane->no_role = false;
+	lane->no_role = lane->node != 0; /* positions are the side's */
 	lane->tracks = false;
 	lane->raised = false;
 	lane->no_unblock = false;
@@ -628,6 +628,8 @@ lane_lost(struct relay *r, struct lane *lane, const struct err *err)
 	forget_fifo(r, lane);
 	ack_lost(r, lane);
 	nopass_lost(r, lane);
+	if (lane->node != 0)
+		detour_lost(r, lane);
 	if (lane->kind == LANE_OWN) {
 		struct session *s = lane->mine;
 

@@ -5,6 +5,7 @@
  *
  * Thread: that of the relay.
  */
+#include "engine/redis/relay/detour.h"
 #include "engine/redis/relay/split.h"
 
 /* What makes two lanes the same. */
@@ -16,6 +17,7 @@ struct key {
 	bool resp3;
 	bool as_writer;
 	bool vouched;
+	uint8_t node;
 };
 
 static struct lane *
@@ -33,6 +35,7 @@ lane_new(struct relay *r, const struct key *k)
 	lane->resp3 = k->resp3;
 	lane->as_writer = k->as_writer;
 	lane->vouched = k->vouched;
+	lane->node = k->node;
 	lane->client_id = -1;
 	lane->id = ++r->next_lane;
 	lane->idle_ns = r->port->now_ns;
@@ -50,7 +53,7 @@ is_one(const struct lane *l, const struct key *k)
 	return l->kind == k->kind && l->side == k->side && l->cred == k->cred &&
 	       l->db == k->db && l->resp3 == k->resp3 &&
 	       l->as_writer == k->as_writer && l->vouched == k->vouched &&
-	       !l->dead && !l->left;
+	       l->node == k->node && !l->dead && !l->left;
 }
 
 static struct lane *
@@ -78,7 +81,7 @@ struct lane *
 lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db,
             bool resp3)
 {
-	struct key k = { LANE_SHARED, side, cred, db, resp3, false, false };
+	struct key k = { LANE_SHARED, side, cred, db, resp3, false, false, 0 };
 
 	return find_or_new(r, &k);
 }
@@ -92,7 +95,8 @@ lane_shared_of(struct relay *r, const struct session *s, enum side side)
 		         s->db,
 		         s->resp3,
 		         false,
-		         s->cred == NULL && s->vouched };
+		         s->cred == NULL && s->vouched,
+		         side == s->at ? detour_node(s) : 0 };
 
 	return find_or_new(r, &k);
 }
@@ -100,8 +104,8 @@ lane_shared_of(struct relay *r, const struct session *s, enum side side)
 struct lane *
 lane_shared_like(struct relay *r, const struct lane *like, enum side side)
 {
-	struct key k = { LANE_SHARED, side,  like->cred,   like->db,
-		         like->resp3, false, like->vouched };
+	struct key k = { LANE_SHARED, side,  like->cred,    like->db,
+		         like->resp3, false, like->vouched, 0 };
 
 	return find_or_new(r, &k);
 }
@@ -109,7 +113,7 @@ lane_shared_like(struct relay *r, const struct lane *like, enum side side)
 struct lane *
 lane_writer(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_SHARED, side, NULL, db, resp3, true, false };
+	struct key k = { LANE_SHARED, side, NULL, db, resp3, true, false, 0 };
 
 	return find_or_new(r, &k);
 }
@@ -117,7 +121,7 @@ lane_writer(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_proof(struct relay *r, enum side side, struct cred *cred)
 {
-	struct key k = { LANE_PROOF, side, cred, 0, false, false, false };
+	struct key k = { LANE_PROOF, side, cred, 0, false, false, false, 0 };
 
 	return find_or_new(r, &k);
 }
@@ -125,7 +129,7 @@ lane_proof(struct relay *r, enum side side, struct cred *cred)
 struct lane *
 lane_reader(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_READER, side, NULL, db, resp3, false, false };
+	struct key k = { LANE_READER, side, NULL, db, resp3, false, false, 0 };
 
 	return find_or_new(r, &k);
 }
@@ -133,7 +137,7 @@ lane_reader(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_shadow(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_SHADOW, side, NULL, db, resp3, false, false };
+	struct key k = { LANE_SHADOW, side, NULL, db, resp3, false, false, 0 };
 
 	return find_or_new(r, &k);
 }
@@ -141,7 +145,7 @@ lane_shadow(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_admin(struct relay *r, enum side side)
 {
-	struct key k = { LANE_ADMIN, side, NULL, 0, false, false, false };
+	struct key k = { LANE_ADMIN, side, NULL, 0, false, false, false, 0 };
 
 	return find_or_new(r, &k);
 }
@@ -156,7 +160,8 @@ lane_own(struct relay *r, struct session *s)
 		         s->db,
 		         s->resp3,
 		         split_is_on(r),
-		         s->cred == NULL && s->vouched && !split_is_on(r) };
+		         s->cred == NULL && s->vouched && !split_is_on(r),
+		         detour_node(s) };
 	struct lane *lane = NULL;
 
 	list_each(lane, l, all, &r->lanes) {
@@ -181,7 +186,7 @@ lane_sub(struct relay *r, struct session *s, enum side side, bool as_reader)
 {
 	bool as_writer = !as_reader && split_is_on(r);
 	struct cred *cred = as_reader || as_writer ? NULL : s->cred;
-	struct key k = { LANE_SUB, side, cred, 0, false, as_writer, false };
+	struct key k = { LANE_SUB, side, cred, 0, false, as_writer, false, 0 };
 	struct lane *lane = lane_new(r, &k);
 
 	if (lane == NULL)

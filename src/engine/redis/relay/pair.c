@@ -10,6 +10,7 @@
  * subscribers need time, see pubsub_own.c.
  */
 #include "engine/redis/relay/clients.h"
+#include "engine/redis/relay/detour.h"
 #include "engine/redis/relay/shadow.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
@@ -129,6 +130,7 @@ finish(struct relay *r)
 	leave_lanes(r);
 	rename_lanes(r);
 	causal_new_era(r);
+	detour_forget(r);
 	r->conf = r->pair.conf;
 	list_each(lane, l, all, &r->lanes) {
 		l->is_node = r->conf->side[l->side].at.by_cluster;

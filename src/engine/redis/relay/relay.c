@@ -6,6 +6,7 @@
 
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/clients.h"
+#include "engine/redis/relay/detour.h"
 #include "engine/redis/relay/door.h"
 #include "engine/redis/relay/nopass.h"
 #include "engine/redis/relay/script.h"
@@ -456,6 +457,7 @@ fini(void *self, struct port *p)
 	lane_reap(r);
 	clients_fini(r);
 	script_fini(r);
+	detour_fini(r);
 	door_fini(r);
 	buf_fini(&r->scratch);
 }

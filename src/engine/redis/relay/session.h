@@ -51,14 +51,20 @@ struct wide {
 	struct buf astray;   /* to be given out again (astray.c)   */
 	uint64_t astray_since_ns;
 	uint64_t astray_last_ns;
-	bool tx_watched;    /* is_node: WATCH was before the last MULTI */
-	bool tx_astray;     /* ... a transaction, what is queued is body */
-	bool exec_sent;     /* ... EXEC is under way, and body is kept   */
-	size_t big_kept;    /* of the relay's bytes for it (astray.h)    */
-	struct buf track;   /* CLIENT TRACKING ON, all there were */
-	bool caching;       /* CLIENT CACHING YES was sent, ...   */
-	uint32_t caching_n; /* ... as request n of its lane       */
-	uint8_t region_n;   /* from PROXY v2, else 0         */
+	/* detour.c: where its next request goes */
+	uint64_t bounced_ns; /* a node that it was sent to did not take it */
+	uint8_t node;        /* s->detour: that one, ...                   */
+	bool asking;         /* ... behind ASKING                          */
+	bool steered;        /* it was said with the request               */
+	bool hurries;        /* it is given out again at once              */
+	bool tx_watched;     /* is_node: WATCH was before the last MULTI */
+	bool tx_astray;      /* ... a transaction, what is queued is body */
+	bool exec_sent;      /* ... EXEC is under way, and body is kept   */
+	size_t big_kept;     /* of the relay's bytes for it (astray.h)    */
+	struct buf track;    /* CLIENT TRACKING ON, all there were */
+	bool caching;        /* CLIENT CACHING YES was sent, ...   */
+	uint32_t caching_n;  /* ... as request n of its lane       */
+	uint8_t region_n;    /* from PROXY v2, else 0         */
 	char region[64];
 	char *refusal_text;  /* of a PEND_BAD, REFUSAL_MAX bytes or NULL  */
 	struct ask *ask;     /* waits for all workers (clients.c)   */
@@ -101,6 +107,7 @@ struct session {
 	bool unseen     : 1; /* seen is a batch (causal.c)                   */
 	bool strayed    : 1; /* ... of any lane, not of the one it uses      */
 	bool vouched    : 1; /* no cred: a password was set later (nopass.c) */
+	bool detour     : 1; /* wide tells the node of its requests          */
 	uint8_t skip    : 2; /* CLIENT REPLY SKIP: enum skip                 */
 	uint8_t at;          /* enum side: of its next request               */
 	struct link *link;   /* NULL: the client is gone                     */

@@ -455,6 +455,7 @@ struct client {
 	struct gather g;
 	struct tx tx;
 	struct sub sub;
+	const uint8_t *owners; /* of slots, as it knows them; NULL: not yet */
 	uint32_t n;
 	struct branch branch[]; /* n */
 };
@@ -493,6 +494,7 @@ struct counts {
 
 struct spread {
 	const struct spread_conf *conf;
+	const uint8_t *owner; /* of slots, for the client in hand */
 	struct port *port;
 	struct command_index commands;
 	struct rules_of rules;

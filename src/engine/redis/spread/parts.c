@@ -128,7 +128,7 @@ count(struct client *c, const struct asked *a, uint32_t keys[SPREAD_MAX])
 
 		if (i == 0 || (i - 1) % step != 0)
 			continue;
-		at = s->conf->owner[hash_slot(arg)];
+		at = s->owner[hash_slot(arg)];
 		keys[at]++;
 		if (a->fold == FOLD_BY_KEY || s->conf->by_slot)
 			buf_put(&c->orders, &at, 1);
@@ -149,7 +149,7 @@ deal(struct client *c, const struct asked *a)
 		if (i == 0)
 			continue;
 		if ((i - 1) % step == 0)
-			b = &c->branch[s->conf->owner[hash_slot(arg)]];
+			b = &c->branch[s->owner[hash_slot(arg)]];
 		if (b->link != NULL)
 			resp_put_bulk(&b->link->tx, arg);
 	}
@@ -169,7 +169,7 @@ deal_keys(struct client *c, const struct asked *a)
 		if (i == 0)
 			continue;
 		if ((i - 1) % step == 0) {
-			b = &c->branch[s->conf->owner[hash_slot(arg)]];
+			b = &c->branch[s->owner[hash_slot(arg)]];
 			if (b->link != NULL) {
 				resp_put_array(&b->link->tx, 1 + (size_t)step);
 				resp_put_bulk(&b->link->tx, a->q->argv[0]);

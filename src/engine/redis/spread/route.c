@@ -179,6 +179,29 @@ beyond(struct client *c, const struct asked *a)
 	                    a->row->name);
 }
 
+/* Slots may have moved to other instances: to be asked there from now on, when
+ * all is answered that was sent before, so that nothing overtakes it. A
+ * transaction stays where it is. False: not yet. */
+static bool
+know_owners(struct client *c)
+{
+	const struct spread_conf *conf = c->s->conf;
+	const struct spread_owners *now =
+		conf->owners == NULL ? NULL : atomic_load(conf->owners);
+	const uint8_t *owner = now != NULL ? now->of : conf->owner;
+	bool stays = c->tx.state != TX_NONE || c->tx.watching;
+
+	if (c->owners == NULL)
+		c->owners = owner;
+	if (c->owners != owner && !stays) {
+		if (ring_n(&c->asks) > 0)
+			return false;
+		c->owners = owner;
+	}
+	c->s->owner = c->owners;
+	return true;
+}
+
 enum take
 route_take(struct client *c, const struct resp_cmd *q, struct span raw,
            bool whole)
@@ -186,6 +209,8 @@ route_take(struct client *c, const struct resp_cmd *q, struct span raw,
 	struct asked a = { .q = q, .raw = raw, .whole = whole };
 	bool known;
 
+	if (!know_owners(c))
+		return TAKE_WAIT;
 	a.row = row_of(c->s, q, &known);
 	if (!known)
 		return TAKE_MORE;

@@ -180,7 +180,7 @@ rule_is_beyond(const struct asked *a)
 static void
 add(const struct spread *s, struct owners *o, struct span key)
 {
-	uint8_t at = s->conf->n == 1 ? HOME : s->conf->owner[hash_slot(key)];
+	uint8_t at = s->conf->n == 1 ? HOME : s->owner[hash_slot(key)];
 
 	REQUIRE(at < s->conf->n);
 	if (s->conf->by_slot) {

@@ -308,7 +308,7 @@ send_each(struct client *c, const struct asked *a)
 			client_end(c, "ERR godwit: out of memory");
 		if (c->dead)
 			return;
-		ask_one(c, c->s->conf->owner[hash_slot(arg)], 1, buf_span(b));
+		ask_one(c, c->s->owner[hash_slot(arg)], 1, buf_span(b));
 	}
 }
 

@@ -19,6 +19,7 @@ spread_init(void *self, void *conf)
 	for (uint32_t i = 0; i < HASH_SLOTS; i++)
 		REQUIRE(c->owner[i] < c->n);
 	s->conf = c;
+	s->owner = c->owner;
 	command_index_init(&s->commands);
 	rule_init(&s->rules, &s->commands);
 }

@@ -64,12 +64,21 @@ struct spread_instance {
 	char label[SPREAD_LABEL_MAX]; /* for messages */
 };
 
+struct spread_owners {
+	struct spread_owners *before;
+	uint8_t of[HASH_SLOTS];
+};
+
 struct spread_conf {
 	struct spread_instance instance[SPREAD_MAX];
 	uint32_t n;
 	/* Who owns a hash slot (CRC16 of the key, or of its tag in braces). The
 	 * first instance is home: pub/sub and what has no key. */
 	uint8_t owner[HASH_SLOTS];
+	/* Who owns them now, when slots move from instance to instance (by_slot):
+	 * whoever made it changes it, and keeps all tables there ever were. NULL,
+	 * or nothing there: owner. */
+	struct spread_owners *_Atomic *owners;
 	enum spread_across across;
 	/* The instances are nodes of a Redis Cluster, each of which takes keys of one
 	 * slot at a time: what goes in parts goes key by key. */

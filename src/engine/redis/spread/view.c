@@ -213,7 +213,7 @@ keys_in_slot(struct client *c, const struct asked *a)
 		                    a->row->name);
 	if (num_get_i64(text.p, text.n, &slot) && slot >= 0 &&
 	    slot < HASH_SLOTS)
-		at = c->s->conf->owner[slot];
+		at = c->s->owner[slot];
 	return route_forward(c, a, at, 0);
 }
 
