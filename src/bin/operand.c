@@ -100,7 +100,8 @@ verb_url(const struct args *a, enum option_id password_file, const char *env,
 		rc = read_password(file, ret, err);
 	else if (rc == 0 && ret->pass[0] == '\0' && secret != NULL)
 		rc = url_set_password(ret, secret, err);
-	if (rc == 0 && ret->user[0] != '\0' && ret->pass[0] == '\0')
+	if (rc == 0 && ret->kind == URL_REDIS && ret->user[0] != '\0' &&
+	    ret->pass[0] == '\0')
 		rc = err_set(err, ERR_USAGE,
 		             "the URL names the user %s but no password; "
 		             "write user:password@, or use %s or --%s",

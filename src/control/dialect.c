@@ -8,6 +8,7 @@
 
 static const struct dialect *const dialects[URL_KIND_N] = {
 	[URL_REDIS] = &dialect_redis,
+	[URL_POSTGRES] = &dialect_postgres,
 };
 
 const struct dialect *

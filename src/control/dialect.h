@@ -24,7 +24,8 @@ struct verify_conf;
 struct verify_result;
 
 struct dialect {
-	const char *name; /* "redis": in URLs, status and messages */
+	const char *name;  /* "redis": in URLs, status and messages */
+	bool can_ack_both; /* replies can wait for the other side */
 
 	/* Machines, and how they take a struct relay_conf, a struct mover_conf. */
 	const struct machine *relay;

@@ -26,7 +26,8 @@ ack_now(const struct run *r)
 	bool soaks = run_authority(r) == SIDE_NEW;
 
 	/* Nobody waits for a side that has never been in step, or is let go. */
-	if (!r->was_in_step || r->state == LIFE_COMPLETED || r->mover == NULL)
+	if (!r->dialect->can_ack_both || !r->was_in_step ||
+	    r->state == LIFE_COMPLETED || r->mover == NULL)
 		return ACK_AUTHORITY;
 	if (soaks || r->conf->write_mode == WRITE_DUAL)
 		return r->conf->ack;

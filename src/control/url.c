@@ -375,8 +375,8 @@ url_parse(const char *text, struct url *ret, struct err *err)
 	else
 		rc = err_set(err, ERR_USAGE,
 		             "\"%.*s://\" is not an engine that Godwit moves; "
-		             "it knows redis://, rediss://, unix:// and "
-		             "redis+sentinel://",
+		             "it knows redis://, rediss://, unix://, "
+		             "redis+sentinel:// and postgres://",
 		             (int)(scheme > 20 ? 20 : scheme), text);
 	make_label(ret);
 	return rc;
@@ -546,12 +546,6 @@ url_side(const struct url *u, enum side side, struct side_conf *ret,
 	};
 
 	*ret = (struct side_conf){ .at = u->at };
-	/* Its relay and mover are not there yet. */
-	if (u->kind != URL_REDIS)
-		return err_set(err, ERR_UNABLE,
-		               "%s: Godwit moves Redis; PostgreSQL is not "
-		               "finished",
-		               u->label);
 	memcpy(ret->url_user, u->user, sizeof(ret->url_user));
 	memcpy(ret->url_pass, u->pass, sizeof(ret->url_pass));
 	memcpy(ret->database, u->database, sizeof(ret->database));

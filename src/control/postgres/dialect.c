@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "control/postgres/side.h"
+#include "engine/postgres/mover/mover.h"
+#include "engine/postgres/relay/relay.h"
 
 static int
 reach(struct run *r, enum side s, struct err *err)
@@ -17,16 +19,19 @@ reach(struct run *r, enum side s, struct err *err)
 	return pg_reach(r, s, err);
 }
 
-/* The same cluster of databases, whatever its address. A restart changes nothing
- * of what Godwit put there. */
+/* One start of one server. Copies of a data directory have the same identifier, so
+ * that alone says too little; what Godwit put there outlives a restart, and making
+ * it again changes nothing. */
 static int
 look(struct run *r, enum side s, char *ret, size_t n, struct err *err)
 {
 	PGresult *res;
-	int rc = pg_ask(r, s,
-	                "SELECT system_identifier::text || '/' || timeline_id "
-	                "FROM pg_control_system(), pg_control_checkpoint()",
-	                NULL, &res, err);
+	int rc = pg_ask(
+		r, s,
+		"SELECT to_hex(system_identifier) || '/' || to_hex((extract("
+		"epoch FROM pg_postmaster_start_time()) * 1000000)"
+		"::bigint) FROM pg_control_system()",
+		NULL, &res, err);
 
 	if (rc == 0)
 		(void)snprintf(ret, n, "%s", PQgetvalue(res, 0, 0));
@@ -138,6 +143,10 @@ put_checks(const struct run *r, json_t *list)
 
 const struct dialect dialect_postgres = {
 	.name = "postgres",
+	.relay = &pg_relay_machine,
+	.relay_init = pg_relay_init,
+	.mover = &pg_mover_machine,
+	.mover_init = pg_mover_init,
 	.begin = pg_begin,
 	.end = pg_end,
 	.check = pg_check,

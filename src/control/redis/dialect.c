@@ -178,6 +178,7 @@ carry(struct run *r, enum side from, struct err *err)
 
 const struct dialect dialect_redis = {
 	.name = "redis",
+	.can_ack_both = true,
 	.relay = &relay_machine,
 	.relay_init = relay_init,
 	.mover = &mover_machine,

@@ -76,7 +76,7 @@ set_up(struct pg_mover *m, enum side s, uint8_t at)
 		return true;
 	case 3: pg_conn_query(c, SQL_ORIGIN, m->slot, m->slot); return true;
 	case 4:
-		if (fresh && s != m->from && m->conf->refill)
+		if (fresh && s != m->from && m->refills)
 			pg_conn_query(c, SQL_EMPTY);
 		else
 			pg_conn_query(c, "SELECT 1");

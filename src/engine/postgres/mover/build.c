@@ -53,8 +53,10 @@ next_statement(struct span *rest, struct span *ret)
 	struct span s = *rest;
 	size_t at = 0;
 
-	while (at < s.n && (s.p[at] <= ' ' || s.p[at] == '-')) {
-		if (s.p[at] == '-')
+	/* Words to psql are nothing to us. */
+	while (at < s.n &&
+	       (s.p[at] <= ' ' || s.p[at] == '-' || s.p[at] == '\\')) {
+		if (s.p[at] > ' ')
 			at = skip_line(s, at);
 		else
 			at++;

@@ -159,9 +159,10 @@ pg_mover_stage(struct pg_mover *m, enum stage to)
 	memset(m->ask_at, 0, sizeof(m->ask_at));
 	if (stages[to].phase != was)
 		tell_phase(m);
-	if (to == STAGE_COPY)
+	if (to == STAGE_COPY) {
+		m->refills = true;
 		pg_copy_begin(m);
-	else if (to == STAGE_BUILD)
+	} else if (to == STAGE_BUILD)
 		pg_build_begin(m);
 	else if (to == STAGE_BACK)
 		m->fill_done = true;
@@ -502,6 +503,7 @@ pg_mover_init(void *self, void *conf)
 
 	m->conf = conf;
 	m->fill_done = m->conf->fill_done;
+	m->refills = m->conf->refill;
 	memcpy(m->slot, head, n);
 	for (const char *p = m->conf->id; *p != '\0' && n < 62; p++)
 		m->slot[n++] = *p;

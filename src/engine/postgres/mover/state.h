@@ -152,6 +152,7 @@ struct pg_mover {
 	enum stage stage;
 	enum side from; /* the authority */
 	bool fill_done;
+	bool refills; /* a copy was begun before */
 	bool paused;       /* nothing is copied           */
 	bool paused_apply; /* of tests: nothing is applied */
 	bool stops;

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/backend.c: a client's connection to a server.
+ *
+ * The first one is logged in by the client itself, whose answers are passed on. What
+ * comes later, behind a switch, is logged in by Godwit, and made to be what the one
+ * before was; the client notices nothing but changed parameters.
+ */
+#include "engine/postgres/relay/inside.h"
+
+/* A database of another name on that side. */
+static void
+put_startup(struct pg_session *s, struct buf *tx)
+{
+	const struct side_conf *side = &s->r->conf->side[s->b.side];
+	const struct side_conf *first = &s->r->conf->side[SIDE_OLD];
+	struct span rest = buf_span(&s->startup);
+	struct span asked = pg_pair_find(rest, SPAN("database"));
+	struct pg_pair p;
+	struct buf pairs;
+
+	if (asked.p == NULL)
+		asked = pg_pair_find(rest, SPAN("user"));
+	buf_init(&pairs, s->r->mem);
+	while (pg_pair_next(&rest, &p)) {
+		if (!span_eq(p.name, SPAN("database")))
+			pg_put_pair(&pairs, p.name, p.value);
+	}
+	pg_put_pair(&pairs, SPAN("database"),
+	            s->b.side != SIDE_OLD &&
+	                            span_eq(asked, span_str(first->database))
+	                    ? span_str(side->database)
+	                    : asked);
+	pg_put_startup(tx, PG_VERSION_3_0, buf_span(&pairs));
+	tx->failed = tx->failed || buf_failed(&pairs);
+	buf_fini(&pairs);
+}
+
+bool
+pg_backend_open(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_backend *b = &s->b;
+
+	REQUIRE(b->link == NULL);
+	b->side = r->route.authority;
+	b->link = r->port->ops->open(r->port, &r->conf->side[b->side].at, b);
+	if (b->link == NULL)
+		return false;
+	pg_frame_init(&b->in, PG_BACK);
+	b->at = BACKEND_LOGIN;
+	b->is_ours = false;
+	b->slow = false;
+	b->due = 0;
+	buf_clear(&b->word);
+	return true;
+}
+
+void
+pg_backend_up(struct pg_backend *b)
+{
+	put_startup(b->s, &b->link->tx);
+	port_touch(b->s->r->port, b->link);
+}
+
+void
+pg_backend_close(struct pg_backend *b)
+{
+	if (b->link == NULL)
+		return;
+	if (b->link->is_up) {
+		pg_put_empty(&b->link->tx, PG_TERMINATE);
+		port_touch(b->s->r->port, b->link);
+	}
+	b->s->r->port->ops->close(b->s->r->port, b->link, true);
+	b->link = NULL;
+	b->at = BACKEND_OFF;
+	buf_release(&b->word);
+}
+
+/* ---- answers ------------------------------------------------------------------ */
+
+/* Which messages are read here, whole. */
+static bool
+is_word(const struct pg_backend *b, uint8_t type)
+{
+	if (b->at == BACKEND_CENSUS || b->at == BACKEND_RESTORES)
+		return true;
+	if (b->at == BACKEND_LOGIN)
+		return b->s->at == SESSION_OPEN || type == PG_BACKEND_KEY ||
+		       type == PG_READY;
+	return type == PG_READY || type == PG_COPY_IN_RESPONSE ||
+	       (type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s));
+}
+
+/* Does the client not get it? */
+static bool
+is_ours(const struct pg_backend *b, uint8_t type)
+{
+	if (b->at == BACKEND_OPEN)
+		return type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s);
+	if (b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN)
+		return type == PG_BACKEND_KEY;
+	return type != PG_PARAMETER_STATUS && type != PG_NOTIFICATION;
+}
+
+static void
+give(struct pg_backend *b, struct span raw)
+{
+	struct pg_session *s = b->s;
+
+	if (s->client == NULL)
+		return;
+	s->r->n.bytes_out += raw.n;
+	buf_put_span(&s->client->tx, raw);
+	port_touch(s->r->port, s->client);
+	if (!b->slow && buf_len(&s->client->tx) > PG_RELAY_TX_MAX) {
+		b->slow = true;
+		s->client->want_drained = true;
+		s->r->port->ops->read(s->r->port, b->link, false);
+	}
+}
+
+static void
+on_key(struct pg_backend *b, struct span body)
+{
+	struct pg_session *s = b->s;
+	struct pg_key key;
+	uint8_t secret[4];
+
+	if (!pg_read_key(body, &key))
+		return;
+	b->process = key.process;
+	b->secret_n = (uint32_t)key.secret.n;
+	memcpy(b->secret, key.secret.p, key.secret.n);
+	if (s->at != SESSION_LOGIN)
+		return;
+	pg_set_u32(secret, s->secret);
+	key.process = s->process;
+	key.secret = span_of(secret, sizeof(secret));
+	pg_put_key(&s->client->tx, key);
+}
+
+static void
+on_ready(struct pg_session *s, struct span body)
+{
+	enum pg_transaction t;
+
+	if (!pg_read_ready(body, &t))
+		return;
+	s->status = (uint8_t)t;
+	if (s->due_query > 0)
+		s->due_query--;
+	else if (s->due_sync > 0)
+		s->due_sync--;
+	s->r->n.answered[s->b.side]++;
+}
+
+/* It is what the one before was: what waits goes on. */
+static void
+open_now(struct pg_backend *b)
+{
+	struct pg_session *s = b->s;
+
+	b->at = BACKEND_OPEN;
+	s->at = SESSION_OPEN;
+	s->waits_ns = 0;
+	s->waits = false;
+}
+
+static void
+restore(struct pg_backend *b)
+{
+	struct pg_session *s = b->s;
+
+	b->due = pg_census_restore(s, &b->link->tx);
+	port_touch(s->r->port, b->link);
+	b->at = BACKEND_RESTORES;
+	if (b->due == 0)
+		open_now(b);
+}
+
+/* A login by Godwit. False: the session is gone. */
+static bool
+on_login(struct pg_backend *b, uint8_t type, struct span body)
+{
+	struct pg_authentication a;
+	struct pg_error e;
+
+	if (type == PG_ERROR_RESPONSE && pg_read_error(body, &e)) {
+		pg_session_end(b->s, SPAN("57P01"),
+		               "terminating connection: its session could not "
+		               "go over to the new server: %.*s",
+		               (int)(e.message.n < 200 ? e.message.n : 200),
+		               (const char *)e.message.p);
+		return false;
+	}
+	if (type == PG_AUTHENTICATION && pg_read_authentication(body, &a) &&
+	    a.code != PG_AUTH_OK) {
+		pg_session_end(b->s, SPAN("57P01"),
+		               "terminating connection: the new server asks "
+		               "for a password, which Godwit does not have");
+		return false;
+	}
+	if (type == PG_READY)
+		restore(b);
+	return true;
+}
+
+/* A whole message that is read here. False: the session is gone. */
+static bool
+on_word(struct pg_backend *b, uint8_t type, struct span body)
+{
+	struct pg_session *s = b->s;
+
+	if (type == PG_BACKEND_KEY)
+		on_key(b, body);
+	switch (b->at) {
+	case BACKEND_LOGIN:
+		if (s->at == SESSION_OPEN)
+			return on_login(b, type, body);
+		if (type == PG_READY)
+			open_now(b);
+		return true;
+	case BACKEND_RESTORES:
+		if (type == PG_ERROR_RESPONSE)
+			return on_login(b, type, body);
+		if (type == PG_READY && --b->due == 0)
+			open_now(b);
+		return true;
+	case BACKEND_CENSUS:
+		pg_census_hear(s, type, body);
+		if (type == PG_READY)
+			b->at = BACKEND_OPEN;
+		return true;
+	case BACKEND_OPEN:
+		if (type == PG_READY)
+			on_ready(s, body);
+		if (type == PG_COPY_IN_RESPONSE) {
+			/* A Sync that was sent ahead is passed over. */
+			s->copies_in = true;
+			if (s->due_query == 0)
+				s->due_sync = 0;
+		}
+		return true;
+	case BACKEND_OFF: return true;
+	}
+	return true;
+}
+
+/* False: the session or the backend is gone. */
+static bool
+on_part(struct pg_backend *b, const struct pg_part *p)
+{
+	if (p->kind == PG_HEAD) {
+		b->type = p->type;
+		b->is_ours = is_ours(b, p->type);
+		b->reads = is_word(b, p->type);
+		buf_clear(&b->word);
+	}
+	if (!b->is_ours)
+		give(b, p->raw);
+	if (!b->reads)
+		return true;
+	if (p->kind == PG_BODY)
+		buf_put_span(&b->word, p->raw);
+	if (p->left > 0)
+		return true;
+	return on_word(b, b->type, buf_span(&b->word)) && b->link != NULL;
+}
+
+void
+pg_backend_take(struct pg_backend *b, struct span bytes)
+{
+	struct pg_session *s = b->s;
+	struct pg_relay *r = s->r;
+	struct pg_part p;
+	size_t used;
+
+	while (bytes.n > 0) {
+		enum wire_rc rc = pg_frame_feed(&b->in, bytes, &p, &used);
+
+		bytes = span_skip(bytes, used);
+		if (rc == WIRE_MORE)
+			break;
+		if (rc != WIRE_PART) {
+			pg_session_end(s, SPAN("08006"),
+			               "the server does not speak PostgreSQL");
+			return;
+		}
+		if (!on_part(b, &p))
+			return;
+	}
+	if (b->at == BACKEND_OPEN && (buf_len(&s->rx) > 0 || s->is_stopped))
+		pg_session_pump(s);
+	if (r->held)
+		pg_hold_look(r);
+}
+
+/* Its last words, when they came between two requests. */
+static void
+say_last(struct pg_backend *b)
+{
+	struct pg_session *s = b->s;
+	size_t at;
+
+	if (b->type != PG_ERROR_RESPONSE || !b->is_ours ||
+	    buf_len(&b->word) == 0 || s->client == NULL)
+		return;
+	at = pg_put_begin(&s->client->tx, PG_ERROR_RESPONSE);
+	buf_put_span(&s->client->tx, buf_span(&b->word));
+	pg_put_end(&s->client->tx, at);
+	port_touch(s->r->port, s->client);
+}
+
+void
+pg_backend_down(struct pg_backend *b, const struct err *err)
+{
+	struct pg_session *s = b->s;
+	struct pg_relay *r = s->r;
+	bool quiet = s->at == SESSION_OPEN && pg_session_is_quiet(s);
+	bool lost_to_us = r->held || b->side != r->route.authority ||
+	                  b->at == BACKEND_LOGIN || b->at == BACKEND_RESTORES;
+
+	b->link = NULL;
+	/* A fence ends who is there; and a server that was just opened may still
+	 * be refusing. */
+	if (quiet && lost_to_us && s->at == SESSION_OPEN &&
+	    (s->waits_ns == 0 ||
+	     r->port->now_ns < s->waits_ns + PG_RELAY_MOVE_NS)) {
+		b->at = BACKEND_OFF;
+		r->retries = r->retries || s->waits;
+		pg_hold_look(r);
+		return;
+	}
+	r->n.lost[b->side]++;
+	if (s->at == SESSION_LOGIN && b->at == BACKEND_LOGIN &&
+	    buf_len(&s->client->tx) == 0 && b->type == 0) {
+		pg_session_end(s, SPAN("08006"), "%s", err->text);
+		return;
+	}
+	say_last(b);
+	b->at = BACKEND_OFF;
+	pg_session_free(s);
+	pg_hold_look(r);
+}
+
+/* ---- cancel ---------------------------------------------------------------------- */
+
+void
+pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
+{
+	uint32_t own[2] = { key->process, 0 };
+	struct pg_session **s;
+	struct pg_cancel *c;
+
+	if (key->secret.n != 4)
+		return;
+	own[1] = pg_get_u32(key->secret.p);
+	s = map_get(&r->keys, span_of(own, sizeof(own)));
+	if (s == NULL || (*s)->b.link == NULL || (*s)->b.secret_n == 0)
+		return;
+	c = mem_zero(r->mem, sizeof(*c));
+	if (c == NULL)
+		return;
+	c->owner = OWNER_CANCEL;
+	c->process = (*s)->b.process;
+	c->secret_n = (*s)->b.secret_n;
+	memcpy(c->secret, (*s)->b.secret, c->secret_n);
+	pg_relay_send_cancel(r, c, (*s)->b.side);
+}

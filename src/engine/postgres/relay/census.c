@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/census.c: what a session has that must go with it.
+ *
+ * The server is asked, when the session is quiet: it knows what was set, prepared,
+ * locked and listened to, whichever way that was said. Statements that the protocol
+ * prepared are kept as they were sent, because the server does not tell all of them.
+ */
+#include "engine/postgres/relay/inside.h"
+#include "wire/pg_text.h"
+
+/* kind, a, b */
+static const char question[] =
+	"SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source ="
+	" 'session' UNION ALL SELECT 'p', name, statement FROM"
+	" pg_catalog.pg_prepared_statements WHERE from_sql UNION ALL SELECT"
+	" 'n', name, '' FROM pg_catalog.pg_prepared_statements WHERE NOT"
+	" from_sql UNION ALL SELECT 'l', c, '' FROM"
+	" pg_catalog.pg_listening_channels() c UNION ALL SELECT CASE WHEN mode"
+	" LIKE 'Share%' THEN 'b' ELSE 'a' END, CASE WHEN objsubid = 1 THEN"
+	" ((classid::bigint << 32) | objid::bigint)::text ELSE"
+	" classid::int8::int4::text || ',' || objid::int8::int4::text END, ''"
+	" FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND"
+	" pid = pg_catalog.pg_backend_pid() UNION ALL SELECT 'x', 'temporary"
+	" tables', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE"
+	" relnamespace = pg_catalog.pg_my_temp_schema()) UNION ALL SELECT 'x',"
+	" 'cursors WITH HOLD', '' WHERE EXISTS (SELECT 1 FROM"
+	" pg_catalog.pg_cursors WHERE is_holdable)";
+
+void
+pg_census_ask(struct pg_session *s)
+{
+	struct pg_backend *b = &s->b;
+
+	buf_clear(&s->state.sql);
+	buf_clear(&s->state.stays);
+	s->state.is_urgent = false;
+	map_each(e, &s->named)
+		((struct pg_named *)map_value(e))->seen = false;
+	pg_put_query(&b->link->tx, SPAN(question));
+	port_touch(s->r->port, b->link);
+	b->at = BACKEND_CENSUS;
+}
+
+static void
+forget(struct pg_session *s, struct map_entry *e)
+{
+	struct pg_named *n = map_value(e);
+
+	s->named_bytes -= buf_len(&n->raw);
+	buf_fini(&n->raw);
+	map_drop(&s->named, e);
+}
+
+static void
+put_call(struct buf *b, const char *function, struct span args)
+{
+	buf_putf(b, "SELECT pg_catalog.%s(", function);
+	buf_put_span(b, args);
+	buf_put_str(b, ");");
+}
+
+static void
+add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
+{
+	struct buf *b = &s->state.sql;
+	struct pg_named *n;
+
+	switch (kind) {
+	case 's':
+		buf_put_str(b, "SELECT pg_catalog.set_config(");
+		pg_put_literal(b, a);
+		buf_put(b, ",", 1);
+		pg_put_literal(b, value);
+		buf_put_str(b, ",false);");
+		break;
+	case 'p':
+		buf_put_span(b, value);
+		buf_put(b, ";", 1);
+		break;
+	case 'l':
+		buf_put_str(b, "LISTEN ");
+		pg_put_ident(b, a);
+		buf_put(b, ";", 1);
+		s->state.is_urgent = true;
+		break;
+	case 'a':
+	case 'b':
+		put_call(b,
+		         kind == 'a' ? "pg_advisory_lock"
+		                     : "pg_advisory_lock_shared",
+		         a);
+		s->state.is_urgent = true;
+		break;
+	case 'n':
+		n = map_get(&s->named, a);
+		if (n != NULL)
+			n->seen = true;
+		break;
+	case 'x':
+		if (buf_len(&s->state.stays) > 0)
+			buf_put_str(&s->state.stays, ", ");
+		buf_put_span(&s->state.stays, a);
+		break;
+	default: break;
+	}
+}
+
+void
+pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
+{
+	struct pg_values row;
+	struct pg_value v[3];
+	struct span rest;
+
+	if (type == PG_READY) {
+		s->state.is_known = true;
+		/* DEALLOCATE was said in SQL. */
+		map_each(e, &s->named) {
+			if (!((struct pg_named *)map_value(e))->seen)
+				forget(s, e);
+		}
+	}
+	if (type != PG_DATA_ROW || !pg_read_row(body, &row) || row.n != 3)
+		return;
+	rest = row.items;
+	for (int i = 0; i < 3; i++)
+		(void)pg_value_next(&rest, &v[i]);
+	if (v[0].bytes.n == 1)
+		add(s, v[0].bytes.p[0], v[1].bytes, v[2].bytes);
+}
+
+uint32_t
+pg_census_restore(struct pg_session *s, struct buf *tx)
+{
+	uint32_t due = 0;
+
+	if (buf_len(&s->state.sql) > 0) {
+		pg_put_query(tx, buf_span(&s->state.sql));
+		due++;
+	}
+	if (map_count(&s->named) == 0)
+		return due;
+	map_each(e, &s->named)
+		buf_put_span(tx,
+		             buf_span(&((struct pg_named *)map_value(e))->raw));
+	pg_put_empty(tx, PG_SYNC);
+	return due + 1;
+}
+
+void
+pg_census_note(struct pg_session *s, const struct pg_message *m)
+{
+	struct pg_parse p;
+	struct pg_target t;
+	struct map_entry *e;
+	struct pg_named *n;
+	bool is_new;
+
+	if (m->type == PG_CLOSE) {
+		if (!pg_read_target(m->body, &t) || t.is_portal)
+			return;
+		e = map_find(&s->named, t.name);
+		if (e != NULL)
+			forget(s, e);
+		return;
+	}
+	if (!pg_read_parse(m->body, &p) || p.name.n == 0)
+		return;
+	if (s->named_bytes + m->raw.n > PG_RELAY_KEEP_MAX) {
+		s->is_lossy = true;
+		return;
+	}
+	e = map_put(&s->named, p.name, &is_new);
+	if (e == NULL) {
+		s->is_lossy = true;
+		return;
+	}
+	n = map_value(e);
+	if (is_new)
+		buf_init(&n->raw, s->r->mem);
+	else
+		s->named_bytes -= buf_len(&n->raw);
+	buf_clear(&n->raw);
+	buf_put_span(&n->raw, m->raw);
+	s->named_bytes += m->raw.n;
+}
+
+void
+pg_census_forget(struct pg_session *s)
+{
+	map_each(e, &s->named)
+		forget(s, e);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/hold.c: sessions stand still, and go over.
+ *
+ * A session stands still when it is quiet and it is known what it has. Behind a
+ * release those with requests that wait, or who listen, get a backend at once, the
+ * others when they ask for something.
+ */
+#include "engine/postgres/relay/inside.h"
+
+#define LOGIN_WAIT_NS (50 * MILLI)
+
+/* Does it stand still? What is missing for it is asked for. */
+static bool
+stands(struct pg_session *s)
+{
+	/* Nobody waits for a person who looks for a password. */
+	if (s->at != SESSION_OPEN)
+		return s->b.link == NULL ||
+		       s->r->port->now_ns > s->r->held_ns + LOGIN_WAIT_NS;
+	if (s->b.at == BACKEND_OFF)
+		return true;
+	if (s->b.at != BACKEND_OPEN || !pg_session_is_quiet(s))
+		return false;
+	if (s->state.is_known)
+		return true;
+	pg_census_ask(s);
+	return false;
+}
+
+void
+pg_hold_look(struct pg_relay *r)
+{
+	struct mail m = { .kind = MAIL_DRAINED,
+		          .who = r->conf->who,
+		          .epoch = r->epoch };
+	bool all = true;
+
+	if (!r->held || r->told)
+		return;
+	list_each(pg_session, s, all, &r->sessions) {
+		if (!stands(s))
+			all = false;
+	}
+	if (!all)
+		return;
+	r->told = true;
+	r->port->ops->mail(r->port, &m);
+}
+
+void
+pg_hold_begin(struct pg_relay *r, const struct mail *m)
+{
+	r->held = true;
+	r->told = false;
+	r->epoch = m->epoch;
+	r->held_ns = r->port->now_ns;
+	pg_hold_look(r);
+}
+
+/* Its backend is of the side that lost. */
+static void
+go_over(struct pg_session *s)
+{
+	pg_backend_close(&s->b);
+	if (buf_len(&s->state.stays) > 0 || s->is_lossy) {
+		struct span what = s->is_lossy ? SPAN("its prepared statements")
+		                               : buf_span(&s->state.stays);
+
+		pg_session_end(s, SPAN("57P01"),
+		               "terminating connection: the database has moved "
+		               "to another server, and %.*s cannot go along",
+		               (int)what.n, (const char *)what.p);
+		return;
+	}
+	if (s->state.is_urgent && !pg_backend_open(s))
+		pg_session_end(s, SPAN("53200"), "out of memory");
+}
+
+void
+pg_hold_end(struct pg_relay *r, const struct mail *m)
+{
+	struct mail ack = { .kind = MAIL_ROUTE_ACK,
+		            .who = r->conf->who,
+		            .epoch = m->route.epoch };
+
+	if (r->held) {
+		r->hold_last_ns = r->port->now_ns - r->held_ns;
+		if (r->hold_last_ns > r->hold_max_ns)
+			r->hold_max_ns = r->hold_last_ns;
+	}
+	r->held = false;
+	r->told = false;
+	r->route = m->route;
+	ack.route = r->route;
+	r->port->ops->mail(r->port, &ack);
+	list_each(pg_session, s, all, &r->sessions) {
+		if (s->at == SESSION_OPEN && s->b.link != NULL &&
+		    s->b.side != r->route.authority)
+			go_over(s);
+	}
+	list_each(pg_session, s, all, &r->sessions)
+		pg_session_pump(s);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/inside.h: what the files of the PostgreSQL relay share.
+ *
+ *   relay.c    the machine: events, mails, counters
+ *   session.c  a client: its startup, and its messages on their way to a backend
+ *   backend.c  a connection to a server for a client: login, answers
+ *   census.c   what a session has that must go with it, asked of its backend
+ *   hold.c     hold, drained, release: sessions change sides
+ *
+ *   client ──→ session.in ──(held?)──→ backend.link ──→ server
+ *          ←──────────────── raw ────── backend.in ←──
+ */
+#pragma once
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "engine/postgres/relay/relay.h"
+#include "wire/pg_back.h"
+#include "wire/pg_frame.h"
+
+#define MILLI 1000000ull
+
+struct pg_session;
+struct pg_relay;
+
+enum backend_at {
+	BACKEND_OFF,      /* no link                                    */
+	BACKEND_LOGIN,    /* connecting, or logging in                  */
+	BACKEND_RESTORES, /* the session's state is made there          */
+	BACKEND_OPEN,     /* serves                                     */
+	BACKEND_CENSUS,   /* is asked what the session has              */
+};
+
+/* First in whatever owns a link. */
+enum pg_owner {
+	OWNER_CLIENT,
+	OWNER_BACKEND,
+	OWNER_CANCEL,
+};
+
+/* A CancelRequest on its way. */
+struct pg_cancel {
+	enum pg_owner owner;
+	LIST_LINK(pg_cancel) all;
+	struct link *link;
+	uint32_t process;
+	uint32_t secret_n;
+	uint8_t secret[PG_SECRET_MAX];
+};
+
+LIST_OF(pg_cancel, all, pg_cancels);
+
+struct pg_backend {
+	enum pg_owner owner;
+	struct link *link;
+	struct pg_session *s;
+	enum backend_at at;
+	enum side side;
+	struct pg_frame in;
+	struct buf word; /* a message that we read ourselves           */
+	uint8_t type;    /* of the message under way                   */
+	bool is_ours;    /* ... which the client does not get          */
+	bool reads;      /* ... which is read here, into word          */
+	bool slow;       /* not read, because of the client            */
+	uint32_t due;    /* ReadyForQuery of restoring that will come  */
+	uint64_t until_ns;
+	uint32_t process; /* its cancel key                            */
+	uint8_t secret[PG_SECRET_MAX];
+	uint32_t secret_n;
+};
+
+enum session_at {
+	SESSION_STARTS, /* its first packet has not come               */
+	SESSION_LOGIN,  /* its first backend asks it for a password    */
+	SESSION_OPEN,
+};
+
+/* What goes with a session, from the census. */
+struct pg_state {
+	struct buf sql;   /* statements that make it again           */
+	struct buf stays; /* names of what cannot move, by commas   */
+	bool is_urgent;   /* it listens, or holds locks */
+	bool is_known;    /* nothing was done since it was asked          */
+};
+
+/* A statement that the protocol prepared. */
+struct pg_named {
+	struct buf raw; /* its Parse                      */
+	bool seen;      /* the server told of it as well   */
+};
+
+struct pg_session {
+	enum pg_owner owner;
+	LIST_LINK(pg_session) all;
+	struct pg_relay *r;
+	struct link *client; /* NULL: gone, ends with its backend */
+	enum session_at at;
+	struct pg_frame in;
+	struct buf rx;      /* of the client, not passed on yet          */
+	struct buf startup; /* its pairs                                 */
+	struct buf capture; /* a Parse or Close under way                */
+	struct map named;   /* prepared statements: name -> pg_named     */
+	size_t named_bytes;
+	struct pg_backend b;
+	struct pg_state state;
+	uint32_t process; /* the cancel key that it has */
+	uint32_t secret;
+	uint32_t due_query; /* ReadyForQuery that will come */
+	uint32_t due_sync;
+	uint8_t status;   /* of the last ReadyForQuery */
+	bool in_extended; /* messages since the last Sync */
+	bool copies_in;
+	bool captures;
+	bool is_lossy;   /* more was prepared than is kept */
+	bool is_stopped; /* the client is not read  */
+	bool waits;      /* has bytes for a backend that is not there */
+	uint64_t began_ns;
+	uint64_t waits_ns;
+};
+
+LIST_OF(pg_session, all, pg_sessions);
+
+struct pg_counts {
+	uint64_t requests, bytes_in, bytes_out, refused;
+	uint64_t answered[SIDE_N];
+	uint64_t lost[SIDE_N];
+	uint64_t errors[SIDE_N];
+};
+
+struct pg_relay {
+	const struct relay_conf *conf;
+	struct port *port;
+	struct mem *mem;
+	struct route route;
+	struct pg_sessions_list sessions;
+	struct pg_cancels_list cancels;
+	struct map keys; /* process and secret -> struct pg_session * */
+	struct pg_counts n;
+	bool held; /* between MAIL_HOLD and MAIL_RELEASE */
+	bool told; /* MAIL_DRAINED was sent              */
+	bool stops;
+	uint64_t stop_ns;
+	uint64_t epoch;
+	uint64_t held_ns;
+	uint64_t hold_last_ns;
+	uint64_t hold_max_ns;
+	uint64_t rare_ns;
+	bool retries; /* some session looks for a backend */
+};
+
+/* ---- relay.c ---- */
+/* Takes c over. */
+void pg_relay_send_cancel(struct pg_relay *r, struct pg_cancel *c, enum side s);
+
+/* ---- session.c ---- */
+void pg_session_accept(struct pg_relay *r, struct link *client);
+void pg_session_take(struct pg_session *s, struct span bytes);
+/* The client has gone. */
+void pg_session_left(struct pg_session *s);
+/* Pass on what was kept, as far as it may go now. */
+void pg_session_pump(struct pg_session *s);
+/* Nothing is outstanding and no transaction is open. */
+bool pg_session_is_quiet(const struct pg_session *s);
+/* An error that ends it; then it is closed. */
+void pg_session_end(struct pg_session *s, struct span code, const char *fmt,
+                    ...) __attribute__((format(printf, 3, 4)));
+void pg_session_free(struct pg_session *s);
+
+/* ---- backend.c ---- */
+/* Connect to the side with authority. False: it cannot be now (memory). */
+bool pg_backend_open(struct pg_session *s);
+void pg_backend_up(struct pg_backend *b);
+void pg_backend_take(struct pg_backend *b, struct span bytes);
+void pg_backend_down(struct pg_backend *b, const struct err *err);
+/* Say goodbye, forget it; the session lives. */
+void pg_backend_close(struct pg_backend *b);
+/* A CancelRequest of some client. */
+void pg_backend_cancel(struct pg_relay *r, const struct pg_key *key);
+
+/* ---- census.c ---- */
+/* Ask; BACKEND_CENSUS until it has answered. */
+void pg_census_ask(struct pg_session *s);
+void pg_census_hear(struct pg_session *s, uint8_t type, struct span body);
+/* Put what makes the state again; answers how many ReadyForQuery will come. */
+uint32_t pg_census_restore(struct pg_session *s, struct buf *tx);
+/* The client prepared or closed a statement (a whole message). */
+void pg_census_note(struct pg_session *s, const struct pg_message *m);
+void pg_census_forget(struct pg_session *s);
+
+/* ---- hold.c ---- */
+void pg_hold_begin(struct pg_relay *r, const struct mail *m);
+void pg_hold_end(struct pg_relay *r, const struct mail *m);
+/* A session may have become quiet, or left. */
+void pg_hold_look(struct pg_relay *r);

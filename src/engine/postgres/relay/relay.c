@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/relay.c: the machine: events in, calls to the nouns.
+ */
+#include "engine/postgres/relay/relay.h"
+
+#include "engine/postgres/relay/inside.h"
+
+#define TICK_NS  1000000000ull
+#define RETRY_NS (10 * MILLI)
+#define RARE_NS  (10 * MILLI)
+
+static machine_step_f step;
+static machine_fini_f fini;
+static machine_show_f show;
+
+const struct machine pg_relay_machine = {
+	.name = "relay",
+	.self_size = sizeof(struct pg_relay),
+	.step = step,
+	.fini = fini,
+	.show = show,
+};
+
+void
+pg_relay_init(void *self, void *conf)
+{
+	struct pg_relay *r = self;
+
+	r->conf = conf;
+	r->route = r->conf->first_route;
+	r->held = r->conf->held;
+	r->told = r->conf->held;
+}
+
+/* ---- counters ----------------------------------------------------------- */
+
+#define PUT(field, v) \
+	atomic_store_explicit(&t->field, (v), memory_order_relaxed)
+
+static void
+publish_rare(struct pg_relay *r, struct traffic *t)
+{
+	uint32_t up[SIDE_N] = { 0, 0 };
+	uint32_t busy = 0;
+	uint32_t waiting = 0;
+
+	list_each(pg_session, s, all, &r->sessions) {
+		up[s->b.side] += s->b.link != NULL;
+		busy += s->status != PG_IDLE;
+		waiting += s->waits;
+	}
+	PUT(upstreams[0], up[0]);
+	PUT(upstreams[1], up[1]);
+	PUT(in_transaction, busy);
+	PUT(held, r->held ? waiting : 0);
+	PUT(mem, r->mem->used);
+}
+
+static void
+publish(struct pg_relay *r)
+{
+	struct traffic *t = r->conf->traffic;
+
+	if (t == NULL)
+		return;
+	PUT(requests, r->n.requests);
+	for (int i = 0; i < SIDE_N; i++) {
+		PUT(writes[i], r->n.answered[i]);
+		PUT(lost[i], r->n.lost[i]);
+	}
+	PUT(told_ns, r->port->now_ns);
+	PUT(refused, r->n.refused);
+	PUT(bytes_in, r->n.bytes_in);
+	PUT(bytes_out, r->n.bytes_out);
+	PUT(clients, (uint32_t)r->sessions.n);
+	PUT(generation, r->route.generation);
+	PUT(hold_last_ns, r->hold_last_ns);
+	PUT(hold_max_ns, r->hold_max_ns);
+	if (r->held || r->rare_ns + RARE_NS <= r->port->now_ns) {
+		r->rare_ns = r->port->now_ns;
+		publish_rare(r, t);
+	}
+}
+
+/* ---- cancel requests ------------------------------------------------------ */
+
+void
+pg_relay_send_cancel(struct pg_relay *r, struct pg_cancel *c, enum side s)
+{
+	c->link = r->port->ops->open(r->port, &r->conf->side[s].at, c);
+	if (c->link == NULL) {
+		mem_free(r->mem, c, sizeof(*c));
+		return;
+	}
+	pg_cancels_push(&r->cancels, c);
+}
+
+static void
+drop_cancel(struct pg_relay *r, struct pg_cancel *c)
+{
+	pg_cancels_remove(&r->cancels, c);
+	mem_free(r->mem, c, sizeof(*c));
+}
+
+/* The server closes the connection when it has done it. */
+static void
+put_cancel(struct pg_relay *r, struct pg_cancel *c)
+{
+	struct pg_key key = { .process = c->process,
+		              .secret = span_of(c->secret, c->secret_n) };
+
+	pg_put_cancel(&c->link->tx, key);
+	port_touch(r->port, c->link);
+}
+
+/* ---- mails ------------------------------------------------------------------ */
+
+static void
+ack_route(struct pg_relay *r)
+{
+	struct mail m = { .kind = MAIL_ROUTE_ACK,
+		          .who = r->conf->who,
+		          .epoch = r->route.epoch };
+
+	m.route = r->route;
+	r->port->ops->mail(r->port, &m);
+}
+
+static void
+answer(struct pg_relay *r, enum mail_kind kind, uint32_t flag)
+{
+	struct mail m = { .kind = kind,
+		          .who = r->conf->who,
+		          .epoch = r->route.epoch,
+		          .flag = flag };
+
+	r->port->ops->mail(r->port, &m);
+}
+
+/* Other sides: the one that stays gets another name. */
+static void
+pair(struct pg_relay *r, const struct mail *m)
+{
+	r->conf = m->pair;
+	r->route = m->route;
+	list_each(pg_session, s, all, &r->sessions) {
+		if (s->b.link != NULL && s->b.side == m->side)
+			s->b.side = (enum side)m->token;
+	}
+	r->held = r->conf->held;
+	answer(r, MAIL_PAIR_ACK, 0);
+}
+
+static void
+stop(struct pg_relay *r)
+{
+	r->stops = true;
+	r->stop_ns = r->port->now_ns + PG_RELAY_STOP_NS;
+}
+
+static void
+on_mail(struct pg_relay *r, const struct mail *m)
+{
+	switch ((int)m->kind) {
+	case MAIL_ROUTE:
+		r->route = m->route;
+		ack_route(r);
+		break;
+	case MAIL_HOLD: pg_hold_begin(r, m); break;
+	case MAIL_RELEASE: pg_hold_end(r, m); break;
+	case MAIL_BEHIND: answer(r, MAIL_BEHIND_ACK, m->flag); break;
+	case MAIL_PAIR: pair(r, m); break;
+	case MAIL_STOP: stop(r); break;
+	default: break;
+	}
+}
+
+/* ---- events ------------------------------------------------------------------- */
+
+static void
+on_up(struct pg_relay *r, struct link *l)
+{
+	enum pg_owner *o = l->owner;
+
+	if (*o == OWNER_BACKEND)
+		pg_backend_up(l->owner);
+	else if (*o == OWNER_CANCEL)
+		put_cancel(r, l->owner);
+}
+
+static void
+on_bytes(const struct event *ev)
+{
+	enum pg_owner *o = ev->link->owner;
+
+	if (*o == OWNER_CLIENT)
+		pg_session_take(ev->link->owner, ev->bytes);
+	else if (*o == OWNER_BACKEND)
+		pg_backend_take(ev->link->owner, ev->bytes);
+}
+
+static void
+on_down(struct pg_relay *r, const struct event *ev)
+{
+	enum pg_owner *o = ev->link->owner;
+
+	if (*o == OWNER_CLIENT)
+		pg_session_left(ev->link->owner);
+	else if (*o == OWNER_BACKEND)
+		pg_backend_down(ev->link->owner, ev->err);
+	else
+		drop_cancel(r, ev->link->owner);
+}
+
+/* A peer has taken what was for it: the other one is read again. */
+static void
+on_drained(struct pg_relay *r, struct link *l)
+{
+	enum pg_owner *o = l->owner;
+
+	if (*o == OWNER_BACKEND) {
+		struct pg_backend *b = l->owner;
+
+		pg_session_pump(b->s);
+	} else if (*o == OWNER_CLIENT) {
+		struct pg_session *s = l->owner;
+
+		if (!s->b.slow || s->b.link == NULL)
+			return;
+		s->b.slow = false;
+		r->port->ops->read(r->port, s->b.link, true);
+	}
+}
+
+static void
+retry(struct pg_relay *r)
+{
+	if (!r->retries || r->held)
+		return;
+	r->retries = false;
+	list_each(pg_session, s, all, &r->sessions) {
+		if (s->waits && s->b.link == NULL)
+			pg_session_pump(s);
+	}
+}
+
+/* Those that are quiet end at once, the others with their transaction. */
+static void
+end_sessions(struct pg_relay *r)
+{
+	bool late = r->port->now_ns >= r->stop_ns;
+
+	list_each(pg_session, s, all, &r->sessions) {
+		if (late || pg_session_is_quiet(s) || s->at != SESSION_OPEN)
+			pg_session_end(s, SPAN("57P01"),
+			               "terminating connection due to "
+			               "administrator command");
+	}
+	if (r->sessions.n > 0)
+		return;
+	r->stops = false;
+	answer(r, MAIL_STOPPED, 0);
+}
+
+static void
+work(struct pg_relay *r)
+{
+	uint64_t now = r->port->now_ns;
+
+	retry(r);
+	if (r->held)
+		pg_hold_look(r);
+	if (r->stops)
+		end_sessions(r);
+	publish(r);
+	port_wake(r->port, now + (r->retries || r->held || r->stops ? RETRY_NS
+	                                                            : TICK_NS));
+}
+
+static void
+step(void *self, struct port *p, const struct event *ev)
+{
+	struct pg_relay *r = self;
+
+	r->port = p;
+	switch (ev->kind) {
+	case EV_START:
+		r->mem = p->mem;
+		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
+		         p->entropy(p));
+		break;
+	case EV_ACCEPT: pg_session_accept(r, ev->link); break;
+	case EV_UP: on_up(r, ev->link); break;
+	case EV_BYTES: on_bytes(ev); break;
+	case EV_DRAINED: on_drained(r, ev->link); break;
+	case EV_EOF: break;
+	case EV_DOWN: on_down(r, ev); break;
+	case EV_MAIL: on_mail(r, ev->mail); break;
+	case EV_TIMER:
+	case EV_BOARD: break;
+	case EV_BATCH: work(r); break;
+	}
+}
+
+static void
+fini(void *self, struct port *p)
+{
+	struct pg_relay *r = self;
+
+	r->port = p;
+	list_each(pg_session, s, all, &r->sessions)
+		pg_session_free(s);
+	list_each(pg_cancel, c, all, &r->cancels) {
+		p->ops->close(p, c->link, false);
+		drop_cancel(r, c);
+	}
+	map_fini(&r->keys);
+}
+
+static void
+show(const void *self, struct buf *text)
+{
+	const struct pg_relay *r = self;
+
+	buf_putf(text, "relay: %s has authority, %zu sessions%s\n",
+	         side_name(r->route.authority), r->sessions.n,
+	         r->held ? ", held" : "");
+}

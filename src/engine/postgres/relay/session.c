@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/session.c: a client, and its messages on their way.
+ *
+ * Message heads are looked at, bodies pass as they come. A message begins only when it
+ * may go: there is a backend, and either nothing is held or a transaction is open that
+ * has to come to its end.
+ */
+#include <stdarg.h>
+
+#include "engine/postgres/relay/inside.h"
+
+static struct span
+key_of(const uint32_t key[2])
+{
+	return span_of(key, 2 * sizeof(key[0]));
+}
+
+/* A cancel key that nobody else has. */
+static bool
+take_key(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	uint32_t key[2];
+	bool is_new = false;
+	struct map_entry *e;
+
+	while (!is_new) {
+		uint64_t v = r->port->entropy(r->port);
+
+		/* A process number is a positive int in many clients. */
+		key[0] = (uint32_t)(v >> 33);
+		key[1] = (uint32_t)v;
+		e = map_put(&r->keys, key_of(key), &is_new);
+		if (e == NULL)
+			return false;
+		if (is_new)
+			memcpy(map_value(e), &s, sizeof(s));
+	}
+	s->process = key[0];
+	s->secret = key[1];
+	return true;
+}
+
+void
+pg_session_accept(struct pg_relay *r, struct link *client)
+{
+	struct pg_session *s = mem_zero(r->mem, sizeof(*s));
+
+	if (s == NULL) {
+		r->port->ops->close(r->port, client, false);
+		return;
+	}
+	s->r = r;
+	s->client = client;
+	client->owner = s;
+	s->status = PG_IDLE;
+	s->began_ns = r->port->now_ns;
+	s->owner = OWNER_CLIENT;
+	s->b.owner = OWNER_BACKEND;
+	s->b.s = s;
+	buf_init(&s->rx, r->mem);
+	buf_init(&s->startup, r->mem);
+	buf_init(&s->capture, r->mem);
+	buf_init(&s->b.word, r->mem);
+	buf_init(&s->state.sql, r->mem);
+	buf_init(&s->state.stays, r->mem);
+	map_init(&s->named, r->mem, sizeof(struct pg_named),
+	         r->port->entropy(r->port));
+	pg_frame_init(&s->in, PG_FRONT);
+	pg_sessions_push(&r->sessions, s);
+	if (!take_key(s))
+		pg_session_end(s, SPAN("53200"), "out of memory");
+}
+
+void
+pg_session_free(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	uint32_t key[2] = { s->process, s->secret };
+
+	pg_backend_close(&s->b);
+	if (s->client != NULL)
+		r->port->ops->close(r->port, s->client, true);
+	(void)map_remove(&r->keys, key_of(key));
+	pg_census_forget(s);
+	map_fini(&s->named);
+	buf_fini(&s->rx);
+	buf_fini(&s->startup);
+	buf_fini(&s->capture);
+	buf_fini(&s->b.word);
+	buf_fini(&s->state.sql);
+	buf_fini(&s->state.stays);
+	pg_sessions_remove(&r->sessions, s);
+	mem_free(r->mem, s, sizeof(*s));
+}
+
+void
+pg_session_end(struct pg_session *s, struct span code, const char *fmt, ...)
+{
+	struct buf text;
+	struct pg_error e = { .severity = SPAN("FATAL"),
+		              .severity_plain = SPAN("FATAL"),
+		              .code = code };
+	va_list ap;
+
+	buf_init(&text, s->r->mem);
+	va_start(ap, fmt);
+	buf_putv(&text, fmt, ap);
+	va_end(ap);
+	e.message = buf_span(&text);
+	if (s->client != NULL) {
+		pg_put_error(&s->client->tx, PG_ERROR_RESPONSE, &e);
+		port_touch(s->r->port, s->client);
+	}
+	buf_fini(&text);
+	pg_session_free(s);
+}
+
+bool
+pg_session_is_quiet(const struct pg_session *s)
+{
+	return s->due_query == 0 && s->due_sync == 0 && s->status == PG_IDLE &&
+	       !s->in_extended && !s->copies_in && s->in.left == 0;
+}
+
+/* ---- before the session ---------------------------------------------------- */
+
+/* Answers false when the session is gone. */
+static bool
+on_packet(struct pg_session *s, const struct pg_message *m)
+{
+	struct pg_relay *r = s->r;
+	struct span pairs;
+	struct pg_key key;
+
+	switch (m->code) {
+	case PG_SSL:
+	case PG_GSSENC:
+		buf_put(&s->client->tx, "N", 1);
+		port_touch(r->port, s->client);
+		return true;
+	case PG_CANCEL:
+		if (pg_read_cancel(m->body, &key))
+			pg_backend_cancel(r, &key);
+		pg_session_free(s);
+		return false;
+	default: break;
+	}
+	if (m->code >> 16 != 3 || !pg_read_startup(m->body, &pairs)) {
+		pg_session_end(s, SPAN("08P01"),
+		               "unsupported frontend protocol");
+		return false;
+	}
+	if (pg_pair_find(pairs, SPAN("user")).n == 0) {
+		pg_session_end(s, SPAN("28000"),
+		               "no PostgreSQL user name specified in startup "
+		               "packet");
+		return false;
+	}
+	if (pg_pair_find(pairs, SPAN("replication")).p != NULL) {
+		pg_session_end(s, SPAN("0A000"),
+		               "a replication connection goes to the server "
+		               "itself, not through an interlay of Godwit");
+		return false;
+	}
+	buf_put_span(&s->startup, pairs);
+	s->at = SESSION_LOGIN;
+	return true;
+}
+
+/* ---- the session ----------------------------------------------------------- */
+
+/* May a message begin now? */
+static bool
+may_begin(struct pg_session *s)
+{
+	if (s->b.at == BACKEND_LOGIN && s->at == SESSION_LOGIN)
+		return true; /* passwords */
+	if (s->b.at != BACKEND_OPEN)
+		return false;
+	return !s->r->held || !pg_session_is_quiet(s);
+}
+
+/* What a message of the client means for what is outstanding. */
+static void
+account(struct pg_session *s, uint8_t type)
+{
+	s->state.is_known = false;
+	switch (type) {
+	case PG_QUERY:
+	case PG_FUNCTION_CALL:
+		s->due_query++;
+		s->r->n.requests++;
+		break;
+	case PG_SYNC:
+		/* A server that takes in a COPY passes over it. */
+		if (!s->copies_in)
+			s->due_sync++;
+		s->in_extended = false;
+		break;
+	case PG_EXECUTE: s->r->n.requests++; /* fall through */
+	case PG_PARSE:
+	case PG_BIND:
+	case PG_DESCRIBE:
+	case PG_CLOSE:
+	case PG_FLUSH: s->in_extended = true; break;
+	case PG_COPY_DONE:
+	case PG_COPY_FAIL: s->copies_in = false; break;
+	default: break;
+	}
+}
+
+/* Statements by name are kept, so that they can be made elsewhere. */
+static void
+capture(struct pg_session *s, const struct pg_part *p)
+{
+	struct pg_message m;
+
+	if (p->kind == PG_HEAD) {
+		s->captures = p->type == PG_PARSE || p->type == PG_CLOSE;
+		buf_clear(&s->capture);
+	}
+	if (!s->captures)
+		return;
+	if (buf_len(&s->capture) + p->raw.n > PG_RELAY_KEEP_MAX) {
+		s->captures = false;
+		s->is_lossy = true;
+		buf_clear(&s->capture);
+		return;
+	}
+	buf_put_span(&s->capture, p->raw);
+	if (p->left > 0)
+		return;
+	m.type = p->type;
+	m.raw = buf_span(&s->capture);
+	m.body = span_skip(m.raw, 5);
+	pg_census_note(s, &m);
+	s->captures = false;
+	buf_clear(&s->capture);
+}
+
+static void
+slow_down(struct pg_session *s)
+{
+	bool stop = buf_len(&s->rx) > PG_RELAY_HELD_MAX ||
+	            (s->b.link != NULL &&
+	             buf_len(&s->b.link->tx) > PG_RELAY_TX_MAX);
+
+	if (s->b.link != NULL && stop)
+		s->b.link->want_drained = true;
+	if (stop == s->is_stopped || s->client == NULL)
+		return;
+	s->is_stopped = stop;
+	s->r->port->ops->read(s->r->port, s->client, !stop);
+}
+
+/* One step through in. 0: no more now; -1: the session is gone. */
+static int
+pass(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	struct pg_part p;
+	enum wire_rc rc;
+
+	*ret_used = 0;
+	if (s->in.left == 0 && !may_begin(s)) {
+		s->waits = in.n > 0;
+		return 0;
+	}
+	rc = pg_frame_feed(&s->in, in, &p, ret_used);
+	if (rc == WIRE_MORE)
+		return 0;
+	if (rc != WIRE_PART) {
+		pg_session_end(s, SPAN("08P01"),
+		               "invalid message from the client");
+		return -1;
+	}
+	if (p.kind == PG_HEAD && p.type == PG_TERMINATE) {
+		pg_session_free(s);
+		return -1;
+	}
+	if (p.kind == PG_HEAD)
+		account(s, p.type);
+	capture(s, &p);
+	buf_put_span(&s->b.link->tx, p.raw);
+	port_touch(s->r->port, s->b.link);
+	return 1;
+}
+
+/* Packets before the session come whole. -1: the session is gone. */
+static int
+start(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	struct pg_message m;
+	enum wire_rc rc = pg_frame_whole(&s->in, in, &m);
+
+	*ret_used = 0;
+	if (rc == WIRE_MORE)
+		return 0;
+	if (rc != WIRE_PART) {
+		pg_session_end(s, SPAN("08P01"), "invalid startup packet");
+		return -1;
+	}
+	*ret_used = m.raw.n;
+	return on_packet(s, &m) ? 1 : -1;
+}
+
+/* All of in that may go. False: the session is gone. */
+static bool
+walk(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	size_t used = 0;
+	int rc = 1;
+
+	while (rc > 0 && used < in.n) {
+		size_t n;
+		struct span rest = span_skip(in, used);
+
+		rc = s->at == SESSION_STARTS ? start(s, rest, &n)
+		                             : pass(s, rest, &n);
+		if (rc < 0)
+			return false;
+		used += n;
+		if (rc == 0)
+			break;
+	}
+	*ret_used = used;
+	return true;
+}
+
+static void
+need_backend(struct pg_session *s)
+{
+	if (s->at == SESSION_STARTS || s->r->held || s->b.link != NULL)
+		return;
+	if (s->waits_ns == 0)
+		s->waits_ns = s->r->port->now_ns;
+	if (!pg_backend_open(s))
+		pg_session_end(s, SPAN("53200"), "out of memory");
+}
+
+void
+pg_session_take(struct pg_session *s, struct span bytes)
+{
+	size_t used;
+
+	s->r->n.bytes_in += bytes.n;
+	if (buf_len(&s->rx) > 0) {
+		buf_put_span(&s->rx, bytes);
+		pg_session_pump(s);
+		return;
+	}
+	if (!walk(s, bytes, &used))
+		return;
+	buf_put_span(&s->rx, span_skip(bytes, used));
+	slow_down(s);
+	if (buf_len(&s->rx) > 0 || s->at == SESSION_LOGIN)
+		need_backend(s);
+}
+
+void
+pg_session_pump(struct pg_session *s)
+{
+	size_t used;
+
+	if (!walk(s, buf_span(&s->rx), &used))
+		return;
+	buf_take(&s->rx, used);
+	slow_down(s);
+	if (buf_len(&s->rx) > 0 || s->at == SESSION_LOGIN)
+		need_backend(s);
+}
+
+void
+pg_session_left(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+
+	s->client = NULL;
+	pg_session_free(s);
+	pg_hold_look(r);
+}
