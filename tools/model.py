@@ -52,6 +52,7 @@ LARGE = {
     "disk": "DISK=2 CRASHES=1 ABORTS=1",
     "postgres-crash": "PG BYPASS CRASHES=1",
     "postgres-back": "PG BYPASS ROLLBACK=1",
+    "postgres-call": "PG FAULTS=1 ABORTS=1 TRIES=2",
 }
 MUTANTS = {
     "NO_FENCE": "BYPASS",
@@ -70,6 +71,8 @@ MUTANTS = {
     "NO_SETTLE": "CRASHES=1",
     "NO_THAW": "ABORTS=1 TRIES=2",
     "ACK_BEFORE_PASSED": "FORCED",
+    "LOSSY_FLIP_ACKS": "FORCED",
+    "BEHIND_TELLS_DEAD": "FORCED",
     "READ_TOO_SOON": "CANARY WRITES=2",
     "RELEASE_BEFORE_BEHIND": "DUAL CANARY REVERSE",
     "REPLAY": "CUTS=1",
@@ -86,6 +89,7 @@ REACH = {
     "REACH_ABORT": "ABORTS=1",
     "REACH_TAKEOVER": "CRASHES=1",
     "REACH_ROLLED_BACK": "ROLLBACK=1",
+    "REACH_LOSS": "FORCED",
 }
 
 
@@ -112,12 +116,12 @@ def one(name, words, wants_error, limit_s):
                         MODEL], folder, "spin.log", 60)
     if code == 0:
         # Small ones take longer to compile than to run.
-        options = ["-O0"] if small else ["-O2", "-DCOLLAPSE"]
+        options = ["-O0"] if small else ["-O1", "-DCOLLAPSE"]
         if "REVERSE" in words.split():
             options.append("-DREVERSE")  # the other order: sooner found
         code, text = shell(["gcc", "-w", "-DSAFETY", "-DVECTORSZ=512",
                             *options, "-o", "pan", "pan.c"],
-                           folder, "gcc.log", 120)
+                           folder, "gcc.log", 600)
     if code != 0:
         return False, "%-26s could not be built:\n%s" % (name, text)
     _, text = shell(["./pan", "-m%d" % DEPTH, "-w22"], folder, "pan.log",

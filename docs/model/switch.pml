@@ -371,11 +371,16 @@ end:
 			need[w] = 0; strayed[w] = true;
 			if
 			:: q[w] == Q_HELD && !box_lossy[w] -> answer_client(w)
-#ifdef FAULT_LOSSY_FLIP_ACKS
-			:: q[w] == Q_HELD && box_lossy[w] -> answer_client(w)
+			/* ack_drop_side() */
+			:: q[w] == Q_HELD && box_lossy[w] ->
+				if
+#ifdef MUTANT_LOSSY_FLIP_ACKS
+				:: true -> answer_client(w)
 #else
-			:: q[w] == Q_HELD && box_lossy[w] -> close_client(w)
+				:: pt[q_side[w]] >= q_pos[w] -> answer_client(w)
+				:: pt[q_side[w]] < q_pos[w] -> close_client(w)
 #endif
+				fi
 			:: q[w] == Q_SENT || q[w] == Q_REPLIED -> close_client(w)
 			:: else
 			fi
@@ -638,13 +643,36 @@ active proctype Death()
 }
 #endif
 
-#ifdef DUAL
+#if defined(DUAL) || defined(FORCED)
+/* ack_unbind(): of a dead server what has not passed may be nowhere. */
+inline unbind(w)
+{
+	if
+	:: q[w] == Q_HELD ->
+		if
+#ifndef MUTANT_BEHIND_TELLS_DEAD
+		:: down && q_side[w] == NEW && pt[NEW] < q_pos[w] ->
+			close_client(w)
+#endif
+		:: else -> answer_client(w)
+		fi
+	:: else
+	fi
+}
+
+#ifdef FORCED
+#define MAY_BE_LATE down /* else what is answered now may be lost with new */
+#else
+#define MAY_BE_LATE true
+#endif
+
 /* mails.c late(), health_behind(), behind_acked(): three rounds. */
 active proctype Late()
 {
 	byte w;
 	if
-	:: atomic { alive && (q[0] == Q_HELD || q[1] == Q_HELD) -> skip };
+	:: atomic { alive && MAY_BE_LATE && (q[0] == Q_HELD || q[1] == Q_HELD) ->
+		skip };
 		do
 		:: w < 2 -> atomic { behind[w] = true; w++ }
 #ifdef MUTANT_RELEASE_BEFORE_BEHIND
@@ -652,9 +680,7 @@ active proctype Late()
 #endif
 		:: w == 2 -> break
 		od;
-		atomic {
-			if :: q[0] == Q_HELD -> answer_client(0) :: else fi;
-			if :: q[1] == Q_HELD -> answer_client(1) :: else fi }
+		atomic { unbind(0); unbind(1) }
 #ifdef MUTANT_RELEASE_BEFORE_BEHIND
 		atomic { behind[0] = true; behind[1] = true }
 #endif
@@ -1059,6 +1085,9 @@ dead:
 
 	/* ---- when nothing moves any more ---- */
 over:
+#ifdef REACH_LOSS
+	assert(v[OLD] == executed[0]);
+#endif
 	assert(done_n[0] == WRITES && done_n[1] == WRITES);  /* nobody is held */
 	assert(q[0] == Q_IDLE && q[1] == Q_IDLE);
 	assert(!IS_FROZEN(d_st) && d_st == m_st && d_ep == m_ep);
