@@ -661,7 +661,10 @@ inline unbind(w)
 }
 
 #ifdef FORCED
-#define MAY_BE_LATE down /* else what is answered now may be lost with new */
+/* Else what is answered while it is behind may be lost with new, as its status
+ * says. What a dead server said has arrived by then. */
+#define IS_STILL(w) (q[w] == Q_IDLE || q[w] == Q_HELD)
+#define MAY_BE_LATE (down && IS_STILL(0) && IS_STILL(1))
 #else
 #define MAY_BE_LATE true
 #endif

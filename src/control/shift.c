@@ -290,6 +290,7 @@ send_release(struct run *r, bool committed)
 
 	release_movers(r, committed);
 	if (flipped) {
+		m.flag = r->cut.lossy ? 1 : 0;
 		r->read_ppm = 0;
 		r->in_step_ns = 0;
 		r->proven_ns = 0;

@@ -14,7 +14,8 @@ enum mail_kind {
 	MAIL_HOLD,    /* epoch, deadline_ns: hold new requests, let running
 	                  * ones finish, move blocked clients -> MAIL_DRAINED */
 	MAIL_RELEASE, /* route: authority may have changed; send what was
-	                  * held to route.authority -> MAIL_ROUTE_ACK         */
+	                  * held to route.authority -> MAIL_ROUTE_ACK. flag 1:
+	                  * what the side before had not passed on is lost    */
 	MAIL_BEHIND,  /* flag: the other side is behind (1): read the
 	               * authority only; when every relay has said that it
 	               * does (2): release what ack BOTH holds and ack like

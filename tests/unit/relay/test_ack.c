@@ -100,6 +100,58 @@ passed_before_it_died(void **state)
 	finish();
 }
 
+/* New gets the authority and an accepted loss leaves the write behind. */
+static void
+flip(bool lossy)
+{
+	struct mail m = { .kind = MAIL_RELEASE, .flag = lossy ? 1 : 0 };
+	struct event ev = { .kind = EV_MAIL, .mail = &m };
+
+	m.route = (struct route){ .generation = 9,
+		                  .authority = SIDE_NEW,
+		                  .ack = ACK_BOTH };
+	world_tell(&run.w, &ev);
+	batch();
+}
+
+/* A barrier has passed: all is there. */
+static void
+flip_behind_a_barrier(void **state)
+{
+	(void)state;
+	begin_withheld();
+	flip(false);
+	assert_true(was_answered());
+	assert_true(run.client[0] >= 0);
+	finish();
+}
+
+/* The client must not be told that a write was done which is lost. */
+static void
+flip_with_a_loss(void **state)
+{
+	(void)state;
+	begin_withheld();
+	flip(true);
+	assert_false(was_answered());
+	assert_int_equal(run.client[0], -1);
+	finish();
+}
+
+/* ... but what the winner has is no loss. */
+static void
+flip_with_a_loss_behind_it(void **state)
+{
+	(void)state;
+	begin_withheld();
+	/* Seen with the mail: no batch was between them. */
+	atomic_store(&run.board.passed[SIDE_OLD], run.peers.position);
+	flip(true);
+	assert_true(was_answered());
+	assert_true(run.client[0] >= 0);
+	finish();
+}
+
 int
 main(void)
 {
@@ -107,6 +159,9 @@ main(void)
 		cmocka_unit_test(behind_a_live_server),
 		cmocka_unit_test(behind_a_dead_server),
 		cmocka_unit_test(passed_before_it_died),
+		cmocka_unit_test(flip_behind_a_barrier),
+		cmocka_unit_test(flip_with_a_loss),
+		cmocka_unit_test(flip_with_a_loss_behind_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -212,6 +212,30 @@ ack_release_side(struct relay *r, enum side side)
 	}
 }
 
+void
+ack_drop_side(struct relay *r, enum side side)
+{
+	uint64_t passed =
+		r->board != NULL ? atomic_load(&r->board->passed[side]) : 0;
+
+	list_each(lane, l, all, &r->lanes) {
+		if (l->side != side)
+			continue;
+		while (l->seg_head != l->seg_known &&
+		       at(l, l->seg_head)->pos <= passed)
+			let_go(r, l);
+		for (uint32_t i = l->seg_head; i != l->seg_tail; i++) {
+			const struct segment *g = at(l, i);
+
+			if (g->s->link == NULL)
+				continue;
+			r->n.lost[side]++;
+			session_close(r, g->s, NULL);
+		}
+		release_lane(r, l);
+	}
+}
+
 /* The lane is lost: what has no position yet never gets one. Nobody can say
  * whether the other side will have it: those clients are closed. */
 void

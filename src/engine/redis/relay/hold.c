@@ -248,7 +248,7 @@ hold_trim(const struct route *route)
 }
 
 static void
-adopt(struct relay *r, const struct route *route)
+adopt(struct relay *r, const struct route *route, bool lossy)
 {
 	enum side before = r->route.authority;
 	const struct scope *scope = r->route.scope;
@@ -265,7 +265,10 @@ adopt(struct relay *r, const struct route *route)
 	if (route->authority != before) {
 		detour_forget(r);
 		causal_new_era(r);
-		ack_release_side(r, before);
+		if (lossy)
+			ack_drop_side(r, before);
+		else
+			ack_release_side(r, before);
 	}
 	if (route->ack != ACK_BOTH) {
 		r->late_told = false;
@@ -299,18 +302,18 @@ hold_route(struct relay *r, const struct route *route)
 {
 	if (!split_is_on(r) && route->scope != NULL)
 		r->entry = ENTRY_UNKNOWN;
-	adopt(r, route);
+	adopt(r, route, false);
 	ack_route(r);
 }
 
 void
-hold_end(struct relay *r, const struct route *route)
+hold_end(struct relay *r, const struct mail *m)
 {
 	bool was = r->hold.on;
 
 	r->hold.on = false;
 	r->fence_doubt |= was;
-	adopt(r, route);
+	adopt(r, &m->route, m->flag != 0);
 	if (was) {
 		r->hold.last_ns = r->port->now_ns - r->hold.began_ns;
 		if (r->hold.last_ns > r->hold.max_ns)

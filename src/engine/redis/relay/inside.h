@@ -728,6 +728,8 @@ void ack_release_all(struct relay *r);
 void ack_unbind(struct relay *r);
 /* side lost the authority: all that it did before was passed. */
 void ack_release_side(struct relay *r, enum side side);
+/* Likewise, but only what has passed: the rest is lost, and its clients closed. */
+void ack_drop_side(struct relay *r, enum side side);
 void ack_lost(struct relay *r, struct lane *lane);
 static inline bool
 ack_is_empty(const struct lane *lane)
@@ -738,7 +740,7 @@ ack_is_empty(const struct lane *lane)
 /* ---- hold.c ------------------------------------------------------------ */
 
 void hold_begin(struct relay *r, const struct mail *m);
-void hold_end(struct relay *r, const struct route *route);
+void hold_end(struct relay *r, const struct mail *m);
 void hold_check(struct relay *r); /* EV_BATCH */
 void hold_route(struct relay *r, const struct route *route);
 /* The route as a relay obeys it: in a split no read follows a position of one

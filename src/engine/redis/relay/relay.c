@@ -191,7 +191,7 @@ mail(struct relay *r, const struct mail *m)
 	switch (m->kind) {
 	case MAIL_ROUTE: hold_route(r, &m->route); break;
 	case MAIL_HOLD: hold_begin(r, m); break;
-	case MAIL_RELEASE: hold_end(r, &m->route); break;
+	case MAIL_RELEASE: hold_end(r, m); break;
 	case MAIL_BEHIND: behind(r, m); break;
 	case MAIL_PAIR: pair_begin(r, m); break;
 	case MAIL_SEAT: astray_seat(r, m->side); break;
