@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness import over
-from harness.process import until
+from harness.process import SLOW, until
 from harness.server import fill
 from scenario import Run, differences, inside
 from storm import Storm
@@ -172,7 +172,7 @@ def test_times_to_live_run_out_during_the_copy(place):
                 c.pipe([("PERSIST", "storm:%d" % (n + i)) for i in range(0, 100, 10)])
                 c.pipe([("PEXPIRE", "storm:%d" % (n + i), 500000) for i in range(5, 100, 10)])
                 n += 100
-                time.sleep(0.02)
+                time.sleep(0.02 * SLOW)
 
     t = threading.Thread(target=storm)
     t.start()

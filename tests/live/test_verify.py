@@ -13,7 +13,7 @@ import time
 import pytest
 
 from harness import over
-from harness.process import until
+from harness.process import SLOW, until
 from harness.program import program
 from harness.server import fill
 from oracle.resp import Conn, RespError
@@ -30,7 +30,7 @@ if not os.access(BINARY, os.X_OK):
 
 def verify(old, new, *args, ok=True):
     urls = [s if isinstance(s, str) else s.url for s in (old, new)]
-    p = subprocess.run([BINARY, *urls, *args], capture_output=True, timeout=120)
+    p = subprocess.run([BINARY, *urls, *args], capture_output=True, timeout=120 * SLOW)
     assert p.returncode in (0, 1), p.stderr
     r = json.loads(p.stdout)
     if ok:

@@ -627,6 +627,7 @@ main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < JOBS_N; i++)
 		(void)pthread_join(jobs[i].thread, NULL);
+	(void)pthread_join(input, NULL);
 	fact_string("watched", raised);
 	fact_string("guarded", guarded);
 	fact("absent", "lock", NULL, 0);
