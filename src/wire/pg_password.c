@@ -11,7 +11,7 @@
 
 #define PREFIX     SPAN("SCRAM-SHA-256$")
 #define MD5_PREFIX SPAN("md5")
-#define HEX_N      (2 * CRYPT_MD5)
+#define HEX_N      ((size_t)2 * CRYPT_MD5)
 
 static const char digits[] = "0123456789abcdef";
 

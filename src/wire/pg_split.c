@@ -221,7 +221,7 @@ skip_word(struct lex *l)
 			return TOKEN_WORD;
 		return TOKEN_OTHER;
 	}
-	if (next != '\'' || memchr("ebx", letter, 3) == NULL)
+	if (next != '\'' || (letter != 'e' && letter != 'b' && letter != 'x'))
 		return TOKEN_WORD;
 	l->at++;
 	skip_string(l, letter == 'e' ? ESCAPE_BACK : ESCAPE_NONE);
@@ -324,9 +324,8 @@ step_word(struct depth *d, struct span word)
 	}
 	if (d->brackets > 0)
 		return;
-	if (span_is_word(word, SPAN("begin")))
-		d->bodies++;
-	else if (d->bodies > 0 && span_is_word(word, SPAN("case")))
+	if (span_is_word(word, SPAN("begin")) ||
+	    (d->bodies > 0 && span_is_word(word, SPAN("case"))))
 		d->bodies++;
 	else if (d->bodies > 0 && span_is_word(word, SPAN("end")))
 		d->bodies--;
