@@ -23,18 +23,6 @@ put_right(struct run *r, enum side s, struct err *err)
 	return r->dialect->shut(r, s, a.epoch, err);
 }
 
-/* The mover may have compared its keys before it was shut. */
-static void
-tell_exposed(struct run *r, enum side s)
-{
-	struct mail m = { .kind = MAIL_EXPOSED, .side = s };
-
-	if (run_wants_open(r, s))
-		return;
-	memcpy(m.text, r->at[s].run_id, sizeof(r->at[s].run_id));
-	machines_tell_movers(r, &m);
-}
-
 static void
 look(struct run *r, enum side s)
 {
@@ -62,6 +50,9 @@ look(struct run *r, enum side s)
 	/* The epoch of now is not on disk: its fences come after it. */
 	if (r->record_owed || layout_is_switching(r))
 		return;
+	/* The mover may have compared its keys before it was shut. */
+	if (at->run_id[0] != '\0' || !r->dialect->shuts_all(r, s))
+		exposed_begin(r, s);
 	rc = r->dialect->users(r, s, &err);
 	if (rc == 0)
 		rc = put_right(r, s, &err);
@@ -75,10 +66,10 @@ look(struct run *r, enum side s)
 	          "%s was restarted, or is another server; users and fence "
 	          "are made again",
 	          r->side[s].label);
-	tell_exposed(r, s);
+	exposed_tell(r, s);
 }
 
-/* A fence that somebody lifted is put back. */
+/* A fence that somebody lifted is put back, and what was written behind it. */
 static void
 look_at_fence(struct run *r, enum side other)
 {
@@ -92,11 +83,15 @@ look_at_fence(struct run *r, enum side other)
 	if (r->at[other].fenced &&
 	    r->dialect->holds(r, other, a.epoch, &err) == 0)
 		return;
-	if (r->dialect->shut(r, other, a.epoch, &err) != 0)
+	if (!r->dialect->shuts_all(r, other))
+		exposed_begin(r, other);
+	if (r->dialect->shut(r, other, a.epoch, &err) != 0) {
 		run_event(r, "fence", "%s", err.text);
-	else
-		run_event(r, "refenced", "%s was open; it is fenced again",
-		          r->side[other].label);
+		return;
+	}
+	run_event(r, "refenced", "%s was open; it is fenced again",
+	          r->side[other].label);
+	exposed_tell(r, other);
 }
 
 /* Whoever has authority must be open. The unfence of a switch may have failed: the
@@ -182,8 +177,13 @@ health_settle(struct run *r, struct err *err)
 	REQUIRE(!authority_is_frozen(a.state));
 	/* Shut first: at no moment two are open. A side that is away is put
 	 * right by health.c when it comes back. */
+	if (r->at[other].is_up && r->is_resumed &&
+	    !r->dialect->shuts_all(r, other))
+		exposed_begin(r, other);
 	if (r->at[other].is_up)
 		rc = r->dialect->shut(r, other, a.epoch, err);
+	if (rc == 0 && r->at[other].is_up)
+		exposed_tell(r, other);
 	if (rc == 0 && r->at[rules].is_up)
 		rc = authority_is_split(&a)
 		             ? r->dialect->shut(r, rules, a.epoch, err)

@@ -209,6 +209,9 @@ conf_of_mover(struct run *r, bool back)
 		conf->keyless[s] =
 			r->home->part == NULL || r->home->part->first[s];
 	conf->build = r->build;
+	conf->exposed = r->at[SIDE_OLD].exposed + r->at[SIDE_NEW].exposed > 0
+	                        ? r->exposed_n
+	                        : 0;
 	memcpy(conf->id, r->id, sizeof(conf->id));
 	for (int s = 0; s < SIDE_N; s++) {
 		if (journal_progress(r->journal,

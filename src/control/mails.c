@@ -161,7 +161,11 @@ one(struct run *r, const struct mail *m)
 	case MAIL_LATE: late(r); return;
 	case MAIL_DIFFERENT: different(r, m); return;
 	case MAIL_BEHIND_ACK: behind_acked(r, m); return;
-	case MAIL_MOVE_PHASE: moved(r, m->phase); return;
+	case MAIL_MOVE_PHASE:
+		if (m->phase == MOVE_IN_STEP)
+			exposed_end(r, m->token);
+		moved(r, m->phase);
+		return;
 	case MAIL_PROGRESS: progressed(r, m); return;
 	case MAIL_HEARTBEAT_BACK:
 		if (m->token == r->heartbeat_token) {

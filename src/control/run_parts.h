@@ -62,6 +62,7 @@ struct run_side {
 	bool has_config;    /* CONFIG REWRITE is possible               */
 	bool kept;          /* rules with a fence were made to last */
 	json_t *saved;      /* user name -> rules, from acl_saved       */
+	uint64_t exposed;   /* exposed.c: 0, or its number              */
 	uint64_t lost_ns;   /* its connection broke then; 0: no         */
 	uint64_t hurry_ns;  /* look again at                            */
 	struct seek follow; /* a node of a cluster: follow.c        */
@@ -231,6 +232,7 @@ struct run {
 	json_t *last;          /* status at the end                        */
 	struct totals *before; /* what its interlays had counted before */
 	int exit_status;
+	uint64_t exposed_n; /* of exposed.c, counted */
 	uint64_t health_at_ns, heartbeat_at_ns, status_at_ns, auto_at_ns;
 	/* shadow_traffic: the newest differences; different_n: ever */
 	char different[RUN_DIFFERENT_MAX][sizeof(((struct mail *)0)->text)];
@@ -348,6 +350,14 @@ int layout_check(struct run *r, struct err *err) MUST;
 
 /* follow.c: nodes of clusters; elsewhere nothing is asked */
 void follow_end(struct run *r);
+
+/* exposed.c: s was found open although it has to be shut. First begin, then its
+ * fence, then tell; end: the mover is in step behind number `upto`. */
+void exposed_recall(struct run *r); /* from the journal */
+void exposed_begin(struct run *r, enum side s);
+void exposed_tell(struct run *r, enum side s);
+void exposed_end(struct run *r, uint64_t upto);
+
 void follow_recall(struct run *r); /* from the journal; own_tag is known */
 /* Has another node the side's slots by now? Then whoever connects to the side
  * comes to that one. */

@@ -519,6 +519,8 @@ open_journal(struct run *r, struct err *err)
 		rc = read_names(r, err);
 	if (rc == 0)
 		rc = read_saved(r, err);
+	if (rc == 0)
+		exposed_recall(r);
 	return rc == 0 ? read_state(r, err) : rc;
 }
 

@@ -61,9 +61,10 @@ enum mail_kind {
 	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
 	MAIL_EXPOSED,   /* side, text = its run id: this server was open until
 	                 * now and is fenced; what was compared with it before
-	                 * is compared again                                 */
+	                 * is compared again; token grows                    */
 	/* mover -> control */
-	MAIL_MOVE_PHASE, /* phase: enum move_phase                            */
+	MAIL_MOVE_PHASE, /* phase: enum move_phase; token: all MAIL_EXPOSED up
+	                  * to this one are behind MOVE_IN_STEP             */
 	MAIL_PASSED,     /* epoch, position (other side's offset at the time),
 	                  * text: its history id; token, history: the same of
 	                  * the authority's stream, where the mover stands    */

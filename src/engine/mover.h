@@ -62,12 +62,13 @@ struct mover_conf {
 	enum mover_rule rule;
 	enum mover_fill copy_mode;
 	enum mover_pace pace;
-	bool one_shot;   /* end (MOVE_IN_STEP) after bulk and dirty keys; no
+	bool one_shot;    /* end (MOVE_IN_STEP) after bulk and dirty keys; no
 	                 * feed of the target                               */
-	bool fill_done;  /* the bulk was complete before (resume)            */
-	bool refill;     /* an earlier process began the bulk and did not end
+	bool fill_done;   /* the bulk was complete before (resume)            */
+	uint64_t exposed; /* 0, or a number as of MAIL_EXPOSED: compare       */
+	bool refill;      /* an earlier process began the bulk and did not end
 	                 * it: compare, and remove what it left behind      */
-	bool keep_extra; /* the other side had records of its own before the
+	bool keep_extra;  /* the other side had records of its own before the
 	                  * first copy: never remove keys that only it has  */
 	uint64_t own_keys; /* Godwit's on the other side before the first copy
 	                    * (its fence): not records of its own        */

@@ -316,6 +316,13 @@ mail(struct play *f)
 		m.scope = v >> 6 == 3 ? NULL : f->scopes[v >> 6];
 		m.token = m.position;
 	}
+	if (v % 8 == 7 && (v & 64) != 0) {
+		m.kind = MAIL_EXPOSED;
+		m.token = v;
+		/* The run id of one of the servers, or of none. */
+		(void)snprintf(m.text, sizeof(m.text), "%u" ID, v >> 4 & 3);
+		m.text[40] = '\0';
+	}
 	if (v == 255)
 		m.kind = MAIL_STOP;
 	world_tell(&f->w, &ev);
@@ -387,6 +394,7 @@ set_up(struct play *f)
 		memcpy(f->conf.history[0], ID ":0", sizeof(ID ":0"));
 		f->conf.position[0] = 100;
 		f->conf.fill_done = true;
+		f->conf.exposed = v >> 4 & 1;
 	}
 	f->heap = heap_make();
 	if ((v & 192) == 128) {

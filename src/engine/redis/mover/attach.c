@@ -127,14 +127,24 @@ check_other(struct mover *m)
 }
 
 /* It was attached before its fence was made again, and anybody could write there
- * meanwhile. One that is attached later is looked at by check_other(). */
+ * meanwhile. */
 void
 attach_exposed(struct mover *m, const struct mail *mail)
 {
 	struct span now = span_str(m->server[other(m)].run_id);
 
-	if (mail->side == m->from || !span_eq(now, span_str(mail->text)) ||
-	    m->stage == STAGE_IDLE || (m->need_rescan && m->stage < STAGE_FILL))
+	if (mail->side != m->from && !span_eq(now, span_str(mail->text))) {
+		/* One that is attached later: look_at_exposed(). */
+		m->exposed_next = mail->token;
+		memcpy(m->exposed_id, mail->text, sizeof(m->exposed_id) - 1);
+		return;
+	}
+	m->exposed = mail->token;
+	if (mail->side == m->from) {
+		mover_tell_phase(m); /* what it has is the truth */
+		return;
+	}
+	if (m->stage == STAGE_IDLE || (m->need_rescan && m->stage < STAGE_FILL))
 		return;
 	m->need_rescan = true;
 	if (m->stage != STAGE_BROKEN)
@@ -142,6 +152,18 @@ attach_exposed(struct mover *m, const struct mail *mail)
 		           "%s: was open until now, and anybody could write "
 		           "there; comparing every key",
 		           m->conf->side[other(m)].label);
+}
+
+static void
+look_at_exposed(struct mover *m)
+{
+	/* Another one than both: control will say so. */
+	if (m->exposed_next == 0 ||
+	    strcmp(m->exposed_id, m->server[other(m)].run_id) != 0)
+		return;
+	m->exposed = m->exposed_next;
+	m->exposed_next = 0;
+	m->need_rescan |= m->fill_done || m->fill_begun;
 }
 
 /* Both servers have said who they are. */
@@ -170,8 +192,10 @@ check_servers(struct mover *m)
 		           m->conf->side[a->version < VERSION_MIN ? m->from
 		                                                  : other(m)]
 		                   .label);
-	else
+	else {
+		look_at_exposed(m);
 		check_other(m);
+	}
 }
 
 /* The stream could not be continued: is the authority's data still there? */

@@ -59,6 +59,7 @@ mover_tell_phase(struct mover *m)
 		.kind = MAIL_MOVE_PHASE,
 		.side = m->from,
 		.phase = stages[m->stage].phase,
+		.token = m->exposed,
 	};
 
 	atomic_store_explicit(&m->conf->board->move_phase, mail.phase,
@@ -624,6 +625,8 @@ mover_init(void *self, void *conf)
 	/* Which records are kept is known to no journal: find them again. */
 	m->rebuild = c->fill_done && c->keep_extra && !c->one_shot &&
 	             c->copy_mode != MOVER_FILL_NONE;
+	m->exposed = c->exposed;
+	m->need_rescan = c->exposed != 0 && c->fill_done;
 	m->united_many = m->rebuild && c->rule == MOVER_RULE_MERGE;
 	m->limits.rdb_max = c->limits.rdb_max;
 	m->limits.marks = or_default(c->limits.marks, 600000);

@@ -308,6 +308,9 @@ struct mover {
 	bool extra_many;  /* more of them than are remembered              */
 	uint64_t filled;  /* the fill is over when so much is answered     */
 	bool need_rescan; /* a gap in the stream: compare everything       */
+	uint64_t exposed; /* the last MAIL_EXPOSED that was obeyed          */
+	uint64_t exposed_next; /* 0, or that of a server that is not attached */
+	char exposed_id[48];   /* ... its run id                             */
 	bool stopping;
 	bool failed; /* attach_reset() at the end of this step        */
 	struct conn cmd[SIDE_N];
