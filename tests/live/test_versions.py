@@ -130,13 +130,13 @@ def same(r):
         time.sleep(0.3)
 
 
-def begin(place, old, new, *args):
+def begin(place, old, new, *args, step=True):
     r = Run.__new__(Run)
     r.place, r.old, r.new, r.links = place, old, new, None
     r.g = place.godwit(old, new, *args)
     before_7 = any("redis-6" in (s.binary or "") for s in (old, new))
     r.load = place.load(r.g, before_7=before_7).start()
-    return r.in_step()
+    return r.in_step() if step else r
 
 
 @pytest.mark.limit(150)
@@ -176,6 +176,37 @@ def test_reads_on_both(place, pair):
     r.must("verify")
     v = r.judge()
     assert v.kept() and v.errors == 0, str(v)
+    same(r)
+
+
+@pytest.mark.limit(150)
+@pytest.mark.parametrize("when", ["copying", "reads", "soaking"])
+@pytest.mark.parametrize("pair", [PAIRS[7], PAIRS[4]], ids=lambda p: "%s-to-%s" % p)
+def test_kill(place, pair, when):
+    """SIGKILL of Godwit with 6.0 as new, and as old: in the copy, while half of the reads are new's, behind the
+    cutover. It goes on, no acknowledged write is lost, and both sides end equal."""
+    old = server(place, "old", pair[0])
+    new = server(place, "new", pair[1])
+    everything(old)
+    if when == "copying":
+        fill(old, 30000, prefix="more")
+    r = begin(place, old, new, "--strategy", "canary", "--steps", "50", step=when != "copying")
+    if when == "copying":
+        r.g.until(lambda s: s["copy"]["records"] > 100 or s["copy"]["done"], 30)
+    else:
+        r.must("promote")
+        r.g.until(lambda s: s["reads"]["new"] > 100, 30, "reads on new")
+    if when == "soaking":
+        r.must("promote", "--to", "cutover")
+    r.g.kill()
+    r.g.start(seconds=40)
+    r.g.until_in_step(90)
+    if when == "soaking":
+        r.must("rollback")
+    r.must("promote", "--to", "cutover")
+    r.must("verify")
+    v = r.judge()
+    assert v.kept(), str(v)
     same(r)
 
 
