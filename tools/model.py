@@ -47,7 +47,7 @@ LARGE = {
     "crash-bypass": "CRASHES=1 BYPASS",
     "crash-complete": "CRASHES=1 COMPLETE",
     "crash-cut": "CRASHES=1 CUTS=1",
-    "keys": "KEYS=2 WRITES=2 CUTS=1",
+    "keys": "KEYS=2 CUTS=1",
     "call-abort": "FAULTS=1 ABORTS=1 TRIES=2",
     "disk": "DISK=2 CRASHES=1 ABORTS=1",
     "postgres-crash": "PG BYPASS CRASHES=1",
