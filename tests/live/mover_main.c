@@ -52,7 +52,28 @@ print_mail(const struct mail *m)
 #define U(x) ((unsigned long long)atomic_load(&b->x))
 
 static struct board board;
-static const struct machine *shown = &mover_machine;
+
+/* The machine, and the same that shows itself between two batches when asked. */
+static const struct machine *plain;
+static struct machine shown;
+static atomic_bool wants_show;
+
+static void
+step_and_show(void *self, struct port *port, const struct event *ev)
+{
+	struct mem mem;
+	struct buf text;
+
+	plain->step(self, port, ev);
+	if (ev->kind != EV_BATCH || !atomic_exchange(&wants_show, false))
+		return;
+	os_mem_init(&mem, 0);
+	buf_init(&text, &mem);
+	plain->show(self, &text);
+	fprintf(stderr, "%.*s", (int)buf_len(&text),
+	        (const char *)buf_span(&text).p);
+	buf_fini(&text);
+}
 
 #define SALT   7
 #define SCOPES 256
@@ -236,16 +257,8 @@ order(struct loop *l, char *line)
 	} else if (strcmp(word, "resume") == 0) {
 		m.kind = MAIL_MOVE_RESUME;
 	} else if (strcmp(word, "show") == 0) {
-		struct mem mem;
-		struct buf text;
-
-		/* Racy on purpose: for a person who looks for a fault. */
-		os_mem_init(&mem, 0);
-		buf_init(&text, &mem);
-		shown->show(loop_machine(l), &text);
-		fprintf(stderr, "%.*s", (int)buf_len(&text),
-		        (const char *)buf_span(&text).p);
-		buf_fini(&text);
+		atomic_store(&wants_show, true);
+		loop_poke(l);
 		return;
 	}
 	loop_post(l, &m);
@@ -344,8 +357,11 @@ main(int argc, char **argv)
 	if (conf.side[0].database[0] != '\0') {
 		lc.machine = &pg_mover_machine;
 		lc.init = pg_mover_init;
-		shown = lc.machine;
 	}
+	plain = lc.machine;
+	shown = *plain;
+	shown.step = step_and_show;
+	lc.machine = &shown;
 	if (lc.to_control == NULL || (l = loop_new(&lc, &err)) == NULL ||
 	    loop_start(l, &err) != 0) {
 		fprintf(stderr, "%s\n", err.text);
