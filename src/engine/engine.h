@@ -22,6 +22,7 @@
 #include "core/side.h"
 #include "engine/mail.h"
 
+struct crypt;
 struct tls_client; /* the world's: how to encrypt */
 
 /* Where a server listens. Filled by the control half from a URL. */
@@ -124,6 +125,7 @@ struct port {
 	 * NULL: it is alone. */
 	void (*tell)(struct port *p, uint32_t to, const struct mail *m);
 	uint64_t (*entropy)(struct port *p);
+	const struct crypt *crypt; /* hashes, for logins; wire/crypt.h */
 	/* precise clock for latency samples; same unit as now_ns */
 	uint64_t (*clock_ns)(struct port *p);
 };

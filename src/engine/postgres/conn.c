@@ -22,10 +22,25 @@ pg_conn_fini(struct pg_conn *c)
 static void
 forget(struct pg_conn *c)
 {
+	pg_login_fini(&c->login);
 	c->link = NULL;
 	c->state = PG_CONN_OFF;
 	c->is_held = false;
 	buf_release(&c->rx);
+}
+
+static const char *
+user_of(const struct pg_conn *c)
+{
+	return c->side->own_user[0] != '\0' ? c->side->own_user
+	                                    : c->side->url_user;
+}
+
+static const char *
+pass_of(const struct pg_conn *c)
+{
+	return c->side->own_user[0] != '\0' ? c->side->own_pass
+	                                    : c->side->url_pass;
 }
 
 int
@@ -39,6 +54,9 @@ pg_conn_open(struct pg_conn *c)
 	if (c->link == NULL)
 		return -ERR_NOMEM;
 	c->state = PG_CONN_LOGIN;
+	c->login = (struct pg_login){ .port = c->port,
+		                      .user = span_str(user_of(c)),
+		                      .password = span_str(pass_of(c)) };
 	return 0;
 }
 
@@ -67,20 +85,6 @@ pg_conn_down(struct pg_conn *c, const struct err *err)
 	if (c->said[0] == '\0')
 		note(c, span_str(err->text));
 	forget(c);
-}
-
-static const char *
-user_of(const struct pg_conn *c)
-{
-	return c->side->own_user[0] != '\0' ? c->side->own_user
-	                                    : c->side->url_user;
-}
-
-static const char *
-pass_of(const struct pg_conn *c)
-{
-	return c->side->own_user[0] != '\0' ? c->side->own_pass
-	                                    : c->side->url_pass;
 }
 
 /* Both ends of a value's way speak of it in the same words. */
@@ -155,22 +159,16 @@ hear_error(struct pg_conn *c, struct span body)
 static int
 authenticate(struct pg_conn *c, struct span body)
 {
-	struct pg_authentication a;
+	int rc = pg_login_answer(&c->login, body, &c->link->tx);
 
-	if (!pg_read_authentication(body, &a))
-		return give_up(c, ERR_PROTO,
-		               SPAN("an answer to the login that is none"));
-	switch (a.code) {
-	case PG_AUTH_OK: return 0;
-	case PG_AUTH_CLEARTEXT:
-		pg_put_password(&c->link->tx, span_str(pass_of(c)));
-		port_touch(c->port, c->link);
+	port_touch(c->port, c->link);
+	if (rc >= 0)
 		return 0;
-	default:
-		return give_up(c, ERR_AUTH,
-		               SPAN("it asks for a way to log in that Godwit "
-		                    "does not know"));
-	}
+	return give_up(c, (enum err_code)(-rc),
+	               rc == -ERR_AUTH
+	                       ? SPAN("it asks for a way to log in, or for a "
+	                              "password, that Godwit does not have")
+	                       : SPAN("its login is not PostgreSQL's"));
 }
 
 /* Before the first ReadyForQuery. */

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/postgres/login.h"
 #include "wire/pg_back.h"
 #include "wire/pg_frame.h"
 
@@ -34,6 +35,7 @@ struct pg_conn {
 	enum pg_conn_state state;
 	struct buf rx; /* of a message that is not whole yet */
 	struct pg_frame frame;
+	struct pg_login login;
 	bool is_held;    /* the owner did not want a message: rx has it */
 	char said[200];  /* the last error, in the server's words       */
 	char state_5[6]; /* and its SQLSTATE                            */

@@ -27,6 +27,7 @@
 
 #include "base/check.h"
 #include "world/os/conns.h"
+#include "world/os/crypt.h"
 #include "world/os/mailbox.h"
 #include "world/os/pool.h"
 
@@ -537,6 +538,7 @@ set_up(struct loop *l, const struct loop_conf *conf)
 	l->port.mem = &l->pool.mem;
 	l->port.wake_ns = UINT64_MAX;
 	l->port.entropy = port_entropy;
+	l->port.crypt = &os_crypt;
 	l->port.clock_ns = port_clock;
 	read_clocks(l);
 }

@@ -88,7 +88,7 @@ is_word(const struct pg_backend *b, uint8_t type)
 		return true;
 	if (b->at == BACKEND_LOGIN)
 		return b->s->at == SESSION_OPEN || type == PG_BACKEND_KEY ||
-		       type == PG_READY;
+		       type == PG_READY || type == PG_AUTHENTICATION;
 	return type == PG_READY || type == PG_COPY_IN_RESPONSE ||
 	       (type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s));
 }
@@ -100,7 +100,7 @@ is_ours(const struct pg_backend *b, uint8_t type)
 	if (b->at == BACKEND_OPEN)
 		return type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s);
 	if (b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN)
-		return type == PG_BACKEND_KEY;
+		return type == PG_BACKEND_KEY || type == PG_AUTHENTICATION;
 	return type != PG_PARAMETER_STATUS && type != PG_NOTIFICATION;
 }
 
@@ -184,7 +184,6 @@ restore(struct pg_backend *b)
 static bool
 on_login(struct pg_backend *b, uint8_t type, struct span body)
 {
-	struct pg_authentication a;
 	struct pg_error e;
 
 	if (type == PG_ERROR_RESPONSE && pg_read_error(body, &e)) {
@@ -195,8 +194,7 @@ on_login(struct pg_backend *b, uint8_t type, struct span body)
 		               (const char *)e.message.p);
 		return false;
 	}
-	if (type == PG_AUTHENTICATION && pg_read_authentication(body, &a) &&
-	    a.code != PG_AUTH_OK) {
+	if (type == PG_AUTHENTICATION && !pg_auth_answer(b->s, body)) {
 		pg_session_end(b->s, SPAN("57P01"),
 		               "terminating connection: the new server asks "
 		               "for a password, which Godwit does not have");
@@ -219,6 +217,8 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 	case BACKEND_LOGIN:
 		if (s->at == SESSION_OPEN)
 			return on_login(b, type, body);
+		if (type == PG_AUTHENTICATION)
+			pg_auth_challenge(s, body);
 		if (type == PG_READY)
 			open_now(b);
 		return true;
@@ -291,7 +291,7 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 		if (!on_part(b, &p))
 			return;
 	}
-	if (b->at == BACKEND_OPEN && (buf_len(&s->rx) > 0 || s->is_stopped))
+	if (b->at >= BACKEND_LOGIN && (buf_len(&s->rx) > 0 || s->is_stopped))
 		pg_session_pump(s);
 	if (r->held)
 		pg_hold_look(r);

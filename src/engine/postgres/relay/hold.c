@@ -91,6 +91,8 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	}
 	r->held = false;
 	r->told = false;
+	if (r->route.authority != m->route.authority)
+		pg_conn_close(&r->ask);
 	r->route = m->route;
 	ack.route = r->route;
 	r->port->ops->mail(r->port, &ack);

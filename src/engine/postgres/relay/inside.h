@@ -5,6 +5,7 @@
  *   relay.c    the machine: events, mails, counters
  *   session.c  a client: its startup, and its messages on their way to a backend
  *   backend.c  a connection to a server for a client: login, answers
+ *   auth.c     the login of a client, and in its name
  *   census.c   what a session has that must go with it, asked of its backend
  *   hold.c     hold, drained, release: sessions change sides
  *
@@ -16,6 +17,8 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/map.h"
+#include "engine/postgres/conn.h"
+#include "engine/postgres/login.h"
 #include "engine/postgres/relay/relay.h"
 #include "wire/pg_back.h"
 #include "wire/pg_frame.h"
@@ -85,6 +88,30 @@ struct pg_state {
 	bool is_known;    /* nothing was done since it was asked          */
 };
 
+enum auth_at {
+	AUTH_NEW,
+	AUTH_PASSES, /* what server and client say to each other passes   */
+	AUTH_ASKS,   /* for the role's verifier                          */
+	AUTH_FIRST,  /* of the client's messages of SCRAM is waited for  */
+	AUTH_LAST,
+	AUTH_DONE, /* it has proved its password to us                 */
+};
+
+struct pg_auth {
+	enum auth_at at;
+	bool wants_scram; /* the server does                  */
+	bool is_clear;    /* it asks for the password itself  */
+	bool has_verifier;
+	bool has_keys;
+	bool is_md5;      /* secret is the server's hash, not a password */
+	struct buf asked; /* the server's first challenge     */
+	struct buf secret;
+	struct pg_verifier verifier;
+	struct pg_scram_keys keys;
+	struct pg_scram_server *server; /* while the client proves itself */
+	struct pg_login login;          /* port NULL: none is under way   */
+};
+
 /* A statement that the protocol prepared. */
 struct pg_named {
 	struct buf raw; /* its Parse                      */
@@ -103,6 +130,7 @@ struct pg_session {
 	struct buf capture; /* a Parse or Close under way                */
 	struct map named;   /* prepared statements: name -> pg_named     */
 	size_t named_bytes;
+	struct pg_auth auth;
 	struct pg_backend b;
 	struct pg_state state;
 	uint32_t process; /* the cancel key that it has */
@@ -136,7 +164,10 @@ struct pg_relay {
 	struct route route;
 	struct pg_sessions_list sessions;
 	struct pg_cancels_list cancels;
-	struct map keys; /* process and secret -> struct pg_session * */
+	struct map keys;    /* process and secret -> struct pg_session * */
+	struct pg_conn ask; /* as Godwit's role: verifiers       */
+	struct pg_session *asks_for; /* NULL: nobody     */
+	bool has_asked;
 	struct pg_counts n;
 	bool held; /* between MAIL_HOLD and MAIL_RELEASE */
 	bool told; /* MAIL_DRAINED was sent              */
@@ -178,6 +209,20 @@ void pg_backend_down(struct pg_backend *b, const struct err *err);
 void pg_backend_close(struct pg_backend *b);
 /* A CancelRequest of some client. */
 void pg_backend_cancel(struct pg_relay *r, const struct pg_key *key);
+
+/* ---- auth.c ---- */
+void pg_auth_fini(struct pg_session *s);
+/* The server of its first backend says how it wants it: the body of a message. */
+void pg_auth_challenge(struct pg_session *s, struct span body);
+/* The client's answer, whole. False: the session is gone. */
+bool pg_auth_password(struct pg_session *s, const struct pg_message *m);
+/* A challenge that Godwit answers. False: it cannot. */
+bool pg_auth_answer(struct pg_session *s, struct span body);
+/* r->ask: the next question; its messages; it has gone. */
+void pg_auth_next(struct pg_relay *r);
+pg_conn_f pg_auth_hear;
+void pg_auth_known(struct pg_session *s);
+void pg_auth_lost(struct pg_relay *r);
 
 /* ---- census.c ---- */
 /* Ask; BACKEND_CENSUS until it has answered. */

@@ -149,6 +149,8 @@ pair(struct pg_relay *r, const struct mail *m)
 			s->b.side = (enum side)m->token;
 	}
 	r->held = r->conf->held;
+	pg_conn_close(&r->ask);
+	pg_auth_lost(r);
 	answer(r, MAIL_PAIR_ACK, 0);
 }
 
@@ -183,6 +185,11 @@ on_up(struct pg_relay *r, struct link *l)
 {
 	enum pg_owner *o = l->owner;
 
+	if (l->owner == &r->ask) {
+		if (pg_conn_up(&r->ask) != 0)
+			pg_auth_lost(r);
+		return;
+	}
 	if (*o == OWNER_BACKEND)
 		pg_backend_up(l->owner);
 	else if (*o == OWNER_CANCEL)
@@ -190,10 +197,15 @@ on_up(struct pg_relay *r, struct link *l)
 }
 
 static void
-on_bytes(const struct event *ev)
+on_bytes(struct pg_relay *r, const struct event *ev)
 {
 	enum pg_owner *o = ev->link->owner;
 
+	if (ev->link->owner == &r->ask) {
+		if (pg_conn_take(&r->ask, ev->bytes, pg_auth_hear, r) != 0)
+			pg_auth_lost(r);
+		return;
+	}
 	if (*o == OWNER_CLIENT)
 		pg_session_take(ev->link->owner, ev->bytes);
 	else if (*o == OWNER_BACKEND)
@@ -205,6 +217,11 @@ on_down(struct pg_relay *r, const struct event *ev)
 {
 	enum pg_owner *o = ev->link->owner;
 
+	if (ev->link->owner == &r->ask) {
+		pg_conn_down(&r->ask, ev->err);
+		pg_auth_lost(r);
+		return;
+	}
 	if (*o == OWNER_CLIENT)
 		pg_session_left(ev->link->owner);
 	else if (*o == OWNER_BACKEND)
@@ -219,6 +236,8 @@ on_drained(struct pg_relay *r, struct link *l)
 {
 	enum pg_owner *o = l->owner;
 
+	if (l->owner == &r->ask)
+		return;
 	if (*o == OWNER_BACKEND) {
 		struct pg_backend *b = l->owner;
 
@@ -287,12 +306,15 @@ step(void *self, struct port *p, const struct event *ev)
 	switch (ev->kind) {
 	case EV_START:
 		r->mem = p->mem;
+		r->ask.id = r->conf->id;
+		r->ask.what = "relay";
+		pg_conn_init(&r->ask, p);
 		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
 		         p->entropy(p));
 		break;
 	case EV_ACCEPT: pg_session_accept(r, ev->link); break;
 	case EV_UP: on_up(r, ev->link); break;
-	case EV_BYTES: on_bytes(ev); break;
+	case EV_BYTES: on_bytes(r, ev); break;
 	case EV_DRAINED: on_drained(r, ev->link); break;
 	case EV_EOF: break;
 	case EV_DOWN: on_down(r, ev); break;
@@ -315,6 +337,8 @@ fini(void *self, struct port *p)
 		p->ops->close(p, c->link, false);
 		drop_cancel(r, c);
 	}
+	pg_conn_close(&r->ask);
+	pg_conn_fini(&r->ask);
 	map_fini(&r->keys);
 }
 

@@ -63,6 +63,8 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->startup, r->mem);
 	buf_init(&s->capture, r->mem);
 	buf_init(&s->b.word, r->mem);
+	buf_init(&s->auth.asked, r->mem);
+	buf_init(&s->auth.secret, r->mem);
 	buf_init(&s->state.sql, r->mem);
 	buf_init(&s->state.stays, r->mem);
 	map_init(&s->named, r->mem, sizeof(struct pg_named),
@@ -83,6 +85,7 @@ pg_session_free(struct pg_session *s)
 	if (s->client != NULL)
 		r->port->ops->close(r->port, s->client, true);
 	(void)map_remove(&r->keys, key_of(key));
+	pg_auth_fini(s);
 	pg_census_forget(s);
 	map_fini(&s->named);
 	buf_fini(&s->rx);
@@ -175,8 +178,6 @@ on_packet(struct pg_session *s, const struct pg_message *m)
 static bool
 may_begin(struct pg_session *s)
 {
-	if (s->b.at == BACKEND_LOGIN && s->at == SESSION_LOGIN)
-		return true; /* passwords */
 	if (s->b.at != BACKEND_OPEN)
 		return false;
 	return !s->r->held || !pg_session_is_quiet(s);
@@ -287,6 +288,33 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	return 1;
 }
 
+/* Answers to a login come whole. */
+static int
+log_in(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	struct pg_message m;
+	enum wire_rc rc;
+
+	*ret_used = 0;
+	if (s->b.at != BACKEND_LOGIN || s->auth.at == AUTH_NEW ||
+	    s->auth.at == AUTH_ASKS)
+		return 0;
+	rc = pg_frame_whole(&s->in, in, &m);
+	if (rc == WIRE_MORE)
+		return 0;
+	if (rc == WIRE_PART && m.type == PG_TERMINATE) {
+		pg_session_free(s);
+		return -1;
+	}
+	if (rc != WIRE_PART || m.type != PG_PASSWORD) {
+		pg_session_end(s, SPAN("08P01"),
+		               "expected a password response");
+		return -1;
+	}
+	*ret_used = m.raw.n;
+	return pg_auth_password(s, &m) ? 1 : -1;
+}
+
 /* Packets before the session come whole. -1: the session is gone. */
 static int
 start(struct pg_session *s, struct span in, size_t *ret_used)
@@ -316,8 +344,12 @@ walk(struct pg_session *s, struct span in, size_t *ret_used)
 		size_t n;
 		struct span rest = span_skip(in, used);
 
-		rc = s->at == SESSION_STARTS ? start(s, rest, &n)
-		                             : pass(s, rest, &n);
+		if (s->at == SESSION_STARTS)
+			rc = start(s, rest, &n);
+		else if (s->at == SESSION_LOGIN)
+			rc = log_in(s, rest, &n);
+		else
+			rc = pass(s, rest, &n);
 		if (rc < 0)
 			return false;
 		used += n;

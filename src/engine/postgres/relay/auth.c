@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/auth.c: a client's login, and Godwit's in its name.
+ *
+ * The server decides what is asked for. Where it wants SCRAM, the role's verifier is
+ * read from it, and Godwit is the server for the client: from a good proof it learns
+ * the client's key, which logs in at either side, now and behind a switch. Other
+ * ways pass through, and what they teach is kept: a password in clear, or the hash
+ * that the server has for md5. Without a verifier all is passed through, and the
+ * session cannot move.
+ */
+#include "engine/postgres/relay/inside.h"
+#include "wire/pg_text.h"
+
+static struct span
+user_of(const struct pg_session *s)
+{
+	return pg_pair_find(buf_span(&s->startup), SPAN("user"));
+}
+
+void
+pg_auth_fini(struct pg_session *s)
+{
+	struct pg_auth *a = &s->auth;
+
+	if (a->server != NULL) {
+		pg_scram_server_fini(a->server);
+		mem_free(s->r->mem, a->server, sizeof(*a->server));
+	}
+	a->server = NULL;
+	pg_login_fini(&a->login);
+	crypt_wipe(&a->keys, sizeof(a->keys));
+	if (buf_len(&a->secret) > 0)
+		crypt_wipe(a->secret.p, a->secret.end);
+	buf_fini(&a->secret);
+	buf_fini(&a->asked);
+	if (s->r->asks_for == s)
+		s->r->asks_for = NULL;
+}
+
+/* ---- the role's verifier --------------------------------------------------- */
+
+/* The next one who waits for his verifier. */
+void
+pg_auth_next(struct pg_relay *r)
+{
+	struct buf sql;
+
+	if (r->has_asked)
+		return;
+	list_each(pg_session, s, all, &r->sessions) {
+		if (r->asks_for == NULL && s->auth.at == AUTH_ASKS)
+			r->asks_for = s;
+	}
+	if (r->asks_for == NULL)
+		return;
+	if (r->ask.state == PG_CONN_OFF) {
+		r->ask.side = &r->conf->side[r->route.authority];
+		if (pg_conn_open(&r->ask) != 0)
+			pg_auth_lost(r);
+		return;
+	}
+	if (r->ask.state != PG_CONN_IDLE)
+		return;
+	buf_init(&sql, r->mem);
+	buf_put_str(&sql, "SELECT rolpassword FROM pg_catalog.pg_authid WHERE "
+	                  "rolname = ");
+	pg_put_literal(&sql, user_of(r->asks_for));
+	r->has_asked = true;
+	pg_conn_query(&r->ask, "%.*s", (int)buf_len(&sql),
+	              (const char *)buf_span(&sql).p);
+	buf_fini(&sql);
+}
+
+/* A message of the server, as if it had just come. */
+static void
+pass_on(struct pg_session *s, struct span body)
+{
+	size_t at = pg_put_begin(&s->client->tx, PG_AUTHENTICATION);
+
+	buf_put_span(&s->client->tx, body);
+	pg_put_end(&s->client->tx, at);
+	port_touch(s->r->port, s->client);
+	s->auth.at = AUTH_PASSES;
+}
+
+static void
+ask_scram(struct pg_session *s)
+{
+	static const char names[] = PG_SCRAM_NAME; /* and its NUL */
+	struct pg_authentication m = { .code = PG_AUTH_SASL,
+		                       .data = span_of(names, sizeof(names)) };
+
+	pg_put_authentication(&s->client->tx, &m);
+	port_touch(s->r->port, s->client);
+	s->auth.at = AUTH_FIRST;
+}
+
+static void
+take_verifier(struct pg_session *s, struct span text)
+{
+	struct pg_auth *a = &s->auth;
+
+	if (pg_password_kind(text) == PG_PASSWORD_MD5) {
+		buf_clear(&a->secret);
+		buf_put_span(&a->secret, text);
+		a->is_md5 = true;
+	}
+	if (pg_password_kind(text) == PG_PASSWORD_SCRAM)
+		a->has_verifier = pg_verifier_parse(text, &a->verifier);
+}
+
+bool
+pg_auth_hear(void *self, struct pg_conn *c, const struct pg_message *m)
+{
+	struct pg_relay *r = self;
+	struct pg_session *s = r->asks_for;
+	struct pg_values row;
+	struct pg_value v;
+	struct span rest;
+
+	(void)c;
+	if (m->type == PG_DATA_ROW && s != NULL && pg_read_row(m->body, &row)) {
+		rest = row.items;
+		if (pg_value_next(&rest, &v) && !v.is_null)
+			take_verifier(s, v.bytes);
+	}
+	if (m->type != PG_READY)
+		return true;
+	if (s != NULL && r->has_asked) {
+		r->asks_for = NULL;
+		pg_auth_known(s);
+	}
+	r->has_asked = false;
+	pg_auth_next(r);
+	return true;
+}
+
+/* It is known whether there is one. */
+void
+pg_auth_known(struct pg_session *s)
+{
+	struct pg_auth *a = &s->auth;
+
+	if (a->has_verifier && a->wants_scram)
+		ask_scram(s);
+	else
+		pass_on(s, buf_span(&a->asked));
+}
+
+void
+pg_auth_lost(struct pg_relay *r)
+{
+	r->asks_for = NULL;
+	r->has_asked = false;
+	list_each(pg_session, s, all, &r->sessions) {
+		if (s->auth.at == AUTH_ASKS)
+			pg_auth_known(s);
+	}
+}
+
+/* ---- the first login ---------------------------------------------------------- */
+
+/* How the server wants it. */
+void
+pg_auth_challenge(struct pg_session *s, struct span body)
+{
+	struct pg_auth *a = &s->auth;
+	struct pg_authentication m;
+
+	if (a->at == AUTH_DONE) {
+		pg_auth_answer(s, body);
+		return;
+	}
+	if (a->at == AUTH_PASSES || !pg_read_authentication(body, &m) ||
+	    (m.code != PG_AUTH_SASL && m.code != PG_AUTH_MD5)) {
+		a->is_clear = pg_read_authentication(body, &m) &&
+		              m.code == PG_AUTH_CLEARTEXT;
+		pass_on(s, body);
+		return;
+	}
+	buf_clear(&a->asked);
+	buf_put_span(&a->asked, body);
+	a->wants_scram = m.code == PG_AUTH_SASL;
+	a->at = AUTH_ASKS;
+	pg_auth_next(s->r);
+}
+
+static int
+hear_first(struct pg_session *s, struct span body)
+{
+	struct pg_auth *a = &s->auth;
+	struct pg_authentication m = { .code = PG_AUTH_SASL_CONTINUE };
+	char nonce[PG_SCRAM_NONCE_TEXT];
+	struct pg_sasl sasl;
+	struct buf out;
+	int rc;
+
+	if (!pg_read_sasl(body, &sasl) || sasl.data.is_null ||
+	    !span_eq(sasl.mechanism, SPAN(PG_SCRAM_NAME)))
+		return -ERR_PROTO;
+	a->server = mem_zero(s->r->mem, sizeof(*a->server));
+	if (a->server == NULL)
+		return -ERR_NOMEM;
+	a->server->crypt = s->r->port->crypt;
+	a->server->verifier = &a->verifier;
+	pg_login_nonce(s->r->port, nonce);
+	buf_init(&out, s->r->mem);
+	rc = pg_scram_server_begin(a->server, sasl.data.bytes, span_str(nonce),
+	                           &out);
+	m.data = buf_span(&out);
+	if (rc == 0)
+		pg_put_authentication(&s->client->tx, &m);
+	buf_fini(&out);
+	a->at = AUTH_LAST;
+	return rc;
+}
+
+static int
+hear_last(struct pg_session *s, struct span body)
+{
+	struct pg_auth *a = &s->auth;
+	struct pg_authentication m = { .code = PG_AUTH_SASL_FINAL };
+	struct buf out;
+	int rc;
+
+	buf_init(&out, s->r->mem);
+	rc = pg_scram_server_final(a->server, body, &out);
+	m.data = buf_span(&out);
+	if (rc == 0)
+		pg_put_authentication(&s->client->tx, &m);
+	buf_fini(&out);
+	if (rc != 0)
+		return rc;
+	a->keys = a->server->keys;
+	a->has_keys = true;
+	a->at = AUTH_DONE;
+	/* Now with what it proved. */
+	pg_auth_answer(s, buf_span(&a->asked));
+	return 0;
+}
+
+bool
+pg_auth_password(struct pg_session *s, const struct pg_message *m)
+{
+	struct pg_auth *a = &s->auth;
+	struct span text;
+	int rc = 0;
+
+	if (a->at == AUTH_FIRST) {
+		rc = hear_first(s, m->body);
+	} else if (a->at == AUTH_LAST) {
+		rc = hear_last(s, m->body);
+	} else {
+		if (a->is_clear && pg_read_password(m->body, &text)) {
+			buf_clear(&a->secret);
+			buf_put_span(&a->secret, text);
+		}
+		buf_put_span(&s->b.link->tx, m->raw);
+		port_touch(s->r->port, s->b.link);
+		return true;
+	}
+	port_touch(s->r->port, s->client);
+	if (rc == 0)
+		return true;
+	if (rc == -ERR_AUTH)
+		pg_session_end(s, SPAN("28P01"),
+		               "password authentication failed for user "
+		               "\"%.*s\"",
+		               (int)user_of(s).n, (const char *)user_of(s).p);
+	else
+		pg_session_end(s, SPAN("08P01"), "malformed SCRAM message");
+	return false;
+}
+
+/* ---- Godwit's, in its name ------------------------------------------------------- */
+
+bool
+pg_auth_answer(struct pg_session *s, struct span body)
+{
+	struct pg_auth *a = &s->auth;
+	struct pg_login *l = &a->login;
+	int rc;
+
+	if (l->port == NULL) {
+		*l = (struct pg_login){ .port = s->r->port,
+			                .user = user_of(s) };
+		if (a->has_keys)
+			l->keys = &a->keys;
+		if (a->is_md5)
+			l->md5 = buf_span(&a->secret);
+		else
+			l->password = buf_span(&a->secret);
+	}
+	rc = pg_login_answer(l, body, &s->b.link->tx);
+	port_touch(s->r->port, s->b.link);
+	if (rc == 1 && s->at == SESSION_LOGIN)
+		pass_on(s, body);
+	if (rc != 0)
+		pg_login_fini(l);
+	if (rc != 0)
+		l->port = NULL;
+	return rc >= 0;
+}
