@@ -5,6 +5,8 @@
  *
  *   pg_wire_main [piece=N] [tls] [through=VERIFIER] PORT USER PASSWORD DATABASE ...
  *     query TEXT             results, values with their escapes below
+ *     split on|off TEXT...   of each text: how many statements pg_split sees, and
+ *                            how many the server ran; standard_conforming_strings
  *     copy TABLE TO          COPY in binary format of TABLE into TO, read and
  *                            written again value by value
  *     stream SLOT LSN N=V... pgoutput up to that position, a line a message
@@ -33,6 +35,7 @@
 #include "wire/pg_frame.h"
 #include "wire/pg_output.h"
 #include "wire/pg_scram.h"
+#include "wire/pg_split.h"
 #include "wire/pg_stream.h"
 #include "world/os/crypt.h"
 #include "world/os/loop.h"
@@ -386,6 +389,39 @@ query(struct session *s, const char *text)
 	}
 }
 
+/* How many statements the server ran. */
+static unsigned
+ran(struct session *s, const char *text)
+{
+	unsigned n = 0;
+
+	pg_put_query(&s->out, span_str(text));
+	flush(s);
+	for (next(s); s->m.type != PG_READY; next(s))
+		n += s->m.type == PG_COMMAND_COMPLETE;
+	return n;
+}
+
+static void
+split(struct session *s, const char *how, char **texts, int n)
+{
+	bool standard = strcmp(how, "on") == 0;
+
+	(void)ran(s, standard ? "SET standard_conforming_strings = on"
+	                      : "SET standard_conforming_strings = off; "
+	                        "SET escape_string_warning = off");
+	for (int i = 0; i < n; i++) {
+		struct pg_statement st;
+		struct pg_split sp;
+		unsigned seen = 0;
+
+		pg_split_init(&sp, span_str(texts[i]), standard);
+		for (; pg_split_next(&sp, &st) && !st.is_open; seen++)
+			continue;
+		(void)printf("split %u %u\n", seen, ran(s, texts[i]));
+	}
+}
+
 /* One part of what is read, written again. */
 static void
 copy_part(const struct pg_copy_part *p, struct buf *to, uint64_t *rows)
@@ -577,6 +613,8 @@ run(struct session *s, char **words, int n)
 {
 	if (n == 2 && strcmp(words[0], "query") == 0)
 		query(s, words[1]);
+	else if (n >= 3 && strcmp(words[0], "split") == 0)
+		split(s, words[1], words + 2, n - 2);
 	else if (n == 3 && strcmp(words[0], "copy") == 0)
 		copy(s, words[1], words[2]);
 	else if (n >= 3 && strcmp(words[0], "stream") == 0)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The PostgreSQL codecs against real servers: pg_wire_main logs in (SCRAM with and
 without binding to the certificate, with a key that our server half learned, MD5), reads
-rows, copies a table in binary format value by value, and decodes pgoutput in each
+rows, counts statements as the server does, copies a table in binary format value by value, and decodes pgoutput in each
 version and form. What the messages say is applied to a model of the tables, which must
 equal what SQL answers."""
 import os
@@ -76,6 +76,45 @@ def test_md5(server):
     lines = client(server, "query", "SELECT current_user", user="hashed", password="pass")
     assert lines[:2] == [login(server, "md5"), "row\thashed"]
     client(server, "query", "SELECT 1", user="hashed", password="word", good=False)
+
+
+# Literals with what could be taken for an end, by standard_conforming_strings.
+LITERALS = {
+    "both": ["1", "'a;b'", "'it''s;'", r"E'\\;'", r"E'\';'", r"e'''\''';'", "$$;'$$", "$x$;$$;$y$;$x$", "$_1$ $x$ ; $_1$",
+             "B'01'", "x'1f'", "N';'", '"a;""b"', "E'a'\n  '\\';'", "E'a' -- ;'\n '\\';'", "';' /* ;' */ ", "a$x$",
+             "(1 + (2))", "ARRAY['(', ';']", "CASE WHEN true THEN ';' END"],
+    "on": [r"'a\'", r"U&'\0061;'", 'U&"a;"', r"N'\'", "'a' -- '\n'\\'"],
+    "off": [r"'a\';b'", r"N'\';'", r"'\\;'", "'a'\n'\\';'"],
+}
+BETWEEN = [" ", "\n", " /* ; */ ", " /* /* ' */ ; */ ", " -- ;'\n", " --\r", "\t\f"]
+
+
+@pytest.mark.parametrize("standard", ["on", "off"])
+def test_statements_are_split_as_the_server_does(server, standard):
+    seed = int(os.environ.get("SEED") or random.randrange(1 << 30))
+    print("SEED=%d" % seed)
+    rng = random.Random(seed)
+    pool = LITERALS["both"] + LITERALS[standard]
+
+    def one():
+        row = ("," + rng.choice(BETWEEN)).join(rng.choice(pool) for _ in range(rng.randrange(1, 5)))
+        return ("SELECT" + rng.choice(BETWEEN) + row + rng.choice(BETWEEN) +
+                'FROM (SELECT 1 AS "a;""b", 2 AS a$x$, 3 AS "a;") x')
+
+    texts, counts = [], []
+    for _ in range(150):
+        counts.append(rng.randrange(1, 5))
+        texts.append((";" + rng.choice(BETWEEN)).join(one() for _ in range(counts[-1])) +
+                     rng.choice(["", ";", ";;", "; -- x;", "; /* ; */ ;"]))
+    server.sql("DROP TABLE IF EXISTS r")
+    texts += ["CREATE FUNCTION pg_temp.f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END;"
+              " SELECT 2; END; SELECT 1",
+              "BEGIN; SELECT 1; END",
+              "CREATE TABLE r (a int); CREATE RULE n AS ON INSERT TO r DO ALSO (SELECT 1; SELECT 2); TABLE r"]
+    counts += [2, 3, 3]
+    lines = client(server, "split", standard, *texts)[1:]
+    for text, count, line in zip(texts, counts, lines, strict=True):
+        assert line == "split %d %d" % (count, count), text
 
 
 @pytest.mark.parametrize("piece", [65536, 7])
