@@ -125,15 +125,14 @@ def test_long_pipeline(relay):
 def test_big_values_and_neighbours(relay):
     c, d = relay.conn(timeout=30 * SLOW), relay.conn()
     value = os.urandom(1 << 20) * 100
-    worst = 0
+    served = 0
     done = []
 
     def neighbour():
-        nonlocal worst
+        nonlocal served
         while not done:
-            t = time.time()
             d.cmd("SET", "small", "x")
-            worst = max(worst, time.time() - t)
+            served += 1
 
     t = threading.Thread(target=neighbour)
     t.start()
@@ -143,7 +142,7 @@ def test_big_values_and_neighbours(relay):
     assert c.cmd("GET", "big") == value
     done.append(1)
     t.join()
-    assert worst < 3.0 * SLOW, worst  # Python itself copies 100 MiB a few times
+    assert served > 20, served  # who waited for the big ones had five answers
     assert c.cmd("SET", "after", "1") == b"OK"
 
 
