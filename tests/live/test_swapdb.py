@@ -95,14 +95,16 @@ def test_control_a_swap_that_is_not_followed(pair):  # noqa: F811
         check_equal(pair, m)
 
 
-def test_a_kill_between_swaps(pair):  # noqa: F811
-    """SIGKILL, the same command again: uncertain swaps are compared, never repeated."""
-    preload(pair[0], 5000)
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_a_kill_between_swaps(pair, pause):  # noqa: F811
+    """SIGKILL, the same command again: uncertain swaps are compared, never repeated. Under a hasty
+    load most lives compare until their end; under a calm one they come in step between two swaps."""
+    preload(pair[0], 500 if pause else 5000)
     m = mover(pair)
     m.wait_phase("in_step")
-    w = load(pair, kind="swap", keys=100)
-    for i in range(3):
-        time.sleep(0.4)
+    w = load(pair, kind="swap", keys=100, pause=pause)
+    for _ in range(3):
+        time.sleep(0.8 if pause else 0.4)
         args = m.resume_args()
         m.kill()
         m.start(*args)
