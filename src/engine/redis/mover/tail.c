@@ -197,6 +197,24 @@ look_for_module(struct mover *m, const struct word *w, struct span name)
 	           (int)(name.n < 40 ? name.n : 40), (const char *)name.p);
 }
 
+/* What a command of the unit is, whatever its keys are. */
+static void
+note_command(struct mover *m, struct unit *u, const struct word *w,
+             const struct resp_cmd *cmd)
+{
+	u->swaps |= w->cls == WORD_SWAPDB;
+	u->has_library |= w->cls == WORD_PASS;
+	if (m->conf->rule == MOVER_RULE_MERGE) {
+		if (w->cls == WORD_SWAPDB)
+			merge_swapped(m);
+		u->relative |= merge_is_relative(cmd);
+		u->removes |= merge_is_removal(cmd);
+	}
+	if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
+	    (u->multi && is_barrier(w)) || older_by_state(m, cmd))
+		u->by_state = true;
+}
+
 /* All keys of the unit into m->keys. */
 static void
 collect(struct mover *m, struct unit *u)
@@ -222,16 +240,7 @@ collect(struct mover *m, struct unit *u)
 		if (w->cls == WORD_SELECT && cmd.argc == 2 &&
 		    words_number(cmd.argv[1], &v))
 			db = (uint32_t)v;
-		u->swaps |= w->cls == WORD_SWAPDB;
-		if (m->conf->rule == MOVER_RULE_MERGE) {
-			if (w->cls == WORD_SWAPDB)
-				merge_swapped(m);
-			u->relative |= merge_is_relative(&cmd);
-			u->removes |= merge_is_removal(&cmd);
-		}
-		if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
-		    (u->multi && is_barrier(w)) || older_by_state(m, &cmd))
-			u->by_state = true;
+		note_command(m, u, w, &cmd);
 		while (words_key(w, one, cmd.argc, db, &at, &wk)) {
 			/* the first argument is the command itself */
 			if (wk.key.p == cmd.argv[0].p)
@@ -243,7 +252,6 @@ collect(struct mover *m, struct unit *u)
 			if (m->scope != NULL)
 				note_foreign(m, &cmd, w, &wk);
 		}
-		u->has_library |= w->cls == WORD_PASS;
 		if (u->keys_n > before || w->cls == WORD_PASS)
 			u->carried++;
 	}
