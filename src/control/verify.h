@@ -8,7 +8,9 @@
  * side, while the key did not change in between (WATCH on the authority is the
  * witness); a key that never stands still for recheck_ms is listed as unstable.
  * Shares nothing with the mover but the wire codec. Keys that start with
- * "__godwit:" are skipped, logically expired keys count as absent.
+ * "__godwit:" are skipped, logically expired keys count as absent. Libraries of
+ * functions are compared by name and code, and counted and named like keys
+ * ("library NAME", database 0), but not among the compared ones.
  *
  * With a scope (a split) each key is judged against the side that has authority
  * over it, in two passes: first the keys of side[0], then those of side[1], with a

@@ -113,9 +113,8 @@ count(struct verify_result *r, enum verify_kind kind)
 	}
 }
 
-/* Count a key for good and list it while there is room. NULL: not listed. */
-static struct verify_find *
-finding(struct verify *v, enum verify_kind kind, struct span key)
+struct verify_find *
+verify_find(struct verify *v, enum verify_kind kind, struct span key)
 {
 	struct verify_result *r = v->ret;
 	struct verify_find *f;
@@ -175,7 +174,7 @@ static int
 settle_as(struct verify *v, struct map_entry *e, const struct item *it,
           enum verify_kind kind, const char *why, struct err *err)
 {
-	struct verify_find *f = finding(v, kind, it->key);
+	struct verify_find *f = verify_find(v, kind, it->key);
 	int rc = 0;
 
 	if (f != NULL && why != NULL)

@@ -5,6 +5,7 @@
  *   verify.c        the whole: databases, counts, result
  *   verify_peer.c   one connection to one side
  *   verify_page.c   a page of keys: heads, values, extra keys
+ *   verify_library.c  libraries of functions
  *   verify_doubt.c  what differed is looked at again around markers
  *
  * Thread: all of it belongs to the thread of verify_run.
@@ -114,7 +115,14 @@ int page_run_big(struct verify *v, struct big *b, struct err *err) MUST;
 bool page_is_big(const struct value *x);
 int page_stopped(const struct verify *v, struct err *err) MUST;
 
+/* verify_library.c */
+/* Libraries of functions, by name and code; what differs is counted and named. */
+int library_compare(struct verify *v, struct err *err) MUST;
+
 /* verify_doubt.c */
+/* Count a key for good and list it while there is room. NULL: not listed. */
+struct verify_find *verify_find(struct verify *v, enum verify_kind kind,
+                                struct span key);
 int doubt_add(struct verify *v, struct span key, struct err *err) MUST;
 /* Look again at all that differed, until it is equal or counted. */
 int doubt_settle(struct verify *v, struct err *err) MUST;

@@ -2,6 +2,7 @@
 """Libraries of functions, and scripts by their SHA1: on new before a client is
 sent there, whatever is done to them meanwhile, and back again."""
 import hashlib
+import json
 import time
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from harness.godwit import run
 from harness.process import until
 from harness.server import fill
-from oracle.resp import RespError
+from oracle.resp import Conn, RespError
 from scenario import Run, inside
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -146,6 +147,40 @@ def test_what_stands_in_the_way_is_named(place):
     g.must("promote")
     with g.conn() as c:
         assert c.cmd("FCALL", "f", 0) == b"ours"
+
+
+@pytest.mark.limit(60)
+def test_verify_compares_them(place):
+    """A library that one side lacks, that only one has, or with other code, is counted and named; also beside a
+    migration, which carries what is loaded and is clean."""
+    old, new = place.pair()
+    for server, names in ((old, ("one", "two", "three")), (new, ("two", "three", "four"))):
+        with server.conn() as c:
+            for name in names:
+                c.cmd("FUNCTION", "LOAD", lib(name, says="other" if server is new and name == "two" else None))
+    for i in range(20):
+        new.cmd("SET", "k:%d" % i, i)
+        old.cmd("SET", "k:%d" % i, i)
+    code, out, err = run("verify", old.url, new.url, "--json")
+    assert code == 8, (out, err)
+    said = json.loads(out.strip().splitlines()[-1])
+    finds = {f["key"]: f["kind"] for f in said["finds"]}
+    assert finds == {"library one": "missing", "library two": "different", "library four": "extra"}, out
+    with new.conn() as c:
+        c.cmd("FUNCTION", "FLUSH")
+        for name in ("three", "one", "two"):
+            c.cmd("FUNCTION", "LOAD", lib(name))
+    code, out, err = run("verify", old.url, new.url)
+    assert code == 0, (out, err)
+    g = place.godwit(old.url, new.url)
+    g.until_in_step()
+    with Conn(g.port) as c:
+        c.cmd("FUNCTION", "LOAD", lib("later"))
+    g.must("verify")
+    with inside(g, new) as c:
+        c.cmd("FUNCTION", "DELETE", "one")
+    assert g.verb("verify")[0] == 8
+    assert "library one" in json.dumps(g.status()["verification"]) + g.tail()
 
 
 @pytest.mark.limit(60)
