@@ -340,6 +340,7 @@ fence_is_open(struct run *r, enum side s, struct err *err)
 int
 fence_say(struct run *r, enum side s, bool first, struct err *err)
 {
+	struct fence_own own = r->own;
 	struct agent *a = &r->at[s].agent;
 	struct span replies = { NULL, 0 };
 	uint32_t n;
@@ -347,7 +348,8 @@ fence_say(struct run *r, enum side s, bool first, struct err *err)
 
 	if (rc != 0)
 		return rc;
-	n = admin_put_marker(&a->tx, &r->own, r->cut.r.epoch, first);
+	own.tag = r->marker_tag;
+	n = admin_put_marker(&a->tx, &own, r->cut.r.epoch, first);
 	rc = agent_call(a, n, call_ms(r), &replies, err);
 	return rc == 0 ? reply_ok(&replies, r->side[s].label, "PUBLISH", err)
 	               : rc;

@@ -50,6 +50,7 @@ follow_recall(struct run *r)
 		char *one;
 
 		r->side[s].at.by_cluster = r->is_node[s];
+		r->side[s].nodes = r->is_node[s] ? &r->nodes[s] : NULL;
 		if (r->is_node[s] && !f->is_held)
 			seat_hold(&r->side[s].at);
 		f->is_held = r->is_node[s];
@@ -146,7 +147,9 @@ follow_look(struct run *r, enum side s)
 	struct seek_how how = { .agent = &at->agent,
 		                .as_own = at->users_made || r->is_resumed,
 		                .slots = &r->node_slots[s],
-		                .first = first };
+		                .first = first,
+		                .map = &at->map,
+		                .nodes = &r->nodes[s] };
 	struct seek_node to;
 	uint64_t epoch;
 	bool other;

@@ -315,6 +315,7 @@ health_tick(struct run *r, uint64_t now_ns)
 	if (r->state != LIFE_COMPLETED)
 		look(r, SIDE_OLD);
 	look(r, SIDE_NEW);
+	layout_follow(r);
 	look_at_stream(r, now_ns);
 	look_at_fence(r, SIDE_OLD);
 	look_at_fence(r, SIDE_NEW);

@@ -32,6 +32,8 @@ struct run_part {
 	uint32_t line_n;
 	/* Not 0: a switch of all is under way, or about to begin. */
 	const _Atomic uint32_t *switching;
+	/* A slot that no leg carries, since it has moved; HASH_SLOTS: none. */
+	const _Atomic uint32_t *left;
 };
 
 struct run_home {
@@ -51,6 +53,8 @@ struct run_home {
 	void (*on_event)(void *arg, const json_t *event);
 	/* The state has changed and is in the journal; status is borrowed. */
 	void (*on_state)(void *arg, const char *state, const json_t *status);
+	/* It carries these slots from now on, or from its beginning on. */
+	void (*on_slots)(void *arg, const struct cluster_slots *slots);
 	/* The leg wants something that concerns the whole migration:
 	 * "promote", "rollback" (its analysis), "proven" (its soak passed), "fail",
 	 * "in_step". */

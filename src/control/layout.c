@@ -5,9 +5,12 @@
  * Either both sides own the same slots; or the legs of a migration share servers,
  * and each moves the slots that its two servers have in common (a part; a server
  * alone has them all). Which, and what Godwit's own keys are named after (own.h),
- * is in the journal from the beginning on. When a slot was moved since, the streams
- * of these nodes do not tell what became of its keys, so nothing is switched: an
- * empty place must not be taken for the truth. Masters that fail over: follow.c.
+ * is in the journal from the beginning on. Masters that fail over: follow.c.
+ *
+ * When slots move from node to node a leg moves those that its two servers have in
+ * common then, once the nodes have settled: the mover hears of it (MAIL_SLOTS) and
+ * compares what came. Until that is done nothing is switched, for the streams of these
+ * nodes alone do not tell what became of the keys.
  *
  * Legs that share a server know each other by the beginning of their names, come
  * in there as one another when the server is shut, and save what its users were
@@ -17,8 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "control/run_parts.h"
+#include "engine/mover.h"
 #include "engine/redis/admin/cluster.h"
+#include "world/os/loop.h"
 
 #define BYTES sizeof(((struct cluster_slots *)NULL)->bit)
 
@@ -95,6 +101,68 @@ layout_know_kin(struct run *r)
 	}
 }
 
+struct layout_slots {
+	struct layout_slots *before; /* the mover may look at it still */
+	struct mover_slots is;
+};
+
+/* r->slots are what is carried from now on; of those `gained` are compared. */
+static void
+carry_gained(struct run *r, const struct cluster_slots *gained)
+{
+	struct layout_slots *l = calloc(1, sizeof(*l));
+
+	REQUIRE(l != NULL);
+	l->before = r->carried;
+	memcpy(l->is.own, r->slots.bit, sizeof(l->is.own));
+	memcpy(l->is.gained, gained->bit, sizeof(l->is.gained));
+	memcpy(l->is.own_tag, r->side[SIDE_OLD].own_tag, sizeof(l->is.own_tag));
+	r->carried = l;
+}
+
+/* To the host. */
+static void
+say(const struct run *r)
+{
+	if (r->side[SIDE_OLD].own_tag[0] != '\0' && r->home != NULL &&
+	    r->home->on_slots != NULL)
+		r->home->on_slots(r->home->arg, &r->slots);
+}
+
+/* As the journal has them. */
+static void
+carry(struct run *r)
+{
+	char *text = journal_meta(r->journal, "slots_gained");
+	struct cluster_slots gained = { { 0 } };
+
+	if (text != NULL)
+		parse(text, &gained);
+	r->slots_owed = text != NULL && text[0] != '\0';
+	if (r->slots_owed && r->slots_epoch == 0)
+		r->slots_epoch = 1;
+	free(text);
+	carry_gained(r, &gained);
+	say(r);
+}
+
+const struct mover_slots *
+layout_carried(const struct run *r)
+{
+	return &r->carried->is;
+}
+
+void
+layout_end(struct run *r)
+{
+	while (r->carried != NULL) {
+		struct layout_slots *before = r->carried->before;
+
+		free(r->carried);
+		r->carried = before;
+	}
+}
+
 void
 layout_recall(struct run *r)
 {
@@ -102,7 +170,9 @@ layout_recall(struct run *r)
 	char *slots = journal_meta(r->journal, "slots");
 
 	take_tag(r, tag != NULL ? tag : "");
+	memcpy(r->marker_tag, r->side[SIDE_OLD].own_tag, sizeof(r->marker_tag));
 	parse(slots != NULL ? slots : "", &r->slots);
+	carry(r);
 	for (int s = 0; s < SIDE_N; s++) {
 		char *own = journal_meta(r->journal, slot_keys[s]);
 
@@ -310,6 +380,257 @@ layout_is_switching(const struct run *r)
 	       atomic_load(r->home->part->switching) != 0;
 }
 
+/* ---- slots that move ------------------------------------------------------ */
+
+#define SETTLED_NS (1000 * NS_PER_MS) /* so long the nodes say the same */
+
+/* The slots that the two servers have in common now. False: that is not known, or
+ * is about to change. */
+static bool
+common(const struct run *r, struct cluster_slots *ret)
+{
+	memset(ret->bit, 0xff, sizeof(ret->bit));
+	for (int s = 0; s < SIDE_N; s++) {
+		const struct seek_map *map = &r->at[s].map;
+
+		if (!r->is_node[s])
+			continue;
+		if (!map->is_ok || map->is_open || map->self >= map->n)
+			return false;
+		for (size_t i = 0; i < sizeof(ret->bit); i++)
+			ret->bit[i] &= map->slots.bit[i];
+	}
+	return true;
+}
+
+static bool
+is_away(const struct run *r)
+{
+	return atomic_load(&r->board.slots_away) > 0;
+}
+
+static bool
+is_same(const struct cluster_slots *a, const struct cluster_slots *b)
+{
+	return cluster_unlike(a, b) == HASH_SLOTS;
+}
+
+/* The slot of Godwit's own keys is among them. */
+static bool
+has_own(const struct cluster_slots *slots, const char *tag)
+{
+	return cluster_has(slots, hash_slot(span_str(tag)));
+}
+
+/* What is found under names of before, where the slot still is; what went with it is
+ * on a node that another leg knows. */
+static void
+drop_own(struct run *r, const char *tag)
+{
+	struct fence_own own = r->own;
+	struct span replies = { NULL, 0 };
+	struct err err;
+
+	own.tag = tag;
+	for (int s = 0; s < SIDE_N; s++) {
+		struct agent *a = &r->at[s].agent;
+
+		if (agent_open(a, true, LIMIT_CONNECT_MS, &err) != 0 ||
+		    agent_call(a, admin_put_no_keys(&a->tx, &own),
+		               LIMIT_CALL_MS, &replies, &err) != 0)
+			continue; /* looked for by nobody */
+	}
+}
+
+static int
+write_down(struct run *r, const struct cluster_slots *now,
+           const struct cluster_slots *gained, const char *tag, struct err *err)
+{
+	json_t *metas = json_object();
+	char text[2 * BYTES + 1];
+	int rc;
+
+	print(now, text);
+	(void)json_object_set_new(metas, "slots", json_string(text));
+	print(gained, text);
+	(void)json_object_set_new(metas, "slots_gained", json_string(text));
+	(void)json_object_set_new(metas, "own_tag", json_string(tag));
+	for (int s = 0; s < SIDE_N; s++) {
+		text[0] = '\0';
+		if (r->is_node[s])
+			print(&r->at[s].map.slots, text);
+		(void)json_object_set_new(metas, slot_keys[s],
+		                          json_string(text));
+	}
+	rc = journal_set_metas(r->journal, metas, err);
+	json_decref(metas);
+	return rc;
+}
+
+/* What came, and what was met on its way to another node and back. */
+static struct cluster_slots
+gained_of(const struct run *r, const struct cluster_slots *now)
+{
+	const struct nodes *n = &r->nodes[run_authority(r)];
+	struct cluster_slots ret;
+
+	for (size_t i = 0; i < sizeof(ret.bit); i++)
+		ret.bit[i] =
+			(uint8_t)(now->bit[i] &
+		                  ((uint8_t)~r->slots.bit[i] |
+		                   atomic_load(&n->away[i]) |
+		                   (r->slots_owed ? r->carried->is.gained[i]
+		                                  : 0)));
+	return ret;
+}
+
+static void
+take(struct run *r, const struct cluster_slots *now)
+{
+	struct cluster_slots gained = gained_of(r, now);
+	struct mail m = { .kind = MAIL_SLOTS };
+	char before[OWN_TAG];
+	char tag[OWN_TAG];
+	struct err err;
+
+	memcpy(before, r->side[SIDE_OLD].own_tag, sizeof(before));
+	memcpy(tag, before, sizeof(tag));
+	/* Without any slot there is no name; nor is there a switch then. */
+	if (!has_own(now, tag) && !own_tag_find(now->bit, tag))
+		memcpy(tag, before, sizeof(tag));
+	if (write_down(r, now, &gained, tag, &err) != 0) {
+		run_event(r, "disk", "%s", err.text);
+		return;
+	}
+	take_tag(r, tag);
+	if (strcmp(tag, before) != 0)
+		drop_own(r, before);
+	for (uint32_t s = 0; s < HASH_SLOTS; s++) {
+		if (cluster_has(now, s) != cluster_has(&r->slots, s))
+			nodes_set_away(&r->nodes[run_authority(r)], s);
+	}
+	r->slots = *now;
+	for (int s = 0; s < SIDE_N; s++) {
+		if (r->is_node[s])
+			r->node_slots[s] = r->at[s].map.slots;
+	}
+	carry_gained(r, &gained);
+	r->slots_owed = true;
+	m.epoch = ++r->slots_epoch;
+	m.pair = layout_carried(r);
+	machines_tell_mover(r, &m);
+	run_event(r, "slots_moved",
+	          "the nodes have other slots now; those that came are "
+	          "compared, and nothing is switched before");
+	say(r);
+}
+
+/* All that was gained is there: a restart need not compare it again. */
+static void
+forget_gained(struct run *r)
+{
+	struct err err;
+
+	if (!r->slots_owed ||
+	    atomic_load(&r->board.slots_epoch) != r->slots_epoch)
+		return;
+	if (journal_set_meta(r->journal, "slots_gained", "", &err) != 0) {
+		run_event(r, "disk", "%s", err.text);
+		return;
+	}
+	r->slots_owed = false;
+	run_event(r, "slots_settled",
+	          "every key of the slots that came was compared");
+}
+
+void
+layout_follow(struct run *r)
+{
+	uint64_t ns = os_mono_ns();
+	struct cluster_slots now;
+
+	if (r->side[SIDE_OLD].own_tag[0] == '\0' || r->mover == NULL ||
+	    r->cut_on || layout_is_switching(r) || r->record_owed)
+		return;
+	forget_gained(r);
+	if (r->slots_of != run_authority(r)) {
+		/* What was read while the other side ruled is no matter now. */
+		r->slots_of = run_authority(r);
+		for (size_t i = 0; i < BYTES; i++)
+			atomic_store(&r->nodes[side_other(r->slots_of)].away[i],
+			             0);
+	}
+	if (!common(r, &now) || (is_same(&now, &r->slots) && !is_away(r))) {
+		r->wanted_ns = 0;
+		return;
+	}
+	if (r->wanted_ns == 0 || !is_same(&now, &r->wanted)) {
+		r->wanted = now;
+		r->wanted_ns = ns;
+	} else if (ns >= r->wanted_ns + SETTLED_NS) {
+		r->wanted_ns = 0;
+		take(r, &now);
+	}
+}
+
+/* A slot of one side that the other one's server has not, and that no leg carries. */
+static bool
+is_left(const struct run *r, uint32_t *ret)
+{
+	const struct run_part *p = r->home != NULL ? r->home->part : NULL;
+
+	if (p != NULL) {
+		*ret = atomic_load(p->left);
+		return *ret < HASH_SLOTS;
+	}
+	for (int s = 0; s < SIDE_N; s++) {
+		*ret = r->is_node[s]
+		               ? cluster_unlike(&r->node_slots[s], &r->slots)
+		               : HASH_SLOTS;
+		if (*ret < HASH_SLOTS)
+			return true;
+	}
+	return false;
+}
+
+bool
+layout_is_moving(const struct run *r, char *why, size_t n)
+{
+	uint32_t slot = HASH_SLOTS;
+
+	why[0] = '\0';
+	if (r->side[SIDE_OLD].own_tag[0] == '\0')
+		return false;
+	for (int s = 0; s < SIDE_N && why[0] == '\0'; s++) {
+		const struct seek_map *map = &r->at[s].map;
+
+		if (!r->is_node[s] || !map->is_ok)
+			continue;
+		if (map->is_open)
+			(void)snprintf(why, n,
+			               "%s has a slot that is being moved",
+			               r->side[s].label);
+		else if (!is_same(&map->slots, &r->node_slots[s]))
+			(void)snprintf(why, n, "%s owns other slots by now",
+			               r->side[s].label);
+	}
+	if (why[0] == '\0' && is_away(r))
+		(void)snprintf(why, n, "keys went to other nodes");
+	if (why[0] == '\0' && r->slots_owed &&
+	    atomic_load(&r->board.slots_epoch) != r->slots_epoch)
+		(void)snprintf(why, n,
+		               "slots have moved, and their keys are being "
+		               "compared");
+	if (why[0] == '\0' && is_left(r, &slot))
+		(void)snprintf(
+			why, n,
+			"slot %u has moved, on one side, between servers "
+			"that this migration does not join; move it back, "
+			"or on the other side, too",
+			slot);
+	return why[0] != '\0';
+}
+
 /* ---- before a switch ------------------------------------------------------ */
 
 static int
@@ -323,12 +644,10 @@ check(struct run *r, enum side s, struct err *err)
 		rc = cluster_read(replies, r->side[s].label, &now, err);
 	if (rc != 0)
 		return rc;
-	if (cluster_unlike(&now.node.slots, &r->node_slots[s]) < HASH_SLOTS ||
-	    now.node.is_open)
-		return err_set(err, ERR_STATE,
-		               "%s %s; nothing is switched before it owns the "
-		               "slots again that it owned when the migration "
-		               "began",
+	if (!is_same(&now.node.slots, &r->node_slots[s]) || now.node.is_open)
+		return err_set(err, ERR_POSTPONED,
+		               "%s %s; nothing is switched before that is "
+		               "settled",
 		               r->side[s].label,
 		               now.node.is_open ? "has a slot that is being "
 		                                  "moved"
@@ -342,10 +661,13 @@ check(struct run *r, enum side s, struct err *err)
 int
 layout_check(struct run *r, struct err *err)
 {
+	char why[200];
 	int rc = 0;
 
 	if (r->side[SIDE_OLD].own_tag[0] == '\0')
 		return 0;
+	if (layout_is_moving(r, why, sizeof(why)))
+		return err_set(err, ERR_POSTPONED, "%s", why);
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		if (r->is_node[s])
 			rc = check(r, (enum side)s, err);

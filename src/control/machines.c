@@ -203,7 +203,11 @@ conf_of_mover(struct run *r, bool back)
 	conf->copy_mode = mover_fill(r->conf->copy_mode);
 	conf->own_keys = 1;
 	if (r->side[SIDE_OLD].own_tag[0] != '\0')
-		conf->slots = r->slots.bit;
+		conf->slots = layout_carried(r)->own;
+	if (r->slots_owed) {
+		conf->gained = layout_carried(r)->gained;
+		conf->slots_epoch = r->slots_epoch;
+	}
 	conf->is_part = r->is_part;
 	for (int s = 0; r->is_part && s < SIDE_N; s++)
 		conf->keyless[s] =

@@ -200,6 +200,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_FLIP:
 	case MAIL_SCOPE:
 	case MAIL_HEARTBEAT:
+	case MAIL_SLOTS:
 	case MAIL_EXPOSED:
 	case MAIL_STOP: return;
 	}

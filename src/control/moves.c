@@ -227,6 +227,7 @@ moves_try(struct run *r, struct err *err)
 	struct gates g;
 	char why[200] = "";
 	bool is_move = r->op.kind == OP_PROMOTE;
+	bool is_switch;
 	enum gate gate = GATE_OPEN;
 	struct strategy before = r->strategy;
 	struct spec *spec = r->spec;
@@ -260,15 +261,19 @@ moves_try(struct run *r, struct err *err)
 		             "authority; promote to the cutover first");
 	if (rc != 0)
 		return rc;
+	is_switch = (is_move && (r->op.move.kind == MOVE_TO_CUTOVER ||
+	                         r->op.move.kind == MOVE_BACK)) ||
+	            (r->op.kind == OP_ROLLBACK &&
+	             (run_authority(r) == SIDE_NEW || run_is_split(r)));
 	shift_gates(r, &g);
 	if (is_move && r->op.move.kind == MOVE_TO_SHARE &&
 	    r->op.move.ppm > r->read_ppm)
 		gate = migration_gate_share(&g, why, sizeof(why));
-	else if ((is_move && (r->op.move.kind == MOVE_TO_CUTOVER ||
-	                      r->op.move.kind == MOVE_BACK)) ||
-	         (r->op.kind == OP_ROLLBACK &&
-	          (run_authority(r) == SIDE_NEW || run_is_split(r))))
+	else if (is_switch)
 		gate = migration_gate_switch(&g, why, sizeof(why));
+	if (gate == GATE_OPEN && is_switch &&
+	    layout_is_moving(r, why, sizeof(why)))
+		gate = GATE_SUSPECT;
 	return gate == GATE_OPEN
 	               ? 0
 	               : err_set(err, ERR_POSTPONED,

@@ -9,6 +9,7 @@
 
 #include "control/run_parts.h"
 #include "control/verify.h"
+#include "engine/mover.h"
 
 struct run_proof {
 	pthread_t thread;
@@ -55,7 +56,7 @@ proof_start(struct run *r, struct err *err)
 	p->conf.side[1] = r->side[side_other(rules)];
 	/* In a split old rules the keys that are not of the scope. */
 	p->conf.scope = divide_block(r, journal_authority(r->journal).scope);
-	p->conf.slots = r->is_part ? r->slots.bit : NULL;
+	p->conf.slots = r->is_part ? layout_carried(r)->own : NULL;
 	p->conf.is_live = true;
 	p->conf.ttl_slack_ms = 0;
 	p->conf.recheck_ms = VERIFY_RECHECK_MS;

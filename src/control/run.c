@@ -363,6 +363,7 @@ run_free(struct run *r)
 		json_decref(r->at[s].saved);
 	}
 	follow_end(r);
+	layout_end(r);
 	journal_close(r->journal);
 	/* Nothing was decided: leave nothing behind. */
 	if (fresh)

@@ -59,13 +59,14 @@ struct run_side {
 	bool users_made; /* Godwit's, as far as we know              */
 	bool fenced;     /* shut, as far as we know                  */
 	bool has_aclfile;
-	bool has_config;    /* CONFIG REWRITE is possible               */
-	bool kept;          /* rules with a fence were made to last */
-	json_t *saved;      /* user name -> rules, from acl_saved       */
-	uint64_t exposed;   /* exposed.c: 0, or its number              */
-	uint64_t lost_ns;   /* its connection broke then; 0: no         */
-	uint64_t hurry_ns;  /* look again at                            */
-	struct seek follow; /* a node of a cluster: follow.c        */
+	bool has_config;     /* CONFIG REWRITE is possible               */
+	bool kept;           /* rules with a fence were made to last */
+	json_t *saved;       /* user name -> rules, from acl_saved       */
+	uint64_t exposed;    /* exposed.c: 0, or its number              */
+	uint64_t lost_ns;    /* its connection broke then; 0: no         */
+	uint64_t hurry_ns;   /* look again at                            */
+	struct seek follow;  /* a node of a cluster: follow.c        */
+	struct seek_map map; /* ... what it said last                */
 	struct replica *replicas[LIMIT_REPLICAS];
 	uint32_t replica_n;
 	struct pg_side *pg; /* PostgreSQL's: what is kept of it */
@@ -128,7 +129,15 @@ struct run {
 	struct fence_own own;
 	struct side_conf side[SIDE_N];
 	struct cluster_slots slots; /* that move between nodes: layout.c */
-	struct cluster_slots node_slots[SIDE_N]; /* at the beginning    */
+	struct cluster_slots node_slots[SIDE_N]; /* of the nodes        */
+	struct nodes nodes[SIDE_N];   /* their clusters                 */
+	char marker_tag[OWN_TAG];     /* own_tag, as the relays have it */
+	struct layout_slots *carried; /* by the mover; and all before   */
+	struct cluster_slots wanted;  /* layout_follow(), since ...     */
+	uint64_t wanted_ns;
+	enum side slots_of;   /* authority, when they were looked at */
+	uint64_t slots_epoch; /* of the last MAIL_SLOTS         */
+	bool slots_owed;      /* ... not all is there           */
 	bool is_node[SIDE_N];
 	bool is_part; /* other legs share its servers     */
 	char kin_users[40];
@@ -345,8 +354,14 @@ int layout_borrow_rules(struct run *r, enum side s, const struct fence_look *l,
                         struct err *err) MUST;
 /* Do the legs that share its servers switch, or are they about to? */
 bool layout_is_switching(const struct run *r);
-/* ERR_STATE: a side owns other slots than at the beginning. */
+/* ERR_POSTPONED: slots are on their way, or on servers that no leg joins. */
 int layout_check(struct run *r, struct err *err) MUST;
+/* Why not now; false: nothing is in the way, as far as is known. */
+bool layout_is_moving(const struct run *r, char *why, size_t n);
+/* Both sides were asked: slots that moved are carried by who has them now. */
+void layout_follow(struct run *r);
+const struct mover_slots *layout_carried(const struct run *r);
+void layout_end(struct run *r);
 
 /* follow.c: nodes of clusters; elsewhere nothing is asked */
 void follow_end(struct run *r);

@@ -90,9 +90,11 @@ read_nodes(struct seek *k, const struct seek_how *h, struct span text,
 		begin_map(v->map);
 	while (n != NULL && cluster_next(&text, n)) {
 		remember(k, n);
-		note_master(h, n);
-		if (v->map != NULL)
+		/* Others would call themselves "myself". */
+		if (v->map != NULL) {
+			note_master(h, n);
 			note_slots(v->map, n);
+		}
 		if (!n->is_master || n->is_away ||
 		    !cluster_covers(&n->slots, h->slots) ||
 		    (v->owner.port != 0 && n->epoch <= v->owner.epoch))

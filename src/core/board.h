@@ -60,6 +60,8 @@ struct board {
 	_Atomic uint64_t mover_mem;         /* bytes now                      */
 	_Atomic uint64_t reverse_proven_ns; /* last heartbeat that came back */
 	_Atomic uint64_t suspects; /* 1: what is dirty is not known (Mode M)  */
+	_Atomic uint32_t slots_away;  /* known to be on another node, for now */
+	_Atomic uint64_t slots_epoch; /* of the last MAIL_SLOTS: all is there */
 };
 
 /* By the mover alone. */

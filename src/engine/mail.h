@@ -59,6 +59,8 @@ enum mail_kind {
 	                  * the other's MAIL_PASSED) and of its other side
 	                  * (position of the other's MAIL_BARRIER)            */
 	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
+	MAIL_SLOTS,     /* pair: struct mover_slots: the slots that it carries
+	                 * from now on; epoch: for board.slots_epoch         */
 	MAIL_EXPOSED,   /* side, text = its run id: this server was open until
 	                 * now and is fenced; what was compared with it before
 	                 * is compared again; token grows                    */

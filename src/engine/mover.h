@@ -56,6 +56,13 @@ struct mover_limits {
 	uint32_t rdb_max; /* as if neither side read newer payloads; 0: not */
 };
 
+/* Slots that moved between the nodes of a cluster; a bit each. */
+struct mover_slots {
+	uint8_t own[HASH_SLOTS / 8];    /* they are carried            */
+	uint8_t gained[HASH_SLOTS / 8]; /* ... and compared whole      */
+	char own_tag[12];               /* as of side_conf             */
+};
+
 struct mover_conf {
 	struct side_conf side[SIDE_N];
 	struct board *board;
@@ -81,6 +88,8 @@ struct mover_conf {
 	/* Nodes of clusters: a bit for each slot that they own (slot % 8 of byte
 	 * slot / 8), kept alive; other keys are not carried. NULL: every key. */
 	const uint8_t *slots;
+	const uint8_t *gained; /* an earlier process had to compare these */
+	uint64_t slots_epoch;  /* as of MAIL_SLOTS                        */
 	/* Other movers work between these servers and others (a part): what concerns
 	 * a server as a whole concerns the keys of `slots` alone, and what has no key
 	 * is carried to a side by one of them only. */

@@ -3,14 +3,16 @@
 import random
 import subprocess
 import threading
+import time
 
 import pytest
 from conftest import at_end
 from test_cluster import Clusters
+from test_cluster_layouts import Alone, Layouts
 from test_instances import begin_load, end_load
 
 from harness import ports
-from harness.cluster import SLOTS, slot_of
+from harness.cluster import SLOTS, Cluster, slot_of
 from harness.process import until
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -195,3 +197,61 @@ def test_who_blocks(clusters):
         watches.cmd("SET", "{%s}w" % tag, 2)
         assert watches.cmd("EXEC") is None
         assert c.cmd("GET", "{%s}w" % tag) == b"1"
+
+
+@pytest.fixture
+def layouts(place):
+    made = []
+
+    def go(old, new, **k):
+        made.append(Layouts(place, old, new, **k))
+        return made[-1]
+
+    yield go
+    for w in made:
+        ports.give(w.port)
+
+
+def promote(w, seconds=30):
+    """When nothing is in the way any more."""
+    end = time.monotonic() + seconds
+    while (got := w.serve.post("migrations/m/promote", {})).status >= 300:
+        assert time.monotonic() < end, (got.text, w.status()["events"], w.status()["stream"])
+        time.sleep(0.3)
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("strategy", [{"type": "big_bang"}, {"type": "canary", "steps": [0.5]}], ids=lambda s: s["type"])
+def test_during_a_migration(layouts, place, strategy):
+    """Old's slots move between its masters while the migration to a server alone runs, with half of the reads on new: every
+    answer is right. A slot that is open holds the switch up, by name; when it is closed the switch goes through by itself."""
+    old, new = Cluster(place, "old", 2), Alone(place, "new")
+    w = layouts(old, new)
+    with w.conn() as c:
+        for i in range(300):
+            c.cmd("SET", "k%d" % i, i)
+    cs = begin_load(w, 3)
+    tags = [tag_on(old, 0), tag_on(old, 1)]
+    w.begin(strategy)
+    if strategy["type"] == "canary":
+        w.verb("promote")
+    lines = [Pipelines(w, t) for t in tags]
+    reshard(old, 0, 1, 800)
+    move = Move(old, slot_of(tags[1]), 1, 0)
+    for _ in range(6):
+        seen = lines[1].n
+        move.keys(2)
+        until(lambda: lines[1].n > seen + 60 or lines[1].faults, 20)
+    got = w.serve.post("migrations/m/promote", {})
+    assert got.status == 503 and "slot" in got.text, got
+    assert set(w.sides()) == {"old"}
+    move.close()
+    promote(w)
+    assert set(w.sides()) == {"new"}
+    w.clean()
+    w.verb("rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    assert set(w.sides()) == {"old"}
+    for x in lines:
+        x.end(500)
+    end_load(w, cs)

@@ -116,6 +116,8 @@ struct migration {
 	bool is_parts;              /* its legs share servers; part.c         */
 	char kin[16];               /* ... and the beginning of their names   */
 	_Atomic uint32_t switching; /* ... they switch just now           */
+	_Atomic uint32_t slot_left; /* run_part.left                      */
+	struct cluster_slots whole; /* of all legs, at the beginning      */
 	struct interlay *lines[PART_LINES_MAX]; /* ... of all legs        */
 	bool again;             /* migrated again after a rollback            */
 	bool begun;             /* the strategy's first state was asked for */
@@ -244,6 +246,8 @@ void migration_free_all(struct host *h);
 int part_tie(struct migration *m, bool resume, struct err *err) MUST;
 /* Which instances speak for their servers; after each change. host.lock is held. */
 void part_speakers(struct host *h);
+/* Leg l carries these slots. host.lock is held. */
+void part_moved(struct leg *l, const struct cluster_slots *slots);
 
 /* owners.c: which instance of a front before nodes of a cluster has a slot */
 uint8_t owners_of(const struct line *front, uint32_t slot);
@@ -255,6 +259,9 @@ struct line *owners_instance(const struct host *h, const struct spread_conf *c,
  * for a while. */
 void owners_follow(struct host *h, struct line *front,
                    const struct seek_map *map, const uint8_t at[SPREAD_MAX]);
+/* Instance n of whatever front has these slots from now on. */
+void owners_give(struct host *h, const struct line *n,
+                 const struct cluster_slots *slots);
 void owners_free(struct line *front);
 void part_lines(struct migration *m); /* they are taken; host.lock is held */
 /* ERR_STATE: one of the legs is missing, and nobody switches, or is let go, without

@@ -90,6 +90,16 @@ on_state(void *arg, const char *state, const json_t *status)
 }
 
 static void
+on_slots(void *arg, const struct cluster_slots *slots)
+{
+	struct leg *l = arg;
+
+	host_lock(l->host);
+	part_moved(l, slots);
+	host_unlock(l->host);
+}
+
+static void
 on_wish(void *arg, const char *what, const char *why)
 {
 	struct leg *l = arg;
@@ -123,6 +133,7 @@ leg_new(struct migration *m, uint32_t index, struct err *err)
 		                     .wake_fd = l->wake_fd,
 		                     .on_event = on_event,
 		                     .on_state = on_state,
+		                     .on_slots = on_slots,
 		                     .on_wish = on_wish,
 		                     .arg = l };
 	return l;

@@ -88,6 +88,47 @@ owners_follow(struct host *h, struct line *front, const struct seek_map *map,
 	}
 }
 
+/* False: it has them already. */
+static bool
+give(const struct line *front, uint32_t at, const struct cluster_slots *slots,
+     struct spread_owners *ret)
+{
+	bool differs = false;
+
+	for (uint32_t s = 0; s < HASH_SLOTS; s++) {
+		ret->of[s] = owners_of(front, s);
+		if (!cluster_has(slots, s) || ret->of[s] == at)
+			continue;
+		ret->of[s] = (uint8_t)at;
+		differs = true;
+	}
+	return differs;
+}
+
+void
+owners_give(struct host *h, const struct line *n,
+            const struct cluster_slots *slots)
+{
+	for (struct line *f = h->lines; f != NULL; f = f->next) {
+		const struct spread_conf *c =
+			f->l != NULL ? f->l->spread : NULL;
+
+		for (uint32_t i = 0; c != NULL && c->by_slot && i < c->n; i++) {
+			struct spread_owners *w;
+
+			if (owners_instance(h, c, i) != n)
+				continue;
+			w = calloc(1, sizeof(*w));
+			if (w == NULL || !give(f, i, slots, w)) {
+				free(w);
+				continue;
+			}
+			w->before = atomic_load(&f->owners);
+			atomic_store(&f->owners, w);
+		}
+	}
+}
+
 void
 owners_free(struct line *front)
 {

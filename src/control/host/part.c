@@ -112,7 +112,8 @@ tie(struct migration *m)
 			                     .index = a,
 			                     .first = { true, true },
 			                     .lines = m->lines,
-			                     .switching = &m->switching };
+			                     .switching = &m->switching,
+			                     .left = &m->slot_left };
 		for (uint32_t b = 0; b < m->leg_n; b++) {
 			const struct leg *o = m->leg[b];
 
@@ -125,7 +126,31 @@ tie(struct migration *m)
 				l->cover.bit[i] |= o->slots.bit[i];
 		}
 		l->home.part = &l->part;
+		for (size_t i = 0; i < sizeof(m->whole.bit); i++)
+			m->whole.bit[i] |= l->slots.bit[i];
 	}
+	atomic_store(&m->slot_left, HASH_SLOTS);
+}
+
+void
+part_moved(struct leg *l, const struct cluster_slots *slots)
+{
+	struct migration *m = l->m;
+	uint32_t left = 0;
+
+	l->slots = *slots;
+	for (uint32_t i = 0; i < l->line_n; i++)
+		owners_give(l->host, l->line[i], slots);
+	while (left < HASH_SLOTS) {
+		bool is_carried = !cluster_has(&m->whole, left);
+
+		for (uint32_t k = 0; k < m->leg_n && !is_carried; k++)
+			is_carried = cluster_has(&m->leg[k]->slots, left);
+		if (!is_carried)
+			break;
+		left++;
+	}
+	atomic_store(&m->slot_left, left);
 }
 
 int

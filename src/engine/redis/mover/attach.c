@@ -291,7 +291,7 @@ on_feed(struct mover *m)
 		atomic_store_explicit(&m->conf->board->copy_ended_ns,
 		                      m->port->now_ns, memory_order_relaxed);
 	}
-	if (m->fill_done && !m->rebuild) {
+	if (m->fill_done && !m->rebuild && !moved_fills(m)) {
 		mover_stage(m, STAGE_WATCH);
 		return;
 	}
@@ -384,6 +384,11 @@ fill_start(struct mover *m)
 	bool scan = again || m->conf->copy_mode == MOVER_FILL_SCAN ||
 	            m->bulk.is_refused || m->conf->naive || mark_is_on(m);
 
+	if (moved_fills(m)) {
+		scan_start(m, true, true);
+		m->scan.by_gained = true;
+		return;
+	}
 	if (m->rebuild && !again) {
 		if (m->conf->rule == MOVER_RULE_NONE)
 			scan_start(m, true, false);
@@ -422,11 +427,15 @@ fill_end(struct mover *m)
 	m->scan.phase = SCAN_OFF;
 	/* All keys were copied or compared: what the other side did before is no
 	 * question any more, and must not be asked again (swap_heard). */
-	if (!m->rebuild)
+	if (!m->rebuild && !m->scan.by_gained)
 		m->watched[other(m)] = (struct place){ 0 };
+	if (!m->rebuild)
+		moved_filled(m);
+	m->scan.by_gained = false;
+	/* Not by that of which keys are kept. */
+	m->need_rescan = m->moved.has_gained;
 	m->rebuild = false;
 	m->fill_done = true;
-	m->need_rescan = false;
 	atomic_store(&m->conf->board->suspects, 0);
 	atomic_store_explicit(&m->conf->board->copy_ended_ns, m->port->now_ns,
 	                      memory_order_relaxed);

@@ -324,10 +324,32 @@ on_value(struct mover *m, struct conn *c, const struct want *w,
 }
 
 /* The reply is an error: no key of the batch was read. */
+/* Its slot is on another node by now. */
+static bool
+is_lost(const struct mover *m, const struct want *w)
+{
+	const struct mark *k = w->kind == WANT_COPY ? m->pend.reading.first
+	                                            : m->pend.judging.first;
+
+	return moved_is_away(m, mark_key(&m->pend, k));
+}
+
 static void
 on_batch_error(struct mover *m, struct conn *c, struct want *w,
                struct span line)
 {
+	while (w->n > 0 && is_lost(m, w)) {
+		pend_lose(&m->pend, w->kind == WANT_COPY
+		                            ? m->pend.reading.first
+		                            : m->pend.judging.first);
+		w->n--;
+	}
+	if (w->n == 0) {
+		m->copies_flying--;
+		m->settle_after = m->probes_sent + 1;
+		m->need_probe = true;
+		return;
+	}
 	mover_trouble(m, ERR_REFUSED, 1000, "%s: reading keys: %.*s",
 	              m->conf->side[c->side].label,
 	              (int)(line.n < 90 ? line.n : 90), (const char *)line.p);

@@ -251,11 +251,12 @@ dirty_error(struct mover *m, const struct want *w, struct conn *c,
 	             span_has_prefix(text, SPAN("BUSY ")) ||
 	             span_has_prefix(text, SPAN("NOAUTH"));
 
+	if (moved_says(m, text))
+		return; /* others carry these keys, when it is known who */
 	if (says_elsewhere(text)) {
 		/* Neither a value nor its absence. */
 		mover_fail(m, ERR_REFUSED,
-		           "%s: %.*s: its slots, or its cluster, are not as "
-		           "they were; give both sides the same slots again",
+		           "%s: %.*s: its cluster is not as it was",
 		           m->conf->side[c->side].label,
 		           (int)(text.n < 60 ? text.n : 60),
 		           (const char *)text.p);

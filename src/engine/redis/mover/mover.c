@@ -243,6 +243,7 @@ in_step(struct mover *m)
 	if (m->conf->one_shot)
 		attach_note_drop(m);
 	mover_stage(m, STAGE_STEP);
+	moved_settle(m);
 	mover_tell_progress(m);
 }
 
@@ -332,6 +333,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_MOVE_RESUME: m->paused = false; break;
 	case MAIL_BARRIER: switch_barrier(m, mail); break;
 	case MAIL_SCOPE: switch_scope(m, mail); break;
+	case MAIL_SLOTS: moved_mail(m, mail); break;
 	case MAIL_THAW: switch_thaw(m); break;
 	case MAIL_FLIP: switch_flip(m, mail); break;
 	case MAIL_HEARTBEAT: on_heartbeat(m, mail); break;
@@ -615,9 +617,8 @@ mover_init(void *self, void *conf)
 
 	m->conf = c;
 	m->scope = c->scope;
+	moved_init(m);
 	m->in_cluster = c->side[0].own_tag[0] != '\0';
-	(void)whose_own(m, c->scope_side == SIDE_NEW ? "mark-back" : "mark",
-	                m->marker_name);
 	m->stage = STAGE_IDLE;
 	m->fill_done = c->fill_done;
 	m->fill_begun = c->refill;

@@ -362,6 +362,17 @@ rise(struct pend *p, struct mark *k, uint64_t at)
 }
 
 void
+pend_lose(struct pend *p, struct mark *k)
+{
+	REQUIRE(k->state == MARK_READING || k->state == MARK_JUDGING);
+	not_found(p, k);
+	mark_turn_remove(k->state == MARK_READING ? &p->reading : &p->judging,
+	                 k);
+	unbound(p, k);
+	map_drop(&p->map, entry_of(k));
+}
+
+void
 pend_copied(struct pend *p, struct mark *k, uint64_t at, uint64_t s)
 {
 	REQUIRE(k->state == MARK_READING);

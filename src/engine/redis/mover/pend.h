@@ -135,6 +135,8 @@ void pend_hold(struct pend *p, struct mark *k);
  * big, or is written by somebody. */
 void pend_found(struct pend *p, struct mark *k);
 /* The copy could not be made: READING or JUDGING -> QUEUED. */
+/* Nobody here has to copy it any more (READING, JUDGING). */
+void pend_lose(struct pend *p, struct mark *k);
 void pend_again(struct pend *p, struct mark *k);
 /* The stream has come to s. */
 void pend_pass(struct pend *p, uint64_t s);

@@ -138,7 +138,8 @@ is_wanted(struct mover *m, uint32_t db, struct span key)
 {
 	const struct buckets *b = &m->pend.buckets;
 
-	if (whose_is_other(m, key) || pend_find(&m->pend, db, key) != NULL)
+	if (whose_is_other(m, key) || pend_find(&m->pend, db, key) != NULL ||
+	    (m->scan.by_gained && !moved_is_gained(m, key)))
 		return false;
 	if (!m->scan.by_bucket)
 		return !bucket_has(b, db, key);

@@ -250,6 +250,7 @@ struct scan {
 	bool sweep;     /* then look for keys that only the other side has */
 	bool by_bucket; /* of sweep.c: only keys of buckets that are set */
 	bool by_db;     /* only of database db: it was not there before  */
+	bool by_gained; /* only of slots that came                       */
 	uint32_t db;
 	bool is_asked;
 	uint32_t db_at; /* index into server.dbs or buckets.dbs           */
@@ -293,6 +294,15 @@ struct mover {
 	const struct mover_conf *conf;
 	struct port *port;
 	bool in_cluster; /* both sides are nodes: one slot at a time  */
+	struct moved {
+		const uint8_t *own; /* slots that are carried; NULL: all */
+		uint8_t away[HASH_SLOTS / 8]; /* ... but these, for now  */
+		uint32_t away_n;
+		uint8_t gained[HASH_SLOTS / 8]; /* to be compared whole */
+		bool has_gained;
+		char own_tag[OWN_TAG]; /* of Godwit's own keys */
+		uint64_t epoch;
+	} moved;
 	struct mover_limits limits;
 	enum stage stage;
 	enum side from; /* the authority                                 */
@@ -554,7 +564,7 @@ whose_marker(const struct mover *m)
 static inline const char *
 whose_own(const struct mover *m, const char *what, char ret[OWN_NAME])
 {
-	return own_name(ret, what, m->conf->side[0].own_tag);
+	return own_name(ret, what, m->moved.own_tag);
 }
 /* Is this how that server deletes by itself (expiry)? We never do it so. */
 static inline bool
@@ -597,6 +607,22 @@ void watch_answer(struct mover *m, struct span reply);
 void watch_confirm(struct mover *m);
 void watch_clip(struct mover *m);
 int64_t role_offset(struct span reply);
+
+/* moved.c: slots that move from node to node */
+void moved_init(struct mover *m);
+void moved_mail(struct mover *m, const struct mail *mail);
+/* "MOVED 5 ..", "ASK 5 ..": that slot is on another node. False: nothing of the
+ * kind was said. */
+bool moved_says(struct mover *m, struct span error);
+bool moved_is_away(const struct mover *m, struct span key);
+/* Is its slot one that came, and must be compared? */
+bool moved_is_gained(const struct mover *m, struct span key);
+/* May a deletion by this command be that of a key that goes to another node? */
+bool moved_may_delete(const struct mover *m);
+/* A fill of the slots alone that came. */
+bool moved_fills(const struct mover *m);
+void moved_filled(struct mover *m);
+void moved_settle(struct mover *m); /* all is there */
 
 /* swap.c */
 #define SWAP_PLACES_MAX 32 /* databases that one key may be in */

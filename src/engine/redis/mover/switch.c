@@ -31,7 +31,7 @@ switch_check(struct mover *m)
 	if (!m->barrier || m->frozen || m->passed[m->from].at < m->barrier_at ||
 	    m->margin == UINT64_MAX || pend_todo(&m->pend) > 0 ||
 	    m->pend.at_max > m->passed[m->from].at ||
-	    m->probes_done < m->settle_after ||
+	    m->probes_done < m->settle_after || m->moved.away_n > 0 ||
 	    m->probes_done < m->probes_sent || is_stale(m) ||
 	    conn_wants(&m->cmd[to]) > 0 || m->conf->one_shot ||
 	    !m->feed[to].is_ready || !library_is_there(m) ||

@@ -138,14 +138,7 @@ add_key(struct mover *m, struct unit *u, const struct words_key *wk)
 	struct unit_key *first = u->keys_n > 0 ? keys_of(m) : NULL;
 
 	uk.is_other = whose_is_other(m, wk->key);
-	if (uk.is_other && m->in_cluster && !m->conf->is_part &&
-	    !span_has_prefix(wk->key, SPAN("__godwit:"))) {
-		mover_trouble(m, ERR_REFUSED, 0,
-		              "%s: a key of another node's slot came by its "
-		              "stream: slots are being moved; give both sides "
-		              "the slots that they had",
-		              m->conf->side[m->from].label);
-	} else if (!uk.is_other) {
+	if (!uk.is_other) {
 		uk.mark = pend_find(&m->pend, wk->db, wk->key);
 		uk.is_kept = dirty_is_kept(m, wk->db, wk->key);
 		uk.united = (uint8_t)merge_what(m, wk->db, wk->key);
@@ -211,7 +204,8 @@ note_command(struct mover *m, struct unit *u, const struct word *w,
 		u->removes |= merge_is_removal(cmd);
 	}
 	if (w->cls == WORD_STATE || w->cls == WORD_UNKNOWN ||
-	    (u->multi && is_barrier(w)) || older_by_state(m, cmd))
+	    (u->multi && is_barrier(w)) || older_by_state(m, cmd) ||
+	    (w->cls == WORD_DELETE && moved_may_delete(m)))
 		u->by_state = true;
 }
 

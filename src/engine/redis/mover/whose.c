@@ -67,10 +67,11 @@ whose_is_elsewhere(const struct mover *m, struct span key)
 {
 	uint32_t slot;
 
-	if (m->conf->slots == NULL)
+	if (m->moved.own == NULL)
 		return false;
 	slot = hash_slot(key);
-	return (m->conf->slots[slot / 8] >> (slot % 8) & 1) == 0;
+	return (m->moved.own[slot / 8] >> (slot % 8) & 1) == 0 ||
+	       moved_is_away(m, key);
 }
 
 void

@@ -8,6 +8,7 @@
 #include "engine/redis/relay/queued.h"
 
 #define AGAIN_NS   20000000ull   /* between two tries of a request */
+#define BOUNCE_NS  100000000ull  /* from node to node, and back at once */
 #define EPISODE_NS 1000000000ull /* without: the next one is another matter */
 
 /* A request that no client has a reason for: its argument is an answer. */
@@ -187,6 +188,22 @@ break_tx(struct relay *r, struct session *s)
 	s->multi_lost = true;
 }
 
+/* Where slots move one request after the other strays for a moment: each has its
+ * own time. A transaction, or who blocks, is not told from the one before, unless that
+ * was a while ago. */
+static bool
+is_news(const struct relay *r, const struct lane *lane, const struct pending *e,
+        bool has_node)
+{
+	const struct wide *w = e->s->wide;
+
+	if (r->detours == NULL)
+		return false;
+	return has_node ? lane->node == 0 &&
+	                          w->bounced_ns + BOUNCE_NS < r->port->now_ns
+	                : !e->again;
+}
+
 bool
 astray_take(struct relay *r, struct lane *lane, const struct pending *e,
             struct span request, struct span reply)
@@ -205,10 +222,10 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 		leave(r, lane);
 	if (w == NULL)
 		return true; /* its client is gone */
+	if (is_news(r, lane, e, of_tx || e->kind == PEND_BLOCK))
+		w->astray_last_ns = 0; /* another episode */
 	if (lane->node != 0)
 		w->bounced_ns = r->port->now_ns;
-	else if (known && w->bounced_ns + EPISODE_NS < r->port->now_ns)
-		w->astray_last_ns = 0; /* another episode */
 	w->hurries = known && lane->node == 0;
 	if (!astray_is_on(s) && is_over(r, w)) {
 		if (of_tx && s->multi)
@@ -240,7 +257,7 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 	/* What was watched there is not any more. */
 	s->watch_lost |= s->watching;
 	s->watching = false;
-	detour_put(&w->astray, &to);
+	detour_put(r, &w->astray, &to);
 	astray_put(r, s, request);
 	return true;
 }

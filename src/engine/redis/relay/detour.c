@@ -166,9 +166,9 @@ detour_find(struct relay *r, const struct lane *lane, struct span reply,
 /* ---- a request that is given out again ------------------------------------ */
 
 void
-detour_put(struct buf *b, const struct detour *to)
+detour_put(struct relay *r, struct buf *b, const struct detour *to)
 {
-	if (to->node == 0)
+	if (r->detours == NULL)
 		return;
 	resp_put_array(b, 3);
 	resp_put_bulk(b, GOTO);

@@ -31,7 +31,7 @@ struct detour {
 bool detour_find(struct relay *r, const struct lane *lane, struct span reply,
                  struct detour *ret);
 /* Before a request that is given out again: where it goes. */
-void detour_put(struct buf *b, const struct detour *to);
+void detour_put(struct relay *r, struct buf *b, const struct detour *to);
 /* The same of what s does from now on. */
 void detour_turn(struct session *s, const struct detour *to);
 /* What detour_put() wrote has its turn; DISPATCH_NO: it is none. */
@@ -58,6 +58,13 @@ static inline uint8_t
 detour_node(const struct session *s)
 {
 	return __builtin_expect(s->detour, 0) ? s->wide->node : 0;
+}
+
+/* Was its request given out before, and not taken? */
+static inline bool
+detour_is_again(const struct session *s)
+{
+	return s->wide != NULL && s->wide->steered;
 }
 
 /* May the next request of s take that lane, if its kind and user are right? */

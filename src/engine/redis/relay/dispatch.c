@@ -247,6 +247,7 @@ put(struct relay *r, struct session *s, struct lane *lane,
 	e->kind = m->kind;
 	e->flags = flags;
 	e->in_tx = s->multi && !s->multi_lost;
+	e->again = detour_is_again(s);
 	if (e->in_tx)
 		tx_keep(r, s, lane, m->asked);
 	buf_put(&lane->link->tx, raw.p, raw.n);

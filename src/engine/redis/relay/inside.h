@@ -84,7 +84,8 @@ struct pending {
 	uint32_t kept; /* bytes in lane->keep */
 	uint8_t kind;
 	uint8_t flags;
-	bool in_tx; /* is_node: a part of a transaction */
+	bool in_tx : 1; /* is_node: a part of a transaction */
+	bool again : 1; /* ... given out before (detour.c)  */
 };
 
 struct ring {

@@ -223,6 +223,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_FLIP:
 	case MAIL_SCOPE:
 	case MAIL_HEARTBEAT:
+	case MAIL_SLOTS:
 	case MAIL_EXPOSED:
 	case MAIL_MOVE_PHASE:
 	case MAIL_PASSED:
