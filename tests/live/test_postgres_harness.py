@@ -6,16 +6,10 @@ import signal
 
 import pytest
 
-from harness.postgres import PASSWORD, Postgres, available, descendants
-from harness.process import until
+from harness.postgres import PASSWORD, Postgres, available, descendants, state
 
 if 15 not in available():
     pytest.skip("no PostgreSQL 15: tools/setup installs it", allow_module_level=True)
-
-
-def state(pid):
-    with open("/proc/%d/stat" % pid) as f:
-        return f.read().rpartition(")")[2].split()[0]
 
 
 @pytest.mark.parametrize("version", [15, 16, 17, 18])
@@ -71,6 +65,8 @@ def test_it_comes_back_with_its_data(tmp_path, how):
 def test_a_frozen_server_goes_on(tmp_path):
     with Postgres(str(tmp_path)) as p, p.conn() as c:
         p.freeze()
-        until(lambda: {state(pid) for pid in descendants(p.proc.pid)} == {"T"}, text="all of it to stop")
+        assert len(p.freeze()) > 3
+        states = [state(pid) for pid in descendants(p.proc.pid)]
+        assert states.count("T") > 3 and set(states) <= {"T", "Z"}
         p.thaw()
         assert c.execute("SELECT 1").fetchone() == (1,)

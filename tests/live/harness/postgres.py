@@ -149,6 +149,15 @@ def descendants(pid):
     return found
 
 
+def state(pid):
+    """Its letter in /proc: T stopped, Z dead but not yet buried; None: gone."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+
+
 class Postgres:
     """`directory`: where the log goes. More settings as keyword arguments; `initdb`: more
     words for it (`--data-checksums`); `tls`: (certificate, key) files."""
@@ -234,21 +243,31 @@ class Postgres:
         """Sudden death of all its processes."""
         if self.proc is None or self.proc.poll() is not None:
             return
-        pids = descendants(self.proc.pid)
         # Stopped first: nobody is replaced, nobody is heard to die.
-        for sign in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in pids:
-                try:
-                    os.kill(pid, sign)
-                except ProcessLookupError:
-                    pass
+        pids = self.freeze()
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.proc.wait()
         until(lambda: not any(os.path.exists("/proc/%d" % p) for p in pids[1:]), 30,
               text="the processes of %s to be gone" % self.name)
 
     def freeze(self):
-        for pid in descendants(self.proc.pid):
-            os.kill(pid, signal.SIGSTOP)
+        """Stops all its processes, also those that begin meanwhile; answers their pids."""
+
+        def stopped():
+            pids = descendants(self.proc.pid)
+            left = [p for p in pids if state(p) not in ("T", "Z", None)]
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGSTOP)
+                except ProcessLookupError:
+                    pass
+            return None if left else pids
+
+        return until(stopped, 30, text="%s to stand still" % self.name)
 
     def thaw(self):
         for pid in reversed(descendants(self.proc.pid)):
