@@ -31,7 +31,7 @@ struct line *
 owners_instance(const struct host *h, const struct spread_conf *c, uint32_t i)
 {
 	for (struct line *n = h->lines; n != NULL; n = n->next) {
-		if (n->is_instance &&
+		if (n->is_instance && n->l != NULL &&
 		    strcmp(n->l->listen, c->instance[i].at.host) == 0)
 			return n;
 	}

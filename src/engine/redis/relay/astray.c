@@ -29,6 +29,8 @@ astray_is(const struct pending *e, struct span reply)
 static void
 leave(struct relay *r, struct lane *lane)
 {
+	if (lane->left)
+		return;
 	lane->left = true;
 	r->leaving = true;
 	session_wake(r, &lane->waiters);
@@ -204,6 +206,22 @@ is_news(const struct relay *r, const struct lane *lane, const struct pending *e,
 	                : !e->again;
 }
 
+/* A transaction is still open there, or a key watched. */
+static bool
+is_open_there(const struct pending *e, bool of_tx)
+{
+	return e->kind == PEND_BLOCK || of_tx || e->s->watching;
+}
+
+static void
+uncount(struct relay *r, const struct lane *lane, const struct pending *e)
+{
+	if (e->flags & PEND_F_WRITE)
+		r->n.writes[lane->side]--;
+	else if (e->flags & PEND_F_READ)
+		r->n.reads[lane->side]--;
+}
+
 bool
 astray_take(struct relay *r, struct lane *lane, const struct pending *e,
             struct span request, struct span reply)
@@ -216,9 +234,7 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 
 	if (!known)
 		tell(r, (enum side)lane->side);
-	/* A transaction is still open there, or a key watched. */
-	if (!lane->left && ((reply.p[1] == 'M' && !known) ||
-	                    e->kind == PEND_BLOCK || of_tx || s->watching))
+	if ((reply.p[1] == 'M' && !known) || is_open_there(e, of_tx))
 		leave(r, lane);
 	if (w == NULL)
 		return true; /* its client is gone */
@@ -232,10 +248,7 @@ astray_take(struct relay *r, struct lane *lane, const struct pending *e,
 			tx_spoiled(s);
 		return false;
 	}
-	if (e->flags & PEND_F_WRITE)
-		r->n.writes[lane->side]--;
-	else if (e->flags & PEND_F_READ)
-		r->n.reads[lane->side]--;
+	uncount(r, lane, e);
 	/* A transaction and who blocks have one node. */
 	if (e->kind == PEND_BLOCK || of_tx)
 		detour_turn(s, &to);
