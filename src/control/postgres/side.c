@@ -44,6 +44,9 @@ pg_call_ms(const struct run *r)
 	uint64_t end = r->cut.hold_at_ns + r->cut.limits.hold_ns;
 	uint64_t left;
 
+	/* Nobody waits before anything has begun. */
+	if (r->relay_n == 0)
+		return LIMIT_PREFLIGHT_MS;
 	if (!r->cut_on || r->cut.hold_at_ns == 0 || r->cut.committed ||
 	    r->cut.step >= CUT_BACK_RECORD)
 		return LIMIT_CALL_MS;
@@ -62,7 +65,9 @@ log_in(struct run *r, enum side s, bool own, struct err *err)
 
 	p->b.conf.user = own ? r->side[s].own_user : NULL;
 	p->b.conf.pass = own ? r->side[s].own_pass : NULL;
-	rc = backend_open(&p->b, LIMIT_CONNECT_MS, err);
+	rc = backend_open(
+		&p->b, r->relay_n == 0 ? LIMIT_PREFLIGHT_MS : LIMIT_CONNECT_MS,
+		err);
 	p->as_own = rc == 0 && own;
 	return rc;
 }

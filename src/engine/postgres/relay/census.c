@@ -9,6 +9,11 @@
 #include "engine/postgres/relay/inside.h"
 #include "wire/pg_text.h"
 
+/* An oid that is half of a lock's key, as the signed number that was given. */
+#define SIGNED(oid)                                       \
+	"((" oid "::bigint + 2147483648) % 4294967296 - " \
+	"2147483648)::text"
+
 /* kind, a, b */
 static const char question[] =
 	"SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source ="
@@ -19,25 +24,31 @@ static const char question[] =
 	" pg_catalog.pg_listening_channels() c UNION ALL SELECT CASE WHEN mode"
 	" LIKE 'Share%' THEN 'b' ELSE 'a' END, CASE WHEN objsubid = 1 THEN"
 	" ((classid::bigint << 32) | objid::bigint)::text ELSE"
-	" classid::int8::int4::text || ',' || objid::int8::int4::text END, ''"
-	" FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND"
-	" pid = pg_catalog.pg_backend_pid() UNION ALL SELECT 'x', 'temporary"
-	" tables', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE"
-	" relnamespace = pg_catalog.pg_my_temp_schema()) UNION ALL SELECT 'x',"
-	" 'cursors WITH HOLD', '' WHERE EXISTS (SELECT 1 FROM"
-	" pg_catalog.pg_cursors WHERE is_holdable)";
+	" " SIGNED("classid") " || ',' || " SIGNED(
+		"objid") " END, ''"
+			 " FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND"
+			 " pid = pg_catalog.pg_backend_pid() UNION ALL SELECT 'x', 'temporary"
+			 " tables', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE"
+			 " relnamespace = pg_catalog.pg_my_temp_schema()) UNION ALL SELECT 'x',"
+			 " 'cursors WITH HOLD', '' WHERE EXISTS (SELECT 1 FROM"
+			 " pg_catalog.pg_cursors WHERE is_holdable)";
 
 void
 pg_census_ask(struct pg_session *s)
 {
 	struct pg_backend *b = &s->b;
+	size_t at;
 
 	buf_clear(&s->state.sql);
 	buf_clear(&s->state.stays);
 	s->state.is_urgent = false;
 	map_each(e, &s->named)
 		((struct pg_named *)map_value(e))->seen = false;
-	pg_put_query(&b->link->tx, SPAN(question));
+	at = pg_put_begin(&b->link->tx, PG_QUERY);
+	buf_put_str(&b->link->tx, question);
+	pg_custom_put(s, &b->link->tx);
+	buf_put(&b->link->tx, "", 1);
+	pg_put_end(&b->link->tx, at);
 	port_touch(s->r->port, b->link);
 	b->at = BACKEND_CENSUS;
 }
@@ -113,6 +124,9 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 	struct pg_value v[3];
 	struct span rest;
 
+	if (type == PG_ERROR_RESPONSE)
+		add(s, 'x', SPAN("what the server did not tell"),
+		    (struct span){ NULL, 0 });
 	if (type == PG_READY) {
 		s->state.is_known = true;
 		/* DEALLOCATE was said in SQL. */
@@ -165,7 +179,10 @@ pg_census_note(struct pg_session *s, const struct pg_message *m)
 			forget(s, e);
 		return;
 	}
-	if (!pg_read_parse(m->body, &p) || p.name.n == 0)
+	if (!pg_read_parse(m->body, &p))
+		return;
+	pg_custom_scan(s, p.text);
+	if (p.name.n == 0)
 		return;
 	if (s->named_bytes + m->raw.n > PG_RELAY_KEEP_MAX) {
 		s->is_lossy = true;

@@ -58,7 +58,7 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 	pg_hold_look(r);
 }
 
-/* Its backend is of the side that lost. */
+/* Its backend is of the side that lost, or was ended by a fence. */
 static void
 go_over(struct pg_session *s)
 {
@@ -97,8 +97,8 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	ack.route = r->route;
 	r->port->ops->mail(r->port, &ack);
 	list_each(pg_session, s, all, &r->sessions) {
-		if (s->at == SESSION_OPEN && s->b.link != NULL &&
-		    s->b.side != r->route.authority)
+		if (s->at == SESSION_OPEN &&
+		    (s->b.link == NULL || s->b.side != r->route.authority))
 			go_over(s);
 	}
 	list_each(pg_session, s, all, &r->sessions)

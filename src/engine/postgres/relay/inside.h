@@ -7,6 +7,7 @@
  *   backend.c  a connection to a server for a client: login, answers
  *   auth.c     the login of a client, and in its name
  *   census.c   what a session has that must go with it, asked of its backend
+ *   custom.c   names of settings that no server lists
  *   hold.c     hold, drained, release: sessions change sides
  *
  *   client ──→ session.in ──(held?)──→ backend.link ──→ server
@@ -130,6 +131,8 @@ struct pg_session {
 	struct buf capture; /* a Parse or Close under way                */
 	struct map named;   /* prepared statements: name -> pg_named     */
 	size_t named_bytes;
+	struct map custom;   /* names of settings, see custom.c    */
+	bool names_by_value; /* set_config() gets names from Bind  */
 	struct pg_auth auth;
 	struct pg_backend b;
 	struct pg_state state;
@@ -233,6 +236,12 @@ uint32_t pg_census_restore(struct pg_session *s, struct buf *tx);
 /* The client prepared or closed a statement (a whole message). */
 void pg_census_note(struct pg_session *s, const struct pg_message *m);
 void pg_census_forget(struct pg_session *s);
+
+/* ---- custom.c ---- */
+/* Text of a statement; the body of a Bind; more rows for the census' question. */
+void pg_custom_scan(struct pg_session *s, struct span text);
+void pg_custom_bind(struct pg_session *s, struct span body);
+void pg_custom_put(struct pg_session *s, struct buf *sql);
 
 /* ---- hold.c ---- */
 void pg_hold_begin(struct pg_relay *r, const struct mail *m);

@@ -15,18 +15,20 @@
 #include "engine/relay.h"
 
 /* A peer that has so much to take is not sent more: the other one is not read. */
-#define PG_RELAY_TX_MAX   ((size_t)1024 * 1024)
+#define PG_RELAY_TX_MAX     ((size_t)1024 * 1024)
 /* Bytes of requests of one client that are kept while it waits. */
-#define PG_RELAY_HELD_MAX ((size_t)256 * 1024)
+#define PG_RELAY_HELD_MAX   ((size_t)256 * 1024)
 /* Bytes of the prepared statements of one client that are kept to be made again
  * elsewhere; one with more of them cannot move. */
-#define PG_RELAY_KEEP_MAX ((size_t)1024 * 1024)
+#define PG_RELAY_KEEP_MAX   ((size_t)1024 * 1024)
+/* Settings of its own making that one session may have to take along. */
+#define PG_RELAY_CUSTOM_MAX 64
 /* How long a login of a client may take. */
-#define PG_RELAY_LOGIN_NS 60000000000ull
+#define PG_RELAY_LOGIN_NS   60000000000ull
 /* How long a session looks for a backend after a switch. */
-#define PG_RELAY_MOVE_NS  5000000000ull
+#define PG_RELAY_MOVE_NS    5000000000ull
 /* How long running transactions may take once the machine is told to stop. */
-#define PG_RELAY_STOP_NS  2000000000ull
+#define PG_RELAY_STOP_NS    2000000000ull
 
 extern const struct machine pg_relay_machine;
 

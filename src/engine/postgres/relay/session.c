@@ -67,6 +67,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->auth.secret, r->mem);
 	buf_init(&s->state.sql, r->mem);
 	buf_init(&s->state.stays, r->mem);
+	map_init(&s->custom, r->mem, 0, r->port->entropy(r->port));
 	map_init(&s->named, r->mem, sizeof(struct pg_named),
 	         r->port->entropy(r->port));
 	pg_frame_init(&s->in, PG_FRONT);
@@ -88,6 +89,7 @@ pg_session_free(struct pg_session *s)
 	pg_auth_fini(s);
 	pg_census_forget(s);
 	map_fini(&s->named);
+	map_fini(&s->custom);
 	buf_fini(&s->rx);
 	buf_fini(&s->startup);
 	buf_fini(&s->capture);
@@ -219,9 +221,12 @@ capture(struct pg_session *s, const struct pg_part *p)
 	struct pg_message m;
 
 	if (p->kind == PG_HEAD) {
-		s->captures = p->type == PG_PARSE || p->type == PG_CLOSE;
+		s->captures = p->type == PG_PARSE || p->type == PG_CLOSE ||
+		              (p->type == PG_BIND && s->names_by_value);
 		buf_clear(&s->capture);
 	}
+	if (p->kind == PG_BODY && p->type == PG_QUERY)
+		pg_custom_scan(s, p->raw);
 	if (!s->captures)
 		return;
 	if (buf_len(&s->capture) + p->raw.n > PG_RELAY_KEEP_MAX) {
@@ -236,7 +241,10 @@ capture(struct pg_session *s, const struct pg_part *p)
 	m.type = p->type;
 	m.raw = buf_span(&s->capture);
 	m.body = span_skip(m.raw, 5);
-	pg_census_note(s, &m);
+	if (m.type == PG_BIND)
+		pg_custom_bind(s, m.body);
+	else
+		pg_census_note(s, &m);
 	s->captures = false;
 	buf_clear(&s->capture);
 }
