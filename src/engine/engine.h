@@ -9,7 +9,8 @@
  * all links touched in a batch leave in one write a link. That batching is what
  * makes the relay fast.
  *
- * Thread: a machine, its port and its links belong to one thread.
+ * Thread: a machine, its port and its links belong to one thread. While that one
+ * sleeps, another may step the machine if it lends itself (port.lends).
  */
 #pragma once
 
@@ -118,6 +119,10 @@ struct port {
 	/* The machine writes it: nothing here waits for the board. It counts
 	 * from the end of EV_BATCH on.                                     */
 	bool skips_board;
+	/* The machine writes it, as skips_board: what it would do about the board
+	 * is so little that whoever pokes may do it (EV_BOARD, then EV_BATCH in
+	 * that thread, while its own one sleeps).                           */
+	bool lends;
 	/* Workers of one listener: how many, which one this is. */
 	uint32_t worker_n;
 	uint32_t worker_at;

@@ -9,6 +9,10 @@
  * Waking a loop costs a system call only when it sleeps: it says `asleep`
  * before it looks at its flags for the last time, others raise their flag
  * before they look at `asleep`. The eventfd is edge-triggered and never read.
+ *
+ * Who pokes a sleeping loop whose machine lends itself (port.lends) runs that
+ * batch in its own thread: a wake-up of a thread less. `taken` says that somebody
+ * is at the machine: its thread leaves it only while it sleeps.
  */
 #include "world/os/loop.h"
 
@@ -55,12 +59,15 @@ struct loop {
 	uint64_t listen_again_ns; /* UINT64_MAX: listeners are not paused */
 	int epoll_fd;
 	int event_fd;
-	bool poke; /* wished by the machine in this batch */
+	uint64_t until_ns; /* it sleeps at most so long */
+	bool poke;         /* wished by the machine in this batch */
 	bool no_pwait2;
+	atomic_bool taken; /* see above; also before and after loop_run() */
 	atomic_bool asleep;
 	atomic_bool has_mail;
 	atomic_bool has_board;
-	atomic_bool skips_board; /* the machine's wish of the last batch */
+	atomic_bool skips_board; /* the machine's wishes of the last batch */
+	atomic_bool lends;
 	atomic_bool stopping;
 	atomic_bool deaf; /* the listeners are to be closed */
 	bool is_patient;
@@ -326,6 +333,14 @@ run_events(struct loop *l, const struct epoll_event *evs, int n)
 	}
 }
 
+static void
+take(struct loop *l)
+{
+	/* Another thread's batch: few and short replies (port.lends). */
+	while (atomic_exchange(&l->taken, true))
+		(void)sched_yield();
+}
+
 /* A poke that came before the wish was told to nobody, so who begins to wait gets
  * one: this loop does not sleep before it. */
 static void
@@ -333,6 +348,9 @@ show_wish(struct loop *l)
 {
 	bool skips = l->port.skips_board;
 
+	if (atomic_load_explicit(&l->lends, memory_order_relaxed) !=
+	    l->port.lends)
+		atomic_store(&l->lends, l->port.lends);
 	if (atomic_load_explicit(&l->skips_board, memory_order_relaxed) ==
 	    skips)
 		return;
@@ -341,19 +359,92 @@ show_wish(struct loop *l)
 		atomic_store(&l->has_board, true);
 }
 
+/* The crowd; others: but those who lend themselves. Answers who was left out. */
+static uint64_t
+poke_crowd(struct loop *l, bool others)
+{
+	uint64_t lent = 0;
+
+	for (uint32_t i = 0; i < l->crowd->n; i++) {
+		struct loop *to = l->crowd->loops[i];
+
+		if (to == l)
+			continue;
+		if (others && atomic_load(&to->lends))
+			lent |= UINT64_C(1) << i;
+		else
+			loop_poke(to);
+	}
+	return lent;
+}
+
+/* Answers whose batch may be run now; of a lent one nobody's. */
+static uint64_t
+finish_batch(struct loop *l, bool own)
+{
+	uint64_t lent = 0;
+
+	tell(l, EV_BATCH);
+	show_wish(l);
+	if (l->poke && l->crowd != NULL)
+		lent = poke_crowd(l, own);
+	l->poke = false;
+	conns_flush(&l->conns);
+	return lent;
+}
+
+static uint64_t
+earliest(const struct loop *l)
+{
+	uint64_t at = conns_deadline_ns(&l->conns);
+
+	if (l->port.wake_ns < at)
+		at = l->port.wake_ns;
+	return l->listen_again_ns < at ? l->listen_again_ns : at;
+}
+
+/* In the thread of whoever pokes. Dead connections stay for its own thread, which
+ * may have been told of them by the kernel already. False: it did not sleep, or
+ * has more to do than to look at the board. */
+static bool
+run_lent(struct loop *l)
+{
+	bool again;
+
+	if (!atomic_load(&l->lends) || !atomic_load(&l->asleep) ||
+	    atomic_exchange(&l->taken, true))
+		return false;
+	if (atomic_load(&l->has_mail) || atomic_load(&l->stopping)) {
+		atomic_store(&l->taken, false);
+		return false;
+	}
+	read_clocks(l);
+	tell(l, EV_BOARD);
+	(void)finish_batch(l, false);
+	again = conns_is_ready(&l->conns) || earliest(l) < l->until_ns ||
+	        atomic_load(&l->has_board);
+	atomic_store(&l->taken, false);
+	if (again)
+		wake(l);
+	return true;
+}
+
+static void
+poke_lent(struct loop *l, uint64_t lent)
+{
+	for (; lent != 0; lent &= lent - 1) {
+		struct loop *to = l->crowd->loops[__builtin_ctzll(lent)];
+
+		if (!run_lent(to))
+			loop_poke(to);
+	}
+}
+
+/* Others' batches behind our own bytes. */
 static void
 end_batch(struct loop *l)
 {
-	tell(l, EV_BATCH);
-	show_wish(l);
-	if (l->poke && l->crowd != NULL) {
-		for (uint32_t i = 0; i < l->crowd->n; i++) {
-			if (l->crowd->loops[i] != l)
-				loop_poke(l->crowd->loops[i]);
-		}
-	}
-	l->poke = false;
-	conns_flush(&l->conns);
+	poke_lent(l, finish_batch(l, true));
 	conns_bury(&l->conns);
 	pool_publish(&l->pool);
 }
@@ -381,16 +472,6 @@ run_batch(struct loop *l, const struct epoll_event *evs, int n)
 
 /* ---- sleeping ---------------------------------------------------------- */
 
-static uint64_t
-earliest(const struct loop *l)
-{
-	uint64_t at = conns_deadline_ns(&l->conns);
-
-	if (l->port.wake_ns < at)
-		at = l->port.wake_ns;
-	return l->listen_again_ns < at ? l->listen_again_ns : at;
-}
-
 /* epoll_wait with a time in ns (UINT64_MAX: for ever); in ms, rounded up, on
  * kernels before 5.11. */
 static int
@@ -416,6 +497,17 @@ wait_ns(struct loop *l, struct epoll_event *evs, uint64_t ns)
 }
 
 static int
+wait_some(struct loop *l, struct epoll_event *evs, uint64_t ns)
+{
+	int n = wait_ns(l, evs, ns);
+
+	if (n >= 0)
+		return n;
+	REQUIRE(errno == EINTR);
+	return 0;
+}
+
+static int
 sleep_for_events(struct loop *l, struct epoll_event *evs)
 {
 	uint64_t at = earliest(l);
@@ -435,12 +527,15 @@ sleep_for_events(struct loop *l, struct epoll_event *evs)
 		    atomic_load(&l->stopping))
 			ns = 0;
 	}
-	n = wait_ns(l, evs, ns);
-	atomic_store(&l->asleep, false);
-	if (n < 0) {
-		REQUIRE(errno == EINTR);
-		n = 0;
+	if (ns == 0) {
+		n = wait_some(l, evs, 0);
+	} else {
+		l->until_ns = at;
+		atomic_store(&l->taken, false);
+		n = wait_some(l, evs, ns);
+		take(l);
 	}
+	atomic_store(&l->asleep, false);
 	return n;
 }
 
@@ -530,6 +625,8 @@ set_up(struct loop *l, const struct loop_conf *conf)
 	pool_init(&l->pool, conf->mem_limit);
 	mailbox_init(&l->mailbox);
 	atomic_init(&l->asleep, false);
+	atomic_init(&l->taken, true);
+	atomic_init(&l->lends, false);
 	atomic_init(&l->has_mail, false);
 	atomic_init(&l->has_board, false);
 	atomic_init(&l->stopping, false);

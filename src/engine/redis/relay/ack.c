@@ -79,6 +79,7 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 	g = at(lane, lane->seg_tail++);
 	*g = (struct segment){ .s = s, .at_ns = r->port->now_ns, .n = bytes.n };
 	s->withheld++;
+	r->withheld++;
 	hold_back(r, s, bytes);
 	if (r->route.ack_timeout_ms > 0)
 		port_wake(r->port, g->at_ns + r->route.ack_timeout_ms *
@@ -108,6 +109,7 @@ let_go(struct relay *r, struct lane *lane)
 
 	lane->seg_head++;
 	s->withheld--;
+	r->withheld--;
 	if (s->link == NULL) {
 		session_run(r, s);
 		return;

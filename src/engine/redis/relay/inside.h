@@ -318,6 +318,7 @@ struct relay {
 	uint32_t next_lane;
 	uint64_t rare_ns; /* gauges were published then */
 	struct counts n;
+	uint32_t withheld; /* segments of all lanes (ack.c) */
 	uint32_t clients;
 	uint32_t blocked;
 	uint32_t subscribed;

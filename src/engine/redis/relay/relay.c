@@ -14,8 +14,9 @@
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 
-#define TICK_NS 1000000000ull
-#define RARE_NS 10000000ull
+#define TICK_NS  1000000000ull
+#define RARE_NS  10000000ull
+#define LEND_MAX 4 /* replies: some 10 us of another thread's time */
 
 void
 relay_init(void *self, void *conf)
@@ -358,6 +359,15 @@ waits_for_board(const struct relay *r)
 	       r->shadow != NULL || is_changing(r);
 }
 
+/* A few replies that wait for the board and for nothing else: whoever tells the
+ * position may send them. More are worth a thread of their own. */
+static inline bool
+lends(const struct relay *r)
+{
+	return r->withheld > 0 && r->withheld <= LEND_MAX &&
+	       r->whole.l.l.n == 0 && r->shadow == NULL && !is_changing(r);
+}
+
 static void
 batch(struct relay *r)
 {
@@ -380,6 +390,7 @@ batch(struct relay *r)
 	}
 	publish(r);
 	r->port->skips_board = !waits_for_board(r);
+	r->port->lends = lends(r);
 	r->batch++;
 }
 
@@ -439,6 +450,7 @@ fini(void *self, struct port *p)
 	r->port = p;
 	r->mem = p->mem;
 	p->worker_n = 0; /* the others may be gone */
+	r->withheld = 0;
 	list_each(session, s, all, &r->sessions) {
 		s->inflight = 0;
 		s->withheld = 0;
