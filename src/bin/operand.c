@@ -135,6 +135,10 @@ verb_sides(const struct args *a, struct side_conf ret[SIDE_N], struct err *err)
 	struct url new;
 	int rc = verb_urls(a, &old, &new, err);
 
+	if (rc == 0 && (old.kind != URL_REDIS || new.kind != URL_REDIS))
+		rc = err_set(err, ERR_UNABLE,
+		             "not possible for PostgreSQL yet; godwit migrate "
+		             "moves it");
 	if (rc == 0)
 		rc = url_side(&old, SIDE_OLD, &ret[SIDE_OLD], err);
 	if (rc == 0)

@@ -37,6 +37,9 @@ struct dialect {
 	void (*begin)(struct run *r, enum side s);
 	void (*end)(struct run *r, enum side s);
 
+	/* Can it do what the run was asked for (strategy, data, ...)? ERR_UNABLE
+	 * names what it cannot. Before anything is asked of a server. */
+	int (*can)(const struct run *r, struct err *err) MUST;
 	/* Both sides: can they be moved? r->checks is filled, and what is known
 	 * of the sides. ERR_REFUSED with the first failure's text. */
 	int (*check)(struct run *r, struct err *err) MUST;

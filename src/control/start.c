@@ -696,6 +696,8 @@ run_start(struct run *r, struct err *err)
 	if (rc == 0)
 		rc = parse_urls(r, err);
 	if (rc == 0)
+		rc = r->dialect->can(r, err);
+	if (rc == 0)
 		rc = open_journal(r, err);
 	if (rc == 0 && r->home != NULL && r->home->resume &&
 	    (r->state == LIFE_ROLLED_BACK || r->state == LIFE_COMPLETED))

@@ -190,6 +190,11 @@ from_conn(struct call *c, const json_t *conn, struct url *u, struct err *err)
 		rc = from_parts(c, conn, u, err);
 	} else {
 		rc = url_parse(text, u, err);
+		if (rc == 0 && u->kind != URL_REDIS)
+			rc = err_set(err, ERR_UNABLE,
+			             "endpoints of the daemon are Redis; a "
+			             "PostgreSQL database is moved by godwit "
+			             "migrate");
 		if (rc != 0)
 			(void)blame(c, "url", rc, err);
 	}

@@ -13,6 +13,34 @@
 #include "engine/postgres/mover/mover.h"
 #include "engine/postgres/relay/relay.h"
 
+/* What is not built yet is refused here, by name. */
+static int
+can(const struct run *r, struct err *err)
+{
+	const struct run_conf *c = r->conf;
+	enum strategy_kind k = r->strategy.kind;
+	const char *what = NULL;
+
+	if (k != STRATEGY_BIG_BANG && k != STRATEGY_BLUE_GREEN)
+		what = "the strategy; use big_bang or blue_green";
+	else if (c->write_mode != WRITE_CUTOVER)
+		what = "write_mode dual_write; use cutover";
+	else if (c->conflict != CONFLICT_REPLACE)
+		what = "conflict rules; new has to be empty";
+	else if (c->copy_mode != COPY_AUTO || c->new_is_stale)
+		what = "another way of copying than its own";
+	else if (r->home != NULL)
+		what = "a daemon's migration; use godwit migrate";
+	else if (c->tls_cert[0] != '\0')
+		what = "TLS towards clients";
+	else if (r->at[0].url.tls.is_on || r->at[1].url.tls.is_on)
+		what = "TLS towards servers";
+	if (what == NULL)
+		return 0;
+	return err_set(err, ERR_UNABLE, "not possible for PostgreSQL yet: %s",
+	               what);
+}
+
 static int
 reach(struct run *r, enum side s, struct err *err)
 {
@@ -149,6 +177,7 @@ const struct dialect dialect_postgres = {
 	.mover_init = pg_mover_init,
 	.begin = pg_begin,
 	.end = pg_end,
+	.can = can,
 	.check = pg_check,
 	.reach = reach,
 	.meet = meet,

@@ -28,6 +28,14 @@ end(struct run *r, enum side s)
 	agent_fini(&r->at[s].agent);
 }
 
+static int
+can(const struct run *r, struct err *err)
+{
+	(void)r;
+	(void)err;
+	return 0;
+}
+
 static const char *
 conflict_name(enum conflict_rule c)
 {
@@ -185,6 +193,7 @@ const struct dialect dialect_redis = {
 	.mover_init = mover_init,
 	.begin = begin,
 	.end = end,
+	.can = can,
 	.check = check,
 	.reach = reach,
 	.meet = meet,

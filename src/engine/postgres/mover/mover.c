@@ -62,6 +62,9 @@ tell_phase(struct pg_mover *m)
 	m->port->ops->mail(m->port, &mail);
 }
 
+static void put_text(struct mail *mail, struct pg_mover *m, const char *fmt,
+                     va_list ap) __attribute__((format(printf, 3, 0)));
+
 static void
 put_text(struct mail *mail, struct pg_mover *m, const char *fmt, va_list ap)
 {
