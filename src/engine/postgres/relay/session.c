@@ -190,19 +190,18 @@ static void
 account(struct pg_session *s, uint8_t type)
 {
 	s->state.is_known = false;
+	s->r->n.requests += type == PG_QUERY || type == PG_FUNCTION_CALL ||
+	                    type == PG_EXECUTE;
 	switch (type) {
 	case PG_QUERY:
-	case PG_FUNCTION_CALL:
-		s->due_query++;
-		s->r->n.requests++;
-		break;
+	case PG_FUNCTION_CALL: s->due_query++; break;
 	case PG_SYNC:
 		/* A server that takes in a COPY passes over it. */
 		if (!s->copies_in)
 			s->due_sync++;
 		s->in_extended = false;
 		break;
-	case PG_EXECUTE: s->r->n.requests++; /* fall through */
+	case PG_EXECUTE:
 	case PG_PARSE:
 	case PG_BIND:
 	case PG_DESCRIBE:
