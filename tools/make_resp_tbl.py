@@ -76,6 +76,7 @@ HANDLED = {
     "client|caching": ("ADMIN", "TRACKING"),
     "client|getredir": ("ADMIN", "TRACKING"),
     "client|trackinginfo": ("ADMIN", "TRACKING"),
+    "acl|setuser": ("ADMIN", "USERS"), "acl|deluser": ("ADMIN", "USERS"),
     "pfdebug": ("WRITE", "PLAIN"),
 }
 

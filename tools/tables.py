@@ -102,6 +102,7 @@ WAYS = {
     "DEBUG": ("routed", "home"),
     "MIGRATE": ("routed", "by key"),
     "ALONE": ("routed", "home"),
+    "USERS": ("routed", "home; the other side follows within a second, and before a switch"),
     "BLOCK_LAST": ("pinned", "while it blocks; moved by a switch with the rest of its time"),
     "BLOCK_FIRST": ("pinned", "while it blocks; moved by a switch with the rest of its time"),
     "BLOCK_WORD": ("pinned", "while it blocks; moved by a switch with the rest of its time"),

@@ -12,8 +12,8 @@
 
 /* How long one question may take: inside a hold no longer than what is left of
  * it, so that a side that hangs does not stretch it. */
-static uint32_t
-call_ms(const struct run *r)
+uint32_t
+fence_call_ms(const struct run *r)
 {
 	uint64_t now = os_mono_ns();
 	uint64_t end = r->cut.hold_at_ns + r->cut.limits.hold_ns;
@@ -35,7 +35,7 @@ reach(struct run *r, enum side s, struct err *err)
 {
 	struct run_side *at = &r->at[s];
 
-	return agent_open(&at->agent, at->users_made, call_ms(r), err);
+	return agent_open(&at->agent, at->users_made, fence_call_ms(r), err);
 }
 
 int
@@ -47,7 +47,7 @@ fence_ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
 
 	if (rc != 0)
 		return rc;
-	return agent_call(a, put(&a->tx), call_ms(r), ret_replies, err);
+	return agent_call(a, put(&a->tx), fence_call_ms(r), ret_replies, err);
 }
 
 /* Look at token and users. The spans in *ret live until the next call. */
@@ -59,8 +59,8 @@ look(struct run *r, enum side s, struct fence_look *ret, struct err *err)
 	int rc = reach(r, s, err);
 
 	if (rc == 0)
-		rc = agent_call(a, admin_put_look(&a->tx, &r->own), call_ms(r),
-		                &replies, err);
+		rc = agent_call(a, admin_put_look(&a->tx, &r->own),
+		                fence_call_ms(r), &replies, err);
 	if (rc != 0)
 		return rc;
 	return admin_read_look(replies, r->side[s].label, &r->own, ret, err);
@@ -74,7 +74,7 @@ unwatch(struct run *r, enum side s)
 	struct err err;
 
 	resp_put_cmd(&a->tx, "UNWATCH", NULL);
-	if (agent_call(a, 1, call_ms(r), &replies, &err) != 0)
+	if (agent_call(a, 1, fence_call_ms(r), &replies, &err) != 0)
 		agent_close(a);
 }
 
@@ -120,11 +120,17 @@ rules_of(const struct run *r, const json_t *saved, const struct fence_look *l)
 	return ret;
 }
 
-int
-fence_record(struct run *r, const char *name, json_t **saved,
-             const struct fence_look *l, struct err *err)
+json_t *
+fence_rules_now(const struct run *r, enum side s, const struct fence_look *l)
 {
-	json_t *now = rules_of(r, *saved, l);
+	return rules_of(r, r->at[s].saved, l);
+}
+
+/* Steals now. */
+static int
+record(struct run *r, const char *name, json_t **saved, json_t *now,
+       struct err *err)
+{
 	int rc;
 
 	if (*saved != NULL && json_equal(now, *saved)) {
@@ -143,11 +149,28 @@ fence_record(struct run *r, const char *name, json_t **saved,
 	return 0;
 }
 
+int
+fence_record(struct run *r, const char *name, json_t **saved,
+             const struct fence_look *l, struct err *err)
+{
+	return record(r, name, saved, rules_of(r, *saved, l), err);
+}
+
+int
+fence_record_rules(struct run *r, enum side s, json_t *rules, struct err *err)
+{
+	return record(r, side_name(s), &r->at[s].saved, json_incref(rules),
+	              err);
+}
+
 static int
 save(struct run *r, enum side s, const struct fence_look *l, struct err *err)
 {
 	int rc = layout_borrow_rules(r, s, l, err);
 
+	/* What was changed since is owed to the other side until it is there. */
+	if (rc == 0)
+		rc = acl_follow(r, s, l, r->cut_on, err);
 	if (rc != 0)
 		return rc;
 	return fence_record(r, side_name(s), &r->at[s].saved, l, err);
@@ -178,6 +201,20 @@ too_new(struct run *r, enum side s, const struct fence_look *l, uint64_t epoch,
 	               "another controller is at work; stop one of them",
 	               r->side[s].label, (unsigned long long)l->epoch,
 	               (unsigned long long)epoch);
+}
+
+int
+fence_look_own(struct run *r, enum side s, struct err *err)
+{
+	struct fence_look l;
+	int rc = look(r, s, &l, err);
+
+	return rc == 0 ? too_new(r, s, &l,
+	                         r->cut_on
+	                                 ? r->cut.r.epoch
+	                                 : journal_authority(r->journal).epoch,
+	                         err)
+	               : rc;
 }
 
 /* Be there as Godwit's own user. A server that was started again may have
@@ -222,7 +259,7 @@ fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 	if (rc != 0)
 		return rc;
 	n = admin_put_fence(&a->tx, &l, &r->own, epoch);
-	rc = agent_call(a, n, call_ms(r), &replies, err);
+	rc = agent_call(a, n, fence_call_ms(r), &replies, err);
 	if (rc == 0)
 		rc = admin_read_exec(replies, n, r->side[s].label, "fence",
 		                     err);
@@ -266,7 +303,7 @@ fence_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 		return rc;
 	n = admin_put_unfence(&a->tx, &l, &r->own, epoch, fence_saved_rules,
 	                      r->at[s].saved);
-	rc = agent_call(a, n, call_ms(r), &replies, err);
+	rc = agent_call(a, n, fence_call_ms(r), &replies, err);
 	if (rc == 0)
 		rc = admin_read_exec(replies, n, r->side[s].label, "unfence",
 		                     err);
@@ -350,7 +387,7 @@ fence_say(struct run *r, enum side s, bool first, struct err *err)
 		return rc;
 	own.tag = r->marker_tag;
 	n = admin_put_marker(&a->tx, &own, r->cut.r.epoch, first);
-	rc = agent_call(a, n, call_ms(r), &replies, err);
+	rc = agent_call(a, n, fence_call_ms(r), &replies, err);
 	return rc == 0 ? reply_ok(&replies, r->side[s].label, "PUBLISH", err)
 	               : rc;
 }
@@ -368,7 +405,7 @@ fence_kill(struct run *r, enum side s, struct err *err)
 	n = admin_put_kills(&a->tx, replies, &r->own);
 	/* Some may have gone by themselves meanwhile; that is an error reply
 	 * and just as good. */
-	return n > 0 ? agent_call(a, n, call_ms(r), &replies, err) : 0;
+	return n > 0 ? agent_call(a, n, fence_call_ms(r), &replies, err) : 0;
 }
 
 int
@@ -384,7 +421,7 @@ fence_kill_left(struct run *r, enum side s, struct err *err)
 		return rc;
 	(void)snprintf(prefix, sizeof(prefix), "godwit:%s:relay", r->id);
 	n = admin_put_kill_named(&a->tx, replies, span_str(prefix));
-	return n > 0 ? agent_call(a, n, call_ms(r), &replies, err) : 0;
+	return n > 0 ? agent_call(a, n, fence_call_ms(r), &replies, err) : 0;
 }
 
 int
@@ -450,13 +487,13 @@ fence_users(struct run *r, enum side s, struct err *err)
 	struct run_side *at = &r->at[s];
 	struct span replies = { NULL, 0 };
 	uint32_t n;
-	int rc = agent_open(&at->agent, true, call_ms(r), err);
+	int rc = agent_open(&at->agent, true, fence_call_ms(r), err);
 
 	if (rc != 0)
 		return rc;
 	n = admin_put_users(&at->agent.tx, &r->own, r->side[s].own_pass,
 	                    r->side[s].reader_pass);
-	rc = agent_call(&at->agent, n, call_ms(r), &replies, err);
+	rc = agent_call(&at->agent, n, fence_call_ms(r), &replies, err);
 	if (rc == 0)
 		rc = admin_read_users(replies, r->side[s].label, err);
 	if (rc != 0)
@@ -498,7 +535,7 @@ fence_writer(struct run *r, enum side s, struct err *err)
 		               r->side[s].label);
 	n = admin_put_writer(&at->agent.tx, &r->own, r->side[s].writer_pass,
 	                     span_str(rules));
-	rc = agent_call(&at->agent, n, call_ms(r), &replies, err);
+	rc = agent_call(&at->agent, n, fence_call_ms(r), &replies, err);
 	return rc == 0 ? reply_ok(&replies, r->side[s].label,
 	                          "ACL SETUSER (writer)", err)
 	               : rc;

@@ -150,6 +150,7 @@ struct run {
 	struct checks checks;
 	struct journal *journal;
 	bool is_resumed;
+	bool users_told; /* that they could not be carried */
 
 	/* machines */
 	struct board board;
@@ -301,6 +302,16 @@ void mails_take(struct run *r);
 
 /* fence.c: each is bounded by LIMIT_CALL_MS a question */
 int fence_save(struct run *r, enum side s, struct err *err) MUST;
+/* How long one question may take now. */
+uint32_t fence_call_ms(const struct run *r);
+/* Look at a side's token, which is watched then. ERR_STATE: it is above ours. */
+int fence_look_own(struct run *r, enum side s, struct err *err) MUST;
+/* The rules of the side's users; of those that are fenced, as saved. New. */
+json_t *fence_rules_now(const struct run *r, enum side s,
+                        const struct fence_look *l) MUST;
+/* The rules that the side's users get when its fence is lifted. */
+int fence_record_rules(struct run *r, enum side s, json_t *rules,
+                       struct err *err) MUST;
 int fence_shut(struct run *r, enum side s, uint64_t epoch,
                struct err *err) MUST;
 int fence_lift(struct run *r, enum side s, uint64_t epoch,
@@ -391,6 +402,15 @@ void replica_forget(struct run_side *at);
 uint32_t replica_addresses(const struct run_side *at, struct seek_node *ret,
                            uint32_t max);
 void replica_put_checks(const struct run *r, json_t *list);
+
+/* acl.c: users that are changed while a migration is attached */
+bool acl_is_carried(const struct run *r);
+/* What was changed of the users of `from`, which has authority and was just looked
+ * at, comes to the other side, which is fenced, before the rules of now are
+ * recorded. ERR_LOST: that side is away; with is_due it is asked anyway. */
+int acl_follow(struct run *r, enum side from, const struct fence_look *l,
+               bool is_due, struct err *err) MUST;
+void acl_tend(struct run *r, enum side s); /* once a second */
 
 /* shift.c */
 void shift_begin(struct run *r, bool forced);

@@ -478,6 +478,9 @@ make_fences(struct run *r, struct err *err)
 		return 0;
 	}
 	rc = r->at[other].is_up ? r->dialect->save(r, other, err) : 0;
+	/* What is changed from here on is known as a change. */
+	if (rc == 0 && r->at[side_other(other)].saved == NULL)
+		rc = r->dialect->save(r, side_other(other), err);
 	if (rc == 0)
 		rc = journal_add(r->journal, JOURNAL_FENCE,
 		                 json_pack("{s:s}", "side", side_name(other)),

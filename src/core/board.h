@@ -32,6 +32,9 @@ struct board {
 	 * needs one (board_mark); one number is one moment, for both sides. */
 	bool by_marks[SIDE_N];
 	_Atomic uint64_t marks;
+	/* Users that are changed on the side with authority are changed on the
+	 * other one by control (before anybody else looks). */
+	bool carries_users;
 	struct marks *rings; /* of each relay, by its `who`; core/marks.h   */
 	uint32_t ring_n;
 

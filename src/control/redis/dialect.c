@@ -50,6 +50,7 @@ note_facts(struct run *r, enum side s, const struct facts *f)
 	struct run_side *at = &r->at[s];
 
 	r->board.by_marks[s] = probe_by_marks(f);
+	r->board.carries_users = acl_is_carried(r);
 	at->is_up = true;
 	at->has_aclfile = f->has_aclfile;
 	at->has_config = f->has_config_file;
@@ -184,6 +185,13 @@ carry(struct run *r, enum side from, struct err *err)
 	return 0;
 }
 
+static void
+tend(struct run *r, enum side s)
+{
+	acl_tend(r, s);
+	replica_tend(r, s);
+}
+
 const struct dialect dialect_redis = {
 	.name = "redis",
 	.can_ack_both = true,
@@ -216,7 +224,7 @@ const struct dialect dialect_redis = {
 	.carry = carry,
 	.persist = fence_persist,
 	.clean = fence_clean,
-	.tend_replicas = replica_tend,
+	.tend_replicas = tend,
 	.shut_replicas = replica_shut_all,
 	.hold_replicas = replica_hold_all,
 	.clean_replicas = replica_clean,

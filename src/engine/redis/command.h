@@ -54,7 +54,8 @@ enum command_handler {
 	COMMAND_MONITOR,
 	COMMAND_CLIENTREPLY,
 	COMMAND_NOEVICT,
-	COMMAND_WAIT, /* may block; the last argument is the time in ms    */
+	COMMAND_USERS, /* changes users: control carries them        */
+	COMMAND_WAIT,  /* may block; the last argument is the time in ms    */
 	COMMAND_TRACKING, /* CLIENT TRACKING and its like                     */
 	COMMAND_EVAL,
 	COMMAND_EVALSHA,

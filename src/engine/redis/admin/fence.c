@@ -477,6 +477,56 @@ admin_put_unfence(struct buf *tx, const struct fence_look *look,
 	return n + 1;
 }
 
+/* The next word of the rules that is no right of commands: how to log in, keys,
+ * channels. What servers before 6.2 do not know, and all have by default, is left
+ * out. */
+static bool
+next_other(struct span *rules, bool *in_selector, struct span *ret)
+{
+	while (reply_word(rules, ret)) {
+		uint8_t c = ret->p[0];
+		bool take = !*in_selector && c != '+' && c != '-' && c != '(' &&
+		            !span_eq(*ret, SPAN("sanitize-payload"));
+
+		if (c == '(')
+			*in_selector = true;
+		if (*in_selector && ret->p[ret->n - 1] == ')')
+			*in_selector = false;
+		if (take)
+			return true;
+	}
+	return false;
+}
+
+uint32_t
+admin_put_fenced(struct buf *tx, struct span name, struct span live,
+                 struct span rules)
+{
+	bool may_replicate = acl_may_replicate(rules);
+	struct span words = live;
+	struct span word;
+	bool in_selector = false;
+	size_t argc = may_replicate ? 8 : 6;
+
+	while (next_other(&words, &in_selector, &word))
+		argc++;
+	resp_put_array(tx, argc);
+	resp_put_bulk_str(tx, "ACL");
+	resp_put_bulk_str(tx, "SETUSER");
+	resp_put_bulk(tx, name);
+	resp_put_bulk_str(tx, "reset");
+	in_selector = false;
+	while (next_other(&live, &in_selector, &word))
+		resp_put_bulk(tx, word);
+	resp_put_bulk_str(tx, "-@all");
+	if (may_replicate) {
+		resp_put_bulk_str(tx, "+psync");
+		resp_put_bulk_str(tx, "+replconf");
+	}
+	resp_put_bulk_str(tx, "+ping");
+	return 1;
+}
+
 int
 admin_read_exec(struct span replies, uint32_t n, const char *who,
                 const char *what, struct err *err)

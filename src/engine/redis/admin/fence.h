@@ -99,6 +99,10 @@ uint32_t admin_put_fence(struct buf *tx, const struct fence_look *look,
 uint32_t admin_put_unfence(struct buf *tx, const struct fence_look *look,
                            const struct fence_own *own, uint64_t epoch,
                            acl_saved_f *saved, void *arg);
+/* A user as `live` (how to log in, keys, channels) and fenced, that may do what
+ * `rules` say once the fence is lifted: between a MULTI and its EXEC. */
+uint32_t admin_put_fenced(struct buf *tx, struct span name, struct span live,
+                          struct span rules);
 /* n replies of the transaction. ERR_STATE: the token changed meanwhile. */
 int admin_read_exec(struct span replies, uint32_t n, const char *who,
                     const char *what, struct err *err) MUST;

@@ -16,6 +16,7 @@
  * time that Godwit cannot read is the server's matter: such a command is issued
  * as it is, and its nil counts only while nobody has unblocked it.
  */
+#include "engine/redis/keys.h"
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/split.h"
 
@@ -397,6 +398,20 @@ ask_last(struct relay *r, struct session *s, struct lane *lane, uint32_t argc)
 		if (lane_pend(r, lane, s, PEND_LAST) != NULL)
 			k->asking++;
 	}
+}
+
+enum dispatched
+block_enter(struct relay *r, struct session *s, const struct command *c,
+            const struct resp_cmd *q, struct span raw)
+{
+	if (keys_mention_ours(raw))
+		return dispatch_refuse(
+			r, s,
+			"ERR godwit: names that begin with " KEYS_OWN_PREFIX
+			" are Godwit's own");
+	if (s->multi)
+		return dispatch_plain(r, s, c, q, raw);
+	return block_dispatch(r, s, c, q, raw);
 }
 
 enum dispatched

@@ -544,18 +544,11 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_DEBUG:
 	case COMMAND_MIGRATE:
 	case COMMAND_KILL:
+	case COMMAND_USERS:
 	case COMMAND_WAIT: return server_dispatch(r, s, c, q, raw);
 	case COMMAND_BLOCK_LAST:
 	case COMMAND_BLOCK_FIRST:
-	case COMMAND_BLOCK_WORD:
-		if (keys_mention_ours(raw))
-			return dispatch_refuse(
-				r, s,
-				"ERR godwit: names that begin with " OWN_PREFIX
-				" are Godwit's own");
-		if (s->multi)
-			return plain(r, s, c, q, raw);
-		return block_dispatch(r, s, c, q, raw);
+	case COMMAND_BLOCK_WORD: return block_enter(r, s, c, q, raw);
 	}
 	NEVER("a handler outside its enum");
 }

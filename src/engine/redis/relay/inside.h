@@ -758,6 +758,10 @@ void pair_check(struct relay *r); /* EV_BATCH */
 
 /* ---- block.c ----------------------------------------------------------- */
 
+/* A command that may block, and does not in a transaction. */
+enum dispatched block_enter(struct relay *r, struct session *s,
+                            const struct command *c, const struct resp_cmd *q,
+                            struct span raw);
 enum dispatched block_dispatch(struct relay *r, struct session *s,
                                const struct command *c,
                                const struct resp_cmd *q, struct span raw);

@@ -210,6 +210,46 @@ migrate(struct relay *r, struct session *s, const struct command *c,
 	return dispatch_plain(r, s, c, q, raw);
 }
 
+/* Does it name a user of Godwit's? */
+static bool
+names_own_user(struct span raw)
+{
+	struct span arg;
+	size_t pos = 0;
+
+	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
+		if (i >= 2 && span_has_prefix(arg, SPAN("godwit-")))
+			return true;
+	}
+	return false;
+}
+
+/* With a migration the other side follows (control/acl.c). */
+static enum dispatched
+users(struct relay *r, struct session *s, const struct command *c,
+      const struct resp_cmd *q, struct span raw)
+{
+	if (r->door != NULL && r->board == NULL)
+		return refuse(r, s, c);
+	if (is_shared(r) &&
+	    (r->door != NULL || !r->board->carries_users || split_is_on(r)))
+		return dispatch_refuse(
+			r, s,
+			"ERR godwit refuses %s while %s: change both servers "
+			"themselves",
+			c->name,
+			r->door != NULL ? "the interlay has users of its own"
+			: split_is_on(r)
+				? "writes move key by key"
+				: "a migration is attached that cannot carry "
+				  "users");
+	if (r->board != NULL && names_own_user(raw))
+		return dispatch_refuse(r, s,
+		                       "ERR godwit: users that begin with "
+		                       "godwit- are Godwit's own");
+	return dispatch_plain(r, s, c, q, raw);
+}
+
 /* The connection that the script runs on is not read: another one, in database
  * 0, for a server that is busy refuses SELECT. */
 static enum dispatched
@@ -239,6 +279,7 @@ server_dispatch(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_CONFIG: return config(r, s, c, q, raw);
 	case COMMAND_DEBUG: return debug(r, s, c, q, raw);
 	case COMMAND_MIGRATE: return migrate(r, s, c, q, raw);
+	case COMMAND_USERS: return users(r, s, c, q, raw);
 	case COMMAND_KILL: return end_script(r, s, c, q, raw);
 	case COMMAND_WAIT:
 		if (split_is_on(r))

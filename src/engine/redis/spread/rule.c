@@ -128,6 +128,7 @@ rule_find(const struct rules_of *r, const struct command *row,
 	case COMMAND_EVAL:
 	case COMMAND_EVALSHA: return RULE_KEYS;
 	case COMMAND_ALONE:
+	case COMMAND_USERS:
 	case COMMAND_KILL:
 	case COMMAND_CLIENTS: /* else of home's, where each client is one */
 	case COMMAND_NOEVICT:
