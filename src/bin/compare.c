@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bin/compare.c: godwit verify OLD NEW: compare two servers.
+ * bin/compare.c: godwit verify OLD NEW: compare two servers, by the verifier of
+ * their kind.
  */
 #define _DEFAULT_SOURCE
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include "bin/meet.h"
 #include "bin/status.h"
 #include "bin/verbs.h"
+#include "control/dialect.h"
 #include "control/url.h"
 #include "control/verify.h"
 #include "world/os/loop.h"
@@ -27,6 +29,8 @@
 /* The comparison blocks, so it has a thread of its own. */
 struct compare {
 	struct verify_conf conf;
+	struct url url[SIDE_N];
+	const struct dialect *dialect;
 	struct verify_result result;
 	struct err err;
 	int rc;
@@ -40,7 +44,7 @@ compare_thread(void *arg)
 {
 	struct compare *c = arg;
 
-	c->rc = verify_run(&c->conf, &c->result, &c->err);
+	c->rc = c->dialect->verify(&c->conf, &c->result, &c->err);
 	(void)close(c->over[1]);
 	return NULL;
 }
@@ -74,20 +78,37 @@ print_json(const struct verify_result *r)
 	json_decref(j);
 }
 
+static const char *
+noun(const struct compare *c)
+{
+	return c->dialect == &dialect_postgres ? "rows" : "keys";
+}
+
 /* What a reader of the numbers has to know. */
 static void
-print_remarks(const struct verify_result *r)
+print_remarks(const struct compare *c)
 {
+	const struct verify_result *r = &c->result;
+
 	if (r->unstable > 0)
-		(void)printf("%s keys changed all the time: neither equal nor "
+		(void)printf("%s %s changed all the time: neither equal nor "
 		             "different was proven\n",
-		             amount_count((int64_t)r->unstable).s);
-	if (r->noted > 0)
+		             amount_count((int64_t)r->unstable).s, noun(c));
+	if (r->noted > 0 && c->dialect == &dialect_postgres)
+		(void)printf("%s are noted and count as equal: what only NEW "
+		             "has, other definitions, and rows that are not "
+		             "carried\n",
+		             amount_count((int64_t)r->noted).s);
+	else if (r->noted > 0)
 		(void)printf("%s keys are noted and count as equal: they "
 		             "differ only in what replication does not carry, "
 		             "or never stood still\n",
 		             amount_count((int64_t)r->noted).s);
-	if (r->marker_refused)
+	if (r->marker_refused && c->dialect == &dialect_postgres)
+		(void)printf("no migration of Godwit's carries markers here: "
+		             "a change that came late may count as "
+		             "different\n");
+	else if (r->marker_refused)
 		(void)printf("OLD refused the marker: compared as if nobody "
 		             "wrote\n");
 	if (r->marker_lost)
@@ -96,14 +117,24 @@ print_remarks(const struct verify_result *r)
 }
 
 static void
-print_text(const struct verify_result *r, uint64_t limit)
+print_find(const struct compare *c, const struct verify_find *f)
 {
+	if (c->dialect == &dialect_postgres)
+		(void)printf("%-9s %s  %s\n", verify_kind_name(f->kind), f->key,
+		             f->detail);
+	else
+		(void)printf("%-9s db%u %s  %s\n", verify_kind_name(f->kind),
+		             f->db, f->key, f->detail);
+}
+
+static void
+print_text(const struct compare *c, uint64_t limit)
+{
+	const struct verify_result *r = &c->result;
 	uint64_t bad = r->missing + r->extra + r->different;
 
 	for (uint64_t i = 0; i < r->finds_n && i < limit; i++)
-		(void)printf("%-9s db%u %s  %s\n",
-		             verify_kind_name(r->finds[i].kind), r->finds[i].db,
-		             r->finds[i].key, r->finds[i].detail);
+		print_find(c, &r->finds[i]);
 	if (bad > r->finds_n || bad > limit)
 		(void)printf(
 			"... and %s more\n",
@@ -111,19 +142,19 @@ print_text(const struct verify_result *r, uint64_t limit)
 		                                              ? limit
 		                                              : r->finds_n)))
 				.s);
-	(void)printf("compared %s keys in %s: %s equal, %s missing on NEW, %s "
+	(void)printf("compared %s %s in %s: %s equal, %s missing on NEW, %s "
 	             "extra on NEW, %s different\n",
-	             amount_count((int64_t)r->compared).s,
+	             amount_count((int64_t)r->compared).s, noun(c),
 	             amount_seconds((double)r->took_ms / 1000.0).s,
 	             amount_count((int64_t)r->equal).s,
 	             amount_count((int64_t)r->missing).s,
 	             amount_count((int64_t)r->extra).s,
 	             amount_count((int64_t)r->different).s);
-	(void)printf("OLD has %s keys, NEW has %s; looked twice at %s\n",
-	             amount_count((int64_t)r->keys_old).s,
+	(void)printf("OLD has %s %s, NEW has %s; looked twice at %s\n",
+	             amount_count((int64_t)r->keys_old).s, noun(c),
 	             amount_count((int64_t)r->keys_new).s,
 	             amount_count((int64_t)r->rechecked).s);
-	print_remarks(r);
+	print_remarks(c);
 	if (bad == 0 && r->compared == 0)
 		(void)printf("both sides are empty: nothing was proven\n");
 	else if (bad == 0 && r->unstable == 0)
@@ -135,15 +166,26 @@ fill(const struct args *a, struct compare *c, uint64_t *ret_total,
      struct err *err)
 {
 	struct facts facts[SIDE_N];
-	int rc = verb_sides(a, c->conf.side, err);
+	int rc = verb_urls(a, &c->url[SIDE_OLD], &c->url[SIDE_NEW], err);
 
+	if (rc == 0 && c->url[SIDE_OLD].kind != c->url[SIDE_NEW].kind)
+		rc = err_set(err, ERR_USAGE,
+		             "OLD and NEW are different kinds of servers");
+	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
+		c->conf.url[s] = &c->url[s];
+		rc = url_side(&c->url[s], (enum side)s, &c->conf.side[s], err);
+	}
 	if (rc != 0)
 		return rc;
+	c->dialect = dialect_of(c->url[SIDE_OLD].kind);
 	c->conf.is_live = a->number[OPT_STATIC] == 0;
 	c->conf.ttl_slack_ms = (uint32_t)a->number[OPT_TTL_SLACK];
 	c->conf.recheck_ms = VERIFY_RECHECK_MS;
 	c->conf.stop = &c->stop;
 	c->conf.progress = &c->progress;
+	*ret_total = 0;
+	if (c->dialect != &dialect_redis)
+		return 0; /* it meets them itself */
 	rc = meet_for_verify(c->conf.side, facts, err);
 	*ret_total = facts[SIDE_OLD].keys;
 	return rc;
@@ -172,12 +214,14 @@ follow(struct compare *c, struct gauge *g, uint64_t total, int signal_fd)
 }
 
 static int
-report(const struct args *a, const struct verify_result *r)
+report(const struct args *a, const struct compare *c)
 {
+	const struct verify_result *r = &c->result;
+
 	if (a->number[OPT_JSON] != 0)
 		print_json(r);
 	else
-		print_text(r, a->number[OPT_LIMIT]);
+		print_text(c, a->number[OPT_LIMIT]);
 	if (r->missing + r->extra + r->different > 0)
 		return STATUS_DIFFERENT;
 	/* Not proven either way; a quieter moment may tell. */
@@ -217,7 +261,7 @@ compare(const struct args *a, struct compare *c)
 		verify_result_fini(&c->result);
 		return verb_fail(a, &c->err);
 	}
-	status = atomic_load(&c->stop) ? STATUS_ERROR : report(a, &c->result);
+	status = atomic_load(&c->stop) ? STATUS_ERROR : report(a, c);
 	if (atomic_load(&c->stop))
 		(void)fprintf(stderr, "godwit verify: stopped; nothing was "
 		                      "proven\n");

@@ -54,6 +54,8 @@ proof_start(struct run *r, struct err *err)
 	p->dialect = r->dialect;
 	p->conf.side[0] = r->side[rules];
 	p->conf.side[1] = r->side[side_other(rules)];
+	p->conf.url[0] = &r->at[rules].url;
+	p->conf.url[1] = &r->at[side_other(rules)].url;
 	/* In a split old rules the keys that are not of the scope. */
 	p->conf.scope = divide_block(r, journal_authority(r->journal).scope);
 	p->conf.slots = r->is_part ? layout_carried(r)->own : NULL;

@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 
 #include "base/err.h"
+#include "control/url.h"
 #include "core/scope.h"
 #include "engine/engine.h"
 
@@ -79,6 +80,7 @@ struct verify_result {
 
 struct verify_conf {
 	struct side_conf side[2];  /* authority first; with a scope: old   */
+	const struct url *url[2];  /* of the sides; Redis does without     */
 	const struct scope *scope; /* the keys of side[1]; NULL: none are.
 	                            * Kept alive until the end            */
 	/* A bit a slot (slot % 8 of byte slot / 8): only keys of these are looked at;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "control/postgres/side.h"
+#include "control/postgres/verify.h"
 #include "engine/postgres/mover/mover.h"
 #include "engine/postgres/relay/relay.h"
 
@@ -205,4 +206,5 @@ const struct dialect dialect_postgres = {
 	.hold_replicas = hold_replicas,
 	.clean_replicas = tend_replicas,
 	.put_checks = put_checks,
+	.verify = pg_verify,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * control/postgres/own.c: what Godwit puts into a server for itself: a role, and a
- * schema with the fence.
+ * schema with the fence and the verifier's markers.
  *
  * The role is a superuser: it reads every table, gives the target's rows their
  * origin, and is not shut out by its own fence.
@@ -23,6 +23,8 @@ static const char schema[] =
 	"INSERT INTO @.fence (epoch, is_shut) VALUES (0, false)"
 	" ON CONFLICT DO NOTHING;"
 	"CREATE TABLE IF NOT EXISTS @.closed (role name PRIMARY KEY);"
+	"CREATE TABLE IF NOT EXISTS @.marker ("
+	" run bigint, n bigint, PRIMARY KEY (run, n));"
 	"CREATE OR REPLACE FUNCTION @.token(e bigint, s bool) RETURNS void"
 	" LANGUAGE plpgsql AS $$ BEGIN"
 	" UPDATE @.fence SET epoch = e, is_shut = s WHERE epoch <= e;"

@@ -120,6 +120,9 @@ on_change(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 	if (f->skips || r->is_own)
 		return true;
 	if (!rules(m, f)) {
+		/* A marker that was put right before the switch. */
+		if (r->is_mark)
+			return true;
 		f->is_foreign = true;
 		pg_mover_foreign(m, f, r);
 		return false;

@@ -83,7 +83,10 @@ pg_relation_learn(struct pg_mover *m, struct pg_feed *f,
 	buf_init(&r->names, m->port->mem);
 	buf_init(&r->target, m->port->mem);
 	r->identity = p->identity;
-	r->is_own = span_has_prefix(p->schema, SPAN("godwit_"));
+	/* The verifier's markers travel by the stream, as any row. */
+	r->is_mark = span_eq(p->schema, span_str(m->slot)) &&
+	             span_eq(p->name, SPAN("marker"));
+	r->is_own = !r->is_mark && span_has_prefix(p->schema, SPAN("godwit_"));
 	pg_put_ident(&r->target,
 	             p->schema.n > 0 ? p->schema : SPAN("pg_catalog"));
 	buf_put(&r->target, ".", 1);

@@ -92,6 +92,7 @@ struct pg_relation {
 	uint16_t n;
 	uint8_t identity; /* 'd', 'n', 'f', 'i' */
 	bool is_own;      /* of Godwit's schema: not carried */
+	bool is_mark;     /* the verifier's markers          */
 };
 
 /* What a feed is in the middle of. */
@@ -152,7 +153,7 @@ struct pg_mover {
 	enum stage stage;
 	enum side from; /* the authority */
 	bool fill_done;
-	bool refills; /* a copy was begun before */
+	bool refills;      /* a copy was begun before */
 	bool paused;       /* nothing is copied           */
 	bool paused_apply; /* of tests: nothing is applied */
 	bool stops;
