@@ -18,6 +18,12 @@ demo: ## a live Redis moves under load, with proof; about a minute
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) demo/demo.py
 
+demo-postgres: ## PostgreSQL 15 becomes the newest under load, with proof; about a minute
+	@tools/setup demo-postgres
+	@tools/servers || true
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) demo/postgres.py
+
 test: all ## unit tests
 	@tools/setup test
 	@ninja -C $(BUILD)
@@ -67,5 +73,5 @@ help: ## this list
 		$(firstword $(MAKEFILE_LIST))
 
 FORCE:
-.PHONY: all demo test live check check-full check-tsan model fuzz bench format docs clean help \
+.PHONY: all demo demo-postgres test live check check-full check-tsan model fuzz bench format docs clean help \
 	FORCE
