@@ -108,6 +108,9 @@ put_pairs(const struct pg_conn *c, struct buf *b)
 	pg_put_pair(b, SPAN("statement_timeout"), SPAN("0"));
 	pg_put_pair(b, SPAN("lock_timeout"), SPAN("0"));
 	pg_put_pair(b, SPAN("row_security"), SPAN("off"));
+	pg_put_pair(b, SPAN("lc_monetary"), SPAN("C"));
+	/* What is said to be there is forgotten on the other side. */
+	pg_put_pair(b, SPAN("synchronous_commit"), SPAN("on"));
 	if (c->is_replication)
 		pg_put_pair(b, SPAN("replication"), SPAN("database"));
 	if (c->is_replica)

@@ -199,8 +199,7 @@ put_names(struct buf *tx, const struct pg_relation *r,
 	uint16_t n = 0;
 
 	for (uint16_t i = 0; i < r->n && pg_cell_next(&rest, &c); i++) {
-		if (!pg_relation_names(r, i) || c.kind == PG_CELL_UNCHANGED ||
-		    (r->identity == 'f' && c.kind == PG_CELL_NULL))
+		if (!pg_relation_names(r, i) || c.kind == PG_CELL_UNCHANGED)
 			continue;
 		n++;
 		if (tx != NULL)

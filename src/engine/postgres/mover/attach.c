@@ -36,17 +36,17 @@
 	" IF t IS NOT NULL THEN EXECUTE 'TRUNCATE ' || t || ' CASCADE';"  \
 	" END IF; END $$"
 /* Values whose bytes name no object of a server mean the same everywhere. */
-#define SQL_TABLES                                                            \
-	"SELECT format('%%I.%%I', n.nspname, c.relname),"                     \
-	" coalesce(string_agg(quote_ident(a.attname), ',' ORDER BY"           \
-	" a.attnum), ''), pg_relation_size(c.oid) /"                          \
-	" current_setting('block_size')::int, greatest(c.reltuples,"          \
-	" 0)::bigint, coalesce(bool_and((t.oid < 16384 AND t.typname NOT"     \
-	" LIKE 'reg%%') OR t.typtype = 'e'), true)::int FROM pg_class c JOIN" \
-	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a"  \
-	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND"  \
-	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"      \
-	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples"  \
+#define SQL_TABLES                                                                  \
+	"SELECT format('%%I.%%I', n.nspname, c.relname),"                           \
+	" coalesce(string_agg(quote_ident(a.attname), ',' ORDER BY"                 \
+	" a.attnum), ''), pg_relation_size(c.oid) /"                                \
+	" current_setting('block_size')::int, greatest(c.reltuples,"                \
+	" 0)::bigint, coalesce(bool_and((t.oid < 16384 AND t.typname !~"            \
+	" '^_?(reg|aclitem)') OR t.typtype = 'e'), true)::int FROM pg_class c JOIN" \
+	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a"        \
+	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND"        \
+	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"            \
+	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples"        \
 	" ORDER BY 3 DESC"
 #define SQL_BACK                                                      \
 	"SELECT pg_create_logical_replication_slot('%s', 'pgoutput')" \

@@ -132,6 +132,25 @@ pg_relation_names(const struct pg_relation *r, uint16_t i)
 	return r->identity == 'f' || r->field[i].is_key;
 }
 
+/* A column has the value of parameter n. Types without equality are compared as they
+ * are written: by format(), because a cast to text writes some types in another way
+ * (bool, char(n), inet) than the stream does. One text for all patterns of NULLs. */
+static void
+put_is(struct span name, bool all, unsigned n, struct buf *b)
+{
+	if (!all) {
+		pg_put_ident(b, name);
+		buf_putf(b, " = $%u", n);
+		return;
+	}
+	buf_put_str(b, "CASE WHEN ");
+	pg_put_ident(b, name);
+	buf_put_str(b, " IS DISTINCT FROM NULL THEN "
+	               "pg_catalog.format('%s', ");
+	pg_put_ident(b, name);
+	buf_putf(b, ") END IS NOT DISTINCT FROM $%u", n);
+}
+
 /* Which row: by its key, or by all that it was. n: parameters so far. */
 static void
 put_where(const struct pg_relation *r, const struct pg_tuple *old, unsigned n,
@@ -159,17 +178,10 @@ put_where(const struct pg_relation *r, const struct pg_tuple *old, unsigned n,
 		if (!is_first)
 			buf_put_str(b, " AND ");
 		is_first = false;
-		pg_put_ident(b, r->field[i].name);
-		if (all && has && cell.kind == PG_CELL_NULL) {
-			buf_put_str(b, " IS NULL");
-			continue;
-		}
-		/* Types without equality are compared as they are written. */
-		if (all)
-			buf_putf(b, "::text = $%u", ++n);
-		else
-			buf_putf(b, " = $%u", ++n);
+		put_is(r->field[i].name, all, ++n, b);
 	}
+	if (is_first)
+		buf_put_str(b, "true");
 	if (all)
 		buf_put_str(b, " LIMIT 1)");
 }
