@@ -21,13 +21,12 @@ pg_carry(struct run *r, enum side from, struct err *err)
 	char *list;
 	int rc;
 
-	/* As JSON: one text, whatever is in a name. */
-	rc = pg_ask(
-		r, from,
-		"SELECT coalesce(json_agg(json_build_object("
-		"'s', schemaname, 'n', sequencename, 'v', last_value))::text,"
-		" '[]') FROM pg_sequences WHERE last_value IS NOT NULL",
-		NULL, &res, err);
+	/* As JSON: one text, whatever is in a name. Of a sequence that was set and not
+	 * called since, the value is the next one: pg_sequences does not tell it. */
+	rc = pg_ask(r, from,
+	            "SELECT coalesce(json_agg(q)::text, '[]')"
+	            " FROM @.sequences() q",
+	            NULL, &res, err);
 	if (rc != 0)
 		return rc;
 	list = strdup(PQgetvalue(res, 0, 0));
@@ -37,13 +36,16 @@ pg_carry(struct run *r, enum side from, struct err *err)
 	param[0] = list;
 	rc = pg_ask(r, to,
 	            "SELECT count(setval(format('%I.%I', s, n)::regclass,"
-	            " CASE WHEN q.increment_by > 0"
-	            "  THEN greatest(v, coalesce(q.last_value, v))"
-	            "  ELSE least(v, coalesce(q.last_value, v)) END))"
+	            " j.v, j.called))"
 	            " FROM json_to_recordset($1::json)"
-	            "  AS j(s name, n name, v bigint)"
+	            "  AS j(s name, n name, v bigint, called bool)"
 	            " JOIN pg_sequences q"
-	            "  ON q.schemaname = s AND q.sequencename = n",
+	            "  ON q.schemaname = s AND q.sequencename = n"
+	            " JOIN @.sequences() o USING (s, n)"
+	            " WHERE CASE WHEN q.increment_by > 0"
+	            "  THEN (j.v, j.called) > (o.v, o.called)"
+	            "  ELSE (-j.v::numeric, j.called) >"
+	            "   (-o.v::numeric, o.called) END",
 	            param, &res, err);
 	PQclear(res);
 	free(list);

@@ -13,7 +13,7 @@
 #include "control/postgres/side.h"
 
 /* closed: roles that had LOGIN before the fence. The functions are what fence.c
- * calls; a token of a later epoch refuses them. */
+ * and carry.c call; a token of a later epoch refuses them. */
 static const char schema[] =
 	"CREATE SCHEMA IF NOT EXISTS @;"
 	"REVOKE ALL ON SCHEMA @ FROM PUBLIC;"
@@ -47,7 +47,17 @@ static const char schema[] =
 	"  ON rolname = role LOOP"
 	"  EXECUTE pg_catalog.format('ALTER ROLE %I LOGIN', n);"
 	" END LOOP;"
-	" DELETE FROM @.closed; END $$;";
+	" DELETE FROM @.closed; END $$;"
+	"CREATE OR REPLACE FUNCTION @.sequences(OUT s name, OUT n name,"
+	" OUT v bigint, OUT called bool) RETURNS SETOF record"
+	" LANGUAGE plpgsql AS $$ BEGIN"
+	" FOR s, n IN SELECT schemaname, sequencename"
+	"  FROM pg_catalog.pg_sequences LOOP"
+	"  EXECUTE pg_catalog.format("
+	"   'SELECT last_value, is_called FROM %I.%I', s, n)"
+	"   INTO v, called;"
+	"  RETURN NEXT;"
+	" END LOOP; END $$;";
 
 static const char no_schema[] = "DROP SCHEMA IF EXISTS @ CASCADE;";
 
