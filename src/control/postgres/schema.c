@@ -159,8 +159,11 @@ put_identity(struct run *r, enum side s, struct err *err)
 		"CREATE TABLE IF NOT EXISTS @.identity (t text PRIMARY KEY);"
 		"DO $$ DECLARE x record; BEGIN FOR x IN SELECT format('%I.%I',"
 		" nspname, relname) AS t " USERS_TABLES
-		" AND relreplident = 'd' AND NOT EXISTS (SELECT 1 FROM"
-		"  pg_index WHERE indrelid = c.oid AND indisprimary) LOOP"
+		" AND (relreplident = 'n' OR (relreplident = 'd' AND NOT EXISTS"
+		"  (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND"
+		"  indisprimary AND indimmediate)) OR (relreplident = 'i' AND"
+		"  NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid"
+		"  AND indisreplident))) LOOP"
 		" INSERT INTO @.identity VALUES (x.t) ON CONFLICT DO NOTHING;"
 		" EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', x.t);"
 		" END LOOP; END $$",
