@@ -9,6 +9,8 @@
  * a server that is fenced is taken for a stale copy by the next migration to it.
  */
 #define _DEFAULT_SOURCE
+#include "control/postgres/release.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -419,6 +421,25 @@ report(const struct release *r, const struct err *unclean)
 		             r->fenced, r->side.label);
 }
 
+/* The server knows itself who had which rights. */
+static int
+release_postgres(struct release *r, const struct url *old, struct err *err)
+{
+	int rc;
+
+	(void)snprintf(r->side.label, sizeof(r->side.label), "%s", old->label);
+	r->journal = journal_peek(r->args->text[OPT_STATE], err);
+	if (r->journal == NULL)
+		return -(int)err->code;
+	rc = check_journal(r, old, err);
+	if (rc == 0)
+		rc = pg_release(r->journal, old, &r->fenced, err);
+	r->users = r->fenced;
+	journal_close(r->journal);
+	r->journal = NULL;
+	return rc;
+}
+
 /* One migration's fence, or that of one leg. */
 static int
 release(struct release *r, const struct url *old, struct err *unclean,
@@ -492,8 +513,11 @@ verb_release(const struct args *a)
 	if (rc == 0 && a->text[OPT_STATE][0] == '\0')
 		rc = err_set(&err, ERR_USAGE,
 		             "--state is missing: which migration fenced OLD?");
+	unclean.code = ERR_NONE;
 	if (rc == 0)
-		rc = release(&r, &old, &unclean, &err);
+		rc = old.kind == URL_POSTGRES
+		             ? release_postgres(&r, &old, &err)
+		             : release(&r, &old, &unclean, &err);
 	if (rc == 0 && r.kin[0] != '\0')
 		rc = release_kin(&r, &old, &unclean, &err);
 	if (rc != 0)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness.godwit import Godwit
+from harness.godwit import Godwit, run
 from harness.postgres import PASSWORD, Postgres, available
 from harness.process import SLOW, until
 
@@ -215,3 +215,34 @@ def test_godwit_is_killed_again_and_again(tmp_path):
         assert len(acknowledged) > 100
         assert len(kept) == len(set(kept))
         assert set(acknowledged) <= set(kept)
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("version", [15, 16, 17, 18])
+def test_from_15_to_the_end(tmp_path, version):
+    """There, complete, and old released: nothing of Godwit is left on either server."""
+    if version not in available():
+        pytest.skip("no PostgreSQL %d: tools/servers fetches it" % version)
+    with Move(tmp_path, "--strategy", "blue_green", new_version=version) as m:
+        m.in_step()
+        p = m.load(3, "-c", "4")
+        m.g.must("promote")
+        out, _ = p.communicate(timeout=60)
+        n = transactions(out)
+        m.in_step()
+        assert int(m.same()[3][0]) == n
+        m.g.must("verify")
+        m.g.must("complete")
+        assert m.g.stop() == 0
+        url = "postgres://postgres:%s@127.0.0.1:%d/app" % (PASSWORD, m.old.port)
+        assert m.rows("old", "SELECT rolcanlogin FROM pg_roles WHERE rolname IN ('app', 'postgres')") == [["f"], ["f"]]
+        code, out, err = run("release", url, "--state", m.g.state)
+        assert code == 0, (out, err)
+        for side in ("old", "new"):
+            left = m.rows(side, "SELECT rolname FROM pg_roles WHERE NOT rolcanlogin AND rolname !~ '^pg_' UNION ALL "
+                                "SELECT rolname FROM pg_roles WHERE rolname ~ '^godwit-' AND rolname <> 'godwit-check' "
+                                "UNION ALL SELECT nspname FROM pg_namespace WHERE nspname ~ '^godwit' UNION ALL "
+                                "SELECT slot_name FROM pg_replication_slots UNION ALL SELECT pubname FROM pg_publication "
+                                "UNION ALL SELECT roname FROM pg_replication_origin UNION ALL "
+                                "SELECT relname FROM pg_class WHERE relreplident <> 'd' AND relname ~ '^pgbench'")
+            assert left == [], (side, left)

@@ -59,7 +59,13 @@ static const char schema[] =
 	"  RETURN NEXT;"
 	" END LOOP; END $$;";
 
-static const char no_schema[] = "DROP SCHEMA IF EXISTS @ CASCADE;";
+/* Identities that were made for the stream go, too. */
+static const char no_schema[] =
+	"DO $$ DECLARE x text; BEGIN IF to_regclass('@.identity') IS NOT NULL"
+	" THEN FOR x IN SELECT t FROM @.identity WHERE to_regclass(t) IS NOT"
+	" NULL LOOP EXECUTE 'ALTER TABLE ' || x || ' REPLICA IDENTITY DEFAULT';"
+	" END LOOP; END IF; END $$;"
+	"DROP SCHEMA IF EXISTS @ CASCADE;";
 
 /* CREATE or ALTER ROLE with a verifier, so that no log shows the password. */
 static int

@@ -170,6 +170,41 @@ put_identity(struct run *r, enum side s, struct err *err)
 		err);
 }
 
+/* The same tables are so on new, because its schema is old's: it has to know. */
+static int
+tell_identity(struct run *r, struct err *err)
+{
+	const char *param[] = { NULL, NULL };
+	PGresult *res;
+	char *list;
+	int rc = pg_ask(r, SIDE_OLD,
+	                "SELECT coalesce(json_agg(t), '[]')::text FROM "
+	                "@.identity",
+	                NULL, &res, err);
+
+	if (rc != 0)
+		return rc;
+	list = strdup(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	if (list == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	param[0] = list;
+	rc = pg_run(
+		r, SIDE_NEW,
+		"CREATE TABLE IF NOT EXISTS @.identity (t text PRIMARY KEY)",
+		err);
+	if (rc == 0) {
+		rc = pg_ask(r, SIDE_NEW,
+		            "INSERT INTO @.identity SELECT "
+		            "json_array_elements_text($1::json) ON CONFLICT DO "
+		            "NOTHING",
+		            param, &res, err);
+		PQclear(res);
+	}
+	free(list);
+	return rc;
+}
+
 static int
 put_publication(struct run *r, enum side s, struct err *err)
 {
@@ -212,6 +247,8 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 
 	if (rc == 0)
 		rc = put_identity(r, SIDE_OLD, err);
+	if (rc == 0)
+		rc = tell_identity(r, err);
 	if (rc == 0)
 		rc = dump(r, "pre-data", now, err);
 	if (rc == 0)
