@@ -244,5 +244,5 @@ def test_from_15_to_the_end(tmp_path, version):
                                 "UNION ALL SELECT nspname FROM pg_namespace WHERE nspname ~ '^godwit' UNION ALL "
                                 "SELECT slot_name FROM pg_replication_slots UNION ALL SELECT pubname FROM pg_publication "
                                 "UNION ALL SELECT roname FROM pg_replication_origin UNION ALL "
-                                "SELECT relname FROM pg_class WHERE relreplident <> 'd' AND relname ~ '^pgbench'")
+                                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relreplident <> 'd' AND relname ~ '^pgbench'")
             assert left == [], (side, left)
