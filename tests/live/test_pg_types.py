@@ -125,7 +125,7 @@ def contents(m, side, names):
     return app(m, side, " UNION ALL ".join(one % (n.replace("'", "''"), n) for n in names) + " ORDER BY 1")
 
 
-def same(m, seconds=40):
+def same(m, seconds=120):
     names = tables(m, "old")
     assert names == tables(m, "new")
 
@@ -156,7 +156,7 @@ class Prepared(Move):
         self.in_step()
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(300)
 def test_every_type(tmp_path):
     """Every built-in type, arrays, ranges, enums, domains, composites, in tables with
     and without a key: copied, streamed there, streamed back."""
@@ -232,7 +232,7 @@ UPDATE wide SET c0 = c0 + 1 WHERE ctid = (SELECT min(ctid) FROM wide); INSERT IN
 """
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(300)
 def test_shapes(tmp_path):
     """Tables of all shapes: copied, then each change streamed, in both directions."""
     with Prepared(tmp_path, SHAPES + WIDE) as m:
@@ -260,7 +260,7 @@ TRUNCATES = (
 )
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(300)
 def test_truncate(tmp_path):
     """TRUNCATE of several tables, of partitions and whole partitioned tables, of one
     parent only, with CASCADE and RESTART IDENTITY."""
@@ -283,7 +283,7 @@ GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;
 """
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(300)
 def test_no_value_of_a_sequence_twice(tmp_path):
     """Of sequences up, down, cached, set and never used: across two switches no value
     is handed out twice, and none before where it was set to."""
@@ -309,7 +309,7 @@ def test_no_value_of_a_sequence_twice(tmp_path):
         assert got["fresh"][0] == 77
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(300)
 def test_large_transactions(tmp_path):
     """300,000 rows in one transaction, changed in another: there, and back."""
     with Prepared(tmp_path, "CREATE TABLE big (id int PRIMARY KEY, v text)") as m:

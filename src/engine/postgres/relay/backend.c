@@ -149,6 +149,8 @@ on_ready(struct pg_session *s, struct span body)
 	if (!pg_read_ready(body, &t))
 		return;
 	s->status = (uint8_t)t;
+	/* Its end may have been sent ahead of the server's word that it begins. */
+	s->copies_in = false;
 	if (s->due_query > 0)
 		s->due_query--;
 	else if (s->due_sync > 0)
@@ -358,7 +360,9 @@ pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
 		return;
 	own[1] = pg_get_u32(key->secret.p);
 	s = map_get(&r->keys, span_of(own, sizeof(own)));
-	if (s == NULL || (*s)->b.link == NULL || (*s)->b.secret_n == 0)
+	/* Godwit's own questions are not what the client means. */
+	if (s == NULL || (*s)->b.link == NULL || (*s)->b.secret_n == 0 ||
+	    (*s)->b.at == BACKEND_CENSUS || (*s)->b.at == BACKEND_RESTORES)
 		return;
 	c = mem_zero(r->mem, sizeof(*c));
 	if (c == NULL)

@@ -19,8 +19,8 @@ static const char question[] =
 	"SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source ="
 	" 'session' UNION ALL SELECT 'p', name, statement FROM"
 	" pg_catalog.pg_prepared_statements WHERE from_sql UNION ALL SELECT"
-	" 'n', name, '' FROM pg_catalog.pg_prepared_statements WHERE NOT"
-	" from_sql UNION ALL SELECT 'l', c, '' FROM"
+	" 'n', name, parameter_types::oid[]::text || statement FROM"
+	" pg_catalog.pg_prepared_statements WHERE NOT from_sql UNION ALL SELECT 'l', c, '' FROM"
 	" pg_catalog.pg_listening_channels() c UNION ALL SELECT CASE WHEN mode"
 	" LIKE 'Share%' THEN 'b' ELSE 'a' END, CASE WHEN objsubid = 1 THEN"
 	" ((classid::bigint << 32) | objid::bigint)::text ELSE"
@@ -32,6 +32,12 @@ static const char question[] =
 			 " relnamespace = pg_catalog.pg_my_temp_schema()) UNION ALL SELECT 'x',"
 			 " 'cursors WITH HOLD', '' WHERE EXISTS (SELECT 1 FROM"
 			 " pg_catalog.pg_cursors WHERE is_holdable)";
+
+/* At the end: what is set before may be too much for them. */
+static const char question_role[] =
+	" UNION ALL SELECT 'u', session_user, '' UNION ALL SELECT 's', 'role',"
+	" pg_catalog.current_setting('role') WHERE"
+	" pg_catalog.current_setting('role') <> 'none'";
 
 void
 pg_census_ask(struct pg_session *s)
@@ -47,6 +53,7 @@ pg_census_ask(struct pg_session *s)
 	at = pg_put_begin(&b->link->tx, PG_QUERY);
 	buf_put_str(&b->link->tx, question);
 	pg_custom_put(s, &b->link->tx);
+	buf_put_str(&b->link->tx, question_role);
 	buf_put(&b->link->tx, "", 1);
 	pg_put_end(&b->link->tx, at);
 	port_touch(s->r->port, b->link);
@@ -72,23 +79,74 @@ put_call(struct buf *b, const char *function, struct span args)
 }
 
 static void
+put_setting(struct buf *b, struct span name, struct span value)
+{
+	buf_put_str(b, "SELECT pg_catalog.set_config(");
+	pg_put_literal(b, name);
+	buf_put(b, ",", 1);
+	pg_put_literal(b, value);
+	buf_put_str(b, ",false);");
+}
+
+static void
+add_stay(struct pg_session *s, struct span what)
+{
+	if (buf_len(&s->state.stays) > 0)
+		buf_put_str(&s->state.stays, ", ");
+	buf_put_span(&s->state.stays, what);
+}
+
+/* By SQL: said again, and nothing else that came with it. */
+static void
+add_prepared(struct pg_session *s, struct span name, struct span text)
+{
+	if (!pg_prepared_find(text, name, &text)) {
+		add_stay(s, SPAN("a statement prepared by SQL"));
+		return;
+	}
+	buf_put_span(&s->state.sql, text);
+	/* A comment may be its end. */
+	buf_put_str(&s->state.sql, "\n;");
+}
+
+/* By the protocol: as it was sent, unless the server has another one. */
+static void
+add_named(struct pg_session *s, struct span name, struct span told)
+{
+	bool is_new;
+	struct map_entry *e = map_put(&s->named, name, &is_new);
+	struct pg_named *n;
+
+	if (e == NULL) {
+		s->is_lossy = true;
+		return;
+	}
+	n = map_value(e);
+	if (is_new)
+		buf_init(&n->raw, s->r->mem);
+	n->seen = true;
+	if (!is_new && pg_prepared_is(&n->raw, told))
+		return;
+	s->named_bytes -= buf_len(&n->raw);
+	buf_clear(&n->raw);
+	pg_prepared_put(&n->raw, name, told);
+	s->named_bytes += buf_len(&n->raw);
+	s->is_lossy = s->is_lossy || buf_failed(&n->raw);
+}
+
+static void
 add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 {
 	struct buf *b = &s->state.sql;
-	struct pg_named *n;
 
 	switch (kind) {
-	case 's':
-		buf_put_str(b, "SELECT pg_catalog.set_config(");
-		pg_put_literal(b, a);
-		buf_put(b, ",", 1);
-		pg_put_literal(b, value);
-		buf_put_str(b, ",false);");
+	case 's': put_setting(b, a, value); break;
+	case 'u':
+		if (!span_eq(a,
+		             pg_pair_find(buf_span(&s->startup), SPAN("user"))))
+			put_setting(b, SPAN("session_authorization"), a);
 		break;
-	case 'p':
-		buf_put_span(b, value);
-		buf_put(b, ";", 1);
-		break;
+	case 'p': add_prepared(s, a, value); break;
 	case 'l':
 		buf_put_str(b, "LISTEN ");
 		pg_put_ident(b, a);
@@ -103,16 +161,8 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		         a);
 		s->state.is_urgent = true;
 		break;
-	case 'n':
-		n = map_get(&s->named, a);
-		if (n != NULL)
-			n->seen = true;
-		break;
-	case 'x':
-		if (buf_len(&s->state.stays) > 0)
-			buf_put_str(&s->state.stays, ", ");
-		buf_put_span(&s->state.stays, a);
-		break;
+	case 'n': add_named(s, a, value); break;
+	case 'x': add_stay(s, a); break;
 	default: break;
 	}
 }

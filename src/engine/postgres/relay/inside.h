@@ -7,6 +7,7 @@
  *   backend.c  a connection to a server for a client: login, answers
  *   auth.c     the login of a client, and in its name
  *   census.c   what a session has that must go with it, asked of its backend
+ *   prepared.c statements that go with it
  *   custom.c   names of settings that no server lists
  *   hold.c     hold, drained, release: sessions change sides
  *
@@ -236,6 +237,15 @@ uint32_t pg_census_restore(struct pg_session *s, struct buf *tx);
 /* The client prepared or closed a statement (a whole message). */
 void pg_census_note(struct pg_session *s, const struct pg_message *m);
 void pg_census_forget(struct pg_session *s);
+
+/* ---- prepared.c ---- */
+/* The one statement in text that is PREPARE of that name. False: there is none, or
+ * there are several. */
+bool pg_prepared_find(struct span text, struct span name, struct span *ret);
+/* Is this Parse what the server told: types as "{1,2}", text right behind? */
+bool pg_prepared_is(const struct buf *raw, struct span told);
+/* A Parse of that. */
+void pg_prepared_put(struct buf *ret, struct span name, struct span told);
 
 /* ---- custom.c ---- */
 /* Text of a statement; the body of a Bind; more rows for the census' question. */
