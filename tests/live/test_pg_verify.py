@@ -28,7 +28,7 @@ def verify(pair, database, *args):
     """godwit verify OLD NEW --json: (exit code, result)."""
     code, out, err = run("verify", *(url(s, database) for s in pair), "--json", "--static", *args)
     assert out, (code, err)
-    r = json.loads(out)
+    r = json.loads(out.splitlines()[-1])  # behind lines of progress
     return code, r
 
 

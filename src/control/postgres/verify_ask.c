@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/limit.h"
 #include "control/postgres/verify.h"
 
 #define SLICE_MS   100
 #define SILENCE_MS 600000 /* a server that sorts a table says nothing */
+#define OPEN_MS    10000
 
 /* The same value is the same text everywhere; no time-out of a database's own. A
  * marker waits for a synchronous standby as the commits before it do, which are in
@@ -210,7 +210,7 @@ pgv_line(struct pgv_side *s, char **ret, int *ret_n, struct err *err)
 static int
 open_one(struct pgv_side *s, struct backend *b, struct err *err)
 {
-	int rc = backend_open(b, LIMIT_CONNECT_MS, err);
+	int rc = backend_open(b, OPEN_MS, err);
 
 	if (rc != 0)
 		return rc;

@@ -194,15 +194,13 @@ pgv_put_look(struct pgv *v, int side, uint32_t from, uint32_t to,
 /* ---- what to read ------------------------------------------------------------ */
 
 static void
-column_differs(struct pgv *v, const struct pgv_column *a,
-               const struct pgv_column *b)
+column_differs(struct pgv *v, const char *name, const char *type,
+               const char *other)
 {
 	char detail[128];
-	const struct pgv_column *any = a != NULL ? a : b;
 
 	(void)snprintf(detail, sizeof(detail), "column %.40s: %.36s / %.36s",
-	               any->name, a != NULL ? a->type : "none",
-	               b != NULL ? b->type : "none");
+	               name, type, other);
 	pgv_find(v, VERIFY_DIFFERENT, v->plan.label, detail);
 }
 
@@ -219,9 +217,15 @@ match_columns(struct pgv *v, const struct pgv_table *a,
 		          : j == b->n ? -1
 		                      : strcmp(a->col[i].name, b->col[j].name);
 
-		if (cmp != 0 || strcmp(a->col[i].type, b->col[j].type) != 0)
-			column_differs(v, cmp <= 0 ? &a->col[i] : NULL,
-			               cmp >= 0 ? &b->col[j] : NULL);
+		if (cmp < 0)
+			column_differs(v, a->col[i].name, a->col[i].type,
+			               "none");
+		else if (cmp > 0)
+			column_differs(v, b->col[j].name, "none",
+			               b->col[j].type);
+		else if (strcmp(a->col[i].type, b->col[j].type) != 0)
+			column_differs(v, a->col[i].name, a->col[i].type,
+			               b->col[j].type);
 		if (cmp == 0)
 			p->name[p->n++] = a->col[i].name;
 		i += cmp <= 0;

@@ -91,6 +91,7 @@ pgv_tables_read(struct pgv_side *s, struct pgv_tables *ret, struct err *err)
 		return rc;
 	n = (size_t)PQntuples(res);
 	ret->res = res;
+	ret->n = 0;
 	ret->table = calloc(n + 1, sizeof(*ret->table));
 	ret->col = calloc(n + 1, sizeof(*ret->col));
 	if (ret->table == NULL || ret->col == NULL)
