@@ -683,13 +683,12 @@ release(struct run *r, struct err *err)
 	return rc == 0 ? leave_release(r, err) : rc;
 }
 
-int
-run_start(struct run *r, struct err *err)
+/* What it is asked for, before anything is there. */
+static int
+take_wishes(struct run *r, struct err *err)
 {
 	int rc;
 
-	if (r->home != NULL && r->home->release)
-		return release(r, err);
 	take_strategy(r);
 	rc = strategy_check(&r->strategy, err);
 	if (rc == 0)
@@ -698,8 +697,17 @@ run_start(struct run *r, struct err *err)
 		rc = timetable_load(r, err);
 	if (rc == 0)
 		rc = parse_urls(r, err);
-	if (rc == 0)
-		rc = r->dialect->can(r, err);
+	return rc == 0 ? r->dialect->can(r, err) : rc;
+}
+
+int
+run_start(struct run *r, struct err *err)
+{
+	int rc;
+
+	if (r->home != NULL && r->home->release)
+		return release(r, err);
+	rc = take_wishes(r, err);
 	if (rc == 0)
 		rc = open_journal(r, err);
 	if (rc == 0 && r->home != NULL && r->home->resume &&

@@ -102,7 +102,9 @@ pg_text(const struct run *r, enum side s, const char *sql)
 	for (const char *p = sql; *p != '\0'; p++)
 		n += *p == '@' ? strlen(name) : 0;
 	ret = malloc(n);
-	for (const char *p = sql; ret != NULL && *p != '\0'; p++) {
+	if (ret == NULL)
+		return NULL;
+	for (const char *p = sql; *p != '\0'; p++) {
 		if (*p != '@') {
 			ret[used++] = *p;
 			continue;
@@ -110,8 +112,7 @@ pg_text(const struct run *r, enum side s, const char *sql)
 		memcpy(ret + used, name, strlen(name));
 		used += strlen(name);
 	}
-	if (ret != NULL)
-		ret[used] = '\0';
+	ret[used] = '\0';
 	return ret;
 }
 

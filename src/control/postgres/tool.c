@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +17,59 @@
 
 #include "world/os/loop.h"
 
-#define NO_PROGRAM 127
+#define WORDS 16 /* of its environment that are ours */
 
-/* In the child: where and who. */
+/* Its environment: ours first, for the first of two is the one that counts. */
+struct place {
+	char text[WORDS][320];
+	uint32_t n;
+	const char **env; /* malloc */
+};
+
 static void
-set_place(const struct tool *t)
+put(struct place *p, const char *name, const char *value)
+{
+	if (value[0] == '\0' || p->n == WORDS)
+		return;
+	(void)snprintf(p->text[p->n], sizeof(p->text[0]), "%s=%s", name, value);
+	p->n++;
+}
+
+static bool
+is_ours(const struct place *p, const char *word)
+{
+	size_t n = strcspn(word, "=") + 1;
+
+	for (uint32_t i = 0; i < p->n; i++) {
+		if (strncmp(p->text[i], word, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+join(struct place *p)
+{
+	size_t theirs = 0;
+	size_t n = 0;
+
+	while (environ[theirs] != NULL)
+		theirs++;
+	p->env = calloc(p->n + theirs + 1, sizeof(*p->env));
+	if (p->env == NULL)
+		return false;
+	for (uint32_t i = 0; i < p->n; i++)
+		p->env[n++] = p->text[i];
+	for (size_t i = 0; i < theirs; i++) {
+		if (!is_ours(p, environ[i]))
+			p->env[n++] = environ[i];
+	}
+	return true;
+}
+
+/* Where and who. */
+static bool
+make_place(const struct tool *t, struct place *p)
 {
 	const struct url *u = t->url;
 	const char *name = strstr(u->at.host, "/.s.PGSQL.");
@@ -34,43 +83,64 @@ set_place(const struct tool *t)
 		(void)snprintf(port, sizeof(port), "%s",
 		               name + strlen("/.s.PGSQL."));
 	}
-	(void)setenv("PGHOST", host, 1);
-	(void)setenv("PGPORT", port, 1);
-	(void)setenv("PGDATABASE", u->database, 1);
-	(void)setenv("PGUSER", t->user, 1);
-	(void)setenv("PGPASSWORD", t->pass, 1);
-	(void)setenv("PGAPPNAME", "godwit:schema", 1);
-	(void)setenv("PGCLIENTENCODING", "UTF8", 1);
-	(void)setenv("LC_ALL", "C", 1);
-	(void)setenv("PGSSLMODE",
-	             !u->tls.is_on     ? "disable"
-	             : u->tls.insecure ? "require"
-	                               : "verify-full",
-	             1);
-	if (u->tls.ca[0] != '\0')
-		(void)setenv("PGSSLROOTCERT", u->tls.ca, 1);
-	if (u->tls.cert[0] != '\0')
-		(void)setenv("PGSSLCERT", u->tls.cert, 1);
-	if (u->tls.key[0] != '\0')
-		(void)setenv("PGSSLKEY", u->tls.key, 1);
+	put(p, "PGHOST", host);
+	put(p, "PGPORT", port);
+	put(p, "PGDATABASE", u->database);
+	put(p, "PGUSER", t->user);
+	put(p, "PGPASSWORD", t->pass);
+	put(p, "PGAPPNAME", "godwit:schema");
+	put(p, "PGCLIENTENCODING", "UTF8");
+	put(p, "LC_ALL", "C");
+	put(p, "PGSSLMODE",
+	    !u->tls.is_on     ? "disable"
+	    : u->tls.insecure ? "require"
+	                      : "verify-full");
+	put(p, "PGSSLROOTCERT", u->tls.ca);
+	put(p, "PGSSLCERT", u->tls.cert);
+	put(p, "PGSSLKEY", u->tls.key);
+	return join(p);
 }
 
-static _Noreturn void
-child(const struct tool *t, int err_fd)
+/* 0, or an errno. Between fork and exec nothing of ours runs: other threads may hold
+ * any lock. */
+static int
+spawn(const struct tool *t, const struct place *p, int err_fd, pid_t *ret)
 {
-	int out = open(t->out != NULL ? t->out : "/dev/null",
-	               O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	/* The interface is older than const; nothing is written. */
+	char *const *argv;
+	char *const *env;
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t how;
 	sigset_t none;
+	int rc = posix_spawn_file_actions_init(&files);
 
-	if (out < 0 || in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
-	    dup2(err_fd, 2) < 0)
-		_exit(NO_PROGRAM - 1);
+	if (rc != 0)
+		return rc;
+	memcpy(&argv, &t->argv, sizeof(argv));
+	memcpy(&env, &p->env, sizeof(env));
+	rc = posix_spawnattr_init(&how);
+	if (rc != 0) {
+		(void)posix_spawn_file_actions_destroy(&files);
+		return rc;
+	}
 	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	set_place(t);
-	execvp(t->argv[0], (char *const *)(uintptr_t)t->argv);
-	_exit(NO_PROGRAM);
+	rc = posix_spawnattr_setsigmask(&how, &none);
+	if (rc == 0)
+		rc = posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGMASK);
+	if (rc == 0)
+		rc = posix_spawn_file_actions_addopen(&files, 0, "/dev/null",
+		                                      O_RDONLY, 0);
+	if (rc == 0)
+		rc = posix_spawn_file_actions_addopen(
+			&files, 1, t->out != NULL ? t->out : "/dev/null",
+			O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (rc == 0)
+		rc = posix_spawn_file_actions_adddup2(&files, err_fd, 2);
+	if (rc == 0)
+		rc = posix_spawnp(ret, argv[0], &files, &how, argv, env);
+	(void)posix_spawnattr_destroy(&how);
+	(void)posix_spawn_file_actions_destroy(&files);
+	return rc;
 }
 
 /* The first line that says what is wrong; without one the last. */
@@ -89,47 +159,66 @@ keep_words(const char *text, char *ret, size_t n)
 	(void)snprintf(ret, n, "%.*s", (int)(len > n ? n : len), at);
 }
 
+/* Its stderr, up to its end. */
+static void
+hear(int fd, char *text, size_t n)
+{
+	size_t used = 0;
+	ssize_t got;
+
+	do {
+		/* Beyond the room the newest words are kept. */
+		if (used == n - 1)
+			used = 0;
+		got = read(fd, text + used, n - 1 - used);
+		if (got > 0)
+			used += (size_t)got;
+	} while (got > 0 || (got < 0 && errno == EINTR));
+	text[used] = '\0';
+}
+
+static int
+refused(const struct tool *t, const char *text, struct err *err)
+{
+	char words[180];
+
+	keep_words(text, words, sizeof(words));
+	return err_set(err, ERR_REFUSED, "%s: %s: %s", t->label, t->argv[0],
+	               words);
+}
+
 int
 tool_run(const struct tool *t, struct err *err)
 {
+	struct place place = { .n = 0 };
 	char text[4000];
-	char words[180];
-	size_t used = 0;
-	ssize_t got;
 	int status = 0;
 	int fd[2];
-	pid_t pid;
+	pid_t pid = -1;
+	int rc;
 
-	if (pipe2(fd, O_CLOEXEC) != 0)
+	if (!make_place(t, &place))
+		return err_set(err, ERR_NOMEM, "out of memory");
+	if (pipe2(fd, O_CLOEXEC) != 0) {
+		free(place.env);
 		return err_set(err, ERR_IO, "pipe: %s", os_cause(errno));
-	pid = fork();
-	if (pid == 0)
-		child(t, fd[1]);
-	(void)close(fd[1]);
-	while (pid > 0) {
-		char *to = text + (used < sizeof(text) - 1 ? used : 0);
-		size_t room = sizeof(text) - 1 - (size_t)(to - text);
-
-		got = read(fd[0], to, room);
-		if (got <= 0 && !(got < 0 && errno == EINTR))
-			break;
-		if (got > 0)
-			used = (size_t)(to - text) + (size_t)got;
 	}
+	rc = spawn(t, &place, fd[1], &pid);
+	free(place.env);
+	(void)close(fd[1]);
+	if (rc == 0)
+		hear(fd[0], text, sizeof(text));
 	(void)close(fd[0]);
-	text[used] = '\0';
-	if (pid < 0)
-		return err_set(err, ERR_IO, "fork: %s", os_cause(errno));
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)
+	if (rc == ENOENT)
 		return err_set(err, ERR_MISSING,
 		               "%s is not in PATH; install PostgreSQL's client "
 		               "programs (Debian: postgresql-client)",
 		               t->argv[0]);
-	keep_words(text, words, sizeof(words));
-	return err_set(err, ERR_REFUSED, "%s: %s: %s", t->label, t->argv[0],
-	               words);
+	if (rc != 0)
+		return err_set(err, ERR_IO, "%s: %s", t->argv[0], os_cause(rc));
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return refused(t, text, err);
 }

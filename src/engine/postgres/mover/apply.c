@@ -311,8 +311,9 @@ put_time(struct buf *b, int64_t us)
 	int64_t s = us / 1000000;
 	int64_t left = us % 1000000;
 
-	buf_putf(b, "%lld.%06lld", (long long)(s + PG_EPOCH_UNIX_S),
-	         (long long)(left < 0 ? -left : left));
+	s += PG_EPOCH_UNIX_S;
+	left = left < 0 ? -left : left;
+	buf_putf(b, "%lld.%06lld", (long long)s, (long long)left);
 }
 
 static void

@@ -491,7 +491,7 @@ step(void *self, struct port *p, const struct event *ev)
 	case EV_TIMER:
 	case EV_BOARD: break;
 	}
-	if (rc != 0)
+	if (rc != 0 && c != NULL)
 		pg_mover_lost(m, c, rc);
 }
 

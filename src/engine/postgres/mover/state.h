@@ -33,7 +33,7 @@
 /* Answers of the target that are waited for, at most: beyond it the stream waits. */
 #define APPLY_OPEN_MAX  8192
 /* One transaction may be that much longer, at its end. */
-#define PG_APPLY_RING   (2 * APPLY_OPEN_MAX)
+#define PG_APPLY_RING   ((size_t)2 * APPLY_OPEN_MAX)
 /* Changes that are put into one transaction of the target while it is behind. */
 #define APPLY_GROUP_MAX 2000
 /* Pages of a chunk: about 64 MiB. */

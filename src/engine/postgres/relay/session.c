@@ -25,6 +25,8 @@ take_key(struct pg_session *s)
 	bool is_new = false;
 	struct map_entry *e;
 
+	struct pg_session **mine;
+
 	while (!is_new) {
 		uint64_t v = r->port->entropy(r->port);
 
@@ -34,8 +36,9 @@ take_key(struct pg_session *s)
 		e = map_put(&r->keys, key_of(key), &is_new);
 		if (e == NULL)
 			return false;
+		mine = map_value(e);
 		if (is_new)
-			memcpy(map_value(e), &s, sizeof(s));
+			*mine = s;
 	}
 	s->process = key[0];
 	s->secret = key[1];
