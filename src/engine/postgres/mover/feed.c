@@ -127,8 +127,10 @@ on_change(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 		pg_mover_foreign(m, f, r);
 		return false;
 	}
-	f->is_empty = false;
 	pg_apply_change(m, target(m, f), r, p);
+	/* An UPDATE may say nothing. */
+	if (target(m, f)->is_open)
+		f->is_empty = false;
 	return true;
 }
 
