@@ -151,9 +151,29 @@ on_truncate(struct pg_mover *m, struct pg_feed *f,
 	return true;
 }
 
+/* A transaction begins when none is open; what it consists of, when one is. */
+static bool
+is_in_order(const struct pg_feed *f, const struct pg_output_part *p)
+{
+	switch ((int)p->kind) {
+	case PG_CHANGE_BEGIN: return !f->in_tx;
+	case PG_CHANGE_COMMIT:
+	case PG_CHANGE_INSERT:
+	case PG_CHANGE_UPDATE:
+	case PG_CHANGE_DELETE:
+	case PG_CHANGE_TRUNCATE: return f->in_tx;
+	default: return true;
+	}
+}
+
 static bool
 on_part(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 {
+	if (!is_in_order(f, p)) {
+		pg_mover_fail(m, ERR_PROTO, "%s: changes in no order",
+		              m->conf->side[f->side].label);
+		return true;
+	}
 	switch (p->kind) {
 	case PG_CHANGE_BEGIN: on_begin(m, f, p); return true;
 	case PG_CHANGE_COMMIT: on_commit(m, f, p); return true;

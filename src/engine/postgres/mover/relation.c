@@ -36,15 +36,12 @@ take_fields(struct pg_mover *m, struct pg_relation *r,
 	struct pg_column col;
 	size_t at = 0;
 
-	r->field = mem_zero(m->port->mem, p->n * sizeof(*r->field) + 1);
-	if (r->field == NULL)
-		return false;
-	/* The block was asked for with one byte more, so that 0 works too. */
-	r->field =
-		mem_resize(m->port->mem, r->field, p->n * sizeof(*r->field) + 1,
-	                   p->n > 0 ? p->n * sizeof(*r->field) : 1);
-	if (r->field == NULL)
-		return false;
+	/* A table may have no columns. */
+	if (p->n > 0) {
+		r->field = mem_zero(m->port->mem, p->n * sizeof(*r->field));
+		if (r->field == NULL)
+			return false;
+	}
 	r->n = (uint16_t)p->n;
 	while (pg_column_next(&rest, &col))
 		buf_put_span(&r->names, col.name);

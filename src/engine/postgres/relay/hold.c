@@ -62,7 +62,16 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 static void
 go_over(struct pg_session *s)
 {
+	bool quiet = pg_session_is_quiet(s);
+
 	pg_backend_close(&s->b);
+	/* Its server was left to itself in the middle of something. */
+	if (!quiet) {
+		pg_session_end(s, SPAN("57P01"),
+		               "terminating connection: the database has moved "
+		               "to another server during a request");
+		return;
+	}
 	if (buf_len(&s->state.stays) > 0 || s->is_lossy) {
 		struct span what = s->is_lossy ? SPAN("its prepared statements")
 		                               : buf_span(&s->state.stays);
