@@ -289,7 +289,7 @@ pg_copy_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
 		return true;
 	}
 	if (c == &l->to && msg->type == PG_COPY_IN_RESPONSE &&
-	    l->from.state == PG_CONN_IDLE)
+	    l->at == LANE_OPENS && l->from.state == PG_CONN_IDLE)
 		ask_out(l);
 	else if (c == &l->from && l->to.link != NULL && l->at == LANE_COPIES)
 		hear_from(m, l, msg);
