@@ -125,6 +125,7 @@ drop_wide(struct relay *r, struct session *s)
 	mem_free(r->mem, s->wide->refusal_text, REFUSAL_MAX);
 	mem_free(r->mem, s->wide, sizeof(*s->wide));
 	s->wide = NULL;
+	s->detour = false; /* its node stood in there */
 }
 
 /* The client is gone: what only it needed goes as well. */
