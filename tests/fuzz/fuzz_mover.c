@@ -9,6 +9,8 @@
  * are one of two in a split. No crash, no failed check, and at the end no byte of
  * memory is held.
  */
+#include <stdio.h>
+
 #include "core/scope.h"
 #include "engine/redis/mover/mover.h"
 #include "wire/resp.h"
