@@ -31,8 +31,8 @@
 static const char *const slot_keys[SIDE_N] = { "slots_old", "slots_new" };
 
 /* As hexadecimal digits, in the journal. */
-static void
-print(const struct cluster_slots *slots, char ret[2 * BYTES + 1])
+void
+layout_slots_print(const struct cluster_slots *slots, char ret[LAYOUT_TEXT])
 {
 	static const char digits[] = "0123456789abcdef";
 
@@ -43,8 +43,8 @@ print(const struct cluster_slots *slots, char ret[2 * BYTES + 1])
 	ret[2 * BYTES] = '\0';
 }
 
-static void
-parse(const char *text, struct cluster_slots *ret)
+void
+layout_slots_parse(const char *text, struct cluster_slots *ret)
 {
 	*ret = (struct cluster_slots){ { 0 } };
 	for (size_t i = 0; i < 2 * BYTES && text[i] != '\0'; i++) {
@@ -137,7 +137,7 @@ carry(struct run *r)
 	struct cluster_slots gained = { { 0 } };
 
 	if (text != NULL)
-		parse(text, &gained);
+		layout_slots_parse(text, &gained);
 	r->slots_owed = text != NULL && text[0] != '\0';
 	if (r->slots_owed && r->slots_epoch == 0)
 		r->slots_epoch = 1;
@@ -171,7 +171,7 @@ layout_recall(struct run *r)
 
 	take_tag(r, tag != NULL ? tag : "");
 	memcpy(r->marker_tag, r->side[SIDE_OLD].own_tag, sizeof(r->marker_tag));
-	parse(slots != NULL ? slots : "", &r->slots);
+	layout_slots_parse(slots != NULL ? slots : "", &r->slots);
 	carry(r);
 	for (int s = 0; s < SIDE_N; s++) {
 		char *own = journal_meta(r->journal, slot_keys[s]);
@@ -179,13 +179,14 @@ layout_recall(struct run *r)
 		r->node_slots[s] = r->slots;
 		r->is_node[s] = tag != NULL && tag[0] != '\0';
 		if (own != NULL) {
-			parse(own, &r->node_slots[s]);
+			layout_slots_parse(own, &r->node_slots[s]);
 			r->is_node[s] = own[0] != '\0';
 		}
 		free(own);
 	}
 	free(tag);
 	free(slots);
+	settle_recall(r);
 	follow_recall(r);
 }
 
@@ -193,11 +194,11 @@ static int
 keep_part(struct run *r, const struct facts f[SIDE_N], json_t *metas,
           struct err *err)
 {
-	char text[2 * BYTES + 1];
+	char text[LAYOUT_TEXT];
 
 	r->slots = *r->home->part->slots;
 	for (int s = 0; s < SIDE_N; s++) {
-		print(&f[s].cluster.node.slots, text);
+		layout_slots_print(&f[s].cluster.node.slots, text);
 		(void)json_object_set_new(
 			metas, slot_keys[s],
 			json_string(f[s].is_cluster ? text : ""));
@@ -213,7 +214,7 @@ int
 layout_keep(struct run *r, const struct facts f[SIDE_N], struct err *err)
 {
 	bool is_part = r->home != NULL && r->home->part != NULL;
-	char slots[2 * BYTES + 1];
+	char slots[LAYOUT_TEXT];
 	char tag[OWN_TAG];
 	json_t *metas;
 	int rc = 0;
@@ -227,7 +228,7 @@ layout_keep(struct run *r, const struct facts f[SIDE_N], struct err *err)
 	if (rc == 0 && !own_tag_find(r->slots.bit, tag))
 		rc = err_set(err, ERR_UNABLE, "%s: no slot is its",
 		             r->side[SIDE_OLD].label);
-	print(&r->slots, slots);
+	layout_slots_print(&r->slots, slots);
 	(void)json_object_set_new(metas, "slots", json_string(slots));
 	(void)json_object_set_new(metas, "own_tag", json_string(tag));
 	if (rc == 0)
@@ -240,21 +241,29 @@ layout_keep(struct run *r, const struct facts f[SIDE_N], struct err *err)
 
 /* ---- legs that share servers ---------------------------------------------- */
 
+struct journal *
+layout_open_leg(const struct run *r, uint32_t i)
+{
+	const char *slash = strrchr(r->home->leg, '/');
+	char leg[80];
+	struct err err;
+
+	if (slash == NULL)
+		return NULL;
+	(void)snprintf(leg, sizeof(leg), "%.*s/%u", (int)(slash - r->home->leg),
+	               r->home->leg, i);
+	return strcmp(leg, r->home->leg) != 0
+	               ? journal_peek_leg(r->conf->state, leg, &err)
+	               : NULL;
+}
+
 /* The i-th other leg of the migration, and which of its sides that server is;
  * NULL: none of that number. */
 static struct journal *
 open_kin(const struct run *r, const char *label, uint32_t i, enum side *ret)
 {
-	const char *slash = strrchr(r->home->leg, '/');
-	char leg[80];
-	struct err err;
-	struct journal *j;
+	struct journal *j = layout_open_leg(r, i);
 
-	(void)snprintf(leg, sizeof(leg), "%.*s/%u", (int)(slash - r->home->leg),
-	               r->home->leg, i);
-	if (strcmp(leg, r->home->leg) == 0)
-		return NULL;
-	j = journal_peek_leg(r->conf->state, leg, &err);
 	for (int s = 0; j != NULL && s < SIDE_N; s++) {
 		char *at = journal_meta(j, side_name((enum side)s));
 		bool is_it = at != NULL && strcmp(at, label) == 0;
@@ -382,8 +391,6 @@ layout_is_switching(const struct run *r)
 
 /* ---- slots that move ------------------------------------------------------ */
 
-#define SETTLED_NS (1000 * NS_PER_MS) /* so long the nodes say the same */
-
 /* The slots that the two servers have in common now. False: that is not known, or
  * is about to change. */
 static bool
@@ -442,29 +449,64 @@ drop_own(struct run *r, const char *tag)
 	}
 }
 
+static void
+put_nodes(const struct run *r, json_t *metas)
+{
+	char text[LAYOUT_TEXT];
+
+	for (int s = 0; s < SIDE_N; s++) {
+		text[0] = '\0';
+		if (r->is_node[s])
+			layout_slots_print(&r->at[s].map.slots, text);
+		(void)json_object_set_new(metas, slot_keys[s],
+		                          json_string(text));
+	}
+}
+
 static int
 write_down(struct run *r, const struct cluster_slots *now,
            const struct cluster_slots *gained, const char *tag, struct err *err)
 {
 	json_t *metas = json_object();
-	char text[2 * BYTES + 1];
+	char text[LAYOUT_TEXT];
 	int rc;
 
-	print(now, text);
+	layout_slots_print(now, text);
 	(void)json_object_set_new(metas, "slots", json_string(text));
-	print(gained, text);
+	layout_slots_print(gained, text);
 	(void)json_object_set_new(metas, "slots_gained", json_string(text));
 	(void)json_object_set_new(metas, "own_tag", json_string(tag));
-	for (int s = 0; s < SIDE_N; s++) {
-		text[0] = '\0';
-		if (r->is_node[s])
-			print(&r->at[s].map.slots, text);
-		(void)json_object_set_new(metas, slot_keys[s],
-		                          json_string(text));
-	}
+	(void)json_object_set_new(
+		metas, "slots_keep",
+		json_string(settle_would_lose(r) ? "yes" : ""));
+	put_nodes(r, metas);
 	rc = journal_set_metas(r->journal, metas, err);
 	json_decref(metas);
 	return rc;
+}
+
+static void
+take_nodes(struct run *r)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		if (r->is_node[s])
+			r->node_slots[s] = r->at[s].map.slots;
+	}
+}
+
+/* A node has got, or lost, what the other side's has not: nothing to carry. */
+static void
+note_nodes(struct run *r)
+{
+	json_t *metas = json_object();
+	struct err err;
+
+	put_nodes(r, metas);
+	if (journal_set_metas(r->journal, metas, &err) != 0)
+		run_event(r, "disk", "%s", err.text);
+	else
+		take_nodes(r);
+	json_decref(metas);
 }
 
 /* What came, and what was met on its way to another node and back. */
@@ -510,10 +552,7 @@ take(struct run *r, const struct cluster_slots *now)
 			nodes_set_away(&r->nodes[run_authority(r)], s);
 	}
 	r->slots = *now;
-	for (int s = 0; s < SIDE_N; s++) {
-		if (r->is_node[s])
-			r->node_slots[s] = r->at[s].map.slots;
-	}
+	take_nodes(r);
 	carry_gained(r, &gained);
 	r->slots_owed = true;
 	m.epoch = ++r->slots_epoch;
@@ -543,11 +582,25 @@ forget_gained(struct run *r)
 	          "every key of the slots that came was compared");
 }
 
+/* The nodes have what is noted of them. */
+static bool
+has_nodes(const struct run *r)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		if (r->is_node[s] &&
+		    !is_same(&r->at[s].map.slots, &r->node_slots[s]))
+			return false;
+	}
+	return true;
+}
+
 void
 layout_follow(struct run *r)
 {
 	uint64_t ns = os_mono_ns();
 	struct cluster_slots now;
+	bool is_carried;
+	bool is_known;
 
 	if (r->side[SIDE_OLD].own_tag[0] == '\0' || r->mover == NULL ||
 	    r->cut_on || layout_is_switching(r) || r->record_owed)
@@ -560,16 +613,22 @@ layout_follow(struct run *r)
 			atomic_store(&r->nodes[side_other(r->slots_of)].away[i],
 			             0);
 	}
-	if (!common(r, &now) || (is_same(&now, &r->slots) && !is_away(r))) {
+	settle_look(r);
+	is_known = common(r, &now);
+	is_carried = is_known && is_same(&now, &r->slots) && !is_away(r);
+	if (!is_known || (is_carried && has_nodes(r))) {
 		r->wanted_ns = 0;
 		return;
 	}
 	if (r->wanted_ns == 0 || !is_same(&now, &r->wanted)) {
 		r->wanted = now;
 		r->wanted_ns = ns;
-	} else if (ns >= r->wanted_ns + SETTLED_NS) {
+	} else if (ns >= r->wanted_ns + LAYOUT_SETTLED_NS) {
 		r->wanted_ns = 0;
-		take(r, &now);
+		if (is_carried)
+			note_nodes(r);
+		else
+			take(r, &now);
 	}
 }
 
@@ -621,13 +680,22 @@ layout_is_moving(const struct run *r, char *why, size_t n)
 		(void)snprintf(why, n,
 		               "slots have moved, and their keys are being "
 		               "compared");
-	if (why[0] == '\0' && is_left(r, &slot))
+	if (why[0] == '\0' && is_left(r, &slot) && r->is_part)
 		(void)snprintf(
 			why, n,
 			"slot %u has moved, on one side, between servers "
 			"that this migration does not join; move it back, "
 			"or on the other side, too",
 			slot);
+	else if (why[0] == '\0' && slot < HASH_SLOTS)
+		(void)snprintf(why, n, "slot %u has moved, on one side; %s",
+		               slot,
+		               r->settle_why[0] != '\0'
+		                       ? r->settle_why
+		                       : "Godwit moves it on the other, "
+		                         "too, if both masters are of "
+		                         "this migration; else move it "
+		                         "back");
 	return why[0] != '\0';
 }
 

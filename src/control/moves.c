@@ -272,7 +272,7 @@ moves_try(struct run *r, struct err *err)
 	else if (is_switch)
 		gate = migration_gate_switch(&g, why, sizeof(why));
 	if (gate == GATE_OPEN && is_switch &&
-	    layout_is_moving(r, why, sizeof(why)))
+	    settle_is_in_way(r, why, sizeof(why)))
 		gate = GATE_SUSPECT;
 	return gate == GATE_OPEN
 	               ? 0

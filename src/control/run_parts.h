@@ -135,6 +135,11 @@ struct run {
 	struct layout_slots *carried; /* by the mover; and all before   */
 	struct cluster_slots wanted;  /* layout_follow(), since ...     */
 	uint64_t wanted_ns;
+	struct cluster_slots missing; /* settle_look(), since ...     */
+	uint64_t missing_ns;
+	uint64_t settle_ns;   /* not again before then                 */
+	bool settle_asked;    /* some were asked for; in the journal   */
+	char settle_why[96];  /* ... cannot be asked for; "": they can */
 	enum side slots_of;   /* authority, when they were looked at */
 	uint64_t slots_epoch; /* of the last MAIL_SLOTS         */
 	bool slots_owed;      /* ... not all is there           */
@@ -350,6 +355,9 @@ int fence_ask(struct run *r, enum side s, uint32_t (*put)(struct buf *),
               struct span *ret_replies, struct err *err) MUST;
 
 /* layout.c: nodes of clusters; elsewhere nothing is asked */
+#define LAYOUT_TEXT (HASH_SLOTS / 4 + 1) /* slots, as the journal has them */
+#define LAYOUT_SETTLED_NS \
+	(1000 * NS_PER_MS)         /* so long nodes say the same     */
 void layout_recall(struct run *r); /* from the journal */
 int layout_keep(struct run *r, const struct facts f[SIDE_N],
                 struct err *err) MUST;
@@ -371,8 +379,24 @@ int layout_check(struct run *r, struct err *err) MUST;
 bool layout_is_moving(const struct run *r, char *why, size_t n);
 /* Both sides were asked: slots that moved are carried by who has them now. */
 void layout_follow(struct run *r);
+/* The i-th leg's journal, to read; NULL: it is this one, or there is none. */
+struct journal *layout_open_leg(const struct run *r, uint32_t i);
+void layout_slots_print(const struct cluster_slots *slots,
+                        char ret[LAYOUT_TEXT]);
+void layout_slots_parse(const char *text, struct cluster_slots *ret);
 const struct mover_slots *layout_carried(const struct run *r);
 void layout_end(struct run *r);
+
+/* settle.c: a slot that went from one leg's server to another one's, on the side with
+ * authority, goes there on the other side, too. */
+void settle_recall(struct run *r); /* from the journal */
+void settle_look(struct run *r);
+/* Of this leg, for the others: would a slot that new gives away take with it what
+ * new alone has? */
+bool settle_would_lose(const struct run *r);
+/* Slots of this leg are moving, or another one has to take some over or let them go.
+ * Reads journals. */
+bool settle_is_in_way(const struct run *r, char *why, size_t n);
 
 /* follow.c: nodes of clusters; elsewhere nothing is asked */
 void follow_end(struct run *r);

@@ -64,6 +64,7 @@ note_slots(struct seek_map *map, const struct cluster_node *n)
 		map->self = map->n;
 	memcpy(map->node[map->n].host, n->host, sizeof(n->host));
 	map->node[map->n].port = n->port;
+	memcpy(map->id[map->n], n->id, sizeof(n->id));
 	for (uint32_t s = 0; s < HASH_SLOTS; s++) {
 		if (cluster_has(&n->slots, s))
 			map->of[s] = (uint8_t)map->n;

@@ -36,7 +36,8 @@ struct seek_map {
 	bool is_ok;   /* it answered, and its cluster is ok */
 	bool is_open; /* it has a slot on its way           */
 	struct seek_node node[SEEK_NODES]; /* masters */
-	struct cluster_slots slots;        /* its own */
+	char id[SEEK_NODES][CLUSTER_ID];
+	struct cluster_slots slots; /* its own */
 	uint32_t n;
 	uint32_t self;          /* the one that was asked; n: none */
 	uint8_t of[HASH_SLOTS]; /* which of them; n: none of them  */

@@ -456,11 +456,20 @@ static void
 verify(struct run *r)
 {
 	struct err err;
+	char why[200];
 
 	if (r->mover == NULL || r->state == LIFE_COMPLETED) {
 		(void)err_set(&err, ERR_STATE,
 		              "verify is not possible after complete: the two "
 		              "sides go their own ways");
+		refuse(r, &err);
+		return;
+	}
+	/* It would find what is on its way, and be in the way of a switch. */
+	if (settle_is_in_way(r, why, sizeof(why))) {
+		(void)err_set(&err, ERR_POSTPONED,
+		              "not now: %s; nothing changed, try again later",
+		              why);
 		refuse(r, &err);
 		return;
 	}

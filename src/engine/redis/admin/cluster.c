@@ -18,6 +18,34 @@ cluster_put(struct buf *tx)
 	return 2;
 }
 
+static void
+put_setslot(struct buf *tx, uint32_t slot, const char *what, const char *id)
+{
+	resp_put_array(tx, id != NULL ? 5 : 4);
+	resp_put_bulk_str(tx, "CLUSTER");
+	resp_put_bulk_str(tx, "SETSLOT");
+	resp_put_bulk_u64(tx, slot);
+	resp_put_bulk_str(tx, what);
+	if (id != NULL)
+		resp_put_bulk_str(tx, id);
+}
+
+/* A node that imports a slot and becomes its owner takes a newer epoch, so all
+ * others believe it. */
+void
+cluster_put_take(struct buf *tx, uint32_t slot, const char *from,
+                 const char *self)
+{
+	put_setslot(tx, slot, "IMPORTING", from);
+	put_setslot(tx, slot, "NODE", self);
+}
+
+void
+cluster_put_stable(struct buf *tx, uint32_t slot)
+{
+	put_setslot(tx, slot, "STABLE", NULL);
+}
+
 /* Is it among words with commas between? */
 static bool
 has_flag(struct span flags, struct span word)
@@ -89,7 +117,9 @@ cluster_next(struct span *text, struct cluster_node *ret)
 	} while (line.n == 0);
 	*ret = (struct cluster_node){ .port = 0 };
 	for (unsigned i = 0; reply_word(&line, &word); i++) {
-		if (i == 1)
+		if (i == 0)
+			reply_text(word, ret->id, sizeof(ret->id));
+		else if (i == 1)
 			take_address(word, ret);
 		else if (i == 6)
 			ret->epoch = reply_u64(word);

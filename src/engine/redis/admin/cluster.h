@@ -17,8 +17,11 @@ struct cluster_slots {
 	uint8_t bit[HASH_SLOTS / 8];
 };
 
+#define CLUSTER_ID 48 /* a node's name: 40 digits and an end */
+
 /* One line of CLUSTER NODES. */
 struct cluster_node {
+	char id[CLUSTER_ID];
 	char host[108]; /* "": it does not know its own address */
 	uint16_t port;
 	bool is_self;
@@ -42,6 +45,14 @@ struct cluster_self {
 uint32_t cluster_put(struct buf *tx);
 int cluster_read(struct span replies, const char *who, struct cluster_self *ret,
                  struct err *err) MUST;
+
+/* The node named self takes a slot over from the master named from, which drops its
+ * keys of it when it hears; to be sent within MULTI. CLUSTER_TAKE_N replies. */
+#define CLUSTER_TAKE_N 2
+void cluster_put_take(struct buf *tx, uint32_t slot, const char *from,
+                      const char *self);
+/* Nothing is on its way, whatever came of it. One reply. */
+void cluster_put_stable(struct buf *tx, uint32_t slot);
 
 /* Has a each slot of b? */
 bool cluster_covers(const struct cluster_slots *a,

@@ -319,8 +319,8 @@ judge_slots(struct checks *c, const struct facts f[SIDE_N],
 		SAY(c, "cluster", CHECK_PASS, "both own the same %u slots",
 		    old->slot_n);
 		SAY(c, "cluster_change", CHECK_WARN,
-		    "slots that are moved are not followed: do not move any "
-		    "before the migration is completed");
+		    "slots that are moved on one side are moved by Godwit on "
+		    "the other, too; nothing is switched meanwhile");
 		return;
 	}
 	cluster_text(&old->slots, text[SIDE_OLD], sizeof(text[0]));

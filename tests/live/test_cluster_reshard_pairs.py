@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slots that go from master to master of one side, while the masters of both own the same slots two by two: Godwit moves
+them on the other side, too."""
+import json
+import os
+import time
+
+import pytest
+from test_cluster import Clusters
+from test_cluster_reshard import Move, Pipelines, reshard, tag_on
+from test_instances import begin_load, end_load
+
+from harness import ports
+from harness.cluster import slot_of
+from harness.process import until
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+
+
+@pytest.fixture
+def clusters(place):
+    made = []
+
+    def go(*a, **k):
+        made.append(Clusters(place, *a, **k))
+        return made[-1]
+
+    yield go
+    for w in made:
+        ports.give(w.port)
+
+
+def slots(server):
+    """Those that the node says are its own; None: one is on its way. From its file, as a fenced node tells nobody."""
+    with open(os.path.join(server.dir, "nodes.conf")) as f:
+        line = next((x for x in f if "myself" in x), "")
+    ret = set()
+    for word in line.split()[8:]:
+        if word[0] == "[":
+            return None
+        first, _, last = word.partition("-")
+        ret.update(range(int(first), int(last or first) + 1))
+    return ret
+
+
+def alike(w):
+    """Pair by pair the same slots."""
+    return all(slots(a) is not None and slots(a) == slots(b) for a, b in w.pairs)
+
+
+def verb(w, name, seconds=40):
+    """When nothing is in the way any more; nobody helps."""
+    end = time.monotonic() + seconds
+    while (got := w.serve.post("migrations/m/" + name, {})).status >= 300:
+        assert time.monotonic() < end, json.dumps([got.text, w.status()["events"][-40:], w.status()["verification"]], indent=1)
+        time.sleep(0.3)
+
+
+def fill(w, n=300):
+    with w.conn() as c:
+        for i in range(n):
+            c.cmd("SET", "k%d" % i, i)
+
+
+def clean(w):
+    verb(w, "verify")
+    w.until(lambda s: s["verification"]["state"] == "clean")
+
+
+def in_place(cluster):
+    """Every key is on the master that has its slot."""
+    own = [slots(s) for s in cluster.nodes]
+    keys = cluster.keys()
+    assert keys and all(slot_of(k) in own[i] for k, i in keys.items())
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("strategy", ["big_bang", "rolling_update"])
+def test_to_new_and_back(clusters, strategy):
+    """Old is resharded under load while the migration runs, to and fro and a slot by hand; the switch goes through by itself.
+    Then new is, and going back does. Every answer is right; both sides own the same slots and keys each time."""
+    w = clusters(2)
+    old, new = w.clusters
+    fill(w)
+    cs = begin_load(w, 2)
+    tags = [tag_on(old, 0), tag_on(old, 1)]
+    lines = [Pipelines(w, t) for t in tags]
+    w.begin({"type": strategy})
+    reshard(old, 0, 1, 500)
+    move = Move(old, slot_of(tags[1]), 1, 0)
+    for _ in range(4):
+        seen = lines[1].n
+        move.keys(2)
+        until(lambda: lines[1].n > seen + 60 or lines[1].faults, 20)
+    move.close()
+    for _ in range(1 if strategy == "big_bang" else 2):
+        verb(w, "promote")
+    assert w.sides() == ["new", "new"] and alike(w)
+    clean(w)
+    reshard(new, 1, 0, 300)
+    until(lambda: alike(w), 30, 0.2, "old follows")
+    clean(w)
+    verb(w, "rollback")
+    w.until(lambda s: s["status"] == "rolled_back")
+    assert w.sides() == ["old", "old"] and alike(w)
+    for x in lines:
+        x.end(500)
+    end_load(w, cs)
+    in_place(old)
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("when", ["at_once", "asked", "compared"])
+def test_kill(clusters, when):
+    """kill -9 after old was resharded: before Godwit did anything, when new's node has just taken the slots, or while their
+    keys are compared. After the restart it settles, and no acknowledged write is lost. Behind the switch again."""
+    w = clusters(2)
+    fill(w, 2000)
+    w.begin({"type": "big_bang"})
+    cs = begin_load(w, 2, lossy=True)
+    for authority, other, name in [(0, 1, "promote"), (1, 0, "rollback")]:
+        node = w.clusters[other].nodes[1]
+        before = slots(node)
+        reshard(w.clusters[authority], 0, 1, 400)
+        if when != "at_once":
+            until(lambda: slots(node) != before, 30, 0.01, "the other side")
+        if when == "compared":
+            until(lambda: slots(node) == slots(w.clusters[authority].nodes[1]), 30, 0.01)
+            time.sleep(1)
+        w.serve.kill()
+        w.serve.start()
+        w.until(lambda s: s["status"] == "running" and s["stream"]["in_step"])
+        until(lambda: alike(w), 30, 0.1, "the other side")
+        if name == "promote":
+            verb(w, name)
+            clean(w)
+        else:
+            clean(w)
+            verb(w, name)
+            w.until(lambda s: s["status"] == "rolled_back")
+    assert w.sides() == ["old", "old"] and alike(w)
+    end_load(w, cs)
+    in_place(w.clusters[0])
+
+
+def test_foreign(clusters, place):
+    """New's slot goes to a master that the migration does not know: nobody takes it from there; the switch is put off by name
+    until it is back. A fenced master takes no orders by people."""
+    w = clusters(2)
+    new = w.clusters[1]
+    bus = ports.take()
+    third = place.server("third", cluster_enabled="yes", cluster_port=bus, cluster_node_timeout=5000)
+    ids = [s.cmd("CLUSTER", "MYID") for s in [*new.nodes, third]]
+    new.nodes[0].cmd("CLUSTER", "MEET", "127.0.0.1", third.port, bus)
+    until(lambda: b"cluster_state:ok" in third.cmd("CLUSTER", "INFO")
+          and all(i in s.cmd("CLUSTER", "NODES") for i in ids for s in [*new.nodes, third]), 20)
+    fill(w)
+    w.begin({"type": "big_bang"})
+    slot = slot_of(tag_on(new, 0))
+    with pytest.raises(Exception, match="NOPERM"):
+        new.nodes[1].cmd("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+    third.cmd("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+    third.cmd("CLUSTER", "SETSLOT", slot, "NODE", ids[2])
+    until(lambda: slot not in slots(new.nodes[0]), 10)
+    until(lambda: "slot %d has moved" % slot in w.serve.post("migrations/m/promote", {}).text, 20, 0.3)
+    time.sleep(5)  # whoever would take it has had the time
+    assert slot in slots(third)
+    got = w.serve.post("migrations/m/promote", {})
+    assert got.status == 503 and "slot %d has moved" % slot in got.text, got
+    ports.give(bus)
