@@ -586,29 +586,6 @@ a_node_tells_its_slots(void **state)
 	assert_int_equal(read_nodes("", "x y master\n", &me), -ERR_PROTO);
 }
 
-/* One that takes a slot over, and one of which nothing is on its way. */
-static void
-a_node_takes_a_slot(void **state)
-{
-	struct cluster_node n;
-	struct span line = SPAN("0a1b 10.0.0.1:1@2 master - 0 0 7 connected "
-	                        "5\n");
-
-	(void)state;
-	assert_true(cluster_next(&line, &n));
-	assert_string_equal(n.id, "0a1b");
-	cluster_put_take(&tx, 16383, "ab", n.id);
-	cluster_put_stable(&tx, 5);
-	assert_true(span_eq(
-		buf_span(&tx),
-		SPAN("*5\r\n$7\r\nCLUSTER\r\n$7\r\nSETSLOT\r\n$5\r\n16383\r\n"
-	             "$9\r\nIMPORTING\r\n$2\r\nab\r\n"
-	             "*5\r\n$7\r\nCLUSTER\r\n$7\r\nSETSLOT\r\n$5\r\n16383\r\n"
-	             "$4\r\nNODE\r\n$4\r\n0a1b\r\n"
-	             "*4\r\n$7\r\nCLUSTER\r\n$7\r\nSETSLOT\r\n$1\r\n5\r\n"
-	             "$6\r\nSTABLE\r\n")));
-}
-
 /* Whatever slots a node owns, its own keys have a name there. */
 static void
 own_keys_have_a_tag_of_the_node(void **state)
@@ -807,7 +784,6 @@ main(void)
 		T(databases_have_a_bound),
 		T(each_fault_is_named),
 		T(nodes_of_clusters_must_be_alike),
-		T(a_node_takes_a_slot),
 		T(a_node_tells_its_slots),
 		T(own_keys_have_a_tag_of_the_node),
 		T(users_that_differ_are_named),
