@@ -94,11 +94,14 @@ pg_reach(struct run *r, enum side s, struct err *err)
 char *
 pg_text(const struct run *r, enum side s, const char *sql)
 {
-	const char *name = r->at[s].pg->schema;
+	const struct pg_side *side = r->at[s].pg;
+	const char *name;
 	size_t n = strlen(sql) + 1;
 	size_t used = 0;
 	char *ret;
 
+	REQUIRE(side != NULL);
+	name = side->schema;
 	for (const char *p = sql; *p != '\0'; p++)
 		n += *p == '@' ? strlen(name) : 0;
 	ret = malloc(n);

@@ -57,7 +57,8 @@ void detour_ask(struct relay *r, struct session *s, struct lane *lane,
 static inline uint8_t
 detour_node(const struct session *s)
 {
-	return __builtin_expect(s->detour, 0) ? s->wide->node : 0;
+	return __builtin_expect(s->detour, 0) && s->wide != NULL ? s->wide->node
+	                                                         : 0;
 }
 
 /* Was its request given out before, and not taken? */
