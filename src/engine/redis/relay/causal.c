@@ -33,13 +33,6 @@ forget(struct relay *r, struct session *s)
 }
 
 void
-causal_enter(struct relay *r, struct session *s)
-{
-	if (causal_is_on(r))
-		forget(r, s);
-}
-
-void
 causal_new_era(struct relay *r)
 {
 	r->any_batch = 0;

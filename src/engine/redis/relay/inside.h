@@ -675,9 +675,6 @@ causal_sent(struct relay *r, struct session *s, struct lane *lane)
 	causal_want(r, lane);
 }
 /* s leaves its lane; everything of it was answered. */
-/* A new session: it may belong to somebody who wrote over another one, so it has
- * seen what was there when it came. */
-void causal_enter(struct relay *r, struct session *s);
 void causal_leave(struct relay *r, struct session *s);
 /* May a read of s go to the other side now? */
 bool causal_may_read(struct relay *r, struct session *s);

@@ -44,7 +44,6 @@ session_new(struct relay *r, struct link *l)
 	s->window = WINDOW_MIN;
 	s->since_s = (uint32_t)(r->port->now_ns / SECOND_NS);
 	s->said_s = s->since_s;
-	causal_enter(r, s);
 	door_enter(r, s);
 	session_all_push(&r->sessions, s);
 	r->clients++;
