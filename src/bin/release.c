@@ -292,6 +292,9 @@ replica_rules(struct release *r, const struct place *p, json_t **ret,
 	match = json_pack("{s:s}", "side", key);
 	rc = journal_last(r->journal, JOURNAL_ACL_SAVED, match, &last, err);
 	*ret = json_incref(json_object_get(last, "rules"));
+	/* A node that gave way was fenced as the master that it was. */
+	if (rc == 0 && *ret == NULL)
+		*ret = json_incref(r->rules);
 	json_decref(last);
 	json_decref(match);
 	return rc;

@@ -592,7 +592,10 @@ def test_blocked_without_the_right_to_ask_its_id(two, pair, rights):
         assert c.pipe([("MULTI",), ("ACL", "WHOAMI"), ("EXEC",)])[2] == [
             b"default" if c is e else b"app"]
         got = c.pipe([("MULTI",), ("CLIENT", "NO-EVICT", "off"), ("EXEC",)])
-        assert isinstance(got[2], RespError)
+        if rights == "-client|id -client|setname":
+            assert got[2] == [b"OK"]  # that one it may
+        else:
+            assert isinstance(got[2], RespError)
 
 
 @pytest.mark.parametrize("when", ["1e3", "0x10", "4294967297", "0x1p4", "1E1", "+20",
