@@ -243,7 +243,7 @@ def test_slots_that_move(clusters):
     key = two_slots_of(w.clusters[0], 0)[0]
     with w.conn() as c:
         c.cmd("MSET", key, "precious", *[x for i in range(100) for x in ("k%d" % i, i)])
-    w.begin({"type": "rolling_update"})
+    w.begin({"type": "blue_green"})
     move_slot(w.clusters[0], slot_of(key), 0, 1)
     assert w.clusters[0].nodes[1].cmd("GET", key) == b"precious"
     with w.conn() as c:
@@ -252,7 +252,6 @@ def test_slots_that_move(clusters):
     got = w.serve.post("migrations/m/promote", {})
     assert got.status >= 400 and "slot" in got.text and w.sides() == ["old", "old"], got
     until(lambda: w.serve.post("migrations/m/promote", {}).status < 300, 30, 0.2)
-    w.verb("promote")
     assert w.sides() == ["new", "new"]
     assert w.clusters[1].nodes[1].cmd("GET", key) == b"precious!"
     with w.conn() as c:
