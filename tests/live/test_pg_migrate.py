@@ -246,3 +246,36 @@ def test_from_15_to_the_end(tmp_path, version):
                                 "UNION ALL SELECT roname FROM pg_replication_origin UNION ALL "
                                 "SELECT relname FROM pg_class WHERE relkind = 'r' AND relreplident <> 'd' AND relname ~ '^pgbench'")
             assert left == [], (side, left)
+
+
+@pytest.mark.limit(120)
+def test_rolled_back_and_begun_again(tmp_path):
+    """Rolled back and ended, old is as it was, also how its tables name their rows; the
+    same command begins again, and applications may change tables without a key all the time."""
+    with Move(tmp_path, "--strategy", "big_bang", start=False) as m:
+        named = "SELECT relname, relreplident FROM pg_class WHERE relkind = 'r' AND relname IN ('silent', 'pgbench_history') ORDER BY 1"
+        m.rows("old", "CREATE TABLE silent (a int); ALTER TABLE silent REPLICA IDENTITY NOTHING; GRANT ALL ON silent TO app; "
+                      "INSERT INTO silent SELECT generate_series(1, 5)")
+        before = m.rows("old", named)
+        for life in range(2):
+            m.g.start(seconds=30)
+            m.in_step()
+            assert m.rows("old", named) == m.rows("new", named) == [["pgbench_history", "f"], ["silent", "f"]]
+            with m.conn() as c:
+                c.execute("UPDATE silent SET a = a + 1")
+                c.execute("INSERT INTO pgbench_history (tid) VALUES (1)")
+                c.execute("UPDATE pgbench_history SET filler = 'x'")
+            m.same()
+            until(lambda: m.rows("new", "SELECT sum(a) FROM silent") == m.rows("old", "SELECT sum(a) FROM silent"), 20)
+            if life == 1:
+                m.g.must("promote")
+            m.g.must("rollback")
+            assert m.g.stop() == 0
+            assert m.rows("old", named) == before
+            assert m.rows("old", "SELECT rolname FROM pg_roles WHERE rolname ~ '^godwit-' AND rolname <> 'godwit-check'") == []
+        m.g.start(seconds=30)
+        m.g.must("promote")
+        assert m.g.status()["authority"] == "new"
+        with m.conn() as c:
+            c.execute("UPDATE silent SET a = a + 1")
+        assert m.rows("new", "SELECT sum(a) FROM silent") == [["30"]]

@@ -8,7 +8,6 @@
  */
 #define _DEFAULT_SOURCE
 #include <stdlib.h>
-#include <string.h>
 
 #include "control/postgres/side.h"
 
@@ -16,38 +15,30 @@ int
 pg_carry(struct run *r, enum side from, struct err *err)
 {
 	enum side to = side_other(from);
-	const char *param[] = { NULL, NULL };
-	PGresult *res;
 	char *list;
 	int rc;
 
 	/* As JSON: one text, whatever is in a name. Of a sequence that was set and not
 	 * called since, the value is the next one: pg_sequences does not tell it. */
-	rc = pg_ask(r, from,
-	            "SELECT coalesce(json_agg(q)::text, '[]')"
-	            " FROM @.sequences() q",
-	            NULL, &res, err);
+	rc = pg_ask_text(r, from,
+	                 "SELECT coalesce(json_agg(q)::text, '[]')"
+	                 " FROM @.sequences() q",
+	                 &list, err);
 	if (rc != 0)
 		return rc;
-	list = strdup(PQgetvalue(res, 0, 0));
-	PQclear(res);
-	if (list == NULL)
-		return err_set(err, ERR_NOMEM, "out of memory");
-	param[0] = list;
-	rc = pg_ask(r, to,
-	            "SELECT count(setval(format('%I.%I', s, n)::regclass,"
-	            " j.v, j.called))"
-	            " FROM json_to_recordset($1::json)"
-	            "  AS j(s name, n name, v bigint, called bool)"
-	            " JOIN pg_sequences q"
-	            "  ON q.schemaname = s AND q.sequencename = n"
-	            " JOIN @.sequences() o USING (s, n)"
-	            " WHERE CASE WHEN q.increment_by > 0"
-	            "  THEN (j.v, j.called) > (o.v, o.called)"
-	            "  ELSE (-j.v::numeric, j.called) >"
-	            "   (-o.v::numeric, o.called) END",
-	            param, &res, err);
-	PQclear(res);
+	rc = pg_tell(r, to,
+	             "SELECT count(setval(format('%I.%I', s, n)::regclass,"
+	             " j.v, j.called))"
+	             " FROM json_to_recordset($1::json)"
+	             "  AS j(s name, n name, v bigint, called bool)"
+	             " JOIN pg_sequences q"
+	             "  ON q.schemaname = s AND q.sequencename = n"
+	             " JOIN @.sequences() o USING (s, n)"
+	             " WHERE CASE WHEN q.increment_by > 0"
+	             "  THEN (j.v, j.called) > (o.v, o.called)"
+	             "  ELSE (-j.v::numeric, j.called) >"
+	             "   (-o.v::numeric, o.called) END",
+	             list, err);
 	free(list);
 	return rc;
 }

@@ -12,8 +12,9 @@
 
 #include "control/postgres/side.h"
 
-/* closed: roles that had LOGIN before the fence. The functions are what fence.c
- * and carry.c call; a token of a later epoch refuses them. */
+/* closed: roles that had LOGIN before the fence; identity: tables whose rows are named
+ * by all their columns meanwhile. The functions are what the files of this folder
+ * call; a token of a later epoch refuses shut() and lift(). */
 static const char schema[] =
 	"CREATE SCHEMA IF NOT EXISTS @;"
 	"REVOKE ALL ON SCHEMA @ FROM PUBLIC;"
@@ -23,6 +24,8 @@ static const char schema[] =
 	"INSERT INTO @.fence (epoch, is_shut) VALUES (0, false)"
 	" ON CONFLICT DO NOTHING;"
 	"CREATE TABLE IF NOT EXISTS @.closed (role name PRIMARY KEY);"
+	"CREATE TABLE IF NOT EXISTS @.identity ("
+	" t text PRIMARY KEY, was \"char\" NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS @.marker ("
 	" run bigint, n bigint, PRIMARY KEY (run, n));"
 	"CREATE OR REPLACE FUNCTION @.token(e bigint, s bool) RETURNS void"
@@ -48,6 +51,19 @@ static const char schema[] =
 	"  EXECUTE pg_catalog.format('ALTER ROLE %I LOGIN', n);"
 	" END LOOP;"
 	" DELETE FROM @.closed; END $$;"
+	"CREATE OR REPLACE FUNCTION @.name_rows() RETURNS void"
+	" LANGUAGE plpgsql AS $$ DECLARE x text; BEGIN"
+	" FOR x IN SELECT t FROM @.identity"
+	"  WHERE pg_catalog.to_regclass(t) IS NOT NULL LOOP"
+	"  EXECUTE 'ALTER TABLE ' || x || ' REPLICA IDENTITY FULL';"
+	" END LOOP; END $$;"
+	"CREATE OR REPLACE FUNCTION @.unname_rows() RETURNS void"
+	" LANGUAGE plpgsql AS $$ DECLARE x record; BEGIN"
+	" FOR x IN SELECT * FROM @.identity"
+	"  WHERE pg_catalog.to_regclass(t) IS NOT NULL LOOP"
+	"  EXECUTE 'ALTER TABLE ' || x.t || ' REPLICA IDENTITY ' ||"
+	"   CASE x.was WHEN 'n' THEN 'NOTHING' ELSE 'DEFAULT' END;"
+	" END LOOP; END $$;"
 	"CREATE OR REPLACE FUNCTION @.sequences(OUT s name, OUT n name,"
 	" OUT v bigint, OUT called bool) RETURNS SETOF record"
 	" LANGUAGE plpgsql AS $$ BEGIN"
@@ -59,12 +75,9 @@ static const char schema[] =
 	"  RETURN NEXT;"
 	" END LOOP; END $$;";
 
-/* Identities that were made for the stream go, too. */
 static const char no_schema[] =
-	"DO $$ DECLARE x text; BEGIN IF to_regclass('@.identity') IS NOT NULL"
-	" THEN FOR x IN SELECT t FROM @.identity WHERE to_regclass(t) IS NOT"
-	" NULL LOOP EXECUTE 'ALTER TABLE ' || x || ' REPLICA IDENTITY DEFAULT';"
-	" END LOOP; END IF; END $$;"
+	"DO $$ BEGIN IF to_regnamespace('@') IS NOT NULL THEN"
+	" PERFORM @.unname_rows(); END IF; END $$;"
 	"DROP SCHEMA IF EXISTS @ CASCADE;";
 
 /* CREATE or ALTER ROLE with a verifier, so that no log shows the password. */
@@ -154,13 +167,15 @@ pg_clean(struct run *r, enum side s, bool keep_users)
 	if (rc == 0 && !keep_users) {
 		/* A role cannot remove itself. */
 		r->at[s].users_made = false;
-		r->is_resumed = false;
+		p->is_removed = true;
 		backend_close(&p->b);
 		(void)snprintf(sql, sizeof(sql), "DROP ROLE IF EXISTS \"%s\"",
 		               r->side[s].own_user);
 		rc = pg_run(r, s, sql, &err);
 	}
 	backend_close(&p->b);
+	if (keep_users)
+		schema_forget(r);
 	if (rc != 0)
 		run_event(r, "left", "%s", err.text);
 }

@@ -59,11 +59,7 @@ lift(struct backend *b, const struct names *n, uint64_t epoch, unsigned *ret,
 	*ret = (unsigned)strtoul(PQgetvalue(res, 0, 0), NULL, 10);
 	PQclear(res);
 	(void)snprintf(sql, sizeof(sql),
-	               "SELECT %s.lift(%llu);"
-	               "DO $$ DECLARE x text; BEGIN FOR x IN SELECT t FROM"
-	               " %s.identity WHERE to_regclass(t) IS NOT NULL LOOP"
-	               " EXECUTE 'ALTER TABLE ' || x || ' REPLICA IDENTITY"
-	               " DEFAULT'; END LOOP; END $$;"
+	               "SELECT %s.lift(%llu); SELECT %s.unname_rows();"
 	               "DROP SCHEMA %s CASCADE",
 	               n->schema, (unsigned long long)epoch, n->schema,
 	               n->schema);

@@ -13,5 +13,5 @@ struct journal;
 
 /* Roles may log in again, what Godwit left there is removed; *ret_roles: how many.
  * ERR_STATE: the server carries the fence of a later epoch. */
-int pg_release(struct journal *j, const struct url *url,
-               unsigned *ret_roles, struct err *err) MUST;
+int pg_release(struct journal *j, const struct url *url, unsigned *ret_roles,
+               struct err *err) MUST;

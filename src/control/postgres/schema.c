@@ -98,10 +98,8 @@ is_loaded(struct run *r, bool *ret, struct err *err)
 static int
 put_roles(struct run *r, struct err *err)
 {
-	const char *param[] = { NULL, NULL };
-	PGresult *res;
 	char *list;
-	int rc = pg_ask(
+	int rc = pg_ask_text(
 		r, SIDE_OLD,
 		"SELECT json_agg(json_build_object('n', rolname, 'o',"
 		" concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END,"
@@ -118,14 +116,10 @@ put_roles(struct run *r, struct err *err)
 		"  pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid)))"
 		"::text FROM pg_authid a WHERE rolname NOT LIKE 'pg\\_%'"
 		" AND rolname NOT LIKE 'godwit-%'",
-		NULL, &res, err);
+		&list, err);
 
 	if (rc != 0)
 		return rc;
-	list = strdup(PQgetvalue(res, 0, 0));
-	PQclear(res);
-	if (list == NULL)
-		return err_set(err, ERR_NOMEM, "out of memory");
 	rc = pg_run(r, SIDE_NEW,
 	            "CREATE OR REPLACE FUNCTION @.roles(l json) RETURNS void"
 	            " LANGUAGE plpgsql AS $$ DECLARE x record; m text; BEGIN"
@@ -140,33 +134,28 @@ put_roles(struct run *r, struct err *err)
 	            "   EXECUTE format('GRANT %I TO %I', m, x.n);"
 	            "  END LOOP; END LOOP; END $$",
 	            err);
-	param[0] = list;
-	if (rc == 0) {
-		rc = pg_ask(r, SIDE_NEW, "SELECT @.roles($1::json)", param,
-		            &res, err);
-		PQclear(res);
-	}
+	if (rc == 0)
+		rc = pg_tell(r, SIDE_NEW, "SELECT @.roles($1::json)", list,
+		             err);
 	free(list);
 	return rc;
 }
 
-/* Changes of a row in a table without a key name the row by all its columns. */
+/* Changes of a row in a table without a key name the row by all its columns. Before
+ * a publication says that it wants them: else the application's UPDATE would fail. */
 static int
-put_identity(struct run *r, enum side s, struct err *err)
+put_identity(struct run *r, struct err *err)
 {
 	return pg_run(
-		r, s,
-		"CREATE TABLE IF NOT EXISTS @.identity (t text PRIMARY KEY);"
-		"DO $$ DECLARE x record; BEGIN FOR x IN SELECT format('%I.%I',"
-		" nspname, relname) AS t " USERS_TABLES
+		r, SIDE_OLD,
+		"INSERT INTO @.identity SELECT format('%I.%I', nspname,"
+		" relname), relreplident " USERS_TABLES
 		" AND (relreplident = 'n' OR (relreplident = 'd' AND NOT EXISTS"
 		"  (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND"
 		"  indisprimary AND indimmediate)) OR (relreplident = 'i' AND"
 		"  NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid"
-		"  AND indisreplident))) LOOP"
-		" INSERT INTO @.identity VALUES (x.t) ON CONFLICT DO NOTHING;"
-		" EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', x.t);"
-		" END LOOP; END $$",
+		"  AND indisreplident))) ON CONFLICT DO NOTHING;"
+		"SELECT @.name_rows()",
 		err);
 }
 
@@ -174,35 +163,21 @@ put_identity(struct run *r, enum side s, struct err *err)
 static int
 tell_identity(struct run *r, struct err *err)
 {
-	const char *param[] = { NULL, NULL };
-	PGresult *res;
 	char *list;
-	int rc = pg_ask(r, SIDE_OLD,
-	                "SELECT coalesce(json_agg(t), '[]')::text FROM "
-	                "@.identity",
-	                NULL, &res, err);
+	int rc = pg_ask_text(r, SIDE_OLD,
+	                     "SELECT coalesce(json_agg(i), '[]')::text FROM "
+	                     "@.identity i",
+	                     &list, err);
 
 	if (rc != 0)
 		return rc;
-	list = strdup(PQgetvalue(res, 0, 0));
-	PQclear(res);
-	if (list == NULL)
-		return err_set(err, ERR_NOMEM, "out of memory");
-	param[0] = list;
-	rc = pg_run(
-		r, SIDE_NEW,
-		"CREATE TABLE IF NOT EXISTS @.identity (t text PRIMARY KEY)",
-		err);
-	if (rc == 0) {
-		rc = pg_ask(r, SIDE_NEW,
-		            "INSERT INTO @.identity SELECT "
-		            "json_array_elements_text($1::json) ON CONFLICT DO "
-		            "NOTHING",
-		            param, &res, err);
-		PQclear(res);
-	}
+	rc = pg_tell(r, SIDE_NEW,
+	             "INSERT INTO @.identity SELECT * FROM "
+	             "json_populate_recordset(NULL::@.identity, $1::json) ON "
+	             "CONFLICT DO NOTHING",
+	             list, err);
 	free(list);
-	return rc;
+	return rc == 0 ? pg_run(r, SIDE_NEW, "SELECT @.name_rows()", err) : rc;
 }
 
 static int
@@ -245,10 +220,9 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 	bool loaded = false;
 	int rc = put_roles(r, err);
 
+	/* So the dump has it as well. */
 	if (rc == 0)
-		rc = put_identity(r, SIDE_OLD, err);
-	if (rc == 0)
-		rc = tell_identity(r, err);
+		rc = put_identity(r, err);
 	if (rc == 0)
 		rc = dump(r, "pre-data", now, err);
 	if (rc == 0)
@@ -261,19 +235,39 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 	return rc == 0 ? journal_set_meta(r->journal, "schema", "1", err) : rc;
 }
 
+static void
+build_file(const struct run *r, char *ret, size_t n)
+{
+	(void)snprintf(ret, n, "%s.build.sql", r->conf->state);
+}
+
+void
+schema_forget(const struct run *r)
+{
+	char path[560];
+
+	build_file(r, path, sizeof(path));
+	(void)unlink(path);
+}
+
 int
 pg_prepare(struct run *r, struct err *err)
 {
+	bool both = r->at[SIDE_OLD].is_up && r->at[SIDE_NEW].is_up;
 	char *done = journal_meta(r->journal, "schema");
 	char now[560];
 	char later[560];
 	int rc = 0;
 
 	(void)snprintf(now, sizeof(now), "%s.schema.sql", r->conf->state);
-	(void)snprintf(later, sizeof(later), "%s.build.sql", r->conf->state);
+	build_file(r, later, sizeof(later));
 	if (done == NULL)
 		rc = make(r, now, later, err);
 	free(done);
+	if (rc == 0 && r->at[SIDE_OLD].is_up)
+		rc = put_identity(r, err);
+	if (rc == 0 && both)
+		rc = tell_identity(r, err);
 	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
 		if (r->at[s].is_up)
 			rc = put_publication(r, (enum side)s, err);

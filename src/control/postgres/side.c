@@ -40,20 +40,8 @@ pg_end(struct run *r, enum side s)
 uint32_t
 pg_call_ms(const struct run *r)
 {
-	uint64_t now = os_mono_ns();
-	uint64_t end = r->cut.hold_at_ns + r->cut.limits.hold_ns;
-	uint64_t left;
-
 	/* Nobody waits before anything has begun. */
-	if (r->relay_n == 0)
-		return LIMIT_PREFLIGHT_MS;
-	if (!r->cut_on || r->cut.hold_at_ns == 0 || r->cut.committed ||
-	    r->cut.step >= CUT_BACK_RECORD)
-		return LIMIT_CALL_MS;
-	left = end > now ? (end - now) / NS_PER_MS : 0;
-	if (left < LIMIT_MARGIN_MS)
-		return LIMIT_MARGIN_MS;
-	return left < LIMIT_CALL_MS ? (uint32_t)left : LIMIT_CALL_MS;
+	return r->relay_n == 0 ? LIMIT_PREFLIGHT_MS : fence_call_ms(r);
 }
 
 /* As the role that is Godwit's own, else as the URL says. */
@@ -76,11 +64,12 @@ int
 pg_reach(struct run *r, enum side s, struct err *err)
 {
 	struct pg_side *p = r->at[s].pg;
-	bool own = r->at[s].users_made || r->is_resumed;
+	bool own;
 	int rc = -ERR_AUTH;
 
 	if (p == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
+	own = !p->is_removed && (r->at[s].users_made || r->is_resumed);
 	if (p->b.c != NULL && (p->as_own || !own))
 		return 0;
 	backend_close(&p->b);
@@ -150,5 +139,32 @@ pg_run(struct run *r, enum side s, const char *sql, struct err *err)
 		return err_set(err, ERR_NOMEM, "out of memory");
 	rc = backend_run(&r->at[s].pg->b, pg_call_ms(r), text, err);
 	free(text);
+	return rc;
+}
+
+int
+pg_ask_text(struct run *r, enum side s, const char *sql, char **ret,
+            struct err *err)
+{
+	PGresult *res;
+	int rc = pg_ask(r, s, sql, NULL, &res, err);
+
+	*ret = NULL;
+	if (rc != 0)
+		return rc;
+	*ret = strdup(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return *ret != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+}
+
+int
+pg_tell(struct run *r, enum side s, const char *sql, const char *text,
+        struct err *err)
+{
+	const char *param[] = { text, NULL };
+	PGresult *res;
+	int rc = pg_ask(r, s, sql, param, &res, err);
+
+	PQclear(res);
 	return rc;
 }

@@ -15,6 +15,7 @@
 struct pg_side {
 	struct backend b;
 	bool as_own;     /* logged in as Godwit's own role                 */
+	bool is_removed; /* that role                                      */
 	char name[72];   /* application_name                               */
 	char schema[64]; /* godwit_<id>: also of publication, slot, origin */
 };
@@ -31,6 +32,12 @@ char *pg_text(const struct run *r, enum side s, const char *sql);
 /* Reach the side, then one statement (see backend_ask), with @ as above. */
 int pg_ask(struct run *r, enum side s, const char *sql,
            const char *const *param, PGresult **ret, struct err *err) MUST;
+/* Its one text, malloc; as JSON a text can be any list. */
+int pg_ask_text(struct run *r, enum side s, const char *sql, char **ret,
+                struct err *err) MUST;
+/* A statement with one text as its parameter, whose answer nobody needs. */
+int pg_tell(struct run *r, enum side s, const char *sql, const char *text,
+            struct err *err) MUST;
 /* The same without a result, or several statements in one transaction. */
 int pg_run(struct run *r, enum side s, const char *sql, struct err *err) MUST;
 
@@ -54,6 +61,8 @@ int pg_check(struct run *r, struct err *err) MUST;
 /* ---- schema.c: what old has and new has not, made there without its indexes and
  * keys, which become r->build; publications on both ---- */
 int pg_prepare(struct run *r, struct err *err) MUST;
+/* The file with r->build is removed. */
+void schema_forget(const struct run *r);
 
 /* ---- carry.c ---- */
 int pg_carry(struct run *r, enum side from, struct err *err) MUST;
