@@ -7,19 +7,15 @@ migration: forward, back, forward again. Exits with 0 only if the proof holds.
 """
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "tests", "live"))
-sys.path.insert(0, os.path.join(ROOT, "demo"))
+from stage import Stage, main, number  # before what it makes importable
 
-from demo import Failed, Screen, number  # noqa: E402
-from harness.godwit import BINARY, Godwit  # noqa: E402
-from harness.postgres import PASSWORD, Postgres, available  # noqa: E402
+from harness.godwit import Godwit
+from harness.postgres import PASSWORD, Postgres, available
 
 BENCH = "/usr/lib/postgresql/15/bin/pgbench"
 SCALE = 10
@@ -66,13 +62,10 @@ class Sessions(threading.Thread):
         self.looks += 1
 
 
-class Demo:
+class Demo(Stage):
     def __init__(self):
-        self.screen = Screen()
-        self.say = self.screen.line
-        self.dir = os.path.join(ROOT, time.strftime("demo-%Y%m%d-%H%M%S"))
-        os.makedirs(self.dir)
-        self.old = self.new = self.godwit = self.bench = self.sessions = None
+        super().__init__()
+        self.bench = self.sessions = None
         self.holds = []
 
     def sql(self, side, text):
@@ -154,46 +147,18 @@ class Demo:
             ("pauses", ", ".join("%d ms" % x for x in self.holds), max(self.holds) <= HOLD_MAX_MS),
             ("verification of every row", "clean" if is_clean else "NOT CLEAN", is_clean),
         ]
-        print("\n  %s" % self.screen.paint("1", "Proof"))
-        width = max(len(r[0]) for r in rows) + 2
-        for what, value, good in rows:
-            mark = self.screen.paint("32", "ok  ") if good else self.screen.paint("31", "FAIL")
-            print("  %s  %-*s %s" % (mark, width, what, value))
-        holds = all(r[2] for r in rows)
+        holds = self.screen.proof(rows)
         for line in self.sessions.wrong[:5]:
             print("  " + line)
-        print("\n  %s  Logs, state: %s" % ("The proof holds." if holds else "THE PROOF DOES NOT HOLD.", self.dir))
+        self.verdict(holds, "Logs, state")
         return holds
 
-    def end(self):
+    def end_clients(self):
         if self.sessions is not None:
             self.sessions.stop.set()
         if self.bench is not None and self.bench.poll() is None:
             self.bench.kill()
-        if self.godwit is not None:
-            self.godwit.stop()
-        for s in (self.new, self.old):
-            if s is not None:
-                s.stop()
-
-
-def main():
-    if not os.access(BINARY, os.X_OK):
-        print("demo: %s is missing; run make first" % BINARY, file=sys.stderr)
-        return 1
-    demo = Demo()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    try:
-        return 0 if demo.run() else 1
-    except KeyboardInterrupt:
-        print("\ndemo: stopped; logs are in %s" % demo.dir, file=sys.stderr)
-        return 130
-    except (Failed, AssertionError, RuntimeError, TimeoutError, OSError, subprocess.SubprocessError) as e:
-        print("\ndemo: %s\ndemo: logs are in %s" % (e, demo.dir), file=sys.stderr)
-        return 1
-    finally:
-        demo.end()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Demo))
