@@ -276,3 +276,68 @@ def test_withheld_with_ack_both(place, need_godwit):
     for i in range(20):
         got = c.pipe([("SET", "a", i), ("MULTI",), ("SELECT", 1 + i % 2), ("CLIENT", "ID"), ("INCR", "q"), ("EXEC",), ("INCR", "q"), ("SELECT", 0)])
         assert got[0] == b"OK" and got[5][:2] == [b"OK", me] and got[6] == got[5][2] + 1
+
+
+SUBSCRIPTIONS = [
+    "MULTI", "MONITOR", "SSUBSCRIBE a", "SUNSUBSCRIBE", "SUNSUBSCRIBE a", "EXEC", "PING",
+    "MULTI", "SET a 1", "UNSUBSCRIBE", "UNSUBSCRIBE one", "PUNSUBSCRIBE p*", "PUNSUBSCRIBE", "GET a", "EXEC", "GET a",
+    "MULTI", "SSUBSCRIBE", "EXEC", "MULTI", "MONITOR now", "EXEC", "MULTI", "SSUBSCRIBE a", "DISCARD", "GET a"]
+
+
+def test_subscriptions_without_effect(relay, pair):  # noqa: F811
+    """MONITOR and SSUBSCRIBE, which a server refuses in EXEC, and UNSUBSCRIBE of who is not subscribed: its own answers."""
+    got = both(relay, pair[1], *[c.split() for c in SUBSCRIPTIONS])
+    assert got[5][0] == "-ERR MONITOR isn't allowed for DENY BLOCKING client"
+    assert got[5][1].startswith("-ERR SSUBSCRIBE isn't allowed") and got[5][2] == [b"sunsubscribe", None, 0]
+    assert got[14][-1] == b"1" and got[15] == b"1"
+    assert got[18].startswith("-EXECABORT") and got[21].startswith("-EXECABORT")
+    resp3 = [c.split() for c in ("MULTI", "MONITOR", "SSUBSCRIBE a", "EXEC", "PING")]
+    assert both(relay, pair[1], *resp3, resp3=True)[3][1].startswith("-ERR SSUBSCRIBE")
+    c = relay.conn()
+    assert "inside MULTI" in c.pipe([("MULTI",), ("HELLO", 3), ("UNSUBSCRIBE",), ("DISCARD",)])[2].text
+    assert "inside MULTI" in c.pipe([("MULTI",), ("SUBSCRIBE", "a"), ("DISCARD",)])[1].text
+    assert "inside MULTI" in c.pipe([("MULTI",), ("CLIENT", "REPLY", "OFF"), ("DISCARD",)])[1].text
+
+
+@pytest.mark.parametrize("how", ["plain", "watch", "again"])
+def test_tracking_in_multi(two, pair, how):  # noqa: F811
+    """CLIENT TRACKING in a transaction holds from EXEC on, also in the next one and behind a switch; what was
+    discarded or wrong has no effect. `again`: the switch comes while the transaction is open."""
+    c, w = two.conn(), two.conn()
+    c.hello(3)
+
+    def switch(side):
+        two.hold()
+        two.wait("mail drained")
+        two.release(side)
+
+    def is_told():
+        assert c.told("GET", "k")[1] == []
+        w.cmd("SET", "k", 1)
+        assert c.read() == [b"invalidate", [b"k"]]
+
+    def is_not_told():
+        assert c.told("GET", "k")[1] == []
+        w.cmd("SET", "k", 1)
+        assert c.told("PING") == (b"PONG", [])
+
+    c.pipe([("MULTI",), ("CLIENT", "TRACKING", "ON"), ("DISCARD",)])
+    c.pipe([("MULTI",), ("CLIENT", "TRACKING", "ON", "PREFIX", "a"), ("EXEC",)])
+    c.pipe([("MULTI",), ("CLIENT", "TRACKING", "ON"), ("NOSUCH",), ("EXEC",)])
+    is_not_told()
+    if how == "watch":
+        c.cmd("WATCH", "w")
+    assert c.pipe([("MULTI",), ("CLIENT", "TRACKING", "ON"), ("CLIENT", "TRACKINGINFO"), ("GET", "k")])[1:] == [b"QUEUED"] * 3
+    if how == "again":
+        switch("new")
+    assert c.cmd("EXEC") == [b"OK", [b"flags", [b"on"], b"redirect", 0, b"prefixes", []], None if how == "again" else b"1"]
+    w.cmd("SET", "k", 2)
+    assert c.read() == [b"invalidate", [b"k"]]
+    is_told()
+    switch("old" if how == "again" else "new")
+    assert c.read() == [b"invalidate", None]
+    is_told()
+    assert "inside MULTI" in c.pipe([("MULTI",), ("CLIENT", "TRACKING", "OFF"), ("HELLO", 2), ("DISCARD",)])[2].text
+    assert c.pipe([("MULTI",), ("CLIENT", "TRACKING", "OFF"), ("EXEC",)])[2] == [b"OK"]
+    is_not_told()
+    assert "only a RESP3 client" in w.pipe([("MULTI",), ("CLIENT", "TRACKING", "ON"), ("DISCARD",)])[1].text

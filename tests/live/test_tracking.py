@@ -71,7 +71,7 @@ def test_what_is_refused(relay):  # noqa: F811
     assert c.cmd("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "redirect") == b"OK"
     assert "another protocol" in c.hello(2).text
     c.parser.resp3 = True
-    assert "inside MULTI" in c.pipe([("MULTI",), ("CLIENT", "TRACKING", "OFF"), ("DISCARD",)])[1].text
+    assert "REDIRECT" in c.pipe([("MULTI",), ("CLIENT", "TRACKING", "ON", "REDIRECT", 7), ("DISCARD",)])[1].text
 
 
 def test_a_switch_tells_at_once(two, pair):  # noqa: F811

@@ -416,26 +416,30 @@ class Differ:
                       if handler == "REFUSE" and n in self.grammar.commands)
 
     def learn(self):
-        """Which commands are refused inside MULTI (they are not drawn there)."""
+        """Which commands are refused inside MULTI, in one of the protocols (they are not drawn there)."""
         c = Peer(self.port)
         try:
             if c.ask(b"HELLO", b"3")[0] == b"%":
                 self.grammar.protocols = [2, 3]
-                c.ask(b"HELLO", b"2")
             else:
                 UNLIKE["hello"] = (hello_2, "only RESP2 is relayed")
-            for name in self.drawable():
-                if name in ("multi", "exec", "discard", "reset", "quit", "watch"):
-                    continue
-                words_of = name.encode().split(b"|")
-                for n in (0, 1, 2, 9):
-                    c.ask(b"MULTI")
-                    a = c.ask(*words_of, *[b"0"] * n)
-                    if is_error(a) and b"inside MULTI" in a[1]:
-                        self.in_multi_refused.add(name)
-                    c.ask(b"DISCARD")
+            for protocol in self.grammar.protocols:
+                c.ask(b"HELLO", b"%d" % protocol)
+                self.learn_in_multi(c)
         finally:
             c.close()
+
+    def learn_in_multi(self, c):
+        for name in self.drawable():
+            if name in ("multi", "exec", "discard", "reset", "quit", "watch"):
+                continue
+            words_of = name.encode().split(b"|")
+            for n in (0, 1, 2, 9):
+                c.ask(b"MULTI")
+                a = c.ask(*words_of, *[b"0"] * n)
+                if is_error(a) and b"inside MULTI" in a[1]:
+                    self.in_multi_refused.add(name)
+                c.ask(b"DISCARD")
 
     def reset(self, clients=()):
         """Both have the seed data and nothing else."""

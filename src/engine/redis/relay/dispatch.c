@@ -502,6 +502,8 @@ handle(struct relay *r, struct session *s, const struct command *c,
 {
 	if (s->multi && queued_takes(r, s, c))
 		return queued_dispatch(r, s, c, q, raw);
+	if (s->multi && queued_is_plain(s, c))
+		return plain(r, s, c, q, raw);
 	if (s->multi && is_apart(c))
 		return dispatch_refuse(
 			r, s, "ERR godwit refuses %s inside MULTI", c->name);

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
+#include "engine/redis/relay/track.h"
 
 #define NAME_BAD UINT8_MAX
 #define GETNAME  SPAN("*2\r\n$6\r\nCLIENT\r\n$7\r\nGETNAME\r\n")
@@ -22,15 +23,37 @@ struct item {
 	bool same;         /* ... or that of before */
 	bool is_bad;       /* NOEVICT: neither on nor off */
 	struct cred *cred; /* AUTH, HELLO; counted; NULL: none */
+	uint8_t *raw;      /* CLIENT TRACKING: the request; owned */
+	uint32_t raw_n;
 	char name[64];
 };
 
-/* CLIENT CACHING, GETREDIR and TRACKINGINFO are about the connection, and a
- * client that tracks keys has one of its own. */
+/* Is there one of this kind already? */
 static bool
-is_tracking_switch(const struct command *c)
+has_item(const struct session *s, enum command_handler kind)
 {
-	return span_eq(span_str(c->name), SPAN("client|tracking"));
+	struct span items =
+		s->wide == NULL ? span_of(NULL, 0) : buf_span(&s->wide->queued);
+	struct item it;
+
+	for (; items.n > 0; items = span_skip(items, sizeof(it))) {
+		memcpy(&it, items.p, sizeof(it));
+		if (it.kind == kind)
+			return true;
+	}
+	return false;
+}
+
+bool
+queued_is_plain(const struct session *s, const struct command *c)
+{
+	switch (c->handler) {
+	case COMMAND_MONITOR: return true;
+	case COMMAND_SUBSCRIBE: return c->first > 0;
+	case COMMAND_UNSUBSCRIBE:
+		return !s->resp3 && !has_item(s, COMMAND_HELLO);
+	default: return false;
+	}
 }
 
 bool
@@ -54,8 +77,11 @@ queued_takes(const struct relay *r, const struct session *s,
 		return r->board == NULL ||
 		       !r->board->by_marks[r->route.authority];
 	case COMMAND_AUTH: return r->door == NULL && !split_is_on(r);
-	case COMMAND_HELLO: return !s->tracking && sub_of(s) == NULL;
-	case COMMAND_TRACKING: return !is_tracking_switch(c);
+	case COMMAND_HELLO:
+		return !s->tracking && sub_of(s) == NULL &&
+		       !has_item(s, COMMAND_TRACKING);
+	case COMMAND_TRACKING:
+		return !track_is_switch(c) || !has_item(s, COMMAND_HELLO);
 	default: return false;
 	}
 }
@@ -144,6 +170,26 @@ put_hello(struct buf *b, const struct resp_cmd *q)
 	resp_put_bulk(b, auth[1]);
 }
 
+/* CLIENT TRACKING: the words are asked again on other lanes. */
+static bool
+read_tracking(struct relay *r, struct item *it, struct span raw)
+{
+	it->raw = mem_alloc(r->mem, raw.n);
+	if (it->raw == NULL)
+		return false;
+	memcpy(it->raw, raw.p, raw.n);
+	it->raw_n = (uint32_t)raw.n;
+	return true;
+}
+
+/* What it owns goes. */
+static void
+drop_item(struct relay *r, struct item *it)
+{
+	cred_unref(r, it->cred);
+	mem_free(r->mem, it->raw, it->raw_n);
+}
+
 enum ready {
 	READY,
 	READY_NO,     /* it is refused */
@@ -151,7 +197,8 @@ enum ready {
 };
 
 static enum ready
-read_item(struct relay *r, const struct resp_cmd *q, struct item *it)
+read_item(struct relay *r, const struct resp_cmd *q, struct span raw,
+          struct item *it)
 {
 	struct span auth[2] = { { NULL, 0 }, { NULL, 0 } };
 	int64_t db = 0;
@@ -168,6 +215,12 @@ read_item(struct relay *r, const struct resp_cmd *q, struct item *it)
 		break;
 	case COMMAND_AUTH:
 		if (!read_auth(r, q, it))
+			return READY_NO_MEM;
+		break;
+	case COMMAND_TRACKING:
+		if (!track_is_switch(dispatch_row(r, q)))
+			break;
+		if (!read_tracking(r, it, raw))
 			return READY_NO_MEM;
 		break;
 	case COMMAND_HELLO:
@@ -212,16 +265,21 @@ queued_dispatch(struct relay *r, struct session *s, const struct command *c,
 	struct sending m = { raw, raw, PEND_PASS, 0 };
 	struct lane *lane;
 	enum dispatched ret;
+	const char *why;
 	enum ready is;
 	struct buf b;
 
 	if (w == NULL)
 		return DISPATCH_CLOSED;
+	why = track_why_not(s, c, q, raw);
+	if (why != NULL)
+		return dispatch_refuse(r, s, "ERR godwit refuses %s: %s",
+		                       c->name, why);
 	lane = dispatch_lane(r, s, true);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
 	it.at = w->queued_n;
-	is = read_item(r, q, &it);
+	is = read_item(r, q, raw, &it);
 	if (is == READY_NO)
 		return dispatch_refuse(
 			r, s, "ERR godwit refuses %s inside MULTI", c->name);
@@ -229,7 +287,7 @@ queued_dispatch(struct relay *r, struct session *s, const struct command *c,
 	m.raw = queued_as_sent(r, lane, q, raw, &b);
 	buf_put(&w->queued, &it, sizeof(it));
 	if (buf_failed(&w->queued))
-		cred_unref(r, it.cred); /* it was not taken */
+		drop_item(r, &it); /* it was not taken */
 	if (is != READY || buf_failed(&w->queued) || buf_failed(&b)) {
 		session_close(r, s, "ERR godwit: out of memory");
 		ret = DISPATCH_CLOSED;
@@ -254,7 +312,7 @@ drop_last(struct relay *r, struct buf *b)
 	struct item it;
 
 	memcpy(&it, b->p + b->end - sizeof(it), sizeof(it));
-	cred_unref(r, it.cred);
+	drop_item(r, &it);
 	b->end -= (uint32_t)sizeof(it);
 }
 
@@ -386,6 +444,11 @@ put_item(struct relay *r, struct session *s, struct lane *lane,
 	case COMMAND_NOEVICT:
 		buf_put_str(b,
 		            it->is_bad ? "-ERR syntax error\r\n" : "+OK\r\n");
+		break;
+	case COMMAND_TRACKING:
+		if (it->raw != NULL && answer.p[0] == '+')
+			track_switch(r, s, lane, span_of(it->raw, it->raw_n));
+		buf_put_span(b, answer);
 		break;
 	case COMMAND_CLIENTID: resp_put_int(b, (int64_t)s->id); break;
 	case COMMAND_GETNAME: local_put_name(s, b); break;

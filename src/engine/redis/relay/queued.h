@@ -2,7 +2,7 @@
 /*
  * engine/redis/relay/queued.h: commands in a transaction whose answer is
  * Godwit's, or tells it something: SELECT, AUTH, HELLO, the SCAN family, CLIENT ID,
- * INFO, GETNAME, SETNAME, NO-EVICT.
+ * INFO, GETNAME, SETNAME, NO-EVICT, TRACKING.
  *
  * They are queued on the server like all others (SETNAME as GETNAME, for a lane
  * has no name; a cursor as the server's). The answer to EXEC is read as a whole then: what is Godwit's in
@@ -18,6 +18,10 @@
 
 #define QUEUED_MAX 256
 
+/* Is it the server's alone to answer in a transaction, because it has no effect
+ * there: MONITOR and SSUBSCRIBE, which it refuses in EXEC; UNSUBSCRIBE and its like
+ * of RESP2, for who is subscribed has no transaction? */
+bool queued_is_plain(const struct session *s, const struct command *c);
 bool queued_takes(const struct relay *r, const struct session *s,
                   const struct command *c);
 enum dispatched queued_dispatch(struct relay *r, struct session *s,

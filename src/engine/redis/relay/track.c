@@ -55,16 +55,32 @@ why_not(const struct session *s, struct span raw)
 	return NULL;
 }
 
+bool
+track_is_switch(const struct command *c)
+{
+	return span_eq(span_str(c->name), SPAN("client|tracking"));
+}
+
+const char *
+track_why_not(const struct session *s, const struct command *c,
+              const struct resp_cmd *q, struct span raw)
+{
+	if (!track_is_switch(c) || q->argc < 3 ||
+	    !span_is_word(q->argv[2], SPAN("on")))
+		return NULL;
+	return why_not(s, raw);
+}
+
 enum dispatched
 track_dispatch(struct relay *r, struct session *s, const struct command *c,
                const struct resp_cmd *q, struct span raw)
 {
-	bool is_switch = span_eq(span_str(c->name), SPAN("client|tracking"));
+	bool is_switch = track_is_switch(c);
 	bool yes = span_eq(span_str(c->name), SPAN("client|caching")) &&
 	           span_is_word(q->argv[2], SPAN("yes"));
 	enum dispatched ret;
 	bool on = is_switch && span_is_word(q->argv[2], SPAN("on"));
-	const char *why = on ? why_not(s, raw) : NULL;
+	const char *why = track_why_not(s, c, q, raw);
 	struct lane *lane;
 
 	if (why != NULL)
@@ -99,23 +115,18 @@ track_off(struct session *s)
 }
 
 void
-track_answer(struct relay *r, struct session *s, struct lane *lane,
-             struct span request, struct span reply)
+track_switch(struct relay *r, struct session *s, struct lane *lane,
+             struct span request)
 {
 	struct resp_cmd *q = &r->cmd2;
 	struct wide *w;
 
 	resp_cmd_init(q);
-	if (reply.n == 0 || reply.p[0] != '+' ||
-	    resp_cmd_feed(q, request) != WIRE_PART || q->argc < 3 ||
-	    s->link == NULL) {
-		session_say(r, s, reply);
+	if (resp_cmd_feed(q, request) != WIRE_PART || q->argc < 3)
 		return;
-	}
 	if (!span_is_word(q->argv[2], SPAN("on"))) {
 		track_off(s);
 		lane->tracks = false;
-		session_say(r, s, reply);
 		return;
 	}
 	w = session_wide(r, s);
@@ -123,11 +134,19 @@ track_answer(struct relay *r, struct session *s, struct lane *lane,
 		return;
 	s->tracking = true;
 	lane->tracks = true;
+	lane->no_role = true;
 	buf_put_span(&w->track, request);
 	if (buf_failed(&w->track))
 		session_close(r, s, "ERR godwit: out of memory");
-	else
-		session_say(r, s, reply);
+}
+
+void
+track_answer(struct relay *r, struct session *s, struct lane *lane,
+             struct span request, struct span reply)
+{
+	if (reply.n > 0 && reply.p[0] == '+' && s->link != NULL)
+		track_switch(r, s, lane, request);
+	session_say(r, s, reply);
 }
 
 /* ---- from lane to lane --------------------------------------------------- */

@@ -9,6 +9,11 @@
 
 #include "engine/redis/relay/inside.h"
 
+/* Is it CLIENT TRACKING itself? */
+bool track_is_switch(const struct command *c);
+/* Why this request is refused, whatever it is; NULL: it is not. */
+const char *track_why_not(const struct session *s, const struct command *c,
+                          const struct resp_cmd *q, struct span raw);
 /* CLIENT TRACKING and its like. */
 enum dispatched track_dispatch(struct relay *r, struct session *s,
                                const struct command *c,
@@ -16,6 +21,9 @@ enum dispatched track_dispatch(struct relay *r, struct session *s,
 /* CLIENT TRACKING was answered. */
 void track_answer(struct relay *r, struct session *s, struct lane *lane,
                   struct span request, struct span reply);
+/* ... and well: request is its CLIENT TRACKING. */
+void track_switch(struct relay *r, struct session *s, struct lane *lane,
+                  struct span request);
 /* The session's own lane is ready: the server tracks there from here on. */
 void track_begin(struct relay *r, struct session *s, struct lane *lane);
 /* What track_begin() has sent was answered. */
