@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# bench/run.sh: Godwit beside its peers in one run; about 22 minutes.
+# bench/run.sh: Godwit beside its peers in one run; about 35 minutes.
 #
-#   bench/run.sh [--quick]       --quick: small loads, one round, four minutes
+#   bench/run.sh [--quick]       --quick: small loads, one round, six minutes
 #
 # Peers come from Debian by name: redis-server redis-tools nutcracker haproxy
+# postgresql-15 pgbouncer
 # (tools/setup bench). GODWIT_BIN names another binary. Tables go to stdout,
 # raw runs to bench/out/. A busy machine makes numbers worthless: each run
 # waits for quiet, and the tables say how much of the machine others used.
@@ -21,6 +22,7 @@ if [ "${1:-}" = --quick ]; then
     $python redis_copy.py --reps 1 --keys 300000 --patience 2
     $python redis_ack.py --reps 1 --seconds 1 --patience 2
     $python redis_connections.py --reps 1 --seconds 1 --patience 2
+    $python postgres_proxy.py --reps 1 --quick --patience 2
     exit 0
 fi
 $python redis_proxy.py
@@ -28,3 +30,4 @@ $python redis_latency.py
 $python redis_copy.py
 $python redis_ack.py
 $python redis_connections.py
+$python postgres_proxy.py
