@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "bin/check.h"
 #include "bin/definition.h"
 #include "bin/screen.h"
 #include "bin/state.h"
@@ -46,6 +47,11 @@ fill_state(const struct args *a, struct run_conf *c, struct err *err)
 	const char *given = a->text[OPT_STATE];
 	char here[STATE_PATH_MAX];
 
+	if (given[0] == '\0' && a->number[OPT_CHECK] != 0)
+		return snprintf(c->state, sizeof(c->state),
+		                "/tmp/godwit-check-%d.db", (int)getpid()) > 0
+		               ? 0
+		               : -ERR_USAGE;
 	if (given[0] == '\0')
 		return state_for_listen(a->text[OPT_LISTEN], c->state,
 		                        sizeof(c->state), err);
@@ -117,6 +123,9 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	int rc;
 
 	run_conf_init(c);
+	/* A look needs no door. */
+	if (listen[0] == '\0' && a->number[OPT_CHECK] != 0)
+		listen = "127.0.0.1:0";
 	if (listen[0] == '\0')
 		return err_set(err, ERR_USAGE,
 		               "--listen is missing: where shall applications "
@@ -504,8 +513,10 @@ verb_migrate(const struct args *a)
 	}
 	for (uint32_t i = 0; i < a->operand_n; i++)
 		hide_password(a->operand[i]);
-	if (a->number[OPT_JSON] == 0 && isatty(STDIN_FILENO) &&
-	    term_is_output())
+	if (a->number[OPT_CHECK] != 0)
+		status = check_both(a, &conf);
+	else if (a->number[OPT_JSON] == 0 && isatty(STDIN_FILENO) &&
+	         term_is_output())
 		status = run_with_terminal(a, &conf);
 	else
 		status = run_without_terminal(a, &conf);

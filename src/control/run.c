@@ -380,6 +380,22 @@ run_free(struct run *r)
 }
 
 int
+run_check(const struct run_conf *c, json_t **ret, struct err *err)
+{
+	struct run *r = run_new(c, NULL, err);
+	int rc;
+
+	*ret = NULL;
+	if (r == NULL)
+		return -(int)err->code;
+	rc = run_try(r, err);
+	if (r->checks.n > 0)
+		*ret = status_checks(r);
+	run_free(r);
+	return rc;
+}
+
+int
 run_migration(const struct run_conf *c, int ready_fd, struct err *err)
 {
 	struct err own;

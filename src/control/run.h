@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/err.h"
 #include "core/route.h"
 #include "core/strategy.h"
@@ -74,6 +76,11 @@ struct run_conf {
 
 /* Fill the defaults (tables/limit.tbl gives the numbers). */
 void run_conf_init(struct run_conf *c);
+
+/* Would it begin? *ret has the checks of both sides as the status shows them, owned
+ * by the caller, NULL when none was made; nothing is changed anywhere. ERR_REFUSED:
+ * one of them fails. */
+int run_check(const struct run_conf *c, json_t **ret, struct err *err) MUST;
 
 /* ready_fd >= 0: one byte is written there when the interlay listens and the
  * control socket answers, or the error text when starting failed. Answers the

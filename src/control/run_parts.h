@@ -277,6 +277,8 @@ void run_wish(const struct run *r, const char *what, const char *why);
 
 /* start.c */
 int run_start(struct run *r, struct err *err) MUST;
+/* As far as nothing is changed. */
+int run_try(struct run *r, struct err *err) MUST;
 
 /* machines.c */
 /* One more interlay, before machines_make(). */
@@ -526,6 +528,8 @@ int status_base(struct run *r, struct err *err) MUST;
 /* The actual share is counted from now on. */
 void status_count_reads(struct run *r);
 json_t *status_json(struct run *r);
+/* Of the servers, when it began; a list. */
+json_t *status_checks(const struct run *r);
 /* The way the bulk goes over: rdb or scan; auto: not known yet. */
 const char *status_copied_by(const struct run *r);
 json_t *status_events(const struct run *r, uint32_t n);

@@ -701,6 +701,16 @@ take_wishes(struct run *r, struct err *err)
 }
 
 int
+run_try(struct run *r, struct err *err)
+{
+	int rc = take_wishes(r, err);
+
+	if (rc == 0)
+		rc = open_journal(r, err);
+	return rc == 0 ? check_servers(r, err) : rc;
+}
+
+int
 run_start(struct run *r, struct err *err)
 {
 	int rc;

@@ -389,8 +389,8 @@ verification_json(const struct run *r)
 	return j;
 }
 
-static json_t *
-checks_json(const struct run *r)
+json_t *
+status_checks(const struct run *r)
 {
 	json_t *list = json_array();
 
@@ -614,8 +614,8 @@ status_json(struct run *r)
 	rest = json_pack(
 		"{s:o,s:o,s:{s:b,s:b,s:s},s:o,s:{s:I,s:I},s:o,s:o,s:o,s:o,"
 		"s:{s:b,s:b}}",
-		"verification", verification_json(r), "checks", checks_json(r),
-		"fence", "old", r->at[SIDE_OLD].fenced, "new",
+		"verification", verification_json(r), "checks",
+		status_checks(r), "fence", "old", r->at[SIDE_OLD].fenced, "new",
 		r->at[SIDE_NEW].fenced, "kind", "acl", "relays", relays_json(r),
 		"memory", "mover_bytes", LOAD(r->board.mover_mem),
 		"relay_bytes", INT(t.mem), "events", status_events(r, 10),

@@ -145,12 +145,9 @@ judge_side(const struct pg_facts *f, const char *who, struct checks *c)
 		say(c, "slots", CHECK_PASS,
 		    "%s: %lld replication slots and %lld WAL senders are free",
 		    who, v[PGF_SLOTS], v[PGF_SENDERS]);
-	say(c, "rights", v[PGF_SUPER] ? CHECK_PASS : CHECK_FAIL,
-	    v[PGF_SUPER] ? "%s: the user of its URL is a superuser"
-	                 : "%s: the user of its URL is no superuser; Godwit "
-	                   "needs one to fence roles and to give rows their "
-	                   "origin",
-	    who);
+	if (v[PGF_SUPER])
+		say(c, "rights", CHECK_PASS,
+		    "%s: the user of its URL is a superuser", who);
 	if (v[PGF_STANDBY])
 		say(c, "role", CHECK_FAIL, "%s is a standby; name its primary",
 		    who);
@@ -267,8 +264,11 @@ pg_check(struct run *r, struct err *err)
 		rc = r->dialect->meet(r, (enum side)s, err);
 		if (rc == 0)
 			rc = ask(r, (enum side)s, &f[s], err);
-		if (rc == 0)
-			judge_side(&f[s], r->side[s].label, c);
+		if (rc != 0)
+			break;
+		judge_side(&f[s], r->side[s].label, c);
+		if (r->at[s].pg->is_plain)
+			rc = pg_check_rights(r, (enum side)s, err);
 	}
 	if (rc == -ERR_LOST || rc == -ERR_TIMEOUT) {
 		char text[sizeof(err->text)];

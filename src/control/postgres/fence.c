@@ -2,7 +2,8 @@
 /*
  * control/postgres/fence.c: applications are shut out of a server, in the server.
  *
- * A fence takes LOGIN from every role but Godwit's, in one transaction with the
+ * A fence takes LOGIN from every role but Godwit's (and, where Godwit is no superuser,
+ * but those that only a superuser can change: rights.c names them), in one transaction with the
  * epoch's token and with the list of roles that had it (own.c), so that the server
  * itself knows what is to be given back. Sessions that are there are terminated, and
  * so is who passed its role check before the fence committed: it holds a virtual
@@ -24,7 +25,7 @@
 #define SESSIONS                                                        \
 	"FROM pg_stat_activity WHERE backend_type = 'client backend'"   \
 	" AND datname = current_database() AND pid <> pg_backend_pid()" \
-	" AND usename NOT LIKE 'godwit-%'"
+	" AND usename IN (SELECT rolname FROM pg_roles WHERE " PG_THEIRS ")"
 
 /* What applications may do goes into the journal as well: for people, should the
  * server lose its own list. */
@@ -34,10 +35,10 @@ pg_save(struct run *r, enum side s, struct err *err)
 	struct run_side *at = &r->at[s];
 	PGresult *res;
 	json_t *now;
-	int rc = pg_ask(r, s,
-	                "SELECT rolname FROM pg_roles WHERE rolcanlogin AND "
-	                "rolname NOT LIKE 'godwit-%'",
-	                NULL, &res, err);
+	int rc = pg_ask(
+		r, s,
+		"SELECT rolname FROM pg_roles WHERE rolcanlogin AND " PG_THEIRS,
+		NULL, &res, err);
 
 	if (rc != 0)
 		return rc;
@@ -139,7 +140,7 @@ look(struct run *r, enum side s, struct look *ret, struct err *err)
 	int rc = pg_ask(r, s,
 	                "SELECT is_shut::int, epoch,"
 	                " (SELECT count(*) FROM pg_roles WHERE rolcanlogin"
-	                "  AND rolname NOT LIKE 'godwit-%'),"
+	                "  AND " PG_THEIRS "),"
 	                " (SELECT count(*) FROM @.closed"
 	                "  JOIN pg_roles ON rolname = role),"
 	                " (SELECT count(*) " SESSIONS "),"

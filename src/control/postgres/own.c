@@ -4,7 +4,8 @@
  * schema with the fence and the verifier's markers.
  *
  * The role is a superuser: it reads every table, gives the target's rows their
- * origin, and is not shut out by its own fence.
+ * origin, and is not shut out by its own fence. Where the URL's user is none, no role
+ * is made: that user is Godwit's, with the rights that rights.c asks for.
  */
 #define _DEFAULT_SOURCE
 #include <stdio.h>
@@ -38,7 +39,7 @@ static const char schema[] =
 	" SET LOCAL synchronous_commit = on;"
 	" PERFORM @.token(e, true);"
 	" FOR n IN SELECT rolname FROM pg_catalog.pg_roles"
-	"  WHERE rolcanlogin AND rolname NOT LIKE 'godwit-%' LOOP"
+	"  WHERE rolcanlogin AND " PG_THEIRS " LOOP"
 	"  INSERT INTO @.closed VALUES (n) ON CONFLICT DO NOTHING;"
 	"  EXECUTE pg_catalog.format('ALTER ROLE %I NOLOGIN', n);"
 	" END LOOP; END $$;"
@@ -117,7 +118,7 @@ pg_users(struct run *r, enum side s, struct err *err)
 	int rc = pg_reach(r, s, err);
 
 	if (rc == 0 && !p->as_own)
-		rc = put_role(r, s, err);
+		rc = p->is_plain ? pg_be_plain(r, s, err) : put_role(r, s, err);
 	if (rc == 0)
 		rc = pg_run(r, s, schema, err);
 	if (rc != 0)
@@ -164,7 +165,9 @@ pg_clean(struct run *r, enum side s, bool keep_users)
 		return;
 	if (rc == 0 && !keep_users)
 		rc = pg_run(r, s, no_schema, &err);
-	if (rc == 0 && !keep_users) {
+	if (rc == 0 && !keep_users && p->is_plain) {
+		p->is_removed = true;
+	} else if (rc == 0 && !keep_users) {
 		/* A role cannot remove itself. */
 		r->at[s].users_made = false;
 		p->is_removed = true;

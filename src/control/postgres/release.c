@@ -20,6 +20,7 @@ struct names {
 	char schema[64];
 	char role[64];
 	char pass[96];
+	bool is_plain; /* the role is the URL's user */
 };
 
 static int
@@ -27,6 +28,7 @@ read_names(struct journal *j, struct names *ret, struct err *err)
 {
 	char *id = journal_meta(j, "id");
 	char *pass = journal_meta(j, "old_pass");
+	char *role = journal_meta(j, "old_role");
 	int rc = 0;
 
 	if (id == NULL || pass == NULL)
@@ -37,8 +39,10 @@ read_names(struct journal *j, struct names *ret, struct err *err)
 		(void)snprintf(ret->role, sizeof(ret->role), "godwit-%s", id);
 		(void)snprintf(ret->pass, sizeof(ret->pass), "%s", pass);
 	}
+	ret->is_plain = role != NULL;
 	free(id);
 	free(pass);
+	free(role);
 	return rc;
 }
 
@@ -86,12 +90,14 @@ pg_release(struct journal *j, const struct url *url, unsigned *ret_roles,
 	int rc = read_names(j, &n, err);
 
 	*ret_roles = 0;
+	if (rc == 0 && n.is_plain)
+		b.conf.user = NULL;
 	if (rc == 0)
 		rc = backend_open(&b, LIMIT_PREFLIGHT_MS, err);
 	if (rc == 0)
 		rc = lift(&b, &n, journal_authority(j).epoch, ret_roles, err);
 	backend_close(&b);
-	if (rc != 0)
+	if (rc != 0 || n.is_plain)
 		return rc;
 	/* A role cannot remove itself. */
 	b.conf.user = NULL;

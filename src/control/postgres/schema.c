@@ -23,20 +23,17 @@
 
 #define BUILD_MAX ((off_t)256 * 1024 * 1024) /* bytes of indexes and keys */
 
-/* Of tables that a person made. */
-#define USERS_TABLES                                                     \
-	"FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "   \
-	"WHERE relkind = 'r' AND relpersistence = 'p' AND nspname NOT "  \
-	"LIKE 'pg\\_%' AND nspname <> 'information_schema' AND nspname " \
-	"NOT LIKE 'godwit\\_%'"
-
 static struct tool
 tool_at(const struct run *r, enum side s, const char *const *argv,
         const char *out)
 {
-	return (struct tool){ .url = &r->at[s].url,
-		              .user = r->side[s].own_user,
-		              .pass = r->side[s].own_pass,
+	const struct side_conf *c = &r->side[s];
+	const struct url *url = &r->at[s].url;
+	bool plain = r->at[s].pg->is_plain;
+
+	return (struct tool){ .url = url,
+		              .user = plain ? url->user : c->own_user,
+		              .pass = plain ? url->pass : c->own_pass,
 		              .argv = argv,
 		              .out = out,
 		              .label = r->side[s].label };
@@ -45,19 +42,50 @@ tool_at(const struct run *r, enum side s, const char *const *argv,
 static int
 dump(struct run *r, const char *section, const char *file, struct err *err)
 {
+	bool plain = r->at[SIDE_NEW].pg->is_plain;
 	char of[32];
-	const char *argv[] = { "pg_dump",
-		               "--schema-only",
-		               of,
-		               "--no-publications",
-		               "--no-tablespaces",
+	const char *argv[] = { "pg_dump", "--schema-only", of,
+		               "--no-publications", "--no-tablespaces",
 		               "--no-subscriptions",
 		               "--exclude-schema=godwit_*",
+		               /* Rights on it are a superuser's to give. */
+		               plain ? "--exclude-schema=pg_catalog" : NULL,
 		               NULL };
 	struct tool t = tool_at(r, SIDE_OLD, argv, file);
 
 	(void)snprintf(of, sizeof(of), "--section=%s", section);
 	return tool_run(&t, err);
+}
+
+/* Who is no superuser gives a table only to a role that may make one there. */
+static int
+let_owners(struct run *r, struct err *err)
+{
+	char *list;
+	int rc = r->at[SIDE_NEW].pg->is_plain ? 0 : 1;
+
+	if (rc == 0)
+		rc = pg_ask_text(r, SIDE_OLD,
+		                 "SELECT coalesce(json_agg(DISTINCT rolname), "
+		                 "'[]')::text FROM pg_class c JOIN pg_roles r "
+		                 "ON r.oid = relowner WHERE relnamespace = "
+		                 "to_regnamespace('public')",
+		                 &list, err);
+	if (rc != 0)
+		return rc == 1 ? 0 : rc;
+	rc = pg_run(r, SIDE_NEW,
+	            "CREATE OR REPLACE FUNCTION @.let(l json) RETURNS void"
+	            " LANGUAGE plpgsql AS $$ DECLARE n text; BEGIN"
+	            " FOR n IN SELECT rolname FROM pg_roles JOIN"
+	            "  json_array_elements_text(l) j ON rolname = j WHERE NOT"
+	            "  has_schema_privilege(rolname, 'public', 'CREATE')"
+	            " LOOP EXECUTE format('GRANT CREATE ON SCHEMA public TO"
+	            "  %I', n); END LOOP; END $$",
+	            err);
+	if (rc == 0)
+		rc = pg_tell(r, SIDE_NEW, "SELECT @.let($1::json)", list, err);
+	free(list);
+	return rc;
 }
 
 /* All in one transaction. */
@@ -75,7 +103,9 @@ load(struct run *r, const char *file, struct err *err)
 	if (loaded == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
 	argv[9] = loaded;
-	rc = tool_run(&t, err);
+	rc = let_owners(r, err);
+	if (rc == 0)
+		rc = tool_run(&t, err);
 	free(loaded);
 	return rc;
 }
@@ -94,44 +124,80 @@ is_loaded(struct run *r, bool *ret, struct err *err)
 	return rc;
 }
 
-/* Roles that new has already stay as they are. */
+static int
+reads_passwords(struct run *r, bool *ret, struct err *err)
+{
+	PGresult *res;
+	int rc = pg_ask(r, SIDE_OLD,
+	                "SELECT has_column_privilege('pg_authid', "
+	                "'rolpassword', 'SELECT')",
+	                NULL, &res, err);
+
+	*ret = rc == 0 && PQgetvalue(res, 0, 0)[0] == 't';
+	PQclear(res);
+	return rc;
+}
+
+/* As JSON: name, options, groups. */
+#define ROLES_OF(table, password)                                       \
+	"SELECT json_agg(json_build_object('n', rolname, 's', rolsuper" \
+	" OR rolreplication OR rolbypassrls, 'o',"                      \
+	" concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END,"      \
+	" CASE WHEN rolcreatedb THEN 'CREATEDB' END,"                   \
+	" CASE WHEN rolcreaterole THEN 'CREATEROLE' END,"               \
+	" CASE WHEN NOT rolinherit THEN 'NOINHERIT' END,"               \
+	" CASE WHEN rolreplication THEN 'REPLICATION' END,"             \
+	" CASE WHEN rolbypassrls THEN 'BYPASSRLS' END,"                 \
+	" CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END,"       \
+	" 'CONNECTION LIMIT ' || rolconnlimit,"                         \
+	" 'VALID UNTIL ' || quote_literal(rolvaliduntil)" password ")," \
+	" 'm', (SELECT json_agg(g.rolname) FROM pg_auth_members m JOIN" \
+	"  pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid AND"   \
+	"  g.rolname NOT LIKE 'godwit-%')))::text FROM " table          \
+	" WHERE rolname NOT LIKE 'pg\\_%' AND rolname NOT LIKE"         \
+	" 'godwit-%' AND rolname <> current_user"
+
+/* Roles that new has already stay as they are. Who may not read passwords carries
+ * roles without them; who is no superuser makes none that only a superuser could. */
 static int
 put_roles(struct run *r, struct err *err)
 {
+	bool reads = false;
 	char *list;
-	int rc = pg_ask_text(
-		r, SIDE_OLD,
-		"SELECT json_agg(json_build_object('n', rolname, 'o',"
-		" concat_ws(' ', CASE WHEN rolsuper THEN 'SUPERUSER' END,"
-		" CASE WHEN rolcreatedb THEN 'CREATEDB' END,"
-		" CASE WHEN rolcreaterole THEN 'CREATEROLE' END,"
-		" CASE WHEN NOT rolinherit THEN 'NOINHERIT' END,"
-		" CASE WHEN rolreplication THEN 'REPLICATION' END,"
-		" CASE WHEN rolbypassrls THEN 'BYPASSRLS' END,"
-		" CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END,"
-		" 'CONNECTION LIMIT ' || rolconnlimit,"
-		" 'VALID UNTIL ' || quote_literal(rolvaliduntil),"
-		" 'PASSWORD ' || quote_literal(rolpassword)), 'm',"
-		" (SELECT json_agg(g.rolname) FROM pg_auth_members m JOIN"
-		"  pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid)))"
-		"::text FROM pg_authid a WHERE rolname NOT LIKE 'pg\\_%'"
-		" AND rolname NOT LIKE 'godwit-%'",
-		&list, err);
+	int rc = reads_passwords(r, &reads, err);
 
+	if (rc == 0 && reads)
+		rc = pg_ask_text(
+			r, SIDE_OLD,
+			ROLES_OF(
+				"(SELECT rolname AS role, rolpassword AS secret FROM "
+				"pg_authid) p JOIN pg_roles a ON rolname = role",
+				", 'PASSWORD ' ||"
+				" quote_literal(secret)"),
+			&list, err);
+	else if (rc == 0)
+		rc = pg_ask_text(r, SIDE_OLD, ROLES_OF("pg_roles a", ""), &list,
+		                 err);
 	if (rc != 0)
 		return rc;
 	rc = pg_run(r, SIDE_NEW,
 	            "CREATE OR REPLACE FUNCTION @.roles(l json) RETURNS void"
-	            " LANGUAGE plpgsql AS $$ DECLARE x record; m text; BEGIN"
+	            " LANGUAGE plpgsql AS $$ DECLARE x record; m text;"
+	            " plain bool := NOT rolsuper FROM pg_roles WHERE rolname ="
+	            "  current_user; BEGIN"
 	            " FOR x IN SELECT * FROM json_to_recordset(l) AS"
-	            "  j(n name, o text, m json) LOOP BEGIN"
+	            "  j(n name, s bool, o text, m json) WHERE NOT (s AND"
+	            "  plain) LOOP BEGIN"
 	            "  EXECUTE format('CREATE ROLE %I %s', x.n, x.o);"
+	            "  IF plain THEN EXECUTE format('GRANT %I TO %I', x.n,"
+	            "   current_user); END IF;"
 	            "  EXCEPTION WHEN duplicate_object THEN NULL; END;"
 	            " END LOOP;"
 	            " FOR x IN SELECT * FROM json_to_recordset(l) AS"
-	            "  j(n name, o text, m json) LOOP"
+	            "  j(n name, s bool, m json) WHERE NOT (s AND plain) LOOP"
 	            "  FOR m IN SELECT json_array_elements_text(x.m) LOOP"
-	            "   EXECUTE format('GRANT %I TO %I', m, x.n);"
+	            "   IF NOT plain OR NOT pg_has_role(x.n, m, 'MEMBER')"
+	            "   THEN EXECUTE format('GRANT %I TO %I', m, x.n); END IF;"
 	            "  END LOOP; END LOOP; END $$",
 	            err);
 	if (rc == 0)
@@ -149,7 +215,7 @@ put_identity(struct run *r, struct err *err)
 	return pg_run(
 		r, SIDE_OLD,
 		"INSERT INTO @.identity SELECT format('%I.%I', nspname,"
-		" relname), relreplident " USERS_TABLES
+		" relname), relreplident " PG_TABLES
 		" AND (relreplident = 'n' OR (relreplident = 'd' AND NOT EXISTS"
 		"  (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND"
 		"  indisprimary AND indimmediate)) OR (relreplident = 'i' AND"
@@ -183,9 +249,21 @@ tell_identity(struct run *r, struct err *err)
 static int
 put_publication(struct run *r, enum side s, struct err *err)
 {
+	if (!r->at[s].pg->is_plain)
+		return pg_run(r, s,
+		              "DO $$ BEGIN CREATE PUBLICATION @ FOR ALL "
+		              "TABLES; EXCEPTION WHEN duplicate_object THEN "
+		              "NULL; END $$",
+		              err);
+	/* Only a superuser may say "all". */
 	return pg_run(r, s,
-	              "DO $$ BEGIN CREATE PUBLICATION @ FOR ALL TABLES; "
-	              "EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+	              "DO $$ DECLARE t text; BEGIN"
+	              " IF NOT EXISTS (SELECT 1 FROM pg_publication WHERE"
+	              "  pubname = '@') THEN CREATE PUBLICATION @; END IF;"
+	              " SELECT string_agg(format('%I.%I', nspname, relname),"
+	              "  ', ') INTO t " PG_TABLES ";"
+	              " EXECUTE 'ALTER PUBLICATION @ SET TABLE @.marker' ||"
+	              "  coalesce(', ' || t, ''); END $$",
 	              err);
 }
 

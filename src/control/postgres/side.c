@@ -23,6 +23,7 @@ pg_begin(struct run *r, enum side s)
 	p->b.conf = (struct backend_conf){ .url = &at->url,
 		                           .name = p->name,
 		                           .label = r->side[s].label };
+	pg_recall_plain(r, s);
 }
 
 void
@@ -44,6 +45,15 @@ pg_call_ms(const struct run *r)
 	return r->relay_n == 0 ? LIMIT_PREFLIGHT_MS : fence_call_ms(r);
 }
 
+/* The server says so itself, of who has just logged in. */
+static void
+note_rank(struct pg_side *p)
+{
+	const char *is = PQparameterStatus(p->b.c, "is_superuser");
+
+	p->is_plain = is == NULL || strcmp(is, "on") != 0;
+}
+
 /* As the role that is Godwit's own, else as the URL says. */
 static int
 log_in(struct run *r, enum side s, bool own, struct err *err)
@@ -56,7 +66,9 @@ log_in(struct run *r, enum side s, bool own, struct err *err)
 	rc = backend_open(
 		&p->b, r->relay_n == 0 ? LIMIT_PREFLIGHT_MS : LIMIT_CONNECT_MS,
 		err);
-	p->as_own = rc == 0 && own;
+	if (rc == 0 && !own)
+		note_rank(p);
+	p->as_own = rc == 0 && (own || (p->is_plain && r->at[s].users_made));
 	return rc;
 }
 
@@ -69,7 +81,8 @@ pg_reach(struct run *r, enum side s, struct err *err)
 
 	if (p == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
-	own = !p->is_removed && (r->at[s].users_made || r->is_resumed);
+	own = !p->is_removed && !p->is_plain &&
+	      (r->at[s].users_made || r->is_resumed);
 	if (p->b.c != NULL && (p->as_own || !own))
 		return 0;
 	backend_close(&p->b);

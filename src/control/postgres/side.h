@@ -16,9 +16,23 @@ struct pg_side {
 	struct backend b;
 	bool as_own;     /* logged in as Godwit's own role                 */
 	bool is_removed; /* that role                                      */
+	bool is_plain;   /* it is the URL's user, who is no superuser      */
 	char name[72];   /* application_name                               */
 	char schema[64]; /* godwit_<id>: also of publication, slot, origin */
 };
+
+/* In pg_roles: roles of applications, whom a fence shuts out. */
+#define PG_THEIRS                                                           \
+	"rolname NOT LIKE 'godwit-%' AND rolname <> current_user AND (NOT"  \
+	" (rolsuper OR rolreplication) OR (SELECT rolsuper FROM pg_catalog" \
+	".pg_roles WHERE rolname = current_user))"
+
+/* Of tables that a person made. */
+#define PG_TABLES                                                        \
+	"FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "   \
+	"WHERE relkind = 'r' AND relpersistence = 'p' AND nspname NOT "  \
+	"LIKE 'pg\\_%' AND nspname <> 'information_schema' AND nspname " \
+	"NOT LIKE 'godwit\\_%'"
 
 /* ---- side.c ---- */
 void pg_begin(struct run *r, enum side s);
@@ -44,6 +58,14 @@ int pg_run(struct run *r, enum side s, const char *sql, struct err *err) MUST;
 /* ---- own.c: Godwit's role and schema ---- */
 int pg_users(struct run *r, enum side s, struct err *err) MUST;
 void pg_clean(struct run *r, enum side s, bool keep_users);
+
+/* ---- rights.c: a user of the URL who is no superuser ---- */
+/* From now on he is Godwit's own role there. */
+int pg_be_plain(struct run *r, enum side s, struct err *err) MUST;
+/* He was it in a process before. */
+void pg_recall_plain(struct run *r, enum side s);
+/* Rights that he lacks become checks that fail, with the statement that gives them. */
+int pg_check_rights(struct run *r, enum side s, struct err *err) MUST;
 
 /* ---- fence.c ---- */
 int pg_save(struct run *r, enum side s, struct err *err) MUST;
