@@ -17,11 +17,12 @@ import subprocess
 
 from . import ports
 from .godwit import BINARY, ROOT
+from .postgres import Postgres, available
 from .process import die_with_parent
 
 FOLDER = os.path.join(ROOT, "docs", "guide")
-PLACES = re.compile(r"\b(old2?|new2?|10\.0\.0\.[12]):6379\b")
-PORTS = re.compile(r"(?<![\w.])(6400|6401|7001|7002|8000)(?!\w)")
+PLACES = re.compile(r"\b((?:old2?|new2?|10\.0\.0\.[12]):(?:6379|5432))\b")
+PORTS = re.compile(r"(?<![\w.])(6400|6401|6432|7001|7002|8000)(?!\w)")
 FOLDERS = re.compile(r"/(?:var/lib|etc)/godwit\b")
 ELSEWHERE = re.compile(r"^(sudo |apt-get |git clone |cd |make|systemctl |install |#|$)")
 
@@ -120,6 +121,19 @@ def is_one_story(name):
         return "<!-- guide: one story -->" in f.read(400)
 
 
+def redis(place, host):
+    return place.server(host.replace(".", "-"), password="secret" if host.startswith("10.") else None)
+
+
+def postgres(place, host):
+    """The guides go from Debian's version to the newest that is there."""
+    server = Postgres(os.path.join(place.dir, host), version=available()[0 if host == "old" else -1])
+    place.things.append(server)
+    server.start()
+    server.sql("ALTER ROLE postgres PASSWORD 'secret'")
+    return server
+
+
 class Story:
     """Sections of one guide that are run one after the other."""
 
@@ -130,10 +144,10 @@ class Story:
         self.places = {}
         self.ports = {}
         text = "\n".join(s.text() for s in sections)
-        for host in sorted(set(PLACES.findall(text))):
-            secret = "secret" if host.startswith("10.") else None
-            server = place.server(host.replace(".", "-"), password=secret)
-            self.places[host] = "127.0.0.1:%d" % server.port
+        for at in sorted(set(PLACES.findall(text))):
+            host, port = at.split(":")
+            server = redis(place, host) if port == "6379" else postgres(place, host)
+            self.places[at] = "127.0.0.1:%d" % server.port
         for port in sorted(set(PORTS.findall(text))):
             self.ports[port] = str(ports.take())
         for folder in ("var", "etc", "bin", "home"):
