@@ -190,6 +190,12 @@ struct run {
 	uint64_t routed_ns; /* the newest generation was made           */
 	uint64_t acked_ns;  /* and all had it; 0: not yet               */
 	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
+	/* Connections to the losing side that nothing is on its way to, by relay:
+	 * theirs, from MAIL_DRAINED to MAIL_RELEASE. */
+	struct {
+		const uint32_t *process;
+		uint32_t n;
+	} quiet[RUN_RELAYS_MAX];
 	bool mover_stopped;
 	enum move_phase move;
 	uint64_t broken_ns; /* the stream has been broken since; 0: it is not */
@@ -213,6 +219,8 @@ struct run {
 	/* the switch */
 	struct cutover cut;
 	bool cut_on;
+	uint64_t cut_entered_ns;     /* its step                        */
+	uint64_t cut_took_us[CUT_N]; /* the steps of the last one       */
 	uint64_t marked_until_ns;
 	bool group_unsure; /* the commit of all may be on disk */
 	uint64_t hold_last_ms, hold_max_ms;

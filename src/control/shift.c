@@ -6,6 +6,8 @@
  * only (LIMIT_CALL_MS each); relays and mover answer by mail.
  */
 #define _DEFAULT_SOURCE
+#include <string.h>
+
 #include "control/run_parts.h"
 
 static void drive(struct run *r, enum cutover_step step);
@@ -190,6 +192,7 @@ do_hold(struct run *r)
 		                  r->cut.hold_at_ns + r->cut.limits.drain_ns };
 
 	r->drained = 0;
+	memset(r->quiet, 0, sizeof(r->quiet));
 	machines_tell(r, &m);
 	return 0;
 }
@@ -297,6 +300,7 @@ send_release(struct run *r, bool committed)
 		r->heartbeat_back = true; /* the other way round: anew */
 	}
 	m.route = machines_route(r);
+	memset(r->quiet, 0, sizeof(r->quiet));
 	/* R on disk may still be frozen when the disk is full: the same side. */
 	m.route.epoch = r->cut.r.epoch;
 	m.epoch = r->cut.r.epoch;
@@ -406,6 +410,37 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	NEVER("a step without an action");
 }
 
+/* How long each step took, in us, for those who look for the pause. */
+static json_t *
+times_of(const struct run *r)
+{
+	json_t *j = json_object();
+
+	for (int s = CUT_FREEZE; s < CUT_N; s++) {
+		if (r->cut_took_us[s] > 0)
+			(void)json_object_set_new(
+				j, cutover_step_name((enum cutover_step)s),
+				json_integer((json_int_t)r->cut_took_us[s]));
+	}
+	return j;
+}
+
+/* One event; the time of the step that it ends is noted. */
+static enum cutover_step
+next_step(struct run *r, const struct cutover_event *ev)
+{
+	enum cutover_step was = r->cut.step;
+	enum cutover_step ret = cutover_feed(&r->cut, ev);
+
+	if (was == CUT_IDLE)
+		memset(r->cut_took_us, 0, sizeof(r->cut_took_us));
+	else if (r->cut.step != was)
+		r->cut_took_us[was] += (ev->now_ns - r->cut_entered_ns) / 1000;
+	if (r->cut.step != was)
+		r->cut_entered_ns = ev->now_ns;
+	return ret;
+}
+
 static void
 hold_ended(struct run *r)
 {
@@ -439,9 +474,10 @@ over(struct run *r)
 		          (unsigned long long)r->hold_last_ms,
 		          c->lossy ? "; writes may be lost" : "");
 		if (journal_add(r->journal, JOURNAL_SWITCHED,
-		                json_pack("{s:s,s:I}", "to", side_name(to),
+		                json_pack("{s:s,s:I,s:o}", "to", side_name(to),
 		                          "hold_ms",
-		                          (json_int_t)r->hold_last_ms),
+		                          (json_int_t)r->hold_last_ms, "us",
+		                          times_of(r)),
 		                &err) != 0)
 			run_event(r, "disk", "%s", err.text);
 	} else {
@@ -472,7 +508,7 @@ over(struct run *r)
 static void
 feed(struct run *r, const struct cutover_event *ev)
 {
-	drive(r, cutover_feed(&r->cut, ev));
+	drive(r, next_step(r, ev));
 }
 
 static void
@@ -513,7 +549,7 @@ drive(struct run *r, enum cutover_step step)
 		ev.why = rc == 0 ? NULL : err.text;
 		ev.unsure = journal_is_unsure(r->journal) || r->group_unsure;
 		r->group_unsure = false;
-		step = cutover_feed(&r->cut, &ev);
+		step = next_step(r, &ev);
 	}
 }
 
@@ -578,6 +614,10 @@ relay_said(struct run *r, const struct mail *m, uint64_t *set,
 	if (m->epoch != r->cut.r.epoch || m->who >= r->relay_n)
 		return;
 	*set |= 1ull << m->who;
+	if (step == CUT_HOLD && m->pair != NULL) {
+		r->quiet[m->who].process = m->pair;
+		r->quiet[m->who].n = (uint32_t)m->token;
+	}
 	if (r->cut.step == step && *set == machines_all_bits(r) &&
 	    step == CUT_HOLD)
 		answer(r, step, 0, NULL);

@@ -29,7 +29,9 @@ enum mail_kind {
 	               * answer but in it                                  */
 	/* relay -> control */
 	MAIL_ROUTE_ACK,  /* who, generation                                   */
-	MAIL_DRAINED,    /* who, epoch; a: requests that could not be moved   */
+	MAIL_DRAINED,    /* who, epoch; pair, token: so many uint32_t that name
+	                  * connections (PostgreSQL's processes) nothing is on
+	                  * its way to; the relay's until MAIL_RELEASE         */
 	MAIL_LATE,       /* who: ack BOTH waited longer than ack_timeout_ms   */
 	MAIL_BEHIND_ACK, /* who, flag                                         */
 	MAIL_DIFFERENT,  /* who, text: a mirrored read whose answers differ:

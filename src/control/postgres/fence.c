@@ -19,13 +19,7 @@
 
 #include "control/postgres/side.h"
 
-#define PAUSE_MS 2
-
-/* Sessions of applications in the database that is moved. */
-#define SESSIONS                                                        \
-	"FROM pg_stat_activity WHERE backend_type = 'client backend'"   \
-	" AND datname = current_database() AND pid <> pg_backend_pid()" \
-	" AND usename IN (SELECT rolname FROM pg_roles WHERE " PG_THEIRS ")"
+#define PAUSE_MS 1
 
 /* What applications may do goes into the journal as well: for people, should the
  * server lose its own list. */
@@ -124,6 +118,32 @@ pg_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 	return rc;
 }
 
+/* Backends that a relay has told quiet in this switch, as "{1,2}"; malloc. */
+static char *
+quiet_text(const struct run *r, enum side s)
+{
+	size_t n = 3;
+	size_t used = 0;
+	char *ret;
+
+	for (uint32_t i = 0; i < r->relay_n; i++)
+		n += (size_t)r->quiet[i].n * sizeof("4294967295,");
+	ret = malloc(n);
+	if (ret == NULL)
+		return NULL;
+	ret[used++] = '{';
+	for (uint32_t i = 0; r->cut_on && s == r->cut.rules && i < r->relay_n;
+	     i++) {
+		for (uint32_t k = 0; k < r->quiet[i].n; k++)
+			used += (size_t)snprintf(ret + used, n - used, "%s%u",
+			                         used > 1 ? "," : "",
+			                         r->quiet[i].process[k]);
+	}
+	ret[used++] = '}';
+	ret[used] = '\0';
+	return ret;
+}
+
 struct look {
 	bool is_shut;
 	uint64_t epoch;
@@ -136,20 +156,26 @@ struct look {
 static int
 look(struct run *r, enum side s, struct look *ret, struct err *err)
 {
-	PGresult *res;
-	int rc = pg_ask(r, s,
-	                "SELECT is_shut::int, epoch,"
-	                " (SELECT count(*) FROM pg_roles WHERE rolcanlogin"
-	                "  AND " PG_THEIRS "),"
-	                " (SELECT count(*) FROM @.closed"
-	                "  JOIN pg_roles ON rolname = role),"
-	                " (SELECT count(*) " SESSIONS "),"
-	                " (SELECT count(*) FROM pg_prepared_xacts"
-	                "  WHERE database = current_database())"
-	                " FROM @.fence",
-	                NULL, &res, err);
+	char *quiet = quiet_text(r, s);
+	const char *param[] = { quiet, NULL };
+	PGresult *res = NULL;
+	int rc = quiet == NULL ? err_set(err, ERR_NOMEM, "out of memory") : 0;
 	uint64_t v[6] = { 0 };
 
+	if (rc == 0)
+		rc = pg_ask(r, s,
+		            "SELECT is_shut::int, epoch,"
+		            " (SELECT count(*) FROM pg_roles WHERE rolcanlogin"
+		            "  AND " PG_THEIRS "),"
+		            " (SELECT count(*) FROM @.closed"
+		            "  JOIN pg_roles ON rolname = role),"
+		            " (SELECT count(*) " PG_SESSIONS
+		            "  AND pid <> ALL ($1::int[])),"
+		            " (SELECT count(*) FROM pg_prepared_xacts"
+		            "  WHERE database = current_database())"
+		            " FROM @.fence",
+		            param, &res, err);
+	free(quiet);
 	if (rc != 0)
 		return rc;
 	if (PQntuples(res) != 1)
@@ -212,64 +238,41 @@ pg_is_open(struct run *r, enum side s, struct err *err)
 	               r->side[s].label, (unsigned long long)l.closed);
 }
 
-/* Virtual transactions of others, as one text. */
+/* One turn of @.oust(): terminate, and how many are left that have to be waited for.
+ * *before: who was there in the first turn (NULL then); malloc. */
 static int
-ask_running(struct run *r, enum side s, char *ret, size_t n, struct err *err)
+oust(struct run *r, enum side s, const char *quiet, char **before,
+     uint64_t *ret_left, struct err *err)
 {
+	const char *param[] = { quiet, *before != NULL ? *before : "first",
+		                NULL };
 	PGresult *res;
-	int rc = pg_ask(r, s,
-	                "SELECT coalesce(string_agg(virtualtransaction, ','), "
-	                "'') FROM pg_locks WHERE locktype = 'virtualxid' AND "
-	                "granted AND pid <> pg_backend_pid()",
-	                NULL, &res, err);
-
-	if (rc == 0)
-		(void)snprintf(ret, n, "%s", PQgetvalue(res, 0, 0));
-	PQclear(res);
-	return rc;
-}
-
-static int
-terminate(struct run *r, enum side s, struct err *err)
-{
-	return pg_run(r, s, "SELECT pg_terminate_backend(pid) " SESSIONS, err);
-}
-
-/* How many of these are still there, and how many sessions. */
-static int
-count_left(struct run *r, enum side s, const char *before, uint64_t *ret,
-           struct err *err)
-{
-	const char *param[] = { before, NULL };
-	PGresult *res;
-	int rc = pg_ask(r, s,
-	                "SELECT (SELECT count(*) " SESSIONS ") + (SELECT "
-	                "count(*) FROM pg_locks l JOIN pg_stat_activity a"
-	                " USING (pid) WHERE locktype = 'virtualxid' AND granted"
-	                " AND a.usename IS NULL AND backend_type ="
-	                " 'client backend' AND virtualtransaction ="
-	                " ANY (string_to_array($1, ',')))",
+	int rc = pg_ask(r, s, "SELECT before, remain FROM @.oust($1, $2)",
 	                param, &res, err);
 
-	if (rc == 0)
-		*ret = strtoull(PQgetvalue(res, 0, 0), NULL, 10);
+	if (rc != 0)
+		return rc;
+	*ret_left = strtoull(PQgetvalue(res, 0, 1), NULL, 10);
+	if (*before == NULL)
+		*before = strdup(PQgetvalue(res, 0, 0));
 	PQclear(res);
-	return rc;
+	return *before != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
 }
 
+/* Relays have told which of their connections nothing is on its way to: they are
+ * terminated as the others, but nobody has to see them end. */
 int
 pg_kill(struct run *r, enum side s, struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = PAUSE_MS * (long)NS_PER_MS };
 	uint64_t until = os_mono_ns() + pg_call_ms(r) * NS_PER_MS;
-	char before[4000];
+	char *quiet = quiet_text(r, s);
+	char *before = NULL;
 	uint64_t left = 1;
-	int rc = ask_running(r, s, before, sizeof(before), err);
+	int rc = quiet != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
 
 	while (rc == 0 && left > 0) {
-		rc = terminate(r, s, err);
-		if (rc == 0)
-			rc = count_left(r, s, before, &left, err);
+		rc = oust(r, s, quiet, &before, &left, err);
 		if (rc == 0 && left > 0 && os_mono_ns() > until)
 			rc = err_set(err, ERR_TIMEOUT,
 			             "%s: %llu sessions do not end",
@@ -278,6 +281,8 @@ pg_kill(struct run *r, enum side s, struct err *err)
 		if (rc == 0 && left > 0)
 			(void)nanosleep(&pause, NULL);
 	}
+	free(before);
+	free(quiet);
 	return rc;
 }
 

@@ -13,7 +13,9 @@
 
 #include "control/postgres/side.h"
 
-/* closed: roles that had LOGIN before the fence; identity: tables whose rows are named
+/* oust: terminates who is there; remain: of those but the quiet ones, and of logins that
+ * had begun before the first turn (before: their virtual transactions).
+ * closed: roles that had LOGIN before the fence; identity: tables whose rows are named
  * by all their columns meanwhile. The functions are what the files of this folder
  * call; a token of a later epoch refuses shut() and lift(). */
 static const char schema[] =
@@ -52,6 +54,21 @@ static const char schema[] =
 	"  EXECUTE pg_catalog.format('ALTER ROLE %I LOGIN', n);"
 	" END LOOP;"
 	" DELETE FROM @.closed; END $$;"
+	"CREATE OR REPLACE FUNCTION @.oust(quiet int[], INOUT before text,"
+	" OUT remain bigint) LANGUAGE plpgsql AS $$ BEGIN"
+	" IF before = 'first' THEN"
+	"  SELECT coalesce(string_agg(virtualtransaction, ','), '') INTO before"
+	"   FROM pg_catalog.pg_locks WHERE locktype = 'virtualxid' AND granted"
+	"   AND pid <> pg_backend_pid();"
+	" END IF;"
+	" PERFORM pg_terminate_backend(pid) " PG_SESSIONS ";"
+	" PERFORM pg_stat_clear_snapshot();"
+	" SELECT (SELECT count(*) " PG_SESSIONS " AND pid <> ALL (quiet)) +"
+	"  (SELECT count(*) FROM pg_catalog.pg_locks l JOIN"
+	"   pg_catalog.pg_stat_activity a USING (pid) WHERE"
+	"   locktype = 'virtualxid' AND granted AND a.usename IS NULL AND"
+	"   backend_type = 'client backend' AND virtualtransaction ="
+	"   ANY (string_to_array(before, ','))) INTO remain; END $$;"
 	"CREATE OR REPLACE FUNCTION @.name_rows() RETURNS void"
 	" LANGUAGE plpgsql AS $$ DECLARE x text; BEGIN"
 	" FOR x IN SELECT t FROM @.identity"

@@ -12,6 +12,12 @@
 #include "control/postgres/backend.h"
 #include "control/run_parts.h"
 
+/* Sessions of applications in the database that is moved. */
+#define PG_SESSIONS                                                     \
+	"FROM pg_stat_activity WHERE backend_type = 'client backend'"   \
+	" AND datname = current_database() AND pid <> pg_backend_pid()" \
+	" AND usename IN (SELECT rolname FROM pg_roles WHERE " PG_THEIRS ")"
+
 struct pg_side {
 	struct backend b;
 	bool as_own;     /* logged in as Godwit's own role                 */

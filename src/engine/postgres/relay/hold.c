@@ -28,6 +28,26 @@ stands(struct pg_session *s)
 	return false;
 }
 
+/* Whose backends will hear nothing more: they may be ended without a look. */
+static void
+tell_quiet(struct pg_relay *r, struct mail *m)
+{
+	uint32_t n = 0;
+
+	buf_clear(&r->quiet);
+	list_each(pg_session, s, all, &r->sessions) {
+		if (s->at != SESSION_OPEN || s->b.at != BACKEND_OPEN ||
+		    !pg_session_is_quiet(s) || s->b.process == 0)
+			continue;
+		buf_put(&r->quiet, &s->b.process, sizeof(s->b.process));
+		n++;
+	}
+	if (buf_failed(&r->quiet) || n == 0)
+		return;
+	m->pair = buf_span(&r->quiet).p;
+	m->token = n;
+}
+
 void
 pg_hold_look(struct pg_relay *r)
 {
@@ -45,6 +65,7 @@ pg_hold_look(struct pg_relay *r)
 	if (!all)
 		return;
 	r->told = true;
+	tell_quiet(r, &m);
 	r->port->ops->mail(r->port, &m);
 }
 

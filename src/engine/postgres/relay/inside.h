@@ -177,6 +177,7 @@ struct pg_relay {
 	bool told; /* MAIL_DRAINED was sent              */
 	bool stops;
 	uint64_t stop_ns;
+	struct buf quiet; /* processes, as MAIL_DRAINED told them */
 	uint64_t epoch;
 	uint64_t held_ns;
 	uint64_t hold_last_ns;

@@ -309,6 +309,7 @@ step(void *self, struct port *p, const struct event *ev)
 		r->ask.id = r->conf->id;
 		r->ask.what = "relay";
 		pg_conn_init(&r->ask, p);
+		buf_init(&r->quiet, r->mem);
 		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
 		         p->entropy(p));
 		break;
@@ -339,6 +340,7 @@ fini(void *self, struct port *p)
 	}
 	pg_conn_close(&r->ask);
 	pg_conn_fini(&r->ask);
+	buf_fini(&r->quiet);
 	map_fini(&r->keys);
 }
 
