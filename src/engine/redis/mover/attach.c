@@ -230,6 +230,7 @@ static void
 on_gap(struct mover *m)
 {
 	struct board *b = m->conf->board;
+	uint64_t lost = lost_bytes(m);
 
 	if (is_collapsed(m)) {
 		mover_fail(m, ERR_DIVERGED,
@@ -241,14 +242,13 @@ on_gap(struct mover *m)
 		           (unsigned long long)m->server[other(m)].keys);
 		return;
 	}
-	if (!m->need_rescan && lost_bytes(m) > 0)
+	if (lost > 0) /* whatever else was said already */
 		mover_trouble(
 			m, ERR_LOST, 0,
 			"%s: a replica was promoted without the last %llu "
 			"bytes, acknowledged writes are lost there; its "
 			"stream has a gap; comparing every key",
-			m->conf->side[m->from].label,
-			(unsigned long long)lost_bytes(m));
+			m->conf->side[m->from].label, (unsigned long long)lost);
 	else if (!m->need_rescan)
 		mover_trouble(m, ERR_LOST, 0,
 		              "%s: its stream has a gap; comparing every key",
