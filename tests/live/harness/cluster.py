@@ -25,13 +25,13 @@ def slot_of(key):
 
 class Cluster:
     """place: the fixture; name: of its servers, with a number behind. cuts: the first slot
-    of each master but the first. replicas: one for each master."""
+    of each master but the first. replicas: one for each master. make: instead of place.server."""
 
-    def __init__(self, place, name, n=3, cuts=None, replicas=False, timeout_ms=5000, **conf):
+    def __init__(self, place, name, n=3, cuts=None, replicas=False, timeout_ms=5000, make=None, **conf):
         def server(kind, i):
             self.bus.append(ports.take())
-            return place.server("%s%s%d" % (name, kind, i), cluster_enabled="yes", cluster_port=self.bus[-1],
-                                cluster_node_timeout=timeout_ms, **conf)
+            return (make or place.server)("%s%s%d" % (name, kind, i), cluster_enabled="yes", cluster_port=self.bus[-1],
+                                          cluster_node_timeout=timeout_ms, **conf)
 
         self.bus = []
         self.nodes = [server("", i) for i in range(n)]
