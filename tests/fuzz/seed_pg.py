@@ -162,3 +162,11 @@ SQL = [
 for i, sql in enumerate(SQL):
     save("pg_split", bytes([i & 1]) + sql.encode("latin-1"))
     save("pg_split", bytes([~i & 1]) + sql.encode("latin-1"))
+
+READS = [
+    "SELECT lower(a), $1::int FROM t AS x(a) WHERE b = 'it''s' -- end", "WITH c(a) AS (SELECT now()) SELECT * FROM c;", "TABLE w",
+    "SELECT bad(1)", "SELECT 1 FOR /* x /* y */ */ SHARE", 'SELECT "a"."b", 1.5e-3, .5, x\'f\' FROM public.w', "INSERT INTO a.b (c) VALUES (1)",
+    "SELECT 1; SELECT 2", "SELECT U&'x'", "SELECT a###b", "SELECT nextval('x')", "(VALUES (1)) UNION SELECT $$x$$", "SELECT E'\\'' FROM v",
+]
+for sql in READS:
+    save("pg_sql", sql.encode())

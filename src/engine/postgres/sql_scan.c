@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/sql_scan.c: SQL text as tokens.
+ */
+#include "engine/postgres/sql_scan.h"
+
+#include "base/utf8.h"
+
+bool
+sql_scan_init(struct sql_scan *s, struct span text)
+{
+	struct span rest = text;
+
+	*s = (struct sql_scan){ .text = text };
+	while (rest.n > 0) {
+		size_t n = utf8_char(rest);
+
+		if (n == 0 || rest.p[0] == '\\' || rest.p[0] == '\0')
+			return false;
+		rest = span_skip(rest, n);
+	}
+	return true;
+}
+
+static uint8_t
+byte_at(const struct sql_scan *s, size_t ahead)
+{
+	return s->text.n - s->at > ahead ? s->text.p[s->at + ahead] : 0;
+}
+
+static bool
+is_digit(uint8_t c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+begins_name(uint8_t c)
+{
+	return ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
+}
+
+static bool
+is_operator(uint8_t c)
+{
+	return c != 0 && strchr("+-*/<>=~!@#%^&|`?", c) != NULL;
+}
+
+/* Behind what two slashes and stars enclose, which may lie in each other. */
+static bool
+skip_block(struct sql_scan *s)
+{
+	size_t depth = 0;
+
+	while (s->at < s->text.n) {
+		uint8_t c = byte_at(s, 0);
+		uint8_t next = byte_at(s, 1);
+
+		if (c == '/' && next == '*') {
+			depth++;
+			s->at++;
+		} else if (c == '*' && next == '/') {
+			depth--;
+			s->at++;
+		}
+		s->at++;
+		if (depth == 0)
+			return true;
+	}
+	return false;
+}
+
+/* False: a comment has no end. */
+static bool
+skip_blank(struct sql_scan *s)
+{
+	while (s->at < s->text.n) {
+		uint8_t c = byte_at(s, 0);
+
+		if (c == ' ' || c == '\t' || c == '\n' || c == '\r' ||
+		    c == '\f') {
+			s->at++;
+		} else if (c == '-' && byte_at(s, 1) == '-') {
+			while (s->at < s->text.n && byte_at(s, 0) != '\n' &&
+			       byte_at(s, 0) != '\r')
+				s->at++;
+		} else if (c == '/' && byte_at(s, 1) == '*') {
+			if (!skip_block(s))
+				return false;
+		} else {
+			return true;
+		}
+	}
+	return true;
+}
+
+/* Two quotes in a string are one of its own. */
+static enum sql_kind
+take_string(struct sql_scan *s)
+{
+	s->at++;
+	while (s->at < s->text.n) {
+		if (byte_at(s, 0) != '\'') {
+			s->at++;
+			continue;
+		}
+		if (byte_at(s, 1) != '\'') {
+			s->at++;
+			return SQL_VALUE;
+		}
+		s->at += 2;
+	}
+	return SQL_UNSURE;
+}
+
+static enum sql_kind
+take_quoted(struct sql_scan *s, struct sql_token *t)
+{
+	t->is_quoted = true;
+	s->at++;
+	while (s->at < s->text.n && byte_at(s, 0) != '"') {
+		uint8_t c = byte_at(s, 0);
+
+		if (c >= 0x80 || t->name_n == SQL_NAME_MAX)
+			return SQL_UNSURE;
+		t->name[t->name_n++] = (char)c;
+		s->at++;
+	}
+	s->at++;
+	if (s->at > s->text.n || t->name_n == 0 || byte_at(s, 0) == '"')
+		return SQL_UNSURE;
+	return SQL_NAME;
+}
+
+static enum sql_kind
+take_name(struct sql_scan *s, struct sql_token *t)
+{
+	while (s->at < s->text.n) {
+		uint8_t c = byte_at(s, 0);
+
+		if (!begins_name(c) && !is_digit(c)) {
+			if (c == '$' || c >= 0x80)
+				return SQL_UNSURE;
+			break;
+		}
+		if (t->name_n == SQL_NAME_MAX)
+			return SQL_UNSURE;
+		if (c >= 'A' && c <= 'Z')
+			c = (uint8_t)(c + 32);
+		t->name[t->name_n++] = (char)c;
+		s->at++;
+	}
+	if (t->name_n == 1 && t->name[0] == 'u' && byte_at(s, 0) == '&' &&
+	    (byte_at(s, 1) == '"' || byte_at(s, 1) == '\''))
+		return SQL_UNSURE;
+	return SQL_NAME;
+}
+
+/* 12, 1.5, .5, 1e-3: other ways of writing them differ by version. */
+static enum sql_kind
+take_number(struct sql_scan *s)
+{
+	while (is_digit(byte_at(s, 0)))
+		s->at++;
+	if (byte_at(s, 0) == '.') {
+		s->at++;
+		while (is_digit(byte_at(s, 0)))
+			s->at++;
+	}
+	if ((byte_at(s, 0) | 32) == 'e') {
+		size_t sign = byte_at(s, 1) == '-' || byte_at(s, 1) == '+';
+
+		if (!is_digit(byte_at(s, 1 + sign)))
+			return SQL_UNSURE;
+		s->at += 1 + sign;
+		while (is_digit(byte_at(s, 0)))
+			s->at++;
+	}
+	if (begins_name(byte_at(s, 0)) || byte_at(s, 0) == '.' ||
+	    byte_at(s, 0) == '$')
+		return SQL_UNSURE;
+	return SQL_VALUE;
+}
+
+static enum sql_kind
+take_parameter(struct sql_scan *s)
+{
+	s->at++;
+	if (!is_digit(byte_at(s, 0)))
+		return SQL_UNSURE;
+	while (is_digit(byte_at(s, 0)))
+		s->at++;
+	return begins_name(byte_at(s, 0)) || byte_at(s, 0) == '$' ? SQL_UNSURE
+	                                                          : SQL_VALUE;
+}
+
+static enum sql_kind
+take_operator(struct sql_scan *s)
+{
+	while (is_operator(byte_at(s, 0)) &&
+	       !(byte_at(s, 0) == '-' && byte_at(s, 1) == '-') &&
+	       !(byte_at(s, 0) == '/' && byte_at(s, 1) == '*'))
+		s->at++;
+	return SQL_OPERATOR;
+}
+
+static enum sql_kind
+take(struct sql_scan *s, struct sql_token *t)
+{
+	uint8_t c = byte_at(s, 0);
+
+	if (c == '\'')
+		return take_string(s);
+	if (c == '"')
+		return take_quoted(s, t);
+	if (c == '$')
+		return take_parameter(s);
+	if (begins_name(c))
+		return take_name(s, t);
+	if (is_digit(c) || (c == '.' && is_digit(byte_at(s, 1))))
+		return take_number(s);
+	if (is_operator(c))
+		return take_operator(s);
+	if (strchr("();[],:.", c) == NULL)
+		return SQL_UNSURE;
+	s->at++;
+	return c == '(' ? SQL_OPEN : c == ';' ? SQL_SEMICOLON : SQL_OTHER;
+}
+
+void
+sql_scan_next(struct sql_scan *s, struct sql_token *ret)
+{
+	size_t from;
+
+	ret->is_quoted = false;
+	ret->name_n = 0;
+	ret->kind = SQL_UNSURE;
+	ret->text = (struct span){ NULL, 0 };
+	if (skip_blank(s)) {
+		from = s->at;
+		ret->kind = from == s->text.n ? SQL_END : take(s, ret);
+		ret->text = span_of(s->text.p + from, s->at - from);
+	}
+	ret->name[ret->name_n] = '\0';
+	if (ret->kind == SQL_UNSURE) {
+		/* The same again. */
+		s->text.n = 1;
+		s->text.p = (const uint8_t *)"{";
+		s->at = 0;
+	}
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/fuzz/fuzz_pg_sql.c: any text as a statement: the tokens follow each other
+ * inside it, and what is called a read is one by a second, simpler look.
+ *
+ * data: the text.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "engine/postgres/sql.h"
+#include "engine/postgres/sql_scan.h"
+#include "heap.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static struct heap heap;
+static struct sql_names names;
+
+static void
+know(const char *kind, const char *name, const char *text)
+{
+	struct span row[3] = { span_str(kind), span_str(name), span_str(text) };
+
+	sql_names_add(&names, SIDE_OLD, row);
+	sql_names_add(&names, SIDE_NEW, row);
+}
+
+static void
+learn(void)
+{
+	if (names.is_done)
+		return;
+	heap = heap_make();
+	sql_names_init(&names, &heap.mem, 1);
+	know("g", "lower", "");
+	know("g", "now", "");
+	know("b", "bad", "");
+	know("o", "###", "");
+	know("v", "v", "SELECT bad FROM t");
+	know("v", "w", "SELECT 1 FROM t");
+	sql_names_done(&names);
+}
+
+/* A letter or digit that a name may hold. */
+static bool
+is_part(int c)
+{
+	return isalnum(c) || c == '_' || c == '$' || c >= 0x80;
+}
+
+/* Is the word there, anywhere, as a whole one, in neither string nor comment? All
+ * strings and comments were taken out of text before. */
+static bool
+has_word(const char *text, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = text; *p != '\0'; p++) {
+		size_t i = 0;
+
+		while (i < n && tolower((uint8_t)p[i]) == word[i])
+			i++;
+		if (i == n && !is_part((uint8_t)p[n]) &&
+		    (p == text || !is_part((uint8_t)p[-1])))
+			return true;
+	}
+	return false;
+}
+
+/* The tokens with a space between each two, without their values. */
+static char *
+plain(struct span text)
+{
+	struct sql_scan s;
+	struct sql_token t;
+	char *ret = calloc(1, 2 * text.n + 2);
+	size_t at = 0;
+	const uint8_t *end = text.p;
+
+	REQUIRE(ret != NULL);
+	if (!sql_scan_init(&s, text))
+		return ret;
+	for (sql_scan_next(&s, &t); t.kind != SQL_END && t.kind != SQL_UNSURE;
+	     sql_scan_next(&s, &t)) {
+		REQUIRE(t.text.n > 0 && t.text.p >= end);
+		end = t.text.p + t.text.n;
+		REQUIRE(end <= text.p + text.n);
+		REQUIRE((t.name_n > 0) == (t.kind == SQL_NAME));
+		if (t.kind != SQL_VALUE && t.text.p[0] != '"') {
+			memcpy(ret + at, t.text.p, t.text.n);
+			at += t.text.n;
+		}
+		ret[at++] = ' ';
+	}
+	/* It stays where it ended. */
+	sql_scan_next(&s, &t);
+	REQUIRE(t.kind == SQL_END || t.kind == SQL_UNSURE);
+	return ret;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	static const char *const never[] = { "bad",    "v",       "insert",
+		                             "update", "delete",  "merge",
+		                             "into",   "nextval", "pg_class" };
+	uint8_t *copy = malloc(n + 1);
+	struct span text;
+	char *seen;
+
+	REQUIRE(copy != NULL);
+	if (n > 0)
+		memcpy(copy, data, n);
+	text = span_of(copy, n);
+	learn();
+	seen = plain(text);
+	if (sql_judge(&names, text) == SQL_READ) {
+		for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
+			REQUIRE(strcmp(never[i], "nextval") == 0 ||
+			        !has_word(seen, never[i]));
+		REQUIRE(!has_word(seen, "nextval (") &&
+		        !has_word(seen, "for share") &&
+		        strstr(seen, "###") == NULL);
+		for (size_t i = 0; i < n; i++)
+			REQUIRE(copy[i] != '\\' && copy[i] != '\0');
+	}
+	free(seen);
+	free(copy);
+	return 0;
+}
