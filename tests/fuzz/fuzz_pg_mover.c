@@ -74,15 +74,33 @@ put_row(struct buf *b, uint16_t n, const char *const *v)
 static void
 put_tables(struct play *f, struct buf *b)
 {
-	static const char *const rows[][5] = {
-		{ "a.b", "\"c\"", "1", "7", "1" },
-		{ "a.d", "\"c\",\"d\"", "20000", "1000", "0" },
-		{ "a.e", "", "0", "0", "1" },
-		{ "a.f", "", "1", "1", "1" },
+	static const char *const rows[][7] = {
+		{ "a.b", "\"c\"", "1", "7", "1", "1", "11" },
+		{ "a.d", "\"c\",\"d\"", "20000", "1000", "0", "2", "12" },
+		{ "a.e", "", "0", "0", "1", "3", "13" },
+		{ "a.f", "", "1", "1", "1", "4", "0" },
 	};
 
 	for (uint8_t n = world_next(&f->w) % 5; n > 0; n--)
-		put_row(b, 5, rows[world_next(&f->w) % 4]);
+		put_row(b, 7, rows[world_next(&f->w) % 4]);
+}
+
+/* What new says of an earlier process's copy. */
+static void
+put_chunks(struct play *f, struct buf *b)
+{
+	static const char *const rows[][8] = {
+		{ "1", "11", "11", "0/10", "0/10", "0", "7", "0" },
+		{ "2", "12", "12", "0/10", "0/10", "-1", "7", "8192,0" },
+		{ "2", "12", "12", "0/10", "0/10", "16384", "7", "16384" },
+		{ "3", "13", "14", "0/10", "0/30", "0", "0", "0" },
+		{ "4", "0", "0", "0/40", "0/40", "0", "1", "0,9999999999" },
+		{ "9", "1", "1", "0/10", "0/10", "0", "1", "," },
+		{ "1", "11", "11", "x", "0/10", "0", "7", "" },
+	};
+
+	for (uint8_t n = world_next(&f->w) % 5; n > 0; n--)
+		put_row(b, 8, rows[world_next(&f->w) % 7]);
 }
 
 /* One message of pgoutput, inside of CopyData. */
@@ -144,6 +162,11 @@ answer_query(struct play *f, struct server *sv, struct span q, struct buf *b)
 	static const char *const slot[] = { "godwit_x", "0/10", "snap",
 		                            "pgoutput" };
 	static const char *const at[] = { "0/20" };
+	static const char *const kept[] = { "7/1", "snap", "0/10", "0" };
+	static const char *const left[][2] = { { "1", "1" },
+		                               { "1", "0" },
+		                               { "0", "0" } };
+	static const char *const since[] = { "1", "0/30" };
 
 	if (has(q, "CREATE_REPLICATION_SLOT")) {
 		put_row(b, 4, slot);
@@ -159,6 +182,19 @@ answer_query(struct play *f, struct server *sv, struct span q, struct buf *b)
 	} else if (has(q, "FROM STDIN")) {
 		sv->takes_in = true;
 		buf_put(b, "G\0\0\0\7\0\0\0", 8);
+		return;
+	} else if (has(q, "SELECT holder")) {
+		if (world_next(&f->w) & 3)
+			put_row(b, 4, kept);
+	} else if (has(q, "wal_status")) {
+		put_row(b, 2, left[world_next(&f->w) % 3]);
+	} else if (has(q, "min(node)")) {
+		put_chunks(f, b);
+	} else if (has(q, "SELECT t, min(lsn)")) {
+		put_row(b, 2, since);
+	} else if (has(q, "pg_export_snapshot()")) {
+		put_row(b, 2, kept);
+	} else if (has(q, "PERFORM pg_sleep")) {
 		return;
 	} else if (has(q, "pg_relation_size")) {
 		put_tables(f, b);

@@ -93,6 +93,15 @@ static const char schema[] =
 	"  RETURN NEXT;"
 	" END LOOP; END $$;";
 
+/* What the first copy has brought, and of which snapshot (the mover's resume.c). */
+static const char list[] =
+	"CREATE TABLE IF NOT EXISTS @.snapshot ("
+	" one bool PRIMARY KEY DEFAULT true CHECK (one), name text NOT NULL,"
+	" holder text NOT NULL, lsn pg_lsn NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS @.chunk ("
+	" t bigint, page bigint, node bigint NOT NULL, lsn pg_lsn NOT NULL,"
+	" is_last bool NOT NULL, rows bigint NOT NULL, PRIMARY KEY (t, page));";
+
 static const char no_schema[] =
 	"DO $$ BEGIN IF to_regnamespace('@') IS NOT NULL THEN"
 	" PERFORM @.unname_rows(); END IF; END $$;"
@@ -138,6 +147,8 @@ pg_users(struct run *r, enum side s, struct err *err)
 		rc = p->is_plain ? pg_be_plain(r, s, err) : put_role(r, s, err);
 	if (rc == 0)
 		rc = pg_run(r, s, schema, err);
+	if (rc == 0)
+		rc = pg_run(r, s, list, err);
 	if (rc != 0)
 		return rc;
 	r->at[s].users_made = true;

@@ -284,9 +284,10 @@ pg_apply_truncate(struct pg_mover *m, struct pg_feed *f, struct pg_apply *a,
 	buf_init(&sql, m->port->mem);
 	buf_put_str(&sql, "TRUNCATE ONLY ");
 	for (uint32_t i = 0; i < p->n; i++) {
-		struct pg_relation *r = pg_relation_find(f, pg_take_u32(&t));
+		uint32_t oid = pg_take_u32(&t);
+		struct pg_relation *r = pg_relation_find(f, oid);
 
-		if (r == NULL || r->is_own)
+		if (r == NULL || r->is_own || pg_since_has(m, f, oid))
 			continue;
 		if (n++ > 0)
 			buf_put(&sql, ",", 1);

@@ -19,6 +19,9 @@
 #define SQL_NO_ORIGIN                                    \
 	"SELECT pg_replication_origin_drop(roname) FROM" \
 	" pg_replication_origin WHERE roname = '%s'"
+#define SQL_NO_HOLD                                          \
+	"SELECT count(pg_terminate_backend(pid, 5000)) FROM" \
+	" pg_stat_activity WHERE application_name = 'godwit:%s:hold'"
 #define SQL_ORIGIN                                            \
 	"SELECT pg_replication_origin_create('%s') WHERE NOT" \
 	" EXISTS (SELECT 1 FROM pg_replication_origin WHERE roname = '%s')"
@@ -36,68 +39,116 @@
 	" IF t IS NOT NULL THEN EXECUTE 'TRUNCATE ' || t || ' CASCADE';"  \
 	" END IF; END $$"
 /* Values whose bytes name no object of a server mean the same everywhere. */
-#define SQL_TABLES                                                                  \
-	"SELECT format('%%I.%%I', n.nspname, c.relname),"                           \
-	" coalesce(string_agg(quote_ident(a.attname), ',' ORDER BY"                 \
-	" a.attnum), ''), pg_relation_size(c.oid) /"                                \
-	" current_setting('block_size')::int, greatest(c.reltuples,"                \
-	" 0)::bigint, coalesce(bool_and((t.oid < 16384 AND t.typname !~"            \
-	" '^_?(reg|aclitem)') OR t.typtype = 'e'), true)::int FROM pg_class c JOIN" \
-	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a"        \
-	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND"        \
-	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"            \
-	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples"        \
+#define SQL_TABLES                                                           \
+	"SELECT format('%%I.%%I', n.nspname, c.relname),"                    \
+	" coalesce(string_agg(quote_ident(a.attname), ',' ORDER BY"          \
+	" a.attnum), ''), pg_relation_size(c.oid) /"                         \
+	" current_setting('block_size')::int, greatest(c.reltuples,"         \
+	" 0)::bigint, coalesce(bool_and((t.oid < 16384 AND t.typname !~"     \
+	" '^_?(reg|aclitem)') OR t.typtype = 'e'), true)::int, c.oid,"       \
+	" coalesce(pg_relation_filenode(c.oid), 0) FROM pg_class c JOIN"     \
+	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a" \
+	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND" \
+	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"     \
+	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples" \
 	" ORDER BY 3 DESC"
+#define SQL_SINCE "SELECT t, min(lsn) FROM %s.chunk GROUP BY t"
 #define SQL_BACK                                                      \
 	"SELECT pg_create_logical_replication_slot('%s', 'pgoutput')" \
 	" WHERE NOT EXISTS (SELECT 1 FROM pg_replication_slots WHERE" \
 	" slot_name = '%s')"
 
-/* Question number `at` of SET_UP; false: there are no more. */
+/* Question m->at of SET_UP; false: there are no more. */
 static bool
-set_up(struct pg_mover *m, enum side s, uint8_t at)
+set_up(struct pg_mover *m)
 {
-	struct pg_conn *c = &m->ask[s];
-	bool fresh = !m->fill_done;
-
-	switch (at) {
-	case 0: pg_conn_query(c, SQL_STALE, m->slot); return true;
-	case 1:
-		if (fresh)
-			pg_conn_query(c, SQL_NO_SLOT, m->slot);
-		else
-			pg_conn_query(c, "SELECT 1");
-		return true;
+	switch (m->at++) {
+	case 0: pg_conn_query(&m->ask[0], SQL_STALE, m->slot); return true;
+	case 1: pg_conn_query(&m->ask[1], SQL_STALE, m->slot); return true;
 	case 2:
-		if (fresh)
-			pg_conn_query(c, SQL_NO_ORIGIN, m->slot);
-		else
-			pg_conn_query(c, "SELECT 1");
+		pg_conn_query(&m->ask[0], SQL_ORIGIN, m->slot, m->slot);
 		return true;
-	case 3: pg_conn_query(c, SQL_ORIGIN, m->slot, m->slot); return true;
+	case 3:
+		pg_conn_query(&m->ask[1], SQL_ORIGIN, m->slot, m->slot);
+		return true;
 	case 4:
-		if (fresh && s != m->from && m->refills)
-			pg_conn_query(c, SQL_EMPTY);
-		else
-			pg_conn_query(c, "SELECT 1");
+		if (!m->fill_done)
+			return false;
+		pg_conn_query(&m->ask[SIDE_NEW], SQL_SINCE, m->slot);
 		return true;
 	default: return false;
 	}
 }
 
-static void
-next_set_up(struct pg_mover *m)
+/* The same of WIPE. That anything is on new is forgotten before what it came from
+ * goes. */
+static bool
+wipe(struct pg_mover *m)
 {
-	bool done = true;
+	enum side to = side_other(m->from);
+	uint8_t at = m->at++;
 
-	for (int s = 0; s < SIDE_N; s++) {
-		if (m->ask[s].state == PG_CONN_IDLE &&
-		    set_up(m, (enum side)s, m->ask_at[s]))
-			m->ask_at[s]++;
-		done = done && m->ask[s].state == PG_CONN_IDLE;
+	switch (at) {
+	case 0:
+		pg_conn_query(&m->ask[to],
+		              "DELETE FROM %s.snapshot; DELETE FROM %s.chunk",
+		              m->slot, m->slot);
+		return true;
+	case 1:
+		pg_conn_query(&m->ask[m->from], SQL_NO_HOLD, m->conf->id);
+		return true;
+	case 2:
+	case 3:
+		pg_conn_query(&m->ask[at - 2], SQL_NO_SLOT, m->slot);
+		return true;
+	case 4:
+	case 5:
+		pg_conn_query(&m->ask[at - 4], SQL_NO_ORIGIN, m->slot);
+		return true;
+	case 6:
+	case 7:
+		pg_conn_query(&m->ask[at - 6], SQL_ORIGIN, m->slot, m->slot);
+		return true;
+	case 8:
+		if (!m->refills)
+			return false;
+		pg_conn_query(&m->ask[to], SQL_EMPTY);
+		return true;
+	default: return false;
 	}
-	if (done)
-		pg_mover_stage(m, m->fill_done ? STAGE_BACK : STAGE_SLOT);
+}
+
+/* One question after the other, of both sides; behind the last one: where to? */
+static void
+next_list(struct pg_mover *m)
+{
+	enum stage to;
+	bool more;
+
+	if (m->ask[0].state != PG_CONN_IDLE || m->ask[1].state != PG_CONN_IDLE)
+		return;
+	switch ((int)m->stage) {
+	case STAGE_SET_UP:
+		more = set_up(m);
+		to = m->fill_done ? STAGE_BACK
+		     : m->refills ? STAGE_LOOK
+		                  : STAGE_WIPE;
+		break;
+	case STAGE_LOOK:
+		more = pg_resume_look(m);
+		to = more ? STAGE_LOOK : pg_resume_way(m);
+		break;
+	case STAGE_EMPTY:
+		more = pg_resume_empty(m);
+		to = pg_resume_go_on(m);
+		break;
+	default:
+		more = wipe(m);
+		to = STAGE_SLOT;
+		break;
+	}
+	if (!more)
+		pg_mover_stage(m, to);
 }
 
 static void
@@ -113,13 +164,22 @@ next_slot(struct pg_mover *m)
 	if (c->state != PG_CONN_IDLE)
 		return;
 	if (m->snapshot[0] != '\0') {
-		pg_mover_stage(m, STAGE_TABLES);
+		pg_mover_stage(m, STAGE_HOLD);
 		return;
 	}
+	m->refills = true;
+	/* Only a snapshot and its position are wanted where the slot of the
+	 * stream is there. */
 	pg_conn_query(c,
-	              "CREATE_REPLICATION_SLOT \"%s\" LOGICAL pgoutput "
+	              "CREATE_REPLICATION_SLOT \"%s%s LOGICAL pgoutput "
 	              "EXPORT_SNAPSHOT",
-	              m->slot);
+	              m->slot, m->has_slot ? "_again\" TEMPORARY" : "\"");
+}
+
+void
+pg_attach_ask_tables(struct pg_mover *m)
+{
+	pg_conn_query(&m->ask[m->from], SQL_TABLES);
 }
 
 static void
@@ -137,7 +197,7 @@ next_tables(struct pg_mover *m)
 			"SET TRANSACTION SNAPSHOT '%s'",
 			m->snapshot);
 		break;
-	case 1: pg_conn_query(c, SQL_TABLES); break;
+	case 1: pg_attach_ask_tables(m); break;
 	case 2: pg_conn_query(c, "COMMIT"); break;
 	default: pg_mover_stage(m, STAGE_COPY);
 	}
@@ -185,6 +245,16 @@ next_stream(struct pg_mover *m)
 	}
 }
 
+/* Nobody needs the snapshot any more. */
+static void
+next_build(struct pg_mover *m)
+{
+	if (m->at > 0 || m->ask[m->from].state != PG_CONN_IDLE)
+		return;
+	m->at++;
+	pg_conn_query(&m->ask[m->from], SQL_NO_HOLD, m->conf->id);
+}
+
 void
 pg_attach_next(struct pg_mover *m)
 {
@@ -194,19 +264,51 @@ pg_attach_next(struct pg_mover *m)
 		    m->ask[SIDE_NEW].state == PG_CONN_IDLE)
 			pg_mover_stage(m, STAGE_SET_UP);
 		break;
-	case STAGE_SET_UP: next_set_up(m); break;
+	case STAGE_SET_UP:
+	case STAGE_LOOK:
+	case STAGE_EMPTY:
+	case STAGE_WIPE: next_list(m); break;
 	case STAGE_SLOT: next_slot(m); break;
+	case STAGE_HOLD: pg_keep_next(m); break;
 	case STAGE_TABLES: next_tables(m); break;
+	case STAGE_BUILD: next_build(m); break;
 	case STAGE_BACK: next_back(m); break;
 	case STAGE_STREAM: next_stream(m); break;
 	case STAGE_IDLE:
 	case STAGE_COPY:
-	case STAGE_BUILD:
 	case STAGE_IN_STEP:
 	case STAGE_BROKEN:
 	case STAGE_STOPPED:
 	case STAGE_N: break;
 	}
+}
+
+static bool
+hear_since(struct pg_mover *m, struct pg_values row)
+{
+	struct span rest = row.items;
+	struct pg_value v[2];
+	struct pg_lsn lsn;
+	uint64_t oid = 0;
+
+	if (m->at != 5 || row.n != 2)
+		return true;
+	(void)pg_value_next(&rest, &v[0]);
+	(void)pg_value_next(&rest, &v[1]);
+	for (size_t i = 0; i < v[0].bytes.n; i++)
+		oid = oid * 10 + (uint64_t)(v[0].bytes.p[i] - '0');
+	return pg_lsn_parse(v[1].bytes, &lsn) &&
+	       pg_since_put(m, (uint32_t)oid, lsn.v);
+}
+
+static bool
+hear_row(struct pg_mover *m, struct pg_values row)
+{
+	if (m->stage == STAGE_TABLES)
+		return pg_copy_add_table(m, row);
+	if (m->stage == STAGE_LOOK)
+		return pg_resume_hear(m, row);
+	return hear_since(m, row);
 }
 
 bool
@@ -217,9 +319,11 @@ pg_attach_hear(struct pg_mover *m, enum side s, const struct pg_message *msg)
 	if (msg->type == PG_ERROR_RESPONSE)
 		pg_mover_fail(m, ERR_REFUSED, "%s: %s", m->conf->side[s].label,
 		              m->ask[s].said);
-	if (msg->type != PG_DATA_ROW || m->stage != STAGE_TABLES)
+	if (msg->type != PG_DATA_ROW ||
+	    (m->stage != STAGE_TABLES && m->stage != STAGE_LOOK &&
+	     m->stage != STAGE_SET_UP))
 		return true;
-	if (!pg_read_row(msg->body, &row) || !pg_copy_add_table(m, row))
+	if (!pg_read_row(msg->body, &row) || !hear_row(m, row))
 		pg_mover_fail(m, ERR_PROTO, "%s: a list of tables that is none",
 		              m->conf->side[s].label);
 	return true;

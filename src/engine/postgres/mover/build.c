@@ -136,6 +136,10 @@ pg_build_begin(struct pg_mover *m)
 		m->conf->build != NULL ? span_str(m->conf->build) : SPAN("");
 	uint32_t n = split(text, NULL, &m->statement_free);
 
+	for (uint32_t i = 0; i < m->table_n; i++) {
+		if (!pg_since_put(m, m->table[i].oid, m->table[i].lsn))
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+	}
 	m->statement = mem_alloc(m->port->mem, (n + 1) * sizeof(struct span));
 	if (m->statement == NULL) {
 		pg_mover_fail(m, ERR_NOMEM, "out of memory");
@@ -158,6 +162,21 @@ pg_build_forget(struct pg_mover *m)
 	m->statement_n = 0;
 }
 
+/* Tables of several snapshots agree when the stream is behind the last one. Then what
+ * compares them (foreign keys) may be built. */
+static bool
+is_apart(const struct pg_mover *m)
+{
+	return m->since_min != m->since_max &&
+	       m->feed[SIDE_OLD].done < m->since_max;
+}
+
+bool
+pg_build_waits(const struct pg_mover *m)
+{
+	return m->statement != NULL;
+}
+
 static void
 build(struct pg_mover *m, struct pg_lane *l)
 {
@@ -173,6 +192,8 @@ pg_build_next(struct pg_mover *m)
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		struct pg_lane *l = &m->lane[i];
 
+		if (l->to.link == NULL && pg_conn_open(&l->to) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 		if (l->to.state != PG_CONN_IDLE)
 			continue;
 		if (l->builds)
@@ -185,15 +206,22 @@ pg_build_next(struct pg_mover *m)
 
 		if (at == m->statement_n ||
 		    m->lane[i].to.state != PG_CONN_IDLE ||
-		    (alone && m->statement_done < at))
+		    (alone && (m->statement_done < at || is_apart(m))))
 			continue;
 		build(m, &m->lane[i]);
 	}
-	if (m->statement_done < m->statement_n)
+	/* Else the stream goes on meanwhile. */
+	if (m->statement_done < m->statement_n &&
+	    !(m->stage == STAGE_BUILD && is_apart(m) &&
+	      m->statement_done == m->statement_free))
 		return;
-	pg_build_forget(m);
-	pg_copy_forget(m);
-	pg_mover_stage(m, STAGE_BACK);
+	if (m->statement_done == m->statement_n) {
+		pg_build_forget(m);
+		pg_copy_forget(m);
+		m->fill_done = true;
+	}
+	if (m->stage == STAGE_BUILD)
+		pg_mover_stage(m, STAGE_BACK);
 }
 
 /* 42P07 relation, 42710 object, 42P16 a second primary key. */

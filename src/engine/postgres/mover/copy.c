@@ -4,7 +4,8 @@
  *
  * A chunk is a range of pages of a table: COPY out of it on one side is COPY in on
  * the other, whose messages pass as they are. Each lane takes the next chunk when
- * both of its connections are idle.
+ * both of its connections are idle. That a chunk is there is written in the same
+ * transaction, so that a later process goes on behind it (resume.c).
  */
 #include "base/check.h"
 #include "engine/postgres/mover/state.h"
@@ -15,6 +16,7 @@ enum lane_at {
 	LANE_READY,
 	LANE_OPENS,  /* COPY .. FROM was asked  */
 	LANE_COPIES, /* both                    */
+	LANE_MARKS,  /* ... and it is written   */
 	LANE_BUILDS, /* build.c's               */
 	LANE_DONE,
 };
@@ -48,23 +50,28 @@ bool
 pg_copy_add_table(struct pg_mover *m, struct pg_values row)
 {
 	struct span rest = row.items;
-	struct pg_value v[5];
+	struct pg_value v[7];
 	struct pg_table *t;
 	struct board *b = m->conf->board;
 
-	if (row.n != 5 || (m->table_n == m->table_cap && !grow(m)))
+	if (row.n != 7 || (m->table_n == m->table_cap && !grow(m)))
 		return false;
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 7; i++)
 		(void)pg_value_next(&rest, &v[i]);
 	t = &m->table[m->table_n];
 	memset(t, 0, sizeof(*t));
 	buf_init(&t->name, m->port->mem);
 	buf_init(&t->columns, m->port->mem);
+	buf_init(&t->done, m->port->mem);
 	buf_put_span(&t->name, v[0].bytes);
 	buf_put_span(&t->columns, v[1].bytes);
 	t->pages = (uint32_t)number_of(v[2].bytes);
+	/* That there was nothing is to be known as well. */
+	t->pages = t->pages > 0 ? t->pages : 1;
 	t->rows = number_of(v[3].bytes);
 	t->is_binary = span_eq(v[4].bytes, SPAN("1"));
+	t->oid = (uint32_t)number_of(v[5].bytes);
+	t->node = (uint32_t)number_of(v[6].bytes);
 	m->table_n++;
 	atomic_fetch_add(&b->total_records, t->rows);
 	return !buf_failed(&t->name) && !buf_failed(&t->columns);
@@ -76,6 +83,7 @@ pg_copy_forget(struct pg_mover *m)
 	for (uint32_t i = 0; i < m->table_n; i++) {
 		buf_fini(&m->table[i].name);
 		buf_fini(&m->table[i].columns);
+		buf_fini(&m->table[i].done);
 	}
 	mem_free(m->port->mem, m->table, m->table_cap * sizeof(*m->table));
 	m->table = NULL;
@@ -95,8 +103,6 @@ pg_copy_begin(struct pg_mover *m)
 {
 	struct board *b = m->conf->board;
 
-	atomic_store(&b->copied_records, 0);
-	atomic_store(&b->copied_bytes, 0);
 	atomic_store(&b->copy_started_ns, m->port->now_ns);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		struct pg_lane *l = &m->lane[i];
@@ -109,13 +115,27 @@ pg_copy_begin(struct pg_mover *m)
 	}
 }
 
+static bool
+is_done(const struct pg_table *t, uint32_t page)
+{
+	size_t at = page / CHUNK_PAGES;
+
+	return at < buf_len(&t->done) && buf_span(&t->done).p[at] != 0;
+}
+
 /* The next pages of a table that has some left. */
 static struct pg_table *
 next_table(struct pg_mover *m)
 {
 	for (uint32_t i = 0; i < m->table_n; i++) {
-		if (m->table[i].next_page < m->table[i].pages)
-			return &m->table[i];
+		struct pg_table *t = &m->table[i];
+
+		while (t->next_page < t->pages && is_done(t, t->next_page))
+			t->next_page = t->next_page + CHUNK_PAGES < t->pages
+			                       ? t->next_page + CHUNK_PAGES
+			                       : t->pages;
+		if (t->next_page < t->pages)
+			return t;
 	}
 	return NULL;
 }
@@ -134,7 +154,7 @@ ask_in(struct pg_lane *l)
 	struct span cols = buf_span(&t->columns);
 
 	l->at = LANE_OPENS;
-	pg_conn_query(&l->to, "COPY %.*s%s%.*s%s FROM STDIN (FORMAT %s)",
+	pg_conn_query(&l->to, "BEGIN; COPY %.*s%s%.*s%s FROM STDIN (FORMAT %s)",
 	              (int)name.n, (const char *)name.p, cols.n > 0 ? " (" : "",
 	              (int)cols.n, (const char *)cols.p, cols.n > 0 ? ")" : "",
 	              format_of(t));
@@ -148,12 +168,11 @@ ask_out(struct pg_lane *l)
 	struct span name = buf_span(&t->name);
 	struct span cols = buf_span(&t->columns);
 	uint32_t from = l->page;
-	bool is_last = from + CHUNK_PAGES >= t->pages;
 	char until[48] = "";
 	struct buf b;
 
 	buf_init(&b, l->from.port->mem);
-	if (!is_last)
+	if (!l->is_last)
 		buf_putf(&b, " AND ctid < '(%u,0)'::tid", from + CHUNK_PAGES);
 	if (buf_len(&b) > 0 && buf_len(&b) < sizeof(until)) {
 		memcpy(until, buf_span(&b).p, buf_len(&b));
@@ -179,10 +198,28 @@ chunk_begin(struct pg_mover *m, struct pg_lane *l)
 	l->page = t->next_page;
 	t->next_page = l->page + CHUNK_PAGES < t->pages ? l->page + CHUNK_PAGES
 	                                                : t->pages;
+	l->is_last = t->next_page == t->pages;
 	l->rows = 0;
 	l->bytes = 0;
+	t->lsn = m->consistent;
 	m->chunks_open++;
 	ask_in(l);
+}
+
+/* Into new's own list, with the rows. */
+static void
+chunk_mark(struct pg_mover *m, struct pg_lane *l)
+{
+	char lsn[PG_LSN_TEXT_MAX];
+
+	(void)pg_lsn_print((struct pg_lsn){ m->consistent }, lsn);
+	l->at = LANE_MARKS;
+	pg_conn_query(&l->to,
+	              "INSERT INTO %s.chunk VALUES (%u, %u, %u, '%s', %s, "
+	              "%llu); COMMIT",
+	              m->slot, l->table->oid, l->page, l->table->node, lsn,
+	              l->is_last ? "true" : "false",
+	              (unsigned long long)l->rows);
 }
 
 static void
@@ -215,6 +252,8 @@ pg_copy_next(struct pg_mover *m)
 			l->at = LANE_READY;
 		if (l->at == LANE_COPIES && l->from.state == PG_CONN_IDLE &&
 		    l->to.state == PG_CONN_IDLE)
+			chunk_mark(m, l);
+		if (l->at == LANE_MARKS && l->to.state == PG_CONN_IDLE)
 			chunk_end(m, l);
 		if (l->at == LANE_READY)
 			chunk_begin(m, l);
@@ -225,6 +264,7 @@ pg_copy_next(struct pg_mover *m)
 	atomic_store(&m->conf->board->copy_ended_ns, m->port->now_ns);
 	for (int i = 0; i < PG_MOVER_LANES; i++)
 		pg_conn_close(&m->lane[i].from);
+	pg_keep_end(m);
 	pg_mover_stage(m, STAGE_BUILD);
 }
 

@@ -117,7 +117,7 @@ on_change(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 		              m->conf->side[f->side].label);
 		return true;
 	}
-	if (f->skips || r->is_own)
+	if (f->skips || r->is_own || pg_since_has(m, f, p->oid))
 		return true;
 	if (!rules(m, f)) {
 		/* A marker that was put right before the switch. */

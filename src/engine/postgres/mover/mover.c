@@ -38,7 +38,11 @@ static const struct {
 	[STAGE_IDLE] = { "idle", MOVE_IDLE },
 	[STAGE_DIAL] = { "dial", MOVE_ATTACHING },
 	[STAGE_SET_UP] = { "set_up", MOVE_ATTACHING },
+	[STAGE_LOOK] = { "look", MOVE_ATTACHING },
+	[STAGE_EMPTY] = { "empty", MOVE_ATTACHING },
+	[STAGE_WIPE] = { "wipe", MOVE_ATTACHING },
 	[STAGE_SLOT] = { "slot", MOVE_ATTACHING },
+	[STAGE_HOLD] = { "hold", MOVE_ATTACHING },
 	[STAGE_TABLES] = { "tables", MOVE_ATTACHING },
 	[STAGE_COPY] = { "copy", MOVE_COPYING },
 	[STAGE_BUILD] = { "build", MOVE_COPYING },
@@ -160,15 +164,13 @@ pg_mover_stage(struct pg_mover *m, enum stage to)
 
 	m->stage = to;
 	memset(m->ask_at, 0, sizeof(m->ask_at));
+	m->at = 0;
 	if (stages[to].phase != was)
 		tell_phase(m);
-	if (to == STAGE_COPY) {
-		m->refills = true;
+	if (to == STAGE_COPY)
 		pg_copy_begin(m);
-	} else if (to == STAGE_BUILD)
+	else if (to == STAGE_BUILD)
 		pg_build_begin(m);
-	else if (to == STAGE_BACK)
-		m->fill_done = true;
 }
 
 static void
@@ -179,8 +181,13 @@ forget_all(struct pg_mover *m)
 		pg_feed_forget(m, &m->feed[s]);
 		pg_apply_forget(m, &m->apply[s]);
 	}
+	pg_conn_close(&m->hold);
 	pg_copy_forget(m);
 	pg_build_forget(m);
+	map_clear(&m->since);
+	m->since_min = 0;
+	m->since_max = 0;
+	m->has_slot = false;
 	m->snapshot[0] = '\0';
 	m->chunks_open = 0;
 	m->stands = false;
@@ -193,6 +200,8 @@ dial(struct pg_mover *m)
 	atomic_store(&m->conf->board->unsettled,
 	             atomic_load(&m->conf->board->unsettled) | 1);
 	atomic_store(&m->conf->board->total_records, 0);
+	atomic_store(&m->conf->board->copied_records, 0);
+	atomic_store(&m->conf->board->copied_bytes, 0);
 	for (int s = 0; s < SIDE_N; s++) {
 		if (pg_conn_open(&m->ask[s]) != 0)
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
@@ -262,6 +271,9 @@ tell_progress(struct pg_mover *m)
 		             .token = m->from };
 
 	m->progress_ns = m->port->now_ns + PROGRESS_NS;
+	/* It would say that the bulk is complete. */
+	if (!m->fill_done)
+		return;
 	for (int s = 0; s < SIDE_N; s++) {
 		mail.side = (enum side)s;
 		mail.position = m->feed[s].done;
@@ -340,7 +352,7 @@ run_stream(struct pg_mover *m)
 	                   m->heart_token))
 		m->heart_token = 0;
 	if (m->stage == STAGE_STREAM && m->beat_token > 0 &&
-	    m->beat_back == m->beat_token)
+	    m->beat_back == m->beat_token && !pg_build_waits(m))
 		settle(m);
 	if (now >= m->progress_ns)
 		tell_progress(m);
@@ -425,13 +437,15 @@ hear(void *self, struct pg_conn *c, const struct pg_message *msg)
 			               ? pg_attach_slot(m, msg)
 			               : pg_feed_hear(m, &m->feed[s], msg);
 	}
+	if (c == &m->hold)
+		return pg_keep_hear(m, msg);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		struct pg_lane *l = &m->lane[i];
 
 		if (c == &l->from || c == &l->to)
-			return m->stage == STAGE_BUILD
-			               ? pg_build_hear(m, l, c, msg)
-			               : pg_copy_hear(m, l, c, msg);
+			return m->stage == STAGE_COPY
+			               ? pg_copy_hear(m, l, c, msg)
+			               : pg_build_hear(m, l, c, msg);
 	}
 	return true;
 }
@@ -455,7 +469,8 @@ work(struct pg_mover *m)
 		dial(m);
 	if (m->stage == STAGE_COPY)
 		pg_copy_next(m);
-	if (m->stage == STAGE_BUILD)
+	if (m->stage == STAGE_BUILD ||
+	    (m->stage == STAGE_STREAM && pg_build_waits(m)))
 		pg_build_next(m);
 	pg_attach_next(m);
 	if (m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP)
@@ -546,6 +561,8 @@ pg_mover_start(struct pg_mover *m)
 		if (a->due == NULL)
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 	}
+	set_conn(m, &m->hold, SIDE_OLD, "hold");
+	map_init(&m->since, m->port->mem, sizeof(uint64_t), seed);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		m->lane[i].to.is_replica = true;
 		set_conn(m, &m->lane[i].from, SIDE_OLD, "copy");
@@ -569,6 +586,8 @@ fini(void *self, struct port *p)
 		mem_free(p->mem, m->apply[s].due,
 		         PG_APPLY_RING * sizeof(struct pg_due));
 	}
+	pg_conn_fini(&m->hold);
+	map_fini(&m->since);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		pg_conn_fini(&m->lane[i].from);
 		pg_conn_fini(&m->lane[i].to);

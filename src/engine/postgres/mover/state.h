@@ -4,6 +4,7 @@
  *
  *   mover.c     the machine: events, mails, stages, gauges
  *   attach.c    questions before and between: slots, origins, tables, progress
+ *   resume.c    what an earlier process had copied, and the snapshot that it left
  *   copy.c      the snapshot, chunk by chunk
  *   build.c     indexes and keys
  *   feed.c      a side's change stream, transaction by transaction
@@ -11,6 +12,7 @@
  *   apply.c     changes as pipelined statements on the other side
  *
  *        ask[old] ──┐  questions            ┌── ask[new]
+ *        hold ──────┤  keeps the snapshot
  *        feed[old] ─┤→ decode → apply[new] →┤
  *                   ├← apply[old] ← decode ←├── feed[new]
  *        lane.from ─┤→ COPY binary ───────→ ├── lane.to      (x PG_MOVER_LANES)
@@ -42,8 +44,12 @@
 enum stage {
 	STAGE_IDLE,
 	STAGE_DIAL,   /* questions and appliers connect           */
-	STAGE_SET_UP, /* origins, slots of before                 */
+	STAGE_SET_UP, /* what a dead process left is ended        */
+	STAGE_LOOK,   /* what it had copied                       */
+	STAGE_EMPTY,  /* tables that are to be copied again       */
+	STAGE_WIPE,   /* nothing of before counts                 */
 	STAGE_SLOT,   /* the slot and its snapshot                */
+	STAGE_HOLD,   /* the snapshot is kept beyond our end      */
 	STAGE_TABLES, /* what there is to copy                    */
 	STAGE_COPY,
 	STAGE_BUILD,
@@ -59,10 +65,15 @@ enum stage {
 struct pg_table {
 	struct buf name;    /* "schema"."table", quoted            */
 	struct buf columns; /* "a","b": all that are stored         */
-	uint32_t pages;
+	uint32_t oid;       /* on old                           */
+	uint32_t node;      /* its file: another one when it was rewritten */
+	uint32_t pages;     /* of the snapshot; 1: maybe none   */
 	uint32_t next_page; /* of the next chunk               */
 	uint64_t rows;      /* as the server guesses            */
 	bool is_binary;     /* of types that mean the same there */
+	struct buf done;    /* a byte for each chunk that is on new       */
+	uint64_t lsn;       /* of the snapshot of these; 0: there are none */
+	bool is_stale;      /* what new has of it does not count          */
 };
 
 /* One COPY from old to new. */
@@ -72,6 +83,7 @@ struct pg_lane {
 	uint8_t at;             /* enum in copy.c        */
 	struct pg_table *table; /* NULL: none            */
 	uint32_t page;          /* where it begins       */
+	bool is_last;           /* ... to the end of it  */
 	uint64_t rows;          /* of the chunk          */
 	uint64_t bytes;
 	bool is_slow; /* from is not read because of to */
@@ -160,12 +172,22 @@ struct pg_mover {
 
 	struct pg_conn ask[SIDE_N];
 	uint8_t ask_at[SIDE_N]; /* which question; attach.c */
+	uint8_t at;             /* the same of both sides in turn */
 	struct pg_feed feed[SIDE_N];
 	struct pg_apply apply[SIDE_N]; /* by the side that is written */
 	struct pg_lane lane[PG_MOVER_LANES];
 
+	struct pg_conn hold; /* the authority's: it keeps the snapshot */
+	uint8_t hold_at;
+	char holder[64]; /* which session that is        */
 	char snapshot[80];
-	uint64_t consistent; /* the slot's first point */
+	uint64_t consistent; /* what committed before is in the snapshot */
+	bool is_recorded;    /* new tells of an earlier snapshot         */
+	bool has_slot;       /* ... whose slot is there                  */
+	bool has_holder;     /* ... and it itself                        */
+	struct map since;    /* oid on old (4 bytes) -> lsn of its snapshot */
+	uint64_t since_max;
+	uint64_t since_min;
 	struct pg_table *table;
 	uint32_t table_n;
 	uint32_t table_cap;
@@ -213,6 +235,8 @@ void pg_mover_moved(struct pg_mover *m);
 void pg_attach_next(struct pg_mover *m); /* what is due in this stage */
 bool pg_attach_hear(struct pg_mover *m, enum side s,
                     const struct pg_message *msg);
+/* Of the authority, by its questions' connection. */
+void pg_attach_ask_tables(struct pg_mover *m);
 /* Of the connection that makes the slot. */
 bool pg_attach_slot(struct pg_mover *m, const struct pg_message *msg);
 /* A message into the stream of a side: prefix, text. False: it is busy. */
@@ -235,6 +259,27 @@ void pg_build_next(struct pg_mover *m);
 bool pg_build_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
                    const struct pg_message *msg);
 void pg_build_forget(struct pg_mover *m);
+/* What waits for all tables to be of one moment is due. */
+bool pg_build_waits(const struct pg_mover *m);
+
+/* ---- resume.c ---- */
+/* Question m->at of these stages; false: there are no more. */
+bool pg_resume_look(struct pg_mover *m);
+bool pg_resume_empty(struct pg_mover *m);
+bool pg_resume_hear(struct pg_mover *m, struct pg_values row);
+/* Behind LOOK, behind EMPTY: what next? */
+enum stage pg_resume_way(struct pg_mover *m);
+enum stage pg_resume_go_on(const struct pg_mover *m);
+/* STAGE_HOLD. */
+void pg_keep_next(struct pg_mover *m);
+bool pg_keep_hear(struct pg_mover *m, const struct pg_message *msg);
+/* The copy is complete: its end. */
+void pg_keep_end(struct pg_mover *m);
+/* The snapshot that a table of old is from. False: no memory. */
+bool pg_since_put(struct pg_mover *m, uint32_t oid, uint64_t lsn);
+/* Is a change of old's that committed at lsn in the table's snapshot? */
+bool pg_since_has(const struct pg_mover *m, const struct pg_feed *f,
+                  uint32_t oid);
 
 /* ---- feed.c ---- */
 void pg_feed_start(struct pg_mover *m, struct pg_feed *f);
