@@ -36,8 +36,8 @@ export class Report {
 	}
 
 	/* What the side with authority has to hold in the end. */
-	fact(kind, key, value) {
-		this.facts.push([kind, key, value]);
+	fact(...what) {
+		this.facts.push(what);
 	}
 
 	/* Calls round(n), n = 1, 2, ..., until it is over or a round throws. */

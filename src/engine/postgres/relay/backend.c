@@ -88,8 +88,10 @@ is_word(const struct pg_backend *b, uint8_t type)
 		return true;
 	if (b->at == BACKEND_LOGIN)
 		return b->s->at == SESSION_OPEN || type == PG_BACKEND_KEY ||
-		       type == PG_READY || type == PG_AUTHENTICATION;
+		       type == PG_READY || type == PG_AUTHENTICATION ||
+		       type == PG_PARAMETER_STATUS;
 	return type == PG_READY || type == PG_COPY_IN_RESPONSE ||
+	       type == PG_PARAMETER_STATUS ||
 	       (type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s));
 }
 
@@ -101,7 +103,7 @@ is_ours(const struct pg_backend *b, uint8_t type)
 		return type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s);
 	if (b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN)
 		return type == PG_BACKEND_KEY || type == PG_AUTHENTICATION;
-	return type != PG_PARAMETER_STATUS && type != PG_NOTIFICATION;
+	return type != PG_NOTIFICATION;
 }
 
 static void
@@ -215,6 +217,10 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 
 	if (type == PG_BACKEND_KEY)
 		on_key(b, body);
+	if (type == PG_PARAMETER_STATUS && b->is_ours)
+		pg_params_keep(s, body);
+	else if (type == PG_PARAMETER_STATUS)
+		pg_params_note(s, body);
 	switch (b->at) {
 	case BACKEND_LOGIN:
 		if (s->at == SESSION_OPEN)
@@ -259,6 +265,9 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 		b->is_ours = is_ours(b, p->type);
 		b->reads = is_word(b, p->type);
 		buf_clear(&b->word);
+		if (buf_len(&b->s->params) > 0 && !b->is_ours &&
+		    !pg_session_is_quiet(b->s))
+			pg_params_give(b->s);
 	}
 	if (!b->is_ours)
 		give(b, p->raw);

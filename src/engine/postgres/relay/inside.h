@@ -8,6 +8,7 @@
  *   auth.c     the login of a client, and in its name
  *   census.c   what a session has that must go with it, asked of its backend
  *   prepared.c statements that go with it
+ *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
  *   hold.c     hold, drained, release: sessions change sides
  *
@@ -130,6 +131,8 @@ struct pg_session {
 	struct buf rx;      /* of the client, not passed on yet          */
 	struct buf startup; /* its pairs                                 */
 	struct buf capture; /* a Parse or Close under way                */
+	struct buf told;    /* parameters that the client knows: params.c */
+	struct buf params;  /* ... that another server said, not told yet */
 	struct map named;   /* prepared statements: name -> pg_named     */
 	size_t named_bytes;
 	struct map custom;   /* names of settings, see custom.c    */
@@ -238,6 +241,14 @@ uint32_t pg_census_restore(struct pg_session *s, struct buf *tx);
 /* The client prepared or closed a statement (a whole message). */
 void pg_census_note(struct pg_session *s, const struct pg_message *m);
 void pg_census_forget(struct pg_session *s);
+
+/* ---- params.c ---- */
+/* Bodies of ParameterStatus: one that the client gets; one of a backend that is made
+ * to be what the one before was. */
+void pg_params_note(struct pg_session *s, struct span body);
+void pg_params_keep(struct pg_session *s, struct span body);
+/* Tell the client of those that are kept; it waits for an answer. */
+void pg_params_give(struct pg_session *s);
 
 /* ---- prepared.c ---- */
 /* The one statement in text that is PREPARE of that name. False: there is none, or

@@ -65,6 +65,8 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->rx, r->mem);
 	buf_init(&s->startup, r->mem);
 	buf_init(&s->capture, r->mem);
+	buf_init(&s->told, r->mem);
+	buf_init(&s->params, r->mem);
 	buf_init(&s->b.word, r->mem);
 	buf_init(&s->auth.asked, r->mem);
 	buf_init(&s->auth.secret, r->mem);
@@ -96,6 +98,8 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->rx);
 	buf_fini(&s->startup);
 	buf_fini(&s->capture);
+	buf_fini(&s->told);
+	buf_fini(&s->params);
 	buf_fini(&s->b.word);
 	buf_fini(&s->state.sql);
 	buf_fini(&s->state.stays);

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/params.c: what a client was told of its server's parameters.
+ *
+ * Another server says all of its own. The client is told what is different from what
+ * it knows, and in front of an answer that it waits for: between two requests many
+ * clients expect nothing but notifications.
+ */
+#include "base/hash.h"
+#include "engine/postgres/relay/inside.h"
+
+/* In s->told, one behind the other. */
+struct told {
+	uint64_t name;
+	uint64_t value;
+};
+
+static uint64_t
+hash(const struct pg_session *s, struct span text)
+{
+	return hash_bytes(text, s->secret);
+}
+
+/* Does the client know this value? It does from now on. */
+static bool
+knows(struct pg_session *s, const struct pg_pair *p)
+{
+	struct told now = { hash(s, p->name), hash(s, p->value) };
+
+	for (size_t at = 0; at < buf_len(&s->told); at += sizeof(now)) {
+		struct told was;
+
+		memcpy(&was, s->told.p + at, sizeof(was));
+		if (was.name != now.name)
+			continue;
+		memcpy(s->told.p + at, &now, sizeof(now));
+		return was.value == now.value;
+	}
+	buf_put(&s->told, &now, sizeof(now));
+	return false;
+}
+
+/* Takes the first of the kept ones. */
+static bool
+next(struct span *kept, struct pg_pair *p)
+{
+	struct span body;
+	size_t n;
+
+	if (kept->n < 5)
+		return false;
+	n = 1 + pg_get_u32(kept->p + 1);
+	body = span_of(kept->p + 5, n - 5);
+	*kept = span_skip(*kept, n);
+	return pg_read_parameter(body, p);
+}
+
+static bool
+is_said_again(struct span kept, struct span name)
+{
+	struct pg_pair p;
+
+	while (next(&kept, &p)) {
+		if (span_eq(p.name, name))
+			return true;
+	}
+	return false;
+}
+
+void
+pg_params_note(struct pg_session *s, struct span body)
+{
+	struct pg_pair p;
+
+	if (pg_read_parameter(body, &p))
+		(void)knows(s, &p);
+}
+
+void
+pg_params_keep(struct pg_session *s, struct span body)
+{
+	struct pg_pair p;
+
+	if (pg_read_parameter(body, &p))
+		pg_put_parameter(&s->params, p.name, p.value);
+}
+
+void
+pg_params_give(struct pg_session *s)
+{
+	struct span kept = buf_span(&s->params);
+	struct pg_pair p;
+
+	while (next(&kept, &p)) {
+		if (is_said_again(kept, p.name) || knows(s, &p))
+			continue;
+		pg_put_parameter(&s->client->tx, p.name, p.value);
+	}
+	buf_release(&s->params);
+}
