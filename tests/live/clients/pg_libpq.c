@@ -197,7 +197,7 @@ copies(struct job *j, int n)
 	if (!is(j, PQexec(j->c, row), PGRES_COPY_OUT, NULL))
 		return false;
 	while (PQgetCopyData(j->c, &out, 0) > 0) {
-		if (atoi(out) != n)
+		if (strtol(out, NULL, 10) != n)
 			return fail(j, "copied %s", out);
 		PQfreemem(out);
 	}
@@ -235,7 +235,7 @@ notify(struct job *j, int n)
 		return false;
 	while ((got = PQnotifies(j->c)) != NULL) {
 		heard++;
-		if (atoi(got->extra) != heard)
+		if (strtol(got->extra, NULL, 10) != heard)
 			return fail(j, "heard %s as the %d th", got->extra,
 			            heard);
 		PQfreemem(got);
