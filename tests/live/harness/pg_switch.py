@@ -16,7 +16,7 @@ SUMS = (("abalance", "accounts"), ("bbalance", "branches"), ("tbalance", "teller
 
 
 class Pair:
-    def __init__(self, directory, *args, scale=1, new_version=15, **conf):
+    def __init__(self, directory, *args, scale=1, new_version=15, start=True, **conf):
         self.dir = str(directory)
         self.old = Postgres(os.path.join(self.dir, "old"), **conf).start()
         self.new = Postgres(os.path.join(self.dir, "new"), version=new_version, **conf).start()
@@ -25,11 +25,14 @@ class Pair:
             s.sql('CREATE ROLE "godwit-check" SUPERUSER LOGIN')
         self.old.sql("CREATE ROLE app LOGIN PASSWORD 'sesame'; CREATE DATABASE app OWNER app")
         self.new.sql("CREATE DATABASE app")
-        self.pgbench(self.old.port, "-i", "-s", str(scale)).wait()
+        if scale:
+            self.pgbench(self.old.port, "-i", "-s", str(scale)).wait()
         self.bench = None
         self.transactions = 0
         url = "postgres://postgres:%s@127.0.0.1:%d/app"
         self.g = Godwit(self.dir, *(url % (PASSWORD, s.port) for s in (self.old, self.new)), "--strategy", "big_bang", *args)
+        if not start:
+            return
         try:
             self.g.start(seconds=60)
             self.in_step()
@@ -50,6 +53,12 @@ class Pair:
 
     def rows(self, side, text):
         return getattr(self, side).sql(text, database="app", user="godwit-check")
+
+    def conn(self, **kw):
+        import psycopg
+
+        return psycopg.connect(host="127.0.0.1", port=self.g.port, user="app", password="sesame", dbname="app",
+                               autocommit=True, **kw)
 
     def pgbench(self, port, *args):
         return subprocess.Popen([BENCH, "-h", "127.0.0.1", "-p", str(port), "-U", "app", *args, "app"],

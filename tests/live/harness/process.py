@@ -42,7 +42,7 @@ def until(what, seconds=10.0, step=0.02, text="it"):
         if got:
             return got
         if time.monotonic() > end:
-            raise TimeoutError("waited %.1f s for %s" % (seconds * SLOW, text))
+            raise TimeoutError("waited %.1f s for %s" % (seconds * SLOW, text() if callable(text) else text))
         time.sleep(step)
 
 
