@@ -47,7 +47,8 @@
 	            " (indkey) AND (relreplident = 'd' AND indisprimary AND" \
 	            " indimmediate OR relreplident = 'i' AND"                \
 	            " indisreplident))))")                                   \
-	X(TRIGGERS, "(SELECT count(*) FROM pg_event_trigger)")               \
+	X(TRIGGERS, "(SELECT count(*) FROM pg_event_trigger WHERE"           \
+	            " evtname NOT LIKE 'godwit\\_%')")                       \
 	X(ELSEWHERE, "(SELECT count(*) FROM pg_stat_activity WHERE"          \
 	             " backend_type = 'client backend' AND datname <>"       \
 	             " current_database())")                                 \

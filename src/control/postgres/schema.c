@@ -207,6 +207,52 @@ put_roles(struct run *r, struct err *err)
 	return rc;
 }
 
+/* Whose it is, and what sessions in it begin with. A list is kept as it is written. */
+static int
+put_database(struct run *r, struct err *err)
+{
+	char *list;
+	int rc = pg_ask_text(
+		r, SIDE_OLD,
+		"SELECT json_build_object('o', pg_get_userbyid(datdba), 's',"
+		" (SELECT json_agg(json_build_object('r', rolname, 'd',"
+		"  setdatabase <> 0, 'k', split_part(c, '=', 1), 'v',"
+		"  substr(c, strpos(c, '=') + 1))) FROM pg_db_role_setting LEFT"
+		"  JOIN pg_roles r ON r.oid = setrole, unnest(setconfig) c WHERE"
+		"  setdatabase IN (0, d.oid) AND coalesce(rolname, '') NOT LIKE"
+		"  'godwit-%' AND (setrole <> 0 OR setdatabase <> 0)))::text"
+		" FROM pg_database d WHERE datname = current_database()",
+		&list, err);
+
+	if (rc != 0)
+		return rc;
+	rc = pg_run(
+		r, SIDE_NEW,
+		"CREATE OR REPLACE FUNCTION @.database(j json) RETURNS void"
+		" LANGUAGE plpgsql AS $$ DECLARE x record; BEGIN"
+		" IF (SELECT rolsuper FROM pg_roles WHERE rolname ="
+		"  current_user) THEN EXECUTE format('ALTER DATABASE %I OWNER"
+		"  TO %I', current_database(), j->>'o'); END IF;"
+		" FOR x IN SELECT * FROM json_to_recordset(coalesce(nullif("
+		"  j->>'s', ''), '[]')::json) AS s(r name, d bool, k text, v"
+		"  text) LEFT JOIN pg_roles ON rolname = r WHERE r IS NULL OR"
+		"  rolname IS NOT NULL AND (NOT rolsuper OR (SELECT rolsuper"
+		"  FROM pg_roles WHERE rolname = current_user)) LOOP"
+		" EXECUTE concat_ws(' ', 'ALTER', CASE WHEN x.r IS NOT NULL THEN"
+		"  format('ROLE %I', x.r) || CASE WHEN x.d THEN ' IN' ELSE ''"
+		"  END END, CASE WHEN x.d THEN format('DATABASE %I',"
+		"  current_database()) END, 'SET', x.k, 'TO', CASE WHEN x.k ~"
+		"  'search_path|_libraries|temp_tablespaces' THEN"
+		"  coalesce(nullif(nullif(x.v, ''), '\"\"'), quote_literal('')) ELSE quote_literal(x.v)"
+		"  END); END LOOP; END $$",
+		err);
+	if (rc == 0)
+		rc = pg_tell(r, SIDE_NEW, "SELECT @.database($1::json)", list,
+		             err);
+	free(list);
+	return rc;
+}
+
 /* Changes of a row in a table without a key name the row by all its columns. Before
  * a publication says that it wants them: else the application's UPDATE would fail. */
 static int
@@ -298,6 +344,8 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 	bool loaded = false;
 	int rc = put_roles(r, err);
 
+	if (rc == 0)
+		rc = put_database(r, err);
 	/* So the dump has it as well. */
 	if (rc == 0)
 		rc = put_identity(r, err);
@@ -339,7 +387,11 @@ pg_prepare(struct run *r, struct err *err)
 
 	(void)snprintf(now, sizeof(now), "%s.schema.sql", r->conf->state);
 	build_file(r, later, sizeof(later));
-	if (done == NULL)
+	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
+		if (r->at[s].is_up)
+			rc = pg_watch_ddl(r, (enum side)s, err);
+	}
+	if (rc == 0 && done == NULL)
 		rc = make(r, now, later, err);
 	free(done);
 	if (rc == 0 && r->at[SIDE_OLD].is_up)

@@ -92,5 +92,8 @@ int pg_prepare(struct run *r, struct err *err) MUST;
 /* The file with r->build is removed. */
 void schema_forget(const struct run *r);
 
+/* ---- ddl.c: changes of the schema get into the stream ---- */
+int pg_watch_ddl(struct run *r, enum side s, struct err *err) MUST;
+
 /* ---- carry.c ---- */
 int pg_carry(struct run *r, enum side from, struct err *err) MUST;

@@ -305,6 +305,21 @@ pg_apply_truncate(struct pg_mover *m, struct pg_feed *f, struct pg_apply *a,
 	buf_fini(&sql);
 }
 
+void
+pg_apply_statement(struct pg_mover *m, struct pg_apply *a, struct span text)
+{
+	open_tx(a);
+	run(a, text, DUE_QUIET, 0);
+	port_touch(m->port, a->c.link);
+}
+
+void
+pg_apply_renew(struct pg_apply *a)
+{
+	map_clear(&a->statements);
+	a->rows = APPLY_GROUP_MAX;
+}
+
 /* Microseconds since 2000 as the server reads them. */
 static void
 put_time(struct buf *b, int64_t us)

@@ -95,6 +95,10 @@ on_message(struct pg_mover *m, struct pg_feed *f,
 {
 	if (span_eq(p->name, SPAN("godwit:beat")) && rules(m, f))
 		m->beat_back = number_of(p->content);
+	if (span_eq(p->name, SPAN("godwit:ddl")) && rules(m, f) && !f->skips) {
+		pg_ddl_take(m, target(m, f), p->content);
+		f->is_empty = f->is_empty && !target(m, f)->is_open;
+	}
 	if (span_eq(p->name, SPAN("godwit:heart")) && !rules(m, f)) {
 		struct mail mail = { .kind = MAIL_HEARTBEAT_BACK,
 			             .token = number_of(p->content) };

@@ -125,11 +125,8 @@ pg_mover_lost(struct pg_mover *m, const struct pg_conn *c, int rc)
 	              c->said[0] != '\0' ? c->said : "the connection was lost");
 }
 
-static void foreign(struct pg_mover *m, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void
-foreign(struct pg_mover *m, const char *fmt, ...)
+void
+pg_mover_note(struct pg_mover *m, const char *fmt, ...)
 {
 	struct mail mail = { .kind = MAIL_TROUBLE,
 		             .side = m->from,
@@ -151,8 +148,9 @@ pg_mover_foreign(struct pg_mover *m, const struct pg_feed *f,
 	/* Right behind a switch it is the new authority's own. */
 	if (m->stands)
 		return;
-	foreign(m, "%s: somebody else wrote to %.*s while it was shut",
-	        m->conf->side[f->side].label, (int)t.n, (const char *)t.p);
+	pg_mover_note(m, "%s: somebody else wrote to %.*s while it was shut",
+	              m->conf->side[f->side].label, (int)t.n,
+	              (const char *)t.p);
 }
 
 /* ---- stages --------------------------------------------------------------- */

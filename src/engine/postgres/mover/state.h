@@ -9,6 +9,7 @@
  *   build.c     indexes and keys
  *   feed.c      a side's change stream, transaction by transaction
  *   relation.c  tables as the stream names them, and statements for their rows
+ *   ddl.c       changes of the schema that travel in the stream
  *   apply.c     changes as pipelined statements on the other side
  *
  *        ask[old] ──┐  questions            ┌── ask[new]
@@ -223,6 +224,9 @@ void pg_mover_stage(struct pg_mover *m, enum stage to);
  * again later. */
 void pg_mover_fail(struct pg_mover *m, enum err_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Something a person has to know; the stream goes on. */
+void pg_mover_note(struct pg_mover *m, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* The same of a connection, in the server's words. */
 void pg_mover_lost(struct pg_mover *m, const struct pg_conn *c, int rc);
 /* Somebody wrote on the side that is shut. */
@@ -306,6 +310,9 @@ bool pg_relation_names(const struct pg_relation *r, uint16_t i);
 void pg_relation_put_sql(const struct pg_relation *r,
                          const struct pg_output_part *p, struct buf *ret);
 
+/* ---- ddl.c: a change of the schema, from control/postgres/ddl.c ---- */
+void pg_ddl_take(struct pg_mover *m, struct pg_apply *a, struct span content);
+
 /* ---- apply.c ---- */
 /* Connected: its session gets its origin, and tells how far it had come. */
 void pg_apply_begin_session(struct pg_mover *m, struct pg_apply *a);
@@ -315,6 +322,11 @@ void pg_apply_change(struct pg_mover *m, struct pg_apply *a,
                      const struct pg_output_part *p);
 void pg_apply_truncate(struct pg_mover *m, struct pg_feed *f,
                        struct pg_apply *a, const struct pg_output_part *p);
+/* A statement of somebody's. What was prepared before is prepared anew, and no other
+ * transaction joins this one. */
+void pg_apply_statement(struct pg_mover *m, struct pg_apply *a,
+                        struct span text);
+void pg_apply_renew(struct pg_apply *a);
 /* Another transaction begins. It may go into the same one of the target as those
  * before it, when several came at once. */
 void pg_apply_begin(struct pg_mover *m, struct pg_apply *a);

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control/postgres/ddl.c: changes of the schema are written into the stream.
+ *
+ * An event trigger says what was said, by whom and under which settings, as a message
+ * of the same transaction (prefix godwit:ddl); the mover says it on the other side.
+ * What it does not dare to carry it names, and refuses nobody (docs/decisions/0039).
+ * The function runs as whoever changes the schema: it needs no right but to emit.
+ *
+ * A message: reason (empty: carry it), role, four settings, text; chr(1) between.
+ */
+#define _DEFAULT_SOURCE
+#include "control/postgres/side.h"
+
+/* Comments and blanks before the first word; what is quoted. */
+#define REMARK "--[^\\n]*|/\\*([^*]|\\*[^/])*\\*/"
+#define BLANK  "$x$^(\\s|" REMARK ")+$x$"
+#define BODY   "$x$\\$(\\w*?)\\$.*?\\$\\1\\$$x$"
+#define QUOTED "$x$'([^']|'')*'|\"([^\"]|\"\")*\"|" REMARK "$x$"
+/* Words that may stand between those of a tag. */
+#define BETWEEN                                                             \
+	"(\\s+(or\\s+replace|unique|unlogged|recursive|constraint|trusted|" \
+	"global|local|temp|temporary|procedural))*\\s+"
+/* An expression that is one value, whenever it is looked at. */
+#define CONSTANT                                                        \
+	"$x$^\\(?(-?[0-9.]+|true|false|'([^']|'')*'|NULL)\\)?(::[^()]+" \
+	"(\\([0-9, ]*\\))?)?$$x$"
+
+static const char why[] =
+	"CREATE OR REPLACE FUNCTION @.why_not(tag text, bare text, said text)"
+	" RETURNS text LANGUAGE sql STABLE AS $f$ SELECT CASE"
+	" WHEN tag IN ('CREATE TABLE AS', 'SELECT INTO')"
+	"  THEN 'it makes rows by a query'"
+	" WHEN tag ~ 'PUBLICATION|SUBSCRIPTION|FOREIGN|SERVER|USER MAPPING'"
+	"  THEN 'it names other servers'"
+	" WHEN bare !~* ('^' || replace(tag, ' ', '" BETWEEN "') || '\\M')"
+	"  THEN 'it was said inside of another statement'"
+	" WHEN bare ~ ';\\s*\\S'"
+	"  THEN 'it was one of several statements in a request'"
+	" WHEN bare ~* '\\mtablespace\\M' THEN 'it names a tablespace'"
+	" WHEN bare ~* '\\mconcurrently\\M' AND tag <>"
+	"  'REFRESH MATERIALIZED VIEW' THEN 'it is said CONCURRENTLY'"
+	" ELSE '' END $f$;";
+
+/* As words alone, for looking up one of them. */
+static const char words[] =
+	"CREATE OR REPLACE FUNCTION @.words(said text) RETURNS text LANGUAGE"
+	" sql IMMUTABLE AS $f$ SELECT ' ' || pg_catalog.regexp_replace("
+	" pg_catalog.lower(said), '[^[:alnum:]_]+', ' ', 'g') || ' ' $f$;";
+
+static const char on_ddl[] =
+	"CREATE OR REPLACE FUNCTION @.on_ddl() RETURNS event_trigger"
+	" LANGUAGE plpgsql AS $f$ DECLARE"
+	" said text := pg_catalog.current_query(); bare text;"
+	" reason text; t record; BEGIN"
+	" IF pg_catalog.current_setting('application_name') LIKE 'godwit:%' OR"
+	"  pg_catalog.current_setting('godwit.quiet', true) = '1' OR"
+	"  tg_tag = 'REINDEX' THEN RETURN; END IF;"
+	/* What is temporary is the session's own; extensions make their own. */
+	" IF tg_event = 'sql_drop' THEN"
+	"  IF tg_tag NOT LIKE 'DROP %' OR NOT EXISTS (SELECT 1 FROM"
+	"   pg_catalog.pg_event_trigger_dropped_objects() WHERE original AND"
+	"   NOT is_temporary) THEN RETURN; END IF;"
+	" ELSE IF tg_tag LIKE 'DROP %' OR EXISTS (SELECT 1 FROM"
+	"   pg_catalog.pg_event_trigger_ddl_commands() WHERE in_extension OR"
+	"   schema_name ~ '^pg_temp') THEN RETURN; END IF;"
+	" END IF;"
+	" said := pg_catalog.regexp_replace(said, " BLANK ", '');"
+	" IF tg_tag IN ('CREATE INDEX', 'DROP INDEX') THEN"
+	"  said := pg_catalog.regexp_replace(said,"
+	"   '^((create\\s+(unique\\s+)?|drop\\s+)index\\s+)concurrently\\s',"
+	"   '\\1', 'i'); END IF;"
+	" bare := pg_catalog.regexp_replace(pg_catalog.regexp_replace(said,"
+	"  " BODY ", ' x ', 'g'), " QUOTED ", ' x ', 'g');"
+	" reason := @.why_not(tg_tag, bare, said);"
+	" IF tg_tag = 'ALTER TABLE' AND bare ~* '\\madd\\M' AND EXISTS ("
+	"  SELECT 1 FROM pg_catalog.pg_event_trigger_ddl_commands() c JOIN"
+	"  pg_catalog.pg_attribute a ON attrelid = c.objid LEFT JOIN"
+	"  pg_catalog.pg_attrdef d ON adrelid = attrelid AND adnum = attnum"
+	"  WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND"
+	"  attnum > 0 AND NOT attisdropped AND"
+	"  pg_catalog.strpos(@.words(said), @.words(attname)) > 0 AND"
+	"  (attidentity <> '' OR d.oid IS NOT NULL AND attgenerated = '' AND"
+	"   pg_catalog.pg_get_expr(adbin, adrelid) !~ " CONSTANT "))"
+	" THEN reason := 'a new column gets values that are no constant';"
+	" END IF;"
+	" PERFORM @.tell_ddl(reason, said);"
+	/* Rows of a table without a key are named by all their columns. */
+	" IF tg_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO') THEN"
+	"  FOR t IN SELECT object_identity AS name FROM"
+	"   pg_catalog.pg_event_trigger_ddl_commands() c JOIN"
+	"   pg_catalog.pg_class r ON r.oid = c.objid WHERE relkind = 'r' AND"
+	"   relpersistence = 'p' AND relreplident = 'd' AND NOT EXISTS (SELECT"
+	"    1 FROM pg_catalog.pg_index WHERE indrelid = r.oid AND"
+	"    indisprimary) LOOP"
+	"   PERFORM pg_catalog.set_config('godwit.quiet', '1', true);"
+	"   said := 'ALTER TABLE ' || t.name || ' REPLICA IDENTITY FULL';"
+	"   EXECUTE said;"
+	"   PERFORM pg_catalog.set_config('godwit.quiet', '', true);"
+	"   IF reason = '' THEN PERFORM @.tell_ddl('', said); END IF;"
+	"  END LOOP; END IF;"
+	" END $f$;";
+
+static const char tell[] =
+	"CREATE OR REPLACE FUNCTION @.tell_ddl(reason text, said text)"
+	" RETURNS void LANGUAGE sql AS $f$"
+	" SELECT pg_catalog.pg_logical_emit_message(true, 'godwit:ddl',"
+	"  pg_catalog.concat_ws(pg_catalog.chr(1), reason, current_user,"
+	"   pg_catalog.current_setting('search_path'),"
+	"   pg_catalog.current_setting('TimeZone'),"
+	"   pg_catalog.current_setting('DateStyle'),"
+	"   pg_catalog.current_setting('IntervalStyle'), said)) $f$;"
+	"GRANT USAGE ON SCHEMA @ TO PUBLIC;";
+
+static const char triggers[] =
+	"DO $d$ BEGIN CREATE EVENT TRIGGER @_end ON ddl_command_end EXECUTE"
+	" FUNCTION @.on_ddl(); EXCEPTION WHEN duplicate_object THEN NULL;"
+	" END $d$;"
+	"DO $d$ BEGIN CREATE EVENT TRIGGER @_drop ON sql_drop EXECUTE"
+	" FUNCTION @.on_ddl(); EXCEPTION WHEN duplicate_object THEN NULL;"
+	" END $d$";
+
+int
+pg_watch_ddl(struct run *r, enum side s, struct err *err)
+{
+	int rc;
+
+	/* Event triggers are a superuser's. */
+	if (r->at[s].pg->is_plain)
+		return 0;
+	rc = pg_run(r, s, why, err);
+	if (rc == 0)
+		rc = pg_run(r, s, words, err);
+	if (rc == 0)
+		rc = pg_run(r, s, tell, err);
+	if (rc == 0)
+		rc = pg_run(r, s, on_ddl, err);
+	return rc == 0 ? pg_run(r, s, triggers, err) : rc;
+}
