@@ -209,6 +209,20 @@ def test_as_the_server_itself(tmp_path):
                 assert talk(m.g.port, steps, 7) == direct, name
 
 
+def test_who_asks_before_the_login_is_over(tmp_path):
+    """A role that needs no password may ask along with its first packet."""
+    with Trusted(tmp_path) as m:
+        body = b"".join(z(x) for x in ("user", "raw", "database", "app")) + b"\0"
+        ahead = struct.pack(">IHH", len(body) + 8, 3, 0) + body + query("SELECT 41 + 1") + whole("SELECT 7") + SYNC
+        said = []
+        for port in (m.old.port, m.g.port):
+            c = Raw.__new__(Raw)
+            c.sock, c.buf, c.key = socket.create_connection(("127.0.0.1", port), 20), b"", None
+            said.append(c.say(ahead, b"Z", 3))
+            c.close()
+        assert said[0] == said[1] and any(b"42" in x for x in said[0])
+
+
 def test_a_message_that_is_none(tmp_path):
     """It ends the session by 08P01, as the server does."""
     with Trusted(tmp_path) as m:

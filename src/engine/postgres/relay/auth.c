@@ -77,11 +77,14 @@ static void
 pass_on(struct pg_session *s, struct span body)
 {
 	size_t at = pg_put_begin(&s->client->tx, PG_AUTHENTICATION);
+	struct pg_authentication m;
 
 	buf_put_span(&s->client->tx, body);
 	pg_put_end(&s->client->tx, at);
 	port_touch(s->r->port, s->client);
-	s->auth.at = AUTH_PASSES;
+	s->auth.at = pg_read_authentication(body, &m) && m.code == PG_AUTH_OK
+	                     ? AUTH_OVER
+	                     : AUTH_PASSES;
 }
 
 static void

@@ -275,6 +275,10 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 		return true;
 	if (p->kind == PG_BODY)
 		buf_put_span(&b->word, p->raw);
+	if (buf_failed(&b->word)) {
+		pg_session_end(b->s, SPAN("53200"), "out of memory");
+		return false;
+	}
 	if (p->left > 0)
 		return true;
 	return on_word(b, b->type, buf_span(&b->word)) && b->link != NULL;

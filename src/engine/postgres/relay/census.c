@@ -179,6 +179,8 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 		    (struct span){ NULL, 0 });
 	if (type == PG_READY) {
 		s->state.is_known = true;
+		s->is_lossy = s->is_lossy || buf_failed(&s->state.sql) ||
+		              buf_failed(&s->state.stays);
 		/* DEALLOCATE was said in SQL. */
 		map_each(e, &s->named) {
 			if (!((struct pg_named *)map_value(e))->seen)

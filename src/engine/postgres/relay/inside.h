@@ -98,6 +98,7 @@ enum auth_at {
 	AUTH_FIRST,  /* of the client's messages of SCRAM is waited for  */
 	AUTH_LAST,
 	AUTH_DONE, /* it has proved its password to us                 */
+	AUTH_OVER, /* it is let in: what it says now is of its session */
 };
 
 struct pg_auth {

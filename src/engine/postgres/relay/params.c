@@ -49,7 +49,9 @@ next(struct span *kept, struct pg_pair *p)
 
 	if (kept->n < 5)
 		return false;
-	n = 1 + pg_get_u32(kept->p + 1);
+	n = 1 + (size_t)pg_get_u32(kept->p + 1);
+	if (n < 5 || n > kept->n)
+		return false; /* memory was out */
 	body = span_of(kept->p + 5, n - 5);
 	*kept = span_skip(*kept, n);
 	return pg_read_parameter(body, p);

@@ -177,6 +177,10 @@ on_packet(struct pg_session *s, const struct pg_message *m)
 		return false;
 	}
 	buf_put_span(&s->startup, pairs);
+	if (buf_failed(&s->startup)) {
+		pg_session_end(s, SPAN("53200"), "out of memory");
+		return false;
+	}
 	s->at = SESSION_LOGIN;
 	return true;
 }
@@ -242,6 +246,12 @@ capture(struct pg_session *s, const struct pg_part *p)
 		return;
 	}
 	buf_put_span(&s->capture, p->raw);
+	if (buf_failed(&s->capture)) {
+		s->captures = false;
+		s->is_lossy = true;
+		buf_fini(&s->capture);
+		return;
+	}
 	if (p->left > 0)
 		return;
 	m.type = p->type;
@@ -311,7 +321,7 @@ log_in(struct pg_session *s, struct span in, size_t *ret_used)
 
 	*ret_used = 0;
 	if (s->b.at != BACKEND_LOGIN || s->auth.at == AUTH_NEW ||
-	    s->auth.at == AUTH_ASKS)
+	    s->auth.at == AUTH_ASKS || s->auth.at == AUTH_OVER)
 		return 0;
 	rc = pg_frame_whole(&s->in, in, &m);
 	if (rc == WIRE_MORE)
@@ -385,6 +395,17 @@ need_backend(struct pg_session *s)
 		pg_session_end(s, SPAN("53200"), "out of memory");
 }
 
+/* False: there is no memory for it, and the session is gone. */
+static bool
+keep(struct pg_session *s, struct span bytes)
+{
+	buf_put_span(&s->rx, bytes);
+	if (!buf_failed(&s->rx))
+		return true;
+	pg_session_end(s, SPAN("53200"), "out of memory");
+	return false;
+}
+
 void
 pg_session_take(struct pg_session *s, struct span bytes)
 {
@@ -392,13 +413,12 @@ pg_session_take(struct pg_session *s, struct span bytes)
 
 	s->r->n.bytes_in += bytes.n;
 	if (buf_len(&s->rx) > 0) {
-		buf_put_span(&s->rx, bytes);
-		pg_session_pump(s);
+		if (keep(s, bytes))
+			pg_session_pump(s);
 		return;
 	}
-	if (!walk(s, bytes, &used))
+	if (!walk(s, bytes, &used) || !keep(s, span_skip(bytes, used)))
 		return;
-	buf_put_span(&s->rx, span_skip(bytes, used));
 	slow_down(s);
 	if (buf_len(&s->rx) > 0 || s->at == SESSION_LOGIN)
 		need_backend(s);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/pg_relay/test_switch.c: sessions stand still between two transactions,
+ * and go over.
+ */
+#include "scene.h"
+
+#define QUERY SPAN("Q\0\0\0\015SELECT 1\0")
+
+/* The question of what a session has was put to its server, and answered. */
+static void
+is_asked(int s)
+{
+	assert_string_equal(types(s), "Q");
+	has_nothing(s);
+}
+
+static void
+a_quiet_session_stands_still(void **state)
+{
+	int s, t, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	assert_int_equal(run.drained, 0);
+	is_asked(s);
+	assert_int_equal(run.drained, 1);
+	assert_string_equal(types(c), "");
+	/* What is asked now waits. */
+	bytes(c, QUERY);
+	got(s, SPAN(""));
+	tell_mail(MAIL_RELEASE, SIDE_NEW);
+	assert_int_equal(run.acked, 1);
+	assert_false(is_there(s));
+	t = dialed();
+	assert_int_equal(run.w.to[t], PORT_NEW);
+	up(t);
+	got(t, SPAN("\0\0\0\41\0\3\0\0user\0ann\0database\0moved\0\0"));
+	lets_in(t);
+	got(t, QUERY);
+	got(c, SPAN(""));
+	say(t, 'C', B("SELECT 1"));
+	say(t, 'Z', SPAN("I"));
+	assert_string_equal(types(c), "CZ");
+	end();
+}
+
+static void
+a_switch_that_is_given_up_lets_it_go_on(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	is_asked(s);
+	bytes(c, QUERY);
+	got(s, SPAN(""));
+	tell_mail(MAIL_RELEASE, SIDE_OLD);
+	assert_true(is_there(s));
+	got(s, QUERY);
+	end();
+}
+
+static void
+an_open_transaction_is_waited_for(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	bytes(c, QUERY);
+	say(s, 'Z', SPAN("T"));
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	(void)types(s);
+	/* It may go to its end. */
+	bytes(c, QUERY);
+	got(s, QUERY);
+	say(s, 'Z', SPAN("E"));
+	world_batch(&run.w);
+	bytes(c, QUERY);
+	got(s, QUERY);
+	assert_int_equal(run.drained, 0);
+	say(s, 'Z', SPAN("I"));
+	is_asked(s);
+	assert_int_equal(run.drained, 1);
+	bytes(c, QUERY);
+	got(s, SPAN(""));
+	end();
+}
+
+/* Behind an error a server passes over everything up to a Sync. */
+static void
+an_error_ends_at_its_sync(void **state)
+{
+	static const struct span parse = WORD("P\0\0\0\013\0bad\0\0\0"),
+				 sync = WORD("S\0\0\0\4");
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	bytes(c, parse);
+	got(s, parse);
+	say(s, 'E', B("SERROR\0C42601\0"));
+	assert_string_equal(types(c), "E");
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	assert_string_equal(types(s), "");
+	/* Its Sync has not been said: more of it may come. */
+	bytes(c, parse);
+	bytes(c, sync);
+	assert_string_equal(types(s), "PS");
+	assert_int_equal(run.drained, 0);
+	say(s, 'Z', SPAN("I"));
+	is_asked(s);
+	assert_int_equal(run.drained, 1);
+	end();
+}
+
+static void
+syncs_are_counted(void **state)
+{
+	static const struct span group = WORD("P\0\0\0\010\0\0\0\0S\0\0\0\4");
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	for (int i = 0; i < 3; i++)
+		bytes(c, group);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	for (int i = 0; i < 3; i++) {
+		(void)types(s);
+		assert_int_equal(run.drained, 0);
+		say(s, '1', SPAN(""));
+		say(s, 'Z', SPAN("I"));
+	}
+	is_asked(s);
+	assert_int_equal(run.drained, 1);
+	end();
+}
+
+static void
+a_message_that_is_cut_is_waited_for(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	bytes(c, SPAN("d\0\0\0\010ab"));
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	got(s, SPAN("d\0\0\0\010ab"));
+	assert_int_equal(run.drained, 0);
+	end();
+}
+
+static void
+what_a_session_has_goes_along(void **state)
+{
+	static const struct span parse = WORD("P\0\0\0\021s\0SELECT 2\0\0\0");
+	int s, t, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	bytes(c, parse);
+	bytes(c, SPAN("S\0\0\0\4"));
+	say(s, '1', SPAN(""));
+	say(s, 'Z', SPAN("I"));
+	(void)types(s);
+	(void)types(c);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	assert_string_equal(types(s), "Q");
+	say(s, 'D', SPAN("\0\3\0\0\0\1s\0\0\0\1a\0\0\0\1b"));
+	say(s, 'D', SPAN("\0\3\0\0\0\1n\0\0\0\1s\0\0\0\012{}SELECT 2"));
+	say(s, 'D', SPAN("\0\3\0\0\0\1l\0\0\0\1x\0\0\0\0"));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+	assert_int_equal(run.drained, 1);
+	tell_mail(MAIL_RELEASE, SIDE_NEW);
+	/* Who listens goes over at once. */
+	t = dialed();
+	up(t);
+	buf_clear(&run.w.sent[t]);
+	lets_in(t);
+	assert_string_equal(types(t), "QPS");
+	bytes(c, QUERY);
+	got(t, SPAN(""));
+	say(t, 'C', B("x"));
+	say(t, 'A', B("\0\0\0\1x\0"));
+	say(t, 'Z', SPAN("I"));
+	got(t, SPAN(""));
+	say(t, '1', SPAN(""));
+	say(t, 'Z', SPAN("I"));
+	got(t, QUERY);
+	/* Of all that it gets what was heard. */
+	assert_string_equal(types(c), "A");
+	end();
+}
+
+static void
+what_cannot_go_is_named(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	(void)types(s);
+	say(s, 'D', SPAN("\0\3\0\0\0\1x\0\0\0\11my tables\0\0\0\0"));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+	assert_int_equal(run.drained, 1);
+	{
+		struct mail m = { .kind = MAIL_RELEASE, .epoch = 1 };
+		struct event ev = { .kind = EV_MAIL, .mail = &m };
+
+		m.route.authority = SIDE_NEW;
+		world_tell(&run.w, &ev);
+	}
+	assert_true(left_with(c, SPAN("C57P01")));
+	assert_true(left_with(c, SPAN("my tables")));
+	end();
+}
+
+/* pgjdbc takes anything but a notification between two requests for an error. */
+static void
+other_parameters_are_told_in_front_of_an_answer(void **state)
+{
+	int s, t, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	assert_string_equal(types(s), "Q");
+	say(s, 'D', SPAN("\0\3\0\0\0\1l\0\0\0\1x\0\0\0\0"));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+	tell_mail(MAIL_RELEASE, SIDE_NEW);
+	t = dialed();
+	up(t);
+	buf_clear(&run.w.sent[t]);
+	say(t, 'S', B("server_version\00018"));
+	say(t, 'S', B("TimeZone\0Mars"));
+	lets_in(t);
+	say(t, 'S', B("a\0b"));
+	say(t, 'S', B("a\0c"));
+	say(t, 'C', B("x"));
+	say(t, 'Z', SPAN("I"));
+	(void)types(t);
+	got(c, SPAN(""));
+	say(t, 'A', B("\0\0\0\1x\0"));
+	assert_string_equal(types(c), "A");
+	bytes(c, QUERY);
+	got(c, SPAN(""));
+	say(t, 'Z', SPAN("I"));
+	/* TimeZone is UTC again, as it was. */
+	got(c, SPAN("S\0\0\0\026server_version\00018\0"
+	            "S\0\0\0\010a\0c\0Z\0\0\0\5I"));
+	end();
+}
+
+static void
+a_fence_that_ends_a_quiet_backend_is_no_error(void **state)
+{
+	int s, t, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	is_asked(s);
+	say(s, 'E', B("SFATAL\0C57P01\0"));
+	world_down(&run.w, s);
+	got(c, SPAN(""));
+	tell_mail(MAIL_RELEASE, SIDE_NEW);
+	bytes(c, QUERY);
+	t = dialed();
+	assert_int_equal(run.w.to[t], PORT_NEW);
+	up(t);
+	buf_clear(&run.w.sent[t]);
+	lets_in(t);
+	got(t, QUERY);
+	end();
+}
+
+static void
+a_server_that_goes_says_why(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	say(s, 'E', B("SFATAL\0C57P01\0"));
+	got(c, SPAN(""));
+	world_down(&run.w, s);
+	assert_true(left_with(c, SPAN("E\0\0\0\023SFATAL\0C57P01\0\0")));
+	end();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_quiet_session_stands_still),
+		cmocka_unit_test(a_switch_that_is_given_up_lets_it_go_on),
+		cmocka_unit_test(an_open_transaction_is_waited_for),
+		cmocka_unit_test(an_error_ends_at_its_sync),
+		cmocka_unit_test(syncs_are_counted),
+		cmocka_unit_test(a_message_that_is_cut_is_waited_for),
+		cmocka_unit_test(what_a_session_has_goes_along),
+		cmocka_unit_test(what_cannot_go_is_named),
+		cmocka_unit_test(
+			other_parameters_are_told_in_front_of_an_answer),
+		cmocka_unit_test(a_fence_that_ends_a_quiet_backend_is_no_error),
+		cmocka_unit_test(a_server_that_goes_says_why),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
