@@ -279,3 +279,34 @@ def test_rolled_back_and_begun_again(tmp_path):
         with m.conn() as c:
             c.execute("UPDATE silent SET a = a + 1")
         assert m.rows("new", "SELECT sum(a) FROM silent") == [["30"]]
+
+
+@pytest.mark.limit(90)
+def test_two_phase_transactions(tmp_path):
+    """One that is open when the migration begins, one that makes the switch wait, and some
+    that end in each way: what was committed is on both sides, nothing else."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.rows("old", "CREATE TABLE t (a int PRIMARY KEY); ALTER TABLE t OWNER TO app")
+        m.rows("old", "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'early'")
+        m.g.start(seconds=30)
+        m.rows("old", "COMMIT PREPARED 'early'")
+        m.in_step()
+        with m.conn() as c:
+            def two(n, end):
+                for text in ("BEGIN", "INSERT INTO t VALUES (%d)" % n, "PREPARE TRANSACTION 'p%d'" % n, end and end + " PREPARED 'p%d'" % n):
+                    if text:
+                        c.execute(text)
+
+            two(2, None)
+            code, out, err = m.g.verb("promote")
+            assert code == 5 and "1 prepared transactions" in err, (out, err)
+            assert m.g.status()["authority"] == "old"
+            c.execute("COMMIT PREPARED 'p2'")
+            two(3, "ROLLBACK")
+            m.g.must("promote")
+            two(4, "COMMIT")
+            two(5, "ROLLBACK")
+            m.g.must("rollback")
+            two(6, "COMMIT")
+        until(lambda: m.rows("new", "SELECT a FROM t ORDER BY 1") == [["1"], ["2"], ["4"], ["6"]], 20)
+        assert m.rows("old", "SELECT a FROM t ORDER BY 1") == [["1"], ["2"], ["4"], ["6"]]
