@@ -9,6 +9,9 @@
 #include "engine/postgres/relay/inside.h"
 #include "wire/pg_text.h"
 
+/* A server that does not tell is asked again. */
+#define CENSUS_TRIES 8
+
 /* An oid that is half of a lock's key, as the signed number that was given. */
 #define SIGNED(oid)                                       \
 	"((" oid "::bigint + 2147483648) % 4294967296 - " \
@@ -39,6 +42,13 @@ static const char question_role[] =
 	" pg_catalog.current_setting('role') WHERE"
 	" pg_catalog.current_setting('role') <> 'none'";
 
+/* Where the session's own time-out is too short for an answer: told, and lifted for
+ * this question. */
+static const char patient[] =
+	"SELECT 's', 'statement_timeout',"
+	" pg_catalog.current_setting('statement_timeout');"
+	" SET LOCAL statement_timeout = 0; ";
+
 void
 pg_census_ask(struct pg_session *s)
 {
@@ -46,11 +56,16 @@ pg_census_ask(struct pg_session *s)
 	size_t at;
 
 	buf_clear(&s->state.sql);
+	buf_clear(&s->state.late);
 	buf_clear(&s->state.stays);
 	s->state.is_urgent = false;
+	s->state.has_locks = false;
+	s->state.failed = false;
 	map_each(e, &s->named)
 		((struct pg_named *)map_value(e))->seen = false;
 	at = pg_put_begin(&b->link->tx, PG_QUERY);
+	if (s->state.tries > 0)
+		buf_put_str(&b->link->tx, patient);
 	buf_put_str(&b->link->tx, question);
 	pg_custom_put(s, &b->link->tx);
 	buf_put_str(&b->link->tx, question_role);
@@ -140,7 +155,16 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 	struct buf *b = &s->state.sql;
 
 	switch (kind) {
-	case 's': put_setting(b, a, value); break;
+	case 's':
+		/* The one that could end what makes the others. */
+		if (span_eq(a, SPAN("statement_timeout"))) {
+			/* In its patient form the question tells it twice. */
+			if (buf_len(&s->state.late) == 0)
+				put_setting(&s->state.late, a, value);
+			break;
+		}
+		put_setting(b, a, value);
+		break;
 	case 'u':
 		if (!span_eq(a,
 		             pg_pair_find(buf_span(&s->startup), SPAN("user"))))
@@ -160,6 +184,7 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		                     : "pg_advisory_lock_shared",
 		         a);
 		s->state.is_urgent = true;
+		s->state.has_locks = true;
 		break;
 	case 'n': add_named(s, a, value); break;
 	case 'x': add_stay(s, a); break;
@@ -175,9 +200,14 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 	struct span rest;
 
 	if (type == PG_ERROR_RESPONSE)
-		add(s, 'x', SPAN("what the server did not tell"),
-		    (struct span){ NULL, 0 });
+		s->state.failed = true;
+	if (type == PG_READY && s->state.failed &&
+	    ++s->state.tries < CENSUS_TRIES)
+		return;
 	if (type == PG_READY) {
+		if (s->state.failed)
+			add_stay(s, SPAN("what the server did not tell"));
+		s->state.tries = 0;
 		s->state.is_known = true;
 		s->is_lossy = s->is_lossy || buf_failed(&s->state.sql) ||
 		              buf_failed(&s->state.stays);
@@ -205,13 +235,19 @@ pg_census_restore(struct pg_session *s, struct buf *tx)
 		pg_put_query(tx, buf_span(&s->state.sql));
 		due++;
 	}
-	if (map_count(&s->named) == 0)
-		return due;
-	map_each(e, &s->named)
-		buf_put_span(tx,
-		             buf_span(&((struct pg_named *)map_value(e))->raw));
-	pg_put_empty(tx, PG_SYNC);
-	return due + 1;
+	if (map_count(&s->named) > 0) {
+		map_each(e, &s->named)
+			buf_put_span(tx,
+			             buf_span(&((struct pg_named *)map_value(e))
+			                               ->raw));
+		pg_put_empty(tx, PG_SYNC);
+		due++;
+	}
+	if (buf_len(&s->state.late) > 0) {
+		pg_put_query(tx, buf_span(&s->state.late));
+		due++;
+	}
+	return due;
 }
 
 void

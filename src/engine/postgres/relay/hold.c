@@ -9,6 +9,8 @@
 #include "engine/postgres/relay/inside.h"
 
 #define LOGIN_WAIT_NS (50 * MILLI)
+/* Others wait so long for those who take their locks again. */
+#define LOCKS_WAIT_NS (500 * MILLI)
 
 /* Does it stand still? What is missing for it is asked for. */
 static bool
@@ -107,6 +109,29 @@ go_over(struct pg_session *s)
 		pg_session_end(s, SPAN("53200"), "out of memory");
 }
 
+/* Is there somebody who had locks, and is not there yet? */
+static bool
+locks_are_owed(struct pg_relay *r)
+{
+	list_each(pg_session, s, all, &r->sessions) {
+		if (s->at == SESSION_OPEN && s->state.has_locks &&
+		    s->b.link != NULL && s->b.at != BACKEND_OPEN)
+			return true;
+	}
+	return false;
+}
+
+void
+pg_hold_locks(struct pg_relay *r)
+{
+	if (!r->locking ||
+	    (locks_are_owed(r) && r->port->now_ns < r->locking_ns))
+		return;
+	r->locking = false;
+	list_each(pg_session, s, all, &r->sessions)
+		pg_session_pump(s);
+}
+
 void
 pg_hold_end(struct pg_relay *r, const struct mail *m)
 {
@@ -131,6 +156,8 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 		    (s->b.link == NULL || s->b.side != r->route.authority))
 			go_over(s);
 	}
+	r->locking = locks_are_owed(r);
+	r->locking_ns = r->port->now_ns + LOCKS_WAIT_NS;
 	list_each(pg_session, s, all, &r->sessions)
 		pg_session_pump(s);
 }

@@ -87,7 +87,11 @@ enum session_at {
 struct pg_state {
 	struct buf sql;   /* statements that make it again           */
 	struct buf stays; /* names of what cannot move, by commas   */
+	struct buf late;  /* ... that could end the others early         */
 	bool is_urgent;   /* it listens, or holds locks */
+	bool has_locks;   /* advisory ones: nobody may take them before it  */
+	bool failed;      /* the server refused to tell                     */
+	uint32_t tries;   /* ... so often                                   */
 	bool is_known;    /* nothing was done since it was asked          */
 };
 
@@ -132,6 +136,7 @@ struct pg_session {
 	struct buf rx;      /* of the client, not passed on yet          */
 	struct buf startup; /* its pairs                                 */
 	struct buf capture; /* a Parse or Close under way                */
+	struct buf seam;    /* the end of a query's text so far          */
 	struct buf told;    /* parameters that the client knows: params.c */
 	struct buf params;  /* ... that another server said, not told yet */
 	struct map named;   /* prepared statements: name -> pg_named     */
@@ -177,8 +182,10 @@ struct pg_relay {
 	struct pg_session *asks_for; /* NULL: nobody     */
 	bool has_asked;
 	struct pg_counts n;
-	bool held; /* between MAIL_HOLD and MAIL_RELEASE */
-	bool told; /* MAIL_DRAINED was sent              */
+	bool held;           /* between MAIL_HOLD and MAIL_RELEASE */
+	bool told;           /* MAIL_DRAINED was sent              */
+	bool locking;        /* behind a release: locks are taken first */
+	uint64_t locking_ns; /* until then at most       */
 	bool stops;
 	uint64_t stop_ns;
 	struct buf quiet; /* processes, as MAIL_DRAINED told them */
@@ -271,3 +278,5 @@ void pg_hold_begin(struct pg_relay *r, const struct mail *m);
 void pg_hold_end(struct pg_relay *r, const struct mail *m);
 /* A session may have become quiet, or left. */
 void pg_hold_look(struct pg_relay *r);
+/* Once a batch: those with locks may have them by now. */
+void pg_hold_locks(struct pg_relay *r);

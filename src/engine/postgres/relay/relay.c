@@ -290,11 +290,14 @@ work(struct pg_relay *r)
 	retry(r);
 	if (r->held)
 		pg_hold_look(r);
+	pg_hold_locks(r);
 	if (r->stops)
 		end_sessions(r);
 	publish(r);
-	port_wake(r->port, now + (r->retries || r->held || r->stops ? RETRY_NS
-	                                                            : TICK_NS));
+	port_wake(r->port,
+	          now + (r->retries || r->held || r->stops || r->locking
+	                         ? RETRY_NS
+	                         : TICK_NS));
 }
 
 static void

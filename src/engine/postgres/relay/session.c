@@ -10,6 +10,9 @@
 
 #include "engine/postgres/relay/inside.h"
 
+/* Longer than `SET SESSION name` with the space that people put into it. */
+#define SEAM ((size_t)256)
+
 static struct span
 key_of(const uint32_t key[2])
 {
@@ -65,6 +68,8 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->rx, r->mem);
 	buf_init(&s->startup, r->mem);
 	buf_init(&s->capture, r->mem);
+	buf_init(&s->seam, r->mem);
+	buf_init(&s->state.late, r->mem);
 	buf_init(&s->told, r->mem);
 	buf_init(&s->params, r->mem);
 	buf_init(&s->b.word, r->mem);
@@ -98,6 +103,8 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->rx);
 	buf_fini(&s->startup);
 	buf_fini(&s->capture);
+	buf_fini(&s->seam);
+	buf_fini(&s->state.late);
 	buf_fini(&s->told);
 	buf_fini(&s->params);
 	buf_fini(&s->b.word);
@@ -193,6 +200,9 @@ may_begin(struct pg_session *s)
 {
 	if (s->b.at != BACKEND_OPEN)
 		return false;
+	/* What is locked may be what it is about to ask for. */
+	if (s->r->locking && !s->state.has_locks)
+		return false;
 	return !s->r->held || !pg_session_is_quiet(s);
 }
 
@@ -224,6 +234,34 @@ account(struct pg_session *s, uint8_t type)
 	}
 }
 
+/* A name may be cut by the end of a packet, wherever that is. */
+static void
+scan_query(struct pg_session *s, const struct pg_part *p)
+{
+	struct span raw = p->raw;
+	size_t n = buf_len(&s->seam);
+
+	if (n > 0) {
+		buf_put_span(&s->seam,
+		             span_of(raw.p, raw.n < SEAM ? raw.n : SEAM));
+		pg_custom_scan(s, buf_span(&s->seam));
+	}
+	pg_custom_scan(s, raw);
+	if (p->left == 0) {
+		buf_release(&s->seam);
+		return;
+	}
+	if (raw.n >= SEAM) {
+		buf_clear(&s->seam);
+		buf_put_span(&s->seam, span_skip(raw, raw.n - SEAM));
+	} else if (n == 0) {
+		buf_put_span(&s->seam, raw);
+	} else if (n + raw.n > SEAM) {
+		buf_take(&s->seam, n + raw.n - SEAM);
+	}
+	s->is_lossy = s->is_lossy || buf_failed(&s->seam);
+}
+
 /* Statements by name are kept, so that they can be made elsewhere. */
 static void
 capture(struct pg_session *s, const struct pg_part *p)
@@ -236,7 +274,7 @@ capture(struct pg_session *s, const struct pg_part *p)
 		buf_clear(&s->capture);
 	}
 	if (p->kind == PG_BODY && p->type == PG_QUERY)
-		pg_custom_scan(s, p->raw);
+		scan_query(s, p);
 	if (!s->captures)
 		return;
 	if (buf_len(&s->capture) + p->raw.n > PG_RELAY_KEEP_MAX) {

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions that are hard to carry to the other side: short time-outs, locks that others
+want, names that come in pieces."""
+import socket
+import threading
+import time
+
+import pytest
+
+from harness.postgres import available
+from test_pg_migrate import Move
+from test_pg_relay import SYNC, Trusted, bind, execute, parse, query, settings
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+if 15 not in available():
+    pytest.skip("no PostgreSQL 15: tools/setup installs it", allow_module_level=True)
+
+
+@pytest.mark.limit(90)
+def test_a_time_out_too_short_for_the_question(tmp_path):
+    """A statement_timeout of 2 ms is no reason to lose a session: what it has is asked
+    and made again without it, and it is there behind the switch."""
+    import psycopg
+
+    with Move(tmp_path, "--strategy", "big_bang", scale=0) as m:
+        m.in_step()
+        c = m.conn()
+        c.execute("SET application_name = 'hasty'")
+        c.execute("PREPARE twice(int) AS SELECT 2 * $1")
+        c.execute("SET statement_timeout = '2ms'")
+        for verb in ("promote", "rollback"):
+            m.in_step()
+            m.g.must(verb)
+            for sql, value in (("SHOW statement_timeout", "2ms"), ("SHOW application_name", "hasty"), ("EXECUTE twice(21)", 42)):
+                for _ in range(100):
+                    try:
+                        assert c.execute(sql).fetchone() == (value,)
+                        break
+                    except psycopg.errors.QueryCanceled:
+                        pass
+                else:
+                    pytest.fail("%s: cancelled a hundred times" % sql)
+        c.close()
+
+
+@pytest.mark.limit(90)
+def test_locks_are_taken_before_others_ask(tmp_path):
+    """A session with an advisory lock, and with so much to carry that it is slow, has
+    its lock behind every switch; nobody of those who try all the time gets it."""
+    with Trusted(tmp_path) as m:
+        owner = m.raw()
+        owner.say(query("SELECT pg_advisory_lock(7)"))
+        for i in range(400):
+            owner.say(parse("SELECT $1::int + %d" % i, "s%d" % i) + SYNC)
+        ends, got, tries = threading.Event(), [], []
+
+        def attack():
+            c = m.raw()
+            while not ends.is_set():
+                row = settings(c, "SELECT pg_try_advisory_lock(7)")
+                tries.append(1)
+                if row[-1:] == b"t":
+                    got.append(m.g.status()["authority"])
+                    return
+            c.close()
+
+        threads = [threading.Thread(target=attack) for _ in range(4)]
+        for t in threads:
+            t.start()
+        try:
+            for verb in ("promote", "rollback", "promote"):
+                n = len(tries)
+                m.switch(verb)
+                while len(tries) < n + 50 and not got:
+                    time.sleep(0.01)
+        finally:
+            ends.set()
+            for t in threads:
+                t.join()
+        assert got == []
+        assert b"42" in b"".join(owner.say(bind(b"2", name="s40") + execute() + SYNC))
+        owner.close()
+
+
+@pytest.mark.limit(90)
+def test_a_name_that_comes_in_pieces(tmp_path):
+    """A setting of the application's own is carried wherever its SET was cut."""
+    text = query("SELECT 1; SET  app.who TO 'me'")
+    at = text.index(b"SET")
+    with Trusted(tmp_path) as m:
+        clients = []
+        for cut in [*range(at, at + 14), None]:
+            c = m.raw()
+            c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pieces = [text[:cut], text[cut:]] if cut else [text[i:i + 1] for i in range(len(text))]
+            for piece in pieces:
+                c.sock.sendall(piece)
+                time.sleep(0.003)
+            c.until(b"Z")
+            clients.append(c)
+        m.switch()
+        for c in clients:
+            assert b"me" in settings(c, "SHOW app.who")
+            c.close()
