@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from conftest import SEED, points
+from conftest import FULL, SEED, points
 from harness.pg_oracle import Bank
 from harness.pg_switch import Pair
 from harness.postgres import available
-from harness.process import until
+from harness.process import SLOW, until
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 if 15 not in available():
@@ -279,3 +279,32 @@ def test_a_table_is_changed(tmp_path, what, named, when):
         assert w.g.stop() == 0
         assert w.rows("old", "SELECT slot_name::text FROM pg_replication_slots UNION ALL SELECT nspname FROM pg_namespace "
                              "WHERE nspname ~ '^godwit'") == []
+
+
+@pytest.mark.limit(90)
+def test_a_server_stands_still_in_a_comparison(tmp_path):
+    """A comparison that waits for a lock goes on waiting; when the server itself stands
+    still it ends within seconds, and names the server."""
+    import subprocess
+
+    from harness.godwit import BINARY
+    from harness.postgres import PASSWORD, Postgres
+
+    with Postgres(str(tmp_path), name="old") as old, Postgres(str(tmp_path), name="new") as new:
+        for s in (old, new):
+            s.sql("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100)")
+        with new.conn() as c:
+            c.execute("BEGIN; LOCK TABLE t")
+            p = subprocess.Popen(
+                [BINARY, "verify", *("postgres://postgres:%s@127.0.0.1:%d/postgres" % (PASSWORD, s.port) for s in (old, new)), "--static"],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            until(lambda: new.backends("wait_event_type = 'Lock'"), 20)
+            time.sleep(11 if FULL else 6)
+            assert p.poll() is None, p.stdout.read()
+            new.freeze()
+            try:
+                out, _ = p.communicate(timeout=30 * SLOW)
+            finally:
+                new.thaw()
+        assert p.returncode not in (0, 8), (p.returncode, out)
+        assert "stands still" in out and "new" in out, out

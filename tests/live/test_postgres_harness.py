@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from harness.postgres import PASSWORD, Postgres, available, descendants, state
+from harness.postgres import PASSWORD, Postgres, available, clear_left, descendants, state
 
 if 15 not in available():
     pytest.skip("no PostgreSQL 15: tools/setup installs it", allow_module_level=True)
@@ -70,3 +70,24 @@ def test_a_frozen_server_goes_on(tmp_path):
         assert states.count("T") > 3 and set(states) <= {"T", "Z"}
         p.thaw()
         assert c.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_what_a_killed_test_leaves_is_cleared(tmp_path):
+    """A process that dies with a server leaves its directory; the next one that starts a
+    server removes it, and none of those that live."""
+    import subprocess
+    import sys
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    code = ("import sys, os; sys.path.insert(0, %r)\n"
+            "from harness.postgres import Postgres\n"
+            "p = Postgres(%r).start(); print(p.home, flush=True); os.kill(os.getpid(), 9)") % (here, str(tmp_path))
+    home = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+    assert os.path.isdir(home)
+    os.utime(home, (0, 0))
+    with Postgres(str(tmp_path)) as alive:
+        os.utime(alive.home, (0, 0))
+        clear_left.cache_clear()
+        clear_left()
+        assert not os.path.exists(home)
+        assert os.path.isdir(alive.home) and alive.value("SELECT 1") == "1"

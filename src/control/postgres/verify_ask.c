@@ -17,6 +17,7 @@
 #define SLICE_MS   100
 #define SILENCE_MS 600000 /* a server that sorts a table says nothing */
 #define OPEN_MS    10000
+#define PROBE_MS   5000 /* of silence; then somebody else asks for an answer */
 
 /* The same value is the same text everywhere; no time-out of a database's own. A
  * marker waits for a synchronous standby as the commits before it do, which are in
@@ -55,6 +56,24 @@ lost(const struct pgv_side *s, const struct backend *b, struct err *err)
 	return err_set(err, ERR_LOST, "%s: %s", s->conf->label, text);
 }
 
+/* One that sorts answers others meanwhile, one that stands still does not. Only a
+ * connection that nothing comes of says so: a refusal is an answer. */
+static int
+probe(const struct pgv_side *s, int silent_ms, struct err *err)
+{
+	struct backend b = { .conf = s->look.conf };
+	struct err why;
+	int rc = backend_open(&b, PROBE_MS, &why);
+
+	backend_close(&b);
+	if (rc != -ERR_TIMEOUT)
+		return 0;
+	return err_set(err, ERR_TIMEOUT,
+	               "%s: silent for %d s, and a new connection gets no "
+	               "answer either: the server stands still",
+	               s->conf->label, (silent_ms + PROBE_MS) / 1000);
+}
+
 /* Something can be read; or (writes) written. */
 static int
 wait_for(struct pgv_side *s, struct backend *b, bool writes, struct err *err)
@@ -71,6 +90,9 @@ wait_for(struct pgv_side *s, struct backend *b, bool writes, struct err *err)
 			               "the comparison was stopped");
 		if (rc < 0 && errno != EINTR)
 			return lost(s, b, err);
+		if (rc <= 0 && (ms + SLICE_MS) % PROBE_MS == 0 &&
+		    probe(s, ms + SLICE_MS, err) != 0)
+			return -(int)err->code;
 		if (rc <= 0)
 			continue;
 		if ((p.revents & ~POLLOUT) != 0 && !PQconsumeInput(b->c))

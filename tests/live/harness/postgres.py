@@ -14,6 +14,7 @@ without a password on the socket (trust), and with PASSWORD by SCRAM over TCP.
 """
 import fcntl
 import functools
+import glob
 import hashlib
 import os
 import pwd
@@ -22,6 +23,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 from . import ports
 from .process import die_with_parent, until
@@ -32,6 +34,7 @@ VERSIONS = (15, 16, 17, 18)
 PASSWORD = "first-of-all"
 TEMPLATES = "/tmp/godwit-postgres-%d" % os.getuid()
 KEPT = bool(os.environ.get("KEEP"))
+HOMES = "godwit-pg-"
 
 # What is lost at a power cut is of no interest; every test starts anew. A test of
 # durability says fsync="on".
@@ -110,6 +113,21 @@ def own(path):
 
 
 @functools.lru_cache(None)
+def clear_left():
+    """Homes of servers whose test was killed: nobody holds their lock, and they died with
+    it. Once a process."""
+    for home in glob.glob(os.path.join(tempfile.gettempdir(), HOMES + "*")):
+        try:
+            with open(os.path.join(home, "lock")) as f:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # One that is kept for a look stays for a day.
+                if time.time() - os.stat(home).st_mtime > (86400 if os.path.exists(home + "/kept") else 60):
+                    shutil.rmtree(home, ignore_errors=True)
+        except OSError:
+            continue
+
+
+@functools.lru_cache(None)
 def template(version, options):
     """A data directory fresh from initdb, made once for all tests of this user: to be
     copied. It is made anew when the program is another one."""
@@ -171,7 +189,10 @@ class Postgres:
         os.makedirs(directory, exist_ok=True)
         self.log = os.path.join(directory, name + ".log")
         # Its own place: the user of the server may not enter ours. Short, for the socket.
-        self.home = tempfile.mkdtemp(prefix="godwit-pg-")
+        clear_left()
+        self.home = tempfile.mkdtemp(prefix=HOMES)
+        self.lock = open(os.path.join(self.home, "lock"), "w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
         os.chmod(self.home, 0o755)
         own(self.home)
         self.data = os.path.join(self.home, "data")
@@ -225,8 +246,11 @@ class Postgres:
         """Fast shutdown, and nothing is left of it."""
         self.halt()
         ports.give(self.port)
-        if not KEPT:
+        if KEPT:
+            open(os.path.join(self.home, "kept"), "w").close()
+        else:
             shutil.rmtree(self.home, ignore_errors=True)
+        self.lock.close()
 
     def halt(self, how=signal.SIGINT):
         """Ends it, the data stay. SIGINT: fast; SIGQUIT: at once, as a crash."""
