@@ -26,6 +26,7 @@ struct verify_result;
 struct dialect {
 	const char *name;  /* "redis": in URLs, status and messages */
 	bool can_ack_both; /* replies can wait for the other side */
+	bool warms;        /* its relays know MAIL_WARM           */
 
 	/* Machines, and how they take a struct relay_conf, a struct mover_conf. */
 	const struct machine *relay;

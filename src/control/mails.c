@@ -148,6 +148,13 @@ route_acked(struct run *r, const struct mail *m)
 }
 
 static void
+warmed(struct run *r, const struct mail *m)
+{
+	if (m->token == r->warm_token)
+		bit(&r->warmed, m->who);
+}
+
+static void
 one(struct run *r, const struct mail *m)
 {
 	switch (m->kind) {
@@ -158,6 +165,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_DRAINED:
 	case MAIL_MARKED:
 	case MAIL_PASSED: shift_mail(r, m); return;
+	case MAIL_WARMED: warmed(r, m); return;
 	case MAIL_LATE: late(r); return;
 	case MAIL_DIFFERENT: different(r, m); return;
 	case MAIL_BEHIND_ACK: behind_acked(r, m); return;
@@ -180,6 +188,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_STOPPED: bit(&r->stopped, m->who); return;
 	case MAIL_ASTRAY: health_hurry(r, m->side); return;
 	case MAIL_ROUTE:
+	case MAIL_WARM:
 	case MAIL_HOLD:
 	case MAIL_RELEASE:
 	case MAIL_BEHIND:

@@ -88,6 +88,7 @@ enum op_kind {
 enum op_stage {
 	OP_BEGIN,  /* not looked at yet, or to be tried again at retry_ns */
 	OP_ROUTE,  /* every relay takes the new route                     */
+	OP_WARM,   /* relays make ready for a hold                        */
 	OP_SWITCH, /* the cutover machine runs                            */
 	OP_PROOF,  /* a verification runs                                 */
 	OP_MOVER,  /* the mover ends                                      */
@@ -105,6 +106,7 @@ struct op {
 	uint64_t began_ns;
 	struct strategy_move move;
 	bool move_known;
+	bool is_warm;        /* the relays are ready for its hold          */
 	bool is_forced;      /* complete --force, rollback with loss       */
 	enum life_verb verb; /* VERB_N: none of the lifecycle         */
 	struct group *group; /* switch together with other legs, or NULL */
@@ -189,7 +191,9 @@ struct run {
 	uint64_t acked[RUN_RELAYS_MAX]; /* newest generation of each        */
 	uint64_t routed_ns; /* the newest generation was made           */
 	uint64_t acked_ns;  /* and all had it; 0: not yet               */
-	uint64_t drained, marked, stopped, behind_acked; /* bits of relays  */
+	/* bits of relays */
+	uint64_t drained, marked, stopped, behind_acked, warmed;
+	uint64_t warm_token;
 	/* Connections to the losing side that nothing is on its way to, by relay:
 	 * theirs, from MAIL_DRAINED to MAIL_RELEASE. */
 	struct {

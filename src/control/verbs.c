@@ -3,6 +3,7 @@
  * control/verbs.c: what people (and --auto) ask; one verb at a time.
  *
  *  ask ──→ queue ──→ OP_BEGIN ──→ OP_ROUTE ──→ done, answered
+ *                     │  ↑  ├─⇄─→ OP_WARM
  *                     │  ↑  └───→ OP_SWITCH ─→ done | again, later | postponed
  *                     │  └ retry  OP_PROOF ──→ OP_ROUTE → OP_MOVER (complete)
  *                     └─────────→ OP_LEAVE (stop)
@@ -92,6 +93,7 @@ later(struct run *r, const char *why)
 	bool was_back = r->state == LIFE_ROLLING_BACK && r->op.group == NULL;
 
 	r->op.tries++;
+	r->op.is_warm = false;
 	/* Several legs: whoever asked them all tries again. */
 	if (r->op.group == NULL && r->op.tries < LIMIT_SWITCH_TRIES &&
 	    !is_unwelcome(r)) {
@@ -236,6 +238,35 @@ to_share(struct run *r)
 	say_share(r);
 }
 
+/* ---- before a switch ------------------------------------------------------ */
+
+/* Relays do what can be done before anybody is held. True: they are at it, the verb
+ * begins again behind it. */
+static bool
+warm(struct run *r)
+{
+	struct mail m = { .kind = MAIL_WARM };
+
+	if (r->op.is_warm || !r->dialect->warms || r->op.is_forced)
+		return false;
+	r->warmed = 0;
+	m.token = ++r->warm_token;
+	machines_tell(r, &m);
+	r->op.is_warm = true;
+	r->op.stage = OP_WARM;
+	r->op.retry_ns = os_mono_ns() + LIMIT_WARM_MS * NS_PER_MS;
+	return true;
+}
+
+static void
+warmed(struct run *r, uint64_t now_ns)
+{
+	if (r->warmed != machines_all_bits(r) && now_ns < r->op.retry_ns)
+		return;
+	r->op.stage = OP_BEGIN;
+	r->op.retry_ns = 0;
+}
+
 /* ---- promote ------------------------------------------------------------- */
 
 /* The cutover, or (toggle) the same the other way round: it goes on running. */
@@ -251,6 +282,8 @@ promote_switch(struct run *r)
 		(void)later(r, why);
 		return;
 	}
+	if (warm(r))
+		return;
 	/* Before it: after a crash nobody may go forward by himself. */
 	if (r->op.move.kind == MOVE_BACK &&
 	    record_share(r, 0, 0, 0, &err) != 0) {
@@ -332,6 +365,8 @@ rollback_switch(struct run *r)
 		(void)later(r, why);
 		return;
 	}
+	if (warm(r))
+		return;
 	if (r->state != LIFE_ROLLING_BACK &&
 	    run_apply(r, VERB_ROLLBACK, reason_of(&r->op), &err) != 0) {
 		refuse(r, &err);
@@ -673,6 +708,7 @@ verbs_tick(struct run *r, uint64_t now_ns)
 			begin(r);
 			break;
 		case OP_ROUTE: routed(r); break;
+		case OP_WARM: warmed(r, now_ns); break;
 		case OP_PROOF: proven(r); break;
 		case OP_MOVER: mover_ended(r, now_ns); break;
 		case OP_LEAVE: stop_tick(r, now_ns); return;
@@ -689,7 +725,7 @@ verbs_wake_ns(const struct run *r)
 	if (r->op.kind == OP_NONE)
 		return UINT64_MAX;
 	if (r->op.stage == OP_BEGIN || r->op.stage == OP_MOVER ||
-	    r->op.stage == OP_LEAVE)
+	    r->op.stage == OP_WARM || r->op.stage == OP_LEAVE)
 		return r->op.retry_ns;
 	return UINT64_MAX;
 }

@@ -11,6 +11,8 @@
 enum mail_kind {
 	/* control -> relay (each relay answers with the same generation/epoch) */
 	MAIL_ROUTE,   /* route: use this from now on -> MAIL_ROUTE_ACK     */
+	MAIL_WARM,    /* token: a hold is about to come: what can be done for
+	               * it without holding anybody is done -> MAIL_WARMED */
 	MAIL_HOLD,    /* epoch, deadline_ns: hold new requests, let running
 	                  * ones finish, move blocked clients -> MAIL_DRAINED */
 	MAIL_RELEASE, /* route: authority may have changed; send what was
@@ -32,6 +34,7 @@ enum mail_kind {
 	MAIL_DRAINED,    /* who, epoch; pair, token: so many uint32_t that name
 	                  * connections (PostgreSQL's processes) nothing is on
 	                  * its way to; the relay's until MAIL_RELEASE         */
+	MAIL_WARMED,     /* who, token: it is, or took too long               */
 	MAIL_LATE,       /* who: ack BOTH waited longer than ack_timeout_ms   */
 	MAIL_BEHIND_ACK, /* who, flag                                         */
 	MAIL_DIFFERENT,  /* who, text: a mirrored read whose answers differ:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from harness.postgres import available
+from harness.process import until
 from test_pg_migrate import Move
 from test_pg_relay import SYNC, Trusted, bind, execute, parse, query, settings
 
@@ -101,4 +102,36 @@ def test_a_name_that_comes_in_pieces(tmp_path):
         m.switch()
         for c in clients:
             assert b"me" in settings(c, "SHOW app.who")
+            c.close()
+
+
+@pytest.mark.limit(90)
+def test_what_was_made_ready_in_vain_goes(tmp_path):
+    """Connections that a switch opened on the other side in advance are used by it; of
+    one that is postponed none is left there, and the clients notice nothing."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0) as m:
+        m.in_step()
+        clients = [m.conn() for _ in range(5)]
+
+        def strangers(side):
+            """Connections that nobody is logged in on, or an application is."""
+            return m.rows(side, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND "
+                                "(usename IS NULL OR usename = 'app')") != [["0"]]
+
+        for c in clients:
+            c.execute("SELECT 1")
+        clients[0].execute("BEGIN")
+        code, out, err = m.g.verb("promote")
+        assert code == 5, (code, out, err)
+        until(lambda: not strangers("new"), 20, text="the connections to new to be gone")
+        clients[0].execute("COMMIT")
+        for verb, other in (("promote", "old"), ("rollback", "new")):
+            m.in_step()
+            for c in clients:
+                c.execute("SELECT 1")
+            m.g.must(verb)
+            for c in clients:
+                assert c.execute("SELECT inet_server_port()").fetchone() == ((m.new if verb == "promote" else m.old).port,)
+            until(lambda: not strangers(other), 20, text="nobody to be left on " + other)
+        for c in clients:
             c.close()

@@ -172,6 +172,7 @@ put_checks(const struct run *r, json_t *list)
 
 const struct dialect dialect_postgres = {
 	.name = "postgres",
+	.warms = true,
 	.relay = &pg_relay_machine,
 	.relay_init = pg_relay_init,
 	.mover = &pg_mover_machine,

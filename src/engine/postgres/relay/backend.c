@@ -10,9 +10,10 @@
 
 /* A database of another name on that side. */
 static void
-put_startup(struct pg_session *s, struct buf *tx)
+put_startup(const struct pg_backend *b, struct buf *tx)
 {
-	const struct side_conf *side = &s->r->conf->side[s->b.side];
+	const struct pg_session *s = b->s;
+	const struct side_conf *side = &s->r->conf->side[b->side];
 	const struct side_conf *first = &s->r->conf->side[SIDE_OLD];
 	struct span rest = buf_span(&s->startup);
 	struct span asked = pg_pair_find(rest, SPAN("database"));
@@ -27,7 +28,7 @@ put_startup(struct pg_session *s, struct buf *tx)
 			pg_put_pair(&pairs, p.name, p.value);
 	}
 	pg_put_pair(&pairs, SPAN("database"),
-	            s->b.side != SIDE_OLD &&
+	            b->side != SIDE_OLD &&
 	                            span_eq(asked, span_str(first->database))
 	                    ? span_str(side->database)
 	                    : asked);
@@ -43,6 +44,8 @@ pg_backend_open(struct pg_session *s)
 	struct pg_backend *b = &s->b;
 
 	REQUIRE(b->link == NULL);
+	if (pg_warm_adopt(s))
+		return true;
 	b->side = r->route.authority;
 	b->link = r->port->ops->open(r->port, &r->conf->side[b->side].at, b);
 	if (b->link == NULL)
@@ -59,7 +62,7 @@ pg_backend_open(struct pg_session *s)
 void
 pg_backend_up(struct pg_backend *b)
 {
-	put_startup(b->s, &b->link->tx);
+	put_startup(b, &b->link->tx);
 	port_touch(b->s->r->port, b->link);
 }
 
@@ -251,6 +254,7 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 				s->due_sync = 0;
 		}
 		return true;
+	case BACKEND_SPARE:
 	case BACKEND_OFF: return true;
 	}
 	return true;
@@ -292,6 +296,10 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 	struct pg_part p;
 	size_t used;
 
+	if (b->at == BACKEND_SPARE) {
+		pg_warm_take(b, bytes);
+		return;
+	}
 	while (bytes.n > 0) {
 		enum wire_rc rc = pg_frame_feed(&b->in, bytes, &p, &used);
 
@@ -337,6 +345,10 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 	bool lost_to_us = r->held || b->side != r->route.authority ||
 	                  b->at == BACKEND_LOGIN || b->at == BACKEND_RESTORES;
 
+	if (b->at == BACKEND_SPARE) {
+		pg_warm_down(b);
+		return;
+	}
 	b->link = NULL;
 	/* A fence ends who is there; and a server that was just opened may still
 	 * be refusing. */

@@ -76,6 +76,7 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 {
 	r->held = true;
 	r->told = false;
+	r->warms = false;
 	r->epoch = m->epoch;
 	r->held_ns = r->port->now_ns;
 	pg_hold_look(r);
@@ -105,7 +106,7 @@ go_over(struct pg_session *s)
 		               (int)what.n, (const char *)what.p);
 		return;
 	}
-	if (s->state.is_urgent && !pg_backend_open(s))
+	if ((s->state.is_urgent || s->spare != NULL) && !pg_backend_open(s))
 		pg_session_end(s, SPAN("53200"), "out of memory");
 }
 
@@ -148,6 +149,8 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	r->told = false;
 	if (r->route.authority != m->route.authority)
 		pg_conn_close(&r->ask);
+	else
+		pg_warm_drop_all(r);
 	r->route = m->route;
 	ack.route = r->route;
 	r->port->ops->mail(r->port, &ack);

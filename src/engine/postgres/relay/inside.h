@@ -10,6 +10,7 @@
  *   prepared.c statements that go with it
  *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
+ *   warm.c     before a hold: questions, and connections that will be needed
  *   hold.c     hold, drained, release: sessions change sides
  *
  *   client ──→ session.in ──(held?)──→ backend.link ──→ server
@@ -33,6 +34,7 @@ struct pg_relay;
 
 enum backend_at {
 	BACKEND_OFF,      /* no link                                    */
+	BACKEND_SPARE,    /* warm.c's: where a password is asked for     */
 	BACKEND_LOGIN,    /* connecting, or logging in                  */
 	BACKEND_RESTORES, /* the session's state is made there          */
 	BACKEND_OPEN,     /* serves                                     */
@@ -145,6 +147,8 @@ struct pg_session {
 	bool names_by_value; /* set_config() gets names from Bind  */
 	struct pg_auth auth;
 	struct pg_backend b;
+	struct pg_backend *spare; /* warm.c's, or NULL                */
+	uint64_t warmed;          /* number of the warming that asked it */
 	struct pg_state state;
 	uint32_t process; /* the cancel key that it has */
 	uint32_t secret;
@@ -182,8 +186,13 @@ struct pg_relay {
 	struct pg_session *asks_for; /* NULL: nobody     */
 	bool has_asked;
 	struct pg_counts n;
-	bool held;           /* between MAIL_HOLD and MAIL_RELEASE */
-	bool told;           /* MAIL_DRAINED was sent              */
+	bool held;  /* between MAIL_HOLD and MAIL_RELEASE */
+	bool told;  /* MAIL_DRAINED was sent              */
+	bool warms; /* MAIL_WARM was not answered yet    */
+	uint64_t warm_token;
+	uint64_t warm_ns;
+	uint32_t spare_n;
+	uint64_t spare_ns;   /* they are kept until then          */
 	bool locking;        /* behind a release: locks are taken first */
 	uint64_t locking_ns; /* until then at most       */
 	bool stops;
@@ -216,7 +225,8 @@ void pg_session_end(struct pg_session *s, struct span code, const char *fmt,
 void pg_session_free(struct pg_session *s);
 
 /* ---- backend.c ---- */
-/* Connect to the side with authority. False: it cannot be now (memory). */
+/* Connect to the side with authority. False: it cannot be now (memory). True: the
+ * session may have ended by it. */
 bool pg_backend_open(struct pg_session *s);
 void pg_backend_up(struct pg_backend *b);
 void pg_backend_take(struct pg_backend *b, struct span bytes);
@@ -272,6 +282,19 @@ void pg_prepared_put(struct buf *ret, struct span name, struct span told);
 void pg_custom_scan(struct pg_session *s, struct span text);
 void pg_custom_bind(struct pg_session *s, struct span body);
 void pg_custom_put(struct pg_session *s, struct buf *sql);
+
+/* ---- warm.c ---- */
+void pg_warm_begin(struct pg_relay *r, uint64_t token);
+/* Once a batch. */
+void pg_warm_look(struct pg_relay *r);
+/* Bytes, and the end, of a spare connection. */
+void pg_warm_take(struct pg_backend *b, struct span bytes);
+void pg_warm_down(struct pg_backend *b);
+void pg_warm_drop(struct pg_session *s);
+void pg_warm_drop_all(struct pg_relay *r);
+/* The spare becomes the session's backend. False: there is none of that side. True:
+ * it logs in, and the session may have ended by that. */
+bool pg_warm_adopt(struct pg_session *s);
 
 /* ---- hold.c ---- */
 void pg_hold_begin(struct pg_relay *r, const struct mail *m);

@@ -142,6 +142,7 @@ answer(struct pg_relay *r, enum mail_kind kind, uint32_t flag)
 static void
 pair(struct pg_relay *r, const struct mail *m)
 {
+	pg_warm_drop_all(r);
 	r->conf = m->pair;
 	r->route = m->route;
 	list_each(pg_session, s, all, &r->sessions) {
@@ -169,6 +170,7 @@ on_mail(struct pg_relay *r, const struct mail *m)
 		r->route = m->route;
 		ack_route(r);
 		break;
+	case MAIL_WARM: pg_warm_begin(r, m->token); break;
 	case MAIL_HOLD: pg_hold_begin(r, m); break;
 	case MAIL_RELEASE: pg_hold_end(r, m); break;
 	case MAIL_BEHIND: answer(r, MAIL_BEHIND_ACK, m->flag); break;
@@ -291,13 +293,14 @@ work(struct pg_relay *r)
 	if (r->held)
 		pg_hold_look(r);
 	pg_hold_locks(r);
+	pg_warm_look(r);
 	if (r->stops)
 		end_sessions(r);
 	publish(r);
-	port_wake(r->port,
-	          now + (r->retries || r->held || r->stops || r->locking
-	                         ? RETRY_NS
-	                         : TICK_NS));
+	port_wake(r->port, now + (r->retries || r->held || r->stops ||
+	                                          r->locking || r->warms
+	                                  ? RETRY_NS
+	                                  : TICK_NS));
 }
 
 static void

@@ -92,6 +92,7 @@ pg_session_free(struct pg_session *s)
 	struct pg_relay *r = s->r;
 	uint32_t key[2] = { s->process, s->secret };
 
+	pg_warm_drop(s);
 	pg_backend_close(&s->b);
 	if (s->client != NULL)
 		r->port->ops->close(r->port, s->client, true);

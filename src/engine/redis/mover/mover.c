@@ -351,6 +351,8 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_BEHIND:
 	case MAIL_ROUTE_ACK:
 	case MAIL_DRAINED:
+	case MAIL_WARM:
+	case MAIL_WARMED:
 	case MAIL_LATE:
 	case MAIL_BEHIND_ACK:
 	case MAIL_MARKED:

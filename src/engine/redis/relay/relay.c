@@ -210,6 +210,8 @@ mail(struct relay *r, const struct mail *m)
 		break;
 	case MAIL_ROUTE_ACK:
 	case MAIL_DRAINED:
+	case MAIL_WARM:
+	case MAIL_WARMED:
 	case MAIL_LATE:
 	case MAIL_BEHIND_ACK:
 	case MAIL_MARKED:
