@@ -65,6 +65,11 @@ take_tls(const struct args *a, bool is_old, struct url *u, struct err *err)
 		rc = take_file(a, id[1], t->cert, sizeof(t->cert), err);
 	if (rc == 0)
 		rc = take_file(a, id[2], t->key, sizeof(t->key), err);
+	/* As libpq: who names a CA wants it to have signed. */
+	if (u->kind == URL_POSTGRES && t->insecure && t->ca[0] != '\0') {
+		t->insecure = false;
+		t->any_name = true;
+	}
 	if (a->number[id[3]] != 0)
 		t->insecure = true;
 	for (int i = 0; rc == 0 && !t->is_on && i < 4; i++)
@@ -72,8 +77,11 @@ take_tls(const struct args *a, bool is_old, struct url *u, struct err *err)
 		    (a->text[id[i]][0] != '\0' || a->number[id[i]] != 0))
 			rc = err_set(err, ERR_USAGE,
 			             "--%s is about TLS, but the URL is plain; "
-			             "write rediss://",
-			             options[id[i]].name);
+			             "write %s",
+			             options[id[i]].name,
+			             u->kind == URL_POSTGRES
+			                     ? "?sslmode=verify-full"
+			                     : "rediss://");
 	if (rc == 0 && t->insecure && t->ca[0] != '\0')
 		rc = err_set(err, ERR_USAGE,
 		             "a CA is named and --%s says not to look at the "

@@ -27,6 +27,9 @@ struct dialect {
 	const char *name;  /* "redis": in URLs, status and messages */
 	bool can_ack_both; /* replies can wait for the other side */
 	bool warms;        /* its relays know MAIL_WARM           */
+	/* Its clients ask for TLS in the protocol (port ops secure), and those
+	 * that begin with it name this one; NULL: TLS from the first byte. */
+	const char *alpn;
 
 	/* Machines, and how they take a struct relay_conf, a struct mover_conf. */
 	const struct machine *relay;

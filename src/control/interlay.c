@@ -76,14 +76,19 @@ int
 interlay_tls(struct interlay *l, const struct tls_server_conf *conf,
              struct err *err)
 {
+	struct tls_server_conf own = *conf;
 	int rc = 0;
 
-	if (l->tls != NULL)
-		rc = tls_server_reload(l->tls, conf, err);
+	own.alpn = l->dialect->alpn;
+	if (own.alpn != NULL && listen_is_path(l->listen))
+		rc = err_set(err, ERR_USAGE,
+		             "there is no TLS over a Unix socket");
+	else if (l->tls != NULL)
+		rc = tls_server_reload(l->tls, &own, err);
 	else if (l->relay[0] != NULL)
 		rc = err_set(err, ERR_STATE,
 		             "it listens without TLS; stop and start it");
-	else if ((l->tls = tls_server_new(conf, err)) == NULL)
+	else if ((l->tls = tls_server_new(&own, err)) == NULL)
 		rc = err != NULL ? -(int)err->code : -ERR_USAGE;
 	return rc == 0 ? 0 : err_wrap(err, "interlay %s", l->listen);
 }
@@ -177,7 +182,8 @@ worker(struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		                .is_patient = true,
 		                .workers = &l->workers,
 		                .worker_at = i,
-		                .listen_tls = &l->tls };
+		                .listen_tls = &l->tls,
+		                .is_tls_asked = l->dialect->alpn != NULL };
 	struct relay_conf *conf = &l->conf[l->conf_at][i];
 
 	if (l->spread != NULL) {

@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "control/url_parts.h"
+#include "wire/pg.h"
 #include "world/os/tls.h"
 
 const char *
@@ -537,12 +538,17 @@ int
 url_side(const struct url *u, enum side side, struct side_conf *ret,
          struct err *err)
 {
+	static const struct span none = { NULL, 0 };
+	bool is_asked = u->kind == URL_POSTGRES;
 	const struct tls_client_conf tls = {
 		.ca = u->tls.ca,
 		.cert = u->tls.cert,
 		.key = u->tls.key,
 		.name = u->tls.name,
 		.insecure = u->tls.insecure,
+		.any_name = u->tls.any_name,
+		.ask = is_asked ? SPAN(PG_SSL_REQUEST) : none,
+		.agrees = is_asked ? PG_SSL_YES : '\0',
 	};
 
 	*ret = (struct side_conf){ .at = u->at };
@@ -567,9 +573,26 @@ url_tls_word(const struct url *u)
 }
 
 bool
-url_same(const struct url *a, const struct url *b)
+url_same_server(const struct url *a, const struct url *b)
 {
 	return a->at.port == b->at.port && strcmp(a->at.host, b->at.host) == 0;
+}
+
+bool
+url_same(const struct url *a, const struct url *b)
+{
+	return url_same_server(a, b) && strcmp(a->database, b->database) == 0;
+}
+
+bool
+url_same_server_text(const char *a, const char *b)
+{
+	struct url x;
+	struct url y;
+	struct err err;
+
+	return url_parse(a, &x, &err) == 0 && url_parse(b, &y, &err) == 0 &&
+	       url_same_server(&x, &y);
 }
 
 bool

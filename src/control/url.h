@@ -30,6 +30,7 @@
 struct url_tls {
 	bool is_on;
 	bool insecure;
+	bool any_name;  /* its signature counts, whatever name it has     */
 	char ca[200];   /* "": the system's authorities                   */
 	char cert[200]; /* ours; "" none                                  */
 	char key[200];
@@ -74,11 +75,17 @@ int url_print(const struct url *u, char *ret, size_t n, struct err *err) MUST;
 int url_side(const struct url *u, enum side side, struct side_conf *ret,
              struct err *err) MUST;
 
+/* The mode of libpq that its TLS is: "verify-full". A constant. */
+const char *url_sslmode(const struct url *u);
+
 /* "off", "verified" or "insecure". */
 const char *url_tls_word(const struct url *u);
 
-/* Do both name the same address? (Two names of one server are found by asking
- * the servers, not here.) */
+/* Do both name the same thing to move: an address and, for PostgreSQL, a database
+ * there? (Two names of one server are found by asking the servers, not here.) */
 bool url_same(const struct url *a, const struct url *b);
+/* ... or the same server: it has one fence, whatever it holds. */
+bool url_same_server(const struct url *a, const struct url *b);
 /* The same of two texts; false when one is no URL. */
 bool url_same_text(const char *a, const char *b);
+bool url_same_server_text(const char *a, const char *b);

@@ -5,8 +5,11 @@
  *   postgres://[user[:password]@][host[:port]][/database][?name=value&...]
  *
  * As libpq reads it: without a database it is the user's name, without a user
- * "postgres"; host may be a directory of sockets (?host=/run/postgresql); and
- * ?sslmode=disable|require|verify-full&sslrootcert=FILE&sslcert=FILE&sslkey=FILE.
+ * "postgres"; host may be a directory of sockets (?host=/run/postgresql, or
+ * postgres://%2Frun%2Fpostgresql/app); and ?sslmode=disable|require|verify-ca|
+ * verify-full&sslrootcert=FILE&sslcert=FILE&sslkey=FILE. As with libpq "require"
+ * together with a sslrootcert is verify-ca, and sslrootcert=system are the
+ * machine's authorities, which are also meant where verify-full names none.
  * Source: https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-CONNSTRING
  */
 #include <stdio.h>
@@ -21,12 +24,53 @@ take_mode(const char *mode, struct url_tls *ret, struct err *err)
 	/* What libpq may fall back from is said by nobody to be wanted. */
 	ret->is_on = strcmp(mode, "disable") != 0;
 	ret->insecure = strcmp(mode, "require") == 0;
-	if (!ret->is_on || ret->insecure || strcmp(mode, "verify-full") == 0)
+	ret->any_name = strcmp(mode, "verify-ca") == 0;
+	if (!ret->is_on || ret->insecure || ret->any_name ||
+	    strcmp(mode, "verify-full") == 0)
 		return 0;
 	return err_set(err, ERR_USAGE,
 	               "sslmode=%.20s: disable, require (whoever is in between "
-	               "can read all) or verify-full",
+	               "can read all), verify-ca or verify-full",
 	               mode);
+}
+
+/* What the words mean together, in whatever order they came. */
+static int
+judge_tls(struct url_tls *t, struct err *err)
+{
+	bool is_system = strcmp(t->ca, "system") == 0;
+
+	if (!t->is_on &&
+	    (t->ca[0] != '\0' || t->cert[0] != '\0' || t->key[0] != '\0'))
+		return err_set(err, ERR_USAGE,
+		               "certificates are named but the connection is "
+		               "plain; write sslmode=verify-full");
+	if (is_system && (t->insecure || t->any_name))
+		return err_set(err, ERR_USAGE,
+		               "sslrootcert=system goes with "
+		               "sslmode=verify-full only");
+	if (is_system)
+		memset(t->ca, 0, sizeof(t->ca));
+	if (t->any_name && t->ca[0] == '\0')
+		return err_set(err, ERR_USAGE,
+		               "sslmode=verify-ca needs sslrootcert=FILE: "
+		               "anybody has a certificate that the machine's "
+		               "authorities have signed");
+	if (t->insecure && t->ca[0] != '\0') {
+		t->insecure = false;
+		t->any_name = true;
+	}
+	return 0;
+}
+
+const char *
+url_sslmode(const struct url *u)
+{
+	if (!u->tls.is_on)
+		return "disable";
+	if (u->tls.insecure)
+		return "require";
+	return u->tls.any_name ? "verify-ca" : "verify-full";
 }
 
 /* One name=value of [from, to). */
@@ -156,6 +200,8 @@ url_postgres_parse(const char *rest, struct url *ret, struct err *err)
 		                sizeof(ret->database), "database", err);
 	if (rc == 0 && query != NULL)
 		rc = take_query(query + 1, ret, err);
+	if (rc == 0)
+		rc = judge_tls(&ret->tls, err);
 	if (rc != 0)
 		return rc;
 	if (ret->user[0] == '\0')
@@ -185,9 +231,7 @@ put_words(const struct url *u, char *ret, size_t n, size_t used)
 	} words[] = {
 		{ "host=", dir },
 		{ "port=", is_socket ? name + strlen(SOCKET_NAME) : "" },
-		{ "sslmode=", !u->tls.is_on     ? ""
-		              : u->tls.insecure ? "require"
-		                                : "verify-full" },
+		{ "sslmode=", u->tls.is_on ? url_sslmode(u) : "" },
 		{ "sslrootcert=", u->tls.ca },
 		{ "sslcert=", u->tls.cert },
 		{ "sslkey=", u->tls.key },

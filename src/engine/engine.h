@@ -50,6 +50,9 @@ struct link {
 	bool want_eof;           /* machine's: see EV_EOF                   */
 	bool want_drained;       /* machine's: tell me (once) when tx has
 	                          * fallen below LINK_LOW; world clears it  */
+	bool may_secure;         /* port's: of a client who has to ask for TLS
+	                          * (port ops secure) before anything else  */
+	bool is_secure;          /* port's: it did                          */
 };
 
 #define LINK_LOW ((size_t)64 * 1024)
@@ -106,6 +109,13 @@ struct port_ops {
 	/* Who an accepted link is from; NULL: nobody can say. A system call, so
 	 * that a link need not keep it. */
 	struct origin (*origin)(struct port *p, const struct link *l);
+	/* From now on in TLS; of a link with may_secure, once. tx leaves in clear
+	 * before, what is appended from now on leaves inside. seen: bytes of its
+	 * handshake that came already, of a client that does not ask (n 0: it
+	 * did); what else has come in clear is not of the session. No event tells
+	 * that it is done but the next EV_BYTES; when it fails EV_DOWN. NULL:
+	 * nobody can. */
+	void (*secure)(struct port *p, struct link *l, struct span seen);
 };
 
 struct port {

@@ -38,6 +38,13 @@ enum pg_code {
 	PG_GSSENC = 1234 << 16 | 5680,
 };
 
+/* An SSLRequest, whole, and what agrees to it. */
+#define PG_SSL_REQUEST "\0\0\0\10\4\322\26\57"
+#define PG_SSL_YES     'S'
+#define PG_SSL_NO      'N'
+/* The first byte of a client that begins with TLS at once. */
+#define PG_TLS_FIRST   0x16
+
 enum pg_side {
 	PG_FRONT, /* the client */
 	PG_BACK,  /* the server */

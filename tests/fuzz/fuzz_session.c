@@ -571,7 +571,8 @@ static void
 begin(const uint8_t *data, size_t n)
 {
 	static const struct port_ops ops = { fuzz_open, fuzz_close, fuzz_read,
-		                             fuzz_mail, world_poke, NULL };
+		                             fuzz_mail, world_poke, NULL,
+		                             NULL };
 
 	memset(&f, 0, sizeof(f));
 	world_begin(&f.w, &relay_machine, data, n);

@@ -237,7 +237,8 @@ world_begin(struct world *w, const struct machine *machine, const uint8_t *p,
 {
 	static const struct port_ops ops = { world_open, world_close,
 		                             world_read, world_mail,
-		                             world_poke, NULL };
+		                             world_poke, NULL,
+		                             NULL };
 
 	memset(w, 0, sizeof(*w));
 	w->heap = heap_make();

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control/limit.h"
 #include "world/os/loop.h"
@@ -61,11 +62,31 @@ wait_for(struct backend *b, short events, uint64_t until_ns, struct err *err)
 	               b->conf.label);
 }
 
+/* libpq 15 knows no word for the machine's authorities. */
+static const char *const bundles[] = {
+	"/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine */
+	"/etc/pki/tls/certs/ca-bundle.crt",   /* Red Hat        */
+	"/etc/ssl/ca-bundle.pem",             /* SUSE           */
+	"/etc/ssl/cert.pem",                  /* BSD            */
+};
+
+const char *
+backend_ca(const struct url *u)
+{
+	if (!u->tls.is_on || u->tls.insecure || u->tls.ca[0] != '\0')
+		return u->tls.ca;
+	for (size_t i = 0; i < sizeof(bundles) / sizeof(bundles[0]); i++) {
+		if (access(bundles[i], R_OK) == 0)
+			return bundles[i];
+	}
+	return bundles[0]; /* libpq says that it is not there */
+}
+
 static PGconn *
 start(const struct backend_conf *f)
 {
 	const struct url *u = f->url;
-	char port[8];
+	char port[16];
 	char dir[sizeof(u->at.host)];
 	const char *name = strstr(u->at.host, "/.s.PGSQL.");
 	const char *keys[] = { "host",
@@ -79,6 +100,7 @@ start(const struct backend_conf *f)
 		               "sslkey",
 		               "sslrootcert",
 		               "client_encoding",
+		               "gssencmode",
 		               NULL };
 	const char *values[] = {
 		dir,
@@ -87,13 +109,12 @@ start(const struct backend_conf *f)
 		f->user != NULL ? f->pass : u->pass,
 		f->database != NULL ? f->database : u->database,
 		f->name,
-		!u->tls.is_on     ? "disable"
-		: u->tls.insecure ? "require"
-				  : "verify-full",
+		url_sslmode(u),
 		u->tls.cert,
 		u->tls.key,
-		u->tls.ca,
+		backend_ca(u),
 		"UTF8",
+		"disable",
 		NULL,
 	};
 

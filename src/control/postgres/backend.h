@@ -29,6 +29,9 @@ struct backend {
 	PGconn *c; /* NULL: not connected */
 };
 
+/* libpq's sslrootcert for this URL. */
+const char *backend_ca(const struct url *u);
+
 /* ERR_AUTH: it refused the user; ERR_LOST, ERR_TIMEOUT: it does not answer. When it
  * is connected nothing is done. */
 int backend_open(struct backend *b, uint32_t timeout_ms, struct err *err) MUST;

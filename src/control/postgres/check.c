@@ -283,6 +283,7 @@ pg_check(struct run *r, struct err *err)
 		return rc;
 	judge_old(&f[SIDE_OLD], r->side[SIDE_OLD].label, c);
 	judge_both(r, f, c);
+	preflight_tls(r->side, c);
 	rc = judge_extensions(r, &f[SIDE_OLD], c, err);
 	if (rc != 0 || c->failed == 0)
 		return rc;

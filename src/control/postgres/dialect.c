@@ -32,10 +32,6 @@ can(const struct run *r, struct err *err)
 		what = "another way of copying than its own";
 	else if (r->home != NULL)
 		what = "a daemon's migration; use godwit migrate";
-	else if (c->tls_cert[0] != '\0')
-		what = "TLS towards clients";
-	else if (r->at[0].url.tls.is_on || r->at[1].url.tls.is_on)
-		what = "TLS towards servers";
 	if (what == NULL)
 		return 0;
 	return err_set(err, ERR_UNABLE, "not possible for PostgreSQL yet: %s",
@@ -173,6 +169,7 @@ put_checks(const struct run *r, json_t *list)
 const struct dialect dialect_postgres = {
 	.name = "postgres",
 	.warms = true,
+	.alpn = PG_RELAY_ALPN,
 	.relay = &pg_relay_machine,
 	.relay_init = pg_relay_init,
 	.mover = &pg_mover_machine,

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control/postgres/backend.h"
 #include "world/os/loop.h"
 
 #define WORDS 16 /* of its environment that are ours */
@@ -91,11 +92,9 @@ make_place(const struct tool *t, struct place *p)
 	put(p, "PGAPPNAME", "godwit:schema");
 	put(p, "PGCLIENTENCODING", "UTF8");
 	put(p, "LC_ALL", "C");
-	put(p, "PGSSLMODE",
-	    !u->tls.is_on     ? "disable"
-	    : u->tls.insecure ? "require"
-	                      : "verify-full");
-	put(p, "PGSSLROOTCERT", u->tls.ca);
+	put(p, "PGGSSENCMODE", "disable");
+	put(p, "PGSSLMODE", url_sslmode(u));
+	put(p, "PGSSLROOTCERT", backend_ca(u));
 	put(p, "PGSSLCERT", u->tls.cert);
 	put(p, "PGSSLKEY", u->tls.key);
 	return join(p);

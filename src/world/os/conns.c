@@ -204,7 +204,7 @@ conns_fail(struct conns *cs, struct conn *c, int cause)
 {
 	/* Of a client in its handshake the machine has not heard yet. */
 	if (c->state == CONN_FLUSHING || c->state == CONN_PARTING ||
-	    (c->shaking && conn_name(c) == NULL)) {
+	    (c->shaking && conn_name(c) == NULL && !c->was_up)) {
 		conns_kill(cs, c);
 		return;
 	}

@@ -12,7 +12,9 @@
  * With TLS a connection is CONNECTING (and `shaking`) until its handshake is done:
  * the machine sees plain bytes, and clients only once they have proven what they
  * have to. A handshake costs up to a millisecond of computing, so a batch does
- * CONNS_SHAKES steps of them and leaves the rest to the next.
+ * CONNS_SHAKES steps of them and leaves the rest to the next. Where clients ask for
+ * TLS in their own protocol the machine has heard of the client before: it is UP,
+ * and CONNECTING again from conns_secure() to the end of the handshake.
  *
  *   CONNECTING ─[came_up]→ UP ─[fail]→ DOWN ─[EV_DOWN]→ GONE
  *       │ [fail]→ DOWN      │ [conns_close, flush]
@@ -37,6 +39,13 @@
 
 struct conn;
 struct dial;
+
+/* How clients come in by one listener. */
+struct conns_gate {
+	uint32_t tag;           /* of EV_ACCEPT                             */
+	struct tls_server *tls; /* NULL: plain                              */
+	bool is_asked;          /* TLS begins when the machine says so      */
+};
 struct sockaddr_storage;
 struct tls_server;
 
@@ -70,10 +79,12 @@ struct link *conns_open(struct conns *cs, const struct address *to,
 void conns_close(struct conns *cs, struct link *l, bool flush);
 void conns_read(struct conns *cs, struct link *l, bool on);
 
-/* Take a connected, non-blocking descriptor; EV_ACCEPT with this tag, after the
- * handshake when there is a tls. Without memory it is closed. */
-void conns_accept(struct conns *cs, int fd, uint32_t tag,
-                  const struct sockaddr_storage *from, struct tls_server *tls);
+void conns_secure(struct conns *cs, struct link *l, struct span seen);
+
+/* Take a connected, non-blocking descriptor; EV_ACCEPT, after the handshake when
+ * there is one. Without memory it is closed. */
+void conns_accept(struct conns *cs, int fd, const struct conns_gate *g,
+                  const struct sockaddr_storage *from);
 
 /* Who is at the other end, as far as the kernel knows. */
 struct origin conns_origin(const struct link *l);

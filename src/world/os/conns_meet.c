@@ -112,6 +112,7 @@ up(struct conns *cs, struct conn *c)
 	c->state = CONN_UP;
 	c->was_up = true;
 	c->link.is_up = true;
+	c->link.is_secure = conn_tls(c) != NULL;
 	if (buf_len(&c->link.tx) > 0)
 		port_touch(cs->port, &c->link);
 	conns_tell(cs, EV_UP, c);
@@ -186,6 +187,7 @@ greet(struct conns *cs, struct conn *c, uint32_t tag,
 	c->was_up = true;
 	c->writable = true;
 	c->link.is_up = true;
+	c->link.is_secure = conn_tls(c) != NULL;
 	cs->step(cs->self, cs->port, &ev);
 }
 
@@ -203,6 +205,21 @@ turn_away(struct conns *cs, struct conn *c)
 		conns_put_ready(cs, c);
 }
 
+/* The machine knows it already, and forgets it. */
+static void
+tell_lost(struct conns *cs, struct conn *c)
+{
+	struct err err = { .code = ERR_NONE };
+	struct event ev = { .kind = EV_DOWN, .link = &c->link, .err = &err };
+
+	if (c->state == CONN_FLUSHING) /* it has */
+		return;
+	(void)tls_why(conn_tls(c), &err);
+	(void)err_wrap(&err, "client");
+	cs->step(cs->self, cs->port, &ev);
+	c->link.owner = NULL;
+}
+
 /* The handshake is done; from now on it is like any other. */
 static void
 shaken(struct conns *cs, struct conn *c)
@@ -215,6 +232,17 @@ shaken(struct conns *cs, struct conn *c)
 	conns_put_ready(cs, c);
 	if (conn_name(c) != NULL) {
 		up(cs, c);
+		return;
+	}
+	if (c->was_up) {
+		c->writable = true;
+		port_touch(cs->port, &c->link);
+		if (c->state == CONN_FLUSHING)
+			return;
+		conns_drop_timed(cs, c);
+		c->state = CONN_UP;
+		c->link.is_up = true;
+		c->link.is_secure = true;
 		return;
 	}
 	if (getpeername(c->fd, (struct sockaddr *)&from, &n) != 0)
@@ -238,7 +266,10 @@ conns_shake(struct conns *cs, struct conn *c)
 		return;
 	c->shaking = false;
 	if (rc == TLS_FAILED && conn_name(c) == NULL) {
-		turn_away(cs, c);
+		if (c->was_up)
+			tell_lost(cs, c);
+		if (c->state != CONN_GONE)
+			turn_away(cs, c);
 	} else if (rc == TLS_FAILED) {
 		conns_fail(cs, c, CAUSE_TLS);
 	} else {
@@ -277,8 +308,48 @@ conns_dialed(struct conns *cs, struct conn *c)
 }
 
 void
-conns_accept(struct conns *cs, int fd, uint32_t tag,
-             const struct sockaddr_storage *from, struct tls_server *tls)
+conns_secure(struct conns *cs, struct link *l, struct span seen)
+{
+	struct conn *c = conn_of(l);
+	struct span out = buf_span(&l->tx);
+	ssize_t n = 0;
+
+	if (c->state != CONN_UP)
+		return;
+	REQUIRE(l->may_secure && c->more->tls == NULL);
+	l->may_secure = false;
+	c->more->tls = tls_accept(c->more->offers);
+	if (c->more->tls == NULL ||
+	    (seen.n > 0 && !tls_feed(c->more->tls, seen))) {
+		conns_fail(cs, c, CAUSE_MEMORY);
+		return;
+	}
+	/* A few bytes, the first ones: they fit the socket. */
+	if (out.n > 0)
+		n = send(c->fd, out.p, out.n, MSG_NOSIGNAL);
+	if (n < 0 || (size_t)n < out.n) {
+		conns_fail(cs, c, n < 0 ? errno : EPIPE);
+		return;
+	}
+	buf_take(&l->tx, out.n);
+	tls_use_fd(c->more->tls, c->fd);
+	c->state = CONN_CONNECTING;
+	l->is_up = false;
+	c->shaking = true;
+	conns_put_timed(cs, c);
+	conns_put_ready(cs, c);
+}
+
+/* Will it be begun by the machine? */
+static bool
+is_later(const struct conns_gate *g)
+{
+	return g->tls == NULL || g->is_asked;
+}
+
+void
+conns_accept(struct conns *cs, int fd, const struct conns_gate *g,
+             const struct sockaddr_storage *from)
 {
 	struct conn *c = conns_new(cs, fd, NULL);
 
@@ -287,18 +358,23 @@ conns_accept(struct conns *cs, int fd, uint32_t tag,
 		return;
 	}
 	c->state = CONN_CONNECTING;
-	if (tls != NULL && conns_need_more(cs, c))
-		c->more->tls = tls_accept(tls);
-	if (watch(cs, c) != 0 || (tls != NULL && conn_tls(c) == NULL)) {
+	if (g->tls != NULL && conns_need_more(cs, c)) {
+		c->more->tls = g->is_asked ? NULL : tls_accept(g->tls);
+		c->more->offers = g->tls;
+	}
+	if (watch(cs, c) != 0 ||
+	    (g->tls != NULL &&
+	     (c->more == NULL || (!g->is_asked && c->more->tls == NULL)))) {
 		conns_kill(cs, c);
 		return;
 	}
-	if (tls == NULL) {
-		greet(cs, c, tag, from);
+	c->link.may_secure = g->tls != NULL && g->is_asked;
+	if (is_later(g)) {
+		greet(cs, c, g->tag, from);
 		return;
 	}
 	tls_use_fd(c->more->tls, fd);
-	c->more->tag = tag;
+	c->more->tag = g->tag;
 	c->shaking = true; /* its first event comes at once */
 	conns_put_timed(cs, c);
 }

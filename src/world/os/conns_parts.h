@@ -36,8 +36,9 @@ enum conn_state {
 struct conn_more {
 	struct dial *dial; /* while CONNECTING                         */
 	struct tls *tls;   /* NULL: plain                              */
-	char *name;        /* of an opened one; NULL for accepted ones */
-	uint32_t tag;      /* of an accepted one that is shaking       */
+	struct tls_server *offers; /* begun when the machine says so   */
+	char *name;   /* of an opened one; NULL for accepted ones */
+	uint32_t tag; /* of an accepted one that is shaking       */
 };
 
 /* An idle client costs this and what the machine keeps of it, so it is small. */

@@ -71,6 +71,7 @@ struct loop {
 	atomic_bool stopping;
 	atomic_bool deaf; /* the listeners are to be closed */
 	bool is_patient;
+	bool is_tls_asked;
 	bool started;
 	pthread_t thread;
 	char name[16];
@@ -117,6 +118,12 @@ port_poke(struct port *p)
 	loop_of(p)->poke = true;
 }
 
+static void
+port_secure(struct port *p, struct link *l, struct span seen)
+{
+	conns_secure(&loop_of(p)->conns, l, seen);
+}
+
 static struct origin
 port_origin(struct port *p, const struct link *l)
 {
@@ -145,6 +152,7 @@ static const struct port_ops loop_port_ops = {
 	.mail = port_mail,
 	.poke = port_poke,
 	.origin = port_origin,
+	.secure = port_secure,
 };
 
 static void
@@ -283,6 +291,10 @@ watch_listeners(struct loop *l, int op)
 static void
 run_listener(struct loop *l, uint32_t i)
 {
+	const struct conns_gate gate = { .tag = i,
+		                         .tls = l->listen_tls[i],
+		                         .is_asked = l->is_tls_asked };
+
 	for (int n = 0; n < ACCEPTS_MAX; n++) {
 		struct sockaddr_storage from;
 		socklen_t n_from = sizeof(from);
@@ -290,7 +302,7 @@ run_listener(struct loop *l, uint32_t i)
 		                 &n_from, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			conns_accept(&l->conns, fd, i, &from, l->listen_tls[i]);
+			conns_accept(&l->conns, fd, &gate, &from);
 			continue;
 		}
 		if (errno == EINTR || errno == ECONNABORTED)
@@ -618,6 +630,7 @@ set_up(struct loop *l, const struct loop_conf *conf)
 	l->workers = conf->workers;
 	l->port.worker_at = conf->worker_at;
 	l->is_patient = conf->is_patient;
+	l->is_tls_asked = conf->is_tls_asked;
 	l->listen_again_ns = UINT64_MAX;
 	l->epoll_fd = -1;
 	l->event_fd = -1;

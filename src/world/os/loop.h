@@ -48,6 +48,9 @@ struct loop_conf {
 	/* NULL: all plain; else one for each listener (NULL: plain). They
 	 * outlive the loop. EV_ACCEPT comes when the handshake is done. */
 	struct tls_server *const *listen_tls;
+	/* Clients ask for TLS in their own protocol: EV_ACCEPT comes at once,
+	 * with link.may_secure. */
+	bool is_tls_asked;
 	/* Its thread takes no core from a running one when bytes come
 	 * (SCHED_BATCH): more come meanwhile, and one pass serves them all. */
 	bool is_patient;

@@ -33,6 +33,13 @@ struct tls {
 	bool is_heard; /* bytes came                     */
 	bool read_waits;
 	bool write_waits;
+	bool needs_alpn;
+	char agrees;     /* the byte that is waited for              */
+	struct span ask; /* what is still to be said before it        */
+	bool is_asking;  /* the byte has not come                     */
+	uint8_t *early;  /* malloc; bytes that were read before us    */
+	size_t early_n;
+	size_t early_at;
 	struct err why;
 	char host[256];
 };
@@ -46,6 +53,14 @@ bio_read(BIO *b, char *ret, int n)
 	ssize_t got;
 
 	BIO_clear_retry_flags(b);
+	if (t->early_at < t->early_n) {
+		size_t left = t->early_n - t->early_at;
+		size_t take = left < (size_t)n ? left : (size_t)n;
+
+		memcpy(ret, t->early + t->early_at, take);
+		t->early_at += take;
+		return (int)take;
+	}
 	if (t->drained) {
 		BIO_set_retry_read(b);
 		return -1;
@@ -166,18 +181,19 @@ is_numeric(const char *host)
 	       inet_pton(AF_INET6, host, at) == 1;
 }
 
-/* The name that the server's certificate must have, and that it is asked by. */
+/* The name that the server is asked by, and that its certificate must have. */
 static bool
-expect_name(struct tls *t)
+expect_name(struct tls *t, bool looks)
 {
 	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
 
 	X509_VERIFY_PARAM_set_hostflags(param,
 	                                X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	if (is_numeric(t->host))
-		return X509_VERIFY_PARAM_set1_ip_asc(param, t->host) == 1;
+		return !looks ||
+		       X509_VERIFY_PARAM_set1_ip_asc(param, t->host) == 1;
 	return SSL_set_tlsext_host_name(t->ssl, t->host) == 1 &&
-	       X509_VERIFY_PARAM_set1_host(param, t->host, 0) == 1;
+	       (!looks || X509_VERIFY_PARAM_set1_host(param, t->host, 0) == 1);
 }
 
 struct tls *
@@ -191,8 +207,11 @@ tls_connect(const struct tls_client *c, const char *host)
 	if (t == NULL)
 		return NULL;
 	memcpy(t->host, name, n);
+	t->ask = c->ask;
+	t->agrees = c->agrees;
+	t->is_asking = c->ask.n > 0;
 	SSL_set_connect_state(t->ssl);
-	if (!expect_name(t)) {
+	if (!expect_name(t, !c->any_name)) {
 		tls_free(t);
 		return NULL;
 	}
@@ -223,6 +242,7 @@ tls_free(struct tls *t)
 		                        : "it ended before the handshake did");
 	X509_free(t->refused);
 	SSL_free(t->ssl);
+	free(t->early);
 	free(t);
 }
 
@@ -230,6 +250,41 @@ void
 tls_use_fd(struct tls *t, int fd)
 {
 	t->fd = fd;
+}
+
+bool
+tls_feed(struct tls *t, struct span seen)
+{
+	REQUIRE(t->early == NULL && !t->is_up && seen.n > 0);
+	t->early = malloc(seen.n);
+	if (t->early == NULL)
+		return false;
+	memcpy(t->early, seen.p, seen.n);
+	t->early_n = seen.n;
+	t->needs_alpn = t->server != NULL && t->server->alpn != NULL;
+	return true;
+}
+
+/* ---- the protocol inside ------------------------------------------------ */
+
+int
+tls_choose_protocol(SSL *ssl, const unsigned char **ret, unsigned char *ret_n,
+                    const unsigned char *in, unsigned int n, void *arg)
+{
+	const unsigned char *name = arg;
+	size_t len = strlen(arg);
+
+	(void)ssl;
+	while (n > 0 && in[0] < n) {
+		if (in[0] == len && memcmp(in + 1, name, len) == 0) {
+			*ret = in + 1;
+			*ret_n = in[0];
+			return SSL_TLSEXT_ERR_OK;
+		}
+		n -= in[0] + 1u;
+		in += in[0] + 1u;
+	}
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 /* ---- what went wrong ---------------------------------------------------- */
@@ -286,9 +341,10 @@ why_name(struct tls *t, X509 *x)
 		names_of(x, names, sizeof(names));
 	(void)err_set(&t->why, ERR_REFUSED,
 	              "its certificate is not for %.60s%s%s%s; use the "
-	              "certificate's name in the URL, or add ?name=NAME",
+	              "certificate's name in the URL%s",
 	              t->host, names[0] != '\0' ? " but for " : "", names,
-	              is_numeric(t->host) ? " (the URL has an address)" : "");
+	              is_numeric(t->host) ? " (the URL has an address)" : "",
+	              t->agrees == 0 ? ", or add ?name=NAME" : "");
 }
 
 /* The certificate of the peer was not taken. */
@@ -351,6 +407,9 @@ why_no_tls(struct tls *t)
 	if (t->server != NULL)
 		(void)err_set(&t->why, ERR_PROTO,
 		              "the client does not speak TLS");
+	else if (t->agrees != 0)
+		(void)err_set(&t->why, ERR_PROTO,
+		              "it agreed to TLS and does not speak it");
 	else
 		(void)err_set(&t->why, ERR_PROTO,
 		              "it does not speak TLS on this port; write "
@@ -419,7 +478,73 @@ tls_why(const struct tls *t, struct err *err)
 	return -(int)t->why.code;
 }
 
+/* ---- the question before -------------------------------------------------- */
+
+static enum tls_rc
+give_up(struct tls *t, int cause, enum err_code code, const char *text)
+{
+	(void)err_set(&t->why, code, "%s", text);
+	t->read_bad = cause;
+	t->write_bad = cause;
+	return TLS_FAILED;
+}
+
+/* Not a byte more is read than the answer: what comes behind it in clear, of
+ * whoever is in between, is no answer to anything. */
+static enum tls_rc
+ask_first(struct tls *t)
+{
+	ssize_t n = 1;
+	char byte = 0;
+
+	while (t->ask.n > 0 && n >= 0) {
+		n = send(t->fd, t->ask.p, t->ask.n, MSG_NOSIGNAL);
+		if (n > 0)
+			t->ask = span_skip(t->ask, (size_t)n);
+		else if (errno == EINTR)
+			n = 0;
+	}
+	if (n >= 0) {
+		do {
+			n = recv(t->fd, &byte, 1, 0);
+		} while (n < 0 && errno == EINTR);
+	}
+	if (n < 0 && errno == EAGAIN)
+		return TLS_AGAIN;
+	if (n < 0)
+		return give_up(t, errno, ERR_LOST, os_cause(errno));
+	if (n == 0)
+		return give_up(t, EPROTO, ERR_LOST,
+		               "it closed the connection when it was asked "
+		               "for TLS");
+	t->is_asking = false;
+	if (byte == t->agrees)
+		return TLS_DONE;
+	return give_up(t, EPROTO, ERR_REFUSED,
+	               byte == 'N' ? "it does not offer TLS; switch TLS on "
+	                             "there, or ask for none in the URL"
+	                           : "it was asked for TLS and answered "
+	                             "something else");
+}
+
 /* ---- bytes -------------------------------------------------------------- */
+
+static enum tls_rc
+shaken(struct tls *t)
+{
+	const unsigned char *name;
+	unsigned int n = 0;
+
+	SSL_get0_alpn_selected(t->ssl, &name, &n);
+	if (t->needs_alpn && n == 0)
+		return give_up(t, EPROTO, ERR_PROTO,
+		               "the client began with TLS and did not say for "
+		               "which protocol (ALPN)");
+	t->is_up = true;
+	if (t->server != NULL)
+		tls_server_note(t->server, NULL);
+	return TLS_DONE;
+}
 
 enum tls_rc
 tls_shake(struct tls *t)
@@ -427,15 +552,17 @@ tls_shake(struct tls *t)
 	int what;
 	int rc;
 
+	if (t->is_asking) {
+		enum tls_rc asked = ask_first(t);
+
+		if (asked != TLS_DONE)
+			return asked;
+	}
 	t->drained = false;
 	ERR_clear_error();
 	rc = SSL_do_handshake(t->ssl);
-	if (rc == 1) {
-		t->is_up = true;
-		if (t->server != NULL)
-			tls_server_note(t->server, NULL);
-		return TLS_DONE;
-	}
+	if (rc == 1)
+		return shaken(t);
 	what = SSL_get_error(t->ssl, rc);
 	if (what == SSL_ERROR_WANT_READ || what == SSL_ERROR_WANT_WRITE)
 		return TLS_AGAIN;

@@ -27,6 +27,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/span.h"
 
 #define TLS_HANDSHAKE_MS 5000
 #define TLS_FILE_MAX     ((size_t)1024 * 1024)
@@ -52,6 +53,11 @@ struct tls_client_conf {
 	const char *key;
 	const char *name; /* in the server's certificate; none: the host     */
 	bool insecure;    /* take whatever certificate the server shows      */
+	bool any_name;    /* its signature counts, whatever name it has      */
+	/* Said in clear before the handshake, and the one byte that agrees to it;
+	 * a constant. n 0: TLS from the first byte. */
+	struct span ask;
+	char agrees;
 };
 
 #define TLS_CLIENTS_MAX 1024 /* endpoints with rules of their own */
@@ -74,6 +80,9 @@ struct tls_server_conf {
 	                             * clients are not asked for one         */
 	bool require_client_certificate; /* false: asked for, and looked at
 	                                  * when there is one                */
+	/* The protocol inside, as clients may name it (ALPN): then no other, and
+	 * who begins without a question has to. A constant; NULL: none. */
+	const char *alpn;
 };
 
 /* ERR_USAGE, ERR_NOMEM. Freed by the owner after the loops that use it. */
@@ -104,6 +113,9 @@ struct tls *tls_accept(struct tls_server *s);
 void tls_free(struct tls *t); /* NULL is fine; the socket stays open */
 
 void tls_use_fd(struct tls *t, int fd); /* -1: it is closed */
+/* Of a client that did not ask first: bytes of its handshake that were read
+ * already. Before the first tls_shake(). False: no memory. */
+bool tls_feed(struct tls *t, struct span seen);
 
 enum tls_rc {
 	TLS_DONE,

@@ -416,9 +416,10 @@ digest_of(const struct tls_client_conf *conf, const struct pem pem[3],
 	const char *name = is_given(conf->name) ? conf->name : "";
 	const char *given[3] = { conf->ca, conf->cert, conf->key };
 	struct span part[3];
-	uint64_t head[8] = { conf->insecure, strlen(name) };
+	uint64_t head[9] = { conf->insecure, strlen(name) };
 	bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
 
+	head[8] = (uint64_t)conf->any_name << 8 | (uint8_t)conf->agrees;
 	for (int i = 0; i < 3; i++) {
 		bool is_path = given[i] != NULL && tls_files_is_path(given[i]);
 
@@ -480,6 +481,9 @@ client_make(const struct tls_client_conf *conf, const struct pem pem[3],
 		return rc;
 	}
 	c->insecure = conf->insecure;
+	c->any_name = conf->any_name;
+	c->ask = conf->ask;
+	c->agrees = conf->agrees;
 	if (is_given(conf->name))
 		memcpy(c->name, conf->name, strlen(conf->name) + 1);
 	*ret = c;
@@ -617,6 +621,7 @@ use_client_ca(SSL_CTX *ctx, const struct pem *ca, bool is_required,
 static int
 server_ctx(const struct tls_server_conf *conf, SSL_CTX **ret, struct err *err)
 {
+	char *alpn;
 	struct pem cert = { .n = 0 };
 	struct pem key = { .n = 0 };
 	struct pem ca = { .n = 0 };
@@ -639,6 +644,11 @@ server_ctx(const struct tls_server_conf *conf, SSL_CTX **ret, struct err *err)
 	if (rc == 0)
 		rc = use_client_ca(ctx, &ca, conf->require_client_certificate,
 		                   err);
+	if (rc == 0 && conf->alpn != NULL) {
+		/* Nothing is written there. */
+		memcpy(&alpn, &conf->alpn, sizeof(alpn));
+		SSL_CTX_set_alpn_select_cb(ctx, tls_choose_protocol, alpn);
+	}
 	pem_free(&cert);
 	pem_free(&key);
 	pem_free(&ca);
@@ -666,6 +676,7 @@ tls_server_new(const struct tls_server_conf *conf, struct err *err)
 		return NULL;
 	}
 	s->require = conf->require_client_certificate;
+	s->alpn = conf->alpn;
 	if (server_ctx(conf, &s->live.ctx, err) != 0) {
 		live_fini(&s->live);
 		free(s);
@@ -734,6 +745,7 @@ server_again(struct tls_server *s)
 		.server_cert = l->given[1],
 		.server_key = l->given[2],
 		.require_client_certificate = s->require,
+		.alpn = s->alpn,
 	};
 	struct err err = { .code = ERR_NONE };
 	SSL_CTX *ctx = NULL;

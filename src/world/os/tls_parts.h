@@ -34,12 +34,16 @@ struct tls_client {
 	uint8_t digest[32]; /* of rules, paths and PEM: equal ones are one */
 	struct tls_live *live;
 	bool insecure;
+	bool any_name;
+	char agrees;
+	struct span ask;
 	char name[256]; /* "": the address's host */
 };
 
 struct tls_server {
 	struct tls_live live; /* its lock: all below, too */
 	bool require;
+	const char *alpn;
 	struct tls_look look;
 };
 
@@ -49,6 +53,12 @@ SSL_CTX *tls_client_ctx(const struct tls_client *c);
 SSL_CTX *tls_server_ctx(struct tls_server *s);
 /* A handshake ended; why: NULL when it was done. */
 void tls_server_note(struct tls_server *s, const char *why);
+
+/* For a server's context: the one name, where the client names some. arg: it, a
+ * text. */
+int tls_choose_protocol(SSL *ssl, const unsigned char **ret,
+                        unsigned char *ret_n, const unsigned char *in,
+                        unsigned int n, void *arg);
 
 /* OpenSSL's own words for the first error in this thread's queue, which is
  * emptied. */

@@ -127,6 +127,56 @@ test_postgres(void **state)
 	}
 }
 
+/* libpq's words, in any order, mean what they mean there. */
+static void
+test_modes(void **state)
+{
+	static const struct {
+		const char *words;
+		const char *mode;
+		const char *ca;
+	} cases[] = {
+		{ "sslmode=disable", "disable", "" },
+		{ "sslmode=require", "require", "" },
+		{ "sslmode=require&sslrootcert=/c", "verify-ca", "/c" },
+		{ "sslrootcert=/c&sslmode=require", "verify-ca", "/c" },
+		{ "sslmode=verify-ca&sslrootcert=/c", "verify-ca", "/c" },
+		{ "sslmode=verify-full&sslrootcert=/c", "verify-full", "/c" },
+		{ "sslrootcert=system&sslmode=verify-full", "verify-full", "" },
+		{ "sslmode=verify-full", "verify-full", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct url u;
+		struct url again;
+		char text[512];
+
+		(void)snprintf(text, sizeof(text), "postgres://h/d?%s",
+		               cases[i].words);
+		assert_int_equal(url_parse(text, &u, NULL), 0);
+		assert_string_equal(url_sslmode(&u), cases[i].mode);
+		assert_string_equal(u.tls.ca, cases[i].ca);
+		assert_int_equal(url_print(&u, text, sizeof(text), NULL), 0);
+		assert_int_equal(url_parse(text, &again, NULL), 0);
+		assert_memory_equal(&u, &again, sizeof(u));
+	}
+}
+
+static void
+test_same(void **state)
+{
+	static const char a[] = "postgres://u:p@h:1/a";
+	static const char b[] = "postgres://h:1/b?sslmode=require";
+
+	(void)state;
+	assert_true(url_same_text(a, "postgres://h:1/a"));
+	assert_false(url_same_text(a, b));
+	assert_true(url_same_server_text(a, b));
+	assert_false(url_same_server_text(a, "postgres://h:2/a"));
+	assert_true(url_same_text("redis://h", "redis://u:p@h:6379"));
+}
+
 static void
 test_bad(void **state)
 {
@@ -143,6 +193,10 @@ test_bad(void **state)
 		{ "http://h", "redis://" },
 		{ "postgres://h?color=red", "color=red" },
 		{ "postgres://h?sslmode=prefer", "verify-full" },
+		{ "postgres://h?sslmode=verify-ca", "sslrootcert" },
+		{ "postgres://h?sslrootcert=/f", "plain" },
+		{ "postgres://h?sslrootcert=system&sslmode=require",
+		  "verify-full only" },
 		{ "postgres:///d?host=/run&sslmode=require", "Unix socket" },
 		{ "postgres://u:a/b@h:1/d", "%2F" },
 		{ "redis://", "host is missing" },
@@ -276,9 +330,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good), cmocka_unit_test(test_postgres),
-		cmocka_unit_test(test_bad),  cmocka_unit_test(test_secret),
-		cmocka_unit_test(test_long), cmocka_unit_test(test_password),
+		cmocka_unit_test(test_good),  cmocka_unit_test(test_postgres),
+		cmocka_unit_test(test_modes), cmocka_unit_test(test_same),
+		cmocka_unit_test(test_bad),   cmocka_unit_test(test_secret),
+		cmocka_unit_test(test_long),  cmocka_unit_test(test_password),
 		cmocka_unit_test(test_side),
 	};
 

@@ -208,7 +208,8 @@ begin(size_t refuse_at)
 {
 	static const struct port_ops ops = { scarce_open, world_close,
 		                             world_read,  scene_mail,
-		                             world_poke,  NULL };
+		                             world_poke,  NULL,
+		                             NULL };
 
 	memset(&run, 0, sizeof(run));
 	run.heap = heap_make();

@@ -299,6 +299,122 @@ reload_keeps_what_stands(void **state)
 	tls_server_free(s);
 }
 
+/* ---- asked for in band ------------------------------------------------------ */
+
+static const struct tls_client *
+asking(bool any_name)
+{
+	const struct tls_client_conf conf = { .ca = ca.cert,
+		                              .any_name = any_name,
+		                              .ask = SPAN("tls?"),
+		                              .agrees = 'S' };
+	const struct tls_client *c = tls_client_get(&conf, NULL);
+
+	assert_non_null(c);
+	return c;
+}
+
+/* The question, its answer of one byte, the handshake; and nothing of what stands
+ * behind the answer in clear is taken for more than a part of the handshake. */
+static void
+a_client_asks_first(void **state)
+{
+	static const struct {
+		const char *answer;
+		const char *says; /* NULL: it is done */
+	} cases[] = {
+		{ "S", NULL },
+		{ "N", "does not offer TLS" },
+		{ "E", "answered something else" },
+		{ "", "closed the connection" },
+		{ "Sclear", "agreed to TLS and does not speak it" },
+	};
+	struct tls_server_conf conf = served();
+	struct tls_server *s = tls_server_new(&conf, NULL);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t n = strlen(cases[i].answer);
+		uint8_t in[8];
+		struct err err;
+		struct ends e;
+
+		connect_ends(&e, s, asking(false), "localhost");
+		assert_int_equal(tls_shake(e.c), TLS_AGAIN);
+		assert_int_equal(tls_shake(e.c), TLS_AGAIN);
+		assert_int_equal(read(e.fd[1], in, sizeof(in)), 4);
+		assert_memory_equal(in, "tls?", 4);
+		if (n > 0)
+			assert_int_equal(write(e.fd[1], cases[i].answer, n), n);
+		else
+			(void)shutdown(e.fd[1], SHUT_WR);
+		assert_int_equal(shake_hands(&e),
+		                 cases[i].says == NULL ? TLS_DONE : TLS_FAILED);
+		if (cases[i].says != NULL) {
+			assert_true(tls_why(e.c, &err) < 0);
+			assert_non_null(strstr(err.text, cases[i].says));
+		}
+		end(&e);
+	}
+	tls_server_free(s);
+}
+
+static void
+any_name_is_no_matter_of_the_authority(void **state)
+{
+	struct tls_client_conf bad = { .ca = other.cert, .any_name = true };
+	struct tls_client_conf good = { .ca = ca.cert, .any_name = true };
+	struct tls_server_conf conf = served();
+	struct tls_server *s = tls_server_new(&conf, NULL);
+	struct ends e;
+
+	(void)state;
+	connect_ends(&e, s, tls_client_get(&good, NULL), "elsewhere");
+	assert_int_equal(shake_hands(&e), TLS_DONE);
+	end(&e);
+	connect_ends(&e, s, tls_client_get(&bad, NULL), "localhost");
+	assert_int_equal(shake_hands(&e), TLS_FAILED);
+	end(&e);
+	assert_ptr_not_equal(tls_client_get(&good, NULL), trusting());
+	assert_ptr_not_equal(asking(true), asking(false));
+	tls_server_free(s);
+}
+
+/* A client that does not ask: its first bytes were read by somebody else; and it has
+ * to say for which protocol. */
+static void
+a_handshake_that_has_begun(void **state)
+{
+	struct tls_server_conf conf = served();
+	struct tls_server *s;
+	uint8_t in[4096];
+	struct err err;
+	struct ends e;
+
+	(void)state;
+	for (int named = 0; named < 2; named++) {
+		ssize_t n;
+
+		conf.alpn = named ? "x" : NULL;
+		s = tls_server_new(&conf, NULL);
+		connect_ends(&e, s, trusting(), "localhost");
+		assert_int_equal(tls_shake(e.c), TLS_AGAIN);
+		n = read(e.fd[1], in, sizeof(in));
+		assert_true(n > 100);
+		assert_true(tls_feed(e.s, span_of(in, (size_t)n)));
+		(void)shake_hands(&e);
+		if (named) {
+			assert_int_equal(tls_why(e.s, &err), -ERR_PROTO);
+			assert_non_null(strstr(err.text, "ALPN"));
+		} else {
+			assert_int_equal(tls_write(e.c, "ping", 4), 4);
+			assert_int_equal(tls_read(e.s, in, sizeof(in)), 4);
+		}
+		end(&e);
+		tls_server_free(s);
+	}
+}
+
 static void
 equal_rules_are_one_context(void **state)
 {
@@ -331,15 +447,20 @@ what_is_no_pem(void **state)
 		struct tls_server_conf conf;
 		const char *says;
 	} cases[] = {
-		{ { NULL, NULL, NULL, false }, "needs a server certificate" },
-		{ { srv.cert, NULL, NULL, false }, "server key is missing" },
-		{ { srv.cert, ca.cert, NULL, false }, "no server key in PEM" },
-		{ { srv.key, srv.key, NULL, false }, "no server certificate" },
-		{ { bad, srv.key, NULL, false }, "no server certificate" },
-		{ { srv.cert, srv.key, bad, false }, "no client CA" },
-		{ { srv.cert, srv.key, NULL, true }, "is not named" },
-		{ { "/", srv.key, NULL, false }, "Is a directory" },
-		{ { "pem:0", srv.key, NULL, false }, "No such file" },
+		{ { NULL, NULL, NULL, false, NULL },
+		  "needs a server certificate" },
+		{ { srv.cert, NULL, NULL, false, NULL },
+		  "server key is missing" },
+		{ { srv.cert, ca.cert, NULL, false, NULL },
+		  "no server key in PEM" },
+		{ { srv.key, srv.key, NULL, false, NULL },
+		  "no server certificate" },
+		{ { bad, srv.key, NULL, false, NULL },
+		  "no server certificate" },
+		{ { srv.cert, srv.key, bad, false, NULL }, "no client CA" },
+		{ { srv.cert, srv.key, NULL, true, NULL }, "is not named" },
+		{ { "/", srv.key, NULL, false, NULL }, "Is a directory" },
+		{ { "pem:0", srv.key, NULL, false, NULL }, "No such file" },
 	};
 
 	(void)state;
@@ -381,6 +502,9 @@ main(void)
 		cmocka_unit_test(much_through_a_small_socket),
 		cmocka_unit_test(a_name_is_asked_for),
 		cmocka_unit_test(reload_keeps_what_stands),
+		cmocka_unit_test(a_client_asks_first),
+		cmocka_unit_test(any_name_is_no_matter_of_the_authority),
+		cmocka_unit_test(a_handshake_that_has_begun),
 		cmocka_unit_test(equal_rules_are_one_context),
 		cmocka_unit_test(what_is_no_pem),
 		cmocka_unit_test(a_key_with_a_passphrase),

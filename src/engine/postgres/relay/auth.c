@@ -72,6 +72,22 @@ pg_auth_next(struct pg_relay *r)
 	buf_fini(&sql);
 }
 
+/* The ways to log in that do not speak of a certificate: the client sees ours, not
+ * the server's. */
+static void
+put_unbound(struct buf *tx, struct span names)
+{
+	struct span name;
+
+	while (pg_text_next(&names, &name)) {
+		if (name.n == 0 || span_eq(name, SPAN(PG_SCRAM_NAME_PLUS)))
+			continue;
+		buf_put_span(tx, name);
+		buf_put(tx, "", 1);
+	}
+	buf_put(tx, "", 1);
+}
+
 /* A message of the server, as if it had just come. */
 static void
 pass_on(struct pg_session *s, struct span body)
@@ -79,7 +95,12 @@ pass_on(struct pg_session *s, struct span body)
 	size_t at = pg_put_begin(&s->client->tx, PG_AUTHENTICATION);
 	struct pg_authentication m;
 
-	buf_put_span(&s->client->tx, body);
+	if (pg_read_authentication(body, &m) && m.code == PG_AUTH_SASL) {
+		buf_put(&s->client->tx, body.p, 4);
+		put_unbound(&s->client->tx, m.data);
+	} else {
+		buf_put_span(&s->client->tx, body);
+	}
 	pg_put_end(&s->client->tx, at);
 	port_touch(s->r->port, s->client);
 	s->auth.at = pg_read_authentication(body, &m) && m.code == PG_AUTH_OK
@@ -243,6 +264,18 @@ hear_last(struct pg_session *s, struct span body)
 	return 0;
 }
 
+/* Does the client say that the server cannot bind to a certificate, to one that
+ * can? It would be told of an attack. */
+static bool
+is_misled(const struct pg_session *s, struct span body)
+{
+	struct pg_sasl sasl;
+
+	return s->auth.wants_scram && s->b.link->is_secure &&
+	       pg_read_sasl(body, &sasl) && !sasl.data.is_null &&
+	       span_has_prefix(sasl.data.bytes, SPAN("y,,"));
+}
+
 bool
 pg_auth_password(struct pg_session *s, const struct pg_message *m)
 {
@@ -250,6 +283,15 @@ pg_auth_password(struct pg_session *s, const struct pg_message *m)
 	struct span text;
 	int rc = 0;
 
+	if (a->at == AUTH_PASSES && is_misled(s, m->body)) {
+		pg_session_end(s, SPAN("28P01"),
+		               "password authentication failed for user "
+		               "\"%.*s\": Godwit has no verifier of it, and "
+		               "SCRAM does not pass through two TLS "
+		               "connections",
+		               (int)user_of(s).n, (const char *)user_of(s).p);
+		return false;
+	}
 	if (a->at == AUTH_FIRST) {
 		rc = hear_first(s, m->body);
 	} else if (a->at == AUTH_LAST) {

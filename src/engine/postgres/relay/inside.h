@@ -160,7 +160,9 @@ struct pg_session {
 	bool captures;
 	bool is_lossy;   /* more was prepared than is kept */
 	bool is_stopped; /* the client is not read  */
-	bool waits;      /* has bytes for a backend that is not there */
+	bool has_asked_tls;
+	bool has_asked_gss;
+	bool waits; /* has bytes for a backend that is not there */
 	uint64_t began_ns;
 	uint64_t waits_ns;
 };

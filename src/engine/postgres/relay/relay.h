@@ -30,6 +30,9 @@
 /* How long running transactions may take once the machine is told to stop. */
 #define PG_RELAY_STOP_NS    2000000000ull
 
+/* What clients say in TLS that they will speak (ALPN). */
+#define PG_RELAY_ALPN "postgresql"
+
 extern const struct machine pg_relay_machine;
 
 /* self: zeroed, pg_relay_machine.self_size bytes. conf: struct relay_conf, kept alive

@@ -146,19 +146,70 @@ pg_session_is_quiet(const struct pg_session *s)
 
 /* ---- before the session ---------------------------------------------------- */
 
-/* Answers false when the session is gone. */
+static void
+answer(struct pg_session *s, char c)
+{
+	buf_put(&s->client->tx, &c, 1);
+	port_touch(s->r->port, s->client);
+}
+
+/* A question for TLS. What comes behind it in clear was put there by somebody else
+ * than the client, who has to wait for the answer. False: the session is gone. */
 static bool
-on_packet(struct pg_session *s, const struct pg_message *m)
+on_ssl(struct pg_session *s, size_t behind)
+{
+	struct port *port = s->r->port;
+	static const struct span none = { NULL, 0 };
+
+	if (s->has_asked_tls) {
+		pg_session_end(s, SPAN("08P01"), "TLS was asked for twice");
+		return false;
+	}
+	s->has_asked_tls = true;
+	if (!s->client->may_secure) {
+		answer(s, PG_SSL_NO);
+		return true;
+	}
+	if (behind > 0) {
+		pg_session_end(s, SPAN("08P01"),
+		               "received unencrypted data after SSL request");
+		return false;
+	}
+	answer(s, PG_SSL_YES);
+	port->ops->secure(port, s->client, none);
+	return true;
+}
+
+/* Who need not come in TLS: a cancel request, which most clients send in clear. */
+static bool
+may_be_plain(struct pg_session *s)
+{
+	if (!s->client->may_secure)
+		return true;
+	pg_session_end(s, SPAN("28000"),
+	               "clients come here in TLS only; use sslmode=require, "
+	               "verify-ca or verify-full");
+	return false;
+}
+
+/* behind: bytes that came with it. Answers false when the session is gone. */
+static bool
+on_packet(struct pg_session *s, const struct pg_message *m, size_t behind)
 {
 	struct pg_relay *r = s->r;
 	struct span pairs;
 	struct pg_key key;
 
 	switch (m->code) {
-	case PG_SSL:
+	case PG_SSL: return on_ssl(s, behind);
 	case PG_GSSENC:
-		buf_put(&s->client->tx, "N", 1);
-		port_touch(r->port, s->client);
+		if (s->has_asked_gss) {
+			pg_session_end(s, SPAN("08P01"),
+			               "GSSAPI was asked for twice");
+			return false;
+		}
+		s->has_asked_gss = true;
+		answer(s, 'N');
 		return true;
 	case PG_CANCEL:
 		if (pg_read_cancel(m->body, &key))
@@ -167,6 +218,8 @@ on_packet(struct pg_session *s, const struct pg_message *m)
 		return false;
 	default: break;
 	}
+	if (!may_be_plain(s))
+		return false;
 	if (m->code >> 16 != 3 || !pg_read_startup(m->body, &pairs)) {
 		pg_session_end(s, SPAN("08P01"),
 		               "unsupported frontend protocol");
@@ -383,9 +436,16 @@ static int
 start(struct pg_session *s, struct span in, size_t *ret_used)
 {
 	struct pg_message m;
-	enum wire_rc rc = pg_frame_whole(&s->in, in, &m);
+	enum wire_rc rc;
 
 	*ret_used = 0;
+	if (in.p[0] == PG_TLS_FIRST && s->client->may_secure) {
+		*ret_used = in.n;
+		s->has_asked_tls = true;
+		s->r->port->ops->secure(s->r->port, s->client, in);
+		return 1;
+	}
+	rc = pg_frame_whole(&s->in, in, &m);
 	if (rc == WIRE_MORE)
 		return 0;
 	if (rc != WIRE_PART) {
@@ -393,7 +453,7 @@ start(struct pg_session *s, struct span in, size_t *ret_used)
 		return -1;
 	}
 	*ret_used = m.raw.n;
-	return on_packet(s, &m) ? 1 : -1;
+	return on_packet(s, &m, in.n - m.raw.n) ? 1 : -1;
 }
 
 /* All of in that may go. False: the session is gone. */
