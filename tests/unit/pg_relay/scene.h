@@ -40,6 +40,8 @@ struct run {
 	uint64_t drawn;
 	uint32_t drained; /* MAIL_DRAINED   */
 	uint32_t acked;   /* MAIL_ROUTE_ACK */
+	uint32_t secured; /* links that asked for TLS          */
+	size_t seen;      /* bytes of a handshake given with it */
 };
 
 static struct run run;
@@ -73,12 +75,25 @@ scene_entropy(struct port *p)
 	return hash_mix(++run.drawn);
 }
 
+/* The handshake is done at once. */
+static inline void
+scene_secure(struct port *p, struct link *l, struct span seen)
+{
+	(void)p;
+	REQUIRE(l->may_secure);
+	l->may_secure = false;
+	l->is_secure = true;
+	run.secured++;
+	run.seen = seen.n;
+}
+
 static inline void
 begin(void)
 {
-	static const struct port_ops ops = { scene_open, world_close,
-		                             world_read, scene_mail,
-		                             world_poke, NULL };
+	static const struct port_ops ops = { scene_open,  world_close,
+		                             world_read,  scene_mail,
+		                             world_poke,  NULL,
+		                             scene_secure };
 
 	memset(&run, 0, sizeof(run));
 	run.heap = heap_make();

@@ -46,6 +46,61 @@ a_login_passes(void **state)
 	end();
 }
 
+#define SSL_ASKS "\0\0\0\010\4\322\26\57"
+
+static int
+comes_to_tls(void)
+{
+	int c = comes();
+
+	run.w.links[c]->may_secure = true;
+	return c;
+}
+
+/* A client of an interlay with a certificate asks for TLS, or begins with it. What
+ * stands behind the question in clear is refused, and so is who does not ask. */
+static void
+tls_is_asked_for(void **state)
+{
+	static const uint8_t hello[] = { 0x16, 3, 1, 0, 9, 1 };
+	int c;
+
+	(void)state;
+	begin();
+	c = comes_to_tls();
+	say(c, 0, SPAN("\4\322\26\60")); /* GSSENCRequest */
+	got(c, SPAN("N"));
+	for (size_t i = 0; i < 8; i++)
+		bytes(c, span_of(&SSL_ASKS[i], 1));
+	got(c, SPAN("S"));
+	assert_int_equal(run.secured, 1);
+	assert_int_equal(run.seen, 0);
+	starts(c);
+	assert_true(dialed() >= 0);
+
+	c = comes_to_tls();
+	bytes(c, span_of(hello, sizeof(hello)));
+	assert_int_equal(run.secured, 2);
+	assert_int_equal(run.seen, sizeof(hello));
+
+	c = comes_to_tls();
+	bytes(c, SPAN(SSL_ASKS "\0"));
+	world_batch(&run.w);
+	assert_int_equal(run.secured, 2);
+	assert_false(is_there(c));
+
+	c = comes_to_tls();
+	starts(c);
+	assert_int_equal(run.secured, 2);
+	assert_false(is_there(c));
+
+	c = comes_to_tls();
+	say(c, 0, SPAN("\4\322\26\60"));
+	say(c, 0, SPAN("\4\322\26\60"));
+	assert_false(is_there(c));
+	end();
+}
+
 /* Requests and answers as they are, in pieces of n bytes. */
 static void
 pass_in_pieces(size_t n)
@@ -274,6 +329,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_login_passes),
+		cmocka_unit_test(tls_is_asked_for),
 		cmocka_unit_test(messages_pass_on_any_cut),
 		cmocka_unit_test(what_comes_ahead_waits_for_the_login),
 		cmocka_unit_test(garbage_of_a_client_ends_it),
