@@ -23,6 +23,7 @@ if [ "${1:-}" = --quick ]; then
     $python redis_ack.py --reps 1 --seconds 1 --patience 2
     $python redis_connections.py --reps 1 --seconds 1 --patience 2
     $python postgres_proxy.py --reps 1 --quick --patience 2
+    $python postgres_switch.py --quick
     exit 0
 fi
 $python redis_proxy.py
@@ -31,3 +32,4 @@ $python redis_copy.py
 $python redis_ack.py
 $python redis_connections.py
 $python postgres_proxy.py
+$python postgres_switch.py

@@ -135,3 +135,22 @@ def test_what_was_made_ready_in_vain_goes(tmp_path):
             until(lambda: not strangers(other), 20, text="nobody to be left on " + other)
         for c in clients:
             c.close()
+
+
+@pytest.mark.limit(90)
+def test_a_query_that_the_server_passes_over(tmp_path):
+    """Behind an extended message that failed a server passes over everything up to the
+    Sync, simple queries as well: such a session is quiet, and goes over. One whose
+    query is answered, because nothing failed before it, too."""
+    with Trusted(tmp_path) as m:
+        c, d, e = m.raw(), m.raw(), m.raw()
+        c.say(parse("SELECT 1/") + query("SELECT 'passed over'") + SYNC)
+        d.say(parse("SELECT 1") + query("SELECT 'answered'") + SYNC, b"Z", 2)
+        e.say(parse("SELECT 1/") + query("SELECT 1") + query("SELECT 2") + SYNC + query("SELECT 3"), b"Z", 2)
+        for verb in ("promote", "rollback"):
+            m.switch(verb)
+            for x in (c, d, e):
+                assert b"77" in settings(x, "SELECT 77")
+                x.say(parse("SELECT 1/") + query("SELECT 'passed over'") + SYNC)
+        for x in (c, d, e):
+            x.close()

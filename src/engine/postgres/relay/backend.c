@@ -94,6 +94,7 @@ is_word(const struct pg_backend *b, uint8_t type)
 		       type == PG_READY || type == PG_AUTHENTICATION ||
 		       type == PG_PARAMETER_STATUS;
 	return type == PG_READY || type == PG_COPY_IN_RESPONSE ||
+	       (b->s->probes && type == PG_ROW_DESCRIPTION) ||
 	       type == PG_PARAMETER_STATUS ||
 	       (type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s));
 }
@@ -103,7 +104,9 @@ static bool
 is_ours(const struct pg_backend *b, uint8_t type)
 {
 	if (b->at == BACKEND_OPEN)
-		return type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s);
+		return (type == PG_ERROR_RESPONSE &&
+		        pg_session_is_quiet(b->s)) ||
+		       (b->s->probes && type == PG_ROW_DESCRIPTION);
 	if (b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN)
 		return type == PG_BACKEND_KEY || type == PG_AUTHENTICATION;
 	return type != PG_NOTIFICATION;
@@ -161,6 +164,17 @@ on_ready(struct pg_session *s, struct span body)
 	else if (s->due_sync > 0)
 		s->due_sync--;
 	s->r->n.answered[s->b.side]++;
+}
+
+/* A message that was kept for a look. */
+static void
+give_whole(struct pg_backend *b, uint8_t type, struct span body)
+{
+	uint8_t head[5] = { type };
+
+	pg_set_u32(head + 1, (uint32_t)body.n + 4);
+	give(b, span_of(head, sizeof(head)));
+	give(b, body);
 }
 
 /* It is what the one before was: what waits goes on. */
@@ -247,6 +261,8 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 	case BACKEND_OPEN:
 		if (type == PG_READY)
 			on_ready(s, body);
+		if (type == PG_ROW_DESCRIPTION && !pg_census_begins(s, body))
+			give_whole(b, type, body);
 		if (type == PG_COPY_IN_RESPONSE) {
 			/* A Sync that was sent ahead is passed over. */
 			s->copies_in = true;
@@ -300,6 +316,7 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 		pg_warm_take(b, bytes);
 		return;
 	}
+	s->heard_ns = r->port->now_ns;
 	while (bytes.n > 0) {
 		enum wire_rc rc = pg_frame_feed(&b->in, bytes, &p, &used);
 

@@ -10,7 +10,8 @@
 #include "wire/pg_text.h"
 
 /* A server that does not tell is asked again. */
-#define CENSUS_TRIES 8
+#define CENSUS_TRIES  8
+#define CENSUS_COLUMN "godwit_census"
 
 /* An oid that is half of a lock's key, as the signed number that was given. */
 #define SIGNED(oid)                                       \
@@ -19,7 +20,8 @@
 
 /* kind, a, b */
 static const char question[] =
-	"SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source ="
+	"SELECT 's' AS " CENSUS_COLUMN
+	", name, setting FROM pg_catalog.pg_settings WHERE source ="
 	" 'session' UNION ALL SELECT 'p', name, statement FROM"
 	" pg_catalog.pg_prepared_statements WHERE from_sql UNION ALL SELECT"
 	" 'n', name, parameter_types::oid[]::text || statement FROM"
@@ -49,8 +51,9 @@ static const char patient[] =
 	" pg_catalog.current_setting('statement_timeout');"
 	" SET LOCAL statement_timeout = 0; ";
 
-void
-pg_census_ask(struct pg_session *s)
+/* Into the backend's tx. */
+static void
+put_question(struct pg_session *s)
 {
 	struct pg_backend *b = &s->b;
 	size_t at;
@@ -72,7 +75,34 @@ pg_census_ask(struct pg_session *s)
 	buf_put(&b->link->tx, "", 1);
 	pg_put_end(&b->link->tx, at);
 	port_touch(s->r->port, b->link);
-	b->at = BACKEND_CENSUS;
+}
+
+void
+pg_census_ask(struct pg_session *s)
+{
+	put_question(s);
+	s->b.at = BACKEND_CENSUS;
+}
+
+void
+pg_census_probe(struct pg_session *s)
+{
+	put_question(s);
+	s->probes = true;
+}
+
+bool
+pg_census_begins(struct pg_session *s, struct span body)
+{
+	/* Behind the number of columns. */
+	if (!span_has_prefix(span_skip(body, 2), SPAN(CENSUS_COLUMN)))
+		return false;
+	s->probes = false;
+	s->is_mixed = false;
+	s->due_query = 0;
+	s->due_sync = 0;
+	s->b.at = BACKEND_CENSUS;
+	return true;
 }
 
 static void

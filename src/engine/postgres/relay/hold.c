@@ -9,8 +9,20 @@
 #include "engine/postgres/relay/inside.h"
 
 #define LOGIN_WAIT_NS (50 * MILLI)
+/* Behind a server's silence of this length a session that may be busy is asked. */
+#define SILENCE_NS    (30 * MILLI)
 /* Others wait so long for those who take their locks again. */
 #define LOCKS_WAIT_NS (500 * MILLI)
+
+/* A query that came between extended messages and their Sync has no answer of its own
+ * when one of them failed: the server passes over it. Then it seems busy for ever. */
+static bool
+is_unsure(const struct pg_session *s)
+{
+	return s->is_mixed && !s->probes && s->status == PG_IDLE &&
+	       !s->in_extended && !s->copies_in && s->in.left == 0 &&
+	       s->r->port->now_ns > s->heard_ns + SILENCE_NS;
+}
 
 /* Does it stand still? What is missing for it is asked for. */
 static bool
@@ -22,8 +34,13 @@ stands(struct pg_session *s)
 		       s->r->port->now_ns > s->r->held_ns + LOGIN_WAIT_NS;
 	if (s->b.at == BACKEND_OFF)
 		return true;
-	if (s->b.at != BACKEND_OPEN || !pg_session_is_quiet(s))
+	if (s->b.at != BACKEND_OPEN)
 		return false;
+	if (!pg_session_is_quiet(s)) {
+		if (is_unsure(s))
+			pg_census_probe(s);
+		return false;
+	}
 	if (s->state.is_known)
 		return true;
 	pg_census_ask(s);

@@ -157,6 +157,8 @@ struct pg_session {
 	uint8_t status;   /* of the last ReadyForQuery */
 	bool in_extended; /* messages since the last Sync */
 	bool copies_in;
+	bool is_mixed; /* a query came before the Sync of others: see hold.c */
+	bool probes;   /* the census was sent behind what may be outstanding */
 	bool captures;
 	bool is_lossy;   /* more was prepared than is kept */
 	bool is_stopped; /* the client is not read  */
@@ -165,6 +167,7 @@ struct pg_session {
 	bool waits; /* has bytes for a backend that is not there */
 	uint64_t began_ns;
 	uint64_t waits_ns;
+	uint64_t heard_ns; /* bytes of its backend came last */
 };
 
 LIST_OF(pg_session, all, pg_sessions);
@@ -255,6 +258,10 @@ void pg_auth_lost(struct pg_relay *r);
 /* ---- census.c ---- */
 /* Ask; BACKEND_CENSUS until it has answered. */
 void pg_census_ask(struct pg_session *s);
+/* The same of one that may be busy: its answer is known by its first column. */
+void pg_census_probe(struct pg_session *s);
+/* Is this RowDescription the census'? Then what is outstanding is over. */
+bool pg_census_begins(struct pg_session *s, struct span body);
 void pg_census_hear(struct pg_session *s, uint8_t type, struct span body);
 /* Put what makes the state again; answers how many ReadyForQuery will come. */
 uint32_t pg_census_restore(struct pg_session *s, struct buf *tx);

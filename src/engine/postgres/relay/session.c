@@ -254,6 +254,8 @@ may_begin(struct pg_session *s)
 {
 	if (s->b.at != BACKEND_OPEN)
 		return false;
+	if (s->probes)
+		return false;
 	/* What is locked may be what it is about to ask for. */
 	if (s->r->locking && !s->state.has_locks)
 		return false;
@@ -269,7 +271,10 @@ account(struct pg_session *s, uint8_t type)
 	                    type == PG_EXECUTE;
 	switch (type) {
 	case PG_QUERY:
-	case PG_FUNCTION_CALL: s->due_query++; break;
+	case PG_FUNCTION_CALL:
+		s->due_query++;
+		s->is_mixed = s->is_mixed || s->in_extended;
+		break;
 	case PG_SYNC:
 		/* A server that takes in a COPY passes over it. */
 		if (!s->copies_in)
