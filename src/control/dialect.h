@@ -94,7 +94,8 @@ struct dialect {
 	/* Between the barrier and the commit: what does not travel by the stream
 	 * goes from the losing side to the other one. */
 	int (*carry)(struct run *r, enum side from, struct err *err) MUST;
-	/* The rules of now survive a restart of the server, where it can. */
+	/* Behind a switch, or a fence made again: the rules of now survive a restart of the
+	 * server, where it can; who is left on a side that is shut goes. */
 	void (*persist)(struct run *r, enum side s);
 	/* What Godwit put there is removed. */
 	void (*clean)(struct run *r, enum side s, bool keep_users);

@@ -8,6 +8,7 @@
  */
 #define _DEFAULT_SOURCE
 #include <stdlib.h>
+#include <string.h>
 
 #include "control/postgres/side.h"
 
@@ -52,19 +53,9 @@ pg_carry(struct run *r, enum side from, struct err *err)
 	                 &list, err);
 	if (rc != 0)
 		return rc;
-	rc = pg_tell(r, to,
-	             "SELECT count(setval(format('%I.%I', s, n)::regclass,"
-	             " j.v, j.called))"
-	             " FROM json_to_recordset($1::json)"
-	             "  AS j(s name, n name, v bigint, called bool)"
-	             " JOIN pg_sequences q"
-	             "  ON q.schemaname = s AND q.sequencename = n"
-	             " JOIN @.sequences() o USING (s, n)"
-	             " WHERE CASE WHEN q.increment_by > 0"
-	             "  THEN (j.v, j.called) > (o.v, o.called)"
-	             "  ELSE (-j.v::numeric, j.called) >"
-	             "   (-o.v::numeric, o.called) END",
-	             list, err);
+	if (strcmp(list, "[]") != 0)
+		rc = pg_tell(r, to, "SELECT @.set_sequences($1::json)", list,
+		             err);
 	free(list);
 	return rc;
 }

@@ -126,14 +126,6 @@ position(struct run *r, enum side s, uint64_t *ret, struct err *err)
 	return rc;
 }
 
-/* Roles and their rights are durable as they are. */
-static void
-persist(struct run *r, enum side s)
-{
-	(void)r;
-	(void)s;
-}
-
 /* A standby takes over its master's roles with its data. */
 static void
 tend_replicas(struct run *r, enum side s)
@@ -197,7 +189,7 @@ const struct dialect dialect_postgres = {
 	.kill_left = pg_kill_left,
 	.position = position,
 	.carry = pg_carry,
-	.persist = persist,
+	.persist = pg_kill_late,
 	.clean = pg_clean,
 	.tend_replicas = tend_replicas,
 	.shut_replicas = shut_replicas,

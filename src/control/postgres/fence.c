@@ -164,21 +164,13 @@ look(struct run *r, enum side s, struct look *ret, struct err *err)
 
 	if (rc == 0)
 		rc = pg_ask(r, s,
-		            "SELECT is_shut::int, epoch,"
-		            " (SELECT count(*) FROM pg_roles WHERE rolcanlogin"
-		            "  AND " PG_THEIRS "),"
-		            " (SELECT count(*) FROM @.closed"
-		            "  JOIN pg_roles ON rolname = role),"
-		            " (SELECT count(*) " PG_SESSIONS
-		            "  AND pid <> ALL ($1::int[])),"
-		            " (SELECT count(*) FROM pg_prepared_xacts"
-		            "  WHERE database = current_database())"
-		            " FROM @.fence",
+		            "SELECT shut, epoch, may, may_not, sessions,"
+		            " prepared FROM @.look($1)",
 		            param, &res, err);
 	free(quiet);
 	if (rc != 0)
 		return rc;
-	if (PQntuples(res) != 1)
+	if (PQgetisnull(res, 0, 0))
 		rc = err_set(err, ERR_STATE, "%s has lost its token",
 		             r->side[s].label);
 	for (int i = 0; rc == 0 && i < 6; i++)
@@ -259,8 +251,9 @@ oust(struct run *r, enum side s, const char *quiet, char **before,
 	return *before != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
 }
 
-/* Relays have told which of their connections nothing is on its way to: they are
- * terminated as the others, but nobody has to see them end. */
+/* Relays have told which of their connections nothing is on its way to: those are let
+ * be, so that they do not end while others wait, nor at all where the switch is taken
+ * back. Behind the switch pg_kill_late() ends what the relays have not closed. */
 int
 pg_kill(struct run *r, enum side s, struct err *err)
 {
@@ -284,6 +277,18 @@ pg_kill(struct run *r, enum side s, struct err *err)
 	free(before);
 	free(quiet);
 	return rc;
+}
+
+void
+pg_kill_late(struct run *r, enum side s)
+{
+	char *before = NULL;
+	uint64_t left;
+	struct err err;
+
+	if (r->at[s].fenced && oust(r, s, "{}", &before, &left, &err) != 0)
+		run_event(r, "fence", "%s", err.text);
+	free(before);
 }
 
 /* Backends of relays of an earlier process are sessions of applications; they end

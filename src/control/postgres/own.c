@@ -13,9 +13,7 @@
 
 #include "control/postgres/side.h"
 
-/* oust: terminates who is there; remain: of those but the quiet ones, and of logins that
- * had begun before the first turn (before: their virtual transactions).
- * closed: roles that had LOGIN before the fence; identity: tables whose rows are named
+/* closed: roles that had LOGIN before the fence; identity: tables whose rows are named
  * by all their columns meanwhile. The functions are what the files of this folder
  * call; a token of a later epoch refuses shut() and lift(). */
 static const char schema[] =
@@ -54,21 +52,6 @@ static const char schema[] =
 	"  EXECUTE pg_catalog.format('ALTER ROLE %I LOGIN', n);"
 	" END LOOP;"
 	" DELETE FROM @.closed; END $$;"
-	"CREATE OR REPLACE FUNCTION @.oust(quiet int[], INOUT before text,"
-	" OUT remain bigint) LANGUAGE plpgsql AS $$ BEGIN"
-	" IF before = 'first' THEN"
-	"  SELECT coalesce(string_agg(virtualtransaction, ','), '') INTO before"
-	"   FROM pg_catalog.pg_locks WHERE locktype = 'virtualxid' AND granted"
-	"   AND pid <> pg_backend_pid();"
-	" END IF;"
-	" PERFORM pg_terminate_backend(pid) " PG_SESSIONS ";"
-	" PERFORM pg_stat_clear_snapshot();"
-	" SELECT (SELECT count(*) " PG_SESSIONS " AND pid <> ALL (quiet)) +"
-	"  (SELECT count(*) FROM pg_catalog.pg_locks l JOIN"
-	"   pg_catalog.pg_stat_activity a USING (pid) WHERE"
-	"   locktype = 'virtualxid' AND granted AND a.usename IS NULL AND"
-	"   backend_type = 'client backend' AND virtualtransaction ="
-	"   ANY (string_to_array(before, ','))) INTO remain; END $$;"
 	"CREATE OR REPLACE FUNCTION @.name_rows() RETURNS void"
 	" LANGUAGE plpgsql AS $$ DECLARE x text; BEGIN"
 	" FOR x IN SELECT t FROM @.identity"
@@ -92,6 +75,53 @@ static const char schema[] =
 	"   INTO v, called;"
 	"  RETURN NEXT;"
 	" END LOOP; END $$;";
+
+/* What is called in a hold: functions, because the server keeps their plans. oust:
+ * terminates who is there but the quiet ones; remain: of those, and of logins that had
+ * begun before the first turn (before: their virtual transactions). look: what the fence
+ * is like. */
+static const char held[] =
+	"CREATE OR REPLACE FUNCTION @.oust(quiet int[], INOUT before text,"
+	" OUT remain bigint) LANGUAGE plpgsql AS $$ BEGIN"
+	" IF before = 'first' THEN"
+	"  SELECT coalesce(string_agg(virtualtransaction, ','), '') INTO before"
+	"   FROM pg_catalog.pg_locks WHERE locktype = 'virtualxid' AND granted"
+	"   AND pid <> pg_backend_pid();"
+	" END IF;"
+	" PERFORM pg_terminate_backend(pid) " PG_SESSIONS
+	"  AND pid <> ALL (quiet);"
+	" PERFORM pg_stat_clear_snapshot();"
+	" SELECT (SELECT count(*) " PG_SESSIONS " AND pid <> ALL (quiet)) +"
+	"  (SELECT count(*) FROM pg_catalog.pg_locks l JOIN"
+	"   pg_catalog.pg_stat_activity a USING (pid) WHERE"
+	"   locktype = 'virtualxid' AND granted AND a.usename IS NULL AND"
+	"   backend_type = 'client backend' AND virtualtransaction ="
+	"   ANY (string_to_array(before, ','))) INTO remain; END $$;"
+	"CREATE OR REPLACE FUNCTION @.look(quiet int[], OUT shut int, OUT epoch"
+	" bigint, OUT may bigint, OUT may_not bigint, OUT sessions bigint,"
+	" OUT prepared bigint) LANGUAGE plpgsql AS $$ BEGIN"
+	" SELECT f.is_shut::int, f.epoch,"
+	"  (SELECT count(*) FROM pg_catalog.pg_roles WHERE rolcanlogin"
+	"   AND " PG_THEIRS "),"
+	"  (SELECT count(*) FROM @.closed c JOIN pg_catalog.pg_roles"
+	"   ON rolname = c.role),"
+	"  (SELECT count(*) " PG_SESSIONS "  AND pid <> ALL (quiet)),"
+	"  (SELECT count(*) FROM pg_catalog.pg_prepared_xacts"
+	"   WHERE database = current_database())"
+	"  INTO shut, epoch, may, may_not, sessions, prepared"
+	"  FROM @.fence f; END $$;"
+	"CREATE OR REPLACE FUNCTION @.set_sequences(list json) RETURNS void"
+	" LANGUAGE plpgsql AS $$ BEGIN"
+	" PERFORM setval(format('%I.%I', s, n)::regclass, j.v, j.called)"
+	"  FROM json_to_recordset(list)"
+	"   AS j(s name, n name, v bigint, called bool)"
+	"  JOIN pg_catalog.pg_sequences q"
+	"   ON q.schemaname = s AND q.sequencename = n"
+	"  JOIN @.sequences() o USING (s, n)"
+	"  WHERE CASE WHEN q.increment_by > 0"
+	"   THEN (j.v, j.called) > (o.v, o.called)"
+	"   ELSE (-j.v::numeric, j.called) > (-o.v::numeric, o.called) END;"
+	" END $$;";
 
 /* What the first copy has brought, and of which snapshot (the mover's resume.c). */
 static const char list[] =
@@ -147,6 +177,8 @@ pg_users(struct run *r, enum side s, struct err *err)
 		rc = p->is_plain ? pg_be_plain(r, s, err) : put_role(r, s, err);
 	if (rc == 0)
 		rc = pg_run(r, s, schema, err);
+	if (rc == 0)
+		rc = pg_run(r, s, held, err);
 	if (rc == 0)
 		rc = pg_run(r, s, list, err);
 	if (rc != 0)

@@ -81,6 +81,8 @@ int pg_holds(struct run *r, enum side s, uint64_t epoch, struct err *err) MUST;
 bool pg_shuts_all(struct run *r, enum side s);
 int pg_is_open(struct run *r, enum side s, struct err *err) MUST;
 int pg_kill(struct run *r, enum side s, struct err *err) MUST;
+/* Who is on a side that is shut is ended; nobody waits for it. */
+void pg_kill_late(struct run *r, enum side s);
 int pg_kill_left(struct run *r, enum side s, struct err *err) MUST;
 
 /* ---- check.c ---- */
