@@ -25,6 +25,7 @@ struct verify_result;
 
 struct dialect {
 	const char *name;  /* "redis": in URLs, status and messages */
+	bool spools;       /* streams may have to be kept on disk   */
 	bool can_ack_both; /* replies can wait for the other side */
 	bool warms;        /* its relays know MAIL_WARM           */
 	/* Its clients ask for TLS in the protocol (port ops secure), and those

@@ -10,6 +10,7 @@
 #include "control/run_parts.h"
 #include "core/marks.h"
 #include "engine/mover.h"
+#include "world/os/disk.h"
 
 enum side
 run_authority(const struct run *r)
@@ -227,6 +228,38 @@ conf_of_mover(struct run *r, bool back)
 	return conf;
 }
 
+static void
+spool_name(const struct run *r, enum side s, char *ret, size_t n)
+{
+	(void)snprintf(ret, n, "%s.spool-%s", r->conf->state, side_name(s));
+}
+
+static int
+make_spools(struct run *r, struct mover_conf *conf, struct err *err)
+{
+	const char *max = getenv("GODWIT_SPOOL_BYTES");
+	char name[600];
+
+	for (int s = 0; r->dialect->spools && s < SIDE_N; s++) {
+		spool_name(r, (enum side)s, name, sizeof(name));
+		r->spool[s] = disk_new(
+			name, max != NULL ? strtoull(max, NULL, 10) : 0, err);
+		if (r->spool[s] == NULL)
+			return -(int)err->code;
+		conf->spool[s] = r->spool[s];
+	}
+	return 0;
+}
+
+void
+machines_forget_spool(const struct run *r, enum side s)
+{
+	char name[600];
+
+	spool_name(r, s, name, sizeof(name));
+	disk_forget(name);
+}
+
 static int
 make_mover(struct run *r, struct err *err)
 {
@@ -241,6 +274,8 @@ make_mover(struct run *r, struct err *err)
 	r->mover_conf = conf;
 	if (conf == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
+	if (make_spools(r, conf, err) != 0)
+		return -(int)err->code;
 	conf->board = &r->board;
 	conf->rule = mover_rule(r->conf->conflict);
 	conf->pace = (enum mover_pace)r->conf->copy_pace;
@@ -490,5 +525,9 @@ machines_free(struct run *r)
 	r->split.conf = NULL;
 	free(r->mover_conf);
 	r->mover_conf = NULL;
+	for (int s = 0; s < SIDE_N; s++) {
+		disk_free(r->spool[s]);
+		r->spool[s] = NULL;
+	}
 	free_rings(r);
 }

@@ -168,8 +168,9 @@ struct run {
 	const struct traffic *traffic[RUN_RELAYS_MAX];
 	uint32_t relay_n;
 	struct inbox *mover_inbox;
-	struct crowd crowd; /* the mover's: who hears of the board */
-	void *mover_conf;   /* machines.c's */
+	struct crowd crowd;         /* the mover's: who hears of the board */
+	void *mover_conf;           /* machines.c's */
+	struct disk *spool[SIDE_N]; /* ... for its streams; NULL: none */
 	char *build; /* malloc: the mover's, see engine/mover.h; NULL: none */
 	struct loop *mover;
 	struct divide split; /* writes by share or feature; divide.c */
@@ -302,6 +303,8 @@ bool machines_leave(struct run *r);
 /* Ask the mover to end, wait for it, end it. */
 void machines_end_mover(struct run *r);
 void machines_free(struct run *r);
+/* The stream of a side that is over: its files. */
+void machines_forget_spool(const struct run *r, enum side s);
 void machines_tell(struct run *r, const struct mail *m); /* every relay */
 void machines_tell_mover(struct run *r, const struct mail *m);
 void machines_tell_movers(struct run *r, const struct mail *m);

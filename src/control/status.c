@@ -318,12 +318,13 @@ stream_json(const struct run *r)
 	const struct board *b = &r->board;
 
 	return json_pack(
-		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:s}", "lag_records",
+		"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:s}", "lag_records",
 		LOAD(b->lag_records), "lag_bytes", LOAD(b->lag_bytes), "lag_ms",
-		LOAD(b->lag_ms), "pending", LOAD(b->pending_records),
-		"repaired", LOAD(b->repaired), "units", LOAD(b->stream_units),
-		"conflicts", LOAD(b->conflicts), "in_step",
-		r->mover != NULL && r->move == MOVE_IN_STEP, "direction",
+		LOAD(b->lag_ms), "spool_bytes", LOAD(b->spool_bytes), "pending",
+		LOAD(b->pending_records), "repaired", LOAD(b->repaired),
+		"units", LOAD(b->stream_units), "conflicts", LOAD(b->conflicts),
+		"in_step", r->mover != NULL && r->move == MOVE_IN_STEP,
+		"direction",
 		run_authority(r) == SIDE_OLD ? "old->new" : "new->old",
 		"trouble", r->trouble);
 }

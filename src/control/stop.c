@@ -41,6 +41,7 @@ stop_forget(struct run *r, enum side s, bool keep_users)
 	if (!keep_users)
 		r->dialect->clean_replicas(r, s);
 	r->dialect->clean(r, s, keep_users);
+	machines_forget_spool(r, s);
 }
 
 /* What is left behind: nothing after a rollback; after a completion old's fence

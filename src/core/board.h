@@ -57,6 +57,7 @@ struct board {
 	_Atomic uint64_t lag_records;
 	_Atomic uint64_t lag_bytes;
 	_Atomic uint64_t lag_ms;
+	_Atomic uint64_t spool_bytes;       /* of the stream, on our disk     */
 	_Atomic uint64_t pending_records;   /* dirty keys                     */
 	_Atomic uint64_t repaired;          /* other side's own deletions     */
 	_Atomic uint64_t conflicts;         /* records kept or merged         */

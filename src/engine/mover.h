@@ -19,6 +19,7 @@
  */
 #pragma once
 
+#include "engine/disk.h"
 #include "engine/engine.h"
 
 /* The target has the record already (first copy only). */
@@ -100,6 +101,9 @@ struct mover_conf {
 	 * engine's own words (indexes and keys); NULL: nothing. Kept alive. */
 	const char *build;
 	struct mover_limits limits;
+	/* Where the stream of a side is kept while it cannot be applied; NULL: in
+	 * memory alone. The caller keeps them alive. */
+	struct disk *spool[SIDE_N];
 	/* Faults on purpose: the negative controls of the tests. */
 	bool naive;            /* replay everything, whatever was copied    */
 	bool no_target_feed;   /* do not look at the target's own deletions */

@@ -162,6 +162,7 @@ const struct dialect dialect_postgres = {
 	.name = "postgres",
 	.warms = true,
 	.alpn = PG_RELAY_ALPN,
+	.spools = true,
 	.relay = &pg_relay_machine,
 	.relay_init = pg_relay_init,
 	.mover = &pg_mover_machine,

@@ -30,6 +30,7 @@ pg_apply_begin_session(struct pg_mover *m, struct pg_apply *a)
 	if (a->begins) {
 		a->is_ready = true;
 		a->begins = false;
+		pg_feed_rest(m, &m->feed[side_other(a->side)]);
 		return;
 	}
 	a->begins = true;

@@ -63,8 +63,14 @@ static bool
 set_up(struct pg_mover *m)
 {
 	switch (m->at++) {
-	case 0: pg_conn_query(&m->ask[0], SQL_STALE, m->slot); return true;
-	case 1: pg_conn_query(&m->ask[1], SQL_STALE, m->slot); return true;
+	case 0:
+	case 1:
+		/* Ours may go on. */
+		if (m->feed[m->at - 1].runs)
+			pg_conn_query(&m->ask[m->at - 1], "SELECT 1");
+		else
+			pg_conn_query(&m->ask[m->at - 1], SQL_STALE, m->slot);
+		return true;
 	case 2:
 		pg_conn_query(&m->ask[0], SQL_ORIGIN, m->slot, m->slot);
 		return true;
@@ -147,16 +153,22 @@ next_list(struct pg_mover *m)
 		to = STAGE_SLOT;
 		break;
 	}
-	if (!more)
-		pg_mover_stage(m, to);
+	if (more)
+		return;
+	if (to == STAGE_BACK || (m->stage == STAGE_LOOK && to != STAGE_WIPE))
+		m->streams = true;
+	if (m->streams)
+		pg_feed_load(m);
+	pg_mover_stage(m, to);
 }
 
 static void
 next_slot(struct pg_mover *m)
 {
-	struct pg_conn *c = &m->feed[m->from].c;
+	struct pg_conn *c = &m->snap;
 
 	if (c->link == NULL) {
+		c->side = &m->conf->side[m->from];
 		if (pg_conn_open(c) != 0)
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 		return;
@@ -339,8 +351,7 @@ pg_attach_slot(struct pg_mover *m, const struct pg_message *msg)
 
 	if (msg->type == PG_ERROR_RESPONSE)
 		pg_mover_fail(m, ERR_REFUSED, "%s: %s",
-		              m->conf->side[m->from].label,
-		              m->feed[m->from].c.said);
+		              m->conf->side[m->from].label, m->snap.said);
 	if (msg->type != PG_DATA_ROW)
 		return true;
 	if (!pg_read_row(msg->body, &row) || row.n < 3)

@@ -2,10 +2,11 @@
 /*
  * engine/postgres/mover/feed.c: a side's change stream, transaction by transaction.
  *
- * The authority's is applied to the other side. The other side's own feed runs as
- * well: what comes there with our origin is what we applied; anything else, while
- * that side is shut, was written by somebody who came in nevertheless, and is kept
- * in the connection, unread, until that side has authority or the migration ends.
+ * What comes goes into a spool, and is read from there: at once, or when the other side
+ * can take it. The authority's is applied to the other side. The other side's own feed
+ * runs as well: what comes there with our origin is what we applied; anything else,
+ * while that side is shut, was written by somebody who came in nevertheless, and is
+ * kept, unread, until that side has authority or the migration ends.
  *
  * What it takes to apply a transaction is decided at its beginning: after a BEGIN
  * comes its ORIGIN, if it has one, before any change.
@@ -13,10 +14,21 @@
 #include "base/check.h"
 #include "engine/postgres/mover/state.h"
 
+/* The stream is kept on disk when what came so long ago is not applied. */
+#define SPOOL_WAIT_NS (1 * SECOND)
+#define SPOOL_SYNC_NS (500 * MILLI)
+#define FEED_TELL_NS  (1 * SECOND)
+#define FEED_RETRY_NS (500 * MILLI)
+
+static uint64_t
+later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 void
 pg_feed_start(struct pg_mover *m, struct pg_feed *f)
 {
-	static const uint8_t version = 1;
 	struct buf names;
 	struct pg_option o[] = {
 		{ SPAN("proto_version"), SPAN("1") },
@@ -27,15 +39,21 @@ pg_feed_start(struct pg_mover *m, struct pg_feed *f)
 	buf_init(&names, m->port->mem);
 	pg_put_ident(&names, span_str(m->slot));
 	o[1].value = buf_span(&names);
-	pg_output_init(&f->out, version);
-	f->in_tx = false;
 	f->runs = false;
-	pg_put_start_replication(&f->c.link->tx, span_str(m->slot),
-	                         (struct pg_lsn){ f->start }, o, 3);
+	pg_put_start_replication(
+		&f->c.link->tx, span_str(m->slot),
+		(struct pg_lsn){ later(f->start, f->spool.whole) }, o, 3);
 	if (buf_failed(&names))
 		pg_mover_fail(m, ERR_NOMEM, "out of memory");
 	buf_fini(&names);
 	pg_conn_asked(&f->c);
+}
+
+/* Else it only comes. */
+static bool
+is_read(const struct pg_mover *m)
+{
+	return m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP;
 }
 
 /* Is what this feed carries applied? */
@@ -57,7 +75,8 @@ static void
 on_begin(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 {
 	f->in_tx = true;
-	f->skips = false;
+	/* It is there already. */
+	f->skips = rules(m, f) && p->lsn.v < f->start;
 	f->is_empty = true;
 	f->commit_lsn = p->lsn.v;
 	f->commit_us = p->time_us;
@@ -69,7 +88,7 @@ static void
 on_commit(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 {
 	f->in_tx = false;
-	f->read = p->end.v;
+	f->read = later(f->read, p->end.v);
 	if (!rules(m, f) || f->is_empty) {
 		pg_mover_moved(m);
 		return;
@@ -182,7 +201,7 @@ on_part(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 	case PG_CHANGE_BEGIN: on_begin(m, f, p); return true;
 	case PG_CHANGE_COMMIT: on_commit(m, f, p); return true;
 	case PG_CHANGE_ORIGIN:
-		f->skips = span_eq(p->name, span_str(m->slot));
+		f->skips = f->skips || span_eq(p->name, span_str(m->slot));
 		return true;
 	case PG_CHANGE_MESSAGE: on_message(m, f, p); return true;
 	case PG_CHANGE_RELATION:
@@ -222,58 +241,98 @@ may_read(struct pg_mover *m, struct pg_feed *f)
 	return target(m, f)->is_ready && pg_apply_has_room(target(m, f));
 }
 
+/* False: not now. */
 static bool
-on_data(struct pg_mover *m, struct pg_feed *f, const struct pg_stream *s)
+on_data(struct pg_mover *m, struct pg_feed *f, struct span payload)
 {
 	struct pg_output_part p;
 	struct pg_output before = f->out;
 	bool is_word;
 
-	if (!pg_output_read(&f->out, s->data, &p)) {
+	if (!pg_output_read(&f->out, payload, &p)) {
+		f->is_bad = true;
 		pg_mover_fail(m, ERR_PROTO, "%s: a change that is none",
 		              m->conf->side[f->side].label);
-		return true;
+		return false;
 	}
 	is_word = p.kind == PG_CHANGE_RELATION || p.kind == PG_CHANGE_TYPE;
 	if (!is_word && !may_read(m, f)) {
 		f->out = before;
 		return false;
 	}
-	if (s->at.v > f->seen)
-		f->seen = s->at.v;
 	return on_part(m, f, &p);
 }
 
-static void
-on_keepalive(struct pg_mover *m, struct pg_feed *f, const struct pg_stream *s)
+void
+pg_feed_read(struct pg_mover *m, struct pg_feed *f)
 {
-	if (s->end.v > f->seen)
-		f->seen = s->end.v;
+	enum spool_rc rc;
+	struct span payload;
+	uint64_t at;
+
+	while ((rc = spool_peek(&f->spool, &payload, &at)) == SPOOL_SOME) {
+		if (payload.n == 9 && payload.p[0] == 'k')
+			f->read = later(f->read, spool_get_u64(payload.p + 1));
+		else if (!on_data(m, f, payload) || m->failed)
+			return;
+		spool_skip(&f->spool, payload.n);
+	}
+	if (rc == SPOOL_BAD) {
+		f->is_bad = true;
+		pg_mover_fail(m, ERR_IO,
+		              "%s: its spool is not as it was written: %s",
+		              m->conf->side[f->side].label,
+		              f->spool.disk->ops->why(f->spool.disk));
+		return;
+	}
 	/* Between transactions: nothing of ours lies before it. */
-	if (!f->in_tx && s->end.v > f->read)
-		f->read = s->end.v;
-	pg_mover_moved(m);
-	if (s->wants_answer)
-		pg_feed_tell(m, f);
+	if (!f->in_tx && !f->spool.in_tx) {
+		f->read = later(f->read, f->idle);
+		pg_mover_moved(m);
+	}
+}
+
+/* How far the server may forget: on the other side, or on our disk. */
+static uint64_t
+flushed(const struct pg_mover *m, const struct pg_feed *f)
+{
+	return rules(m, f) ? later(f->done, f->spool.durable) : f->done;
 }
 
 void
 pg_feed_tell(struct pg_mover *m, struct pg_feed *f)
 {
+	uint64_t to = flushed(m, f);
 	struct pg_stream s = { .kind = PG_STREAM_STATUS,
 		               .clock_us = (m->port->wall_ms / 1000 -
 		                            PG_EPOCH_UNIX_S) *
 		                           1000000,
-		               .written = { f->read },
-		               .flushed = { f->done },
+		               .written = { later(f->read, to) },
+		               .flushed = { to },
 		               .applied = { f->done } };
 
 	if (!f->runs || f->c.link == NULL)
 		return;
-	f->told = f->done;
+	f->told = to;
 	f->told_ns = m->port->now_ns;
 	pg_put_stream(&f->c.link->tx, &s);
 	port_touch(m->port, f->c.link);
+}
+
+static void
+on_stream(struct pg_mover *m, struct pg_feed *f, const struct pg_stream *s)
+{
+	uint64_t at = s->kind == PG_STREAM_DATA ? s->at.v : s->end.v;
+
+	f->seen = later(f->seen, at);
+	if (s->kind == PG_STREAM_DATA) {
+		spool_put(&f->spool, at, s->data);
+		return;
+	}
+	if (!f->spool.in_tx)
+		f->idle = later(f->idle, at);
+	if (s->wants_answer)
+		pg_feed_tell(m, f);
 }
 
 bool
@@ -288,33 +347,145 @@ pg_feed_hear(struct pg_mover *m, struct pg_feed *f,
 		pg_feed_tell(m, f);
 		return true;
 	case PG_ERROR_RESPONSE:
-		pg_mover_fail(m, ERR_REFUSED, "%s: %s",
-		              m->conf->side[f->side].label, f->c.said);
+		f->is_bad = true;
+		if (is_read(m))
+			pg_mover_fail(m, ERR_REFUSED, "%s: %s",
+			              m->conf->side[f->side].label, f->c.said);
 		return true;
 	case PG_COPY_DATA: break;
 	default: return true;
 	}
-	if (!pg_read_stream(msg->body, &s)) {
-		pg_mover_fail(m, ERR_PROTO, "%s: a stream that is none",
-		              m->conf->side[f->side].label);
+	if (f->is_bad)
+		return true;
+	if (pg_read_stream(msg->body, &s) &&
+	    (s.kind == PG_STREAM_DATA || s.kind == PG_STREAM_KEEPALIVE)) {
+		on_stream(m, f, &s);
 		return true;
 	}
-	if (s.kind == PG_STREAM_KEEPALIVE)
-		on_keepalive(m, f, &s);
-	else if (s.kind == PG_STREAM_DATA)
-		return on_data(m, f, &s);
+	f->is_bad = true;
+	pg_mover_fail(m, ERR_PROTO, "%s: a stream that is none",
+	              m->conf->side[f->side].label);
 	return true;
+}
+
+/* ---- its spool ------------------------------------------------------------------ */
+
+/* Has nothing of what came SPOOL_WAIT_NS ago been applied? */
+static bool
+is_late(struct pg_mover *m, struct pg_feed *f)
+{
+	if (!spool_is_used(&f->spool) || f->done >= f->mark) {
+		f->mark = later(f->spool.whole, f->done + 1);
+		f->mark_ns = m->port->now_ns;
+	}
+	return m->port->now_ns >= f->mark_ns + SPOOL_WAIT_NS;
+}
+
+static void
+keep(struct pg_mover *m, struct pg_feed *f)
+{
+	struct pg_spool *s = &f->spool;
+	bool was_stuck = s->is_stuck;
+
+	f->sync_ns = m->port->now_ns + SPOOL_SYNC_NS;
+	spool_put_idle(s, f->idle);
+	spool_flush(s);
+	spool_sync(s);
+	if (s->is_stuck)
+		pg_mover_note(m, "the spool %s; %s keeps its log meanwhile",
+		              s->disk->ops->why(s->disk),
+		              m->conf->side[f->side].label);
+	else if (was_stuck)
+		pg_mover_note(m, "the spool has room again");
+}
+
+void
+pg_feed_tend(struct pg_mover *m, struct pg_feed *f)
+{
+	struct pg_spool *s = &f->spool;
+	struct link *l = f->c.link;
+
+	if (s->failed) {
+		f->is_bad = true;
+		pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		return;
+	}
+	spool_look(s);
+	spool_done(s, f->done);
+	if (spool_is_used(s) && spool_is_read(s) && !s->in_tx &&
+	    f->done >= s->whole)
+		spool_reset(s);
+	if (is_late(m, f) && rules(m, f) && s->disk != NULL &&
+	    m->port->now_ns >= f->sync_ns)
+		keep(m, f);
+	if (l != NULL && l->read_off != spool_is_full(s))
+		m->port->ops->read(m->port, l, !spool_is_full(s));
+	if (flushed(m, f) > f->told &&
+	    m->port->now_ns >= f->told_ns + FEED_TELL_NS)
+		pg_feed_tell(m, f);
+}
+
+void
+pg_feed_keep(struct pg_mover *m)
+{
+	struct pg_feed *f = &m->feed[m->from];
+
+	if (!m->streams || m->stage == STAGE_IDLE || m->stage >= STAGE_STOPPED)
+		return;
+	if (f->is_bad && !is_read(m))
+		pg_feed_forget(m, f);
+	if (is_read(m) || m->port->now_ns < f->retry_ns)
+		return;
+	if (f->c.link == NULL) {
+		f->retry_ns = m->port->now_ns + FEED_RETRY_NS;
+		if (pg_conn_open(&f->c) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+	} else if (f->c.state == PG_CONN_IDLE && !f->runs)
+		pg_feed_start(m, f);
+}
+
+void
+pg_feed_load(struct pg_mover *m)
+{
+	struct pg_feed *f = &m->feed[m->from];
+
+	if (f->is_loaded)
+		return;
+	if (!spool_load(&f->spool))
+		pg_mover_fail(m, ERR_IO, "%s: its spool cannot be read: %s",
+		              m->conf->side[f->side].label,
+		              f->spool.disk->ops->why(f->spool.disk));
+	else
+		f->is_loaded = true;
+	f = &m->feed[side_other(m->from)];
+	if (!f->is_loaded)
+		spool_clear(&f->spool);
+	f->is_loaded = true;
+}
+
+void
+pg_feed_rest(struct pg_mover *m, struct pg_feed *f)
+{
+	if (!spool_rewind(&f->spool)) {
+		pg_feed_forget(m, f);
+		return;
+	}
+	pg_relation_forget(m, f);
+	pg_output_init(&f->out, 1);
+	f->in_tx = false;
+	f->skips = false;
+	f->is_foreign = false;
+	f->read = f->done;
 }
 
 void
 pg_feed_forget(struct pg_mover *m, struct pg_feed *f)
 {
 	pg_conn_close(&f->c);
-	pg_relation_forget(m, f);
+	spool_end(&f->spool);
+	pg_feed_rest(m, f);
 	f->runs = false;
-	f->in_tx = false;
-	f->skips = false;
-	f->is_foreign = false;
-	f->read = 0;
+	f->is_bad = false;
 	f->seen = 0;
+	f->idle = 0;
 }

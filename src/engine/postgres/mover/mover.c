@@ -14,7 +14,6 @@
 #include "engine/postgres/mover/state.h"
 
 #define BEAT_NS      (200 * MILLI)
-#define TELL_NS      (1 * SECOND)
 #define PROGRESS_NS  (1 * SECOND)
 #define RETRY_MIN_NS (100 * MILLI)
 #define RETRY_MAX_NS (5 * SECOND)
@@ -165,20 +164,37 @@ pg_mover_stage(struct pg_mover *m, enum stage to)
 	m->at = 0;
 	if (stages[to].phase != was)
 		tell_phase(m);
-	if (to == STAGE_COPY)
+	if (to == STAGE_WIPE) {
+		m->streams = false;
+		for (int s = 0; s < SIDE_N; s++) {
+			pg_feed_forget(m, &m->feed[s]);
+			spool_clear(&m->feed[s].spool);
+			m->feed[s].is_loaded = true;
+			m->feed[s].start = 0;
+			m->feed[s].done = 0;
+		}
+	} else if (to == STAGE_COPY)
 		pg_copy_begin(m);
 	else if (to == STAGE_BUILD)
 		pg_build_begin(m);
 }
 
+/* The authority's stream may go on to be kept. */
 static void
-forget_all(struct pg_mover *m)
+forget_all(struct pg_mover *m, bool streams)
 {
 	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_feed *f = &m->feed[s];
+
 		pg_conn_close(&m->ask[s]);
-		pg_feed_forget(m, &m->feed[s]);
+		if (streams && (enum side)s == m->from && f->runs &&
+		    f->c.link != NULL && !f->is_bad)
+			pg_feed_rest(m, f);
+		else
+			pg_feed_forget(m, f);
 		pg_apply_forget(m, &m->apply[s]);
 	}
+	pg_conn_close(&m->snap);
 	pg_conn_close(&m->hold);
 	pg_copy_forget(m);
 	pg_build_forget(m);
@@ -212,7 +228,7 @@ broken(struct pg_mover *m)
 {
 	uint64_t wait = RETRY_MIN_NS << (m->tries < 6 ? m->tries : 6);
 
-	forget_all(m);
+	forget_all(m, m->streams);
 	m->failed = false;
 	m->tries++;
 	m->retry_ns =
@@ -311,6 +327,9 @@ gauges(struct pg_mover *m)
 	atomic_store(&b->lag_bytes, lag);
 	atomic_store(&b->pending_records, m->stage == STAGE_IN_STEP ? 0 : 1);
 	atomic_store(&b->mover_mem, m->port->mem->used);
+	if (f->spool.disk != NULL)
+		atomic_store(&b->spool_bytes,
+		             f->spool.disk->ops->bytes(f->spool.disk));
 }
 
 static void
@@ -331,16 +350,11 @@ run_stream(struct pg_mover *m)
 	bool runs = m->feed[0].runs && m->feed[1].runs;
 
 	for (int s = 0; s < SIDE_N; s++) {
-		struct pg_feed *f = &m->feed[s];
-
-		pg_apply_flush(m, &m->apply[s]);
-		if (f->c.is_held && pg_feed_resume(m, f) != 0)
-			return;
-		if (f->done > f->told && now >= f->told_ns + TELL_NS)
-			pg_feed_tell(m, f);
+		pg_feed_read(m, &m->feed[s]);
+		pg_apply_flush(m, &m->apply[side_other((enum side)s)]);
 	}
-	for (int s = 0; s < SIDE_N; s++)
-		pg_apply_flush(m, &m->apply[s]);
+	if (m->failed)
+		return;
 	pg_mover_moved(m);
 	if (!runs)
 		return;
@@ -367,7 +381,7 @@ stop(struct pg_mover *m)
 		tell_progress(m);
 	for (int s = 0; s < SIDE_N; s++)
 		pg_feed_tell(m, &m->feed[s]);
-	forget_all(m);
+	forget_all(m, false);
 	m->stage = STAGE_STOPPED;
 	tell_phase(m);
 	m->port->ops->mail(m->port, &mail);
@@ -423,6 +437,10 @@ hear(void *self, struct pg_conn *c, const struct pg_message *msg)
 {
 	struct pg_mover *m = self;
 
+	for (int s = 0; s < SIDE_N; s++) {
+		if (c == &m->feed[s].c)
+			return pg_feed_hear(m, &m->feed[s], msg);
+	}
 	if (m->failed)
 		return true;
 	for (int s = 0; s < SIDE_N; s++) {
@@ -430,11 +448,9 @@ hear(void *self, struct pg_conn *c, const struct pg_message *msg)
 			return pg_attach_hear(m, (enum side)s, msg);
 		if (c == &m->apply[s].c)
 			return pg_apply_hear(m, &m->apply[s], msg);
-		if (c == &m->feed[s].c)
-			return m->stage == STAGE_SLOT
-			               ? pg_attach_slot(m, msg)
-			               : pg_feed_hear(m, &m->feed[s], msg);
 	}
+	if (c == &m->snap)
+		return pg_attach_slot(m, msg);
 	if (c == &m->hold)
 		return pg_keep_hear(m, msg);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
@@ -446,16 +462,6 @@ hear(void *self, struct pg_conn *c, const struct pg_message *msg)
 			               : pg_build_hear(m, l, c, msg);
 	}
 	return true;
-}
-
-int
-pg_feed_resume(struct pg_mover *m, struct pg_feed *f)
-{
-	int rc = pg_conn_resume(&f->c, hear, m);
-
-	if (rc != 0)
-		pg_mover_lost(m, &f->c, rc);
-	return rc;
 }
 
 static void
@@ -473,6 +479,9 @@ work(struct pg_mover *m)
 	pg_attach_next(m);
 	if (m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP)
 		run_stream(m);
+	pg_feed_keep(m);
+	for (int s = 0; s < SIDE_N; s++)
+		pg_feed_tend(m, &m->feed[s]);
 	if (m->failed)
 		broken(m);
 	gauges(m);
@@ -504,7 +513,13 @@ step(void *self, struct port *p, const struct event *ev)
 	case EV_TIMER:
 	case EV_BOARD: break;
 	}
-	if (rc != 0 && c != NULL)
+	if (rc == 0 || c == NULL)
+		return;
+	/* It is not needed yet, and is begun again. */
+	if (c == &m->feed[m->from].c && m->stage != STAGE_STREAM &&
+	    m->stage != STAGE_IN_STEP)
+		pg_feed_forget(m, &m->feed[m->from]);
+	else
 		pg_mover_lost(m, c, rc);
 }
 
@@ -551,6 +566,7 @@ pg_mover_start(struct pg_mover *m)
 		set_conn(m, &m->ask[s], (enum side)s, "mover");
 		set_conn(m, &f->c, (enum side)s, "feed");
 		set_conn(m, &a->c, (enum side)s, "apply");
+		spool_init(&f->spool, m->port->mem, m->conf->spool[s], seed);
 		map_init(&f->relations, m->port->mem,
 		         sizeof(struct pg_relation), seed);
 		map_init(&a->statements, m->port->mem, sizeof(uint32_t), seed);
@@ -560,6 +576,8 @@ pg_mover_start(struct pg_mover *m)
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 	}
 	set_conn(m, &m->hold, SIDE_OLD, "hold");
+	set_conn(m, &m->snap, SIDE_OLD, "slot");
+	m->snap.is_replication = true;
 	map_init(&m->since, m->port->mem, sizeof(uint64_t), seed);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		m->lane[i].to.is_replica = true;
@@ -574,17 +592,19 @@ fini(void *self, struct port *p)
 	struct pg_mover *m = self;
 
 	m->port = p;
-	forget_all(m);
+	forget_all(m, false);
 	for (int s = 0; s < SIDE_N; s++) {
 		pg_conn_fini(&m->ask[s]);
 		pg_conn_fini(&m->feed[s].c);
 		pg_conn_fini(&m->apply[s].c);
 		map_fini(&m->feed[s].relations);
+		spool_fini(&m->feed[s].spool);
 		map_fini(&m->apply[s].statements);
 		mem_free(p->mem, m->apply[s].due,
 		         PG_APPLY_RING * sizeof(struct pg_due));
 	}
 	pg_conn_fini(&m->hold);
+	pg_conn_fini(&m->snap);
 	map_fini(&m->since);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		pg_conn_fini(&m->lane[i].from);
@@ -607,6 +627,6 @@ show(const void *self, struct buf *text)
 		         (unsigned long long)m->feed[s].read,
 		         (unsigned long long)m->feed[s].done,
 		         (unsigned long long)m->feed[s].seen,
-		         m->feed[s].c.is_held ? ", held" : "",
+		         spool_is_read(&m->feed[s].spool) ? "" : ", late",
 		         m->feed[s].is_foreign ? ", foreign" : "");
 }

@@ -294,7 +294,8 @@ pg_keep_next(struct pg_mover *m)
 	if (m->hold_at == 4 && to->state == PG_CONN_IDLE) {
 		m->hold_at++;
 		/* The slot of a snapshot alone ends with its connection. */
-		pg_conn_close(&m->feed[m->from].c);
+		pg_conn_close(&m->snap);
+		m->streams = true;
 		pg_mover_stage(m, m->table_n > 0 ? STAGE_COPY : STAGE_TABLES);
 	}
 	if (c->state != PG_CONN_IDLE || to->state != PG_CONN_IDLE ||

@@ -12,10 +12,10 @@
  *   ddl.c       changes of the schema that travel in the stream
  *   apply.c     changes as pipelined statements on the other side
  *
- *        ask[old] ──┐  questions            ┌── ask[new]
+ *        ask[old] ──┐  questions                     ┌── ask[new]
  *        hold ──────┤  keeps the snapshot
- *        feed[old] ─┤→ decode → apply[new] →┤
- *                   ├← apply[old] ← decode ←├── feed[new]
+ *        feed[old] ─┤→ spool → decode → apply[new] ─→┤
+ *                   ├← apply[old] ← decode ← spool ←─├── feed[new]
  *        lane.from ─┤→ COPY binary ───────→ ├── lane.to      (x PG_MOVER_LANES)
  *                 old                      new
  */
@@ -24,6 +24,7 @@
 #include "base/map.h"
 #include "engine/mover.h"
 #include "engine/postgres/conn.h"
+#include "engine/postgres/mover/spool.h"
 #include "wire/pg_output.h"
 #include "wire/pg_stream.h"
 
@@ -112,6 +113,14 @@ struct pg_relation {
 struct pg_feed {
 	enum side side;
 	struct pg_conn c;
+	struct pg_spool spool; /* all that came, until it is done with */
+	bool is_loaded;        /* what another process left is in it   */
+	bool is_bad;           /* the stream is to begin again         */
+	uint64_t mark;         /* what had come at mark_ns             */
+	uint64_t mark_ns;
+	uint64_t sync_ns;
+	uint64_t idle;     /* all before it has come                    */
+	uint64_t retry_ns; /* it is not begun before                     */
 	struct pg_output out;
 	struct map relations; /* oid (4 bytes) -> struct pg_relation   */
 	bool runs;            /* START_REPLICATION was answered            */
@@ -126,7 +135,7 @@ struct pg_feed {
 	uint64_t done; /* all before it is applied, or was nothing  */
 	uint64_t told; /* the server heard of it                    */
 	uint64_t told_ns;
-	uint64_t start; /* where it was begun                       */
+	uint64_t start; /* what committed before is on the other side */
 };
 
 /* An answer that is waited for. */
@@ -178,6 +187,8 @@ struct pg_mover {
 	struct pg_apply apply[SIDE_N]; /* by the side that is written */
 	struct pg_lane lane[PG_MOVER_LANES];
 
+	bool streams;        /* the authority's slot is there, and is ours */
+	struct pg_conn snap; /* of the slot's making */
 	struct pg_conn hold; /* the authority's: it keeps the snapshot */
 	uint8_t hold_at;
 	char holder[64]; /* which session that is        */
@@ -289,8 +300,16 @@ bool pg_since_has(const struct pg_mover *m, const struct pg_feed *f,
 void pg_feed_start(struct pg_mover *m, struct pg_feed *f);
 bool pg_feed_hear(struct pg_mover *m, struct pg_feed *f,
                   const struct pg_message *msg);
-/* Go on with what was held. */
-int pg_feed_resume(struct pg_mover *m, struct pg_feed *f);
+/* What has come is applied, as far as it may be. */
+void pg_feed_read(struct pg_mover *m, struct pg_feed *f);
+/* Its spool: into files, durable, forgotten, as is due. */
+void pg_feed_tend(struct pg_mover *m, struct pg_feed *f);
+/* The authority's stream is kept, whatever becomes of the other side. */
+void pg_feed_keep(struct pg_mover *m);
+/* Read again from what is kept; the connection goes on if it can. */
+void pg_feed_rest(struct pg_mover *m, struct pg_feed *f);
+/* What another process left in the spools, once. */
+void pg_feed_load(struct pg_mover *m);
 /* Tell the server how far it may forget. */
 void pg_feed_tell(struct pg_mover *m, struct pg_feed *f);
 void pg_feed_forget(struct pg_mover *m, struct pg_feed *f);
