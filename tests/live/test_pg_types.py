@@ -203,6 +203,10 @@ CREATE TABLE watched (id int PRIMARY KEY, v int); CREATE TABLE log (n serial, wh
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.log (what) VALUES (TG_OP); RETURN NEW; END $$;
 CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON watched FOR EACH ROW EXECUTE FUNCTION note();
 INSERT INTO watched SELECT i, 0 FROM generate_series(1, 10) i;
+CREATE TABLE ruled (a int PRIMARY KEY); INSERT INTO ruled SELECT generate_series(1, 20);
+CREATE RULE two AS ON DELETE TO ruled DO ALSO (INSERT INTO log (what) VALUES ('r;1'); INSERT INTO log (what) VALUES ('r2'));
+CREATE FUNCTION atomic(i int) RETURNS int LANGUAGE sql IMMUTABLE BEGIN ATOMIC SELECT 1; SELECT CASE i WHEN 1 THEN 2 ELSE 3 END; END;
+CREATE INDEX ruled_by ON ruled (atomic(a)) WHERE a <> ascii(';');
 CREATE TABLE dropped (a int, b text, c int); INSERT INTO dropped VALUES (1, 'x', 2); ALTER TABLE dropped DROP COLUMN b; ALTER TABLE dropped ADD COLUMN d int DEFAULT 7;
 CREATE TABLE t1 (a int PRIMARY KEY); CREATE TABLE t2 (a int REFERENCES t1); INSERT INTO t1 VALUES (1); INSERT INTO t2 VALUES (1);
 """
@@ -228,6 +232,7 @@ BEGIN; INSERT INTO detail VALUES (11 + (SELECT count(*) FROM detail), 50 + (SELE
 BEGIN; INSERT INTO empty (v) VALUES ('kept'); SAVEPOINT s; INSERT INTO empty (v) VALUES ('not'); ROLLBACK TO s; SAVEPOINT q; INSERT INTO empty (v) VALUES ('also'); RELEASE q; COMMIT;
 BEGIN; INSERT INTO empty (v) VALUES ('never'); ROLLBACK;
 UPDATE watched SET v = v + 1; DELETE FROM watched WHERE id = (SELECT max(id) FROM watched); INSERT INTO watched SELECT 100 + max(id), 0 FROM watched;
+DELETE FROM ruled WHERE a = (SELECT min(a) FROM ruled);
 UPDATE dropped SET c = c + 1; INSERT INTO dropped VALUES (1, 2, 3);
 UPDATE wide SET c0 = c0 + 1 WHERE ctid = (SELECT min(ctid) FROM wide); INSERT INTO wide (c7) VALUES (1);
 """

@@ -92,7 +92,7 @@ let_owners(struct run *r, struct err *err)
 static int
 load(struct run *r, const char *file, struct err *err)
 {
-	const char *argv[] = { "psql", "-X", "-q",
+	const char *argv[] = { "psql", "-X", "-qb",
 		               "-1",   "-v", "ON_ERROR_STOP=1",
 		               "-f",   file, "-c",
 		               NULL,   NULL };

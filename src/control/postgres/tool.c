@@ -156,6 +156,13 @@ keep_words(const char *text, char *ret, size_t n)
 		at = text;
 	len = strcspn(at, "\n");
 	(void)snprintf(ret, n, "%.*s", (int)(len > n ? n : len), at);
+	/* psql -b: the statement, of which the first line says most. */
+	text = strstr(at, "STATEMENT:");
+	if (text == NULL || len >= n)
+		return;
+	text += strspn(text, "STATEMENT: \n\t");
+	(void)snprintf(ret + len, n - len, "; in: %.*s",
+	               (int)strcspn(text, "\n"), text);
 }
 
 /* Its stderr, up to its end. */

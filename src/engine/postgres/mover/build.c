@@ -8,73 +8,29 @@
  */
 #include "base/check.h"
 #include "engine/postgres/mover/state.h"
+#include "wire/pg_split.h"
 
-/* The end of a quoted piece that begins at s.p[at]; s.n: it does not end. */
-static size_t
-skip_quoted(struct span s, size_t at)
-{
-	uint8_t q = s.p[at++];
-
-	while (at < s.n && s.p[at] != q)
-		at++;
-	return at < s.n ? at + 1 : at;
-}
-
-/* The same of $tag$ .. $tag$; at + 1 where it is no such thing. */
-static size_t
-skip_dollar(struct span s, size_t at)
-{
-	size_t n = 1;
-
-	while (at + n < s.n && s.p[at + n] != '$' && s.p[at + n] > ' ')
-		n++;
-	if (at + n >= s.n || s.p[at + n] != '$')
-		return at + 1;
-	n++;
-	for (size_t i = at + n; i + n <= s.n; i++) {
-		if (memcmp(s.p + i, s.p + at, n) == 0)
-			return i + n;
-	}
-	return s.n;
-}
-
-static size_t
-skip_line(struct span s, size_t at)
-{
-	while (at < s.n && s.p[at] != '\n')
-		at++;
-	return at;
-}
-
-/* The next statement, without its semicolon and what is before it. */
+/* Words to psql, which stand alone on a line behind remarks, are nothing to us. */
 static bool
-next_statement(struct span *rest, struct span *ret)
+next_statement(struct pg_split *p, struct span *ret)
 {
-	struct span s = *rest;
-	size_t at = 0;
+	const struct span t = p->text;
+	struct pg_statement found;
 
-	/* Words to psql are nothing to us. */
-	while (at < s.n &&
-	       (s.p[at] <= ' ' || s.p[at] == '-' || s.p[at] == '\\')) {
-		if (s.p[at] > ' ')
-			at = skip_line(s, at);
-		else
-			at++;
+	while (p->at < t.n &&
+	       (t.p[p->at] <= ' ' || t.p[p->at] == '\\' ||
+	        span_has_prefix(span_skip(t, p->at), SPAN("--")))) {
+		if (t.p[p->at] > ' ') {
+			while (p->at < t.n && t.p[p->at] != '\n')
+				p->at++;
+		} else {
+			p->at++;
+		}
 	}
-	s = span_skip(s, at);
-	for (at = 0; at < s.n && s.p[at] != ';';) {
-		if (s.p[at] == '\'' || s.p[at] == '"')
-			at = skip_quoted(s, at);
-		else if (s.p[at] == '$')
-			at = skip_dollar(s, at);
-		else if (s.p[at] == '-' && at + 1 < s.n && s.p[at + 1] == '-')
-			at = skip_line(s, at);
-		else
-			at++;
-	}
-	*ret = span_of(s.p, at);
-	*rest = span_skip(s, at < s.n ? at + 1 : at);
-	return at > 0;
+	if (!pg_split_next(p, &found))
+		return false;
+	*ret = found.text;
+	return true;
 }
 
 static bool
@@ -113,10 +69,11 @@ split(struct span text, struct span *ret, uint32_t *ret_free)
 	uint32_t n = 0;
 
 	for (int pass = 0; pass < 2; pass++) {
-		struct span rest = text;
+		struct pg_split p;
 		struct span s;
 
-		while (next_statement(&rest, &s)) {
+		pg_split_init(&p, text, true);
+		while (next_statement(&p, &s)) {
 			if (is_setting(s) || is_free(s) != (pass == 0))
 				continue;
 			if (ret != NULL)
