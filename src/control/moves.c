@@ -72,6 +72,12 @@ of_traffic(struct run *r, struct err *err)
 	if (part >= 1)
 		return strategy_jump_from(&r->strategy, &at, "cutover",
 		                          &r->op.move, err);
+	if (part > 0 && !r->dialect->can_divide)
+		return err_set(
+			err, ERR_UNABLE,
+			"write_percentage: writes of %s move as a whole, "
+			"0 or 1",
+			r->dialect->name);
 	if (at.authority == SIDE_NEW)
 		return err_set(err, ERR_STATE,
 		               "new has authority already; possible: "

@@ -170,3 +170,32 @@ READS = [
 ]
 for sql in READS:
     save("pg_sql", sql.encode())
+
+
+# The PostgreSQL relay, up to a read on the other side (see fuzz_pg_relay.c: one()).
+def accept():
+    return b"\x80\0"
+
+
+def helped(*links):
+    """Good servers' answers, and the end of the batch."""
+    return b"".join(bytes([0x85, i]) for i in links)
+
+
+def said(i, *words):
+    """The i-th link says these of its words."""
+    return bytes([0x80 | 30, i, len(words) - 1, *words])
+
+
+def route(share, kind=0):
+    return bytes([0x83, 0, kind | (64 if share else 0)])
+
+
+CLIENT_STARTS, BACKEND_ERROR, DOWN = 23, 21, b"\x82"
+READY = (accept() + said(0, CLIENT_STARTS) + helped(1) + route(True) + helped(2, 3, 2, 3) + said(0, 0) + helped(1, 1) + said(0, 0)
+         + helped(1) + helped(4, 4))
+AWAY = READY + said(0, 0) + helped(5, 5, 4) + said(0, 2) + helped(4) + said(0, 3) + helped(4)
+for tail in (b"", said(0, 0) + DOWN + b"\4", said(0, 0) + said(4, BACKEND_ERROR), said(0, 2) + said(4, 13) + helped(4),
+             said(0, 0) + route(False, 1), said(0, 2) + route(True, 2), said(0, 0) + DOWN + b"\1", said(0, 0) + DOWN + b"\0",
+             said(0, 0) + b"\x84\0\xff" * 3, said(0, 3) + route(False), said(0, 1) + helped(1) + said(0, 3, 3) + helped(1, 1)):
+    save("pg_relay", AWAY + tail)

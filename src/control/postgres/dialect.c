@@ -14,6 +14,17 @@
 #include "engine/postgres/mover/mover.h"
 #include "engine/postgres/relay/relay.h"
 
+/* Do some of the steps move a part of the writes? */
+static bool
+moves_writes(const struct strategy *s)
+{
+	for (uint32_t i = 0; i < s->step_n; i++) {
+		if (s->step_write_ppm[i] % 1000000 != 0)
+			return true;
+	}
+	return s->start_write_ppm != 0;
+}
+
 /* What is not built yet is refused here, by name. */
 static int
 can(const struct run *r, struct err *err)
@@ -22,8 +33,12 @@ can(const struct run *r, struct err *err)
 	enum strategy_kind k = r->strategy.kind;
 	const char *what = NULL;
 
-	if (k != STRATEGY_BIG_BANG && k != STRATEGY_BLUE_GREEN)
-		what = "the strategy; use big_bang or blue_green";
+	if (k != STRATEGY_BIG_BANG && k != STRATEGY_BLUE_GREEN &&
+	    k != STRATEGY_CANARY)
+		what = "the strategy; use big_bang, blue_green or canary";
+	else if (moves_writes(&r->strategy))
+		what = "write_percentage other than 0 and 1: a transaction "
+		       "has one server; use shares of reads, then the cutover";
 	else if (c->write_mode != WRITE_CUTOVER)
 		what = "write_mode dual_write; use cutover";
 	else if (c->conflict != CONFLICT_REPLACE)

@@ -195,6 +195,7 @@ tend(struct run *r, enum side s)
 const struct dialect dialect_redis = {
 	.name = "redis",
 	.can_ack_both = true,
+	.can_divide = true,
 	.relay = &relay_machine,
 	.relay_init = relay_init,
 	.mover = &mover_machine,

@@ -163,7 +163,12 @@ on_ready(struct pg_session *s, struct span body)
 		s->due_query--;
 	else if (s->due_sync > 0)
 		s->due_sync--;
-	s->r->n.answered[s->b.side]++;
+	if (s->reading.counts)
+		s->r->reads.answered[s->b.side]++;
+	else
+		s->r->n.answered[s->b.side]++;
+	s->reading.counts = false;
+	pg_away_quiet(s);
 }
 
 /* A message that was kept for a look. */
@@ -283,6 +288,13 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 	if (p->kind == PG_HEAD) {
 		b->type = p->type;
 		b->is_ours = is_ours(b, p->type);
+		if (b->at == BACKEND_OPEN && p->type == PG_PARSE_COMPLETE &&
+		    b->s->reading.swallow > 0) {
+			b->s->reading.swallow--;
+			b->is_ours = true;
+		}
+		if (b->at == BACKEND_OPEN && p->type == PG_ERROR_RESPONSE)
+			pg_away_note_error(b->s);
 		b->reads = is_word(b, p->type);
 		buf_clear(&b->word);
 		if (buf_len(&b->s->params) > 0 && !b->is_ours &&
@@ -402,6 +414,8 @@ pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
 		return;
 	own[1] = pg_get_u32(key->secret.p);
 	s = map_get(&r->keys, span_of(own, sizeof(own)));
+	if (s != NULL && pg_away_cancel(*s))
+		return;
 	/* Godwit's own questions are not what the client means. */
 	if (s == NULL || (*s)->b.link == NULL || (*s)->b.secret_n == 0 ||
 	    (*s)->b.at == BACKEND_CENSUS || (*s)->b.at == BACKEND_RESTORES)

@@ -38,6 +38,12 @@ static const char question[] =
 			 " 'cursors WITH HOLD', '' WHERE EXISTS (SELECT 1 FROM"
 			 " pg_catalog.pg_cursors WHERE is_holdable)";
 
+/* What the role or the database sets at the login, which is not the session's there. */
+static const char question_read[] =
+	" UNION ALL SELECT 'r', name, setting FROM pg_catalog.pg_settings"
+	" WHERE source IN ('global', 'database', 'user', 'database user') AND"
+	" context IN ('user', 'superuser')";
+
 /* At the end: what is set before may be too much for them. */
 static const char question_role[] =
 	" UNION ALL SELECT 'u', session_user, '' UNION ALL SELECT 's', 'role',"
@@ -61,6 +67,9 @@ put_question(struct pg_session *s)
 	buf_clear(&s->state.sql);
 	buf_clear(&s->state.late);
 	buf_clear(&s->state.stays);
+	buf_clear(&s->state.settings);
+	buf_clear(&s->state.user);
+	pg_away_census(s);
 	s->state.is_urgent = false;
 	s->state.has_locks = false;
 	s->state.failed = false;
@@ -71,6 +80,8 @@ put_question(struct pg_session *s)
 		buf_put_str(&b->link->tx, patient);
 	buf_put_str(&b->link->tx, question);
 	pg_custom_put(s, &b->link->tx);
+	if (s->r->reads.is_on)
+		buf_put_str(&b->link->tx, question_read);
 	buf_put_str(&b->link->tx, question_role);
 	buf_put(&b->link->tx, "", 1);
 	pg_put_end(&b->link->tx, at);
@@ -189,13 +200,20 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		/* The one that could end what makes the others. */
 		if (span_eq(a, SPAN("statement_timeout"))) {
 			/* In its patient form the question tells it twice. */
-			if (buf_len(&s->state.late) == 0)
-				put_setting(&s->state.late, a, value);
+			if (buf_len(&s->state.late) > 0)
+				break;
+			put_setting(&s->state.late, a, value);
+			put_setting(&s->state.settings, a, value);
 			break;
 		}
 		put_setting(b, a, value);
+		put_setting(&s->state.settings, a, value);
 		break;
+	case 'r': put_setting(&s->state.settings, a, value); break;
 	case 'u':
+		buf_put_span(&s->state.user, a);
+		put_setting(&s->state.settings, SPAN("session_authorization"),
+		            a);
 		if (!span_eq(a,
 		             pg_pair_find(buf_span(&s->startup), SPAN("user"))))
 			put_setting(b, SPAN("session_authorization"), a);
@@ -246,6 +264,7 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 			if (!((struct pg_named *)map_value(e))->seen)
 				forget(s, e);
 		}
+		pg_away_known(s);
 	}
 	if (type != PG_DATA_ROW || !pg_read_row(body, &row) || row.n != 3)
 		return;
@@ -300,6 +319,7 @@ pg_census_note(struct pg_session *s, const struct pg_message *m)
 	if (!pg_read_parse(m->body, &p))
 		return;
 	pg_custom_scan(s, p.text);
+	pg_away_note_parse(s, m);
 	if (p.name.n == 0)
 		return;
 	if (s->named_bytes + m->raw.n > PG_RELAY_KEEP_MAX) {

@@ -96,6 +96,9 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 	r->warms = false;
 	r->epoch = m->epoch;
 	r->held_ns = r->port->now_ns;
+	list_each(pg_session, s, all, &r->sessions)
+		pg_away_stop(s);
+	pg_reads_route(r);
 	pg_hold_look(r);
 }
 
@@ -169,6 +172,7 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	else
 		pg_warm_drop_all(r);
 	r->route = m->route;
+	pg_reads_route(r);
 	ack.route = r->route;
 	r->port->ops->mail(r->port, &ack);
 	list_each(pg_session, s, all, &r->sessions) {

@@ -11,6 +11,7 @@
  *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
  *   warm.c     before a hold: questions, and connections that will be needed
+ *   away.h     reads on the other side (away.c, reader.c, reads.c)
  *   hold.c     hold, drained, release: sessions change sides
  *
  *   client ──→ session.in ──(held?)──→ backend.link ──→ server
@@ -23,6 +24,7 @@
 #include "base/map.h"
 #include "engine/postgres/conn.h"
 #include "engine/postgres/login.h"
+#include "engine/postgres/relay/away.h"
 #include "engine/postgres/relay/relay.h"
 #include "wire/pg_back.h"
 #include "wire/pg_frame.h"
@@ -39,13 +41,6 @@ enum backend_at {
 	BACKEND_RESTORES, /* the session's state is made there          */
 	BACKEND_OPEN,     /* serves                                     */
 	BACKEND_CENSUS,   /* is asked what the session has              */
-};
-
-/* First in whatever owns a link. */
-enum pg_owner {
-	OWNER_CLIENT,
-	OWNER_BACKEND,
-	OWNER_CANCEL,
 };
 
 /* A CancelRequest on its way. */
@@ -87,14 +82,16 @@ enum session_at {
 
 /* What goes with a session, from the census. */
 struct pg_state {
-	struct buf sql;   /* statements that make it again           */
-	struct buf stays; /* names of what cannot move, by commas   */
-	struct buf late;  /* ... that could end the others early         */
-	bool is_urgent;   /* it listens, or holds locks */
-	bool has_locks;   /* advisory ones: nobody may take them before it  */
-	bool failed;      /* the server refused to tell                     */
-	uint32_t tries;   /* ... so often                                   */
-	bool is_known;    /* nothing was done since it was asked          */
+	struct buf sql;      /* statements that make it again           */
+	struct buf stays;    /* names of what cannot move, by commas   */
+	struct buf late;     /* ... that could end the others early         */
+	struct buf settings; /* ... and user and role, for reads elsewhere */
+	struct buf user;     /* session_user */
+	bool is_urgent;      /* it listens, or holds locks */
+	bool has_locks; /* advisory ones: nobody may take them before it  */
+	bool failed;    /* the server refused to tell                     */
+	uint32_t tries; /* ... so often                                   */
+	bool is_known;  /* nothing was done since it was asked          */
 };
 
 enum auth_at {
@@ -150,6 +147,7 @@ struct pg_session {
 	struct pg_backend *spare; /* warm.c's, or NULL                */
 	uint64_t warmed;          /* number of the warming that asked it */
 	struct pg_state state;
+	struct pg_reading reading;
 	uint32_t process; /* the cancel key that it has */
 	uint32_t secret;
 	uint32_t due_query; /* ReadyForQuery that will come */
@@ -191,6 +189,7 @@ struct pg_relay {
 	struct pg_session *asks_for; /* NULL: nobody     */
 	bool has_asked;
 	struct pg_counts n;
+	struct pg_reads reads;
 	bool held;  /* between MAIL_HOLD and MAIL_RELEASE */
 	bool told;  /* MAIL_DRAINED was sent              */
 	bool warms; /* MAIL_WARM was not answered yet    */

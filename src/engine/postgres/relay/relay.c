@@ -47,6 +47,8 @@ publish_rare(struct pg_relay *r, struct traffic *t)
 
 	list_each(pg_session, s, all, &r->sessions) {
 		up[s->b.side] += s->b.link != NULL;
+		up[side_other(r->route.authority)] +=
+			s->reading.p != NULL && s->reading.p->c.link != NULL;
 		busy += s->status != PG_IDLE;
 		waiting += s->waits;
 	}
@@ -68,7 +70,10 @@ publish(struct pg_relay *r)
 	for (int i = 0; i < SIDE_N; i++) {
 		PUT(writes[i], r->n.answered[i]);
 		PUT(lost[i], r->n.lost[i]);
+		PUT(reads[i], r->reads.answered[i]);
+		PUT(unused[i], r->reads.unused[i]);
 	}
+	PUT(read_retries, r->reads.retried);
 	PUT(told_ns, r->port->now_ns);
 	PUT(refused, r->n.refused);
 	PUT(bytes_in, r->n.bytes_in);
@@ -143,6 +148,9 @@ static void
 pair(struct pg_relay *r, const struct mail *m)
 {
 	pg_warm_drop_all(r);
+	list_each(pg_session, s, all, &r->sessions)
+		pg_away_stop(s);
+	pg_reads_forget(r);
 	r->conf = m->pair;
 	r->route = m->route;
 	list_each(pg_session, s, all, &r->sessions) {
@@ -150,6 +158,7 @@ pair(struct pg_relay *r, const struct mail *m)
 			s->b.side = (enum side)m->token;
 	}
 	r->held = r->conf->held;
+	pg_reads_route(r);
 	pg_conn_close(&r->ask);
 	pg_auth_lost(r);
 	answer(r, MAIL_PAIR_ACK, 0);
@@ -168,12 +177,17 @@ on_mail(struct pg_relay *r, const struct mail *m)
 	switch ((int)m->kind) {
 	case MAIL_ROUTE:
 		r->route = m->route;
+		pg_reads_route(r);
 		ack_route(r);
 		break;
 	case MAIL_WARM: pg_warm_begin(r, m->token); break;
 	case MAIL_HOLD: pg_hold_begin(r, m); break;
 	case MAIL_RELEASE: pg_hold_end(r, m); break;
-	case MAIL_BEHIND: answer(r, MAIL_BEHIND_ACK, m->flag); break;
+	case MAIL_BEHIND:
+		r->reads.is_behind = m->flag != 0;
+		pg_reads_route(r);
+		answer(r, MAIL_BEHIND_ACK, m->flag);
+		break;
 	case MAIL_PAIR: pair(r, m); break;
 	case MAIL_STOP: stop(r); break;
 	default: break;
@@ -194,6 +208,10 @@ on_up(struct pg_relay *r, struct link *l)
 	}
 	if (*o == OWNER_BACKEND)
 		pg_backend_up(l->owner);
+	else if (*o == OWNER_READER)
+		pg_reader_up(l->owner);
+	else if (*o == OWNER_LOOK)
+		pg_look_up(r, l->owner);
 	else if (*o == OWNER_CANCEL)
 		put_cancel(r, l->owner);
 }
@@ -212,6 +230,10 @@ on_bytes(struct pg_relay *r, const struct event *ev)
 		pg_session_take(ev->link->owner, ev->bytes);
 	else if (*o == OWNER_BACKEND)
 		pg_backend_take(ev->link->owner, ev->bytes);
+	else if (*o == OWNER_READER)
+		pg_reader_take(ev->link->owner, ev->bytes);
+	else if (*o == OWNER_LOOK)
+		pg_look_take(r, ev->link->owner, ev->bytes);
 }
 
 static void
@@ -228,6 +250,10 @@ on_down(struct pg_relay *r, const struct event *ev)
 		pg_session_left(ev->link->owner);
 	else if (*o == OWNER_BACKEND)
 		pg_backend_down(ev->link->owner, ev->err);
+	else if (*o == OWNER_READER)
+		pg_reader_down(ev->link->owner, ev->err);
+	else if (*o == OWNER_LOOK)
+		pg_look_down(r, ev->link->owner, ev->err);
 	else
 		drop_cancel(r, ev->link->owner);
 }
@@ -290,6 +316,7 @@ work(struct pg_relay *r)
 	uint64_t now = r->port->now_ns;
 
 	retry(r);
+	pg_reads_work(r);
 	if (r->held)
 		pg_hold_look(r);
 	pg_hold_locks(r);
@@ -316,6 +343,8 @@ step(void *self, struct port *p, const struct event *ev)
 		r->ask.what = "relay";
 		pg_conn_init(&r->ask, p);
 		buf_init(&r->quiet, r->mem);
+		pg_reads_init(r);
+		pg_reads_route(r);
 		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
 		         p->entropy(p));
 		break;
@@ -344,6 +373,7 @@ fini(void *self, struct port *p)
 		p->ops->close(p, c->link, false);
 		drop_cancel(r, c);
 	}
+	pg_reads_fini(r);
 	pg_conn_close(&r->ask);
 	pg_conn_fini(&r->ask);
 	buf_fini(&r->quiet);
@@ -358,4 +388,11 @@ show(const void *self, struct buf *text)
 	buf_putf(text, "relay: %s has authority, %zu sessions%s\n",
 	         side_name(r->route.authority), r->sessions.n,
 	         r->held ? ", held" : "");
+	if (r->reads.is_on)
+		buf_putf(text,
+		         "reads elsewhere: %zu under way, %llu repeated, %llu "
+		         "were writes%s\n",
+		         r->reads.out.n, (unsigned long long)r->reads.retried,
+		         (unsigned long long)r->reads.guarded,
+		         r->reads.names.is_opaque ? "; none can be" : "");
 }

@@ -77,6 +77,9 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->auth.secret, r->mem);
 	buf_init(&s->state.sql, r->mem);
 	buf_init(&s->state.stays, r->mem);
+	buf_init(&s->state.settings, r->mem);
+	buf_init(&s->state.user, r->mem);
+	s->reading.is_wild = true;
 	map_init(&s->custom, r->mem, 0, r->port->entropy(r->port));
 	map_init(&s->named, r->mem, sizeof(struct pg_named),
 	         r->port->entropy(r->port));
@@ -94,6 +97,7 @@ pg_session_free(struct pg_session *s)
 
 	pg_warm_drop(s);
 	pg_backend_close(&s->b);
+	pg_reader_free(s);
 	if (s->client != NULL)
 		r->port->ops->close(r->port, s->client, true);
 	(void)map_remove(&r->keys, key_of(key));
@@ -111,6 +115,8 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->b.word);
 	buf_fini(&s->state.sql);
 	buf_fini(&s->state.stays);
+	buf_fini(&s->state.settings);
+	buf_fini(&s->state.user);
 	pg_sessions_remove(&r->sessions, s);
 	mem_free(r->mem, s, sizeof(*s));
 }
@@ -141,7 +147,8 @@ bool
 pg_session_is_quiet(const struct pg_session *s)
 {
 	return s->due_query == 0 && s->due_sync == 0 && s->status == PG_IDLE &&
-	       !s->in_extended && !s->copies_in && s->in.left == 0;
+	       !s->in_extended && !s->copies_in && s->in.left == 0 &&
+	       !pg_away_is_out(s);
 }
 
 /* ---- before the session ---------------------------------------------------- */
@@ -252,7 +259,7 @@ on_packet(struct pg_session *s, const struct pg_message *m, size_t behind)
 static bool
 may_begin(struct pg_session *s)
 {
-	if (s->b.at != BACKEND_OPEN)
+	if (s->b.at != BACKEND_OPEN || pg_away_is_out(s))
 		return false;
 	if (s->probes)
 		return false;
@@ -383,11 +390,18 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 {
 	struct pg_part p;
 	enum wire_rc rc;
+	bool quiet = pg_session_is_quiet(s);
 
 	*ret_used = 0;
 	if (s->in.left == 0 && !may_begin(s)) {
 		s->waits = in.n > 0;
 		return 0;
+	}
+	if (s->r->reads.is_on && quiet) {
+		enum pg_take_rc take = pg_away_take(s, in, ret_used);
+
+		if (take != TAKE_NOT)
+			return take == TAKE_DONE;
 	}
 	rc = pg_frame_feed(&s->in, in, &p, ret_used);
 	if (rc == WIRE_MORE)
@@ -401,6 +415,7 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		pg_session_free(s);
 		return -1;
 	}
+	pg_away_note(s, &p, quiet);
 	if (p.kind == PG_HEAD)
 		account(s, p.type);
 	capture(s, &p);

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/reads.c: what all sessions' reads elsewhere need.
+ *
+ * A probe asks the authority where it is. One that was sent behind the answers of many
+ * sessions holds for all of them: nothing that they saw is behind its position.
+ */
+#include "base/hash.h"
+#include "engine/postgres/relay/inside.h"
+#include "wire/pg_text.h"
+
+#define RELOAD_NS (5000 * MILLI)
+#define RETRY_NS  (1000 * MILLI)
+#define PROBE_NS  MILLI /* between two that nobody waits for */
+#define WAIT_NS   (MILLI / 2)
+
+static void
+look_init(struct pg_relay *r, struct pg_look *l, const char *what)
+{
+	l->owner = OWNER_LOOK;
+	l->c.id = r->conf->id;
+	l->c.what = what;
+	pg_conn_init(&l->c, r->port);
+}
+
+void
+pg_reads_init(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+
+	for (int s = 0; s < SIDE_N; s++)
+		look_init(r, &a->look[s], "names");
+	look_init(r, &a->probe, "probe");
+	a->probe.is_probe = true;
+	a->seed[0] = r->port->entropy(r->port);
+	a->seed[1] = r->port->entropy(r->port);
+	sql_names_init(&a->names, r->mem, a->seed[0]);
+	map_init(&a->refused, r->mem, 0, a->seed[0]);
+}
+
+static void
+look_close(struct pg_look *l)
+{
+	pg_conn_close(&l->c);
+	l->asked = false;
+	l->done = false;
+}
+
+static void
+stop_loading(struct pg_reads *a)
+{
+	if (a->is_loading)
+		sql_names_fini(&a->next);
+	a->is_loading = false;
+	for (int s = 0; s < SIDE_N; s++)
+		look_close(&a->look[s]);
+}
+
+static void
+clear_cache(struct pg_reads *a)
+{
+	if (a->cache != NULL)
+		memset(a->cache, 0, PG_READ_CACHE_N * sizeof(*a->cache));
+}
+
+void
+pg_reads_forget(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+
+	stop_loading(a);
+	look_close(&a->probe);
+	a->sent = a->done;
+	a->loaded_ns = 0;
+	sql_names_fini(&a->names);
+	clear_cache(a);
+	list_each(pg_session, s, all, &r->sessions) {
+		s->reading.is_seen = false;
+		s->reading.seen = 0;
+		s->reading.probe = a->sent;
+		s->reading.like = LIKE_UNKNOWN;
+		s->reading.is_wild = true;
+		s->reading.wants_census = false;
+		if (s->reading.p != NULL && s->reading.p->at == READ_NONE)
+			pg_reader_close(s->reading.p);
+	}
+}
+
+void
+pg_reads_fini(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+
+	pg_reads_forget(r);
+	for (int s = 0; s < SIDE_N; s++)
+		pg_conn_fini(&a->look[s].c);
+	pg_conn_fini(&a->probe.c);
+	map_fini(&a->refused);
+	mem_free(r->mem, a->cache, PG_READ_CACHE_N * sizeof(*a->cache));
+	a->cache = NULL;
+}
+
+void
+pg_reads_route(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+	bool on = r->route.read_ppm > 0 && r->route.rules == NULL &&
+	          r->route.scope == NULL && r->conf->board != NULL &&
+	          !a->is_behind && !r->held;
+
+	if (on && a->cache == NULL)
+		a->cache =
+			mem_zero(r->mem, PG_READ_CACHE_N * sizeof(*a->cache));
+	on = on && a->cache != NULL;
+	if (on == a->is_on)
+		return;
+	a->is_on = on;
+	pg_reads_forget(r);
+}
+
+/* ---- verdicts ------------------------------------------------------------------- */
+
+static struct span
+key_of(const uint64_t digest[2])
+{
+	return span_of(digest, 2 * sizeof(digest[0]));
+}
+
+enum sql_class
+pg_reads_judge(struct pg_relay *r, struct span text, uint64_t ret_digest[2])
+{
+	struct pg_reads *a = &r->reads;
+	struct pg_verdict *v;
+	enum sql_class ret;
+
+	ret_digest[0] = hash_bytes(text, a->seed[0]);
+	ret_digest[1] = hash_bytes(text, a->seed[1]);
+	if (a->cache == NULL || !a->names.is_done || text.n > SQL_TEXT_MAX)
+		return SQL_WRITE;
+	v = &a->cache[ret_digest[0] % PG_READ_CACHE_N];
+	if (v->known != 0 && v->digest[0] == ret_digest[0] &&
+	    v->digest[1] == ret_digest[1])
+		return (enum sql_class)(v->known - 1);
+	v->digest[0] = ret_digest[0];
+	v->digest[1] = ret_digest[1];
+	ret = SQL_WRITE;
+	if (map_find(&a->refused, key_of(ret_digest)) == NULL)
+		ret = sql_judge(&a->names, text);
+	v->known = (uint8_t)(ret + 1);
+	return ret;
+}
+
+void
+pg_reads_refuse(struct pg_relay *r, const uint64_t digest[2])
+{
+	struct pg_reads *a = &r->reads;
+
+	/* Without room it is tried, and refused, again. */
+	if (map_count(&a->refused) < PG_READ_REFUSED_MAX)
+		(void)!map_put(&a->refused, key_of(digest), NULL);
+	clear_cache(a);
+}
+
+/* ---- catalogs and probes ------------------------------------------------------------ */
+
+static void
+lost(struct pg_relay *r, struct pg_look *l)
+{
+	struct pg_reads *a = &r->reads;
+
+	a->retry_ns = r->port->now_ns + RETRY_NS;
+	if (l->is_probe) {
+		look_close(l);
+		a->sent = a->done;
+		return;
+	}
+	stop_loading(a);
+	/* What changed there is not known any more. */
+	a->loaded_ns = 0;
+	sql_names_fini(&a->names);
+	clear_cache(a);
+}
+
+void
+pg_look_up(struct pg_relay *r, struct pg_look *l)
+{
+	if (pg_conn_up(&l->c) != 0)
+		lost(r, l);
+}
+
+static void
+add_row(struct pg_relay *r, const struct pg_look *l,
+        const struct pg_values *row)
+{
+	struct pg_reads *a = &r->reads;
+	struct span rest = row->items;
+	struct span text[3];
+	struct pg_value v;
+	struct pg_lsn at;
+
+	if (l->is_probe) {
+		if (row->n == 1 && pg_value_next(&rest, &v) &&
+		    pg_lsn_parse(v.bytes, &at))
+			a->position[(a->done + 1) % PG_READ_PROBES] = at.v;
+		return;
+	}
+	if (row->n != 3 || !a->is_loading)
+		return;
+	for (int i = 0; i < 3; i++) {
+		(void)pg_value_next(&rest, &v);
+		text[i] = v.bytes;
+	}
+	sql_names_add(&a->next, l->side, text);
+}
+
+static void
+all_there(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+
+	if (!a->look[SIDE_OLD].done || !a->look[SIDE_NEW].done)
+		return;
+	sql_names_done(&a->next);
+	sql_names_fini(&a->names);
+	a->names = a->next;
+	a->is_loading = false;
+	a->loaded_ns = r->port->now_ns;
+	clear_cache(a);
+}
+
+static bool
+hear(void *self, struct pg_conn *c, const struct pg_message *m)
+{
+	struct pg_relay *r = self;
+	struct pg_look *l = c->link->owner;
+	struct pg_values row;
+
+	if (m->type == PG_DATA_ROW && l->asked && pg_read_row(m->body, &row))
+		add_row(r, l, &row);
+	/* The answer is not there: as a connection that is lost. */
+	if (m->type == PG_ERROR_RESPONSE)
+		l->done = false;
+	if (m->type != PG_READY || !l->asked)
+		return true;
+	l->asked = false;
+	l->done = c->state_5[0] == '\0';
+	if (l->is_probe && l->done)
+		r->reads.done++;
+	return true;
+}
+
+void
+pg_look_take(struct pg_relay *r, struct pg_look *l, struct span bytes)
+{
+	bool asked = l->asked;
+
+	if (pg_conn_take(&l->c, bytes, hear, r) != 0) {
+		lost(r, l);
+		return;
+	}
+	if (asked && !l->asked && !l->done)
+		lost(r, l);
+	else if (!l->is_probe && l->done && r->reads.is_loading)
+		all_there(r);
+}
+
+void
+pg_look_down(struct pg_relay *r, struct pg_look *l, const struct err *err)
+{
+	pg_conn_down(&l->c, err);
+	lost(r, l);
+}
+
+/* Connect, or ask. */
+static void
+ask(struct pg_relay *r, struct pg_look *l, const char *question)
+{
+	if (l->c.state == PG_CONN_OFF) {
+		l->c.side = &r->conf->side[l->side];
+		l->asked = false;
+		if (pg_conn_open(&l->c) != 0)
+			lost(r, l);
+		else
+			l->c.link->owner = l;
+		return;
+	}
+	if (l->c.state != PG_CONN_IDLE || l->asked)
+		return;
+	l->asked = true;
+	l->done = false;
+	pg_conn_query(&l->c, "%s", question);
+}
+
+static void
+load(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+	uint64_t now = r->port->now_ns;
+
+	if (!a->is_loading && a->loaded_ns != 0 && !a->is_stale &&
+	    now < a->loaded_ns + RELOAD_NS)
+		return;
+	if (!a->is_loading) {
+		a->is_loading = true;
+		sql_names_init(&a->next, r->mem, a->seed[1]);
+		if (a->is_stale)
+			a->names.is_done = false;
+		a->is_stale = false;
+		for (int s = 0; s < SIDE_N; s++) {
+			a->look[s].side = (enum side)s;
+			a->look[s].done = false;
+		}
+	}
+	for (int s = 0; s < SIDE_N && a->is_loading; s++) {
+		if (!a->look[s].done)
+			ask(r, &a->look[s], sql_names_question);
+	}
+}
+
+static void
+probe(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+	struct pg_look *l = &a->probe;
+	uint64_t now = r->port->now_ns;
+	bool idle;
+
+	if (!a->wants_probe || (a->out.n == 0 && now < a->sent_ns + PROBE_NS))
+		return;
+	l->side = r->route.authority;
+	idle = l->c.state == PG_CONN_IDLE && !l->asked;
+	if (idle) {
+		a->sent++;
+		a->position[a->sent % PG_READ_PROBES] = UINT64_MAX;
+		a->sent_ns = now;
+		a->wants_probe = false;
+	}
+	if (idle || l->c.state == PG_CONN_OFF)
+		ask(r, l, "SELECT pg_current_wal_insert_lsn()");
+}
+
+void
+pg_reads_work(struct pg_relay *r)
+{
+	struct pg_reads *a = &r->reads;
+
+	list_each(pg_away, rd, out, &a->out) {
+		pg_away_look(rd);
+		pg_away_settle(rd);
+	}
+	if (a->is_on && r->port->now_ns >= a->retry_ns) {
+		load(r);
+		probe(r);
+	}
+	if (a->out.n > 0)
+		port_wake(r->port, r->port->now_ns + WAIT_NS);
+}
+
+/* ---- positions --------------------------------------------------------------------------- */
+
+void
+pg_reads_answered(struct pg_session *s)
+{
+	s->reading.is_seen = false;
+	s->reading.probe = s->r->reads.sent;
+	s->r->reads.wants_probe = true;
+}
+
+bool
+pg_reads_passed(struct pg_session *s)
+{
+	struct pg_reads *a = &s->r->reads;
+	struct board *b = s->r->conf->board;
+	uint64_t k = s->reading.probe + 1;
+
+	if (!s->reading.is_seen) {
+		a->wants_probe = a->wants_probe || a->sent < k;
+		if (a->done < k)
+			return false;
+		if (k + PG_READ_PROBES <= a->done)
+			k = a->done - PG_READ_PROBES + 1;
+		s->reading.seen = a->position[k % PG_READ_PROBES];
+		s->reading.is_seen = true;
+	}
+	return atomic_load(&b->unsettled) % 2 == 0 &&
+	       atomic_load(&b->passed[s->r->route.authority]) >=
+	               s->reading.seen;
+}
