@@ -25,6 +25,7 @@
 
 #include "base/check.h"
 #include "bin/check.h"
+#include "bin/cluster.h"
 #include "bin/definition.h"
 #include "bin/screen.h"
 #include "bin/state.h"
@@ -513,7 +514,9 @@ verb_migrate(const struct args *a)
 	}
 	for (uint32_t i = 0; i < a->operand_n; i++)
 		hide_password(a->operand[i]);
-	if (a->number[OPT_CHECK] != 0)
+	if (cluster_is_meant(&conf))
+		status = cluster_migrate(a, &conf);
+	else if (a->number[OPT_CHECK] != 0)
 		status = check_both(a, &conf);
 	else if (a->number[OPT_JSON] == 0 && isatty(STDIN_FILENO) &&
 	         term_is_output())

@@ -160,6 +160,35 @@ state_connect(const char *state, struct err *err)
 	return fd >= 0 ? fd : rc;
 }
 
+int
+state_listen(const char *state, struct err *err)
+{
+	char path[STATE_PATH_MAX + 8];
+	struct sockaddr_un at;
+	int folder;
+	int fd;
+	int rc;
+
+	(void)snprintf(path, sizeof(path), "%s.sock", state);
+	rc = socket_address(path, &at, &folder, err);
+	if (rc != 0)
+		return rc;
+	(void)unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* The file is made with what fchmod() leaves. */
+	if (fd < 0 || fchmod(fd, 0600) != 0 ||
+	    bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 ||
+	    listen(fd, 16) != 0) {
+		rc = err_set(err, ERR_IO, "%s: %s", path, os_cause(errno));
+		if (fd >= 0)
+			(void)close(fd);
+		fd = -1;
+	}
+	if (folder >= 0)
+		(void)close(folder);
+	return fd >= 0 ? fd : rc;
+}
+
 static bool
 answers(const char *state)
 {

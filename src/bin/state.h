@@ -24,3 +24,7 @@ int state_find(const char *given, char *ret, size_t n, struct err *err) MUST;
 /* Connect to <state>.sock. Answers the descriptor, or a negative ERR_*:
  * ERR_STATE when nobody answers there. */
 int state_connect(const char *state, struct err *err) MUST;
+
+/* Listen at <state>.sock (mode 0600; an old socket there is replaced). Answers
+ * the descriptor, or a negative ERR_*. */
+int state_listen(const char *state, struct err *err) MUST;

@@ -39,9 +39,11 @@ struct line {
 struct bridge {
 	struct bridge_conf conf;
 	struct line line[BRIDGE_MAX];
+	pthread_mutex_t lines; /* who takes one                            */
 	pthread_mutex_t lock;
 	char state[32];
 	bool timed_out;
+	bool is_over; /* nobody is taken any more                       */
 };
 
 /* ---- one end of the socket ------------------------------------------------------ */
@@ -242,37 +244,140 @@ refused(enum err_code code, const char *text)
 	                 "message", text, "exit", err_exit(code));
 }
 
+/* Is what the verb has begun still going on? */
+static bool
+goes_on(const char *verb, const json_t *m)
+{
+	if (strcmp(verb, "verify") == 0)
+		return strcmp(look_text(m, "verification.state"), "running") ==
+		       0;
+	return strcmp(verb, "rollback") == 0 &&
+	       strcmp(look_text(m, "status"), "rolling_back") == 0;
+}
+
+/* One call; *ret_data is the caller's. */
+static int
+call(struct line *l, const struct web_request *q, json_t **ret_data,
+     struct err *err)
+{
+	struct web_answer a = { .status = 0 };
+	int rc = remote_call(&l->remote, q, &a, err);
+
+	if (rc == 0)
+		rc = remote_refusal(&a, err);
+	if (rc == 0)
+		*ret_data = json_incref(json_object_get(a.body, "data"));
+	web_answer_fini(&a);
+	return rc;
+}
+
+/* The migration, once the verb has done all that it does. */
+static int
+look_after(struct line *l, const char *verb, json_t **ret, struct err *err)
+{
+	const char *place[] = { l->bridge->conf.migration };
+	char path[BODY_PATH];
+	struct web_request q = { .method = "GET", .path = path };
+	int rc;
+
+	body_path(ROUTE_migration_get, place, 1, path);
+	for (;;) {
+		rc = call(l, &q, ret, err);
+		if (rc != 0 || !goes_on(verb, *ret) ||
+		    is_left_after(l->fd, WATCH_MS))
+			return rc;
+		json_decref(*ret);
+		*ret = NULL;
+	}
+}
+
+static int
+steer(struct line *l, enum action_id id, const json_t *args, json_t **ret,
+      struct err *err)
+{
+	const char *place[] = { l->bridge->conf.migration };
+	char path[BODY_PATH];
+	char key[40];
+	struct web_request q = { .method =
+		                         router_rows[actions[id].route].method,
+		                 .path = path,
+		                 .body = args,
+		                 .key = key };
+
+	body_path(actions[id].route, place, 1, path);
+	web_key(key);
+	return call(l, &q, ret, err);
+}
+
+/* After a rollback promote means: begin again, then the step
+ * (docs/decisions/0005). */
+static int
+begin_again(struct line *l, struct err *err)
+{
+	json_t *m = NULL;
+	int rc = look_after(l, "", &m, err);
+	bool was_back = strcmp(look_text(m, "status"), "rolled_back") == 0;
+
+	json_decref(m);
+	m = NULL;
+	if (rc != 0 || !was_back)
+		return rc;
+	rc = steer(l, ACTION_MIGRATIONS_MIGRATE, NULL, &m, err);
+	while (rc == 0) {
+		const char *state = look_text(m, "status");
+
+		if (strcmp(state, "failed") == 0)
+			rc = err_set(err, ERR_STATE,
+			             "it could not begin again");
+		else if (strcmp(state, "running") == 0 &&
+		         look_bool(m, "stream.in_step"))
+			break;
+		else if (is_left_after(l->fd, WATCH_MS))
+			rc = err_set(err, ERR_LOST, "nobody waits");
+		json_decref(m);
+		m = NULL;
+		if (rc == 0)
+			rc = look_after(l, "", &m, err);
+	}
+	json_decref(m);
+	return rc;
+}
+
 static void
 do_verb(struct line *l, const char *verb, const json_t *args)
 {
 	enum action_id id = action_find(CMD_MIGRATIONS, verb);
-	const char *place[] = { l->bridge->conf.migration };
-	struct web_request q = { .body = args };
-	struct web_answer a = { .status = 0 };
+	bool is_look =
+		strcmp(verb, "status") == 0 || strcmp(verb, "events") == 0;
 	struct err err = { .code = ERR_NONE };
-	char path[BODY_PATH];
-	char key[40];
-	int rc;
+	json_t *m = NULL;
+	int rc = 0;
 
-	if (id == ACTION_N) {
+	if (strcmp(verb, "stop") == 0 && l->bridge->conf.stop != NULL) {
+		(void)say(l->fd, json_pack("{s:b}", "ok", 1));
+		l->bridge->conf.stop();
+		return;
+	}
+	if (id == ACTION_N && !is_look) {
 		(void)say(l->fd, refused(ERR_USAGE, "no such verb"));
 		return;
 	}
-	body_path(actions[id].route, place, 1, path);
-	web_key(key);
-	q.method = router_rows[actions[id].route].method;
-	q.path = path;
-	q.key = key;
-	rc = remote_call(&l->remote, &q, &a, &err);
-	if (rc == 0)
-		rc = remote_refusal(&a, &err);
+	if (strcmp(verb, "promote") == 0 && l->bridge->conf.begins_again)
+		rc = begin_again(l, &err);
+	if (!is_look && rc == 0)
+		rc = steer(l, id, args, &m, &err);
+	if (rc == 0 &&
+	    (is_look || goes_on(verb, m) || strcmp(verb, "verify") == 0)) {
+		json_decref(m);
+		m = NULL;
+		rc = look_after(l, verb, &m, &err);
+	}
 	if (rc != 0)
 		(void)say(l->fd, refused(err.code, err.text));
 	else
 		(void)say(l->fd, json_pack("{s:b,s:o}", "ok", 1, "data",
-		                           view_status(json_object_get(
-						   a.body, "data"))));
-	web_answer_fini(&a);
+		                           view_status(m)));
+	json_decref(m);
 }
 
 static void *
@@ -299,7 +404,8 @@ bridge_new(const struct bridge_conf *c, struct err *err)
 {
 	struct bridge *b = calloc(1, sizeof(*b));
 
-	if (b == NULL || pthread_mutex_init(&b->lock, NULL) != 0) {
+	if (b == NULL || pthread_mutex_init(&b->lock, NULL) != 0 ||
+	    pthread_mutex_init(&b->lines, NULL) != 0) {
 		free(b);
 		(void)err_set(err, ERR_NOMEM, "out of memory");
 		return NULL;
@@ -322,6 +428,16 @@ end_line(struct line *l)
 }
 
 void
+bridge_hang_up(struct bridge *b)
+{
+	(void)pthread_mutex_lock(&b->lines);
+	b->is_over = true;
+	for (uint32_t i = 0; i < BRIDGE_MAX; i++)
+		end_line(&b->line[i]);
+	(void)pthread_mutex_unlock(&b->lines);
+}
+
+void
 bridge_free(struct bridge *b)
 {
 	if (b == NULL)
@@ -329,6 +445,7 @@ bridge_free(struct bridge *b)
 	for (uint32_t i = 0; i < BRIDGE_MAX; i++)
 		end_line(&b->line[i]);
 	(void)pthread_mutex_destroy(&b->lock);
+	(void)pthread_mutex_destroy(&b->lines);
 	free(b);
 }
 
@@ -346,12 +463,11 @@ free_line(struct bridge *b)
 	return NULL;
 }
 
-int
-bridge_connect(void *arg, struct err *err)
+/* The lock is taken. fd is the line's from then on that it answers 0. */
+static int
+begin_line(struct bridge *b, int fd, struct err *err)
 {
-	struct bridge *b = arg;
-	struct line *l = free_line(b);
-	int fd[2];
+	struct line *l = b->is_over ? NULL : free_line(b);
 	int rc;
 
 	if (l == NULL)
@@ -359,21 +475,43 @@ bridge_connect(void *arg, struct err *err)
 	rc = remote_clone(b->conf.remote, &l->remote, err);
 	if (rc != 0)
 		return rc;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) != 0) {
-		remote_close(&l->remote);
-		return err_set(err, ERR_IO, "socketpair: %s", os_cause(errno));
-	}
 	l->bridge = b;
-	l->fd = fd[1];
+	l->fd = fd;
 	atomic_store(&l->is_over, false);
 	if (pthread_create(&l->thread, NULL, serve_line, l) != 0) {
-		(void)close(fd[0]);
-		(void)close(fd[1]);
 		remote_close(&l->remote);
 		return err_set(err, ERR_IO, "no thread: %s", os_cause(errno));
 	}
 	l->is_used = true;
-	return fd[0];
+	return 0;
+}
+
+int
+bridge_take(struct bridge *b, int fd, struct err *err)
+{
+	int rc;
+
+	(void)pthread_mutex_lock(&b->lines);
+	rc = begin_line(b, fd, err);
+	(void)pthread_mutex_unlock(&b->lines);
+	if (rc != 0)
+		(void)close(fd);
+	return rc;
+}
+
+int
+bridge_connect(void *arg, struct err *err)
+{
+	int fd[2];
+	int rc;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) != 0)
+		return err_set(err, ERR_IO, "socketpair: %s", os_cause(errno));
+	rc = bridge_take(arg, fd[1], err);
+	if (rc == 0)
+		return fd[0];
+	(void)close(fd[0]);
+	return rc;
 }
 
 void

@@ -435,6 +435,8 @@ run(struct daemon *d, const sigset_t *set, struct err *err)
 	api_start_all(d->api, tell_failure);
 	api_set_ready(d->api, true);
 	announce(d);
+	if (d->given->on_up != NULL)
+		d->given->on_up(d->given->arg, http_port(d->http));
 	notify("READY=1");
 	wait_for_end(d, set);
 	say("info", "stopping: running calls and requests end first");

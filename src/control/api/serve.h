@@ -23,6 +23,9 @@ struct serve_conf {
 	const char *admin_token_file;
 	bool is_check; /* look at the configuration and end            */
 	bool is_json;
+	/* The API is there, on this port; NULL: nobody wants to know.     */
+	void (*on_up)(void *arg, uint16_t port);
+	void *arg;
 };
 
 /* Runs until told to stop. 0, or what was in the way of the start. */

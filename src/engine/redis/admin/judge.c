@@ -320,7 +320,9 @@ judge_slots(struct checks *c, const struct facts f[SIDE_N],
 		    old->slot_n);
 		SAY(c, "cluster_change", CHECK_WARN,
 		    "slots that are moved on one side are moved by Godwit on "
-		    "the other, too; nothing is switched meanwhile");
+		    "the other, too; nothing is switched meanwhile. People "
+		    "move them on the side with authority alone: the other "
+		    "one is shut and answers NOPERM");
 		return;
 	}
 	cluster_text(&old->slots, text[SIDE_OLD], sizeof(text[0]));
