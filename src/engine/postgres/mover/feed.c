@@ -463,13 +463,9 @@ pg_feed_load(struct pg_mover *m)
 	f->is_loaded = true;
 }
 
-void
-pg_feed_rest(struct pg_mover *m, struct pg_feed *f)
+static void
+begin_again(struct pg_mover *m, struct pg_feed *f)
 {
-	if (!spool_rewind(&f->spool)) {
-		pg_feed_forget(m, f);
-		return;
-	}
 	pg_relation_forget(m, f);
 	pg_output_init(&f->out, 1);
 	f->in_tx = false;
@@ -479,11 +475,20 @@ pg_feed_rest(struct pg_mover *m, struct pg_feed *f)
 }
 
 void
+pg_feed_rest(struct pg_mover *m, struct pg_feed *f)
+{
+	if (spool_rewind(&f->spool))
+		begin_again(m, f);
+	else
+		pg_feed_forget(m, f);
+}
+
+void
 pg_feed_forget(struct pg_mover *m, struct pg_feed *f)
 {
 	pg_conn_close(&f->c);
 	spool_end(&f->spool);
-	pg_feed_rest(m, f);
+	begin_again(m, f);
 	f->runs = false;
 	f->is_bad = false;
 	f->seen = 0;

@@ -166,12 +166,11 @@ hear_chunks(struct pg_mover *m, const struct pg_value *v)
 	is_one = first.v == last.v && span_eq(v[1].bytes, v[2].bytes);
 	has_last = v[5].bytes.n > 0 && v[5].bytes.p[0] != '-';
 	t->lsn = first.v;
-	t->is_stale = true;
-	if (note_done(t, v[7].bytes, has_last, number_of(v[5].bytes)) && is_one)
-		t->is_stale = false;
-	else if (is_one && m->has_holder && node == t->node &&
-	         first.v == m->consistent)
-		t->is_stale = false;
+	/* Complete; or of the snapshot that is still there. */
+	t->is_stale =
+		!note_done(t, v[7].bytes, has_last, number_of(v[5].bytes)) &&
+		!(m->has_holder && node == t->node && first.v == m->consistent);
+	t->is_stale = t->is_stale || !is_one;
 	if (!t->is_stale)
 		board_copied(m->conf->board, number_of(v[6].bytes), 0);
 	return !buf_failed(&t->done);
