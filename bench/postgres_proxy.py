@@ -6,8 +6,8 @@ Side by side in one run, interleaved, all in front of one server: direct, a blin
 byte relay, HAProxy (mode tcp), PgBouncer (session and transaction) and Godwit.
 pgbench -S with 8 clients, by the simple, the extended and the prepared protocol,
 and with a new connection for each transaction (-C). The first round warms up and
-does not count. "godwit" is the interlay alone (its migration is completed);
-nobody asks for a password.
+does not count. "godwit" is the interlay alone (its migration is completed),
+"godwit-pool" the same with --pool 32; nobody asks for a password.
 
     bench/postgres_proxy.py [--reps 5] [--only direct,godwit] [--quick]
 """
@@ -31,7 +31,8 @@ PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 CLIENTS = 8
 SCALE = 10
 CASES = ["simple", "extended", "prepared", "simple -C"]
-PATHS = ["direct", "relay", "haproxy", "pgb-session", "pgb-transaction", "godwit"]
+PATHS = ["direct", "relay", "haproxy", "pgb-session", "pgb-transaction", "godwit",
+         "godwit-pool"]
 REFUSED = {("pgb-transaction", "prepared")}  # 1.18 has no names of its own
 IDLE = 500
 IDLE_POOLED = 5000
@@ -69,18 +70,24 @@ def tree_cpu_s(server):
     return total
 
 
-def completed_godwit(w, old, new):
-    """An interlay whose migration is over: new has authority, no stream."""
+def completed_godwit(w, name, new, servers):
+    """An interlay whose migration is over: new has authority, no stream. What it moved
+    is an empty database; clients come for another one."""
+    old = postgres(w, "old-" + name)
+    servers.append(old)
+    for s in (old, new):
+        s.sql('CREATE DATABASE "%s"' % name)
     port = world.free_port()
-    state = os.path.join(w.dir, "godwit.db")
-    url = "postgres://postgres:%s@127.0.0.1:%d/bench"
-    proc = w.spawn("godwit", [
+    state = os.path.join(w.dir, name + ".db")
+    url = "postgres://postgres:%s@127.0.0.1:%d/" + name
+    proc = w.spawn(name, [
         world.GODWIT, "migrate", url % (PASSWORD, old.port), url % (PASSWORD, new.port),
-        "--listen", "127.0.0.1:%d" % port, "--state", state, "--strategy", "big_bang"], port)
+        "--listen", "127.0.0.1:%d" % port, "--state", state, "--strategy", "big_bang",
+        *(("--pool", "32") if name == "godwit-pool" else ())], port)
     world.wait_in_step(state)
     world.godwit_verb("promote", state)
     world.godwit_verb("complete", state)
-    return Path("godwit", port, proc)
+    return Path(name, port, proc)
 
 
 def pgbouncer(w, server, mode):
@@ -110,14 +117,10 @@ def pgbouncer(w, server, mode):
 
 def build(w, names, servers):
     """The server with its data, and the ways to it."""
-    old, new = postgres(w, "old"), postgres(w, "new")
-    servers += [old, new]
-    old.sql("CREATE DATABASE bench OWNER bench")
-    new.sql("CREATE DATABASE bench")
-    paths = {}
-    if "godwit" in names:
-        paths["godwit"] = completed_godwit(w, old, new)
-    new.sql("ALTER DATABASE bench OWNER TO bench")
+    new = postgres(w, "new")
+    servers.append(new)
+    new.sql("CREATE DATABASE bench OWNER bench")
+    paths = {n: completed_godwit(w, n, new, servers) for n in names if n.startswith("godwit")}
     subprocess.run([PGBENCH, "-i", "-q", "-s", str(SCALE), "-h", "127.0.0.1", "-p",
                     str(new.port), "-U", "bench", "bench"], check=True, capture_output=True)
     for name in names:
@@ -291,7 +294,7 @@ def main():
     args = parser.parse_args()
     args.cases = args.cases.split(",")
     args.seconds = int(2 if args.quick else args.seconds)
-    names = [n for n in args.only.split(",") if (world.has_godwit() or n != "godwit") and
+    names = [n for n in args.only.split(",") if (world.has_godwit() or not n.startswith("godwit")) and
              (shutil.which("pgbouncer", path="/usr/sbin:/usr/bin") or not n.startswith("pgb-"))]
     servers = []
     with world.World("postgres-proxy") as w:
@@ -299,7 +302,7 @@ def main():
             paths = build(w, names, servers)
             # Memory first: processes that have served a load keep their heap.
             idle, idle_table = ([], "") if args.no_idle else idle_memory(paths)
-            runs = measure(w, paths, servers[1], args)
+            runs = measure(w, paths, servers[0], args)
         finally:
             for s in servers:
                 s.stop()

@@ -146,6 +146,7 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	c->copy_mode = (enum copy_mode)a->number[OPT_COPY_MODE];
 	c->copy_pace = (enum copy_pace)a->number[OPT_COPY_PACE];
 	c->workers = (uint32_t)a->number[OPT_WORKERS];
+	c->pool = (uint32_t)a->number[OPT_POOL];
 	c->hold_max_ms = (uint32_t)a->number[OPT_HOLD_MAX];
 	c->lag_max_ms = (uint32_t)a->number[OPT_MAX_LAG];
 	c->is_auto = a->number[OPT_AUTO] != 0;

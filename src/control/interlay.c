@@ -140,6 +140,7 @@ fill(struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		.held = p->held,
 		.proxy = l->proxy,
 		.proxy_tlv = l->proxy_tlv,
+		.pool_max = l->pool_max,
 		.door = l->door,
 	};
 	for (int s = 0; s < SIDE_N && p->board == NULL; s++)

@@ -43,6 +43,7 @@ struct interlay {
 	struct inbox *inbox;
 	char labels[256];       /* "name=value" lines, for rules             */
 	bool proxy;             /* clients begin with a PROXY v2 header      */
+	uint32_t pool_max;      /* relay_conf.pool_max; set before the start */
 	uint8_t proxy_tlv;      /* type of the TLV with the region; 0: none  */
 	struct tls_server *tls; /* NULL: plain                               */
 	struct door *door;      /* NULL: AUTH is passed through              */

@@ -61,6 +61,7 @@ struct run_conf {
 	enum copy_mode copy_mode;
 	enum copy_pace copy_pace;
 	uint32_t workers;
+	uint32_t pool;        /* PostgreSQL: spare backends of each worker   */
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */
 	bool empty_ok;        /* COPY_NONE: new may lack what old has; writes

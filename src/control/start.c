@@ -615,6 +615,7 @@ open_interlay(struct run *r, struct err *err)
 	                 err);
 	if (l == NULL)
 		return -(int)err->code;
+	l->pool_max = r->conf->pool;
 	rc = serve_tls(r->conf, l, err);
 	if (rc == 0)
 		rc = machines_add(r, l, err);

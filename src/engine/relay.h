@@ -30,7 +30,10 @@ struct relay_conf {
 	bool held;    /* nothing is given out before MAIL_RELEASE */
 	/* "name=value" lines of the interlay, for rules */
 	char labels[256];
-	bool proxy;        /* clients begin with a PROXY v2 header        */
+	bool proxy; /* clients begin with a PROXY v2 header        */
+	/* PostgreSQL: so many backends of clients that went are kept for others
+	 * (a session pool); 0: none */
+	uint32_t pool_max;
 	uint8_t proxy_tlv; /* type of the TLV with their region; 0: none  */
 	/* Users of the interlay; NULL: AUTH is passed through. Only the one of the
 	 * first conf counts, MAIL_DOOR brings others. */

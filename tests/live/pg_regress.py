@@ -13,6 +13,7 @@ Modes:
 
     direct   the server itself
     alone    an interlay whose migration is completed: nothing is streamed
+    pooled   the same with --pool: backends outlive their clients
     running  the interlay of a migration that is in step; the suite's database is
              another one than the database that moves
 
@@ -36,7 +37,7 @@ from harness.process import die_with_parent  # noqa: E402
 ROOT = os.path.dirname(os.path.dirname(HERE))
 SUITE = os.environ.get("SUITE", "/tmp/godwit-pg-regress")
 PROGRAM = "/usr/lib/postgresql/15/lib/pgxs/src/test/regress/pg_regress"
-MODES = ("direct", "alone", "running")
+MODES = ("direct", "alone", "pooled", "running")
 LINE = re.compile(r"^(?:test )? *(\S+) +\.\.\. (ok|FAILED|failed \(ignored\)).*? (\d+) ms$")
 
 
@@ -68,12 +69,13 @@ class Way:
         for s in (old, new):
             s.sql("CREATE DATABASE app")
         url = "postgres://postgres:%s@127.0.0.1:%d/app"
-        g = Godwit(directory, *(url % (PASSWORD, s.port) for s in (old, new)), "--strategy", "big_bang")
+        g = Godwit(directory, *(url % (PASSWORD, s.port) for s in (old, new)), "--strategy", "big_bang",
+                   *(("--pool", "20") if mode == "pooled" else ()))
         self.things.append(g)
         self.godwit = g
         g.start(seconds=60)
         g.until_in_step()
-        if mode == "alone":
+        if mode in ("alone", "pooled"):
             g.must("promote")
             g.until_in_step()
             g.must("complete")

@@ -31,9 +31,11 @@ end(struct run *r, enum side s)
 static int
 can(const struct run *r, struct err *err)
 {
-	(void)r;
-	(void)err;
-	return 0;
+	if (r->conf->pool == 0)
+		return 0;
+	return err_set(err, ERR_UNABLE,
+	               "--pool: Redis' clients share "
+	               "connections anyhow");
 }
 
 static const char *

@@ -39,10 +39,32 @@ move(const int *c, const int *s)
 	for (int i = 0; i < 4 && (t = dialed()) >= 0; i++) {
 		up(t);
 		lets_in(t);
-		say(t, 'Z', SPAN("I"));
+		for (int k = 0; k < 3; k++)
+			say(t, 'Z', SPAN("I"));
+		world_batch(&run.w);
 		say(t, 'Z', SPAN("I"));
 		world_batch(&run.w);
 	}
+}
+
+/* They go, and their backends wait for another. */
+static void
+leave(const int *c)
+{
+	int next;
+
+	for (int i = 0; i < 2; i++)
+		bytes(c[i], SPAN("X\0\0\0\4"));
+	world_batch(&run.w);
+	for (int i = 0; i < WORLD_LINKS; i++) {
+		if (run.w.client[i])
+			continue;
+		say(i, 'S', B("a\0c"));
+		say(i, 'Z', SPAN("I"));
+	}
+	next = comes();
+	starts(next);
+	world_batch(&run.w);
 }
 
 /* Answers whether something was refused. */
@@ -53,6 +75,7 @@ live(size_t refuse_at)
 	bool refused;
 
 	begin();
+	run.conf.pool_max = 2;
 	run.heap.refuse_at = refuse_at;
 	for (int i = 0; i < 2; i++) {
 		c[i] = comes();
@@ -66,6 +89,7 @@ live(size_t refuse_at)
 		speak(c[i], s[i]);
 	}
 	move(c, s);
+	leave(c);
 	refused = run.heap.refuse_at == 0;
 	end();
 	return refused;

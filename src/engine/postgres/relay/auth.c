@@ -63,8 +63,13 @@ pg_auth_next(struct pg_relay *r)
 	if (r->ask.state != PG_CONN_IDLE)
 		return;
 	buf_init(&sql, r->mem);
-	buf_put_str(&sql, "SELECT rolpassword FROM pg_catalog.pg_authid WHERE "
-	                  "rolname = ");
+	buf_put_str(&sql,
+	            "SELECT rolpassword FROM pg_catalog.pg_authid WHERE ");
+	/* Who gets a backend that is open already is let in by this alone. */
+	if (r->asks_for->auth.is_alone)
+		buf_put_str(&sql, "rolcanlogin AND (rolvaliduntil IS NULL OR "
+		                  "rolvaliduntil > pg_catalog.now()) AND ");
+	buf_put_str(&sql, "rolname = ");
 	pg_put_literal(&sql, user_of(r->asks_for));
 	r->has_asked = true;
 	pg_conn_query(&r->ask, "%.*s", (int)buf_len(&sql),
@@ -166,10 +171,19 @@ pg_auth_known(struct pg_session *s)
 {
 	struct pg_auth *a = &s->auth;
 
-	if (a->has_verifier && a->wants_scram)
+	if (a->has_verifier && a->wants_scram) {
 		ask_scram(s);
-	else
+		return;
+	}
+	if (!a->is_alone) {
 		pass_on(s, buf_span(&a->asked));
+		return;
+	}
+	/* Then its server says why. */
+	a->is_alone = false;
+	a->at = AUTH_DENIED;
+	if (!s->r->held && !pg_backend_open(s))
+		pg_session_end(s, SPAN("53200"), "out of memory");
 }
 
 void
@@ -192,6 +206,8 @@ pg_auth_challenge(struct pg_session *s, struct span body)
 	struct pg_auth *a = &s->auth;
 	struct pg_authentication m;
 
+	if (!pg_read_authentication(body, &m) || m.code != PG_AUTH_OK)
+		a->was_asked = true;
 	if (a->at == AUTH_DONE) {
 		pg_auth_answer(s, body);
 		return;
@@ -259,6 +275,8 @@ hear_last(struct pg_session *s, struct span body)
 	a->keys = a->server->keys;
 	a->has_keys = true;
 	a->at = AUTH_DONE;
+	if (a->is_alone)
+		return pg_pool_proved(s) ? 0 : -ERR_NOMEM;
 	/* Now with what it proved. */
 	pg_auth_answer(s, buf_span(&a->asked));
 	return 0;

@@ -44,6 +44,8 @@ pg_backend_open(struct pg_session *s)
 	struct pg_backend *b = &s->b;
 
 	REQUIRE(b->link == NULL);
+	b->type = 0;
+	buf_clear(&s->says);
 	if (pg_warm_adopt(s))
 		return true;
 	b->side = r->route.authority;
@@ -239,6 +241,8 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 
 	if (type == PG_BACKEND_KEY)
 		on_key(b, body);
+	if (type == PG_PARAMETER_STATUS && s->r->conf->pool_max > 0)
+		pg_params_put(&s->says, body);
 	if (type == PG_PARAMETER_STATUS && b->is_ours)
 		pg_params_keep(s, body);
 	else if (type == PG_PARAMETER_STATUS)
@@ -386,6 +390,15 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 	     r->port->now_ns < s->waits_ns + PG_RELAY_MOVE_NS)) {
 		b->at = BACKEND_OFF;
 		r->retries = r->retries || s->waits;
+		pg_hold_look(r);
+		return;
+	}
+	if (r->held && s->at == SESSION_LOGIN &&
+	    (s->auth.at == AUTH_NEW || s->auth.at == AUTH_ASKS)) {
+		b->at = BACKEND_OFF;
+		s->auth.at = AUTH_NEW;
+		if (r->asks_for == s)
+			r->asks_for = NULL;
 		pg_hold_look(r);
 		return;
 	}

@@ -99,6 +99,7 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 	list_each(pg_session, s, all, &r->sessions)
 		pg_away_stop(s);
 	pg_reads_route(r);
+	pg_pool_drop_all(r);
 	pg_hold_look(r);
 }
 
@@ -153,6 +154,20 @@ pg_hold_locks(struct pg_relay *r)
 		pg_session_pump(s);
 }
 
+/* A login of which the client has heard nothing yet begins again over there. */
+static void
+begin_again(struct pg_session *s)
+{
+	bool has_waited = s->auth.at == AUTH_NEW || s->auth.at == AUTH_ASKS;
+
+	if (s->at != SESSION_LOGIN || !has_waited ||
+	    (s->b.link != NULL && s->b.side == s->r->route.authority))
+		return;
+	pg_backend_close(&s->b);
+	s->auth.is_alone = false;
+	s->auth.at = AUTH_NEW;
+}
+
 void
 pg_hold_end(struct pg_relay *r, const struct mail *m)
 {
@@ -167,14 +182,19 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	}
 	r->held = false;
 	r->told = false;
-	if (r->route.authority != m->route.authority)
+	if (r->route.authority != m->route.authority) {
 		pg_conn_close(&r->ask);
-	else
+		r->asks_for = NULL;
+		r->has_asked = false;
+	} else {
 		pg_warm_drop_all(r);
+	}
 	r->route = m->route;
 	pg_reads_route(r);
 	ack.route = r->route;
 	r->port->ops->mail(r->port, &ack);
+	list_each(pg_session, s, all, &r->sessions)
+		begin_again(s);
 	list_each(pg_session, s, all, &r->sessions) {
 		if (s->at == SESSION_OPEN &&
 		    (s->b.link == NULL || s->b.side != r->route.authority))

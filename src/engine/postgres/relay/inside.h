@@ -8,6 +8,7 @@
  *   auth.c     the login of a client, and in its name
  *   census.c   what a session has that must go with it, asked of its backend
  *   prepared.c statements that go with it
+ *   pool.c     backends that wait for another client
  *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
  *   warm.c     before a hold: questions, and connections that will be needed
@@ -55,6 +56,29 @@ struct pg_cancel {
 
 LIST_OF(pg_cancel, all, pg_cancels);
 
+/* A backend whose client went: pool.c. */
+struct pg_pooled {
+	enum pg_owner owner;
+	LIST_LINK(pg_pooled) all;
+	struct pg_relay *r;
+	struct link *link;
+	enum side side;
+	bool is_ready;
+	bool by_scram;
+	uint64_t since_ns;
+	struct pg_frame in;
+	struct buf word;
+	bool reads;
+	uint8_t type;
+	struct buf startup; /* pairs of the clients it is for        */
+	struct buf says;    /* its parameters: ParameterStatus each  */
+	uint32_t process;
+	uint32_t secret_n;
+	uint8_t secret[PG_SECRET_MAX];
+};
+
+LIST_OF(pg_pooled, all, pg_pool);
+
 struct pg_backend {
 	enum pg_owner owner;
 	struct link *link;
@@ -96,6 +120,7 @@ struct pg_state {
 
 enum auth_at {
 	AUTH_NEW,
+	AUTH_DENIED, /* not by ourselves; the same as new otherwise      */
 	AUTH_PASSES, /* what server and client say to each other passes   */
 	AUTH_ASKS,   /* for the role's verifier                          */
 	AUTH_FIRST,  /* of the client's messages of SCRAM is waited for  */
@@ -108,6 +133,8 @@ struct pg_auth {
 	enum auth_at at;
 	bool wants_scram; /* the server does                  */
 	bool is_clear;    /* it asks for the password itself  */
+	bool was_asked;   /* the server asked it for anything        */
+	bool is_alone;    /* it proves itself before it has a backend */
 	bool has_verifier;
 	bool has_keys;
 	bool is_md5;      /* secret is the server's hash, not a password */
@@ -137,6 +164,7 @@ struct pg_session {
 	struct buf capture; /* a Parse or Close under way                */
 	struct buf seam;    /* the end of a query's text so far          */
 	struct buf told;    /* parameters that the client knows: params.c */
+	struct buf says;    /* all parameters of its backend, for pool.c */
 	struct buf params;  /* ... that another server said, not told yet */
 	struct map named;   /* prepared statements: name -> pg_named     */
 	size_t named_bytes;
@@ -184,6 +212,7 @@ struct pg_relay {
 	struct route route;
 	struct pg_sessions_list sessions;
 	struct pg_cancels_list cancels;
+	struct pg_pool_list pool;
 	struct map keys;    /* process and secret -> struct pg_session * */
 	struct pg_conn ask; /* as Godwit's role: verifiers       */
 	struct pg_session *asks_for; /* NULL: nobody     */
@@ -268,11 +297,32 @@ uint32_t pg_census_restore(struct pg_session *s, struct buf *tx);
 void pg_census_note(struct pg_session *s, const struct pg_message *m);
 void pg_census_forget(struct pg_session *s);
 
+/* ---- pool.c ---- */
+enum pool_rc {
+	POOL_NONE,
+	POOL_TAKEN,
+	POOL_ASKS, /* the session may be gone */
+};
+
+/* The client says goodbye: may its backend stay? Then it is the session's no more. */
+void pg_pool_keep(struct pg_session *s);
+/* There is one for this client: it has it, or proves itself first. */
+enum pool_rc pg_pool_begin(struct pg_session *s);
+/* It has proved itself: that one, or a backend that is opened, now or behind a hold.
+ * False: memory. */
+bool pg_pool_proved(struct pg_session *s);
+void pg_pool_bytes(struct pg_pooled *x, struct span bytes);
+void pg_pool_down(struct pg_pooled *x);
+void pg_pool_drop_all(struct pg_relay *r);
+void pg_pool_drop_old(struct pg_relay *r);
+
 /* ---- params.c ---- */
 /* Bodies of ParameterStatus: one that the client gets; one of a backend that is made
  * to be what the one before was. */
 void pg_params_note(struct pg_session *s, struct span body);
 void pg_params_keep(struct pg_session *s, struct span body);
+/* A ParameterStatus in a list of them, instead of the one of that name. */
+void pg_params_put(struct buf *list, struct span body);
 /* Tell the client of those that are kept; it waits for an answer. */
 void pg_params_give(struct pg_session *s);
 

@@ -88,6 +88,26 @@ pg_params_keep(struct pg_session *s, struct span body)
 }
 
 void
+pg_params_put(struct buf *list, struct span body)
+{
+	struct span kept = buf_span(list);
+	struct buf made;
+	struct pg_pair now, p;
+
+	if (!pg_read_parameter(body, &now))
+		return;
+	buf_init(&made, list->mem);
+	while (next(&kept, &p)) {
+		if (!span_eq(p.name, now.name))
+			pg_put_parameter(&made, p.name, p.value);
+	}
+	pg_put_parameter(&made, now.name, now.value);
+	made.failed = made.failed || buf_failed(list);
+	buf_release(list);
+	*list = made;
+}
+
+void
 pg_params_give(struct pg_session *s)
 {
 	struct span kept = buf_span(&s->params);

@@ -52,6 +52,8 @@ publish_rare(struct pg_relay *r, struct traffic *t)
 		busy += s->status != PG_IDLE;
 		waiting += s->waits;
 	}
+	list_each(pg_pooled, x, all, &r->pool)
+		up[x->side]++;
 	PUT(upstreams[0], up[0]);
 	PUT(upstreams[1], up[1]);
 	PUT(in_transaction, busy);
@@ -159,6 +161,7 @@ pair(struct pg_relay *r, const struct mail *m)
 	}
 	r->held = r->conf->held;
 	pg_reads_route(r);
+	pg_pool_drop_all(r);
 	pg_conn_close(&r->ask);
 	pg_auth_lost(r);
 	answer(r, MAIL_PAIR_ACK, 0);
@@ -168,6 +171,7 @@ static void
 stop(struct pg_relay *r)
 {
 	r->stops = true;
+	pg_pool_drop_all(r);
 	r->stop_ns = r->port->now_ns + PG_RELAY_STOP_NS;
 }
 
@@ -234,6 +238,8 @@ on_bytes(struct pg_relay *r, const struct event *ev)
 		pg_reader_take(ev->link->owner, ev->bytes);
 	else if (*o == OWNER_LOOK)
 		pg_look_take(r, ev->link->owner, ev->bytes);
+	else if (*o == OWNER_POOLED)
+		pg_pool_bytes(ev->link->owner, ev->bytes);
 }
 
 static void
@@ -254,6 +260,8 @@ on_down(struct pg_relay *r, const struct event *ev)
 		pg_reader_down(ev->link->owner, ev->err);
 	else if (*o == OWNER_LOOK)
 		pg_look_down(r, ev->link->owner, ev->err);
+	else if (*o == OWNER_POOLED)
+		pg_pool_down(ev->link->owner);
 	else
 		drop_cancel(r, ev->link->owner);
 }
@@ -323,6 +331,8 @@ work(struct pg_relay *r)
 	pg_warm_look(r);
 	if (r->stops)
 		end_sessions(r);
+	if (r->pool.n > 0)
+		pg_pool_drop_old(r);
 	publish(r);
 	port_wake(r->port, now + (r->retries || r->held || r->stops ||
 	                                          r->locking || r->warms
@@ -374,6 +384,7 @@ fini(void *self, struct port *p)
 		drop_cancel(r, c);
 	}
 	pg_reads_fini(r);
+	pg_pool_drop_all(r);
 	pg_conn_close(&r->ask);
 	pg_conn_fini(&r->ask);
 	buf_fini(&r->quiet);

@@ -27,6 +27,8 @@
 #define PG_RELAY_LOGIN_NS   60000000000ull
 /* How long a session looks for a backend after a switch. */
 #define PG_RELAY_MOVE_NS    5000000000ull
+/* How long a backend waits for another client. */
+#define PG_RELAY_POOL_NS    60000000000ull
 /* How long running transactions may take once the machine is told to stop. */
 #define PG_RELAY_STOP_NS    2000000000ull
 

@@ -72,6 +72,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->state.late, r->mem);
 	buf_init(&s->told, r->mem);
 	buf_init(&s->params, r->mem);
+	buf_init(&s->says, r->mem);
 	buf_init(&s->b.word, r->mem);
 	buf_init(&s->auth.asked, r->mem);
 	buf_init(&s->auth.secret, r->mem);
@@ -112,6 +113,7 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->state.late);
 	buf_fini(&s->told);
 	buf_fini(&s->params);
+	buf_fini(&s->says);
 	buf_fini(&s->b.word);
 	buf_fini(&s->state.sql);
 	buf_fini(&s->state.stays);
@@ -412,6 +414,7 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		return -1;
 	}
 	if (p.kind == PG_HEAD && p.type == PG_TERMINATE) {
+		pg_pool_keep(s);
 		pg_session_free(s);
 		return -1;
 	}
@@ -432,7 +435,8 @@ log_in(struct pg_session *s, struct span in, size_t *ret_used)
 	enum wire_rc rc;
 
 	*ret_used = 0;
-	if (s->b.at != BACKEND_LOGIN || s->auth.at == AUTH_NEW ||
+	if ((s->b.at != BACKEND_LOGIN && !s->auth.is_alone) ||
+	    s->auth.at == AUTH_NEW || s->auth.at == AUTH_DENIED ||
 	    s->auth.at == AUTH_ASKS || s->auth.at == AUTH_OVER)
 		return 0;
 	rc = pg_frame_whole(&s->in, in, &m);
@@ -506,8 +510,18 @@ walk(struct pg_session *s, struct span in, size_t *ret_used)
 static void
 need_backend(struct pg_session *s)
 {
-	if (s->at == SESSION_STARTS || s->r->held || s->b.link != NULL)
+	if (s->at == SESSION_STARTS || s->r->held || s->b.link != NULL ||
+	    s->auth.is_alone)
 		return;
+	switch (pg_pool_begin(s)) {
+	case POOL_ASKS: return;
+	case POOL_TAKEN:
+		/* It may have asked along with its first packet. */
+		if (buf_len(&s->rx) > 0)
+			pg_session_pump(s);
+		return;
+	case POOL_NONE: break;
+	}
 	if (s->waits_ns == 0)
 		s->waits_ns = s->r->port->now_ns;
 	if (!pg_backend_open(s))

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/pool.c: backends that wait for another client.
+ *
+ * A client that says goodbye between two transactions leaves its backend, which is
+ * told to forget the session (DISCARD ALL). The next client with the same startup
+ * packet gets it, once it has proved who it is: where the server asked for nothing,
+ * nothing is asked; where it wanted SCRAM, the role's verifier is read and Godwit is
+ * the server for the client, as at every login. Other ways to log in keep none.
+ *
+ *   client goes ──→ RESETS ─[Ready]→ READY ──→ the next client
+ *                     │ [error]        │ [60 s, a hold, the server goes]
+ *                     └──→ closed ←────┘
+ */
+#include "engine/postgres/relay/inside.h"
+
+static void
+drop(struct pg_pooled *x, bool is_there)
+{
+	struct pg_relay *r = x->r;
+
+	if (is_there) {
+		pg_put_empty(&x->link->tx, PG_TERMINATE);
+		port_touch(r->port, x->link);
+		r->port->ops->close(r->port, x->link, true);
+	}
+	buf_fini(&x->word);
+	buf_fini(&x->startup);
+	buf_fini(&x->says);
+	pg_pool_remove(&r->pool, x);
+	mem_free(r->mem, x, sizeof(*x));
+}
+
+/* ---- a client goes --------------------------------------------------------- */
+
+static bool
+may_stay(const struct pg_session *s)
+{
+	const struct pg_relay *r = s->r;
+	const struct pg_backend *b = &s->b;
+
+	return r->pool.n < r->conf->pool_max && !r->held && !r->stops &&
+	       s->at == SESSION_OPEN && b->at == BACKEND_OPEN &&
+	       b->side == r->route.authority && pg_session_is_quiet(s) &&
+	       pg_frame_is_between(&b->in) && !b->slow &&
+	       (s->auth.has_keys || !s->auth.was_asked) &&
+	       !buf_failed(&s->says) && !buf_failed(&b->link->tx);
+}
+
+void
+pg_pool_keep(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_backend *b = &s->b;
+	struct pg_pooled *x;
+
+	if (!may_stay(s) || (x = mem_zero(r->mem, sizeof(*x))) == NULL)
+		return;
+	x->owner = OWNER_POOLED;
+	x->r = r;
+	x->link = b->link;
+	x->link->owner = x;
+	x->link->want_drained = false;
+	x->side = b->side;
+	x->by_scram = s->auth.has_keys;
+	x->in = b->in;
+	x->process = b->process;
+	x->secret_n = b->secret_n;
+	memcpy(x->secret, b->secret, b->secret_n);
+	x->startup = s->startup;
+	x->says = s->says;
+	buf_init(&s->startup, r->mem);
+	buf_init(&s->says, r->mem);
+	buf_init(&x->word, r->mem);
+	b->link = NULL;
+	b->at = BACKEND_OFF;
+	pg_put_query(&x->link->tx, SPAN("DISCARD ALL"));
+	port_touch(r->port, x->link);
+	pg_pool_push(&r->pool, x);
+}
+
+/* A whole message, of those that are read. False: it is no use any more. */
+static bool
+hear(struct pg_pooled *x, struct span body)
+{
+	enum pg_transaction t;
+
+	if (x->type == PG_PARAMETER_STATUS)
+		pg_params_put(&x->says, body);
+	if (x->type == PG_READY) {
+		if (x->is_ready || !pg_read_ready(body, &t) || t != PG_IDLE)
+			return false;
+		x->is_ready = true;
+		x->since_ns = x->r->port->now_ns;
+	}
+	return x->type != PG_ERROR_RESPONSE && !buf_failed(&x->says);
+}
+
+void
+pg_pool_bytes(struct pg_pooled *x, struct span bytes)
+{
+	struct pg_part p;
+	size_t used;
+
+	while (bytes.n > 0) {
+		enum wire_rc rc = pg_frame_feed(&x->in, bytes, &p, &used);
+
+		bytes = span_skip(bytes, used);
+		if (rc == WIRE_MORE)
+			return;
+		if (rc != WIRE_PART)
+			break;
+		if (p.kind == PG_HEAD) {
+			x->type = p.type;
+			x->reads = p.type == PG_READY ||
+			           p.type == PG_PARAMETER_STATUS ||
+			           p.type == PG_ERROR_RESPONSE;
+			buf_clear(&x->word);
+		} else if (x->reads) {
+			buf_put_span(&x->word, p.raw);
+		}
+		if (x->reads && p.left == 0 &&
+		    (buf_failed(&x->word) || !hear(x, buf_span(&x->word))))
+			break;
+		if (bytes.n == 0)
+			return;
+	}
+	drop(x, true);
+}
+
+void
+pg_pool_down(struct pg_pooled *x)
+{
+	drop(x, false);
+}
+
+void
+pg_pool_drop_all(struct pg_relay *r)
+{
+	list_each(pg_pooled, x, all, &r->pool)
+		drop(x, true);
+}
+
+void
+pg_pool_drop_old(struct pg_relay *r)
+{
+	list_each(pg_pooled, x, all, &r->pool) {
+		if (x->is_ready &&
+		    r->port->now_ns - x->since_ns > PG_RELAY_POOL_NS)
+			drop(x, true);
+	}
+}
+
+/* ---- a client comes -------------------------------------------------------- */
+
+/* The youngest one: the others may grow old. */
+static struct pg_pooled *
+find(const struct pg_session *s)
+{
+	struct pg_pooled *found = NULL;
+
+	list_each(pg_pooled, x, all, &s->r->pool) {
+		if (x->is_ready && x->side == s->r->route.authority &&
+		    pg_frame_is_between(&x->in) &&
+		    span_eq(buf_span(&x->startup), buf_span(&s->startup)))
+			found = x;
+	}
+	return found;
+}
+
+/* The end of a login, as the server would say it. */
+static void
+let_in(struct pg_session *s)
+{
+	struct pg_authentication ok = { .code = PG_AUTH_OK };
+	struct buf *tx = &s->client->tx;
+	uint8_t secret[4];
+	struct pg_key key = { .process = s->process,
+		              .secret = span_of(secret, sizeof(secret)) };
+
+	pg_set_u32(secret, s->secret);
+	pg_put_authentication(tx, &ok);
+	buf_put_span(&s->params, buf_span(&s->says));
+	pg_params_give(s);
+	pg_put_key(tx, key);
+	pg_put_ready(tx, PG_IDLE);
+	port_touch(s->r->port, s->client);
+}
+
+static void
+take(struct pg_session *s, struct pg_pooled *x)
+{
+	struct pg_backend *b = &s->b;
+
+	b->link = x->link;
+	b->link->owner = b;
+	b->side = x->side;
+	b->in = x->in;
+	b->at = BACKEND_OPEN;
+	b->is_ours = false;
+	b->slow = false;
+	b->due = 0;
+	b->process = x->process;
+	b->secret_n = x->secret_n;
+	memcpy(b->secret, x->secret, x->secret_n);
+	buf_fini(&s->says);
+	s->says = x->says;
+	buf_init(&x->says, s->r->mem);
+	s->auth.at = AUTH_OVER;
+	s->at = SESSION_OPEN;
+	s->waits_ns = 0;
+	s->waits = false;
+	drop(x, false);
+	let_in(s);
+}
+
+enum pool_rc
+pg_pool_begin(struct pg_session *s)
+{
+	struct pg_pooled *x;
+
+	if (s->at != SESSION_LOGIN || s->auth.at != AUTH_NEW)
+		return POOL_NONE;
+	x = find(s);
+	if (x == NULL)
+		return POOL_NONE;
+	if (!x->by_scram) {
+		take(s, x);
+		return POOL_TAKEN;
+	}
+	s->auth.is_alone = true;
+	s->auth.was_asked = true;
+	s->auth.wants_scram = true;
+	s->auth.at = AUTH_ASKS;
+	pg_auth_next(s->r);
+	return POOL_ASKS;
+}
+
+bool
+pg_pool_proved(struct pg_session *s)
+{
+	struct pg_pooled *x = find(s);
+
+	s->auth.is_alone = false;
+	if (x == NULL)
+		return s->r->held || pg_backend_open(s);
+	take(s, x);
+	return true;
+}
