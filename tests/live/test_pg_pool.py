@@ -41,6 +41,7 @@ class Pooled(Move):
         return c.execute("SELECT pg_backend_pid()").fetchone()[0]
 
 
+@pytest.mark.limit(150)
 def test_a_connection_for_each_transaction(tmp_path):
     """pgbench -C: hundreds of clients, tens of backends; there and back meanwhile."""
     with Pooled(tmp_path, scale=1) as m:
