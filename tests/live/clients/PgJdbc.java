@@ -191,7 +191,7 @@ public class PgJdbc {
 		if (heard.size() != jobs.get("notify"))
 			fail("notify", new IllegalStateException("heard " + heard.size() + " of " + jobs.get("notify")));
 		for (int i = 0; i < heard.size(); i++) {
-			if (!heard.get(i).equals(String.valueOf(i + 1)))
+			if (!heard.get(i).equals(String.valueOf(i + 1)) && errors.size() < 20)
 				fail("notify", new IllegalStateException("heard " + heard.get(i) + " as number " + (i + 1)));
 		}
 		report();

@@ -15,6 +15,34 @@ is_asked(int s)
 	has_nothing(s);
 }
 
+/* ... which makes an end of the statement without a name: it is made again. */
+static void
+is_asked_behind_parse(int s)
+{
+	assert_string_equal(types(s), "QPS");
+	has_nothing(s);
+	assert_int_equal(run.drained, 0);
+	say(s, '1', SPAN(""));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+}
+
+/* Who listens is asked twice. */
+static void
+listens(int s)
+{
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(run.drained, 0);
+		assert_string_equal(types(s), "Q");
+		say(s, 'D', SPAN("\0\3\0\0\0\1s\0\0\0\1a\0\0\0\1b"));
+		say(s, 'D', SPAN("\0\3\0\0\0\1n\0\0\0\1s\0\0\0\012{}SELECT 2"));
+		say(s, 'D', SPAN("\0\3\0\0\0\1l\0\0\0\1x\0\0\0\0"));
+		say(s, 'Z', SPAN("I"));
+		world_batch(&run.w);
+	}
+	assert_int_equal(run.drained, 1);
+}
+
 static void
 a_quiet_session_stands_still(void **state)
 {
@@ -116,7 +144,7 @@ an_error_ends_at_its_sync(void **state)
 	assert_string_equal(types(s), "PS");
 	assert_int_equal(run.drained, 0);
 	say(s, 'Z', SPAN("I"));
-	is_asked(s);
+	is_asked_behind_parse(s);
 	assert_int_equal(run.drained, 1);
 	end();
 }
@@ -139,7 +167,7 @@ syncs_are_counted(void **state)
 		say(s, '1', SPAN(""));
 		say(s, 'Z', SPAN("I"));
 	}
-	is_asked(s);
+	is_asked_behind_parse(s);
 	assert_int_equal(run.drained, 1);
 	end();
 }
@@ -175,13 +203,7 @@ what_a_session_has_goes_along(void **state)
 	(void)types(s);
 	(void)types(c);
 	tell_mail(MAIL_HOLD, SIDE_OLD);
-	assert_string_equal(types(s), "Q");
-	say(s, 'D', SPAN("\0\3\0\0\0\1s\0\0\0\1a\0\0\0\1b"));
-	say(s, 'D', SPAN("\0\3\0\0\0\1n\0\0\0\1s\0\0\0\012{}SELECT 2"));
-	say(s, 'D', SPAN("\0\3\0\0\0\1l\0\0\0\1x\0\0\0\0"));
-	say(s, 'Z', SPAN("I"));
-	world_batch(&run.w);
-	assert_int_equal(run.drained, 1);
+	listens(s);
 	tell_mail(MAIL_RELEASE, SIDE_NEW);
 	/* Who listens goes over at once. */
 	t = dialed();
@@ -201,6 +223,51 @@ what_a_session_has_goes_along(void **state)
 	/* Of all that it gets what was heard. */
 	assert_string_equal(types(c), "A");
 	end();
+}
+
+static void
+a_statement_without_a_name_goes_along(void **state)
+{
+	static const struct span parse = WORD("P\0\0\0\020\0SELECT 2\0\0\0"),
+				 sync = WORD("S\0\0\0\4");
+	int s, t, c;
+
+	(void)state;
+	for (int killed = 0; killed < 2; killed++) {
+		begin();
+		c = opens(&s);
+		bytes(c, parse);
+		bytes(c, sync);
+		say(s, 'Z', SPAN("I"));
+		if (killed) {
+			bytes(c, QUERY);
+			say(s, 'Z', SPAN("I"));
+		}
+		(void)types(s);
+		(void)types(c);
+		tell_mail(MAIL_HOLD, SIDE_OLD);
+		if (killed)
+			is_asked(s);
+		else
+			is_asked_behind_parse(s);
+		assert_int_equal(run.drained, 1);
+		tell_mail(MAIL_RELEASE, SIDE_NEW);
+		bytes(c, sync);
+		t = dialed();
+		up(t);
+		buf_clear(&run.w.sent[t]);
+		lets_in(t);
+		assert_string_equal(types(t), killed ? "S" : "PS");
+		/* The server need not like it. */
+		if (!killed) {
+			say(t, 'E', B("SERROR\0C42601\0"));
+			say(t, 'Z', SPAN("I"));
+			got(t, sync);
+		}
+		say(t, 'Z', SPAN("I"));
+		assert_string_equal(types(c), "Z");
+		end();
+	}
 }
 
 static void
@@ -239,10 +306,7 @@ other_parameters_are_told_in_front_of_an_answer(void **state)
 	begin();
 	c = opens(&s);
 	tell_mail(MAIL_HOLD, SIDE_OLD);
-	assert_string_equal(types(s), "Q");
-	say(s, 'D', SPAN("\0\3\0\0\0\1l\0\0\0\1x\0\0\0\0"));
-	say(s, 'Z', SPAN("I"));
-	world_batch(&run.w);
+	listens(s);
 	tell_mail(MAIL_RELEASE, SIDE_NEW);
 	t = dialed();
 	up(t);
@@ -253,6 +317,7 @@ other_parameters_are_told_in_front_of_an_answer(void **state)
 	say(t, 'S', B("a\0b"));
 	say(t, 'S', B("a\0c"));
 	say(t, 'C', B("x"));
+	say(t, 'Z', SPAN("I"));
 	say(t, 'Z', SPAN("I"));
 	(void)types(t);
 	got(c, SPAN(""));
@@ -317,6 +382,7 @@ main(void)
 		cmocka_unit_test(syncs_are_counted),
 		cmocka_unit_test(a_message_that_is_cut_is_waited_for),
 		cmocka_unit_test(what_a_session_has_goes_along),
+		cmocka_unit_test(a_statement_without_a_name_goes_along),
 		cmocka_unit_test(what_cannot_go_is_named),
 		cmocka_unit_test(
 			other_parameters_are_told_in_front_of_an_answer),

@@ -257,14 +257,21 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 			open_now(b);
 		return true;
 	case BACKEND_RESTORES:
-		if (type == PG_ERROR_RESPONSE)
+		/* The statement without a name comes last; it may be one that
+		 * the server has refused before. */
+		if (type == PG_ERROR_RESPONSE &&
+		    (b->due > 1 || buf_len(&s->unnamed) == 0))
 			return on_login(b, type, body);
 		if (type == PG_READY && --b->due == 0)
 			open_now(b);
 		return true;
 	case BACKEND_CENSUS:
-		pg_census_hear(s, type, body);
-		if (type == PG_READY)
+		if (b->hears)
+			pg_census_hear(s, type, body);
+		if (type != PG_READY)
+			return true;
+		b->hears = false;
+		if (--b->due == 0)
 			b->at = BACKEND_OPEN;
 		return true;
 	case BACKEND_OPEN:

@@ -57,6 +57,18 @@ static const char patient[] =
 	" pg_catalog.current_setting('statement_timeout');"
 	" SET LOCAL statement_timeout = 0; ";
 
+/* The statement without a name again: simple queries make an end of it. Answers how
+ * many ReadyForQuery will come. */
+static uint32_t
+put_unnamed(const struct pg_session *s, struct buf *tx)
+{
+	if (buf_len(&s->unnamed) == 0)
+		return 0;
+	buf_put_span(tx, buf_span(&s->unnamed));
+	pg_put_empty(tx, PG_SYNC);
+	return 1;
+}
+
 /* Into the backend's tx. */
 static void
 put_question(struct pg_session *s)
@@ -71,7 +83,7 @@ put_question(struct pg_session *s)
 	buf_clear(&s->state.user);
 	pg_away_census(s);
 	s->state.is_urgent = false;
-	s->state.has_locks = false;
+	s->state.listens = false;
 	s->state.failed = false;
 	map_each(e, &s->named)
 		((struct pg_named *)map_value(e))->seen = false;
@@ -85,6 +97,8 @@ put_question(struct pg_session *s)
 	buf_put_str(&b->link->tx, question_role);
 	buf_put(&b->link->tx, "", 1);
 	pg_put_end(&b->link->tx, at);
+	b->hears = true;
+	b->due = 1;
 	port_touch(s->r->port, b->link);
 }
 
@@ -92,6 +106,7 @@ void
 pg_census_ask(struct pg_session *s)
 {
 	put_question(s);
+	s->b.due += put_unnamed(s, &s->b.link->tx);
 	s->b.at = BACKEND_CENSUS;
 }
 
@@ -224,6 +239,7 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		pg_put_ident(b, a);
 		buf_put(b, ";", 1);
 		s->state.is_urgent = true;
+		s->state.listens = true;
 		break;
 	case 'a':
 	case 'b':
@@ -232,7 +248,6 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		                     : "pg_advisory_lock_shared",
 		         a);
 		s->state.is_urgent = true;
-		s->state.has_locks = true;
 		break;
 	case 'n': add_named(s, a, value); break;
 	case 'x': add_stay(s, a); break;
@@ -296,7 +311,15 @@ pg_census_restore(struct pg_session *s, struct buf *tx)
 		pg_put_query(tx, buf_span(&s->state.late));
 		due++;
 	}
-	return due;
+	return due + put_unnamed(s, tx);
+}
+
+static void
+keep_unnamed(struct pg_session *s, struct span raw)
+{
+	buf_take(&s->unnamed, buf_len(&s->unnamed));
+	buf_put_span(&s->unnamed, raw);
+	s->is_lossy = s->is_lossy || buf_failed(&s->unnamed);
 }
 
 void
@@ -311,6 +334,8 @@ pg_census_note(struct pg_session *s, const struct pg_message *m)
 	if (m->type == PG_CLOSE) {
 		if (!pg_read_target(m->body, &t) || t.is_portal)
 			return;
+		if (t.name.n == 0)
+			keep_unnamed(s, t.name);
 		e = map_find(&s->named, t.name);
 		if (e != NULL)
 			forget(s, e);
@@ -320,8 +345,10 @@ pg_census_note(struct pg_session *s, const struct pg_message *m)
 		return;
 	pg_custom_scan(s, p.text);
 	pg_away_note_parse(s, m);
-	if (p.name.n == 0)
+	if (p.name.n == 0) {
+		keep_unnamed(s, m->raw);
 		return;
+	}
 	if (s->named_bytes + m->raw.n > PG_RELAY_KEEP_MAX) {
 		s->is_lossy = true;
 		return;

@@ -67,6 +67,28 @@ tell_quiet(struct pg_relay *r, struct mail *m)
 	m->token = n;
 }
 
+/* Everybody stands still. A server tells who listens in front of its next answer at the
+ * latest: they are asked once more, so that nothing is on its way when the fence ends
+ * them. True: now. */
+static bool
+ask_listeners(struct pg_relay *r)
+{
+	bool any = false;
+
+	if (r->rounded)
+		return false;
+	r->rounded = true;
+	list_each(pg_session, s, all, &r->sessions) {
+		if (s->at != SESSION_OPEN || s->b.at != BACKEND_OPEN ||
+		    !s->state.listens)
+			continue;
+		s->state.is_known = false;
+		pg_census_ask(s);
+		any = true;
+	}
+	return any;
+}
+
 void
 pg_hold_look(struct pg_relay *r)
 {
@@ -81,7 +103,7 @@ pg_hold_look(struct pg_relay *r)
 		if (!stands(s))
 			all = false;
 	}
-	if (!all)
+	if (!all || ask_listeners(r))
 		return;
 	r->told = true;
 	tell_quiet(r, &m);
@@ -93,6 +115,7 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 {
 	r->held = true;
 	r->told = false;
+	r->rounded = false;
 	r->warms = false;
 	r->epoch = m->epoch;
 	r->held_ns = r->port->now_ns;
@@ -131,12 +154,12 @@ go_over(struct pg_session *s)
 		pg_session_end(s, SPAN("53200"), "out of memory");
 }
 
-/* Is there somebody who had locks, and is not there yet? */
+/* Is there somebody who had locks, or listened, and is not there yet? */
 static bool
 locks_are_owed(struct pg_relay *r)
 {
 	list_each(pg_session, s, all, &r->sessions) {
-		if (s->at == SESSION_OPEN && s->state.has_locks &&
+		if (s->at == SESSION_OPEN && s->state.is_urgent &&
 		    s->b.link != NULL && s->b.at != BACKEND_OPEN)
 			return true;
 	}

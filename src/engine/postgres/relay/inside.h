@@ -91,6 +91,7 @@ struct pg_backend {
 	bool is_ours;    /* ... which the client does not get          */
 	bool reads;      /* ... which is read here, into word          */
 	bool slow;       /* not read, because of the client            */
+	bool hears;      /* the census' own answer has not ended       */
 	uint32_t due;    /* ReadyForQuery of restoring that will come  */
 	uint64_t until_ns;
 	uint32_t process; /* its cancel key                            */
@@ -111,8 +112,8 @@ struct pg_state {
 	struct buf late;     /* ... that could end the others early         */
 	struct buf settings; /* ... and user and role, for reads elsewhere */
 	struct buf user;     /* session_user */
-	bool is_urgent;      /* it listens, or holds locks */
-	bool has_locks; /* advisory ones: nobody may take them before it  */
+	bool is_urgent; /* it listens, or holds locks: others wait for it */
+	bool listens;
 	bool failed;    /* the server refused to tell                     */
 	uint32_t tries; /* ... so often                                   */
 	bool is_known;  /* nothing was done since it was asked          */
@@ -163,6 +164,7 @@ struct pg_session {
 	struct buf startup; /* its pairs                                 */
 	struct buf capture; /* a Parse or Close under way                */
 	struct buf seam;    /* the end of a query's text so far          */
+	struct buf unnamed; /* the last Parse without a name, while it counts */
 	struct buf told;    /* parameters that the client knows: params.c */
 	struct buf says;    /* all parameters of its backend, for pool.c */
 	struct buf params;  /* ... that another server said, not told yet */
@@ -219,9 +221,10 @@ struct pg_relay {
 	bool has_asked;
 	struct pg_counts n;
 	struct pg_reads reads;
-	bool held;  /* between MAIL_HOLD and MAIL_RELEASE */
-	bool told;  /* MAIL_DRAINED was sent              */
-	bool warms; /* MAIL_WARM was not answered yet    */
+	bool held;    /* between MAIL_HOLD and MAIL_RELEASE */
+	bool told;    /* MAIL_DRAINED was sent              */
+	bool rounded; /* who listens was asked once more   */
+	bool warms;   /* MAIL_WARM was not answered yet    */
 	uint64_t warm_token;
 	uint64_t warm_ns;
 	uint32_t spare_n;

@@ -70,6 +70,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->capture, r->mem);
 	buf_init(&s->seam, r->mem);
 	buf_init(&s->state.late, r->mem);
+	buf_init(&s->unnamed, r->mem);
 	buf_init(&s->told, r->mem);
 	buf_init(&s->params, r->mem);
 	buf_init(&s->says, r->mem);
@@ -111,6 +112,7 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->capture);
 	buf_fini(&s->seam);
 	buf_fini(&s->state.late);
+	buf_fini(&s->unnamed);
 	buf_fini(&s->told);
 	buf_fini(&s->params);
 	buf_fini(&s->says);
@@ -266,7 +268,7 @@ may_begin(struct pg_session *s)
 	if (s->probes)
 		return false;
 	/* What is locked may be what it is about to ask for. */
-	if (s->r->locking && !s->state.has_locks)
+	if (s->r->locking && !s->state.is_urgent)
 		return false;
 	return !s->r->held || !pg_session_is_quiet(s);
 }
@@ -281,6 +283,9 @@ account(struct pg_session *s, uint8_t type)
 	switch (type) {
 	case PG_QUERY:
 	case PG_FUNCTION_CALL:
+		/* A query makes an end of the statement without a name. */
+		if (type == PG_QUERY)
+			buf_take(&s->unnamed, buf_len(&s->unnamed));
 		s->due_query++;
 		s->is_mixed = s->is_mixed || s->in_extended;
 		break;
