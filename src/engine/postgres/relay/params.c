@@ -92,7 +92,8 @@ pg_params_put(struct buf *list, struct span body)
 {
 	struct span kept = buf_span(list);
 	struct buf made;
-	struct pg_pair now, p;
+	struct pg_pair now;
+	struct pg_pair p;
 
 	if (!pg_read_parameter(body, &now))
 		return;
