@@ -428,15 +428,17 @@ report(const struct release *r, const struct err *unclean)
 static int
 release_postgres(struct release *r, const struct url *old, struct err *err)
 {
-	int rc;
+	int rc = open_journal(r, old, err);
 
 	(void)snprintf(r->side.label, sizeof(r->side.label), "%s", old->label);
-	r->journal = journal_peek(r->args->text[OPT_STATE], err);
-	if (r->journal == NULL)
-		return -(int)err->code;
-	rc = check_journal(r, old, err);
+	if (rc == 0)
+		rc = check_journal(r, old, err);
+	if (rc == 0)
+		rc = mark(r, "begun", err);
 	if (rc == 0)
 		rc = pg_release(r->journal, old, &r->fenced, err);
+	if (rc == 0)
+		rc = mark(r, "1", err);
 	r->users = r->fenced;
 	journal_close(r->journal);
 	r->journal = NULL;

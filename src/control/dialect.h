@@ -46,6 +46,10 @@ struct dialect {
 	/* Can it do what the run was asked for (strategy, data, ...)? ERR_UNABLE
 	 * names what it cannot. Before anything is asked of a server. */
 	int (*can)(const struct run *r, struct err *err) MUST;
+	/* A server alone, as the user of its URL: "latency_ms" and "version" of
+	 * data, and more checks. NULL: who asks knows the kind himself. */
+	int (*probe)(const struct url *u, json_t *data, json_t *checks,
+	             struct err *err) MUST;
 	/* Both sides: can they be moved? r->checks is filled, and what is known
 	 * of the sides. ERR_REFUSED with the first failure's text. */
 	int (*check)(struct run *r, struct err *err) MUST;

@@ -11,6 +11,7 @@
 
 #include "control/agent.h"
 #include "control/api/call.h"
+#include "control/dialect.h"
 #include "control/limit.h"
 #include "control/url.h"
 #include "core/lifecycle.h"
@@ -147,6 +148,48 @@ set_tls(struct call *c, const json_t *conn, struct url *u, struct err *err)
 	return rc;
 }
 
+static bool
+is_postgres(const char *kind)
+{
+	return kind != NULL && strcmp(kind, "postgres") == 0;
+}
+
+/* The same of PostgreSQL; host may be a directory of sockets. */
+static int
+from_parts_postgres(struct call *c, const json_t *conn, struct url *u,
+                    struct err *err)
+{
+	const char *host = call_text(conn, "host");
+	const char *user = call_text(conn, "username");
+	const char *password = call_text(conn, "password");
+	const char *database = call_text(conn, "database");
+	json_t *port = json_object_get(conn, "port");
+	struct url parts = { .kind = URL_POSTGRES };
+	char text[URL_LEN];
+	int rc;
+
+	if (strlen(host) >= sizeof(parts.at.host))
+		return blame(c, "host",
+		             err_set(err, ERR_BAD,
+		                     "config.host: longer than %zu bytes",
+		                     sizeof(parts.at.host) - 1),
+		             err);
+	/* Written as a URL and read again: what is left out is filled there. */
+	parts.at.port = port != NULL ? (uint16_t)json_integer_value(port)
+	                             : URL_PORT_POSTGRES;
+	(void)snprintf(parts.at.host, sizeof(parts.at.host), "%s", host);
+	(void)snprintf(parts.user, sizeof(parts.user), "%s",
+	               user != NULL ? user : "");
+	(void)snprintf(parts.database, sizeof(parts.database), "%s",
+	               database != NULL ? database : "");
+	rc = url_print(&parts, text, sizeof(text), err);
+	if (rc == 0)
+		rc = url_parse(text, u, err);
+	if (rc == 0 && password != NULL)
+		rc = url_set_password(u, password, err);
+	return rc != 0 ? blame(c, "host", rc, err) : 0;
+}
+
 /* host, port, db, username, password into u. */
 static int
 from_parts(struct call *c, const json_t *conn, struct url *u, struct err *err)
@@ -155,6 +198,7 @@ from_parts(struct call *c, const json_t *conn, struct url *u, struct err *err)
 	const char *user = call_text(conn, "username");
 	const char *password = call_text(conn, "password");
 	json_t *port = json_object_get(conn, "port");
+	const char *database = call_text(conn, "database");
 	char text[320];
 	int rc;
 
@@ -162,6 +206,14 @@ from_parts(struct call *c, const json_t *conn, struct url *u, struct err *err)
 		return blame(c, "url",
 		             err_set(err, ERR_BAD,
 		                     "config: give url, or host and port"),
+		             err);
+	if (is_postgres(call_text(c->body, "kind")) ||
+	    (c->row != NULL && is_postgres(entity_text(c->row, "kind"))))
+		return from_parts_postgres(c, conn, u, err);
+	if (database != NULL)
+		return blame(c, "database",
+		             err_set(err, ERR_BAD,
+		                     "config.database: Redis has numbers: db"),
 		             err);
 	(void)snprintf(
 		text, sizeof(text),
@@ -180,6 +232,48 @@ from_parts(struct call *c, const json_t *conn, struct url *u, struct err *err)
 	return rc != 0 ? blame(c, "host", rc, err) : 0;
 }
 
+/* The URL, what the body says it is, and what the row was. */
+static int
+check_kind(struct call *c, const struct url *u, struct err *err)
+{
+	const char *name = dialect_of(u->kind)->name;
+	const char *said = call_text(c->body, "kind");
+	const char *was = c->row != NULL ? entity_text(c->row, "kind") : NULL;
+
+	if ((said == NULL || strcmp(said, name) == 0) &&
+	    (was == NULL || strcmp(was, name) == 0))
+		return 0;
+	return blame(c, "url",
+	             err_set(err, ERR_BAD,
+	                     "config.url: is of %s, and the endpoint is %s",
+	                     name, said != NULL ? said : was),
+	             err);
+}
+
+/* What PostgreSQL's clients have no word for. */
+static int
+judge_tls(struct call *c, struct url *u, struct err *err)
+{
+	const char *what = NULL;
+
+	if (u->kind != URL_POSTGRES || !u->tls.is_on)
+		return 0;
+	if (u->tls.name[0] != '\0')
+		what = "name: the host of the URL is the name";
+	else if (u->at.port == 0)
+		what = "there is no TLS over a Unix socket";
+	if (what != NULL)
+		return blame(c, "tls",
+		             err_set(err, ERR_UNABLE, "config.tls: %s", what),
+		             err);
+	/* As libpq: who names a CA wants it to have signed. */
+	if (u->tls.insecure && u->tls.ca[0] != '\0') {
+		u->tls.insecure = false;
+		u->tls.any_name = true;
+	}
+	return 0;
+}
+
 static int
 from_conn(struct call *c, const json_t *conn, struct url *u, struct err *err)
 {
@@ -190,15 +284,14 @@ from_conn(struct call *c, const json_t *conn, struct url *u, struct err *err)
 		rc = from_parts(c, conn, u, err);
 	} else {
 		rc = url_parse(text, u, err);
-		if (rc == 0 && u->kind != URL_REDIS)
-			rc = err_set(err, ERR_UNABLE,
-			             "endpoints of the daemon are Redis; a "
-			             "PostgreSQL database is moved by godwit "
-			             "migrate");
 		if (rc != 0)
 			(void)blame(c, "url", rc, err);
 	}
-	return rc != 0 ? -(int)err->code : set_tls(c, conn, u, err);
+	if (rc == 0)
+		rc = check_kind(c, u, err);
+	if (rc == 0)
+		rc = set_tls(c, conn, u, err);
+	return rc == 0 ? judge_tls(c, u, err) : -(int)err->code;
 }
 
 static int
@@ -305,7 +398,8 @@ on_endpoint_create(struct call *c, struct err *err)
 		                 err);
 	if (rc != 0)
 		return rc;
-	body = json_pack("{s:s,s:{}}", "kind", "redis", "labels");
+	body = json_pack("{s:s,s:{}}", "kind", dialect_of(u.kind)->name,
+	                 "labels");
 	call_merge(body, c->body, names);
 	rc = set_url(c, store_uuid(uuid), &u, body, err);
 	explicit_bzero(&u, sizeof(u));
@@ -463,12 +557,15 @@ tell_facts(const struct facts *f, json_t *checks)
 static int
 probe(const struct url *u, json_t *data, json_t *checks, struct err *err)
 {
+	const struct dialect *d = dialect_of(u->kind);
 	struct side_conf side;
 	struct facts facts;
 	struct agent a;
 	uint64_t began;
 	int rc;
 
+	if (d->probe != NULL)
+		return d->probe(u, data, checks, err);
 	rc = url_side(u, SIDE_OLD, &side, err);
 	if (rc != 0)
 		return rc;

@@ -377,6 +377,24 @@ check_whole(const json_t *interlay, struct err *err)
 	               first != NULL ? first : "");
 }
 
+/* Both ends are of one kind, and it can do what the migration asks for. */
+static int
+check_kinds(struct call *c, const json_t *interlay, const json_t *endpoint,
+            struct err *err)
+{
+	json_t *old = entity_by_uuid(c->api->store,
+	                             entity_text(interlay, "endpoint"), err);
+	const char *to = entity_text(endpoint, "kind");
+	const char *from = old != NULL ? entity_text(old, "kind") : NULL;
+	int rc = old != NULL ? 0 : -(int)err->code;
+
+	if (rc == 0 && strcmp(from, to) != 0)
+		rc = contradicts(c, "endpoint",
+		                 "old and new are servers of two kinds", err);
+	json_decref(old);
+	return rc;
+}
+
 int
 on_migration_add_interlay(struct call *c, struct err *err)
 {
@@ -409,6 +427,8 @@ on_migration_add_interlay(struct call *c, struct err *err)
 		rc = contradicts(c, "endpoint",
 		                 "the interlay is at this endpoint already",
 		                 err);
+	if (rc == 0)
+		rc = check_kinds(c, interlay, endpoint, err);
 	if (rc == 0)
 		rc = check_pair(c, interlay, endpoint, err);
 	if (rc == 0) {

@@ -176,6 +176,21 @@ complete(struct call *c, json_t *body, struct err *err)
 	return rc;
 }
 
+/* Commands are Redis'. */
+static int
+check_kind(struct call *c, const json_t *endpoint, struct err *err)
+{
+	const char *kind = entity_text(endpoint, "kind");
+
+	if (kind == NULL || strcmp(kind, "redis") == 0)
+		return 0;
+	(void)snprintf(c->param, sizeof(c->param), "endpoint");
+	return err_set(err, ERR_UNABLE,
+	               "endpoint: templates are commands of Redis; not "
+	               "possible for %s yet",
+	               kind);
+}
+
 static int
 link_endpoint(struct call *c, const json_t *row, const char *endpoint,
               struct err *err)
@@ -202,6 +217,10 @@ on_template_create(struct call *c, struct err *err)
 
 	if (endpoint == NULL)
 		return -(int)err->code;
+	if (check_kind(c, endpoint, err) != 0) {
+		json_decref(endpoint);
+		return -(int)err->code;
+	}
 	body = json_pack("{s:s}", "endpoint", entity_uuid(endpoint));
 	json_decref(endpoint);
 	call_merge(body, c->body, names);
@@ -245,7 +264,7 @@ on_template_patch(struct call *c, struct err *err)
 	call_merge(body, c->body, names);
 	if (rc == 0 && id != NULL) {
 		endpoint = call_find(c, ENTITY_ENDPOINT, id, "endpoint", err);
-		if (endpoint == NULL)
+		if (endpoint == NULL || check_kind(c, endpoint, err) != 0)
 			rc = -(int)err->code;
 		else
 			(void)json_object_set_new(

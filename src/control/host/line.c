@@ -161,6 +161,27 @@ set_server(const struct line *n, struct side_conf *ret,
 	return rc == 0 ? url_side(&url, SIDE_OLD, ret, err) : rc;
 }
 
+/* What only interlays of Redis have. */
+static int
+refuse_kind(const struct line *n, const struct opening *o,
+            const struct dialect *d, struct err *err)
+{
+	const json_t *proxy = json_object_get(o->settings, "proxy_protocol");
+	const char *what = NULL;
+
+	if (json_is_object(o->auth))
+		what = "users of its own; clients log in as roles of the "
+		       "server";
+	else if (proxy != NULL && !json_is_null(proxy) && !json_is_false(proxy))
+		what = "settings.proxy_protocol";
+	else if (n->is_instance)
+		what = "instances";
+	if (what == NULL)
+		return 0;
+	return err_set(err, ERR_UNABLE, "interlay %s: not possible for %s: %s",
+	               n->id, d->name, what);
+}
+
 /* Make and start; it is in no list yet. */
 static int
 open_line(struct line *n, const struct opening *o, struct err *err)
@@ -173,6 +194,8 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 
 	memset(&at, 0, sizeof(at));
 	rc = o->spread == NULL ? set_server(n, &at, &dialect, err) : 0;
+	if (rc == 0 && dialect != &dialect_redis)
+		rc = refuse_kind(n, o, dialect, err);
 	if (rc != 0)
 		return rc;
 	n->l = interlay_new(dialect, "", o->listen, o->workers, err);
@@ -351,6 +374,11 @@ host_interlay_auth(struct host *h, const char *uuid, const json_t *auth,
 	n = running(h, uuid, err);
 	if (n == NULL)
 		rc = -(int)err->code;
+	else if (json_is_object(auth) && n->l->dialect != &dialect_redis)
+		rc = err_set(err, ERR_UNABLE,
+		             "interlay %s: not possible for %s: users of its "
+		             "own",
+		             n->id, n->l->dialect->name);
 	else if (!json_is_object(auth) && n->l->door != NULL)
 		rc = err_set(err, ERR_STATE,
 		             "interlay %s has users of its own; stop and start "

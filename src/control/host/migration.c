@@ -119,10 +119,10 @@ copy_text(const json_t *from, const char *key, char *ret, size_t n,
 static bool
 share(const struct leg *a, const struct leg *b)
 {
-	return url_same_text(a->conf.old_url, b->conf.old_url) ||
-	       url_same_text(a->conf.old_url, b->conf.new_url) ||
-	       url_same_text(a->conf.new_url, b->conf.old_url) ||
-	       url_same_text(a->conf.new_url, b->conf.new_url);
+	return url_same_server_text(a->conf.old_url, b->conf.old_url) ||
+	       url_same_server_text(a->conf.old_url, b->conf.new_url) ||
+	       url_same_server_text(a->conf.new_url, b->conf.old_url) ||
+	       url_same_server_text(a->conf.new_url, b->conf.new_url);
 }
 
 static void
@@ -137,6 +137,8 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 	const json_t *hold = json_object_get(options, "hold_max_ms");
 	const json_t *fail = json_object_get(options, "fail_ms");
 	const json_t *lag = json_object_get(options, "lag_max_ms");
+	struct url old;
+	struct err err;
 
 	(void)snprintf(c->state, sizeof(c->state), "%s", l->host->state);
 	l->strategy = s->strategy;
@@ -150,6 +152,10 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 	c->ack_timeout_ms = s->write.ack_timeout_ms;
 	c->conflict = s->data.replace;
 	c->copy_mode = modes[s->data.move];
+	/* A snapshot is PostgreSQL's own way. */
+	if (c->copy_mode == COPY_RDB &&
+	    url_parse(c->old_url, &old, &err) == 0 && old.kind == URL_POSTGRES)
+		c->copy_mode = COPY_AUTO;
 	c->copy_pace = s->data.pace;
 	c->empty_ok = s->data.empty_ok;
 	c->is_auto = s->analysis.auto_promote || s->analysis.auto_rollback;
@@ -224,10 +230,10 @@ add_legs(struct migration *m, const json_t *spec, struct err *err)
 		               "interlay or an api first");
 	for (uint32_t a = 0; a < m->leg_n; a++) {
 		for (uint32_t b = a + 1; b < m->leg_n; b++) {
-			if (url_same_text(m->leg[a]->conf.old_url,
-			                  m->leg[b]->conf.new_url) ||
-			    url_same_text(m->leg[a]->conf.new_url,
-			                  m->leg[b]->conf.old_url))
+			if (url_same_server_text(m->leg[a]->conf.old_url,
+			                         m->leg[b]->conf.new_url) ||
+			    url_same_server_text(m->leg[a]->conf.new_url,
+			                         m->leg[b]->conf.old_url))
 				return err_set(
 					err, ERR_UNABLE,
 					"a server is the old one of a pair and "

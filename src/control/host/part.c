@@ -18,13 +18,13 @@
 static bool
 is_from(const struct leg *a, const struct leg *b)
 {
-	return url_same_text(a->conf.old_url, b->conf.old_url);
+	return url_same_server_text(a->conf.old_url, b->conf.old_url);
 }
 
 static bool
 is_to(const struct leg *a, const struct leg *b)
 {
-	return url_same_text(a->conf.new_url, b->conf.new_url);
+	return url_same_server_text(a->conf.new_url, b->conf.new_url);
 }
 
 bool

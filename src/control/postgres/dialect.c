@@ -44,13 +44,66 @@ can(const struct run *r, struct err *err)
 	else if (c->conflict != CONFLICT_REPLACE)
 		what = "conflict rules; new has to be empty";
 	else if (c->copy_mode != COPY_AUTO || c->new_is_stale)
-		what = "another way of copying than its own";
-	else if (r->home != NULL)
-		what = "a daemon's migration; use godwit migrate";
+		what = c->new_is_stale
+		               ? "a way back to a server that was left behind; "
+		                 "release it and give it an empty database"
+		               : "another way of copying than its own; with "
+		                 "the daemon data is \"snapshot\"";
+	else if (r->home != NULL && strcmp(r->at[SIDE_OLD].url.database,
+	                                   r->at[SIDE_NEW].url.database) != 0)
+		what = "another name of the database on new in a daemon: its "
+		       "clients would not find it after the end";
 	if (what == NULL)
 		return 0;
 	return err_set(err, ERR_UNABLE, "not possible for PostgreSQL yet: %s",
 	               what);
+}
+
+/* A server alone, as the user of its URL. */
+static int
+probe(const struct url *u, json_t *data, json_t *checks, struct err *err)
+{
+	struct backend b = {
+		.conf = { .url = u, .name = "godwit:test", .label = u->label }
+	};
+	PGresult *res = NULL;
+	uint64_t began;
+	bool is_logical;
+	bool is_standby;
+	int rc = backend_open(&b, LIMIT_PREFLIGHT_MS, err);
+
+	began = os_mono_ns();
+	if (rc == 0)
+		rc = backend_ask(&b, LIMIT_PREFLIGHT_MS,
+		                 "SELECT current_setting('server_version'),"
+		                 " current_setting('wal_level') = 'logical',"
+		                 " pg_is_in_recovery()",
+		                 NULL, &res, err);
+	if (rc == 0) {
+		is_logical = PQgetvalue(res, 0, 1)[0] == 't';
+		is_standby = PQgetvalue(res, 0, 2)[0] == 't';
+		(void)json_object_set_new(
+			data, "latency_ms",
+			json_real((double)(os_mono_ns() - began) / 1e6));
+		(void)json_object_set_new(data, "version",
+		                          json_string(PQgetvalue(res, 0, 0)));
+		(void)json_array_append_new(
+			checks,
+			json_pack("{s:s,s:s,s:s}", "name", "wal_level",
+		                  "result", is_logical ? "pass" : "warn",
+		                  "detail",
+		                  is_logical ? "logical"
+		                             : "not logical: it cannot be "
+		                               "moved from or to"));
+		(void)json_array_append_new(
+			checks,
+			json_pack("{s:s,s:s,s:s}", "name", "role", "result",
+		                  is_standby ? "warn" : "pass", "detail",
+		                  is_standby ? "standby" : "primary"));
+	}
+	PQclear(res);
+	backend_close(&b);
+	return rc;
 }
 
 static int
@@ -185,6 +238,7 @@ const struct dialect dialect_postgres = {
 	.begin = pg_begin,
 	.end = pg_end,
 	.can = can,
+	.probe = probe,
 	.check = pg_check,
 	.reach = reach,
 	.meet = meet,

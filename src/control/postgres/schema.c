@@ -364,13 +364,16 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 static void
 build_file(const struct run *r, char *ret, size_t n)
 {
-	(void)snprintf(ret, n, "%s.build.sql", r->conf->state);
+	/* The legs of a daemon share a state file. */
+	(void)snprintf(ret, n, "%s%s%s.build.sql", r->conf->state,
+	               r->home != NULL ? "." : "",
+	               r->home != NULL ? r->id : "");
 }
 
 void
 schema_forget(const struct run *r)
 {
-	char path[560];
+	char path[640];
 
 	build_file(r, path, sizeof(path));
 	(void)unlink(path);
@@ -381,11 +384,13 @@ pg_prepare(struct run *r, struct err *err)
 {
 	bool both = r->at[SIDE_OLD].is_up && r->at[SIDE_NEW].is_up;
 	char *done = journal_meta(r->journal, "schema");
-	char now[560];
-	char later[560];
+	char now[640];
+	char later[640];
 	int rc = 0;
 
-	(void)snprintf(now, sizeof(now), "%s.schema.sql", r->conf->state);
+	(void)snprintf(now, sizeof(now), "%s%s%s.schema.sql", r->conf->state,
+	               r->home != NULL ? "." : "",
+	               r->home != NULL ? r->id : "");
 	build_file(r, later, sizeof(later));
 	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
 		if (r->at[s].is_up)
