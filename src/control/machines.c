@@ -231,7 +231,10 @@ conf_of_mover(struct run *r, bool back)
 static void
 spool_name(const struct run *r, enum side s, char *ret, size_t n)
 {
-	(void)snprintf(ret, n, "%s.spool-%s", r->conf->state, side_name(s));
+	/* The legs of a daemon share a state file. */
+	(void)snprintf(ret, n, "%s%s%s.spool-%s", r->conf->state,
+	               r->home != NULL ? "." : "", r->home != NULL ? r->id : "",
+	               side_name(s));
 }
 
 static int

@@ -272,6 +272,12 @@ find_left(struct leg *l, struct left *ret)
 	first = find_first(l, url.label);
 	if (first == NULL)
 		return 0;
+	/* Its way back is not known (dialect.can says so): it stays shut. */
+	if (url.kind != URL_REDIS) {
+		l->conf.new_is_stale = true;
+		free(first);
+		return 0;
+	}
 	ret[n++].by = first;
 	for (uint32_t i = 0; i < GROUP_MAX && n < GROUP_MAX; i++) {
 		char by[sizeof(l->name)];
