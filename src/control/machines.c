@@ -3,9 +3,13 @@
  * control/machines.c: relays and mover: made, told, ended.
  */
 #define _DEFAULT_SOURCE
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "control/run_parts.h"
 #include "core/marks.h"
@@ -237,6 +241,30 @@ spool_name(const struct run *r, enum side s, char *ret, size_t n)
 	               side_name(s));
 }
 
+static const char *const spool_keys[SIDE_N] = { "old_spool", "new_spool" };
+
+/* What a server has forgotten because the spool has it is nowhere else: once there is
+ * a directory it has to be there again. */
+static int
+keep_spool(struct run *r, enum side s, const char *name, struct err *err)
+{
+	char *was = journal_meta(r->journal, spool_keys[s]);
+	bool is_known = was != NULL && strcmp(was, "1") == 0;
+
+	free(was);
+	if (is_known && access(name, F_OK) != 0)
+		return err_set(err, ERR_STATE,
+		               "%s is gone: changes of %s that it alone has; "
+		               "put it back beside the state file, or begin "
+		               "again with another one and an empty new",
+		               name, r->side[s].label);
+	if (is_known)
+		return 0;
+	if (mkdir(name, 0700) != 0 && errno != EEXIST)
+		return err_set(err, ERR_IO, "%s: %s", name, os_cause(errno));
+	return journal_set_meta(r->journal, spool_keys[s], "1", err);
+}
+
 static int
 make_spools(struct run *r, struct mover_conf *conf, struct err *err)
 {
@@ -245,6 +273,8 @@ make_spools(struct run *r, struct mover_conf *conf, struct err *err)
 
 	for (int s = 0; r->dialect->spools && s < SIDE_N; s++) {
 		spool_name(r, (enum side)s, name, sizeof(name));
+		if (keep_spool(r, (enum side)s, name, err) != 0)
+			return -(int)err->code;
 		r->spool[s] = disk_new(
 			name, max != NULL ? strtoull(max, NULL, 10) : 0, err);
 		if (r->spool[s] == NULL)
@@ -258,7 +288,13 @@ void
 machines_forget_spool(const struct run *r, enum side s)
 {
 	char name[600];
+	struct err err;
 
+	if (!r->dialect->spools)
+		return;
+	/* It may be missing from now on; with an error it has to stay. */
+	if (journal_set_meta(r->journal, spool_keys[s], "0", &err) != 0)
+		return;
 	spool_name(r, s, name, sizeof(name));
 	disk_forget(name);
 }

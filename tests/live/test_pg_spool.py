@@ -148,3 +148,23 @@ def test_no_room(tmp_path, monkeypatch):
         assert rows_of(m, "new")[0][0] == "320000"
         m.g.must("promote")
         m.g.must("verify")
+
+
+@pytest.mark.limit(90)
+def test_a_spool_that_is_gone_is_named(tmp_path):
+    """Old has forgotten what the spool has: without it nothing goes on as if nothing
+    were missing. Put back, it goes on where it was."""
+    with Move(tmp_path, "--strategy", "big_bang") as m:
+        m.in_step()
+        m.new.halt()
+        insert(m, 50, "kept")
+        told(m, slot(m)[2])
+        m.g.kill()
+        m.new.start()
+        os.rename(m.g.state + ".spool-old", m.g.state + ".away")
+        with pytest.raises(RuntimeError, match="spool-old is gone"):
+            m.g.start(seconds=30)
+        os.rename(m.g.state + ".away", m.g.state + ".spool-old")
+        m.g.start(seconds=30)
+        m.in_step()
+        m.same()
