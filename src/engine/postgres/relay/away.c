@@ -155,6 +155,18 @@ is_taken(const struct pg_session *s, const struct group *g)
 	return route_takes(&s->r->route, h);
 }
 
+/* Is it in the database that moves? What others hold there is no concern of ours. */
+static bool
+is_moved(const struct pg_session *s)
+{
+	struct span pairs = buf_span(&s->startup);
+	struct span name = pg_pair_find(pairs, SPAN("database"));
+
+	if (name.p == NULL)
+		name = pg_pair_find(pairs, SPAN("user"));
+	return span_eq(name, span_str(s->r->conf->side[SIDE_OLD].database));
+}
+
 /* Can it be sent there? What is missing for it is begun. */
 static bool
 is_ready(struct pg_session *s)
@@ -227,7 +239,7 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	if (rc != TAKE_DONE)
 		return rc;
 	a->counts = true;
-	if (!is_taken(s, &g) || !is_ready(s))
+	if (!is_taken(s, &g) || !is_moved(s) || !is_ready(s))
 		return TAKE_NOT;
 	rd = a->p;
 	buf_clear(&rd->request);

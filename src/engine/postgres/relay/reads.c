@@ -317,6 +317,12 @@ load(struct pg_relay *r)
 	}
 }
 
+/* No row where commits wait for standbys: what is on the other side already may not
+ * be visible on the authority for long, and reads would go back in time. */
+static const char where_it_is[] =
+	"SELECT pg_current_wal_insert_lsn() WHERE"
+	" current_setting('synchronous_standby_names') = ''";
+
 static void
 probe(struct pg_relay *r)
 {
@@ -336,7 +342,7 @@ probe(struct pg_relay *r)
 		a->wants_probe = false;
 	}
 	if (idle || l->c.state == PG_CONN_OFF)
-		ask(r, l, "SELECT pg_current_wal_insert_lsn()");
+		ask(r, l, where_it_is);
 }
 
 void
