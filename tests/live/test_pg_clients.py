@@ -118,12 +118,13 @@ def test_the_judge_sees_what_is_lost(tmp_path, name):
 @pytest.mark.limit(120)
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 def test_pgbench(tmp_path, mode):
-    """TPC-B again and again; its history says what was committed."""
+    """TPC-B again and again, some runs with a connection for each transaction; its
+    history says what was committed."""
     with moving(tmp_path) as m:
         done = [0]
 
         def once(i):
-            args = m.args(m.g.port, "-n", "-M", mode, "-c", "4", "-j", "2", "-t", "150")
+            args = m.args(m.g.port, "-n", "-M", mode, "-c", "4", "-j", "2", *(("-C", "-t", "20") if i % 4 == 0 else ("-t", "150")))
             p = subprocess.run(args, env=m.env(), capture_output=True, text=True, timeout=100, preexec_fn=die_with_parent)
             n = re.search(r"transactions actually processed: (\d+)/", p.stdout)
             if p.returncode != 0 or "number of failed transactions: 0 " not in p.stdout or not n:

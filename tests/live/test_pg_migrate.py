@@ -2,6 +2,7 @@
 """A PostgreSQL database moves under load, goes back, and moves again; its sessions go
 along without a reconnect."""
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -310,3 +311,69 @@ def test_two_phase_transactions(tmp_path):
             two(6, "COMMIT")
         until(lambda: m.rows("new", "SELECT a FROM t ORDER BY 1") == [["1"], ["2"], ["4"], ["6"]], 20)
         assert m.rows("old", "SELECT a FROM t ORDER BY 1") == [["1"], ["2"], ["4"], ["6"]]
+
+
+class Far:
+    """A way to a port of this machine on which bytes take their time."""
+
+    def __init__(self, port, delay):
+        self.to, self.delay = port, delay
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                a = self.listener.accept()[0]
+                b = socket.create_connection(("127.0.0.1", self.to))
+                for x, y in ((a, b), (b, a)):
+                    x.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    threading.Thread(target=self.carry, args=(x, y), daemon=True).start()
+        except OSError:
+            pass
+
+    def carry(self, x, y):
+        try:
+            while data := x.recv(65536):
+                time.sleep(self.delay)
+                y.sendall(data)
+            y.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        self.listener.close()
+
+
+@pytest.mark.limit(150)
+@pytest.mark.parametrize("way", ["scram-sha-256", "md5", "password", "trust"])
+def test_clients_that_come_at_a_switch(tmp_path, way):
+    """A connection for each transaction, all the time, some from so far that a login takes
+    longer than a switch waits: none is refused, whatever the server asks for, while the
+    database goes there and back."""
+    with Move(tmp_path, "--strategy", "big_bang", start=False) as m:
+        for s in (m.old, m.new):
+            s.hba = "local all all trust\nhost all app 127.0.0.1/32 %s\nhost all all 127.0.0.1/32 scram-sha-256\n" % way
+            s.reload()
+        if way == "md5":
+            m.old.sql("SET password_encryption = 'md5'; ALTER ROLE app PASSWORD 'sesame'")
+        m.g.start(seconds=30)
+        m.in_step()
+        far = Far(m.g.port, 0.04)
+        loads = [m.load(8 * SLOW, "-n", "-C", "-c", "4"),
+                 subprocess.Popen(m.args(far.port, "-T", str(8 * SLOW), "-n", "-C", "-c", "12", "-S"), env=m.env(), text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)]
+        try:
+            time.sleep(0.5)
+            for verb in ("promote", "rollback") * 4 + ("promote",):
+                m.g.must(verb)
+            for p in loads:
+                out, _ = p.communicate(timeout=60 * SLOW)
+                assert p.returncode == 0 and transactions(out) > 0, out
+        finally:
+            far.close()
+            for p in loads:
+                p.kill()
+        m.in_step()
+        m.same()

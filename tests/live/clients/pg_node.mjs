@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* node-postgres through an interlay. pg_node.mjs PORT WHO; see common.mjs. */
 import pg from 'pg';
-import { Report } from './common.mjs';
+import { Report, sleep } from './common.mjs';
 
 const [port, who] = process.argv.slice(2);
 const conf = { host: '127.0.0.1', port: Number(port), user: 'app', password: 'sesame', database: 'app' };
@@ -24,7 +24,7 @@ const whole = await client('whole');
 const many = await client('many');
 const says = await client('says');
 const hears = await client('hears');
-const pool = new pg.Pool({ ...conf, max: 4, idleTimeoutMillis: 30000 });
+const pool = new pg.Pool({ ...conf, max: 4, idleTimeoutMillis: 50 });
 pool.on('error', (e) => r.fail('pool', e));
 const order = r.order('notify');
 hears.on('notification', (m) => order.take(m.payload));
@@ -67,9 +67,11 @@ const jobs = {
 		r.same('many', got.map((x) => x.rows[0].i), [0, 1, 2, 3, 4]);
 		await many.query(INSERT, [who, 'many', n, null]);
 	},
+	/* Connections that come and go. */
 	async pool(n) {
 		await Promise.all([0, 1, 2].map((i) => pool.query('SELECT pg_sleep(0.001 * $1)', [i])));
 		await pool.query(INSERT, [who, 'pool', n, null]);
+		await sleep(n % 5 ? 0 : 60);
 	},
 	async notify(n) {
 		await says.query('BEGIN');

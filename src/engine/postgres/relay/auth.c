@@ -197,6 +197,37 @@ pg_auth_lost(struct pg_relay *r)
 	}
 }
 
+bool
+pg_auth_again(struct pg_session *s)
+{
+	struct pg_auth *a = &s->auth;
+
+	pg_login_fini(&a->login);
+	a->login.port = NULL;
+	switch (a->at) {
+	case AUTH_NEW:
+	case AUTH_DENIED:
+	case AUTH_ASKS:
+		/* Nothing was said to the client. */
+		if (s->r->asks_for == s)
+			s->r->asks_for = NULL;
+		a->is_alone = false;
+		a->at = AUTH_NEW;
+		return true;
+	case AUTH_FIRST:
+	case AUTH_LAST: a->is_alone = true; return true;
+	case AUTH_PASSES:
+	case AUTH_OVER:
+		if (a->was_asked && !a->has_keys && buf_len(&a->secret) == 0)
+			return false;
+		a->is_told = a->is_told || a->at == AUTH_OVER;
+		a->at = AUTH_DONE;
+		return true;
+	case AUTH_DONE: return true;
+	}
+	return false;
+}
+
 /* ---- the first login ---------------------------------------------------------- */
 
 /* How the server wants it. */
@@ -357,7 +388,9 @@ pg_auth_answer(struct pg_session *s, struct span body)
 	}
 	rc = pg_login_answer(l, body, &s->b.link->tx);
 	port_touch(s->r->port, s->b.link);
-	if (rc == 1 && s->at == SESSION_LOGIN)
+	if (rc == 1 && s->at == SESSION_LOGIN && a->is_told)
+		a->at = AUTH_OVER;
+	else if (rc == 1 && s->at == SESSION_LOGIN)
 		pass_on(s, body);
 	if (rc != 0)
 		pg_login_fini(l);

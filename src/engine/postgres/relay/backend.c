@@ -8,6 +8,10 @@
  */
 #include "engine/postgres/relay/inside.h"
 
+/* A refusal so long behind a switch may still be of its fence; so often. */
+#define LOGIN_SWITCH_NS (1000 * MILLI)
+#define LOGIN_TRIES     5
+
 /* A database of another name on that side. */
 static void
 put_startup(const struct pg_backend *b, struct buf *tx)
@@ -92,13 +96,26 @@ is_word(const struct pg_backend *b, uint8_t type)
 	if (b->at == BACKEND_CENSUS || b->at == BACKEND_RESTORES)
 		return true;
 	if (b->at == BACKEND_LOGIN)
-		return b->s->at == SESSION_OPEN || type == PG_BACKEND_KEY ||
-		       type == PG_READY || type == PG_AUTHENTICATION ||
-		       type == PG_PARAMETER_STATUS;
+		return b->s->at == SESSION_OPEN || b->is_ours ||
+		       type == PG_READY || type == PG_PARAMETER_STATUS;
 	return type == PG_READY || type == PG_COPY_IN_RESPONSE ||
 	       (b->s->probes && type == PG_ROW_DESCRIPTION) ||
 	       type == PG_PARAMETER_STATUS ||
 	       (type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s));
+}
+
+/* A login that is refused, or cut off, while a switch is under way or has just been:
+ * it may be the fence's doing, and is tried again behind it. */
+static bool
+is_of_a_switch(const struct pg_backend *b)
+{
+	const struct pg_relay *r = b->s->r;
+
+	return b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN &&
+	       b->s->auth.tries < LOGIN_TRIES &&
+	       (r->held || b->side != r->route.authority ||
+	        (r->released_ns != 0 &&
+	         r->port->now_ns < r->released_ns + LOGIN_SWITCH_NS));
 }
 
 /* Does the client not get it? */
@@ -110,7 +127,8 @@ is_ours(const struct pg_backend *b, uint8_t type)
 		        pg_session_is_quiet(b->s)) ||
 		       (b->s->probes && type == PG_ROW_DESCRIPTION);
 	if (b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN)
-		return type == PG_BACKEND_KEY || type == PG_AUTHENTICATION;
+		return type == PG_BACKEND_KEY || type == PG_AUTHENTICATION ||
+		       (type == PG_ERROR_RESPONSE && is_of_a_switch(b));
 	return type != PG_NOTIFICATION;
 }
 
@@ -233,6 +251,32 @@ on_login(struct pg_backend *b, uint8_t type, struct span body)
 	return true;
 }
 
+/* The client's own login. False: the backend is gone, or the session. */
+static bool
+on_first_login(struct pg_backend *b, uint8_t type, struct span body)
+{
+	struct pg_session *s = b->s;
+	struct pg_error e;
+
+	if (type == PG_AUTHENTICATION)
+		pg_auth_challenge(s, body);
+	if (type == PG_READY)
+		open_now(b);
+	if (type != PG_ERROR_RESPONSE)
+		return true;
+	if (!pg_read_error(body, &e) ||
+	    !(span_eq(e.code, SPAN("28000")) ||
+	      span_has_prefix(e.code, SPAN("57P"))) ||
+	    !pg_auth_again(s)) {
+		give_whole(b, type, body);
+		return true;
+	}
+	s->auth.tries++;
+	pg_backend_close(b);
+	s->r->retries = true;
+	return false;
+}
+
 /* A whole message that is read here. False: the session is gone. */
 static bool
 on_word(struct pg_backend *b, uint8_t type, struct span body)
@@ -251,11 +295,7 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 	case BACKEND_LOGIN:
 		if (s->at == SESSION_OPEN)
 			return on_login(b, type, body);
-		if (type == PG_AUTHENTICATION)
-			pg_auth_challenge(s, body);
-		if (type == PG_READY)
-			open_now(b);
-		return true;
+		return on_first_login(b, type, body);
 	case BACKEND_RESTORES:
 		/* The statement without a name comes last; it may be one that
 		 * the server has refused before. */
@@ -400,12 +440,10 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 		pg_hold_look(r);
 		return;
 	}
-	if (r->held && s->at == SESSION_LOGIN &&
-	    (s->auth.at == AUTH_NEW || s->auth.at == AUTH_ASKS)) {
+	if (is_of_a_switch(b) && pg_auth_again(s)) {
 		b->at = BACKEND_OFF;
-		s->auth.at = AUTH_NEW;
-		if (r->asks_for == s)
-			r->asks_for = NULL;
+		s->auth.tries++;
+		r->retries = true;
 		pg_hold_look(r);
 		return;
 	}

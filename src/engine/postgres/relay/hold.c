@@ -177,18 +177,15 @@ pg_hold_locks(struct pg_relay *r)
 		pg_session_pump(s);
 }
 
-/* A login of which the client has heard nothing yet begins again over there. */
+/* A login that was under way begins again over there. */
 static void
 begin_again(struct pg_session *s)
 {
-	bool has_waited = s->auth.at == AUTH_NEW || s->auth.at == AUTH_ASKS;
-
-	if (s->at != SESSION_LOGIN || !has_waited ||
+	if (s->at != SESSION_LOGIN ||
 	    (s->b.link != NULL && s->b.side == s->r->route.authority))
 		return;
-	pg_backend_close(&s->b);
-	s->auth.is_alone = false;
-	s->auth.at = AUTH_NEW;
+	if (pg_auth_again(s))
+		pg_backend_close(&s->b);
 }
 
 void
@@ -205,6 +202,7 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	}
 	r->held = false;
 	r->told = false;
+	r->released_ns = r->port->now_ns;
 	if (r->route.authority != m->route.authority) {
 		pg_conn_close(&r->ask);
 		r->asks_for = NULL;

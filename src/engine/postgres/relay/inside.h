@@ -136,6 +136,8 @@ struct pg_auth {
 	bool is_clear;    /* it asks for the password itself  */
 	bool was_asked;   /* the server asked it for anything        */
 	bool is_alone;    /* it proves itself before it has a backend */
+	bool is_told;     /* the client knows that it is let in */
+	uint32_t tries;   /* logins that a switch cut off       */
 	bool has_verifier;
 	bool has_keys;
 	bool is_md5;      /* secret is the server's hash, not a password */
@@ -236,6 +238,7 @@ struct pg_relay {
 	struct buf quiet; /* processes, as MAIL_DRAINED told them */
 	uint64_t epoch;
 	uint64_t held_ns;
+	uint64_t released_ns;
 	uint64_t hold_last_ns;
 	uint64_t hold_max_ns;
 	uint64_t rare_ns;
@@ -281,6 +284,9 @@ bool pg_auth_password(struct pg_session *s, const struct pg_message *m);
 /* A challenge that Godwit answers. False: it cannot. */
 bool pg_auth_answer(struct pg_session *s, struct span body);
 /* r->ask: the next question; its messages; it has gone. */
+/* Its backend is lost to a switch before it is let in. True: the login goes on with
+ * another backend, and the client need not know. */
+bool pg_auth_again(struct pg_session *s);
 void pg_auth_next(struct pg_relay *r);
 pg_conn_f pg_auth_hear;
 void pg_auth_known(struct pg_session *s);

@@ -295,7 +295,7 @@ retry(struct pg_relay *r)
 		return;
 	r->retries = false;
 	list_each(pg_session, s, all, &r->sessions) {
-		if (s->waits && s->b.link == NULL)
+		if ((s->waits || s->at == SESSION_LOGIN) && s->b.link == NULL)
 			pg_session_pump(s);
 	}
 }
