@@ -388,7 +388,7 @@ check_kinds(struct call *c, const json_t *interlay, const json_t *endpoint,
 	const char *from = old != NULL ? entity_text(old, "kind") : NULL;
 	int rc = old != NULL ? 0 : -(int)err->code;
 
-	if (rc == 0 && strcmp(from, to) != 0)
+	if (rc == 0 && from != NULL && to != NULL && strcmp(from, to) != 0)
 		rc = contradicts(c, "endpoint",
 		                 "old and new are servers of two kinds", err);
 	json_decref(old);

@@ -139,9 +139,7 @@ test_kind(const struct leg *l, const json_t *r, json_t *checks)
 		(void)json_object_set(x, "resource", json_object_get(r, "id"));
 		(void)json_array_append(checks, x);
 	}
-	if (rc != 0 && err.code != ERR_REFUSED)
-		put_check(checks, r, "reach", "fail", err.text);
-	else if (rc != 0 && made == NULL)
+	if (rc != 0 && (err.code != ERR_REFUSED || made == NULL))
 		put_check(checks, r, "reach", "fail", err.text);
 	json_decref(made);
 	return rc == 0;

@@ -39,6 +39,8 @@ can(const struct run *r, struct err *err)
 	else if (moves_writes(&r->strategy))
 		what = "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";
+	else if (k == STRATEGY_CANARY && c->pool > 0)
+		what = "shares of reads together with --pool; use one of them";
 	else if (c->write_mode != WRITE_CUTOVER)
 		what = "write_mode dual_write; use cutover";
 	else if (c->conflict != CONFLICT_REPLACE)

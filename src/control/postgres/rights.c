@@ -176,6 +176,12 @@ tell_limits(struct run *r, enum side s, struct err *err)
 		               who, PQgetvalue(res, 0, 0));
 		checks_add(&r->checks, "fence", CHECK_WARN, text);
 	}
+	if (s == SIDE_NEW && r->strategy.kind == STRATEGY_CANARY)
+		checks_add(
+			&r->checks, "reads", CHECK_WARN,
+			"without a superuser on new nobody can read there in "
+			"an application's name: all reads stay on old until "
+			"the cutover");
 	if (s == SIDE_OLD && PQgetvalue(res, 0, 1)[0] == '0') {
 		(void)snprintf(text, sizeof(text),
 		               "%s: passwords are not carried, and sessions "

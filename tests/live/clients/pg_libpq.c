@@ -37,7 +37,7 @@ static char errors[20][400];
 static int error_n;
 static int heard;
 
-static bool
+__attribute__((format(printf, 2, 3))) static bool
 fail(const struct job *j, const char *fmt, ...)
 {
 	va_list ap;

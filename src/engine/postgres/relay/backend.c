@@ -277,6 +277,37 @@ on_first_login(struct pg_backend *b, uint8_t type, struct span body)
 	return false;
 }
 
+/* In the middle of the session's life. */
+static void
+on_answer(struct pg_backend *b, uint8_t type, struct span body)
+{
+	struct pg_session *s = b->s;
+
+	if (type == PG_READY)
+		on_ready(s, body);
+	if (type == PG_ROW_DESCRIPTION && !pg_census_begins(s, body))
+		give_whole(b, type, body);
+	if (type == PG_COPY_IN_RESPONSE) {
+		/* A Sync that was sent ahead is passed over. */
+		s->copies_in = true;
+		if (s->due_query == 0)
+			s->due_sync = 0;
+	}
+}
+
+static void
+on_parameter(struct pg_backend *b, struct span body)
+{
+	struct pg_session *s = b->s;
+
+	if (s->r->conf->pool_max > 0)
+		pg_params_put(&s->says, body);
+	if (b->is_ours)
+		pg_params_keep(s, body);
+	else
+		pg_params_note(s, body);
+}
+
 /* A whole message that is read here. False: the session is gone. */
 static bool
 on_word(struct pg_backend *b, uint8_t type, struct span body)
@@ -285,12 +316,8 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 
 	if (type == PG_BACKEND_KEY)
 		on_key(b, body);
-	if (type == PG_PARAMETER_STATUS && s->r->conf->pool_max > 0)
-		pg_params_put(&s->says, body);
-	if (type == PG_PARAMETER_STATUS && b->is_ours)
-		pg_params_keep(s, body);
-	else if (type == PG_PARAMETER_STATUS)
-		pg_params_note(s, body);
+	if (type == PG_PARAMETER_STATUS)
+		on_parameter(b, body);
 	switch (b->at) {
 	case BACKEND_LOGIN:
 		if (s->at == SESSION_OPEN)
@@ -314,18 +341,7 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 		if (--b->due == 0)
 			b->at = BACKEND_OPEN;
 		return true;
-	case BACKEND_OPEN:
-		if (type == PG_READY)
-			on_ready(s, body);
-		if (type == PG_ROW_DESCRIPTION && !pg_census_begins(s, body))
-			give_whole(b, type, body);
-		if (type == PG_COPY_IN_RESPONSE) {
-			/* A Sync that was sent ahead is passed over. */
-			s->copies_in = true;
-			if (s->due_query == 0)
-				s->due_sync = 0;
-		}
-		return true;
+	case BACKEND_OPEN: on_answer(b, type, body); return true;
 	case BACKEND_SPARE:
 	case BACKEND_OFF: return true;
 	}

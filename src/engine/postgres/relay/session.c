@@ -512,25 +512,25 @@ walk(struct pg_session *s, struct span in, size_t *ret_used)
 	return true;
 }
 
-static void
+/* True: it has one at once, and what it asked for along with its first packet can be
+ * passed on. */
+static bool
 need_backend(struct pg_session *s)
 {
 	if (s->at == SESSION_STARTS || s->r->held || s->b.link != NULL ||
-	    s->auth.is_alone)
-		return;
+	    s->auth.is_alone ||
+	    (buf_len(&s->rx) == 0 && s->at != SESSION_LOGIN))
+		return false;
 	switch (pg_pool_begin(s)) {
-	case POOL_ASKS: return;
-	case POOL_TAKEN:
-		/* It may have asked along with its first packet. */
-		if (buf_len(&s->rx) > 0)
-			pg_session_pump(s);
-		return;
+	case POOL_ASKS: return false;
+	case POOL_TAKEN: return buf_len(&s->rx) > 0;
 	case POOL_NONE: break;
 	}
 	if (s->waits_ns == 0)
 		s->waits_ns = s->r->port->now_ns;
 	if (!pg_backend_open(s))
 		pg_session_end(s, SPAN("53200"), "out of memory");
+	return false;
 }
 
 /* False: there is no memory for it, and the session is gone. */
@@ -558,8 +558,8 @@ pg_session_take(struct pg_session *s, struct span bytes)
 	if (!walk(s, bytes, &used) || !keep(s, span_skip(bytes, used)))
 		return;
 	slow_down(s);
-	if (buf_len(&s->rx) > 0 || s->at == SESSION_LOGIN)
-		need_backend(s);
+	if (need_backend(s))
+		pg_session_pump(s);
 }
 
 void
@@ -567,12 +567,12 @@ pg_session_pump(struct pg_session *s)
 {
 	size_t used;
 
-	if (!walk(s, buf_span(&s->rx), &used))
-		return;
-	buf_take(&s->rx, used);
-	slow_down(s);
-	if (buf_len(&s->rx) > 0 || s->at == SESSION_LOGIN)
-		need_backend(s);
+	do {
+		if (!walk(s, buf_span(&s->rx), &used))
+			return;
+		buf_take(&s->rx, used);
+		slow_down(s);
+	} while (need_backend(s));
 }
 
 void
