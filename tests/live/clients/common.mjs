@@ -36,8 +36,8 @@ export class Report {
 	}
 
 	/* What the side with authority has to hold in the end. */
-	fact(...what) {
-		this.facts.push(what);
+	fact(kind, key, value) {
+		this.facts.push([kind, key, value]);
 	}
 
 	/* Calls round(n), n = 1, 2, ..., until it is over or a round throws. */

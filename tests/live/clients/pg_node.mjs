@@ -84,8 +84,8 @@ const jobs = {
 await r.run(Object.entries(jobs).map(([name, round]) => r.job(name, round)), async () => {
 	await r.until('notify', order, r.jobs.notify);
 	for (const name of Object.keys(jobs))
-		r.fact(`SELECT count(*) || ' ' || max(n) FROM facts WHERE who = '${who}' AND job = '${name}'`,
-			`${r.jobs[name]} ${r.jobs[name]}`);
+		r.facts.push([`SELECT count(*) || ' ' || max(n) FROM facts WHERE who = '${who}' AND job = '${name}'`,
+			`${r.jobs[name]} ${r.jobs[name]}`]);
 	await pool.end();
 	for (const c of open) await c.end();
 });
