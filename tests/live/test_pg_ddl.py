@@ -2,6 +2,7 @@
 """Applications change their schema while a migration runs: the change is carried where it
 happened, before the switch and behind it, or it is named; nobody is refused."""
 
+import psycopg
 import pytest
 
 from harness.process import until
@@ -146,6 +147,25 @@ def test_a_change_while_godwit_is_away(tmp_path):
         m.g.start(seconds=30)
         m.in_step()
         until(lambda: m.rows("new", "SELECT count(*) FROM away") == [["10"]], 20, text=lambda: m.g.tail())
+
+
+@pytest.mark.limit(60)
+def test_nobody_else_puts_words_into_the_stream(tmp_path):
+    """What is in the stream is done on the other side: an application that may emit messages
+    and sees Godwit's schema can have nothing done there, least of all by another role."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0) as m:
+        m.in_step()
+        forged = "chr(1) || 'postgres' || chr(1) || 'public' || chr(1) || 'UTC' || chr(1) || 'ISO' || chr(1) || 'postgres' || chr(1) || 'CREATE TABLE forged (a int)'"
+        [[schema]] = m.rows("old", "SELECT nspname FROM pg_namespace WHERE nspname ~ '^godwit_'")
+        with m.conn() as c:
+            c.execute("SELECT pg_logical_emit_message(true, 'godwit:ddl', %s)" % forged)
+            for text in ("INSERT INTO %s.ddl VALUES (%s)" % (schema, forged), "SELECT %s.put_ddl('', 'CREATE TABLE forged (a int)', 'public')" % schema,
+                         "SELECT %s.hear_ddl('ddl_command_end', 'CREATE TABLE', 'public')" % schema):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    c.execute(text)
+            c.execute("CREATE TABLE honest (a int PRIMARY KEY)")
+        until(lambda: m.rows("new", "SELECT to_regclass('honest') IS NOT NULL") == [["t"]], 20, text=lambda: m.g.tail())
+        assert m.rows("new", "SELECT to_regclass('forged') IS NULL, pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'honest'") == [["t", "app"]]
 
 
 SETTINGS = """SELECT rolname, d.datname, pg_get_userbyid(w.datdba), array_to_string(ARRAY(SELECT unnest(setconfig) ORDER BY 1), ';')

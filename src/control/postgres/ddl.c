@@ -2,12 +2,16 @@
 /*
  * control/postgres/ddl.c: changes of the schema are written into the stream.
  *
- * An event trigger says what was said, by whom and under which settings, as a message
- * of the same transaction (prefix godwit:ddl); the mover says it on the other side.
+ * An event trigger puts what was said, by whom and under which settings, as a row into
+ * Godwit's own table ddl, in the same transaction; the mover says it on the other side.
  * What it does not dare to carry it names, and refuses nobody (docs/decisions/0039).
- * The function runs as whoever changes the schema: it needs no right but to emit.
  *
- * A message: reason (empty: carry it), role, four settings, text; chr(1) between.
+ * A row and no message, for anybody may emit messages, but nobody else may write that
+ * table: what is said there is done on the other side. The functions run as Godwit's
+ * role, under a search_path of their own, and outside of that schema's reach nobody may
+ * call them; the role is the one that the server says, not one that somebody names.
+ *
+ * A row: reason (empty: carry it), role, four settings, text; chr(1) between.
  */
 #define _DEFAULT_SOURCE
 #include "control/postgres/side.h"
@@ -27,8 +31,9 @@
 	"(\\([0-9, ]*\\))?)?$$x$"
 
 static const char why[] =
-	"CREATE OR REPLACE FUNCTION @.why_not(tag text, bare text, said text)"
+	"CREATE OR REPLACE FUNCTION @.why_not(tag text, bare text)"
 	" RETURNS text LANGUAGE sql STABLE AS $f$ SELECT CASE"
+	" WHEN bare = '' THEN 'its words are not known'"
 	" WHEN tag IN ('CREATE TABLE AS', 'SELECT INTO')"
 	"  THEN 'it makes rows by a query'"
 	" WHEN tag ~ 'PUBLICATION|SUBSCRIPTION|FOREIGN|SERVER|USER MAPPING'"
@@ -48,69 +53,77 @@ static const char words[] =
 	" sql IMMUTABLE AS $f$ SELECT ' ' || pg_catalog.regexp_replace("
 	" pg_catalog.lower(said), '[^[:alnum:]_]+', ' ', 'g') || ' ' $f$;";
 
-static const char on_ddl[] =
-	"CREATE OR REPLACE FUNCTION @.on_ddl() RETURNS event_trigger"
-	" LANGUAGE plpgsql AS $f$ DECLARE"
-	" said text := pg_catalog.current_query(); bare text;"
-	" reason text; t record; BEGIN"
-	" IF pg_catalog.current_setting('application_name') LIKE 'godwit:%' OR"
-	"  pg_catalog.current_setting('godwit.quiet', true) = '1' OR"
-	"  tg_tag = 'REINDEX' THEN RETURN; END IF;"
+static const char heard[] =
+	"CREATE TABLE IF NOT EXISTS @.ddl (content text NOT NULL);"
+	"CREATE OR REPLACE FUNCTION @.put_ddl(reason text, said text,"
+	" path text) RETURNS void LANGUAGE sql SET search_path = pg_catalog"
+	" AS $f$ INSERT INTO @.ddl SELECT concat_ws(chr(1), reason,"
+	"  CASE current_setting('role') WHEN 'none' THEN session_user::text"
+	"   ELSE current_setting('role') END, path,"
+	"  current_setting('TimeZone'), current_setting('DateStyle'),"
+	"  current_setting('IntervalStyle'), said) $f$;"
+	"CREATE OR REPLACE FUNCTION @.hear_ddl(event text, tag text,"
+	" path text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog"
+	" AS $f$ DECLARE said text := coalesce(current_query(), '');"
+	" bare text; reason text; t record; BEGIN"
+	" IF current_setting('application_name') LIKE 'godwit:%' OR"
+	"  current_setting('godwit.quiet', true) = '1' OR"
+	"  tag = 'REINDEX' THEN RETURN; END IF;"
 	/* What is temporary is the session's own; extensions make their own. */
-	" IF tg_event = 'sql_drop' THEN"
-	"  IF tg_tag NOT LIKE 'DROP %' OR NOT EXISTS (SELECT 1 FROM"
-	"   pg_catalog.pg_event_trigger_dropped_objects() WHERE original AND"
+	" IF event = 'sql_drop' THEN"
+	"  IF tag NOT LIKE 'DROP %' OR NOT EXISTS (SELECT 1 FROM"
+	"   pg_event_trigger_dropped_objects() WHERE original AND"
 	"   NOT is_temporary) THEN RETURN; END IF;"
-	" ELSE IF tg_tag LIKE 'DROP %' OR EXISTS (SELECT 1 FROM"
-	"   pg_catalog.pg_event_trigger_ddl_commands() WHERE in_extension OR"
+	" ELSE IF tag LIKE 'DROP %' OR EXISTS (SELECT 1 FROM"
+	"   pg_event_trigger_ddl_commands() WHERE in_extension OR"
 	"   schema_name ~ '^pg_temp') THEN RETURN; END IF;"
 	" END IF;"
-	" said := pg_catalog.regexp_replace(said, " BLANK ", '');"
-	" IF tg_tag IN ('CREATE INDEX', 'DROP INDEX') THEN"
-	"  said := pg_catalog.regexp_replace(said,"
+	" said := regexp_replace(said, " BLANK ", '');"
+	" IF tag IN ('CREATE INDEX', 'DROP INDEX') THEN"
+	"  said := regexp_replace(said,"
 	"   '^((create\\s+(unique\\s+)?|drop\\s+)index\\s+)concurrently\\s',"
 	"   '\\1', 'i'); END IF;"
-	" bare := pg_catalog.regexp_replace(pg_catalog.regexp_replace(said,"
-	"  " BODY ", ' x ', 'g'), " QUOTED ", ' x ', 'g');"
-	" reason := @.why_not(tg_tag, bare, said);"
-	" IF tg_tag = 'ALTER TABLE' AND bare ~* '\\madd\\M' AND EXISTS ("
-	"  SELECT 1 FROM pg_catalog.pg_event_trigger_ddl_commands() c JOIN"
-	"  pg_catalog.pg_attribute a ON attrelid = c.objid LEFT JOIN"
-	"  pg_catalog.pg_attrdef d ON adrelid = attrelid AND adnum = attnum"
-	"  WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND"
+	" bare := regexp_replace(regexp_replace(said, " BODY ", ' x ', 'g'),"
+	"  " QUOTED ", ' x ', 'g');"
+	" reason := @.why_not(tag, bare);"
+	" IF tag = 'ALTER TABLE' AND bare ~* '\\madd\\M' AND EXISTS ("
+	"  SELECT 1 FROM pg_event_trigger_ddl_commands() c JOIN"
+	"  pg_attribute a ON attrelid = c.objid LEFT JOIN"
+	"  pg_attrdef d ON adrelid = attrelid AND adnum = attnum"
+	"  WHERE c.classid = 'pg_class'::regclass AND"
 	"  attnum > 0 AND NOT attisdropped AND"
-	"  pg_catalog.strpos(@.words(said), @.words(attname)) > 0 AND"
+	"  strpos(@.words(said), @.words(attname)) > 0 AND"
 	"  (attidentity <> '' OR d.oid IS NOT NULL AND attgenerated = '' AND"
-	"   pg_catalog.pg_get_expr(adbin, adrelid) !~ " CONSTANT "))"
+	"   pg_get_expr(adbin, adrelid) !~ " CONSTANT "))"
 	" THEN reason := 'a new column gets values that are no constant';"
 	" END IF;"
-	" PERFORM @.tell_ddl(reason, said);"
+	" PERFORM @.put_ddl(reason, said, path);"
 	/* Rows of a table without a key are named by all their columns. */
-	" IF tg_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO') THEN"
+	" IF tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO') THEN"
 	"  FOR t IN SELECT object_identity AS name FROM"
-	"   pg_catalog.pg_event_trigger_ddl_commands() c JOIN"
-	"   pg_catalog.pg_class r ON r.oid = c.objid WHERE relkind = 'r' AND"
+	"   pg_event_trigger_ddl_commands() c JOIN"
+	"   pg_class r ON r.oid = c.objid WHERE relkind = 'r' AND"
 	"   relpersistence = 'p' AND relreplident = 'd' AND NOT EXISTS (SELECT"
-	"    1 FROM pg_catalog.pg_index WHERE indrelid = r.oid AND"
-	"    indisprimary) LOOP"
-	"   PERFORM pg_catalog.set_config('godwit.quiet', '1', true);"
+	"    1 FROM pg_index WHERE indrelid = r.oid AND indisprimary) LOOP"
+	"   PERFORM set_config('godwit.quiet', '1', true);"
 	"   said := 'ALTER TABLE ' || t.name || ' REPLICA IDENTITY FULL';"
 	"   EXECUTE said;"
-	"   PERFORM pg_catalog.set_config('godwit.quiet', '', true);"
-	"   IF reason = '' THEN PERFORM @.tell_ddl('', said); END IF;"
+	"   PERFORM set_config('godwit.quiet', '', true);"
+	"   IF reason = '' THEN PERFORM @.put_ddl('', said, path); END IF;"
 	"  END LOOP; END IF;"
+	/* A fault of ours is nobody else's. */
+	" EXCEPTION WHEN OTHERS THEN"
+	"  PERFORM @.put_ddl('Godwit failed at it (' || sqlerrm || ')', said,"
+	"   path);"
 	" END $f$;";
 
-static const char tell[] =
-	"CREATE OR REPLACE FUNCTION @.tell_ddl(reason text, said text)"
-	" RETURNS void LANGUAGE sql AS $f$"
-	" SELECT pg_catalog.pg_logical_emit_message(true, 'godwit:ddl',"
-	"  pg_catalog.concat_ws(pg_catalog.chr(1), reason, current_user,"
-	"   pg_catalog.current_setting('search_path'),"
-	"   pg_catalog.current_setting('TimeZone'),"
-	"   pg_catalog.current_setting('DateStyle'),"
-	"   pg_catalog.current_setting('IntervalStyle'), said)) $f$;"
-	"GRANT USAGE ON SCHEMA @ TO PUBLIC;";
+/* Nothing but qualified calls: it runs under the caller's search_path, and tells it. */
+static const char on_ddl[] =
+	"CREATE OR REPLACE FUNCTION @.on_ddl() RETURNS event_trigger"
+	" LANGUAGE plpgsql SECURITY DEFINER AS $f$ BEGIN"
+	" PERFORM @.hear_ddl(tg_event, tg_tag,"
+	"  pg_catalog.current_setting('search_path'));"
+	" END $f$;";
 
 static const char triggers[] =
 	"DO $d$ BEGIN CREATE EVENT TRIGGER @_end ON ddl_command_end EXECUTE"
@@ -132,7 +145,7 @@ pg_watch_ddl(struct run *r, enum side s, struct err *err)
 	if (rc == 0)
 		rc = pg_run(r, s, words, err);
 	if (rc == 0)
-		rc = pg_run(r, s, tell, err);
+		rc = pg_run(r, s, heard, err);
 	if (rc == 0)
 		rc = pg_run(r, s, on_ddl, err);
 	return rc == 0 ? pg_run(r, s, triggers, err) : rc;

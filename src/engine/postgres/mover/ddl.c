@@ -2,7 +2,7 @@
 /*
  * engine/postgres/mover/ddl.c: a change of the schema, said again on the other side.
  *
- * What control/postgres/ddl.c wrote into the stream: a reason, a role, four settings
+ * What control/postgres/ddl.c put into Godwit's table: a reason, a role, four settings
  * and the words, chr(1) between. With a reason it is not carried, but named. It is
  * said in the transaction in which it was said, by the same role; the server takes
  * one statement only in this way, so that nothing can hide behind the first one.

@@ -114,10 +114,6 @@ on_message(struct pg_mover *m, struct pg_feed *f,
 {
 	if (span_eq(p->name, SPAN("godwit:beat")) && rules(m, f))
 		m->beat_back = number_of(p->content);
-	if (span_eq(p->name, SPAN("godwit:ddl")) && rules(m, f) && !f->skips) {
-		pg_ddl_take(m, target(m, f), p->content);
-		f->is_empty = f->is_empty && !target(m, f)->is_open;
-	}
 	if (span_eq(p->name, SPAN("godwit:heart")) && !rules(m, f)) {
 		struct mail mail = { .kind = MAIL_HEARTBEAT_BACK,
 			             .token = number_of(p->content) };
@@ -126,6 +122,20 @@ on_message(struct pg_mover *m, struct pg_feed *f,
 		             m->port->now_ns);
 		m->port->ops->mail(m->port, &mail);
 	}
+}
+
+/* A row of Godwit's own table on the side that rules: a change of its schema. */
+static void
+on_ddl(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
+{
+	struct span rest = p->new.items;
+	struct pg_cell c;
+
+	if (f->skips || !rules(m, f) || p->kind != PG_CHANGE_INSERT ||
+	    !pg_cell_next(&rest, &c))
+		return;
+	pg_ddl_take(m, target(m, f), c.bytes);
+	f->is_empty = f->is_empty && !target(m, f)->is_open;
 }
 
 /* False: not now. */
@@ -138,6 +148,10 @@ on_change(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 		pg_mover_fail(m, ERR_PROTO,
 		              "%s: a change of a table that was not named",
 		              m->conf->side[f->side].label);
+		return true;
+	}
+	if (r->is_ddl) {
+		on_ddl(m, f, p);
 		return true;
 	}
 	if (f->skips || r->is_own || pg_since_has(m, f, p->oid))

@@ -83,6 +83,8 @@ pg_relation_learn(struct pg_mover *m, struct pg_feed *f,
 	/* The verifier's markers travel by the stream, as any row. */
 	r->is_mark = span_eq(p->schema, span_str(m->slot)) &&
 	             span_eq(p->name, SPAN("marker"));
+	r->is_ddl = span_eq(p->schema, span_str(m->slot)) &&
+	            span_eq(p->name, SPAN("ddl"));
 	r->is_own = !r->is_mark && span_has_prefix(p->schema, SPAN("godwit_"));
 	pg_put_ident(&r->target,
 	             p->schema.n > 0 ? p->schema : SPAN("pg_catalog"));

@@ -107,6 +107,7 @@ struct pg_relation {
 	uint8_t identity; /* 'd', 'n', 'f', 'i' */
 	bool is_own;      /* of Godwit's schema: not carried */
 	bool is_mark;     /* the verifier's markers          */
+	bool is_ddl;      /* changes of the schema: ddl.c    */
 };
 
 /* What a feed is in the middle of. */

@@ -218,6 +218,10 @@ pg_auth_again(struct pg_session *s)
 	case AUTH_LAST: a->is_alone = true; return true;
 	case AUTH_PASSES:
 	case AUTH_OVER:
+		/* The server's own hash proves nothing of the client, until that
+		 * server has let it in. */
+		if (a->at == AUTH_PASSES && a->is_md5)
+			return false;
 		if (a->was_asked && !a->has_keys && buf_len(&a->secret) == 0)
 			return false;
 		a->is_told = a->is_told || a->at == AUTH_OVER;
