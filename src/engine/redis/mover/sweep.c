@@ -29,7 +29,9 @@ remove_now(struct mover *m, uint32_t db, struct span key)
 	struct conn *c = &m->cmd[side_other(m->from)];
 	struct buf *b;
 
-	if (!c->is_ready || conn_backlog(c) > 2 * m->limits.writer_tx)
+	/* The stream is not read on at twice a writer's limit (mover.c): what was
+	 * read by then may still come here, so there is room for as much again. */
+	if (!c->is_ready || conn_backlog(c) > 4 * m->limits.writer_tx)
 		return false;
 	conn_select(m, c, db);
 	b = conn_out(m, c);
