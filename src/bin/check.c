@@ -35,12 +35,33 @@ print_lines(const json_t *checks)
 		for (size_t i = 0; i < json_array_size(checks); i++) {
 			const json_t *c = json_array_get(checks, i);
 
-			if (strcmp(look_text(c, "result"), order[k]) == 0)
-				(void)printf("%s  %-12s %s\n", order[k],
-				             look_text(c, "name"),
-				             look_text(c, "detail"));
+			const char *of = look_text(c, "resource");
+
+			if (strcmp(look_text(c, "result"), order[k]) != 0)
+				continue;
+			(void)printf("%s  %-12s %s%s%s\n", order[k],
+			             look_text(c, "name"), of,
+			             of[0] != '\0' ? ": " : "",
+			             look_text(c, "detail"));
 		}
 	}
+}
+
+int
+check_print(const struct args *a, const json_t *checks, const struct err *err)
+{
+	if (checks == NULL)
+		return verb_fail(a, err);
+	if (a->number[OPT_JSON] != 0)
+		print_json(checks, err);
+	else
+		print_lines(checks);
+	if (a->number[OPT_JSON] == 0)
+		(void)printf(err == NULL
+		                     ? "It can begin; nothing was changed.\n"
+		                     : "It cannot begin; nothing was "
+		                       "changed.\n");
+	return err == NULL ? 0 : err_exit(err->code);
 }
 
 int
@@ -55,16 +76,7 @@ check_both(const struct args *a, const struct run_conf *c)
 	(void)snprintf(lock, sizeof(lock), "%s.lock", c->state);
 	if (a->text[OPT_STATE][0] == '\0')
 		(void)unlink(lock);
-	if (checks == NULL)
-		return verb_fail(a, &err);
-	if (a->number[OPT_JSON] != 0)
-		print_json(checks, rc != 0 ? &err : NULL);
-	else
-		print_lines(checks);
+	rc = check_print(a, checks, rc != 0 ? &err : NULL);
 	json_decref(checks);
-	if (a->number[OPT_JSON] == 0)
-		(void)printf(rc == 0 ? "It can begin; nothing was changed.\n"
-		                     : "It cannot begin; nothing was "
-		                       "changed.\n");
-	return rc == 0 ? 0 : err_exit(err.code);
+	return rc;
 }

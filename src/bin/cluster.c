@@ -2,15 +2,16 @@
 /*
  * bin/cluster.c: godwit migrate where a URL names a node of a Redis Cluster.
  *
- *	main:   serve() ──────────────────────────── SIGTERM, SIGINT ── end
- *	thread:    └ up ── endpoints, interlay, migration ── lines
+ *	caller: serve() ───────────────────────────────── SIGTERM ── end
+ *	thread:    └ up ── endpoints, interlay, migration ── ready
  *	thread:                                    └ control socket ── bridge
  */
 #define _DEFAULT_SOURCE
 #include "bin/cluster.h"
 
+#include <dirent.h>
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,11 +21,12 @@
 
 #include "bin/api/bridge.h"
 #include "bin/api/remote.h"
+#include "bin/check.h"
 #include "bin/look.h"
 #include "bin/state.h"
 #include "bin/status.h"
 #include "bin/verbs.h"
-#include "bin/watch.h"
+#include "bin/wanted.h"
 #include "control/agent.h"
 #include "control/api/serve.h"
 #include "control/limit.h"
@@ -32,13 +34,16 @@
 #include "core/slots.h"
 #include "world/os/loop.h"
 
-#define NAME    "migration"
-#define FRONT   "front"
-#define LINE_MS 5000 /* between status lines */
+#define NAME  "migration"
+#define FRONT "front"
 
 struct whole {
-	const struct args *args;
 	const struct run_conf *conf;
+	bool is_check;  /* look, say, end                           */
+	json_t *checks; /* what it saw; NULL: nothing               */
+	int ready_fd;   /* of run_migration(); -1: nobody waits     */
+	bool has_told;  /* ... and was told                         */
+	json_t *own;    /* of every status: what the API cannot know */
 	char token_file[STATE_PATH_MAX + 8];
 	int up[2]; /* a pipe: the port comes, or the end      */
 	int listen_fd;
@@ -81,6 +86,13 @@ static void
 token_path(const struct run_conf *c, char *ret, size_t n)
 {
 	(void)snprintf(ret, n, "%s.token", c->state);
+}
+
+/* Is there from just before it begins. */
+static void
+begun_path(const struct run_conf *c, char *ret, size_t n)
+{
+	(void)snprintf(ret, n, "%s.begun", c->state);
 }
 
 bool
@@ -126,30 +138,6 @@ ask(struct whole *w, const char *method, const char *path, json_t *body,
 	return rc;
 }
 
-static json_t *
-endpoint(const char *name, const char *url)
-{
-	return json_pack("{s:s,s:s,s:{s:s}}", "endpoint", name, "kind", "redis",
-	                 "config", "url", url);
-}
-
-static json_t *
-strategy(const struct run_conf *c)
-{
-	json_t *j = json_pack("{s:s}", "type", strategy_name(c->strategy));
-	json_t *steps;
-
-	if (c->strategy != STRATEGY_CANARY)
-		return j;
-	steps = json_array();
-	for (uint32_t i = 0; i < c->step_n; i++)
-		(void)json_array_append_new(
-			steps, json_pack("{s:f}", "read_percentage",
-		                         c->step_ppm[i] / 1e6));
-	(void)json_object_set_new(j, "steps", steps);
-	return j;
-}
-
 /* What an attempt before has left that never began. */
 static void
 sweep(struct whole *w)
@@ -180,26 +168,25 @@ static int
 test(struct whole *w)
 {
 	json_t *t = NULL;
-	const json_t *checks;
 	int rc = ask(w, "POST", "migrations/" NAME "/test", NULL, &t);
 	size_t i;
 	json_t *one;
 
-	if (rc != 0 || look_bool(t, "valid")) {
-		json_decref(t);
+	if (rc != 0)
 		return rc;
-	}
-	rc = err_set(&w->err, ERR_UNABLE, "a check has failed");
-	checks = json_object_get(t, "checks");
-	json_array_foreach(checks, i, one)
-	{
-		if (strcmp(look_text(one, "result"), "fail") != 0)
-			continue;
-		rc = err_set(&w->err, ERR_UNABLE, "%s: %.200s",
-		             look_text(one, "name"), look_text(one, "detail"));
-		break;
-	}
+	json_decref(w->checks);
+	w->checks = json_incref(json_object_get(t, "checks"));
+	if (!look_bool(t, "valid"))
+		rc = err_set(&w->err, ERR_REFUSED, "a check has failed");
 	json_decref(t);
+	json_array_foreach(w->checks, i, one)
+	{
+		if (rc == 0 || strcmp(look_text(one, "result"), "fail") != 0)
+			continue;
+		return err_set(&w->err, ERR_REFUSED, "%s: %.200s",
+		               look_text(one, "name"),
+		               look_text(one, "detail"));
+	}
 	return rc;
 }
 
@@ -207,36 +194,50 @@ static int
 make(struct whole *w)
 {
 	const struct run_conf *c = w->conf;
-	const char *at = c->listen;
 	int rc;
 
+	if (c->listen[0] == '/')
+		return err_set(&w->err, ERR_USAGE,
+		               "--listen %.100s: a cluster is served at "
+		               "host:port; a Unix socket stands for one pair "
+		               "of servers",
+		               c->listen);
 	sweep(w);
-	rc = ask(w, "POST", "endpoints", endpoint("old", c->old_url), NULL);
+	rc = ask(w, "POST", "endpoints", wanted_endpoint("old", c->old_url),
+	         NULL);
 	if (rc == 0)
-		rc = ask(w, "POST", "endpoints", endpoint("new", c->new_url),
+		rc = ask(w, "POST", "endpoints",
+		         wanted_endpoint("new", c->new_url), NULL);
+	if (rc == 0)
+		rc = ask(w, "POST", "interlays", wanted_interlay(c, FRONT),
 		         NULL);
 	if (rc == 0)
-		rc = ask(w, "POST", "interlays",
-		         json_pack("{s:s,s:o,s:s,s:s}", "id", FRONT, "listen",
-		                   json_sprintf("%s%s",
-		                                at[0] == ':' ? "127.0.0.1" : "",
-		                                at),
-		                   "masters_of", "old", "toward", "new"),
-		         NULL);
-	if (rc == 0)
-		rc = ask(w, "POST", "migrations",
-		         json_pack("{s:s,s:o,s:{s:s,s:s}}", "id", NAME,
-		                   "strategy", strategy(c), "data", "type",
-		                   "snapshot", "replace", "replace"),
+		rc = ask(w, "POST", "migrations", wanted_migration(c, NAME),
 		         NULL);
 	if (rc == 0)
 		rc = ask(w, "POST", "migrations/" NAME "/interlay/" FRONT,
 		         json_pack("{s:s}", "endpoint", "new"), NULL);
-	if (rc == 0)
-		rc = test(w);
-	return rc == 0 ? ask(w, "POST", "migrations/" NAME "/migrate", NULL,
-	                     NULL)
-	               : rc;
+	return rc == 0 ? test(w) : rc;
+}
+
+/* What changes the servers. */
+static int
+migrate(struct whole *w)
+{
+	char path[STATE_PATH_MAX + 8];
+	int fd;
+	int rc;
+
+	begun_path(w->conf, path, sizeof(path));
+	fd = open(path, O_CREAT | O_CLOEXEC | O_WRONLY, 0600);
+	if (fd < 0)
+		return err_set(&w->err, ERR_IO, "%.200s: %s", path,
+		               os_cause(errno));
+	(void)close(fd);
+	rc = ask(w, "POST", "migrations/" NAME "/migrate", NULL, NULL);
+	if (rc != 0)
+		(void)unlink(path);
+	return rc;
 }
 
 /* The migration is there and has begun: the daemon goes on with it by itself. */
@@ -246,6 +247,7 @@ begin(struct whole *w)
 	json_t *m = NULL;
 	const char *status;
 	bool has_begun;
+	int rc;
 
 	if (ask(w, "GET", "migrations/" NAME, NULL, &m) != 0 &&
 	    w->err.code != ERR_MISSING)
@@ -254,7 +256,10 @@ begin(struct whole *w)
 	has_begun = status[0] != '\0' && strcmp(status, "pending") != 0 &&
 	            strcmp(status, "ready") != 0;
 	json_decref(m);
-	return has_begun ? 0 : make(w);
+	if (has_begun)
+		return 0;
+	rc = make(w);
+	return rc == 0 ? migrate(w) : rc;
 }
 
 /* ---- the control socket ------------------------------------------------------ */
@@ -306,7 +311,8 @@ open_desk(struct whole *w, pthread_t *ret)
 	const struct bridge_conf b = { .remote = &w->remote,
 		                       .migration = NAME,
 		                       .stop = stop_all,
-		                       .begins_again = true };
+		                       .begins_again = true,
+		                       .own = w->own };
 	struct bridge *bridge = bridge_new(&b, &w->err);
 	int fd = -1;
 	int rc = bridge != NULL ? 0 : -(int)w->err.code;
@@ -332,48 +338,41 @@ open_desk(struct whole *w, pthread_t *ret)
 	return rc;
 }
 
+/* The first word: 0 ready, else why not. */
 static void
-say_how(const struct whole *w)
+tell(struct whole *w, const struct err *err)
 {
-	if (w->args->number[OPT_JSON] != 0)
+	size_t n = err != NULL ? strlen(err->text) : 1;
+
+	if (w->ready_fd < 0 || w->has_told)
 		return;
-	(void)printf("godwit: clients may connect to %s\n"
-	             "godwit: a cluster; state %s; from a second terminal: "
-	             "godwit status|promote|rollback|complete --state %s; "
-	             "Ctrl-C stops it, the same command goes on later\n",
-	             w->conf->listen, w->conf->state, w->conf->state);
-	(void)fflush(stdout);
+	w->has_told = true;
+	if (write(w->ready_fd, err != NULL ? err->text : "", n) < 0)
+		return; /* whoever waits sees the end of the process, too */
 }
 
 static void *
 beside(void *arg)
 {
 	struct whole *w = arg;
-	struct watch_conf lines = { .is_json = w->args->number[OPT_JSON] != 0,
-		                    .every_ms = LINE_MS,
-		                    .signal_fd = -1 };
 	pthread_t desk;
 	uint16_t port;
-	struct err err;
 	int rc;
 
 	if (read(w->up[0], &port, sizeof(port)) != sizeof(port))
 		return NULL; /* it never came up */
 	rc = connect_self(w, port);
 	if (rc == 0)
-		rc = begin(w);
-	if (rc == 0)
+		rc = w->is_check ? make(w) : begin(w);
+	if (rc == 0 && !w->is_check)
 		rc = open_desk(w, &desk);
-	if (rc != 0) {
+	if (rc == 0)
+		w->err.code = ERR_NONE;
+	if (rc != 0 || w->is_check) {
 		stop_all();
 		return NULL;
 	}
-	w->err.code = ERR_NONE;
-	say_how(w);
-	lines.to =
-		(struct talk_to){ .connect = bridge_connect, .arg = w->bridge };
-	if (watch_lines(&lines, &err) != 0)
-		(void)fprintf(stderr, "godwit: %s\n", err.text);
+	tell(w, NULL);
 	(void)pthread_join(desk, NULL);
 	return NULL;
 }
@@ -388,28 +387,6 @@ on_up(void *arg, uint16_t port)
 }
 
 /* ---- all of it ------------------------------------------------------------------ */
-
-/* What a migration of one pair takes and this one does not. */
-static int
-check_options(const struct args *a, struct err *err)
-{
-	static const enum option_id other[] = {
-		OPT_DEFINITION,   OPT_AUTO,          OPT_STEP_DURATION,
-		OPT_MIN_REQUESTS, OPT_CHECK,         OPT_WRITE_MODE,
-		OPT_ACK,          OPT_ACK_TIMEOUT,   OPT_CONFLICT,
-		OPT_COPY_MODE,    OPT_COPY_PACE,     OPT_WORKERS,
-		OPT_HOLD_MAX,     OPT_MAX_LAG,       OPT_TLS_CERT,
-		OPT_TLS_KEY,      OPT_TLS_CLIENT_CA, OPT_TLS_CLIENT_OPTIONAL,
-	};
-
-	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++)
-		if (a->is_given[other[i]])
-			return err_set(err, ERR_USAGE,
-			               "--%s is not there for a cluster; "
-			               "godwit serve has it (docs/guide)",
-			               options[other[i]].name);
-	return 0;
-}
 
 /* Nobody asks any more; then the thread ends. */
 static void
@@ -430,6 +407,8 @@ run(struct whole *w, struct err *err)
 	struct serve_conf conf = { .listen = "127.0.0.1:0",
 		                   .state = w->conf->state,
 		                   .admin_token_file = w->token_file,
+		                   .is_quiet = true,
+		                   .leaves_int = !w->is_check,
 		                   .on_up = on_up,
 		                   .arg = w };
 	sigset_t set;
@@ -459,22 +438,96 @@ run(struct whole *w, struct err *err)
 	}
 	(void)close(w->up[0]);
 	remote_close(&w->remote);
+	if (rc == 0 && w->err.code != ERR_NONE) {
+		*err = w->err;
+		rc = -(int)err->code;
+	}
 	return rc;
 }
 
-int
-cluster_migrate(const struct args *a, const struct run_conf *c)
+/* A password in a URL is nobody's business. */
+static json_t *
+own_words(const struct run_conf *c)
 {
-	struct whole w = { .args = a, .conf = c };
-	struct err err = { .code = ERR_NONE };
-	int rc = check_options(a, &err);
+	struct url u[SIDE_N];
+	struct err err;
+
+	if (url_parse(c->old_url, &u[SIDE_OLD], &err) != 0 ||
+	    url_parse(c->new_url, &u[SIDE_NEW], &err) != 0)
+		return NULL;
+	return json_pack("{s:s,s:s,s:s,s:s,s:i,s:s}", "old", u[SIDE_OLD].label,
+	                 "new", u[SIDE_NEW].label, "listen", c->listen,
+	                 "state_file", c->state, "pid", (int)getpid(),
+	                 "version", GODWIT_VERSION);
+}
+
+int
+cluster_migrate(const struct run_conf *c, int ready_fd, struct err *err)
+{
+	struct whole w = { .conf = c,
+		           .ready_fd = ready_fd,
+		           .own = own_words(c) };
+	int rc = 0;
 
 	token_path(c, w.token_file, sizeof(w.token_file));
-	if (rc == 0 && pthread_mutex_init(&w.lock, NULL) != 0)
-		rc = err_set(&err, ERR_NOMEM, "out of memory");
+	if (pthread_mutex_init(&w.lock, NULL) != 0)
+		rc = err_set(err, ERR_NOMEM, "out of memory");
 	if (rc == 0)
-		rc = run(&w, &err);
+		rc = run(&w, err);
 	if (rc != 0)
-		return verb_fail(a, &err);
-	return w.err.code != ERR_NONE ? verb_fail(a, &w.err) : STATUS_DONE;
+		tell(&w, err);
+	json_decref(w.own);
+	json_decref(w.checks);
+	return rc != 0 ? err_exit(err->code) : STATUS_DONE;
+}
+
+/* ---- a look ------------------------------------------------------------------ */
+
+/* A folder of our own and the files in it. */
+static void
+sweep_folder(const char *path)
+{
+	DIR *d = opendir(path);
+
+	if (d == NULL)
+		return;
+	// The stream is this function's own, so its readdir is safe.
+	for (struct dirent *e = readdir(d); // NOLINT(concurrency-mt-unsafe)
+	     e != NULL; e = readdir(d))     // NOLINT(concurrency-mt-unsafe)
+		(void)unlinkat(dirfd(d), e->d_name, 0);
+	(void)closedir(d);
+	(void)rmdir(path);
+}
+
+int
+cluster_check(const struct args *a, const struct run_conf *c)
+{
+	struct run_conf look = *c;
+	struct whole w = { .conf = &look, .is_check = true, .ready_fd = -1 };
+	struct err err = { .code = ERR_NONE };
+	char folder[] = "/tmp/godwit-check-XXXXXX";
+	int rc = 0;
+
+	begun_path(c, w.token_file, sizeof(w.token_file));
+	if (access(w.token_file, F_OK) == 0)
+		rc = err_set(&err, ERR_STATE,
+		             "it has begun already; godwit status --state "
+		             "%.200s shows it",
+		             c->state);
+	else if (mkdtemp(folder) == NULL)
+		rc = err_set(&err, ERR_IO, "%s: %s", folder, os_cause(errno));
+	if (rc == 0) {
+		(void)snprintf(look.state, sizeof(look.state), "%s/check.db",
+		               folder);
+		(void)snprintf(look.listen, sizeof(look.listen), "127.0.0.1:0");
+		token_path(&look, w.token_file, sizeof(w.token_file));
+		if (pthread_mutex_init(&w.lock, NULL) != 0)
+			rc = err_set(&err, ERR_NOMEM, "out of memory");
+		if (rc == 0)
+			rc = run(&w, &err);
+		sweep_folder(folder);
+	}
+	rc = check_print(a, w.checks, rc != 0 ? &err : NULL);
+	json_decref(w.checks);
+	return rc;
 }

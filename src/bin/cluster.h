@@ -8,7 +8,7 @@
  * socket is there as for any migration: the verbs of a second terminal work.
  *
  * Owns:   the process, until the end.
- * Thread: the main one.
+ * Thread: the main one. SIGINT is the caller's, but in a look.
  */
 #pragma once
 
@@ -19,5 +19,8 @@
  * state file of such a migration? A server that does not answer is none. */
 bool cluster_is_meant(const struct run_conf *c);
 
-/* Runs it; the exit status. */
-int cluster_migrate(const struct args *a, const struct run_conf *c);
+/* As run_migration(). */
+int cluster_migrate(const struct run_conf *c, int ready_fd, struct err *err);
+
+/* As check_both(). */
+int cluster_check(const struct args *a, const struct run_conf *c);

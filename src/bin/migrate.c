@@ -40,6 +40,9 @@
 
 #define LINE_MS 5000 /* between status lines                                */
 
+/* run_migration(), or cluster_migrate(). */
+typedef int engine_f(const struct run_conf *c, int ready_fd, struct err *err);
+
 /* ---- from arguments to struct run_conf --------------------------------- */
 
 static int
@@ -222,7 +225,8 @@ read_ready(int fd, struct err *err)
 
 /* The child's life. Never returns. */
 static _Noreturn void
-child(const struct args *a, const struct run_conf *c, int ready_fd)
+child(const struct args *a, const struct run_conf *c, engine_f *engine,
+      int ready_fd)
 {
 	char log[STATE_PATH_MAX + 8];
 	struct err err = { .code = ERR_NONE };
@@ -239,7 +243,7 @@ child(const struct args *a, const struct run_conf *c, int ready_fd)
 		(void)dup2(out, STDOUT_FILENO);
 		(void)dup2(out, STDERR_FILENO);
 	}
-	status = run_migration(c, ready_fd, &err);
+	status = engine(c, ready_fd, &err);
 	if (status != 0 && err.code != ERR_NONE)
 		(void)verb_fail(a, &err);
 	(void)fflush(NULL);
@@ -297,7 +301,8 @@ watch_child(const struct run_conf *c, enum screen_end *ret, struct err *err)
 }
 
 static int
-run_with_terminal(const struct args *a, const struct run_conf *c)
+run_with_terminal(const struct args *a, const struct run_conf *c,
+                  engine_f *engine)
 {
 	enum screen_end end = SCREEN_OVER;
 	struct err err = { .code = ERR_NONE };
@@ -322,7 +327,7 @@ run_with_terminal(const struct args *a, const struct run_conf *c)
 	}
 	if (pid == 0) {
 		(void)close(ready[0]);
-		child(a, c, ready[1]);
+		child(a, c, engine, ready[1]);
 	}
 	(void)close(ready[1]);
 	rc = wait_until_ready(pid, ready[0], &err);
@@ -469,7 +474,8 @@ lines_thread(void *arg)
 }
 
 static int
-run_without_terminal(const struct args *a, const struct run_conf *c)
+run_without_terminal(const struct args *a, const struct run_conf *c,
+                     engine_f *engine)
 {
 	struct lines l = { .args = a, .conf = c };
 	struct err err = { .code = ERR_NONE };
@@ -494,7 +500,7 @@ run_without_terminal(const struct args *a, const struct run_conf *c)
 		(void)err_set(&err, ERR_NOMEM, "no thread for the status");
 		return verb_fail(a, &err);
 	}
-	status = run_migration(c, ready[1], &err);
+	status = engine(c, ready[1], &err);
 	(void)close(over[1]);
 	(void)pthread_join(thread, NULL);
 	if (status != 0 && err.code != ERR_NONE)
@@ -506,7 +512,9 @@ int
 verb_migrate(const struct args *a)
 {
 	struct run_conf conf;
+	engine_f *engine;
 	struct err err;
+	bool is_cluster;
 	int status;
 
 	if (fill_conf(a, &conf, &err) != 0) {
@@ -515,15 +523,16 @@ verb_migrate(const struct args *a)
 	}
 	for (uint32_t i = 0; i < a->operand_n; i++)
 		hide_password(a->operand[i]);
-	if (cluster_is_meant(&conf))
-		status = cluster_migrate(a, &conf);
-	else if (a->number[OPT_CHECK] != 0)
-		status = check_both(a, &conf);
+	is_cluster = cluster_is_meant(&conf);
+	engine = is_cluster ? cluster_migrate : run_migration;
+	if (a->number[OPT_CHECK] != 0)
+		status = is_cluster ? cluster_check(a, &conf)
+		                    : check_both(a, &conf);
 	else if (a->number[OPT_JSON] == 0 && isatty(STDIN_FILENO) &&
 	         term_is_output())
-		status = run_with_terminal(a, &conf);
+		status = run_with_terminal(a, &conf, engine);
 	else
-		status = run_without_terminal(a, &conf);
+		status = run_without_terminal(a, &conf, engine);
 	definition_free(&conf);
 	return status;
 }

@@ -158,13 +158,39 @@ is_final(const char *state)
 	       strcmp(state, "failed") == 0;
 }
 
+/* The migration as a status, in the words of who began it. */
+static json_t *
+status_of(const struct bridge *b, const json_t *m)
+{
+	json_t *ret = view_status(m);
+	json_t *own = b->conf.own != NULL ? json_deep_copy(b->conf.own) : NULL;
+	const char *state = look_text(m, "status");
+
+	if (own != NULL)
+		(void)json_object_update(ret, own);
+	json_decref(own);
+	if (!b->conf.begins_again)
+		return ret;
+	if (strcmp(state, "rolled_back") == 0)
+		(void)json_object_set_new(
+			ret, "next",
+			json_string("promote: the copy begins again, then the "
+		                    "first step"));
+	if (strcmp(state, "completed") == 0)
+		(void)json_object_set_new(
+			ret, "next",
+			json_string("nothing; new is served until the process "
+		                    "is stopped"));
+	return ret;
+}
+
 static bool
 show(struct eyes *e, const json_t *m)
 {
 	struct bridge *b = e->line->bridge;
 	const char *state = look_text(m, "status");
 	json_t *status = b->conf.is_verbatim ? json_incref(shape_mutable(m))
-	                                     : view_status(m);
+	                                     : status_of(b, m);
 
 	(void)pthread_mutex_lock(&b->lock);
 	(void)snprintf(b->state, sizeof(b->state), "%s", state);
@@ -376,7 +402,7 @@ do_verb(struct line *l, const char *verb, const json_t *args)
 		(void)say(l->fd, refused(err.code, err.text));
 	else
 		(void)say(l->fd, json_pack("{s:b,s:o}", "ok", 1, "data",
-		                           view_status(m)));
+		                           status_of(l->bridge, m)));
 	json_decref(m);
 }
 

@@ -32,6 +32,7 @@ struct bridge_conf {
 		timeout_ms; /* watch ends then; 0: never                      */
 	void (*stop)(void); /* the verb stop; NULL: there is none         */
 	bool begins_again;  /* promote after a rollback is migrate, then it */
+	const json_t *own;  /* put over every status; NULL: nothing      */
 };
 
 struct bridge *bridge_new(const struct bridge_conf *c, struct err *err);

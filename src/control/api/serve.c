@@ -46,6 +46,7 @@ struct daemon {
 /* ---- what it says ------------------------------------------------------------------ */
 
 static bool says_json;
+static bool is_quiet;
 
 static void
 say(const char *level, const char *text)
@@ -54,6 +55,8 @@ say(const char *level, const char *text)
 	json_t *line;
 	char *out;
 
+	if (is_quiet && strcmp(level, "info") == 0)
+		return;
 	if (!says_json) {
 		(void)fprintf(stderr, "godwit: %s\n", text);
 		return;
@@ -454,6 +457,7 @@ serve(const struct serve_conf *c, struct err *err)
 	int rc;
 
 	says_json = c->is_json;
+	is_quiet = c->is_quiet;
 	rc = read_conf(&d, err);
 	if (rc != 0 || c->is_check) {
 		conf_fini(&d.conf);
@@ -464,7 +468,8 @@ serve(const struct serve_conf *c, struct err *err)
 	(void)signal(SIGXFSZ, SIG_IGN); /* a limit of files is an error */
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGINT);
+	if (!c->leaves_int)
+		(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	rc = run(&d, &set, err);

@@ -23,6 +23,8 @@ struct serve_conf {
 	const char *admin_token_file;
 	bool is_check; /* look at the configuration and end            */
 	bool is_json;
+	bool is_quiet;   /* only what went wrong is said             */
+	bool leaves_int; /* SIGINT is the caller's                   */
 	/* The API is there, on this port; NULL: nobody wants to know.     */
 	void (*on_up)(void *arg, uint16_t port);
 	void *arg;
