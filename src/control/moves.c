@@ -130,14 +130,14 @@ try_patch(struct run *r, const struct question *q, struct err *err)
 	struct spec *spec = r->spec;
 	int rc;
 
-	if (run_authority(r) == SIDE_NEW)
-		return 0;
 	r->strategy = *q->strategy;
 	if (q->spec != NULL)
 		r->spec = spec_clone(q->spec);
 	rc = r->spec == NULL && spec != NULL
 	             ? err_set(err, ERR_NOMEM, "out of memory")
-	             : try_scope(r, err);
+	             : r->dialect->can(r, err);
+	if (rc == 0 && run_authority(r) == SIDE_OLD)
+		rc = try_scope(r, err);
 	if (r->spec != spec)
 		spec_free(r->spec);
 	r->strategy = before;

@@ -148,6 +148,23 @@ rulebook_renew(struct run *r)
 	r->book.made = false;
 }
 
+enum fact
+rulebook_odd(const struct run *r, uint32_t known)
+{
+	for (uint32_t i = 0; r->spec != NULL && i < r->spec->term_n; i++) {
+		if ((FACT_BIT(r->spec->term[i].fact) & known) == 0)
+			return (enum fact)r->spec->term[i].fact;
+	}
+	return FACT_N;
+}
+
+bool
+rulebook_is_headed(const struct run *r)
+{
+	return r->spec != NULL &&
+	       (r->spec->locate.by & (LOCATE_PROXY | LOCATE_HEADER)) != 0;
+}
+
 void
 rulebook_fini(struct run *r)
 {

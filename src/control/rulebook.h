@@ -37,5 +37,9 @@ struct rulebook {
 void rulebook_fill(struct run *r, struct route *to);
 /* The definition has changed: the next route gets a block of its own. */
 void rulebook_renew(struct run *r);
+/* What the definition tells requests by, beyond these FACT_BITs; FACT_N: nothing. */
+enum fact rulebook_odd(const struct run *r, uint32_t known);
+/* Are regions found by what a client says in front of its protocol, or a header? */
+bool rulebook_is_headed(const struct run *r);
 /* No relay has a route of this run any more. */
 void rulebook_fini(struct run *r);

@@ -48,6 +48,7 @@ struct rules {
 
 static const char *const fact_names[FACT_N] = {
 	[FACT_KEY] = "key_prefixes", [FACT_COMMAND] = "commands",
+	[FACT_COMMENT] = "comments", [FACT_DATABASE] = "databases",
 	[FACT_USER] = "users",       [FACT_CLIENT] = "client_names",
 	[FACT_REGION] = "regions",   [FACT_LABEL] = "labels",
 	[FACT_SCHEMA] = "schemas",   [FACT_TABLE] = "tables",
@@ -277,6 +278,35 @@ has_line(struct span lines, struct span word)
 }
 
 static bool
+ends_piece(uint8_t c)
+{
+	return c == ' ' || c == ',' || c == ';' || (c >= '\t' && c <= '\r');
+}
+
+/* Is the word one of the pieces, quotes (') left out? */
+static bool
+has_piece(struct span text, struct span word)
+{
+	while (text.n > 0) {
+		size_t n = 0;
+		size_t same = 0;
+		bool is_it = true;
+
+		for (; n < text.n && !ends_piece(text.p[n]); n++) {
+			if (text.p[n] == '\'')
+				continue;
+			is_it = is_it && same < word.n &&
+			        text.p[n] == word.p[same];
+			same++;
+		}
+		if (is_it && same == word.n)
+			return true;
+		text = span_skip(text, n < text.n ? n + 1 : n);
+	}
+	return false;
+}
+
+static bool
 session_has(const struct term *t, const struct rules_session *s)
 {
 	struct span w = word_of(t);
@@ -287,7 +317,9 @@ session_has(const struct term *t, const struct rules_session *s)
 		return s->client.n > 0 && span_has_prefix(s->client, w);
 	case FACT_REGION: return span_eq(s->region, w);
 	case FACT_LABEL: return has_line(s->label, w);
+	case FACT_DATABASE: return span_eq(s->database, w);
 	case FACT_KEY:
+	case FACT_COMMENT:
 	case FACT_COMMAND: return true; /* asked later */
 	case FACT_SCHEMA:
 	case FACT_TABLE:
@@ -299,13 +331,15 @@ session_has(const struct term *t, const struct rules_session *s)
 }
 
 static bool
-request_has(const struct term *t, struct span command, struct span key)
+request_has(const struct term *t, const struct rules_request *q)
 {
 	struct span w = word_of(t);
 
 	if (t->fact == FACT_KEY)
-		return key.p != NULL && span_has_prefix(key, w);
-	return is_same_word(command, w);
+		return q->key.p != NULL && span_has_prefix(q->key, w);
+	if (t->fact == FACT_COMMENT)
+		return has_piece(q->comment, w);
+	return is_same_word(q->command, w);
 }
 
 uint64_t
@@ -334,29 +368,28 @@ rules_match_session(const struct rules *r, const struct rules_session *s)
 
 static bool
 matches_request(const struct rules *r, const struct rule *u,
-                struct span command, struct span key)
+                const struct rules_request *q)
 {
 	uint32_t wanted = u->facts & FACTS_REQUEST;
 
 	for (uint32_t k = 0; wanted != 0 && k < u->n; k++) {
 		const struct term *t = &r->term[u->first + k];
 
-		if ((wanted & FACT_BIT(t->fact)) != 0 &&
-		    request_has(t, command, key))
+		if ((wanted & FACT_BIT(t->fact)) != 0 && request_has(t, q))
 			wanted &= ~FACT_BIT(t->fact);
 	}
 	return wanted == 0;
 }
 
 uint32_t
-rules_share(const struct rules *r, uint64_t possible, struct span command,
-            struct span key)
+rules_share(const struct rules *r, uint64_t possible,
+            const struct rules_request *q)
 {
 	possible &= r->there;
 	while (possible != 0) {
 		uint32_t i = (uint32_t)__builtin_ctzll(possible);
 
-		if (matches_request(r, &r->rule[i], command, key))
+		if (matches_request(r, &r->rule[i], q))
 			return r->rule[i].ppm;
 		possible &= possible - 1;
 	}

@@ -31,9 +31,11 @@ enum fact {
 	/* of a request */
 	FACT_KEY,     /* prefix of a key                                    */
 	FACT_COMMAND, /* name of a command                                  */
+	FACT_COMMENT, /* a word of the comment that the text begins with    */
 	/* of a session */
-	FACT_USER,   /* ACL user                                           */
-	FACT_CLIENT, /* client name: prefix                                */
+	FACT_USER,     /* who logged in                                    */
+	FACT_DATABASE, /* that it connected to                             */
+	FACT_CLIENT,   /* client name, application name: prefix            */
 	FACT_REGION,
 	FACT_LABEL, /* "name=value" of the interlay                       */
 	/* of other engines, and of templates */
@@ -44,11 +46,12 @@ enum fact {
 	FACT_N,
 };
 
-#define FACT_BIT(f)   (1u << (f))
-#define FACTS_REQUEST (FACT_BIT(FACT_KEY) | FACT_BIT(FACT_COMMAND))
+#define FACT_BIT(f) (1u << (f))
+#define FACTS_REQUEST \
+	(FACT_BIT(FACT_KEY) | FACT_BIT(FACT_COMMAND) | FACT_BIT(FACT_COMMENT))
 #define FACTS_SESSION                                                          \
 	(FACT_BIT(FACT_USER) | FACT_BIT(FACT_CLIENT) | FACT_BIT(FACT_REGION) | \
-	 FACT_BIT(FACT_LABEL))
+	 FACT_BIT(FACT_LABEL) | FACT_BIT(FACT_DATABASE))
 
 /* How long a decision holds. */
 enum sticky {
@@ -126,6 +129,14 @@ struct rules_session {
 	struct span client;
 	struct span region;
 	struct span label; /* "name=value" lines, '\n' between them      */
+	struct span database;
+};
+
+/* What is known of a request; empty spans where nothing is. */
+struct rules_request {
+	struct span command; /* in any case                               */
+	struct span key;
+	struct span comment; /* inside of the one in front of it          */
 };
 
 /* Which rules can still match for it: a bit each. To be kept until the facts or
@@ -133,10 +144,9 @@ struct rules_session {
 uint64_t rules_match_session(const struct rules *r,
                              const struct rules_session *s);
 
-/* The share of a request; possible: the above; command in any case; key: empty
- * when it has none. */
+/* The share of a request; possible: the above. */
 uint32_t rules_share(const struct rules *r, uint64_t possible,
-                     struct span command, struct span key);
+                     const struct rules_request *q);
 /* Does the answer of rules_share depend on the request? If not it is *ret. */
 bool rules_is_fixed(const struct rules *r, uint64_t possible, uint32_t *ret);
 

@@ -25,23 +25,72 @@ moves_writes(const struct strategy *s)
 	return s->start_write_ppm != 0;
 }
 
+bool
+pg_moves_reads(const struct strategy *s)
+{
+	enum strategy_kind k = strategy_base(s);
+
+	return k == STRATEGY_CANARY || k == STRATEGY_FEATURE_FLAG ||
+	       k == STRATEGY_GEOGRAPHIC;
+}
+
+/* A strategy that cannot be; NULL: it can. */
+static const char *
+wrong_kind(const struct run *r)
+{
+	enum strategy_kind k = strategy_base(&r->strategy);
+
+	if (k == STRATEGY_SHADOW_TRAFFIC || k == STRATEGY_STRANGLER_FIG)
+		return "the strategy; use big_bang, canary, blue_green, "
+		       "rolling_update, feature_flag, geographic or "
+		       "time_window";
+	if (moves_writes(&r->strategy))
+		return "write_percentage other than 0 and 1: a transaction "
+		       "has one server; use shares of reads, then the cutover";
+	if (pg_moves_reads(&r->strategy) && r->conf->pool > 0)
+		return "shares of reads together with --pool; use one of them";
+	return NULL;
+}
+
+/* What is known of PostgreSQL's clients and statements. */
+#define FACTS_KNOWN                                       \
+	(FACT_BIT(FACT_USER) | FACT_BIT(FACT_DATABASE) |  \
+	 FACT_BIT(FACT_CLIENT) | FACT_BIT(FACT_COMMENT) | \
+	 FACT_BIT(FACT_REGION) | FACT_BIT(FACT_LABEL))
+
+/* Words that nothing of PostgreSQL has. */
+static int
+check_words(const struct run *r, struct err *err)
+{
+	enum fact odd = rulebook_odd(r, FACTS_KNOWN);
+
+	if (!pg_moves_reads(&r->strategy))
+		return 0;
+	if (odd != FACT_N)
+		return err_set(err, ERR_UNABLE,
+		               "not possible for PostgreSQL: to tell reads by "
+		               "%s; use users, databases, client_names (names "
+		               "of applications), comments, regions or labels",
+		               fact_name(odd));
+	if (strategy_base(&r->strategy) == STRATEGY_GEOGRAPHIC &&
+	    rulebook_is_headed(r))
+		return err_set(err, ERR_UNABLE,
+		               "not possible for PostgreSQL: locate by "
+		               "proxy_v2 or header; use cidr, mmdb or label");
+	return 0;
+}
+
 /* What is not built yet is refused here, by name. */
 static int
 can(const struct run *r, struct err *err)
 {
 	const struct run_conf *c = r->conf;
-	enum strategy_kind k = r->strategy.kind;
-	const char *what = NULL;
+	const char *what = wrong_kind(r);
 
-	if (k != STRATEGY_BIG_BANG && k != STRATEGY_BLUE_GREEN &&
-	    k != STRATEGY_CANARY)
-		what = "the strategy; use big_bang, blue_green or canary";
-	else if (moves_writes(&r->strategy))
-		what = "write_percentage other than 0 and 1: a transaction "
-		       "has one server; use shares of reads, then the cutover";
-	else if (k == STRATEGY_CANARY && c->pool > 0)
-		what = "shares of reads together with --pool; use one of them";
-	else if (c->write_mode != WRITE_CUTOVER)
+	if (what != NULL)
+		return err_set(err, ERR_UNABLE,
+		               "not possible for PostgreSQL yet: %s", what);
+	if (c->write_mode != WRITE_CUTOVER)
 		what = "write_mode dual_write; use cutover";
 	else if (c->conflict != CONFLICT_REPLACE)
 		what = "conflict rules; new has to be empty";
@@ -56,7 +105,7 @@ can(const struct run *r, struct err *err)
 		what = "another name of the database on new in a daemon: its "
 		       "clients would not find it after the end";
 	if (what == NULL)
-		return 0;
+		return check_words(r, err);
 	return err_set(err, ERR_UNABLE, "not possible for PostgreSQL yet: %s",
 	               what);
 }

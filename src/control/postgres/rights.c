@@ -176,7 +176,7 @@ tell_limits(struct run *r, enum side s, struct err *err)
 		               who, PQgetvalue(res, 0, 0));
 		checks_add(&r->checks, "fence", CHECK_WARN, text);
 	}
-	if (s == SIDE_NEW && r->strategy.kind == STRATEGY_CANARY)
+	if (s == SIDE_NEW && pg_moves_reads(&r->strategy))
 		checks_add(
 			&r->checks, "reads", CHECK_WARN,
 			"without a superuser on new nobody can read there in "

@@ -40,6 +40,10 @@ struct pg_side {
 	"LIKE 'pg\\_%' AND nspname <> 'information_schema' AND nspname " \
 	"NOT LIKE 'godwit\\_%'"
 
+/* ---- dialect.c ---- */
+/* Do reads go to new before the cutover? */
+bool pg_moves_reads(const struct strategy *s);
+
 /* ---- side.c ---- */
 void pg_begin(struct run *r, enum side s);
 void pg_end(struct run *r, enum side s);

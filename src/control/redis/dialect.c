@@ -31,6 +31,13 @@ end(struct run *r, enum side s)
 static int
 can(const struct run *r, struct err *err)
 {
+	uint32_t not_its = FACT_BIT(FACT_DATABASE) | FACT_BIT(FACT_COMMENT);
+	enum fact odd = rulebook_odd(r, ~not_its);
+
+	if (odd != FACT_N)
+		return err_set(err, ERR_UNABLE,
+		               "not possible for Redis: to tell requests by %s",
+		               fact_name(odd));
 	if (r->conf->pool == 0)
 		return 0;
 	return err_set(err, ERR_UNABLE,

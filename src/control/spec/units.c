@@ -145,8 +145,9 @@ static void
 read_one(struct fields *f, struct spec *s, uint32_t unit, const json_t *match)
 {
 	if (!fields_only(f, match,
-	                 "key_prefixes commands users client_names regions "
-	                 "labels schemas tables paths templates"))
+	                 "key_prefixes commands users client_names databases "
+	                 "comments regions labels schemas tables paths "
+	                 "templates"))
 		return;
 	drop_terms(s, unit);
 	for (unsigned fact = 0; fact < FACT_N; fact++)

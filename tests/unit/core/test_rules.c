@@ -225,19 +225,25 @@ first_match(void **state)
 	(void)state;
 	assert_non_null(r);
 	assert_int_equal(rules_max(r), ALL);
-	assert_int_equal(rules_facts(r), FACTS_REQUEST | FACTS_SESSION);
+	assert_int_equal(rules_facts(r) | FACT_BIT(FACT_COMMENT) |
+	                         FACT_BIT(FACT_DATABASE),
+	                 FACTS_REQUEST | FACTS_SESSION);
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		struct rules_session s = { span_str(t[i].user),
 			                   span_str(t[i].client),
 			                   span_str(t[i].region),
-			                   span_str(t[i].label) };
+			                   span_str(t[i].label),
+			                   span_of(NULL, 0) };
 		uint64_t possible = rules_match_session(r, &s);
 		struct span key = t[i].key == NULL ? span_of(NULL, 0)
 		                                   : span_str(t[i].key);
 		uint32_t fixed;
 
 		assert_int_equal(
-			rules_share(r, possible, span_str(t[i].command), key),
+			rules_share(r, possible,
+		                    &(struct rules_request){
+					    .command = span_str(t[i].command),
+					    .key = key }),
 			t[i].ppm);
 		if (rules_is_fixed(r, possible, &fixed))
 			assert_int_equal(fixed, t[i].ppm);
@@ -261,12 +267,16 @@ skipped_and_any(void **state)
 
 	(void)state;
 	/* Rule 0 keeps its keys on old, rule 1 is everybody's. */
-	assert_int_equal(rules_share(r, rules_match_session(r, &s),
-	                             SPAN("HGETALL"), SPAN("pay:1")),
-	                 0);
-	assert_int_equal(rules_share(r, rules_match_session(r, &s), SPAN("GET"),
-	                             SPAN("x")),
-	                 250000);
+	assert_int_equal(
+		rules_share(r, rules_match_session(r, &s),
+	                    &(struct rules_request){ .command = SPAN("HGETALL"),
+	                                             .key = SPAN("pay:1") }),
+		0);
+	assert_int_equal(
+		rules_share(r, rules_match_session(r, &s),
+	                    &(struct rules_request){ .command = SPAN("GET"),
+	                                             .key = SPAN("x") }),
+		250000);
 	assert_false(rules_is_fixed(r, rules_match_session(r, &s), &fixed));
 	rules_free(r);
 	in.skip = 1;
@@ -275,6 +285,52 @@ skipped_and_any(void **state)
 	assert_int_equal(fixed, 250000);
 	assert_int_equal(rules_facts(r), 0);
 	rules_free(r);
+}
+
+/* Of a statement: its database, and the comment in front of it. */
+static void
+comments(void **state)
+{
+	static const struct rules_term words[] = {
+		{ 0, FACT_COMMENT, "flag=new" },
+		{ 1, FACT_DATABASE, "app" },
+	};
+	static const struct {
+		const char *database;
+		const char *comment;
+		uint32_t ppm;
+	} t[] = {
+		{ "app", "", 5 },
+		{ "other", "", 0 },
+		{ "", "flag=new", ALL },
+		{ "app", "a flag='new', b='c d'", ALL },
+		{ "app", "flag=newer", 5 },
+		{ "app", "aflag=new", 5 },
+		{ "app", "flag=ne w", 5 },
+		{ "app", "a=b;flag=new\n", ALL },
+		{ "app", " ,, '' ", 5 },
+		{ "app", "flag=nex", 5 },
+	};
+	struct rules_in in = {
+		.term = words, .term_n = 2, .rule_n = 2, .ppm = { ALL, 5 }
+	};
+	struct heap h = heap(-1);
+	struct rules *r = rules_build(&h.mem, &in);
+
+	(void)state;
+	assert_non_null(r);
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct rules_session s = { .database =
+			                           span_str(t[i].database) };
+		struct rules_request q = { .comment = span_str(t[i].comment) };
+		uint64_t possible = rules_match_session(r, &s);
+		uint32_t fixed;
+
+		assert_int_equal(rules_share(r, possible, &q), t[i].ppm);
+		assert_false(rules_is_fixed(r, possible, &fixed));
+	}
+	rules_free(r);
+	assert_int_equal(h.mem.used, 0);
 }
 
 static void
@@ -366,6 +422,7 @@ main(void)
 		cmocka_unit_test(trie),
 		cmocka_unit_test(first_match),
 		cmocka_unit_test(skipped_and_any),
+		cmocka_unit_test(comments),
 		cmocka_unit_test(regions),
 		cmocka_unit_test(no_memory),
 		cmocka_unit_test(monotone),

@@ -143,28 +143,24 @@ look(struct pg_session *s, struct span in, struct group *g)
 
 /* ---- where it goes ------------------------------------------------------------------ */
 
-/* Is the request taken by the share? The same words of a session always are. */
+/* Is the request taken by the share, or the rules? The same words of a session always
+ * are. */
 static bool
-is_taken(const struct pg_session *s, const struct group *g)
+is_taken(struct pg_session *s, const struct group *g)
 {
-	uint64_t h = hash_mix(g->digest[0] ^
-	                      ((uint64_t)s->process << 32 | s->secret));
+	uint64_t words = g->digest[0];
 
 	if (!g->is_simple)
-		h ^= hash_bytes(g->bind.values.items, s->process);
-	return route_takes(&s->r->route, h);
+		words ^= hash_bytes(g->bind.values.items, s->process);
+	return pg_rule_takes(s, g->text, words);
 }
 
 /* Is it in the database that moves? What others hold there is no concern of ours. */
 static bool
 is_moved(const struct pg_session *s)
 {
-	struct span pairs = buf_span(&s->startup);
-	struct span name = pg_pair_find(pairs, SPAN("database"));
-
-	if (name.p == NULL)
-		name = pg_pair_find(pairs, SPAN("user"));
-	return span_eq(name, span_str(s->r->conf->side[SIDE_OLD].database));
+	return span_eq(pg_rule_database(s),
+	               span_str(s->r->conf->side[SIDE_OLD].database));
 }
 
 /* Can it be sent there? What is missing for it is begun. */

@@ -5,6 +5,7 @@
  *   reads.c   of the relay: the catalogs of both sides, verdicts, the position of
  *             the authority, asked for many sessions at once
  *   away.c    of a session: which request goes there, and when
+ *   rule.c    is it eligible? A share, or rules
  *   reader.c  its connection there, and the answers
  *
  *                 ┌── not a read, not taken, not like both sides ──→ authority
@@ -34,6 +35,8 @@
 #define PG_READ_REFUSED_MAX 4096
 #define PG_READ_CACHE_N     4096 /* verdicts; a power of two */
 #define PG_READ_PROBES      64   /* positions that are kept  */
+/* A longer comment in front of a statement is none for rules. */
+#define PG_RULE_COMMENT_MAX 1024
 
 struct pg_session;
 struct pg_relay;
@@ -112,6 +115,16 @@ struct pg_reading {
 	uint64_t seen;     /* position behind all that it saw              */
 	uint64_t probe;    /* number of the last probe before an answer    */
 	uint32_t swallow;  /* ParseComplete of the authority that are ours */
+	/* what rules say of it: rule.c */
+	uint64_t ruled; /* generation of the route that they are of; 0: none */
+	uint64_t possible; /* rules                                */
+	uint64_t assigned; /* hash of what is assigned by          */
+	uint64_t pin_epoch;
+	uint32_t ppm;
+	bool is_fixed; /* ppm is the share of all its requests */
+	uint8_t pin;
+	bool is_renamed;        /* since its startup packet */
+	struct buf application; /* then: its name           */
 };
 
 /* ---- of the relay ------------------------------------------------------------- */
@@ -152,6 +165,7 @@ struct pg_reads {
 	uint64_t sent_ns;
 	uint64_t position[PG_READ_PROBES];
 	bool wants_probe;
+	uint64_t draw; /* of reads that are drawn each by itself */
 	/* counts */
 	uint64_t answered[SIDE_N];
 	uint64_t retried;
@@ -210,6 +224,14 @@ void pg_away_stop(struct pg_session *s);
 /* The client does not want the answer any more. False: none is under way. */
 bool pg_away_cancel(struct pg_session *s);
 bool pg_away_is_out(const struct pg_session *s);
+
+/* ---- rule.c ---- */
+/* Is the read eligible? words: a hash of what it says. */
+bool pg_rule_takes(struct pg_session *s, struct span text, uint64_t words);
+/* The server calls the session's application so. */
+void pg_rule_rename(struct pg_session *s, struct span name);
+/* The database that it connected to. */
+struct span pg_rule_database(const struct pg_session *s);
 
 /* ---- reader.c ---- */
 struct pg_away *pg_reader_new(struct pg_session *s);

@@ -12,7 +12,7 @@
  *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
  *   warm.c     before a hold: questions, and connections that will be needed
- *   away.h     reads on the other side (away.c, reader.c, reads.c)
+ *   away.h     reads on the other side (away.c, reader.c, reads.c, rule.c)
  *   hold.c     hold, drained, release: sessions change sides
  *
  *   client ──→ session.in ──(held?)──→ backend.link ──→ server

@@ -27,6 +27,8 @@ knows(struct pg_session *s, const struct pg_pair *p)
 {
 	struct told now = { hash(s, p->name), hash(s, p->value) };
 
+	if (span_eq(p->name, SPAN("application_name")))
+		pg_rule_rename(s, p->value);
 	for (size_t at = 0; at < buf_len(&s->told); at += sizeof(now)) {
 		struct told was;
 

@@ -75,6 +75,7 @@ pg_reads_forget(struct pg_relay *r)
 	sql_names_fini(&a->names);
 	clear_cache(a);
 	list_each(pg_session, s, all, &r->sessions) {
+		s->reading.ruled = 0;
 		s->reading.is_seen = false;
 		s->reading.seen = 0;
 		s->reading.probe = a->sent;
@@ -104,9 +105,8 @@ void
 pg_reads_route(struct pg_relay *r)
 {
 	struct pg_reads *a = &r->reads;
-	bool on = r->route.read_ppm > 0 && r->route.rules == NULL &&
-	          r->route.scope == NULL && r->conf->board != NULL &&
-	          !a->is_behind && !r->held;
+	bool on = r->route.read_ppm > 0 && r->route.scope == NULL &&
+	          r->conf->board != NULL && !a->is_behind && !r->held;
 
 	if (on && a->cache == NULL)
 		a->cache =

@@ -81,6 +81,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->state.stays, r->mem);
 	buf_init(&s->state.settings, r->mem);
 	buf_init(&s->state.user, r->mem);
+	buf_init(&s->reading.application, r->mem);
 	s->reading.is_wild = true;
 	map_init(&s->custom, r->mem, 0, r->port->entropy(r->port));
 	map_init(&s->named, r->mem, sizeof(struct pg_named),
@@ -121,6 +122,7 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->state.stays);
 	buf_fini(&s->state.settings);
 	buf_fini(&s->state.user);
+	buf_fini(&s->reading.application);
 	pg_sessions_remove(&r->sessions, s);
 	mem_free(r->mem, s, sizeof(*s));
 }

@@ -171,14 +171,14 @@ rule_takes(struct relay *r, struct session *s, const struct command *c,
 	const struct rules *rules = r->route.rules;
 	struct facts *f = look(r, s);
 	enum sticky sticky = rules_sticky(rules);
+	struct rules_request q = { .command = span_of(c->name, c->name_n),
+		                   .key = key };
 	uint32_t ppm;
 	uint64_t hash;
 
 	if (f == NULL)
 		return false;
-	ppm = f->fixed ? f->ppm
-	               : rules_share(rules, f->possible,
-	                             span_of(c->name, c->name_n), key);
+	ppm = f->fixed ? f->ppm : rules_share(rules, f->possible, &q);
 	if (sticky == STICKY_NONE)
 		hash = hash_mix(++r->rule_draw ^ s->id << 32);
 	else if (sticky == STICKY_KEY && rules_assign(rules) == ASSIGN_KEY)
