@@ -158,6 +158,43 @@ rulebook_odd(const struct run *r, uint32_t known)
 	return FACT_N;
 }
 
+static json_t *
+words_of(const struct run *r, uint32_t unit, uint32_t facts)
+{
+	json_t *ret = json_pack("{s:s}", "name", r->spec->strategy.unit[unit]);
+
+	for (uint32_t i = 0; i < r->spec->term_n; i++) {
+		const struct rules_term *t = &r->spec->term[i];
+		const char *key = fact_name((enum fact)t->fact);
+		json_t *list = json_object_get(ret, key);
+
+		if (t->rule != unit || (FACT_BIT(t->fact) & facts) == 0)
+			continue;
+		if (list == NULL) {
+			list = json_array();
+			(void)json_object_set_new(ret, key, list);
+		}
+		(void)json_array_append_new(list, json_string(t->word));
+	}
+	return ret;
+}
+
+json_t *
+rulebook_words(const struct run *r, uint32_t facts)
+{
+	json_t *ret = json_array();
+
+	for (uint32_t i = 0; r->spec != NULL && i < r->spec->strategy.unit_n;
+	     i++) {
+		json_t *unit = words_of(r, i, facts);
+
+		if (json_object_size(unit) > 1)
+			(void)json_array_append(ret, unit);
+		json_decref(unit);
+	}
+	return ret;
+}
+
 bool
 rulebook_is_headed(const struct run *r)
 {

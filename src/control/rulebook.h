@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/mem.h"
 #include "core/route.h"
 
@@ -41,5 +43,8 @@ void rulebook_renew(struct run *r);
 enum fact rulebook_odd(const struct run *r, uint32_t known);
 /* Are regions found by what a client says in front of its protocol, or a header? */
 bool rulebook_is_headed(const struct run *r);
+/* Units that are told by some of these FACT_BITs, in their order, and only those words:
+ * [{"name":..,"schemas":[..],"tables":[..]}]; new, NULL: no memory. */
+json_t *rulebook_words(const struct run *r, uint32_t facts);
 /* No relay has a route of this run any more. */
 void rulebook_fini(struct run *r);

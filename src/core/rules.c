@@ -320,9 +320,9 @@ session_has(const struct term *t, const struct rules_session *s)
 	case FACT_DATABASE: return span_eq(s->database, w);
 	case FACT_KEY:
 	case FACT_COMMENT:
-	case FACT_COMMAND: return true; /* asked later */
+	case FACT_COMMAND:
 	case FACT_SCHEMA:
-	case FACT_TABLE:
+	case FACT_TABLE: return true; /* asked later */
 	case FACT_PATH:
 	case FACT_TEMPLATE:
 	case FACT_N: return false;
@@ -330,16 +330,41 @@ session_has(const struct term *t, const struct rules_session *s)
 	return false;
 }
 
+/* Is the word "table", or "schema.table"? */
+static bool
+is_table(const struct rules_request *q, struct span w)
+{
+	size_t n = q->schema.n;
+
+	if (q->table.n == 0)
+		return false;
+	return span_eq(q->table, w) ||
+	       (n > 0 && w.n == n + 1 + q->table.n &&
+	        span_has_prefix(w, q->schema) && w.p[n] == '.' &&
+	        span_eq(span_skip(w, n + 1), q->table));
+}
+
 static bool
 request_has(const struct term *t, const struct rules_request *q)
 {
 	struct span w = word_of(t);
 
-	if (t->fact == FACT_KEY)
-		return q->key.p != NULL && span_has_prefix(q->key, w);
-	if (t->fact == FACT_COMMENT)
-		return has_piece(q->comment, w);
-	return is_same_word(q->command, w);
+	switch ((enum fact)t->fact) {
+	case FACT_KEY: return q->key.p != NULL && span_has_prefix(q->key, w);
+	case FACT_COMMAND: return is_same_word(q->command, w);
+	case FACT_COMMENT: return has_piece(q->comment, w);
+	case FACT_SCHEMA: return span_eq(q->schema, w);
+	case FACT_TABLE: return is_table(q, w);
+	case FACT_USER:
+	case FACT_DATABASE:
+	case FACT_CLIENT:
+	case FACT_REGION:
+	case FACT_LABEL:
+	case FACT_PATH:
+	case FACT_TEMPLATE:
+	case FACT_N: return false;
+	}
+	return false;
 }
 
 uint64_t

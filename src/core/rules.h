@@ -38,17 +38,20 @@ enum fact {
 	FACT_CLIENT,   /* client name, application name: prefix            */
 	FACT_REGION,
 	FACT_LABEL, /* "name=value" of the interlay                       */
-	/* of other engines, and of templates */
+	/* of a request of SQL */
 	FACT_SCHEMA,
-	FACT_TABLE,
+	FACT_TABLE, /* "name", or "schema.name" */
+	/* of other engines, and of templates */
 	FACT_PATH,
 	FACT_TEMPLATE,
 	FACT_N,
 };
 
-#define FACT_BIT(f) (1u << (f))
-#define FACTS_REQUEST \
-	(FACT_BIT(FACT_KEY) | FACT_BIT(FACT_COMMAND) | FACT_BIT(FACT_COMMENT))
+#define FACT_BIT(f)    (1u << (f))
+#define FACTS_RELATION (FACT_BIT(FACT_SCHEMA) | FACT_BIT(FACT_TABLE))
+#define FACTS_REQUEST                                  \
+	(FACT_BIT(FACT_KEY) | FACT_BIT(FACT_COMMAND) | \
+	 FACT_BIT(FACT_COMMENT) | FACTS_RELATION)
 #define FACTS_SESSION                                                          \
 	(FACT_BIT(FACT_USER) | FACT_BIT(FACT_CLIENT) | FACT_BIT(FACT_REGION) | \
 	 FACT_BIT(FACT_LABEL) | FACT_BIT(FACT_DATABASE))
@@ -137,6 +140,8 @@ struct rules_request {
 	struct span command; /* in any case                               */
 	struct span key;
 	struct span comment; /* inside of the one in front of it          */
+	struct span schema;  /* of a relation that it touches             */
+	struct span table;   /* its name                                  */
 };
 
 /* Which rules can still match for it: a bit each. To be kept until the facts or

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/fuzz/fuzz_pg_sql.c: any text as a statement: the tokens follow each other
- * inside it, and what is called a read is one by a second, simpler look.
+ * inside it, and what is called a read is one by a second, simpler look. So is what
+ * touches the tables of a rule alone.
  *
  * data: the text.
  */
@@ -10,12 +11,40 @@
 
 #include "engine/postgres/sql.h"
 #include "engine/postgres/sql_scan.h"
+#include "engine/postgres/sql_scope.h"
 #include "heap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static struct heap heap;
 static struct sql_names names;
+static struct sql_scope scope;
+static struct rules *rules;
+
+/* Of t, u and w only t is the rule's. */
+static void
+learn_scope(void)
+{
+	static const struct rules_term word = { 0, FACT_SCHEMA, "s" };
+	static const char *const all[][2] = {
+		{ "t", "s\1s\1t" },
+		{ "u", "s\1x\1u" },
+		{ "w", "x\1x\1w" },
+	};
+	struct rules_in in = {
+		.term = &word, .term_n = 1, .rule_n = 1, .ppm = { 1 }
+	};
+
+	rules = rules_build(&heap.mem, &in);
+	sql_scope_init(&scope, &heap.mem, 1);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		struct span row[3] = { SPAN("t"), span_str(all[i][0]),
+			               span_str(all[i][1]) };
+
+		sql_scope_add(&scope, row);
+	}
+	sql_scope_done(&scope);
+}
 
 static void
 know(const char *kind, const char *name, const char *text)
@@ -40,6 +69,7 @@ learn(void)
 	know("v", "v", "SELECT bad FROM t");
 	know("v", "w", "SELECT 1 FROM t");
 	sql_names_done(&names);
+	learn_scope();
 }
 
 /* A letter or digit that a name may hold. */
@@ -125,6 +155,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		for (size_t i = 0; i < n; i++)
 			REQUIRE(copy[i] != '\\' && copy[i] != '\0');
 	}
+	/* What is in sight is counted, wherever it stands. */
+	if (sql_scope_share(&scope,
+	                    &(struct sql_asker){ .rules = rules,
+	                                         .possible = 1,
+	                                         .path = SPAN("s\0x\0") },
+	                    text) == 1)
+		REQUIRE((has_word(seen, "t") || memchr(copy, '"', n) != NULL) &&
+		        !has_word(seen, "from u") && !has_word(seen, "from w"));
 	free(seen);
 	free(copy);
 	return 0;

@@ -285,6 +285,8 @@ pg_check(struct run *r, struct err *err)
 	judge_both(r, f, c);
 	preflight_tls(r->side, c);
 	rc = judge_extensions(r, &f[SIDE_OLD], c, err);
+	if (rc == 0)
+		rc = pg_check_features(r, err);
 	if (rc != 0 || c->failed == 0)
 		return rc;
 	for (uint32_t i = 0; i < c->n; i++) {

@@ -30,8 +30,8 @@ pg_moves_reads(const struct strategy *s)
 {
 	enum strategy_kind k = strategy_base(s);
 
-	return k == STRATEGY_CANARY || k == STRATEGY_FEATURE_FLAG ||
-	       k == STRATEGY_GEOGRAPHIC;
+	return k == STRATEGY_CANARY || k == STRATEGY_STRANGLER_FIG ||
+	       k == STRATEGY_FEATURE_FLAG || k == STRATEGY_GEOGRAPHIC;
 }
 
 /* A strategy that cannot be; NULL: it can. */
@@ -40,10 +40,14 @@ wrong_kind(const struct run *r)
 {
 	enum strategy_kind k = strategy_base(&r->strategy);
 
-	if (k == STRATEGY_SHADOW_TRAFFIC || k == STRATEGY_STRANGLER_FIG)
+	if (k == STRATEGY_SHADOW_TRAFFIC)
 		return "the strategy; use big_bang, canary, blue_green, "
-		       "rolling_update, feature_flag, geographic or "
-		       "time_window";
+		       "rolling_update, strangler_fig, feature_flag, "
+		       "geographic or time_window";
+	if (r->strategy.unit_writes)
+		return "writes by schema or table; without \"writes\" the "
+		       "reads of a feature move, and the writes of all of "
+		       "them with the cutover";
 	if (moves_writes(&r->strategy))
 		return "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";
@@ -56,7 +60,7 @@ wrong_kind(const struct run *r)
 #define FACTS_KNOWN                                       \
 	(FACT_BIT(FACT_USER) | FACT_BIT(FACT_DATABASE) |  \
 	 FACT_BIT(FACT_CLIENT) | FACT_BIT(FACT_COMMENT) | \
-	 FACT_BIT(FACT_REGION) | FACT_BIT(FACT_LABEL))
+	 FACT_BIT(FACT_REGION) | FACT_BIT(FACT_LABEL) | FACTS_RELATION)
 
 /* Words that nothing of PostgreSQL has. */
 static int
@@ -69,8 +73,9 @@ check_words(const struct run *r, struct err *err)
 	if (odd != FACT_N)
 		return err_set(err, ERR_UNABLE,
 		               "not possible for PostgreSQL: to tell reads by "
-		               "%s; use users, databases, client_names (names "
-		               "of applications), comments, regions or labels",
+		               "%s; use schemas, tables, users, databases, "
+		               "client_names (names of applications), "
+		               "comments, regions or labels",
 		               fact_name(odd));
 	if (strategy_base(&r->strategy) == STRATEGY_GEOGRAPHIC &&
 	    rulebook_is_headed(r))

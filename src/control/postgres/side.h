@@ -92,6 +92,11 @@ int pg_kill_left(struct run *r, enum side s, struct err *err) MUST;
 /* ---- check.c ---- */
 int pg_check(struct run *r, struct err *err) MUST;
 
+/* ---- cross.c ---- */
+/* Where features are told by schemas and tables: what ties their tables to others
+ * becomes warnings, each by its name. */
+int pg_check_features(struct run *r, struct err *err) MUST;
+
 /* ---- schema.c: what old has and new has not, made there without its indexes and
  * keys, which become r->build; publications on both ---- */
 int pg_prepare(struct run *r, struct err *err) MUST;

@@ -226,7 +226,7 @@ first_match(void **state)
 	assert_non_null(r);
 	assert_int_equal(rules_max(r), ALL);
 	assert_int_equal(rules_facts(r) | FACT_BIT(FACT_COMMENT) |
-	                         FACT_BIT(FACT_DATABASE),
+	                         FACT_BIT(FACT_DATABASE) | FACTS_RELATION,
 	                 FACTS_REQUEST | FACTS_SESSION);
 	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 		struct rules_session s = { span_str(t[i].user),
@@ -334,6 +334,64 @@ comments(void **state)
 }
 
 static void
+relations(void **state)
+{
+	static const struct rules_term words[] = {
+		{ 0, FACT_TABLE, "shop.orders" }, { 0, FACT_TABLE, "lines" },
+		{ 1, FACT_SCHEMA, "shop" },       { 2, FACT_SCHEMA, "hr" },
+		{ 2, FACT_TABLE, "staff" },       { 3, FACT_USER, "beta" },
+	};
+	static const struct {
+		const char *user;
+		const char *schema;
+		const char *table;
+		uint32_t ppm;
+	} t[] = {
+		{ "x", "shop", "orders", 1 },
+		{ "x", "hr", "orders", 9 },
+		{ "x", "hr", "lines", 1 },
+		{ "x", "shop", "staff", 2 },
+		{ "x", "hr", "staff", 3 },
+		{ "x", "public", "staff", 9 },
+		{ "x", "Shop", "Orders", 9 },
+		{ "x", "sho", "p.orders", 9 },
+		{ "x", "", "", 9 },
+		{ "beta", "", "", 4 },
+		{ "beta", "hr", "staff", 3 },
+		{ "beta", "hr", "x", 4 },
+		{ "x", "shop", "orders2", 2 },
+		{ "x", "", "shop.orders", 1 },
+	};
+	struct rules_in in = { .term = words,
+		               .term_n = sizeof(words) / sizeof(words[0]),
+		               .rule_n = 4,
+		               .ppm = { 1, 2, 3, 4 },
+		               .else_ppm = 9 };
+	struct heap h = heap(-1);
+	struct rules *r = rules_build(&h.mem, &in);
+
+	(void)state;
+	assert_int_equal(rules_facts(r), FACTS_RELATION | FACT_BIT(FACT_USER));
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct rules_session s = { .user = span_str(t[i].user) };
+		struct rules_request q = { .schema = span_str(t[i].schema),
+			                   .table = span_str(t[i].table) };
+		struct rules_request none = { .command = SPAN("orders"),
+			                      .key = SPAN("shop") };
+		uint64_t possible = rules_match_session(r, &s);
+		uint32_t fixed;
+
+		assert_int_equal(rules_share(r, possible, &q), t[i].ppm);
+		assert_false(rules_is_fixed(r, possible, &fixed));
+		/* What knows no relations matches none. */
+		assert_int_equal(rules_share(r, possible, &none),
+		                 t[i].user[0] == 'b' ? 4 : 9);
+	}
+	rules_free(r);
+	assert_int_equal(h.mem.used, 0);
+}
+
+static void
 regions(void **state)
 {
 	struct rules_net nets[3] = { { .region = "eu" },
@@ -423,6 +481,7 @@ main(void)
 		cmocka_unit_test(first_match),
 		cmocka_unit_test(skipped_and_any),
 		cmocka_unit_test(comments),
+		cmocka_unit_test(relations),
 		cmocka_unit_test(regions),
 		cmocka_unit_test(no_memory),
 		cmocka_unit_test(monotone),

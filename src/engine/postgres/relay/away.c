@@ -163,15 +163,22 @@ is_moved(const struct pg_session *s)
 	               span_str(s->r->conf->side[SIDE_OLD].database));
 }
 
+/* Is it known what the session is, and can it be the same there? */
+static bool
+is_like(struct pg_session *s)
+{
+	if (s->reading.like == LIKE_UNKNOWN)
+		s->reading.wants_census = true;
+	return s->reading.like == LIKE_YES;
+}
+
 /* Can it be sent there? What is missing for it is begun. */
 static bool
 is_ready(struct pg_session *s)
 {
 	struct pg_reading *a = &s->reading;
 
-	if (a->like == LIKE_UNKNOWN)
-		a->wants_census = true;
-	if (a->like != LIKE_YES)
+	if (!is_like(s))
 		return false;
 	if (a->p == NULL)
 		a->p = pg_reader_new(s);
@@ -235,7 +242,8 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	if (rc != TAKE_DONE)
 		return rc;
 	a->counts = true;
-	if (!is_taken(s, &g) || !is_moved(s) || !is_ready(s))
+	if (!is_moved(s) || (pg_rule_names_tables(s->r) && !is_like(s)) ||
+	    !is_taken(s, &g) || !is_ready(s))
 		return TAKE_NOT;
 	rd = a->p;
 	buf_clear(&rd->request);
@@ -530,7 +538,8 @@ pg_away_known(struct pg_session *s)
 	if (!s->r->reads.is_on)
 		return;
 	a->like = s->is_lossy || buf_len(&s->state.stays) > 0 ||
-	                          buf_failed(&s->state.settings)
+	                          buf_failed(&s->state.settings) ||
+	                          buf_failed(&s->state.path)
 	                  ? LIKE_NO
 	                  : LIKE_YES;
 	a->is_wild = false;

@@ -22,6 +22,7 @@
 #include "base/list.h"
 #include "engine/postgres/conn.h"
 #include "engine/postgres/sql.h"
+#include "engine/postgres/sql_scope.h"
 
 /* A request of one client that may be read elsewhere. */
 #define PG_READ_GROUP_MAX   ((size_t)80 * 1024)
@@ -143,19 +144,30 @@ struct pg_verdict {
 	uint8_t known; /* enum sql_class + 1 */
 };
 
+/* The share of a read by the tables that it touches. */
+struct pg_share {
+	uint64_t key[2];
+	uint32_t ppm;
+	bool is_known;
+};
+
 struct pg_reads {
 	bool is_on; /* the route sends reads there, and it can be */
 	bool is_behind;
 	struct pg_look look[SIDE_N];
 	struct pg_look probe;
 	struct sql_names names;
-	struct sql_names next; /* being asked for */
+	struct sql_names next;  /* being asked for */
+	struct sql_scope scope; /* where rules name tables, else empty */
+	struct sql_scope next_scope;
+	bool loads_scope;
 	bool is_loading;
 	bool is_stale; /* the schema may have changed */
 	uint64_t loaded_ns;
 	uint64_t retry_ns;        /* of catalogs and probe */
 	uint64_t reader_retry_ns; /* of sessions' readers  */
 	struct pg_verdict *cache;
+	struct pg_share *shares; /* as many; NULL: none is known */
 	uint64_t seed[2];
 	struct map refused; /* digests */
 	struct pg_reads_out_list out;
@@ -190,6 +202,9 @@ enum sql_class pg_reads_judge(struct pg_relay *r, struct span text,
                               uint64_t ret_digest[2]);
 /* The other side said that it is a write, or cannot do it: never again. */
 void pg_reads_refuse(struct pg_relay *r, const uint64_t digest[2]);
+/* The share of a read where rules name tables; possible of who is given. */
+uint32_t pg_reads_share(struct pg_session *s, const struct sql_asker *who,
+                        struct span text);
 /* The authority has answered the session. */
 void pg_reads_answered(struct pg_session *s);
 /* Has the other side all that the session saw? */
@@ -228,6 +243,8 @@ bool pg_away_is_out(const struct pg_session *s);
 /* ---- rule.c ---- */
 /* Is the read eligible? words: a hash of what it says. */
 bool pg_rule_takes(struct pg_session *s, struct span text, uint64_t words);
+/* Do its rules name schemas or tables? Then the session's path has to be known. */
+bool pg_rule_names_tables(const struct pg_relay *r);
 /* The server calls the session's application so. */
 void pg_rule_rename(struct pg_session *s, struct span name);
 /* The database that it connected to. */

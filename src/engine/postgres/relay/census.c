@@ -38,11 +38,13 @@ static const char question[] =
 			 " 'cursors WITH HOLD', '' WHERE EXISTS (SELECT 1 FROM"
 			 " pg_catalog.pg_cursors WHERE is_holdable)";
 
-/* What the role or the database sets at the login, which is not the session's there. */
+/* What the role or the database sets at the login, which is not the session's there;
+ * and where its names are looked for. */
 static const char question_read[] =
 	" UNION ALL SELECT 'r', name, setting FROM pg_catalog.pg_settings"
 	" WHERE source IN ('global', 'database', 'user', 'database user') AND"
-	" context IN ('user', 'superuser')";
+	" context IN ('user', 'superuser') UNION ALL SELECT 'w', s, '' FROM"
+	" pg_catalog.unnest(pg_catalog.current_schemas(false)) s";
 
 /* At the end: what is set before may be too much for them. */
 static const char question_role[] =
@@ -81,6 +83,7 @@ put_question(struct pg_session *s)
 	buf_clear(&s->state.stays);
 	buf_clear(&s->state.settings);
 	buf_clear(&s->state.user);
+	buf_clear(&s->state.path);
 	pg_away_census(s);
 	s->state.is_urgent = false;
 	s->state.listens = false;
@@ -250,6 +253,10 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		s->state.is_urgent = true;
 		break;
 	case 'n': add_named(s, a, value); break;
+	case 'w':
+		buf_put_span(&s->state.path, a);
+		buf_put(&s->state.path, "", 1);
+		break;
 	case 'x': add_stay(s, a); break;
 	default: break;
 	}

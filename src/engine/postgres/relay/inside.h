@@ -112,7 +112,8 @@ struct pg_state {
 	struct buf late;     /* ... that could end the others early         */
 	struct buf settings; /* ... and user and role, for reads elsewhere */
 	struct buf user;     /* session_user */
-	bool is_urgent; /* it listens, or holds locks: others wait for it */
+	struct buf path; /* schemas, a NUL behind each, for reads elsewhere */
+	bool is_urgent;  /* it listens, or holds locks: others wait for it */
 	bool listens;
 	bool failed;    /* the server refused to tell                     */
 	uint32_t tries; /* ... so often                                   */

@@ -35,6 +35,7 @@ pg_reads_init(struct pg_relay *r)
 	a->seed[0] = r->port->entropy(r->port);
 	a->seed[1] = r->port->entropy(r->port);
 	sql_names_init(&a->names, r->mem, a->seed[0]);
+	sql_scope_init(&a->scope, r->mem, a->seed[0]);
 	map_init(&a->refused, r->mem, 0, a->seed[0]);
 }
 
@@ -49,8 +50,10 @@ look_close(struct pg_look *l)
 static void
 stop_loading(struct pg_reads *a)
 {
-	if (a->is_loading)
+	if (a->is_loading) {
 		sql_names_fini(&a->next);
+		sql_scope_fini(&a->next_scope);
+	}
 	a->is_loading = false;
 	for (int s = 0; s < SIDE_N; s++)
 		look_close(&a->look[s]);
@@ -61,6 +64,18 @@ clear_cache(struct pg_reads *a)
 {
 	if (a->cache != NULL)
 		memset(a->cache, 0, PG_READ_CACHE_N * sizeof(*a->cache));
+	if (a->shares != NULL)
+		memset(a->shares, 0, PG_READ_CACHE_N * sizeof(*a->shares));
+}
+
+/* What was known of the servers' names. */
+static void
+forget_names(struct pg_reads *a)
+{
+	a->loaded_ns = 0;
+	sql_names_fini(&a->names);
+	sql_scope_fini(&a->scope);
+	clear_cache(a);
 }
 
 void
@@ -71,9 +86,7 @@ pg_reads_forget(struct pg_relay *r)
 	stop_loading(a);
 	look_close(&a->probe);
 	a->sent = a->done;
-	a->loaded_ns = 0;
-	sql_names_fini(&a->names);
-	clear_cache(a);
+	forget_names(a);
 	list_each(pg_session, s, all, &r->sessions) {
 		s->reading.ruled = 0;
 		s->reading.is_seen = false;
@@ -99,6 +112,8 @@ pg_reads_fini(struct pg_relay *r)
 	map_fini(&a->refused);
 	mem_free(r->mem, a->cache, PG_READ_CACHE_N * sizeof(*a->cache));
 	a->cache = NULL;
+	mem_free(r->mem, a->shares, PG_READ_CACHE_N * sizeof(*a->shares));
+	a->shares = NULL;
 }
 
 void
@@ -161,6 +176,34 @@ pg_reads_refuse(struct pg_relay *r, const uint64_t digest[2])
 	clear_cache(a);
 }
 
+uint32_t
+pg_reads_share(struct pg_session *s, const struct sql_asker *who,
+               struct span text)
+{
+	struct pg_relay *r = s->r;
+	struct pg_reads *a = &r->reads;
+	struct pg_share *v;
+	uint64_t key[2] = { hash_bytes(text, a->seed[0]) ^
+		                    hash_bytes(who->path, a->seed[1]),
+		            hash_bytes(text, a->seed[1]) ^
+		                    hash_mix(who->possible ^
+		                             hash_mix(r->route.generation)) };
+
+	if (a->shares == NULL)
+		a->shares =
+			mem_zero(r->mem, PG_READ_CACHE_N * sizeof(*a->shares));
+	if (a->shares == NULL || !a->scope.is_done)
+		return 0;
+	v = &a->shares[key[0] % PG_READ_CACHE_N];
+	if (!v->is_known || v->key[0] != key[0] || v->key[1] != key[1])
+		*v = (struct pg_share){
+			.key = { key[0], key[1] },
+			.ppm = sql_scope_share(&a->scope, who, text),
+			.is_known = true,
+		};
+	return v->ppm;
+}
+
 /* ---- catalogs and probes ------------------------------------------------------------ */
 
 static void
@@ -176,9 +219,7 @@ lost(struct pg_relay *r, struct pg_look *l)
 	}
 	stop_loading(a);
 	/* What changed there is not known any more. */
-	a->loaded_ns = 0;
-	sql_names_fini(&a->names);
-	clear_cache(a);
+	forget_names(a);
 }
 
 void
@@ -210,7 +251,10 @@ add_row(struct pg_relay *r, const struct pg_look *l,
 		(void)pg_value_next(&rest, &v);
 		text[i] = v.bytes;
 	}
-	sql_names_add(&a->next, l->side, text);
+	if (text[0].n == 1 && text[0].p[0] == SQL_SCOPE_KIND)
+		sql_scope_add(&a->next_scope, text);
+	else
+		sql_names_add(&a->next, l->side, text);
 }
 
 static void
@@ -223,6 +267,10 @@ all_there(struct pg_relay *r)
 	sql_names_done(&a->next);
 	sql_names_fini(&a->names);
 	a->names = a->next;
+	if (a->loads_scope)
+		sql_scope_done(&a->next_scope);
+	sql_scope_fini(&a->scope);
+	a->scope = a->next_scope;
 	a->is_loading = false;
 	a->loaded_ns = r->port->now_ns;
 	clear_cache(a);
@@ -271,9 +319,10 @@ pg_look_down(struct pg_relay *r, struct pg_look *l, const struct err *err)
 	lost(r, l);
 }
 
-/* Connect, or ask. */
+/* Connect, or ask: a question and what is put behind it. */
 static void
-ask(struct pg_relay *r, struct pg_look *l, const char *question)
+ask(struct pg_relay *r, struct pg_look *l, const char *question,
+    const char *more)
 {
 	if (l->c.state == PG_CONN_OFF) {
 		l->c.side = &r->conf->side[l->side];
@@ -288,7 +337,7 @@ ask(struct pg_relay *r, struct pg_look *l, const char *question)
 		return;
 	l->asked = true;
 	l->done = false;
-	pg_conn_query(&l->c, "%s", question);
+	pg_conn_query(&l->c, "%s%s", question, more);
 }
 
 static void
@@ -296,13 +345,19 @@ load(struct pg_relay *r)
 {
 	struct pg_reads *a = &r->reads;
 	uint64_t now = r->port->now_ns;
+	bool wants_scope = pg_rule_names_tables(r);
 
+	if (a->is_loading && a->loads_scope != wants_scope)
+		stop_loading(a);
 	if (!a->is_loading && a->loaded_ns != 0 && !a->is_stale &&
-	    now < a->loaded_ns + RELOAD_NS)
+	    now < a->loaded_ns + RELOAD_NS &&
+	    (a->scope.is_done || !wants_scope))
 		return;
 	if (!a->is_loading) {
 		a->is_loading = true;
+		a->loads_scope = wants_scope;
 		sql_names_init(&a->next, r->mem, a->seed[1]);
+		sql_scope_init(&a->next_scope, r->mem, a->seed[1]);
 		if (a->is_stale)
 			a->names.is_done = false;
 		a->is_stale = false;
@@ -313,7 +368,8 @@ load(struct pg_relay *r)
 	}
 	for (int s = 0; s < SIDE_N && a->is_loading; s++) {
 		if (!a->look[s].done)
-			ask(r, &a->look[s], sql_names_question);
+			ask(r, &a->look[s], sql_names_question,
+			    wants_scope ? sql_scope_question : "");
 	}
 }
 
@@ -342,7 +398,7 @@ probe(struct pg_relay *r)
 		a->wants_probe = false;
 	}
 	if (idle || l->c.state == PG_CONN_OFF)
-		ask(r, l, where_it_is);
+		ask(r, l, where_it_is, "");
 }
 
 void

@@ -4,7 +4,8 @@
  *
  * Without rules it is a share of all. With rules what is known of a session (user,
  * database, application name, region, labels) is looked at once for each route, the
- * comment in front of a statement only when a rule that is still possible asks for it.
+ * comment in front of a statement and the tables that it touches only when a rule that is
+ * still possible asks for it.
  */
 #include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
@@ -158,6 +159,26 @@ pinned(struct pg_reading *a, bool taken)
 }
 
 bool
+pg_rule_names_tables(const struct pg_relay *r)
+{
+	return r->route.rules != NULL &&
+	       (rules_facts(r->route.rules) & FACTS_RELATION) != 0;
+}
+
+static uint32_t
+share_of(struct pg_session *s, struct span text, const struct rules_request *q)
+{
+	struct sql_asker who = { .rules = s->r->route.rules,
+		                 .possible = s->reading.possible,
+		                 .path = buf_span(&s->state.path),
+		                 .request = *q };
+
+	return pg_rule_names_tables(s->r)
+	               ? pg_reads_share(s, &who, text)
+	               : rules_share(who.rules, who.possible, q);
+}
+
+bool
 pg_rule_takes(struct pg_session *s, struct span text, uint64_t words)
 {
 	const struct route *to = &s->r->route;
@@ -174,7 +195,7 @@ pg_rule_takes(struct pg_session *s, struct span text, uint64_t words)
 		q.comment = pg_comment_of(text);
 		if (q.comment.n > PG_RULE_COMMENT_MAX)
 			q.comment.n = 0;
-		ppm = rules_share(to->rules, a->possible, &q);
+		ppm = share_of(s, text, &q);
 	}
 	if (rules_sticky(to->rules) == STICKY_NONE)
 		hash = hash_mix(++s->r->reads.draw ^ id_of(s));

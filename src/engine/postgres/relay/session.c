@@ -80,6 +80,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->state.sql, r->mem);
 	buf_init(&s->state.stays, r->mem);
 	buf_init(&s->state.settings, r->mem);
+	buf_init(&s->state.path, r->mem);
 	buf_init(&s->state.user, r->mem);
 	buf_init(&s->reading.application, r->mem);
 	s->reading.is_wild = true;
@@ -121,6 +122,7 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->state.sql);
 	buf_fini(&s->state.stays);
 	buf_fini(&s->state.settings);
+	buf_fini(&s->state.path);
 	buf_fini(&s->state.user);
 	buf_fini(&s->reading.application);
 	pg_sessions_remove(&r->sessions, s);
