@@ -734,7 +734,9 @@ layout_check(struct run *r, struct err *err)
 
 	if (r->side[SIDE_OLD].own_tag[0] == '\0')
 		return 0;
-	if (layout_is_moving(r, why, sizeof(why)))
+	/* Of the other legs, too: where they are switched one by one, requests
+	 * for a slot that is on its way would meet the fence of one of them. */
+	if (settle_is_in_way(r, why, sizeof(why)))
 		return err_set(err, ERR_POSTPONED, "%s", why);
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		if (r->is_node[s])

@@ -248,14 +248,11 @@ failed:
 	run_event(r, "side_odd", "%s", err.text);
 }
 
-/* Pair by pair, a request could be on its way to the master of a pair that is being
- * switched, by a table of before: there a slot that moves blocks by name. */
 static bool
 has_others(const struct run *r)
 {
-	return r->strategy.kind != STRATEGY_ROLLING_UPDATE && r->home != NULL &&
-	       r->home->leg_n > 1 && !r->is_part && r->is_node[SIDE_OLD] &&
-	       r->is_node[SIDE_NEW];
+	return r->home != NULL && r->home->leg_n > 1 && !r->is_part &&
+	       r->is_node[SIDE_OLD] && r->is_node[SIDE_NEW];
 }
 
 static bool

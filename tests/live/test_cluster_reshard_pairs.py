@@ -6,12 +6,13 @@ import os
 import time
 
 import pytest
+from conftest import at_end
 from test_cluster import Clusters
 from test_cluster_reshard import Move, Pipelines, reshard, tag_on
-from test_instances import begin_load, end_load
+from test_instances import Client, begin_load, end_load
 
 from harness import ports
-from harness.cluster import slot_of
+from harness.cluster import SLOTS, slot_of
 from harness.process import until
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -74,15 +75,26 @@ def in_place(cluster):
     assert keys and all(slot_of(k) in own[i] for k, i in keys.items())
 
 
+def hot(w, slots_n):
+    """A load most of whose keys are in the first slots, those that redis-cli moves."""
+    c = Client(w.port, 50, 50)
+    names = [k for k in ("c50:%d" % i for i in range(100 * SLOTS // slots_n)) if slot_of(k) < slots_n][:40]
+    c.key = lambda: c.random.choice(names + ["c50:x", "c50:y"])
+    at_end(c.leave)
+    c.start()
+    return [c]
+
+
 @pytest.mark.limit(120)
-@pytest.mark.parametrize("strategy", ["big_bang", "blue_green"])
+@pytest.mark.parametrize("strategy", ["big_bang", "blue_green", "rolling_update"])
 def test_to_new_and_back(clusters, strategy):
     """Old is resharded under load while the migration runs, to and fro and a slot by hand; the switch goes through by itself.
-    Then new is, and going back does. Every answer is right; both sides own the same slots and keys each time."""
+    Then new is, and going back does. Every answer is right; both sides own the same slots and keys each time. Pair by pair,
+    none is switched while another one has slots to take."""
     w = clusters(2)
     old, new = w.clusters
     fill(w)
-    cs = begin_load(w, 2)
+    cs = begin_load(w, 2) + hot(w, 500)
     tags = [tag_on(old, 0), tag_on(old, 1)]
     lines = [Pipelines(w, t) for t in tags]
     w.begin({"type": strategy})
@@ -93,7 +105,8 @@ def test_to_new_and_back(clusters, strategy):
         move.keys(2)
         until(lambda: lines[1].n > seen + 60 or lines[1].faults, 20)
     move.close()
-    verb(w, "promote")
+    for _ in range(2 if strategy == "rolling_update" else 1):
+        verb(w, "promote")
     assert w.sides() == ["new", "new"] and alike(w)
     clean(w)
     reshard(new, 1, 0, 300)
