@@ -295,6 +295,9 @@ send_release(struct run *r, bool committed)
 	if (flipped) {
 		m.flag = r->cut.lossy ? 1 : 0;
 		r->read_ppm = 0;
+		/* Behind a rollback nothing is moved; the verb records it. */
+		if (authority_side(r->cut.r.state) == SIDE_OLD)
+			r->units = 0;
 		r->in_step_ns = 0;
 		r->proven_ns = 0;
 		r->heartbeat_back = true; /* the other way round: anew */

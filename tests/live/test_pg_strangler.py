@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from harness.godwit import run
-from harness.postgres import PASSWORD, available
+from harness.postgres import PASSWORD, Postgres, available
 from harness.process import until
 from test_pg_migrate import Move
 
@@ -102,7 +102,9 @@ def test_the_reads_of_a_feature(tmp_path):
         assert m.g.status()["authority"] == "new"
         assert [m.who(c, sql) for sql in here if "guarded" not in sql] == ["new"] * 7
         m.g.must("rollback")
-        assert [m.who(c, sql) for sql in here] == ["old"] * 8
+        for _ in range(20):
+            assert [m.who(c, sql) for sql in here + there[:3]] == ["old"] * 11
+            time.sleep(0.02)
 
 
 @pytest.mark.limit(120)
@@ -124,3 +126,127 @@ def test_a_name_by_the_session_s_path(tmp_path):
             time.sleep(0.01)
         d.execute("SET search_path = shop")
         m.away(d, "SELECT who FROM orders")
+
+
+@pytest.mark.limit(180)
+def test_under_load(tmp_path):
+    """Sessions write and read at once what they wrote while one feature moves after the
+    other, then the cutover and the way back. Who answered is in each answer: nothing of a
+    feature is new's before it was moved; the counts are those of the status and of the
+    servers."""
+    fig = {"type": "strangler_fig", "features": {"shop": False, "people": False}, "match": {"shop": {"schemas": ["shop"]}, "people": {"schemas": ["hr"]}}}
+    own = "".join("CREATE TABLE %s.mine (id int PRIMARY KEY, v int); INSERT INTO %s.mine SELECT g, 0 FROM generate_series(0, 9) g; GRANT ALL ON %s.mine TO app;" % (3 * (x,)) for x in ("shop", "hr"))
+    with Fig(tmp_path, fig, own, marks=False) as m:
+        for t in ("shop.orders", "hr.orders"):
+            m.sql("new", "ALTER TABLE %s ALTER who TYPE text USING 'new'" % t)
+        scanned = {x: m.scans("new", x + ".orders") for x in ("shop", "hr")}
+        moved, stop, faults, done = set(), threading.Event(), [], []
+        count = {(f, who): 0 for f in ("shop", "hr") for who in ("old", "new")}
+        lock = threading.Lock()
+
+        def session(k):
+            try:
+                with m.conn() as c:
+                    c.prepare_threshold = (0, None)[k % 2]
+                    feature = ("shop", "hr")[k // 2 % 2]
+                    if k < 2:
+                        c.execute("SET search_path = shop")
+                    ask = "SELECT o.who, m.v, z.v FROM %sorders o, %smine m, %smine z WHERE o.id = 1 AND m.id = %%s AND z.id = 0" % (
+                        3 * ("" if k < 2 else feature + ".",))
+                    n = last = 0
+                    while not stop.is_set():
+                        n += 1
+                        c.execute("UPDATE %s.mine SET v = v + 1 WHERE id = 0" % feature)
+                        c.execute("UPDATE %s.mine SET v = %d WHERE id = %d" % (feature, n, k + 1))
+                        for wait in (0, 0.003, 0.01):
+                            was = feature in moved
+                            who, mine, shared = c.execute(ask, (k + 1,)).fetchone()
+                            with lock:
+                                count[feature, who] += 1
+                            if mine != n or shared < last or (who == "new" and not was and feature not in moved):
+                                faults.append((feature, k, n, who, mine, last, shared))
+                            last = shared
+                            time.sleep(wait)
+                    done.append((feature, k + 1, n))
+            except Exception as e:  # any error is one too many
+                faults.append(e)
+
+        threads = [threading.Thread(target=session, args=(k,)) for k in range(6)]
+        for t in threads:
+            t.start()
+        try:
+            until(lambda: count["shop", "old"] > 50 and count["hr", "old"] > 50 or faults, 60)
+            for feature, name in (("shop", "shop"), ("hr", "people")):
+                moved.add(feature)
+                m.g.must("promote", "--to", name)
+                until(lambda: count[feature, "new"] > 100 or faults, 60, text=lambda: "%s %s" % (count, m.g.status()))
+            # By the status, and by new itself, which tells a little later.
+            seen = dict(count)
+            until(lambda: m.reads()["new"] >= seen["shop", "new"] + seen["hr", "new"], 30, text=lambda: "%s %s" % (seen, m.reads()))
+            for x in ("shop", "hr"):
+                until(lambda: m.scans("new", x + ".orders") >= scanned[x] + seen[x, "new"], 60, text=lambda: "%s %s" % (x, seen))
+            m.in_step()
+            m.g.must("promote")
+            assert m.g.status()["authority"] == "new"
+            m.in_step()
+            m.g.must("rollback")
+            moved.clear()
+            before = dict(count)
+            until(lambda: all(count[f, "old"] > before[f, "old"] + 20 for f in ("shop", "hr")) or faults, 60)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        assert not faults, faults[:5]
+        assert len(done) == 6
+        m.in_step()
+        for side in ("old", "new"):
+            for feature, k, n in done:
+                until(lambda: m.rows(side, "SELECT v FROM %s.mine WHERE id = %d" % (feature, k)) == [[str(n)]], 30)
+
+
+# What is said, and what it is about; `hr.numbers` and `hr.child` are of no feature.
+TIES = (("ALTER TABLE shop.lines ADD CONSTRAINT far FOREIGN KEY (id) REFERENCES hr.staff", "foreign key far of shop.lines: shop.lines is of shop, hr.staff is of people"),
+        ("CREATE SEQUENCE hr.numbers; ALTER TABLE shop.lines ADD n int DEFAULT nextval('hr.numbers')", "default of shop.lines.n: hr.numbers is of no feature, shop.lines is of shop"),
+        ("CREATE VIEW hr.seen AS SELECT FROM shop.orders; CREATE VIEW shop.deep AS SELECT FROM hr.seen, hr.staff", "view shop.deep: shop.orders is of shop, hr.staff is of people"),
+        ("CREATE MATERIALIZED VIEW shop.kept AS SELECT FROM hr.staff", "materialized view shop.kept: shop.kept is of shop, hr.staff is of people"),
+        ("CREATE RULE r AS ON INSERT TO plain DO ALSO DELETE FROM shop.lines", "rule r of plain: shop.lines is of shop, public.plain is of people"),
+        ("CREATE FUNCTION f() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM hr.\"staff\"'; CREATE FUNCTION t() RETURNS trigger LANGUAGE plpgsql AS"
+         " 'BEGIN PERFORM public.f(); RETURN NEW; END'; CREATE TRIGGER t AFTER INSERT ON shop.orders EXECUTE FUNCTION t()", "trigger t of shop.orders: shop.orders is of shop, hr.staff is of people"),
+        ("ALTER TABLE shop.lines ADD CONSTRAINT c CHECK (f() < id)", "constraint c of shop.lines: shop.lines is of shop, hr.staff is of people"),
+        ("CREATE FUNCTION two() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 FROM shop.orders, hr.staff; END", "function two(): shop.orders is of shop, hr.staff is of people"),
+        ("CREATE FUNCTION any(text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE $1; END'".replace("any(", "anything("), "cannot be told: function anything(text) makes up statements"))
+
+
+@pytest.mark.limit(120)
+def test_what_ties_features_is_named(tmp_path):
+    """--check: how many tables a feature has, and each object that ties them to others; and
+    nothing of it where nothing does."""
+    path = tmp_path / "fig.json"
+    path.write_text(json.dumps({**FIG, "features": {**FIG["features"], "none": False}, "match": {**FIG["match"], "none": {"schemas": ["empty"]}}}))
+    old, new = (Postgres(str(tmp_path / x)).start() for x in ("old", "new"))
+
+    def check():
+        code, out, err = run("migrate", *("postgres://postgres:%s@127.0.0.1:%d/app" % (PASSWORD, s.port) for s in (old, new)), "--check", "--definition", path)
+        assert code == 0, out + err
+        return out
+
+    try:
+        for s in (old, new):
+            s.sql("CREATE DATABASE app")
+        old.sql("CREATE SCHEMA shop; CREATE SCHEMA hr; CREATE TABLE shop.orders (id serial PRIMARY KEY); CREATE TABLE shop.lines (id int REFERENCES shop.orders) PARTITION BY RANGE (id);"
+                "CREATE TABLE hr.part1 PARTITION OF shop.lines FOR VALUES FROM (0) TO (9); CREATE TABLE hr.staff (id int PRIMARY KEY); CREATE TABLE plain (id int);"
+                "CREATE VIEW hr.of_shop AS SELECT FROM shop.orders; CREATE FUNCTION of_shop() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM shop.orders'", database="app")
+        out = check()
+        assert "nothing crosses" in out and "shop: 2 tables" in out and "people: 2 tables" in out and "none: 0 tables" in out, out
+        assert "crosses:" not in out
+        for sql, _ in TIES:
+            old.sql(sql, database="app")
+        out = check()
+        assert "nothing crosses" not in out
+        for _, words in TIES:
+            assert words in out, (words, out)
+        assert out.count("crosses:") + out.count("cannot be told") == len(TIES) + 2, out  # the partition has a default and a constraint of its own
+    finally:
+        old.stop()
+        new.stop()

@@ -284,7 +284,8 @@ def test_what_cannot_be(tmp_path):
             ({"type": "feature_flag", "flags": {"a": False}, "segments": {"a": {"key_prefixes": ["x"]}}}, "to tell reads by key_prefixes"),
             ({"type": "geographic", "regions": {"a": False}, "locate": {"proxy_v2": True}}, "cidr, mmdb or label"),
             ({"type": "shadow_traffic"}, "the strategy; use"),
-            ({"type": "time_window", **YEARS, "strategy": {"type": "strangler_fig", "features": {"a": False}}}, "the strategy; use")):
+            ({"type": "time_window", **YEARS, "strategy": {"type": "strangler_fig", "writes": True, "features": {"a": False}}}, "writes by schema or table"),
+            ({"type": "strangler_fig", "writes": True, "features": {"a": False}, "match": {"a": {"tables": ["x"]}}}, "recognised by tables")):
         path = tmp_path / "x.json"
         path.write_text(json.dumps(strategy))
         code, out, err = run("migrate", "postgres://a@127.0.0.1:1/x", "postgres://a@127.0.0.1:2/y", "--listen", "127.0.0.1:0",

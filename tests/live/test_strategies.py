@@ -125,6 +125,14 @@ def test_strangler_fig_by_command_under_load(place):
     assert r.g.status()["authority"] == "new"
     r.must("rollback")
     assert r.g.status()["authority"] == "old"
+
+    def still():
+        """Reads go on, and none of them to new."""
+        a = r.g.status()["reads"]
+        b = r.g.until(lambda s: s["reads"]["old"] > a["old"] + 200)["reads"]
+        return b["new"] == a["new"]
+
+    until(still, 30, text="reads to be old's again")
     v = r.judge()
     assert v.clean(), str(v)
     assert r.g.stop() == 0
