@@ -358,7 +358,7 @@ def test_a_patch_while_it_runs(tmp_path):
             d.must_patch(rollout_percentage=1)
             d.away(b)
             for strategy, words in (({"segments": {"beta": {"key_prefixes": ["x"]}}}, "key_prefixes"),
-                                    ({"segments": {"beta": {"tables": ["side"]}}}, "tables")):
+                                    ({"segments": {"beta": {"commands": ["side"]}}}, "commands")):
                 got = d.patch(**strategy)
                 assert got.status == 422 and words in got.message, got
             d.away(b)
