@@ -63,7 +63,7 @@ print_json(const struct verify_result *r)
 		                         "key", r->finds[i].key, "detail",
 		                         r->finds[i].detail));
 	j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-	              "s:I, s:o}",
+	              "s:I, s:I, s:o}",
 	              "compared", (json_int_t)r->compared, "equal",
 	              (json_int_t)r->equal, "missing", (json_int_t)r->missing,
 	              "extra", (json_int_t)r->extra, "different",
@@ -72,7 +72,8 @@ print_json(const struct verify_result *r)
 	              (json_int_t)r->keys_old, "keys_new",
 	              (json_int_t)r->keys_new, "unstable",
 	              (json_int_t)r->unstable, "noted", (json_int_t)r->noted,
-	              "took_ms", (json_int_t)r->took_ms, "finds", finds);
+	              "repaired", (json_int_t)r->repaired, "took_ms",
+	              (json_int_t)r->took_ms, "finds", finds);
 	(void)json_dumpf(j, stdout, JSON_COMPACT);
 	(void)fputc('\n', stdout);
 	json_decref(j);
@@ -90,6 +91,9 @@ print_remarks(const struct compare *c)
 {
 	const struct verify_result *r = &c->result;
 
+	if (r->repaired > 0)
+		(void)printf("%s rows differed and were made the authority's\n",
+		             amount_count((int64_t)r->repaired).s);
 	if (r->unstable > 0)
 		(void)printf("%s %s changed all the time: neither equal nor "
 		             "different was proven\n",
@@ -179,6 +183,12 @@ fill(const struct args *a, struct compare *c, uint64_t *ret_total,
 		return rc;
 	c->dialect = dialect_of(c->url[SIDE_OLD].kind);
 	c->conf.is_live = a->number[OPT_STATIC] == 0;
+	c->conf.repair = a->number[OPT_REPAIR] != 0;
+	if (c->conf.repair && (!c->dialect->can_repair || !c->conf.is_live))
+		return err_set(err, ERR_USAGE,
+		               "--repair is for two PostgreSQL databases "
+		               "between which a migration runs, and not with "
+		               "--static");
 	c->conf.ttl_slack_ms = (uint32_t)a->number[OPT_TTL_SLACK];
 	c->conf.recheck_ms = VERIFY_RECHECK_MS;
 	c->conf.stop = &c->stop;

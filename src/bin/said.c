@@ -66,6 +66,7 @@ said_proof_more(const json_t *s, char *ret, size_t n)
 	ret[0] = '\0';
 	at = more(ret, n, at, look_int(s, "verification.unstable"), "unstable");
 	at = more(ret, n, at, look_int(s, "verification.noted"), "noted");
+	at = more(ret, n, at, look_int(s, "verification.repaired"), "repaired");
 	if (look_bool(s, "verification.marker_lost"))
 		at += (size_t)snprintf(ret + at, n - at,
 		                       "%sa marker did not arrive",

@@ -49,6 +49,8 @@ arguments(const struct args *a)
 	if (a->command == CMD_COMPLETE)
 		(void)json_object_set_new(
 			j, "force", json_boolean(a->number[OPT_FORCE] != 0));
+	if (a->command == CMD_VERIFY && a->number[OPT_REPAIR] != 0)
+		(void)json_object_set_new(j, "repair", json_true());
 	return j;
 }
 

@@ -32,6 +32,7 @@ struct dialect {
 	 * that begin with it name this one; NULL: TLS from the first byte. */
 	const char *alpn;
 	bool can_divide; /* writes can move in parts            */
+	bool can_repair; /* verify_conf.repair is known         */
 
 	/* Machines, and how they take a struct relay_conf, a struct mover_conf. */
 	const struct machine *relay;
@@ -97,6 +98,9 @@ struct dialect {
 	/* A position behind all that was answered until now. */
 	int (*position)(struct run *r, enum side s, uint64_t *ret,
 	                struct err *err) MUST;
+	/* Before a hold: can carry() be short? ERR_POSTPONED says why not. NULL:
+	 * it always is. */
+	int (*ready)(struct run *r, struct err *err) MUST;
 	/* Between the barrier and the commit: what does not travel by the stream
 	 * goes from the losing side to the other one. */
 	int (*carry)(struct run *r, enum side from, struct err *err) MUST;

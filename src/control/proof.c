@@ -42,7 +42,7 @@ work(void *arg)
 }
 
 int
-proof_start(struct run *r, struct err *err)
+proof_start(struct run *r, bool repair, struct err *err)
 {
 	struct run_proof *p = calloc(1, sizeof(*p));
 	enum side rules = run_authority(r);
@@ -60,6 +60,7 @@ proof_start(struct run *r, struct err *err)
 	p->conf.scope = divide_block(r, journal_authority(r->journal).scope);
 	p->conf.slots = r->is_part ? layout_carried(r)->own : NULL;
 	p->conf.is_live = true;
+	p->conf.repair = repair;
 	p->conf.ttl_slack_ms = 0;
 	p->conf.recheck_ms = VERIFY_RECHECK_MS;
 	p->conf.stop = &p->stop;
@@ -146,17 +147,18 @@ result_json(const struct run_proof *p)
 	const struct verify_result *v = &p->result;
 
 	return json_pack(
-		"{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:I,s:I,s:I,s:I,s:I}",
+		"{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:I,s:I,s:I,s:I,"
+		"s:I}",
 		"state", state_of(p), "compared", (json_int_t)v->compared,
 		"equal", (json_int_t)v->equal, "missing",
 		(json_int_t)v->missing, "extra", (json_int_t)v->extra,
 		"different", (json_int_t)v->different, "unstable",
 		(json_int_t)v->unstable, "noted", (json_int_t)v->noted,
-		"marker_lost", v->marker_lost, "marker_refused",
-		v->marker_refused, "keys_old", (json_int_t)v->keys_old,
-		"keys_new", (json_int_t)v->keys_new, "took_ms",
-		(json_int_t)v->took_ms, "epoch", (json_int_t)p->epoch, "at_ms",
-		(json_int_t)os_wall_ms());
+		"repaired", (json_int_t)v->repaired, "marker_lost",
+		v->marker_lost, "marker_refused", v->marker_refused, "keys_old",
+		(json_int_t)v->keys_old, "keys_new", (json_int_t)v->keys_new,
+		"took_ms", (json_int_t)v->took_ms, "epoch",
+		(json_int_t)p->epoch, "at_ms", (json_int_t)os_wall_ms());
 }
 
 long long
@@ -191,12 +193,13 @@ proof_collect(struct run *r)
 	(void)json_object_set_new(j, "finds", finds(p));
 	run_event(r, "verified",
 	          "%s: %llu compared, %llu missing, %llu extra, "
-	          "%llu different%s%s",
+	          "%llu different, %llu repaired%s%s",
 	          json_string_value(json_object_get(j, "state")),
 	          (unsigned long long)p->result.compared,
 	          (unsigned long long)p->result.missing,
 	          (unsigned long long)p->result.extra,
 	          (unsigned long long)p->result.different,
+	          (unsigned long long)p->result.repaired,
 	          p->rc != 0 ? "; " : "", p->rc != 0 ? p->err.text : "");
 	json_decref(r->proof_last);
 	r->proof_last = j;

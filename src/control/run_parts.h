@@ -476,7 +476,7 @@ void verbs_switched(struct run *r); /* the cutover machine has ended */
 uint64_t verbs_wake_ns(const struct run *r);
 
 /* proof.c */
-int proof_start(struct run *r, struct err *err) MUST;
+int proof_start(struct run *r, bool repair, struct err *err) MUST;
 bool proof_is_on(const struct run *r);
 /* Ask it to end; nobody wants its answer any more. */
 void proof_stop(struct run *r);

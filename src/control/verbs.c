@@ -269,6 +269,13 @@ warmed(struct run *r, uint64_t now_ns)
 
 /* ---- promote ------------------------------------------------------------- */
 
+/* What the stream does not carry can be carried while clients wait. */
+static bool
+is_ready(struct run *r, struct err *err)
+{
+	return r->dialect->ready == NULL || r->dialect->ready(r, err) == 0;
+}
+
 /* The cutover, or (toggle) the same the other way round: it goes on running. */
 static void
 promote_switch(struct run *r)
@@ -280,6 +287,10 @@ promote_switch(struct run *r)
 	shift_gates(r, &g);
 	if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN) {
 		(void)later(r, why);
+		return;
+	}
+	if (!is_ready(r, &err)) {
+		(void)later(r, err.text);
 		return;
 	}
 	if (warm(r))
@@ -363,6 +374,10 @@ rollback_switch(struct run *r)
 	/* An accepted loss opens every gate but that of the journal. */
 	if (gate != GATE_OPEN && (!r->op.is_forced || gate == GATE_DISK)) {
 		(void)later(r, why);
+		return;
+	}
+	if (!r->op.is_forced && !is_ready(r, &err)) {
+		(void)later(r, err.text);
 		return;
 	}
 	if (warm(r))
@@ -467,7 +482,7 @@ complete(struct run *r)
 		return;
 	}
 	r->op.stage = OP_PROOF;
-	if (!proof_is_on(r) && proof_start(r, &err) != 0)
+	if (!proof_is_on(r) && proof_start(r, false, &err) != 0)
 		refuse(r, &err);
 }
 
@@ -490,6 +505,7 @@ completed(struct run *r)
 static void
 verify(struct run *r)
 {
+	bool repair = json_is_true(json_object_get(r->op.args, "repair"));
 	struct err err;
 	char why[200];
 
@@ -497,6 +513,13 @@ verify(struct run *r)
 		(void)err_set(&err, ERR_STATE,
 		              "verify is not possible after complete: the two "
 		              "sides go their own ways");
+		refuse(r, &err);
+		return;
+	}
+	if (repair && !r->dialect->can_repair) {
+		(void)err_set(&err, ERR_UNABLE,
+		              "a repair is for PostgreSQL; of Redis write the "
+		              "key again, and it is carried");
 		refuse(r, &err);
 		return;
 	}
@@ -509,7 +532,7 @@ verify(struct run *r)
 		return;
 	}
 	r->op.stage = OP_PROOF;
-	if (!proof_is_on(r) && proof_start(r, &err) != 0)
+	if (!proof_is_on(r) && proof_start(r, repair, &err) != 0)
 		refuse(r, &err);
 }
 

@@ -28,6 +28,7 @@ verify_kind_name(enum verify_kind k)
 	case VERIFY_DIFFERENT: return "different";
 	case VERIFY_UNSTABLE: return "unstable";
 	case VERIFY_NOTED: return "noted";
+	case VERIFY_REPAIRED: return "repaired";
 	}
 	return "unknown";
 }

@@ -47,6 +47,8 @@ enum verify_kind {
 	                   * consumers without pending entries), or it was
 	                   * equal at several looks but never stood still
 	                   * for one that proves it                       */
+	VERIFY_REPAIRED,  /* it differed, was made the authority's, and is
+	                   * equal (conf.repair)                          */
 };
 
 struct verify_find {
@@ -63,6 +65,7 @@ struct verify_result {
 	 * different - unstable; noted ones are among the equal. */
 	uint64_t compared, equal, missing, extra, different, rechecked;
 	uint64_t unstable, noted;
+	uint64_t repaired; /* among the equal                         */
 	/* Expected counts at the end, DBSIZE over all databases without
 	 * Godwit's own keys: the side named old (side[0], the authority, when
 	 * the labels do not tell) and the other. */
@@ -87,6 +90,8 @@ struct verify_conf {
 	 * NULL: of all. Kept alive until the end                               */
 	const uint8_t *slots;
 	bool is_live; /* the sides may change meanwhile       */
+	bool repair;  /* make what differs the authority's, through the
+	               * stream (PostgreSQL; live, a migration runs)     */
 	uint32_t ttl_slack_ms;
 	uint32_t recheck_ms;        /* how long a difference may persist    */
 	_Atomic bool *stop;         /* may be NULL                          */

@@ -110,6 +110,7 @@ count(struct verify_result *r, enum verify_kind kind)
 	case VERIFY_DIFFERENT: r->different++; break;
 	case VERIFY_UNSTABLE: r->unstable++; break;
 	case VERIFY_NOTED: r->noted++; break;
+	case VERIFY_REPAIRED: r->repaired++; break;
 	}
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/postgres/carry.c: sequences, which no stream carries.
+ * control/postgres/carry.c: sequences, which no stream carries. (Large objects:
+ * object.c.)
  *
  * Between the barrier and the commit, when nobody can take a value on the losing
  * side: a sequence of the other side is set to the same value, and only forwards,
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/postgres/side.h"
+#include "control/postgres/object.h"
 
 /* A publication that names its tables (rights.c) misses one that was made since. */
 static int
@@ -57,5 +58,5 @@ pg_carry(struct run *r, enum side from, struct err *err)
 		rc = pg_tell(r, to, "SELECT @.set_sequences($1::json)", list,
 		             err);
 	free(list);
-	return rc;
+	return rc == 0 ? pg_object_carry(r, from, err) : rc;
 }

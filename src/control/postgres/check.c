@@ -160,11 +160,6 @@ judge_old(const struct pg_facts *f, const char *who, struct checks *c)
 {
 	const long long *v = f->v;
 
-	if (v[PGF_OBJECTS] > 0)
-		say(c, "large_objects", CHECK_FAIL,
-		    "%s has %lld large objects, which PostgreSQL's logical "
-		    "stream does not carry; move them into bytea columns first",
-		    who, v[PGF_OBJECTS]);
 	if (v[PGF_UNLOGGED] > 0)
 		say(c, "unlogged", CHECK_WARN,
 		    "%s has %lld unlogged tables; they are made on new and "
@@ -202,6 +197,33 @@ judge_old(const struct pg_facts *f, const char *who, struct checks *c)
 		    "%s has %lld sessions in other databases; the fence takes "
 		    "LOGIN from roles, which all databases of a server share",
 		    who, v[PGF_ELSEWHERE]);
+}
+
+/* They are copied apart from the stream (object.c). */
+static void
+judge_objects(const struct run *r, const struct pg_facts f[SIDE_N],
+              struct checks *c)
+{
+	long long n = f[SIDE_OLD].v[PGF_OBJECTS];
+
+	if (!r->is_resumed && f[SIDE_NEW].v[PGF_OBJECTS] > 0)
+		say(c, "large_objects", CHECK_FAIL,
+		    "%s has %lld large objects; give an empty database "
+		    "(createdb)",
+		    r->side[SIDE_NEW].label, f[SIDE_NEW].v[PGF_OBJECTS]);
+	else if (n > 0 &&
+	         (r->at[SIDE_OLD].pg->is_plain || r->at[SIDE_NEW].pg->is_plain))
+		say(c, "large_objects", CHECK_FAIL,
+		    "%s has %lld large objects, which only a superuser of both "
+		    "servers can carry; give the URLs of one, or move them "
+		    "into bytea columns first",
+		    r->side[SIDE_OLD].label, n);
+	else if (n > 0)
+		say(c, "large_objects", CHECK_WARN,
+		    "%s has %lld large objects, which the stream does not "
+		    "carry: they are copied beside it, and a switch is longer "
+		    "by a look at them",
+		    r->side[SIDE_OLD].label, n);
 }
 
 static void
@@ -283,6 +305,7 @@ pg_check(struct run *r, struct err *err)
 		return rc;
 	judge_old(&f[SIDE_OLD], r->side[SIDE_OLD].label, c);
 	judge_both(r, f, c);
+	judge_objects(r, f, c);
 	preflight_tls(r->side, c);
 	rc = judge_extensions(r, &f[SIDE_OLD], c, err);
 	if (rc == 0)

@@ -70,6 +70,10 @@ static const char heard[] =
 	"  current_setting('godwit.quiet', true) = '1' OR"
 	"  tag = 'REINDEX' THEN RETURN; END IF;"
 	/* What is temporary is the session's own; extensions make their own. */
+	/* Those of large objects are carried with them. */
+	" IF tag = 'ALTER LARGE OBJECT' OR tag IN ('GRANT', 'REVOKE', 'COMMENT')"
+	"  AND EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands()"
+	"  WHERE lower(object_type) = 'large object') THEN RETURN; END IF;"
 	" IF event = 'sql_drop' THEN"
 	"  IF tag NOT LIKE 'DROP %' OR NOT EXISTS (SELECT 1 FROM"
 	"   pg_event_trigger_dropped_objects() WHERE original AND"

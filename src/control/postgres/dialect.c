@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/postgres/side.h"
+#include "control/postgres/object.h"
 #include "control/postgres/verify.h"
 #include "engine/postgres/mover/mover.h"
 #include "engine/postgres/relay/relay.h"
@@ -250,9 +250,17 @@ position(struct run *r, enum side s, uint64_t *ret, struct err *err)
 	return rc;
 }
 
-/* A standby takes over its master's roles with its data. */
+/* A standby takes over its master's roles with its data; so there is time for what
+ * the stream does not carry. */
 static void
 tend_replicas(struct run *r, enum side s)
+{
+	if (s == SIDE_OLD)
+		pg_object_tend(r);
+}
+
+static void
+clean_replicas(struct run *r, enum side s)
 {
 	(void)r;
 	(void)s;
@@ -287,6 +295,7 @@ const struct dialect dialect_postgres = {
 	.warms = true,
 	.alpn = PG_RELAY_ALPN,
 	.spools = true,
+	.can_repair = true,
 	.relay = &pg_relay_machine,
 	.relay_init = pg_relay_init,
 	.mover = &pg_mover_machine,
@@ -314,13 +323,14 @@ const struct dialect dialect_postgres = {
 	.kill = pg_kill,
 	.kill_left = pg_kill_left,
 	.position = position,
+	.ready = pg_object_ready,
 	.carry = pg_carry,
 	.persist = pg_kill_late,
 	.clean = pg_clean,
 	.tend_replicas = tend_replicas,
 	.shut_replicas = shut_replicas,
 	.hold_replicas = hold_replicas,
-	.clean_replicas = tend_replicas,
+	.clean_replicas = clean_replicas,
 	.put_checks = put_checks,
 	.verify = pg_verify,
 };

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "control/postgres/side.h"
+#include "control/postgres/object.h"
 
 /* closed: roles that had LOGIN before the fence; identity: tables whose rows are named
  * by all their columns meanwhile. The functions are what the files of this folder
@@ -132,6 +132,25 @@ static const char list[] =
 	" t bigint, page bigint, node bigint NOT NULL, lsn pg_lsn NOT NULL,"
 	" is_last bool NOT NULL, rows bigint NOT NULL, PRIMARY KEY (t, page));";
 
+/* Rows that are to be as the authority's (verify_mend.c): words for the other side, and
+ * why some were not done there. A failure ends no stream. */
+static const char mends[] =
+	"CREATE TABLE IF NOT EXISTS @.mend ("
+	" run bigint, n bigint, words text NOT NULL, PRIMARY KEY (run, n));"
+	"CREATE TABLE IF NOT EXISTS @.unmended ("
+	" at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),"
+	" why text NOT NULL);"
+	"CREATE OR REPLACE FUNCTION @.mended(words text) RETURNS void"
+	" LANGUAGE plpgsql SET search_path = pg_catalog"
+	" SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres'"
+	" SET TimeZone = 'UTC' SET extra_float_digits = 3"
+	" SET bytea_output = 'hex' SET lc_monetary = 'C'"
+	" SET row_security = off AS $$ BEGIN"
+	"  EXECUTE words;"
+	" EXCEPTION WHEN OTHERS THEN"
+	"  INSERT INTO @.unmended (why) VALUES (sqlerrm);"
+	" END $$;";
+
 static const char no_schema[] =
 	"DO $$ BEGIN IF to_regnamespace('@') IS NOT NULL THEN"
 	" PERFORM @.unname_rows(); END IF; END $$;"
@@ -181,6 +200,10 @@ pg_users(struct run *r, enum side s, struct err *err)
 		rc = pg_run(r, s, held, err);
 	if (rc == 0)
 		rc = pg_run(r, s, list, err);
+	if (rc == 0)
+		rc = pg_run(r, s, mends, err);
+	if (rc == 0 && !p->is_plain)
+		rc = pg_run(r, s, object_functions, err);
 	if (rc != 0)
 		return rc;
 	r->at[s].users_made = true;
@@ -223,6 +246,7 @@ pg_clean(struct run *r, enum side s, bool keep_users)
 
 	if (p == NULL)
 		return;
+	pg_object_end(r);
 	if (rc == 0 && !keep_users)
 		rc = pg_run(r, s, no_schema, &err);
 	if (rc == 0 && !keep_users && p->is_plain) {

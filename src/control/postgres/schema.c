@@ -302,15 +302,16 @@ put_publication(struct run *r, enum side s, struct err *err)
 		              "NULL; END $$",
 		              err);
 	/* Only a superuser may say "all". */
-	return pg_run(r, s,
-	              "DO $$ DECLARE t text; BEGIN"
-	              " IF NOT EXISTS (SELECT 1 FROM pg_publication WHERE"
-	              "  pubname = '@') THEN CREATE PUBLICATION @; END IF;"
-	              " SELECT string_agg(format('%I.%I', nspname, relname),"
-	              "  ', ') INTO t " PG_TABLES ";"
-	              " EXECUTE 'ALTER PUBLICATION @ SET TABLE @.marker' ||"
-	              "  coalesce(', ' || t, ''); END $$",
-	              err);
+	return pg_run(
+		r, s,
+		"DO $$ DECLARE t text; BEGIN"
+		" IF NOT EXISTS (SELECT 1 FROM pg_publication WHERE"
+		"  pubname = '@') THEN CREATE PUBLICATION @; END IF;"
+		" SELECT string_agg(format('%I.%I', nspname, relname),"
+		"  ', ') INTO t " PG_TABLES ";"
+		" EXECUTE 'ALTER PUBLICATION @ SET TABLE @.marker, @.mend' ||"
+		"  coalesce(', ' || t, ''); END $$",
+		err);
 }
 
 static int

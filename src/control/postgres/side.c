@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/postgres/object.h"
+
 void
 pg_begin(struct run *r, enum side s)
 {
@@ -33,6 +35,8 @@ pg_end(struct run *r, enum side s)
 
 	if (p == NULL)
 		return;
+	if (s == SIDE_OLD)
+		pg_object_end(r);
 	backend_close(&p->b);
 	free(p);
 	r->at[s].pg = NULL;

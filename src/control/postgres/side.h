@@ -25,6 +25,7 @@ struct pg_side {
 	bool is_plain;   /* it is the URL's user, who is no superuser      */
 	char name[72];   /* application_name                               */
 	char schema[64]; /* godwit_<id>: also of publication, slot, origin */
+	struct pg_objects *objects; /* object.c's; of old's alone */
 };
 
 /* In pg_roles: roles of applications, whom a fence shuts out. */

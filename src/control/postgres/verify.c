@@ -59,6 +59,7 @@ pgv_find(struct pgv *v, enum verify_kind kind, const char *name,
 	case VERIFY_DIFFERENT: r->different++; break;
 	case VERIFY_UNSTABLE: r->unstable++; break;
 	case VERIFY_NOTED: r->noted++; break;
+	case VERIFY_REPAIRED: r->repaired++; break;
 	}
 	if (r->finds_n >= VERIFY_LIST_MAX)
 		return;
@@ -197,10 +198,17 @@ compare(struct pgv *v, struct err *err)
 		rc = are_two(v, err);
 	if (rc == 0)
 		rc = pgv_mark_find(v, err);
+	if (rc == 0 && v->conf->repair && !v->has_marker)
+		rc = err_set(err, ERR_STATE,
+		             "nothing can be repaired: no migration of "
+		             "Godwit's runs between them, through whose "
+		             "stream a row could go");
 	for (int s = 0; rc == 0 && s < 2; s++)
 		rc = pgv_tables_read(&v->side[s], &v->tables[s], err);
 	if (rc == 0)
 		rc = compare_tables(v, err);
+	if (rc == 0)
+		rc = pgv_objects(v, err);
 	return rc == 0 ? pgv_catalog(v, err) : rc;
 }
 

@@ -10,15 +10,17 @@
  *   verify_scan.c     all rows of it, merged in the order of their keys
  *   verify_doubt.c    what differed is looked at again around markers
  *   verify_mark.c     a marker: from the authority to the other side
+ *   verify_mend.c     rows that differ are made the authority's, if wished
+ *   verify_object.c   large objects
  *   verify_catalog.c  indexes, constraints, triggers, functions
  *
  * A row is its key and the texts of all its columns under settings of ours, so that
  * neither version, time zone nor collation of a server matters. A table without a
  * primary key is a multiset: a row is its own key. Shares nothing with the mover.
  *
- * Not compared: what a sequence would say next (it is carried at the switch), large
- * objects, rows of unlogged tables and of tables that belong to an extension (both
- * are noted), contents of materialized views.
+ * Not compared: what a sequence would say next (it is carried at the switch), rows
+ * of unlogged tables and of tables that belong to an extension (both are noted),
+ * contents of materialized views.
  *
  * Limits: memory a few MiB and the longest row, whatever the data.
  * Thread: all of it belongs to the thread of pg_verify.
@@ -116,6 +118,9 @@ struct pgv_doubt {
 	struct pgv_key key;
 	uint32_t strikes;
 	uint32_t tries;
+	uint8_t mends;   /* so often it was to be made the authority's */
+	bool wants_mend; /* ... now                                    */
+	char was[128];   /* what was said of it before                 */
 	struct pgv_seen x1, y, x2; /* authority, other, authority */
 };
 
@@ -128,6 +133,9 @@ struct pgv {
 	int rules;       /* which side's changes are streamed to the other */
 	char schema[64]; /* of the marker; "": none                        */
 	bool has_marker; /* and it arrives                                 */
+	bool mends;      /* what is put together is for those that want it */
+	uint64_t mend_n;
+	char mend_why[100]; /* not, because                                */
 	uint64_t nonce;
 	uint64_t marks;
 	uint64_t seed[2];
@@ -145,13 +153,20 @@ struct pgv {
 int pgv_plan_make(struct pgv *v, const struct pgv_table *a,
                   const struct pgv_table *b, struct err *err) MUST;
 void pgv_plan_fini(struct pgv_plan *p);
-/* "a"."b" */
+/* "a"; "a"."b" */
+void pgv_put_quoted(struct buf *b, const char *name);
 void pgv_put_name(struct buf *b, const char *schema, const char *name);
 /* Into v->sql, with its NUL: all rows in order; those in doubt (doubt[from..to));
  * ERR_NOMEM. The second: place in doubt[] from 1, witness, columns. */
 int pgv_put_scan(struct pgv *v, int side, struct err *err) MUST;
 int pgv_put_look(struct pgv *v, int side, uint32_t from, uint32_t to,
                  struct err *err) MUST;
+
+/* Into v->sql: where its rows in doubt are on a side; the words behind it are its
+ * condition. Those of mends alone while v->mends. */
+void pgv_put_doubts(struct pgv *v, int side, uint32_t from, uint32_t to);
+/* As a literal. */
+void pgv_put_literal(struct buf *b, struct span s);
 
 /* ---- verify_scan.c ---- */
 int pgv_scan(struct pgv *v, struct err *err) MUST;
@@ -170,8 +185,19 @@ int pgv_mark_find(struct pgv *v, struct err *err) MUST;
 int pgv_mark(struct pgv *v, struct err *err) MUST;
 void pgv_mark_end(struct pgv *v);
 
+/* ---- verify_mend.c ---- */
+/* Rows in doubt that want it are made the authority's, through the stream. They stay
+ * in doubt: the next look shows it. */
+int pgv_mend(struct pgv *v, struct err *err) MUST;
+/* Behind such a row's next marker: why not? "": nobody knows. */
+void pgv_mend_why(struct pgv *v, char *ret, size_t n);
+void pgv_mend_end(struct pgv *v);
+
 /* ---- verify_catalog.c ---- */
 int pgv_catalog(struct pgv *v, struct err *err) MUST;
+
+/* ---- verify_object.c ---- */
+int pgv_objects(struct pgv *v, struct err *err) MUST;
 
 /* ---- verify.c ---- */
 bool pgv_stopped(const struct pgv *v);

@@ -53,6 +53,8 @@ pgv_doubt_add(struct pgv *v, const struct pgv_key *key, size_t bytes,
 		return err_set(err, ERR_NOMEM, "no memory for rows in doubt");
 	d->strikes = 0;
 	d->tries = 0;
+	d->mends = 0;
+	d->wants_mend = false;
 	v->doubt_n++;
 	v->doubt_bytes += bytes;
 	v->ret->rechecked++;
@@ -140,6 +142,13 @@ needed(const struct pgv *v, const struct pgv_doubt *d)
 	if (!v->conf->is_live || v->ret->marker_lost)
 		return 1;
 	return d->x2.n == 0 ? VERIFY_STRIKES * ABSENT_TIMES : VERIFY_STRIKES;
+}
+
+/* Without markers nobody would know that it is done. */
+static bool
+may_mend(const struct pgv *v, const struct pgv_doubt *d)
+{
+	return v->conf->repair && v->has_marker && d->mends < 2;
 }
 
 static enum verdict
@@ -238,49 +247,92 @@ explain(struct pgv *v, uint32_t at, char *ret, size_t n, struct err *err)
 	return rc;
 }
 
+/* It was to be mended, and differs. */
+static void
+explain_mend(struct pgv *v, const struct pgv_doubt *d, char *ret, size_t n)
+{
+	char why[100];
+
+	pgv_mend_why(v, why, sizeof(why));
+	if (why[0] != '\0')
+		(void)snprintf(ret, n, "not repaired: %s", why);
+	else
+		(void)snprintf(ret, n, "%s", d->was);
+}
+
 static int
 report(struct pgv *v, uint32_t at, enum verdict verdict, struct err *err)
 {
 	const struct pgv_doubt *d = &v->doubt[at];
 	uint64_t first = v->rules == 0 ? d->x2.n : d->y.n;
 	uint64_t second = v->rules == 0 ? d->y.n : d->x2.n;
-	enum verify_kind kind = verdict == UNSTABLE ? VERIFY_UNSTABLE
-	                        : second == 0       ? VERIFY_MISSING
-	                        : first == 0        ? VERIFY_EXTRA
-	                                            : VERIFY_DIFFERENT;
+	enum verify_kind kind = verdict == EQUAL      ? VERIFY_REPAIRED
+	                        : verdict == UNSTABLE ? VERIFY_UNSTABLE
+	                        : second == 0         ? VERIFY_MISSING
+	                        : first == 0          ? VERIFY_EXTRA
+	                                              : VERIFY_DIFFERENT;
 	char name[256];
 	char detail[128] = "";
 	int rc = 0;
 
+	print_name(v, &d->key, name, sizeof(name));
+	if (verdict == EQUAL) {
+		pgv_find(v, kind, name, d->was);
+		return 0;
+	}
 	if (v->ret->finds_n < VERIFY_LIST_MAX)
 		rc = explain(v, at, detail, sizeof(detail), err);
-	print_name(v, &d->key, name, sizeof(name));
+	if (rc == 0 && d->mends > 0 && verdict == DIFFERS)
+		explain_mend(v, d, detail, sizeof(detail));
 	pgv_find(v, kind, name, detail);
 	if (kind != VERIFY_EXTRA)
 		v->bad += v->plan.is_keyless && first > 0 ? first : 1;
 	return rc;
 }
 
-/* Those that are decided go; the rest moves up. *ret_left: some had strikes. */
+/* It differs, and was not tried to be mended often enough. */
+static int
+wish_mend(struct pgv *v, uint32_t at, struct err *err)
+{
+	struct pgv_doubt *d = &v->doubt[at];
+	int rc = 0;
+
+	if (d->mends++ == 0)
+		rc = explain(v, at, d->was, sizeof(d->was), err);
+	d->wants_mend = true;
+	d->strikes = 0;
+	d->tries = 0;
+	return rc;
+}
+
+/* Those that are decided go; the rest moves up. */
 static int
 decide(struct pgv *v, bool is_late, struct err *err)
 {
 	uint32_t kept = 0;
+	bool mends = false;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < v->doubt_n; i++) {
 		enum verdict is = judge(v, &v->doubt[i], is_late);
-		struct pgv_doubt swap = v->doubt[kept];
+		struct pgv_doubt swap;
 
-		if (rc == 0 && (is == DIFFERS || is == UNSTABLE))
+		if (rc == 0 && is == DIFFERS && may_mend(v, &v->doubt[i])) {
+			rc = wish_mend(v, i, err);
+			is = OPEN;
+			mends = true;
+		}
+		if (rc == 0 && (is == DIFFERS || is == UNSTABLE ||
+		                (is == EQUAL && v->doubt[i].mends > 0)))
 			rc = report(v, i, is, err);
 		if (is != OPEN)
 			continue;
+		swap = v->doubt[kept];
 		v->doubt[kept++] = v->doubt[i];
 		v->doubt[i] = swap;
 	}
 	v->doubt_n = kept;
-	return rc;
+	return rc == 0 && mends ? pgv_mend(v, err) : rc;
 }
 
 int

@@ -157,4 +157,5 @@ pgv_mark_end(struct pgv *v)
 	               v->schema, v->nonce);
 	if (pgv_run(s, &s->look, sql, &ignored) != 0)
 		return;
+	pgv_mend_end(v);
 }

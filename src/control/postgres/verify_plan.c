@@ -11,8 +11,8 @@
 
 #include "control/postgres/verify.h"
 
-static void
-put_quoted(struct buf *b, const char *name)
+void
+pgv_put_quoted(struct buf *b, const char *name)
 {
 	buf_put(b, "\"", 1);
 	for (; *name != '\0'; name++)
@@ -23,16 +23,16 @@ put_quoted(struct buf *b, const char *name)
 void
 pgv_put_name(struct buf *b, const char *schema, const char *name)
 {
-	put_quoted(b, schema);
+	pgv_put_quoted(b, schema);
 	buf_put(b, ".", 1);
-	put_quoted(b, name);
+	pgv_put_quoted(b, name);
 }
 
 static void
 put_column(struct buf *b, const char *name)
 {
 	buf_put_str(b, "t.");
-	put_quoted(b, name);
+	pgv_put_quoted(b, name);
 }
 
 static void
@@ -138,11 +138,15 @@ static void
 put_array(struct pgv *v, int side, uint32_t i, const uint32_t range[2])
 {
 	struct buf *b = &v->sql;
+	bool is_first = true;
 
 	buf_put_str(b, "'{");
 	for (uint32_t d = range[0]; d < range[1]; d++) {
-		if (d > range[0])
+		if (v->mends && !v->doubt[d].wants_mend)
+			continue;
+		if (!is_first)
 			buf_put(b, ",", 1);
+		is_first = false;
 		put_element(b, pgv_key_field(&v->doubt[d].key, i));
 	}
 	buf_put_str(b, "}'::");
@@ -151,20 +155,23 @@ put_array(struct pgv *v, int side, uint32_t i, const uint32_t range[2])
 	buf_put_str(b, "[]");
 }
 
-int
-pgv_put_look(struct pgv *v, int side, uint32_t from, uint32_t to,
-             struct err *err)
+void
+pgv_put_literal(struct buf *b, struct span s)
+{
+	buf_put(b, "'", 1);
+	for (size_t i = 0; i < s.n; i++)
+		buf_put(b, s.p[i] == '\'' ? "''" : (const char *)s.p + i,
+		        s.p[i] == '\'' ? 2 : 1);
+	buf_put(b, "'", 1);
+}
+
+void
+pgv_put_doubts(struct pgv *v, int side, uint32_t from, uint32_t to)
 {
 	const uint32_t range[2] = { from, to };
 	const struct pgv_plan *p = &v->plan;
 	struct buf *b = &v->sql;
 
-	buf_clear(b);
-	buf_put_str(b, "SELECT u.i, t.xmin::text || ' ' || t.ctid::text");
-	if (!p->is_keyless) {
-		buf_put(b, ",", 1);
-		put_columns(b, p);
-	}
 	put_from(v, side);
 	buf_put_str(b, " JOIN unnest(");
 	for (uint32_t i = 0; i < p->keys; i++) {
@@ -188,6 +195,21 @@ pgv_put_look(struct pgv *v, int side, uint32_t from, uint32_t to,
 		put_key(b, p, side, i);
 		buf_putf(b, ")::text COLLATE \"C\" = u.k%u", i);
 	}
+}
+
+int
+pgv_put_look(struct pgv *v, int side, uint32_t from, uint32_t to,
+             struct err *err)
+{
+	struct buf *b = &v->sql;
+
+	buf_clear(b);
+	buf_put_str(b, "SELECT u.i, t.xmin::text || ' ' || t.ctid::text");
+	if (!v->plan.is_keyless) {
+		buf_put(b, ",", 1);
+		put_columns(b, &v->plan);
+	}
+	pgv_put_doubts(v, side, from, to);
 	return finish(v, err);
 }
 

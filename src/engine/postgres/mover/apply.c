@@ -321,6 +321,28 @@ pg_apply_renew(struct pg_apply *a)
 	a->rows = APPLY_GROUP_MAX;
 }
 
+void
+pg_apply_call(struct pg_mover *m, struct pg_apply *a, struct span text,
+              struct span value)
+{
+	uint32_t number;
+	size_t at;
+
+	open_tx(a);
+	number = prepare(a, text);
+	if (number == 0) {
+		a->failed = true;
+		return;
+	}
+	at = bind_begin(a, number, 1);
+	pg_put_value(&a->c.link->tx, value);
+	bind_end(a, at);
+	put_execute(a);
+	expect(a, DUE_QUIET, 0);
+	a->rows++;
+	port_touch(m->port, a->c.link);
+}
+
 /* Microseconds since 2000 as the server reads them. */
 static void
 put_time(struct buf *b, int64_t us)

@@ -124,17 +124,25 @@ on_message(struct pg_mover *m, struct pg_feed *f,
 	}
 }
 
-/* A row of Godwit's own table on the side that rules: a change of its schema. */
+/* A row of Godwit's own tables on the side that rules: a change of its schema, rows
+ * to be mended. What is to be done stands in the last column. */
 static void
-on_ddl(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
+on_words(struct pg_mover *m, struct pg_feed *f, const struct pg_relation *r,
+         const struct pg_output_part *p)
 {
 	struct span rest = p->new.items;
-	struct pg_cell c;
+	struct pg_cell c = { .kind = PG_CELL_NULL };
 
-	if (f->skips || !rules(m, f) || p->kind != PG_CHANGE_INSERT ||
-	    !pg_cell_next(&rest, &c))
+	if (f->skips || !rules(m, f) || p->kind != PG_CHANGE_INSERT)
 		return;
-	pg_ddl_take(m, target(m, f), c.bytes);
+	while (pg_cell_next(&rest, &c))
+		continue;
+	if (c.kind == PG_CELL_NULL)
+		return;
+	if (r->is_ddl)
+		pg_ddl_take(m, target(m, f), c.bytes);
+	else
+		pg_mend_take(m, target(m, f), c.bytes);
 	f->is_empty = f->is_empty && !target(m, f)->is_open;
 }
 
@@ -150,8 +158,8 @@ on_change(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 		              m->conf->side[f->side].label);
 		return true;
 	}
-	if (r->is_ddl) {
-		on_ddl(m, f, p);
+	if (r->is_ddl || r->is_mend) {
+		on_words(m, f, r, p);
 		return true;
 	}
 	if (f->skips || r->is_own || pg_since_has(m, f, p->oid))

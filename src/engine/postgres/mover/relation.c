@@ -85,6 +85,8 @@ pg_relation_learn(struct pg_mover *m, struct pg_feed *f,
 	             span_eq(p->name, SPAN("marker"));
 	r->is_ddl = span_eq(p->schema, span_str(m->slot)) &&
 	            span_eq(p->name, SPAN("ddl"));
+	r->is_mend = span_eq(p->schema, span_str(m->slot)) &&
+	             span_eq(p->name, SPAN("mend"));
 	r->is_own = !r->is_mark && span_has_prefix(p->schema, SPAN("godwit_"));
 	pg_put_ident(&r->target,
 	             p->schema.n > 0 ? p->schema : SPAN("pg_catalog"));

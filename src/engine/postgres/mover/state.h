@@ -10,6 +10,7 @@
  *   feed.c      a side's change stream, transaction by transaction
  *   relation.c  tables as the stream names them, and statements for their rows
  *   ddl.c       changes of the schema that travel in the stream
+ *   mend.c      rows that the verifier found to differ
  *   apply.c     changes as pipelined statements on the other side
  *
  *        ask[old] ──┐  questions                     ┌── ask[new]
@@ -108,6 +109,7 @@ struct pg_relation {
 	bool is_own;      /* of Godwit's schema: not carried */
 	bool is_mark;     /* the verifier's markers          */
 	bool is_ddl;      /* changes of the schema: ddl.c    */
+	bool is_mend;     /* words of the verifier's: mend.c */
 };
 
 /* What a feed is in the middle of. */
@@ -333,6 +335,10 @@ void pg_relation_put_sql(const struct pg_relation *r,
 /* ---- ddl.c: a change of the schema, from control/postgres/ddl.c ---- */
 void pg_ddl_take(struct pg_mover *m, struct pg_apply *a, struct span content);
 
+/* ---- mend.c: rows that are to be as the authority's, from
+ * control/postgres/verify_mend.c ---- */
+void pg_mend_take(struct pg_mover *m, struct pg_apply *a, struct span words);
+
 /* ---- apply.c ---- */
 /* Connected: its session gets its origin, and tells how far it had come. */
 void pg_apply_begin_session(struct pg_mover *m, struct pg_apply *a);
@@ -347,6 +353,9 @@ void pg_apply_truncate(struct pg_mover *m, struct pg_feed *f,
 void pg_apply_statement(struct pg_mover *m, struct pg_apply *a,
                         struct span text);
 void pg_apply_renew(struct pg_apply *a);
+/* The same with one parameter, prepared as changes are. */
+void pg_apply_call(struct pg_mover *m, struct pg_apply *a, struct span text,
+                   struct span value);
 /* Another transaction begins. It may go into the same one of the target as those
  * before it, when several came at once. */
 void pg_apply_begin(struct pg_mover *m, struct pg_apply *a);
