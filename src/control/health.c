@@ -124,6 +124,7 @@ health_behind(struct run *r, bool on)
 	struct mail m = { .kind = MAIL_BEHIND, .flag = on ? 1 : 0 };
 
 	r->is_behind = on;
+	r->late_n += on;
 	r->behind_acked = 0;
 	machines_tell(r, &m);
 	if (on)

@@ -212,6 +212,7 @@ struct run {
 	bool copied;        /* the bulk is complete               */
 	enum copy_mode copied_by; /* in an earlier process          */
 	bool is_behind;
+	uint64_t late_n;     /* how often that began */
 	uint64_t in_step_ns; /* since when; 0: not                 */
 	uint64_t heartbeat_token;
 	bool heartbeat_back; /* that one                          */

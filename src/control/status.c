@@ -20,7 +20,8 @@
 /* Sums over the relays. */
 struct totals {
 	uint64_t reads[SIDE_N], writes[SIDE_N], errors[SIDE_N], lost;
-	uint64_t retried, refused, held, clients, blocked, subscribed, in_tx;
+	uint64_t retried, refused, withheld, held, clients, blocked, subscribed,
+		in_tx;
 	uint64_t hold_last_ns, hold_max_ns, mem;
 	uint64_t latency[SIDE_N][HIST_BUCKETS];
 };
@@ -56,6 +57,7 @@ sum(const struct traffic *const *list, uint32_t n, struct totals *t)
 		}
 		t->retried += get(&f->read_retries);
 		t->refused += get(&f->refused);
+		t->withheld += get(&f->withheld);
 		t->held += get32(&f->held);
 		t->clients += get32(&f->clients);
 		t->blocked += get32(&f->blocked);
@@ -86,6 +88,7 @@ total(const struct run *r, struct totals *t)
 	t->lost -= b->lost;
 	t->retried -= b->retried;
 	t->refused -= b->refused;
+	t->withheld -= b->withheld;
 }
 
 int
@@ -330,7 +333,7 @@ stream_json(const struct run *r)
 }
 
 static json_t *
-reverse_json(const struct run *r)
+reverse_json(const struct run *r, const struct totals *t)
 {
 	bool soaks = run_authority(r) == SIDE_NEW;
 	json_int_t age = -1;
@@ -338,11 +341,12 @@ reverse_json(const struct run *r)
 
 	if (r->proven_ns != 0)
 		age = INT((os_mono_ns() - r->proven_ns) / NS_PER_MS);
-	return json_pack("{s:I,s:I,s:s,s:b}", "proven_ms_ago", age, "lag_ms",
-	                 soaks ? LOAD(r->board.lag_ms) : 0, "ack",
+	return json_pack("{s:I,s:I,s:s,s:b,s:I,s:I}", "proven_ms_ago", age,
+	                 "lag_ms", soaks ? LOAD(r->board.lag_ms) : 0, "ack",
 	                 both && r->conf->ack == ACK_BOTH ? "both"
 	                                                  : "authority",
-	                 "behind", r->is_behind);
+	                 "behind", r->is_behind, "waited", INT(t->withheld),
+	                 "timeouts", INT(r->late_n));
 }
 
 static json_t *
@@ -599,7 +603,8 @@ status_json(struct run *r)
 	rest = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "reads",
 	                 reads_json(r, &t), "writes", writes_json(r, &t),
 	                 "copy", copy_json(r), "stream", stream_json(r),
-	                 "reverse", reverse_json(r), "hold", hold_json(r, &t));
+	                 "reverse", reverse_json(r, &t), "hold",
+	                 hold_json(r, &t));
 	(void)json_object_update(j, rest);
 	json_decref(rest);
 	rest = json_pack(

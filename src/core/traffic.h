@@ -49,6 +49,8 @@ struct traffic {
 	_Atomic uint64_t read_retries;   /* reads sent again to the authority
 	                                   * because the other side moved    */
 	_Atomic uint64_t refused;        /* commands refused by name        */
+	_Atomic uint64_t withheld;       /* answers that waited for the other
+	                                  * side (ack both)                 */
 	_Atomic uint64_t scripts;        /* uses of scripts and functions   */
 	_Atomic uint64_t auth_failed;    /* by users of the interlay        */
 	_Atomic uint64_t bytes_in;

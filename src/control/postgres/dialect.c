@@ -95,9 +95,7 @@ can(const struct run *r, struct err *err)
 	if (what != NULL)
 		return err_set(err, ERR_UNABLE,
 		               "not possible for PostgreSQL yet: %s", what);
-	if (c->write_mode != WRITE_CUTOVER)
-		what = "write_mode dual_write; use cutover";
-	else if (c->conflict != CONFLICT_REPLACE)
+	if (c->conflict != CONFLICT_REPLACE)
 		what = "conflict rules; new has to be empty";
 	else if (c->copy_mode != COPY_AUTO || c->new_is_stale)
 		what = c->new_is_stale
@@ -293,6 +291,7 @@ put_checks(const struct run *r, json_t *list)
 const struct dialect dialect_postgres = {
 	.name = "postgres",
 	.warms = true,
+	.can_ack_both = true,
 	.alpn = PG_RELAY_ALPN,
 	.spools = true,
 	.can_repair = true,

@@ -425,6 +425,18 @@ pg_apply_commit(struct pg_apply *a, uint64_t end_lsn, int64_t time_us)
 	a->commits++;
 }
 
+void
+pg_apply_raise(struct pg_apply *a, uint64_t lsn)
+{
+	struct pg_due *d;
+
+	if (a->is_open || a->due_n == 0)
+		return;
+	d = &a->due[(a->due_at + a->due_n - 1) % RING];
+	if (d->kind == DUE_COMMIT && d->lsn < lsn)
+		d->lsn = lsn;
+}
+
 static void
 done(struct pg_mover *m, struct pg_apply *a, uint64_t lsn)
 {

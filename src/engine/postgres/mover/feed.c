@@ -112,8 +112,10 @@ static void
 on_message(struct pg_mover *m, struct pg_feed *f,
            const struct pg_output_part *p)
 {
-	if (span_eq(p->name, SPAN("godwit:beat")) && rules(m, f))
-		m->beat_back = number_of(p->content);
+	if (span_eq(p->name, SPAN("godwit:beat")) && rules(m, f)) {
+		m->beat_read = number_of(p->content);
+		m->beat_lsn = f->commit_lsn;
+	}
 	if (span_eq(p->name, SPAN("godwit:heart")) && !rules(m, f)) {
 		struct mail mail = { .kind = MAIL_HEARTBEAT_BACK,
 			             .token = number_of(p->content) };

@@ -206,6 +206,7 @@ forget_all(struct pg_mover *m, bool streams)
 	m->chunks_open = 0;
 	m->stands = false;
 	m->beat_token = m->beat_back;
+	m->beat_read = 0;
 }
 
 static void
@@ -272,8 +273,15 @@ pg_mover_moved(struct pg_mover *m)
 
 		if (empty && !f->in_tx && f->read > f->done)
 			f->done = f->read;
-		atomic_store(&b->passed[s], f->done);
+		else if ((enum side)s == m->from && !f->in_tx)
+			pg_apply_raise(&m->apply[side_other(m->from)], f->read);
+		if (atomic_exchange(&b->passed[s], f->done) != f->done &&
+		    (enum side)s == m->from)
+			m->port->ops->poke(m->port);
 	}
+	if (m->beat_read == m->beat_token &&
+	    m->feed[m->from].done >= m->beat_lsn)
+		m->beat_back = m->beat_read;
 	pass_barrier(m);
 }
 
@@ -398,6 +406,7 @@ flip(struct pg_mover *m, enum side to)
 	m->feed[to].is_foreign = false;
 	m->beat_token++;
 	m->beat_back = m->beat_token;
+	m->beat_read = 0;
 	m->beat_ns = 0;
 	if (m->stage == STAGE_IN_STEP)
 		pg_mover_stage(m, STAGE_STREAM);

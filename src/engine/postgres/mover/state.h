@@ -218,8 +218,11 @@ struct pg_mover {
 	uint64_t barrier_epoch;
 	bool stands; /* it has passed; nothing is applied */
 
-	uint64_t beat_token; /* of the authority's feed: sent, arrived */
+	uint64_t beat_token; /* of the authority's feed: sent; and all before
+	                      * it is on the other side                     */
 	uint64_t beat_back;
+	uint64_t beat_read; /* it has been read, there */
+	uint64_t beat_lsn;
 	uint64_t beat_ns;
 	uint64_t heart_token; /* the way back: wished for by control */
 	uint64_t progress_ns;
@@ -361,6 +364,8 @@ void pg_apply_call(struct pg_mover *m, struct pg_apply *a, struct span text,
 void pg_apply_begin(struct pg_mover *m, struct pg_apply *a);
 /* The transaction that was read is whole; something of it was put. */
 void pg_apply_commit(struct pg_apply *a, uint64_t end_lsn, int64_t time_us);
+/* All up to lsn was read, and what it says is under way: it is there when that is. */
+void pg_apply_raise(struct pg_apply *a, uint64_t lsn);
 /* The end of a wake-up: what is whole is committed, and answers are wanted. */
 void pg_apply_flush(struct pg_mover *m, struct pg_apply *a);
 bool pg_apply_hear(struct pg_mover *m, struct pg_apply *a,

@@ -156,8 +156,8 @@ is_taken(struct pg_session *s, const struct group *g)
 }
 
 /* Is it in the database that moves? What others hold there is no concern of ours. */
-static bool
-is_moved(const struct pg_session *s)
+bool
+pg_away_is_moved(const struct pg_session *s)
 {
 	return span_eq(pg_rule_database(s),
 	               span_str(s->r->conf->side[SIDE_OLD].database));
@@ -242,7 +242,7 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	if (rc != TAKE_DONE)
 		return rc;
 	a->counts = true;
-	if (!is_moved(s) || (pg_rule_names_tables(s->r) && !is_like(s)) ||
+	if (!pg_away_is_moved(s) || (pg_rule_names_tables(s->r) && !is_like(s)) ||
 	    !is_taken(s, &g) || !is_ready(s))
 		return TAKE_NOT;
 	rd = a->p;

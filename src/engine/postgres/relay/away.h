@@ -50,6 +50,7 @@ enum pg_owner {
 	OWNER_POOLED,
 	OWNER_READER,
 	OWNER_LOOK,
+	OWNER_ACK,
 };
 
 /* ---- of a session ------------------------------------------------------------ */
@@ -239,6 +240,8 @@ void pg_away_stop(struct pg_session *s);
 /* The client does not want the answer any more. False: none is under way. */
 bool pg_away_cancel(struct pg_session *s);
 bool pg_away_is_out(const struct pg_session *s);
+/* Is it in the database that moves? */
+bool pg_away_is_moved(const struct pg_session *s);
 
 /* ---- rule.c ---- */
 /* Is the read eligible? words: a hash of what it says. */

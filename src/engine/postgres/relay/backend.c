@@ -100,7 +100,7 @@ is_word(const struct pg_backend *b, uint8_t type)
 		       type == PG_READY || type == PG_PARAMETER_STATUS;
 	return type == PG_READY || type == PG_COPY_IN_RESPONSE ||
 	       (b->s->probes && type == PG_ROW_DESCRIPTION) ||
-	       type == PG_PARAMETER_STATUS ||
+	       type == PG_PARAMETER_STATUS || pg_ack_wants(b->s, type) ||
 	       (type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s));
 }
 
@@ -138,6 +138,8 @@ give(struct pg_backend *b, struct span raw)
 	struct pg_session *s = b->s;
 
 	if (s->client == NULL)
+		return;
+	if (pg_ack_put(s, raw))
 		return;
 	s->r->n.bytes_out += raw.n;
 	buf_put_span(&s->client->tx, raw);
@@ -277,14 +279,41 @@ on_first_login(struct pg_backend *b, uint8_t type, struct span body)
 	return false;
 }
 
-/* In the middle of the session's life. */
-static void
+/* One that ack.h wanted to see. False: the session is gone. */
+static bool
+give_kept(struct pg_backend *b, uint8_t type, struct span body)
+{
+	struct pg_session *s = b->s;
+	struct buf ours;
+	bool is_good = true;
+
+	if (type == PG_COMMAND_COMPLETE)
+		is_good = pg_ack_complete(s, body);
+	else if (type == PG_READY)
+		is_good = pg_ack_ready(s);
+	if (!is_good) {
+		pg_session_end(s, SPAN("53200"), "out of memory");
+		return false;
+	}
+	buf_init(&ours, s->r->mem);
+	if (type == PG_ERROR_RESPONSE && pg_ack_refusal(s, body, &ours))
+		give(b, buf_span(&ours));
+	else
+		give_whole(b, type, body);
+	buf_fini(&ours);
+	return true;
+}
+
+/* In the middle of the session's life. False: it is gone. */
+static bool
 on_answer(struct pg_backend *b, uint8_t type, struct span body)
 {
 	struct pg_session *s = b->s;
 
 	if (type == PG_READY)
 		on_ready(s, body);
+	if (b->is_kept)
+		return give_kept(b, type, body);
 	if (type == PG_ROW_DESCRIPTION && !pg_census_begins(s, body))
 		give_whole(b, type, body);
 	if (type == PG_COPY_IN_RESPONSE) {
@@ -293,6 +322,7 @@ on_answer(struct pg_backend *b, uint8_t type, struct span body)
 		if (s->due_query == 0)
 			s->due_sync = 0;
 	}
+	return true;
 }
 
 static void
@@ -341,7 +371,7 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 		if (--b->due == 0)
 			b->at = BACKEND_OPEN;
 		return true;
-	case BACKEND_OPEN: on_answer(b, type, body); return true;
+	case BACKEND_OPEN: return on_answer(b, type, body);
 	case BACKEND_SPARE:
 	case BACKEND_OFF: return true;
 	}
@@ -359,16 +389,22 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 		    b->s->reading.swallow > 0) {
 			b->s->reading.swallow--;
 			b->is_ours = true;
+		} else if (p->type == PG_PARSE_COMPLETE) {
+			pg_ack_note_parsed(b->s);
 		}
-		if (b->at == BACKEND_OPEN && p->type == PG_ERROR_RESPONSE)
+		if (b->at == BACKEND_OPEN && p->type == PG_ERROR_RESPONSE) {
 			pg_away_note_error(b->s);
+			pg_ack_note_error(b->s);
+		}
 		b->reads = is_word(b, p->type);
+		b->is_kept = b->at == BACKEND_OPEN && !b->is_ours &&
+		             pg_ack_wants(b->s, p->type);
 		buf_clear(&b->word);
 		if (buf_len(&b->s->params) > 0 && !b->is_ours &&
 		    !pg_session_is_quiet(b->s))
 			pg_params_give(b->s);
 	}
-	if (!b->is_ours)
+	if (!b->is_ours && !b->is_kept)
 		give(b, p->raw);
 	if (!b->reads)
 		return true;

@@ -370,6 +370,8 @@ pg_census_note(struct pg_session *s, const struct pg_message *m)
 		buf_init(&n->raw, s->r->mem);
 	else
 		s->named_bytes -= buf_len(&n->raw);
+	/* The server may have kept the other one. */
+	s->ack.is_doubtful = s->ack.is_doubtful || !is_new;
 	buf_clear(&n->raw);
 	buf_put_span(&n->raw, m->raw);
 	s->named_bytes += m->raw.n;

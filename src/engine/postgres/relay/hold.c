@@ -221,6 +221,7 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 		    (s->b.link == NULL || s->b.side != r->route.authority))
 			go_over(s);
 	}
+	pg_acks_route(r);
 	r->locking = locks_are_owed(r);
 	r->locking_ns = r->port->now_ns + LOCKS_WAIT_NS;
 	list_each(pg_session, s, all, &r->sessions)

@@ -13,6 +13,7 @@
  *   custom.c   names of settings that no server lists
  *   warm.c     before a hold: questions, and connections that will be needed
  *   away.h     reads on the other side (away.c, reader.c, reads.c, rule.c)
+ *   ack.h      answers that wait for it (ack.c, ack_ask.c, ack_judge.c)
  *   hold.c     hold, drained, release: sessions change sides
  *
  *   client ──→ session.in ──(held?)──→ backend.link ──→ server
@@ -25,6 +26,7 @@
 #include "base/map.h"
 #include "engine/postgres/conn.h"
 #include "engine/postgres/login.h"
+#include "engine/postgres/relay/ack.h"
 #include "engine/postgres/relay/away.h"
 #include "engine/postgres/relay/relay.h"
 #include "wire/pg_back.h"
@@ -90,6 +92,7 @@ struct pg_backend {
 	uint8_t type;    /* of the message under way                   */
 	bool is_ours;    /* ... which the client does not get          */
 	bool reads;      /* ... which is read here, into word          */
+	bool is_kept;    /* ... and is given when it was looked at     */
 	bool slow;       /* not read, because of the client            */
 	bool hears;      /* the census' own answer has not ended       */
 	uint32_t due;    /* ReadyForQuery of restoring that will come  */
@@ -181,6 +184,7 @@ struct pg_session {
 	uint64_t warmed;          /* number of the warming that asked it */
 	struct pg_state state;
 	struct pg_reading reading;
+	struct pg_acking ack;
 	uint32_t process; /* the cancel key that it has */
 	uint32_t secret;
 	uint32_t due_query; /* ReadyForQuery that will come */
@@ -224,6 +228,7 @@ struct pg_relay {
 	bool has_asked;
 	struct pg_counts n;
 	struct pg_reads reads;
+	struct pg_acks acks;
 	bool held;    /* between MAIL_HOLD and MAIL_RELEASE */
 	bool told;    /* MAIL_DRAINED was sent              */
 	bool rounded; /* who listens was asked once more   */

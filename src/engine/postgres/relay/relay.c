@@ -78,6 +78,7 @@ publish(struct pg_relay *r)
 	PUT(read_retries, r->reads.retried);
 	PUT(told_ns, r->port->now_ns);
 	PUT(refused, r->n.refused);
+	PUT(withheld, r->acks.waited);
 	PUT(bytes_in, r->n.bytes_in);
 	PUT(bytes_out, r->n.bytes_out);
 	PUT(clients, (uint32_t)r->sessions.n);
@@ -153,6 +154,7 @@ pair(struct pg_relay *r, const struct mail *m)
 	list_each(pg_session, s, all, &r->sessions)
 		pg_away_stop(s);
 	pg_reads_forget(r);
+	pg_acks_pair(r);
 	r->conf = m->pair;
 	r->route = m->route;
 	list_each(pg_session, s, all, &r->sessions) {
@@ -182,6 +184,7 @@ on_mail(struct pg_relay *r, const struct mail *m)
 	case MAIL_ROUTE:
 		r->route = m->route;
 		pg_reads_route(r);
+		pg_acks_route(r);
 		ack_route(r);
 		break;
 	case MAIL_WARM: pg_warm_begin(r, m->token); break;
@@ -190,6 +193,7 @@ on_mail(struct pg_relay *r, const struct mail *m)
 	case MAIL_BEHIND:
 		r->reads.is_behind = m->flag != 0;
 		pg_reads_route(r);
+		pg_acks_behind(r, m->flag);
 		answer(r, MAIL_BEHIND_ACK, m->flag);
 		break;
 	case MAIL_PAIR: pair(r, m); break;
@@ -216,6 +220,8 @@ on_up(struct pg_relay *r, struct link *l)
 		pg_reader_up(l->owner);
 	else if (*o == OWNER_LOOK)
 		pg_look_up(r, l->owner);
+	else if (*o == OWNER_ACK)
+		pg_ack_ask_up(r, l->owner);
 	else if (*o == OWNER_CANCEL)
 		put_cancel(r, l->owner);
 }
@@ -238,6 +244,8 @@ on_bytes(struct pg_relay *r, const struct event *ev)
 		pg_reader_take(ev->link->owner, ev->bytes);
 	else if (*o == OWNER_LOOK)
 		pg_look_take(r, ev->link->owner, ev->bytes);
+	else if (*o == OWNER_ACK)
+		pg_ack_ask_take(r, ev->link->owner, ev->bytes);
 	else if (*o == OWNER_POOLED)
 		pg_pool_bytes(ev->link->owner, ev->bytes);
 }
@@ -260,6 +268,8 @@ on_down(struct pg_relay *r, const struct event *ev)
 		pg_reader_down(ev->link->owner, ev->err);
 	else if (*o == OWNER_LOOK)
 		pg_look_down(r, ev->link->owner, ev->err);
+	else if (*o == OWNER_ACK)
+		pg_ack_ask_down(r, ev->link->owner, ev->err);
 	else if (*o == OWNER_POOLED)
 		pg_pool_down(ev->link->owner);
 	else
@@ -325,6 +335,7 @@ work(struct pg_relay *r)
 
 	retry(r);
 	pg_reads_work(r);
+	pg_acks_work(r);
 	if (r->held)
 		pg_hold_look(r);
 	pg_hold_locks(r);
@@ -333,6 +344,9 @@ work(struct pg_relay *r)
 		end_sessions(r);
 	if (r->pool.n > 0)
 		pg_pool_drop_old(r);
+	r->port->skips_board = r->acks.out.n == 0 && r->reads.out.n == 0;
+	r->port->lends = pg_acks_may_lend(r) && r->reads.out.n == 0 &&
+	                 !r->held && !r->stops && !r->locking && !r->warms;
 	publish(r);
 	port_wake(r->port, now + (r->retries || r->held || r->stops ||
 	                                          r->locking || r->warms
@@ -355,6 +369,7 @@ step(void *self, struct port *p, const struct event *ev)
 		buf_init(&r->quiet, r->mem);
 		pg_reads_init(r);
 		pg_reads_route(r);
+		pg_acks_init(r);
 		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
 		         p->entropy(p));
 		break;
@@ -384,6 +399,7 @@ fini(void *self, struct port *p)
 		drop_cancel(r, c);
 	}
 	pg_reads_fini(r);
+	pg_acks_fini(r);
 	pg_pool_drop_all(r);
 	pg_conn_close(&r->ask);
 	pg_conn_fini(&r->ask);

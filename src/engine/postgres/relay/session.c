@@ -101,6 +101,7 @@ pg_session_free(struct pg_session *s)
 
 	pg_warm_drop(s);
 	pg_backend_close(&s->b);
+	pg_ack_free(s);
 	pg_reader_free(s);
 	if (s->client != NULL)
 		r->port->ops->close(r->port, s->client, true);
@@ -156,7 +157,7 @@ pg_session_is_quiet(const struct pg_session *s)
 {
 	return s->due_query == 0 && s->due_sync == 0 && s->status == PG_IDLE &&
 	       !s->in_extended && !s->copies_in && s->in.left == 0 &&
-	       !pg_away_is_out(s);
+	       !pg_away_is_out(s) && !pg_ack_is_withheld(s);
 }
 
 /* ---- before the session ---------------------------------------------------- */
@@ -414,6 +415,9 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		if (take != TAKE_NOT)
 			return take == TAKE_DONE;
 	}
+	if (s->r->acks.is_behind && s->r->route.strict && s->in.left == 0 &&
+	    pg_frame_is_between(&s->in) && pg_ack_may(s, in) == 0)
+		return 0;
 	rc = pg_frame_feed(&s->in, in, &p, ret_used);
 	if (rc == WIRE_MORE)
 		return 0;
@@ -427,12 +431,19 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		pg_session_free(s);
 		return -1;
 	}
-	pg_away_note(s, &p, quiet);
+	if (!s->ack.drops) {
+		pg_away_note(s, &p, quiet);
+		pg_ack_note(s, &p);
+	}
 	if (p.kind == PG_HEAD)
 		account(s, p.type);
+	port_touch(s->r->port, s->b.link);
+	if (s->ack.drops) {
+		s->ack.drops = p.left > 0;
+		return 1;
+	}
 	capture(s, &p);
 	buf_put_span(&s->b.link->tx, p.raw);
-	port_touch(s->r->port, s->b.link);
 	return 1;
 }
 

@@ -80,6 +80,7 @@ ack_withhold(struct relay *r, struct session *s, struct lane *lane,
 	*g = (struct segment){ .s = s, .at_ns = r->port->now_ns, .n = bytes.n };
 	s->withheld++;
 	r->withheld++;
+	r->n.withheld++;
 	hold_back(r, s, bytes);
 	if (r->route.ack_timeout_ms > 0)
 		port_wake(r->port, g->at_ns + r->route.ack_timeout_ms *

@@ -230,6 +230,7 @@ struct counts {
 	uint64_t read_errors[SIDE_N];
 	uint64_t read_retries;
 	uint64_t refused;
+	uint64_t withheld;
 	uint64_t scripts;
 	uint64_t auth_failed;
 	uint64_t bytes_in;

@@ -123,6 +123,7 @@ publish(struct relay *r)
 	PUT(told_ns, r->port->now_ns);
 	PUT(read_retries, n->read_retries);
 	PUT(refused, n->refused);
+	PUT(withheld, n->withheld);
 	PUT(scripts, n->scripts);
 	PUT(auth_failed, n->auth_failed);
 	PUT(bytes_in, n->bytes_in);

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/ack_judge.c: which requests may write.
+ *
+ * Told by the scanner and the authority's catalog (engine/postgres/sql.h). Whatever is
+ * not known writes: then its answer waits for the other side, which has nothing to do
+ * for it, or is refused while both_required and the other side is behind.
+ *
+ * What is refused is replaced by something that the server fails at, so that its error
+ * comes in its turn, fails the transaction it is in, and ends a pipeline as any other.
+ */
+#include "base/hash.h"
+#include "engine/postgres/relay/inside.h"
+#include "engine/postgres/sql_scan.h"
+
+/* A longer request writes. */
+#define LOOK_MAX ((size_t)64 * 1024)
+
+/* Nobody prepares this. */
+#define REFUSED "godwit both_required"
+
+/* ---- a text ----------------------------------------------------------------- */
+
+static bool
+is_word(const struct sql_token *t, const char *word)
+{
+	return t->kind == SQL_NAME && !t->is_quoted &&
+	       span_eq(span_of(t->name, t->name_n), span_str(word));
+}
+
+static bool
+is_any(const struct sql_token *t, const char *const *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (is_word(t, words[i]))
+			return true;
+	}
+	return false;
+}
+
+/* One statement that begins or ends a transaction, or sets something of the session. */
+static bool
+is_control(struct span text)
+{
+	static const char *const words[] = {
+		"begin",    "start",      "commit",   "end",
+		"rollback", "abort",      "set",      "show",
+		"reset",    "savepoint",  "release",  "close",
+		"listen",   "deallocate", "unlisten", "discard"
+	};
+	struct sql_scan s;
+	struct sql_token t;
+	bool ended = false;
+
+	if (text.n > SQL_TEXT_MAX || !sql_scan_init(&s, text))
+		return false;
+	sql_scan_next(&s, &t);
+	if (!is_any(&t, words, sizeof(words) / sizeof(words[0])))
+		return false;
+	for (sql_scan_next(&s, &t); t.kind != SQL_END; sql_scan_next(&s, &t)) {
+		if (ended || t.kind == SQL_UNSURE || is_word(&t, "prepared"))
+			return false;
+		ended = t.kind == SQL_SEMICOLON;
+	}
+	return true;
+}
+
+enum pg_ack_class
+pg_ack_judge(const struct sql_names *n, struct span text)
+{
+	if (is_control(text))
+		return ACK_CONTROLS;
+	return sql_judge(n, text) == SQL_READ ? ACK_READS : ACK_WRITES;
+}
+
+/* Does it begin with a word that changes the catalog? */
+static bool
+is_schema(struct span text)
+{
+	static const char *const words[] = { "create", "alter", "drop", "grant",
+		                             "revoke" };
+	struct sql_scan s;
+	struct sql_token t;
+
+	if (!sql_scan_init(&s, text))
+		return false;
+	sql_scan_next(&s, &t);
+	return is_any(&t, words, sizeof(words) / sizeof(words[0]));
+}
+
+static enum pg_ack_class
+judge(struct pg_relay *r, struct span text)
+{
+	struct pg_acks *a = &r->acks;
+	struct pg_verdict *v;
+	uint64_t digest[2];
+
+	if (a->cache == NULL || !a->names.is_done)
+		return pg_ack_judge(&a->names, text);
+	digest[0] = hash_bytes(text, a->seed[0]);
+	digest[1] = hash_bytes(text, a->seed[1]);
+	v = &a->cache[digest[0] % PG_ACK_CACHE];
+	if (v->known == 0 || v->digest[0] != digest[0] ||
+	    v->digest[1] != digest[1]) {
+		memcpy(v->digest, digest, sizeof(digest));
+		v->known = (uint8_t)(pg_ack_judge(&a->names, text) + 1);
+	}
+	return (enum pg_ack_class)(v->known - 1);
+}
+
+/* ---- a message ---------------------------------------------------------------- */
+
+/* The text of the statement that a Bind means. False: not known for certain. */
+static bool
+find(struct pg_session *s, struct span body, struct span *ret_text)
+{
+	const struct pg_named *named;
+	const struct buf *raw = &s->unnamed;
+	const uint8_t *end = memchr(body.p, 0, body.n);
+	struct pg_parse p;
+	struct span name;
+
+	if (s->is_lossy || s->ack.is_doubtful || end == NULL)
+		return false;
+	name = span_skip(body, (size_t)(end - body.p) + 1);
+	end = name.n > 0 ? memchr(name.p, 0, name.n) : NULL;
+	if (end == NULL)
+		return false;
+	name.n = (size_t)(end - name.p);
+	if (name.n > 0) {
+		named = map_get(&s->named, name);
+		if (named == NULL)
+			return false;
+		raw = &named->raw;
+	}
+	if (buf_len(raw) <= 5 ||
+	    !pg_read_parse(span_skip(buf_span(raw), 5), &p))
+		return false;
+	*ret_text = p.text;
+	return true;
+}
+
+static void
+writes(struct pg_session *s, struct span text)
+{
+	s->ack.wrote = true;
+	if (!is_schema(text))
+		return;
+	s->ack.is_schema = true;
+	s->r->acks.is_stale = true;
+}
+
+/* The beginning of a body, or all of it. */
+static void
+note_body(struct pg_session *s, const struct pg_part *p)
+{
+	struct span text;
+	bool is_known;
+
+	if (p->raw.n + p->left != p->size)
+		return; /* its first part said it all */
+	if (p->type == PG_QUERY)
+		is_known = p->left == 0 && pg_read_query(p->raw, &text);
+	else
+		is_known = find(s, p->raw, &text);
+	if (!is_known)
+		s->ack.wrote = true;
+	else if (judge(s->r, text) == ACK_WRITES)
+		writes(s, text);
+}
+
+void
+pg_ack_note(struct pg_session *s, const struct pg_part *p)
+{
+	bool is_body = p->type == PG_QUERY || p->type == PG_BIND;
+
+	if (s->r->conf->board == NULL)
+		return;
+	if (p->kind == PG_HEAD) {
+		s->ack.parses += p->type == PG_PARSE;
+		if ((is_body && !pg_acks_is_on(s->r)) ||
+		    p->type == PG_FUNCTION_CALL)
+			s->ack.wrote = true;
+		return;
+	}
+	if (is_body && !s->ack.wrote && pg_away_is_moved(s))
+		note_body(s, p);
+}
+
+void
+pg_ack_note_error(struct pg_session *s)
+{
+	if (s->ack.parses > 0)
+		s->ack.is_doubtful = true;
+}
+
+void
+pg_ack_note_parsed(struct pg_session *s)
+{
+	if (s->ack.parses > 0)
+		s->ack.parses--;
+}
+
+/* ---- what is refused ----------------------------------------------------------- */
+
+static bool
+may(struct pg_session *s, const struct pg_message *m)
+{
+	struct pg_parse p;
+	struct span text;
+
+	switch (m->type) {
+	case PG_QUERY:
+		return pg_read_query(m->body, &text) &&
+		       judge(s->r, text) != ACK_WRITES;
+	case PG_PARSE:
+		return pg_read_parse(m->body, &p) &&
+		       judge(s->r, p.text) != ACK_WRITES;
+	case PG_BIND:
+		return find(s, m->body, &text) &&
+		       judge(s->r, text) != ACK_WRITES;
+	default: return false;
+	}
+}
+
+static void
+refuse(struct pg_session *s, uint8_t type)
+{
+	struct buf *tx = &s->b.link->tx;
+	struct pg_bind nothing = { .portal = SPAN(""),
+		                   .statement = SPAN(REFUSED) };
+
+	if (type == PG_QUERY || type == PG_FUNCTION_CALL)
+		pg_put_query(tx, SPAN("EXECUTE \"" REFUSED "\""));
+	else
+		pg_put_bind(tx, &nothing);
+	s->ack.drops = true;
+	s->ack.was_refused = true;
+	s->r->n.refused++;
+}
+
+int
+pg_ack_may(struct pg_session *s, struct span in)
+{
+	struct pg_frame f = s->in;
+	struct pg_message m;
+	enum wire_rc rc;
+
+	if (in.n == 0 || s->status == PG_IN_FAILED || !pg_away_is_moved(s) ||
+	    (in.p[0] != PG_QUERY && in.p[0] != PG_PARSE && in.p[0] != PG_BIND &&
+	     in.p[0] != PG_FUNCTION_CALL))
+		return 1;
+	if (in.n < 5)
+		return 0;
+	if (pg_get_u32(in.p + 1) <= LOOK_MAX) {
+		rc = pg_frame_whole(&f, in, &m);
+		if (rc == WIRE_MORE)
+			return 0;
+		if (rc != WIRE_PART || may(s, &m))
+			return 1;
+	}
+	refuse(s, in.p[0]);
+	return -1;
+}
+
+static bool
+holds(struct span s, struct span part)
+{
+	for (size_t i = 0; i + part.n <= s.n; i++) {
+		if (memcmp(s.p + i, part.p, part.n) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+pg_ack_refusal(struct pg_session *s, struct span body, struct buf *ret)
+{
+	const struct pg_error ours = {
+		.severity = SPAN("ERROR"),
+		.severity_plain = SPAN("ERROR"),
+		.code = SPAN("25006"),
+		.message = SPAN("Godwit refuses writes (both_required): the "
+		                "other side is behind"),
+		.hint = SPAN("Nothing was executed. Try again when it has "
+		             "caught up."),
+	};
+	struct pg_error e;
+
+	if (!s->ack.was_refused || !pg_read_error(body, &e) ||
+	    !span_eq(e.code, SPAN("26000")) || !holds(e.message, SPAN(REFUSED)))
+		return false;
+	pg_put_error(ret, PG_ERROR_RESPONSE, &ours);
+	return true;
+}
