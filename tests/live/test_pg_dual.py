@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PostgreSQL: dual_write. What a client was told is on both sides at that moment; when the
 other side does not follow, nobody waits for ever, and nobody reads what is too old."""
+import json
 import threading
 import time
 
@@ -23,7 +24,9 @@ class Dual(Move):
     """A migration that is in step, with the table t(id, v) of the role app."""
 
     def __init__(self, directory, *args, schema="", **kw):
-        super().__init__(directory, "--strategy", "big_bang", *(args or DUAL), scale=0, start=False, **kw)
+        if "--definition" not in args:
+            args = ("--strategy", "big_bang", *(args or DUAL))
+        super().__init__(directory, *args, scale=0, start=False, **kw)
         try:
             self.sql("old", SCHEMA + schema)
             self.g.start(seconds=60)
@@ -214,6 +217,71 @@ def test_new_stands_still(tmp_path):
         m.in_step()
         m.g.must("promote")
         assert c.execute("SELECT count(*) FROM t").fetchone() == (19,)
+
+
+def refused(run):
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction, match="both_required"):
+        run()
+
+
+def defined(directory, **write):
+    path = directory / "definition.json"
+    path.write_text(json.dumps({"type": "big_bang", "write_mode": {"mode": "dual_write", **write}}))
+    return "--definition", str(path)
+
+
+def test_both_required(tmp_path):
+    """While new is behind writes are refused by name and not executed, in whatever form
+    they come; reads go on. Then it opens again."""
+    with Dual(tmp_path, *defined(tmp_path, policy="both_required", ack_timeout_ms=300),
+              schema="CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (99, 1) RETURNING v';") as m, m.conn() as c, m.conn() as open_tx:
+        c.execute("INSERT INTO t VALUES (1, 1)")
+        c.execute("INSERT INTO t VALUES (%s, 1)", (2,), prepare=True)
+        until(lambda: same_count(m), 20)
+        open_tx.execute("BEGIN")
+        open_tx.execute("INSERT INTO t VALUES (3, 1)")
+        m.new.freeze()
+        try:
+            c.execute("UPDATE t SET v = 2 WHERE id = 1")
+            until(m.behind, 20)
+            for sql in ("INSERT INTO t VALUES (5, 1)", "SELECT f()", "WITH x AS (DELETE FROM t RETURNING id) SELECT * FROM x", "BEGIN; DELETE FROM t; COMMIT",
+                        "TRUNCATE t", "DO $$BEGIN DELETE FROM t; END$$", "COPY t FROM STDIN", "INSERT INTO t SELECT g, 1 FROM generate_series(1000, 2000) g -- %s" % ("x" * 100000)):
+                refused(lambda sql=sql: c.execute(sql, prepare=False))
+                assert c.execute("SELECT count(*) FROM t", prepare=False).fetchone() == (2,), sql
+                refused(lambda sql=sql: c.execute(sql.replace("%s", ""), (), binary=True))
+            # Prepared before; and inside of a transaction, which fails by it.
+            refused(lambda: c.execute("INSERT INTO t VALUES (%s, 1)", (6,), prepare=True))
+            with c.transaction():
+                assert c.execute("SELECT v FROM t WHERE id = %s", (1,)).fetchone() == (2,)
+            refused(lambda: open_tx.execute("INSERT INTO t VALUES (4, 1)"))
+            with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+                open_tx.execute("SELECT 1")
+            open_tx.execute("ROLLBACK")
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), c.pipeline():
+                c.execute("SELECT count(*) FROM t")
+                c.execute("INSERT INTO t VALUES (7, 1)")
+                c.execute("INSERT INTO t VALUES (8, 1)")
+        finally:
+            m.new.thaw()
+        until(lambda: not m.behind(), 40, text=lambda: m.g.status())
+        c.execute("INSERT INTO t VALUES (10, 1)")
+        assert m.rows("new", "SELECT id, v FROM t ORDER BY id") == [["1", "2"], ["2", "1"], ["10", "1"]]
+        refusals = m.rows("old", "SELECT count(*) FROM t")
+        assert refusals == [["3"]]
+
+
+def test_best_effort(tmp_path):
+    """Nobody waits for new."""
+    with Dual(tmp_path, *defined(tmp_path, policy="best_effort")) as m, m.conn() as c:
+        m.new.freeze()
+        try:
+            for k in range(20):
+                c.execute("INSERT INTO t VALUES (%s, 1)", (k,))
+            back = m.g.status()["reverse"]
+            assert back["ack"] == "authority" and back["waited"] == 0 and not back["behind"], back
+        finally:
+            m.new.thaw()
+        until(lambda: m.rows("new", "SELECT count(*) FROM t") == [["20"]], 30)
 
 
 def test_new_dies(tmp_path):

@@ -12,7 +12,7 @@
 #include "engine/postgres/relay/inside.h"
 
 /* So many waiting sessions are let go by whoever tells the position. */
-#define LEND_MAX 16
+#define LEND_MAX 4
 
 void
 pg_acks_init(struct pg_relay *r)
