@@ -252,7 +252,6 @@ def test_what_is_refused(tmp_path):
         for k, words in (
                 ({"data": "none"}, "snapshot"),
                 ({"data": {"type": "scan"}}, "snapshot"),
-                ({"strategy": {"type": "big_bang", "write_mode": {"mode": "dual_write"}}}, "dual_write"),
                 ({"strategy": {"type": "strangler_fig", "features": {"a": False}, "match": {"a": {"commands": ["GET"]}}}}, "commands")):
             d.make(id="r", **k)
             got = d.serve.must("POST", "migrations/r/test")
