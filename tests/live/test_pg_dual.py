@@ -389,3 +389,32 @@ def test_under_a_switch(tmp_path):
         assert not faults, faults[:5]
         total = [[str(sum(n_of.values()))]]
         assert m.rows("new", "SELECT count(*) FROM t") == total and m.rows("old", "SELECT count(*) FROM t") == total
+
+
+def test_old_waits_itself(tmp_path):
+    """With Godwit's stream as a synchronous standby of old: what a session is told is on
+    new, also when it bypasses Godwit; while new stands, nobody is told anything."""
+    with Dual(tmp_path, "--ack", "authority") as m, m.direct("old") as c, m.direct("new") as new:
+        m.sql("old", "ALTER SYSTEM SET synchronous_standby_names = '\"godwit:%s:feed\"'" % m.g.status()["id"])
+        m.sql("old", "SELECT pg_reload_conf()")
+        until(lambda: m.sql("old", "SELECT sync_state FROM pg_stat_replication WHERE sync_state <> 'async'") == [["sync"]], 30)
+        c.execute("SET synchronous_commit = remote_apply")
+        for k in range(30):
+            c.execute("INSERT INTO t VALUES (%s, %s)", (k, k))
+            assert has(new, k) == k
+        m.new.freeze()
+        told = []
+        t = threading.Thread(target=lambda: told.append(c.execute("INSERT INTO t VALUES (100, 1)")))
+        t.start()
+        try:
+            until(lambda: m.old.backends("wait_event = 'SyncRep' AND query LIKE '%VALUES (100%'"), 30)
+            assert not told
+        finally:
+            m.new.thaw()
+        t.join(60)
+        assert told and has(new, 100) == 1
+        m.in_step()
+        m.g.must("promote", "--wait")
+        m.sql("old", "ALTER SYSTEM RESET synchronous_standby_names")
+        m.sql("old", "SELECT pg_reload_conf()")
+        assert m.rows("new", "SELECT count(*) FROM t") == [["31"]]

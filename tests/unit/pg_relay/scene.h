@@ -40,6 +40,7 @@ struct run {
 	uint64_t drawn;
 	uint32_t drained; /* MAIL_DRAINED   */
 	uint32_t acked;   /* MAIL_ROUTE_ACK */
+	uint32_t late;    /* MAIL_LATE      */
 	uint32_t secured; /* links that asked for TLS          */
 	size_t seen;      /* bytes of a handshake given with it */
 };
@@ -51,6 +52,7 @@ scene_mail(struct port *p, const struct mail *m)
 {
 	(void)p;
 	run.drained += m->kind == MAIL_DRAINED;
+	run.late += m->kind == MAIL_LATE;
 	run.acked += m->kind == MAIL_ROUTE_ACK;
 }
 

@@ -323,6 +323,22 @@ hear_row(struct pg_mover *m, struct pg_values row)
 	return hear_since(m, row);
 }
 
+/* Do commits wait for standbys there? We may be one. */
+static void
+hear_beat(struct pg_mover *m, struct span body)
+{
+	struct pg_values row;
+	struct pg_value v;
+	struct span rest;
+
+	if (!pg_read_row(body, &row) || row.n != 2)
+		return;
+	rest = row.items;
+	(void)pg_value_next(&rest, &v);
+	(void)pg_value_next(&rest, &v);
+	m->is_awaited = span_eq(v.bytes, SPAN("t"));
+}
+
 bool
 pg_attach_hear(struct pg_mover *m, enum side s, const struct pg_message *msg)
 {
@@ -331,6 +347,9 @@ pg_attach_hear(struct pg_mover *m, enum side s, const struct pg_message *msg)
 	if (msg->type == PG_ERROR_RESPONSE)
 		pg_mover_fail(m, ERR_REFUSED, "%s: %s", m->conf->side[s].label,
 		              m->ask[s].said);
+	if (msg->type == PG_DATA_ROW && s == m->from &&
+	    (m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP))
+		hear_beat(m, msg->body);
 	if (msg->type != PG_DATA_ROW ||
 	    (m->stage != STAGE_TABLES && m->stage != STAGE_LOOK &&
 	     m->stage != STAGE_SET_UP))
@@ -379,7 +398,9 @@ pg_attach_emit(struct pg_mover *m, enum side s, const char *prefix,
 
 	if (c->state != PG_CONN_IDLE)
 		return false;
-	pg_conn_query(c, "SELECT pg_logical_emit_message(true, '%s', '%llu')",
+	pg_conn_query(c,
+	              "SELECT pg_logical_emit_message(true, '%s', '%llu'),"
+	              " current_setting('synchronous_standby_names') <> ''",
 	              prefix, (unsigned long long)token);
 	return true;
 }

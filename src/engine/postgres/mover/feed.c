@@ -445,7 +445,8 @@ pg_feed_tend(struct pg_mover *m, struct pg_feed *f)
 	if (l != NULL && l->read_off != spool_is_full(s))
 		m->port->ops->read(m->port, l, !spool_is_full(s));
 	if (flushed(m, f) > f->told &&
-	    m->port->now_ns >= f->told_ns + FEED_TELL_NS)
+	    ((m->is_awaited && rules(m, f)) ||
+	     m->port->now_ns >= f->told_ns + FEED_TELL_NS))
 		pg_feed_tell(m, f);
 }
 

@@ -224,6 +224,7 @@ struct pg_mover {
 	uint64_t beat_read; /* it has been read, there */
 	uint64_t beat_lsn;
 	uint64_t beat_ns;
+	bool is_awaited;      /* commits of the authority wait for standbys */
 	uint64_t heart_token; /* the way back: wished for by control */
 	uint64_t progress_ns;
 	uint64_t second_ns;
