@@ -152,6 +152,7 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	c->pool = (uint32_t)a->number[OPT_POOL];
 	c->hold_max_ms = (uint32_t)a->number[OPT_HOLD_MAX];
 	c->lag_max_ms = (uint32_t)a->number[OPT_MAX_LAG];
+	c->spool_bytes = (uint64_t)a->number[OPT_SPOOL_MAX] << 20;
 	c->is_auto = a->number[OPT_AUTO] != 0;
 	c->step_seconds = (uint32_t)(a->number[OPT_STEP_DURATION] / 1000);
 	c->step_requests = (uint32_t)a->number[OPT_MIN_REQUESTS];

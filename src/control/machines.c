@@ -269,14 +269,16 @@ static int
 make_spools(struct run *r, struct mover_conf *conf, struct err *err)
 {
 	const char *max = getenv("GODWIT_SPOOL_BYTES");
+	uint64_t bytes = r->conf->spool_bytes;
 	char name[600];
 
+	if (bytes == 0 && max != NULL)
+		bytes = strtoull(max, NULL, 10);
 	for (int s = 0; r->dialect->spools && s < SIDE_N; s++) {
 		spool_name(r, (enum side)s, name, sizeof(name));
 		if (keep_spool(r, (enum side)s, name, err) != 0)
 			return -(int)err->code;
-		r->spool[s] = disk_new(
-			name, max != NULL ? strtoull(max, NULL, 10) : 0, err);
+		r->spool[s] = disk_new(name, bytes, err);
 		if (r->spool[s] == NULL)
 			return -(int)err->code;
 		conf->spool[s] = r->spool[s];

@@ -64,6 +64,7 @@ struct run_conf {
 	uint32_t pool;        /* PostgreSQL: spare backends of each worker   */
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */
+	uint64_t spool_bytes; /* of a side on disk; 0: no limit        */
 	bool empty_ok;        /* COPY_NONE: new may lack what old has; writes
 	                       * from the start on are carried            */
 	bool new_is_stale;    /* what new holds is a copy that was left behind:

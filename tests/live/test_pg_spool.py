@@ -3,6 +3,7 @@
 no log for it; a full disk, a kill and a torn file lose nothing."""
 import glob
 import os
+import subprocess
 import time
 
 import pytest
@@ -125,11 +126,15 @@ def test_old_keeps_nothing_for_the_copy(tmp_path):
 
 
 @pytest.mark.limit(120)
-def test_no_room(tmp_path, monkeypatch):
+@pytest.mark.parametrize("by", ["environment", "option"])
+def test_no_room(tmp_path, monkeypatch, by):
     """Its limit is reached: said by name, old keeps its log, nothing is lost, and it goes
     on when there is room; a transaction that is larger than all of it passes, too."""
-    monkeypatch.setenv("GODWIT_SPOOL_BYTES", "3000000")
-    with Move(tmp_path, "--strategy", "big_bang") as m:
+    args = ["--spool-max", "3"]
+    if by == "environment":
+        monkeypatch.setenv("GODWIT_SPOOL_BYTES", "3000000")
+        args = []
+    with Move(tmp_path, "--strategy", "big_bang", *args) as m:
         m.in_step()
         m.new.freeze()
         try:
@@ -137,7 +142,7 @@ def test_no_room(tmp_path, monkeypatch):
                 insert(m, 20000, "y%d" % i)
             m.g.until(lambda s: "limit is reached" in s["stream"]["trouble"], 30)
             lsn = slot(m)[2]
-            assert sum(os.path.getsize(f) for f in files(m)) <= 3000000
+            assert sum(os.path.getsize(f) for f in files(m)) <= 3 << 20
             time.sleep(2)
             assert slot(m)[0] < lsn
         finally:
@@ -148,6 +153,65 @@ def test_no_room(tmp_path, monkeypatch):
         assert rows_of(m, "new")[0][0] == "320000"
         m.g.must("promote")
         m.g.must("verify")
+
+
+@pytest.mark.limit(120)
+def test_a_full_disk(tmp_path):
+    """A disk of 6 MiB under the spool, half of it somebody else's: named, old keeps its
+    log, a kill in the middle loses nothing either, and it goes on when there is room."""
+    with Move(tmp_path, "--strategy", "big_bang", start=False) as m:
+        place = m.g.state + ".spool-old"
+        os.mkdir(place)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "godwit-test", place], capture_output=True).returncode:
+            pytest.skip("no right to mount a tmpfs")
+        try:
+            m.g.start(seconds=30)
+            m.in_step()
+            with open(place + "/others", "wb") as f:
+                f.write(bytes(3 << 20))
+            m.new.freeze()
+            try:
+                for i in range(8):
+                    insert(m, 20000, "z%d" % i)
+                m.g.until(lambda s: "No space left" in s["stream"]["trouble"], 60)
+                lsn = slot(m)[2]
+                m.g.kill()
+                insert(m, 10, "while it was dead")
+            finally:
+                m.new.thaw()
+            m.g.start(seconds=30)
+            m.in_step()
+            m.same()
+            assert slot(m)[0] <= slot(m)[2]
+            # Full to the last byte: what comes stays on old, until there is room.
+            m.new.freeze()
+            try:
+                with open(place + "/more", "wb", buffering=0) as f:
+                    try:
+                        while True:
+                            f.write(bytes(1 << 16))
+                    except OSError:
+                        pass
+                for i in range(4):
+                    insert(m, 20000, "w%d" % i)
+                m.g.until(lambda s: "No space left" in s["stream"]["trouble"], 60)
+                kept = slot(m)[2]
+                os.unlink(place + "/more")
+                os.unlink(place + "/others")
+                told(m, lsn)
+                insert(m, 10, "there is room")
+            finally:
+                m.new.thaw()
+            m.in_step()
+            m.same()
+            told(m, kept)
+            assert rows_of(m, "new")[0][0] == "240020"
+            m.g.must("promote")
+            m.g.must("verify")
+            m.g.stop()
+        finally:
+            m.g.kill()
+            subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.mark.limit(90)

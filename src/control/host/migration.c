@@ -137,6 +137,7 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 	const json_t *hold = json_object_get(options, "hold_max_ms");
 	const json_t *fail = json_object_get(options, "fail_ms");
 	const json_t *lag = json_object_get(options, "lag_max_ms");
+	const json_t *spool = json_object_get(options, "spool_max_mib");
 	struct url old;
 	struct err err;
 
@@ -167,6 +168,8 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 		c->lag_max_ms = (uint32_t)json_integer_value(lag);
 	if (json_integer_value(hold) >= 10)
 		c->hold_max_ms = (uint32_t)json_integer_value(hold);
+	if (json_integer_value(spool) > 0)
+		c->spool_bytes = (uint64_t)json_integer_value(spool) << 20;
 	if (json_integer_value(fail) > 0)
 		c->fail_ms = (uint32_t)json_integer_value(fail);
 }

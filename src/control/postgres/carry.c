@@ -8,6 +8,7 @@
  * so that no value is ever handed out twice, in either direction.
  */
 #define _DEFAULT_SOURCE
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,51 @@ check_published(struct run *r, enum side from, struct err *err)
 		             r->side[from].label, missed);
 	free(missed);
 	return rc;
+}
+
+/* Roles that somebody made meanwhile: their sessions will not find them there. */
+static int
+tell_roles(struct run *r, struct err *err)
+{
+	enum side from = run_authority(r);
+	struct pg_side *p = r->at[side_other(from)].pg;
+	const char *param[] = { NULL, NULL };
+	PGresult *res = NULL;
+	char *list;
+	int rc = pg_ask_text(r, from,
+	                     "SELECT coalesce(json_agg(rolname), '[]')::text"
+	                     " FROM pg_roles WHERE rolname !~ '^(pg_|godwit-)'",
+	                     &list, err);
+
+	param[0] = list;
+	if (rc == 0)
+		rc = pg_ask(
+			r, side_other(from),
+			"SELECT coalesce(string_agg(quote_ident(n), ', ' ORDER BY"
+			" n), '') FROM json_array_elements_text($1::json) n"
+			" WHERE n NOT IN (SELECT rolname FROM pg_roles)",
+			param, &res, err);
+	if (rc == 0 && strncmp(p->lacks, PQgetvalue(res, 0, 0),
+	                       sizeof(p->lacks) - 1) != 0) {
+		(void)snprintf(p->lacks, sizeof(p->lacks), "%s",
+		               PQgetvalue(res, 0, 0));
+		if (p->lacks[0] != '\0')
+			run_event(r, "users",
+			          "not on %s, made since the start: %s; make "
+			          "them there",
+			          side_name(side_other(from)), p->lacks);
+	}
+	PQclear(res);
+	free(list);
+	return rc;
+}
+
+int
+pg_ready(struct run *r, struct err *err)
+{
+	int rc = tell_roles(r, err);
+
+	return rc == 0 ? pg_object_ready(r, err) : rc;
 }
 
 int

@@ -16,44 +16,23 @@
 #define VERSION_MIN 140000 /* messages in the stream */
 
 /* In the order of the columns of the question. */
-#define PG_FACTS(X)                                                          \
-	X(VERSION, "current_setting('server_version_num')")                  \
-	X(LOGICAL, "(current_setting('wal_level') = 'logical')::int")        \
-	X(SLOTS, "current_setting('max_replication_slots')::int - (SELECT"   \
-	         " count(*) FROM pg_replication_slots)")                     \
-	X(SENDERS, "current_setting('max_wal_senders')::int - (SELECT"       \
-	           " count(*) FROM pg_stat_replication)")                    \
-	X(SUPER, "(SELECT rolsuper::int FROM pg_roles WHERE rolname ="       \
-	         " current_user)")                                           \
-	X(STANDBY, "pg_is_in_recovery()::int")                               \
-	X(TABLES, "(SELECT count(*) " THEIRS " AND relkind IN ('r','p'))")   \
-	X(UNLOGGED, "(SELECT count(*) " THEIRS " AND relkind = 'r' AND"      \
-	            " relpersistence = 'u')")                                \
-	X(OBJECTS, "(SELECT count(*) FROM pg_largeobject_metadata)")         \
-	X(PREPARED, "(SELECT count(*) FROM pg_prepared_xacts WHERE database" \
-	            " = current_database())")                                \
-	X(KEYLESS, "(SELECT count(*) " THEIRS " AND relkind = 'r' AND"       \
-	           " relpersistence = 'p' AND relreplident = 'd' AND NOT"    \
-	           " EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid"  \
-	           " AND indisprimary))")                                    \
-	X(FOREIGN, "(SELECT count(*) " THEIRS " AND relkind = 'f')")         \
-	X(ALWAYS, "(SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"  \
-	          " AND tgenabled IN ('A', 'R')) + (SELECT count(*) FROM"    \
-	          " pg_rewrite WHERE ev_enabled IN ('A', 'R'))")             \
-	X(IDENTITY, "(SELECT count(*) " THEIRS " AND relkind = 'r' AND"      \
-	            " EXISTS (SELECT 1 FROM pg_attribute a WHERE attrelid =" \
-	            " c.oid AND attidentity = 'a' AND NOT EXISTS (SELECT 1"  \
-	            " FROM pg_index WHERE indrelid = c.oid AND attnum = ANY" \
-	            " (indkey) AND (relreplident = 'd' AND indisprimary AND" \
-	            " indimmediate OR relreplident = 'i' AND"                \
-	            " indisreplident))))")                                   \
-	X(TRIGGERS, "(SELECT count(*) FROM pg_event_trigger WHERE"           \
-	            " evtname NOT LIKE 'godwit\\_%')")                       \
-	X(ELSEWHERE, "(SELECT count(*) FROM pg_stat_activity WHERE"          \
-	             " backend_type = 'client backend' AND datname <>"       \
-	             " current_database())")                                 \
-	X(ENCODING, "(SELECT encoding FROM pg_database WHERE datname ="      \
-	            " current_database())")                                  \
+#define PG_FACTS(X)                                                        \
+	X(VERSION, "current_setting('server_version_num')")                \
+	X(LOGICAL, "(current_setting('wal_level') = 'logical')::int")      \
+	X(SLOTS, "current_setting('max_replication_slots')::int - (SELECT" \
+	         " count(*) FROM pg_replication_slots)")                   \
+	X(SENDERS, "current_setting('max_wal_senders')::int - (SELECT"     \
+	           " count(*) FROM pg_stat_replication)")                  \
+	X(SUPER, "(SELECT rolsuper::int FROM pg_roles WHERE rolname ="     \
+	         " current_user)")                                         \
+	X(STANDBY, "pg_is_in_recovery()::int")                             \
+	X(TABLES, "(SELECT count(*) " THEIRS " AND relkind IN ('r','p'))") \
+	X(OBJECTS, "(SELECT count(*) FROM pg_largeobject_metadata)")       \
+	X(ELSEWHERE, "(SELECT count(*) FROM pg_stat_activity WHERE"        \
+	             " backend_type = 'client backend' AND datname <>"     \
+	             " current_database())")                               \
+	X(ENCODING, "(SELECT encoding FROM pg_database WHERE datname ="    \
+	            " current_database())")                                \
 	X(BYTES, "pg_database_size(current_database())")
 
 #define THEIRS                                                         \
@@ -160,38 +139,6 @@ judge_old(const struct pg_facts *f, const char *who, struct checks *c)
 {
 	const long long *v = f->v;
 
-	if (v[PGF_UNLOGGED] > 0)
-		say(c, "unlogged", CHECK_WARN,
-		    "%s has %lld unlogged tables; they are made on new and "
-		    "stay empty there",
-		    who, v[PGF_UNLOGGED]);
-	if (v[PGF_PREPARED] > 0)
-		say(c, "prepared", CHECK_WARN,
-		    "%s has %lld prepared transactions; no switch happens "
-		    "while there is one",
-		    who, v[PGF_PREPARED]);
-	if (v[PGF_KEYLESS] > 0)
-		say(c, "keyless", CHECK_WARN,
-		    "%s has %lld tables without a primary key; they get "
-		    "REPLICA IDENTITY FULL for the time of the migration",
-		    who, v[PGF_KEYLESS]);
-	if (v[PGF_ALWAYS] > 0)
-		say(c, "triggers", CHECK_FAIL,
-		    "%s has %lld triggers or rules that are ENABLE ALWAYS or "
-		    "ENABLE REPLICA: they would act again on each row that "
-		    "arrives; ENABLE them plainly first",
-		    who, v[PGF_ALWAYS]);
-	if (v[PGF_IDENTITY] > 0)
-		say(c, "identity", CHECK_FAIL,
-		    "%s has %lld tables with a column GENERATED ALWAYS AS "
-		    "IDENTITY that is not in their key, which no UPDATE may "
-		    "carry; ALTER COLUMN .. SET GENERATED BY DEFAULT first",
-		    who, v[PGF_IDENTITY]);
-	if (v[PGF_FOREIGN] > 0 || v[PGF_TRIGGERS] > 0)
-		say(c, "extras", CHECK_WARN,
-		    "%s has %lld foreign tables and %lld event triggers; they "
-		    "are made on new, look at them there",
-		    who, v[PGF_FOREIGN], v[PGF_TRIGGERS]);
 	if (v[PGF_ELSEWHERE] > 0)
 		say(c, "databases", CHECK_WARN,
 		    "%s has %lld sessions in other databases; the fence takes "
@@ -301,6 +248,9 @@ pg_check(struct run *r, struct err *err)
 		               "%s; is it running, and reachable from here?",
 		               text);
 	}
+	if (rc != 0)
+		return rc;
+	rc = pg_check_things(r, err);
 	if (rc != 0)
 		return rc;
 	judge_old(&f[SIDE_OLD], r->side[SIDE_OLD].label, c);

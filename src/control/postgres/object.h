@@ -7,7 +7,7 @@
  *
  * Rounds compare what both sides have and copy what differs, from the authority to
  * the other side, while the migration is in step; the last one stands between barrier
- * and commit of a switch, when nobody can write. docs/decisions/0045-large-objects.md.
+ * and commit of a switch, when nobody can write. docs/decisions/0046-large-objects.md.
  *
  * Limits: what a look at all of them takes is part of the pause, OBJECT_LOOK_MS at
  *         most; memory about 200 bytes for each object.

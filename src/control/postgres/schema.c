@@ -214,7 +214,8 @@ put_database(struct run *r, struct err *err)
 	char *list;
 	int rc = pg_ask_text(
 		r, SIDE_OLD,
-		"SELECT json_build_object('o', pg_get_userbyid(datdba), 's',"
+		"SELECT json_build_object('o', pg_get_userbyid(datdba), 'c',"
+		" shobj_description(d.oid, 'pg_database'), 's',"
 		" (SELECT json_agg(json_build_object('r', rolname, 'd',"
 		"  setdatabase <> 0, 'k', split_part(c, '=', 1), 'v',"
 		"  substr(c, strpos(c, '=') + 1))) FROM pg_db_role_setting LEFT"
@@ -233,6 +234,8 @@ put_database(struct run *r, struct err *err)
 		" IF (SELECT rolsuper FROM pg_roles WHERE rolname ="
 		"  current_user) THEN EXECUTE format('ALTER DATABASE %I OWNER"
 		"  TO %I', current_database(), j->>'o'); END IF;"
+		" IF j->>'c' IS NOT NULL THEN EXECUTE format('COMMENT ON"
+		"  DATABASE %I IS %L', current_database(), j->>'c'); END IF;"
 		" FOR x IN SELECT * FROM json_to_recordset(coalesce(nullif("
 		"  j->>'s', ''), '[]')::json) AS s(r name, d bool, k text, v"
 		"  text) LEFT JOIN pg_roles ON rolname = r WHERE r IS NULL OR"
@@ -314,6 +317,17 @@ put_publication(struct run *r, enum side s, struct err *err)
 		err);
 }
 
+/* Behind all of it: without statistics the first queries on new are planned blindly.
+ * One table that cannot be looked at is not in the way of the others. */
+static const char analyze[] =
+	"\nDO $godwit$ DECLARE t regclass; BEGIN FOR t IN SELECT c.oid FROM"
+	" pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON"
+	" n.oid = relnamespace WHERE relkind IN ('r', 'p', 'm') AND NOT"
+	" relispartition AND relpersistence = 'p' AND nspname NOT LIKE"
+	" 'pg\\_%' AND nspname NOT LIKE 'godwit\\_%' AND nspname <>"
+	" 'information_schema' LOOP BEGIN EXECUTE 'ANALYZE ' || t;"
+	" EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $godwit$;\n";
+
 static int
 read_build(struct run *r, const char *file, struct err *err)
 {
@@ -327,10 +341,10 @@ read_build(struct run *r, const char *file, struct err *err)
 		return err_set(err, ERR_IO, "%s: %s", file, os_cause(errno));
 	}
 	free(r->build);
-	r->build = malloc((size_t)st.st_size + 1);
+	r->build = malloc((size_t)st.st_size + sizeof(analyze));
 	if (r->build != NULL) {
 		n = fread(r->build, 1, (size_t)st.st_size, f);
-		r->build[n] = '\0';
+		memcpy(r->build + n, analyze, sizeof(analyze));
 	}
 	(void)fclose(f);
 	return r->build != NULL && n == (size_t)st.st_size

@@ -26,6 +26,7 @@ struct pg_side {
 	char name[72];   /* application_name                               */
 	char schema[64]; /* godwit_<id>: also of publication, slot, origin */
 	struct pg_objects *objects; /* object.c's; of old's alone */
+	char lacks[200]; /* roles that it had not when it was looked at */
 };
 
 /* In pg_roles: roles of applications, whom a fence shuts out. */
@@ -93,6 +94,9 @@ int pg_kill_left(struct run *r, enum side s, struct err *err) MUST;
 /* ---- check.c ---- */
 int pg_check(struct run *r, struct err *err) MUST;
 
+/* ---- check_things.c: what of old is not carried as it is, by name ---- */
+int pg_check_things(struct run *r, struct err *err) MUST;
+
 /* ---- cross.c ---- */
 /* Where features are told by schemas and tables: what ties their tables to others
  * becomes warnings, each by its name. */
@@ -108,4 +112,6 @@ void schema_forget(const struct run *r);
 int pg_watch_ddl(struct run *r, enum side s, struct err *err) MUST;
 
 /* ---- carry.c ---- */
+/* Before a switch: can carry() be short? Roles that the other side has not are told. */
+int pg_ready(struct run *r, struct err *err) MUST;
 int pg_carry(struct run *r, enum side from, struct err *err) MUST;
