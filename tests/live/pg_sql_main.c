@@ -7,12 +7,17 @@
  *     n 0|1 KIND NAME TEXT   a row of old's or new's answer ("-": empty)
  *     d                      all rows are there
  *     j TEXT                 answers w, m or r: write, mild, read
+ *   pg_sql_main scope        what is asked of a server where rules name tables
+ *     f SCHEMA               a schema of the feature
+ *     p PATH                 of the session: a NUL behind each schema
+ *     s TEXT                 is this read the feature's? Answers y or n
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "engine/postgres/sql.h"
+#include "engine/postgres/sql_scope.h"
 
 static void *
 resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
@@ -46,6 +51,34 @@ unhex(char *s)
 	return span_of(s, n);
 }
 
+static struct sql_scope scope;
+static struct rules_term word[8];
+static struct rules_in in = { .term = word, .rule_n = 1, .ppm = { 1000000 } };
+
+static char
+is_the_features(struct mem *mem, struct span path, struct span text)
+{
+	struct rules *rules = rules_build(mem, &in);
+	struct sql_asker who = { .rules = rules, .possible = 1, .path = path };
+	uint32_t share;
+
+	REQUIRE(rules != NULL);
+	sql_scope_done(&scope);
+	share = sql_scope_share(&scope, &who, text);
+	rules_free(rules);
+	return share == 1000000 ? 'y' : 'n';
+}
+
+static void
+add_word(char *line)
+{
+	struct span name = unhex(line);
+
+	REQUIRE(in.term_n < 8 && name.n < RULES_WORD_MAX);
+	word[in.term_n].fact = FACT_SCHEMA;
+	memcpy(word[in.term_n++].word, name.p, name.n);
+}
+
 static void
 add(struct sql_names *n, char *line)
 {
@@ -59,7 +92,10 @@ add(struct sql_names *n, char *line)
 		row[i] = unhex(line);
 		line = next;
 	}
-	sql_names_add(n, s, row);
+	if (row[0].p[0] == SQL_SCOPE_KIND)
+		sql_scope_add(&scope, row);
+	else
+		sql_names_add(n, s, row);
 }
 
 int
@@ -69,23 +105,41 @@ main(int argc, char **argv)
 	struct mem mem = { .resize = resize };
 	struct sql_names n;
 	char *line = NULL;
+	char path[1024] = "";
+	struct span at = { (const uint8_t *)path, 0 };
 	size_t cap = 0;
 
 	if (argc > 1 && strcmp(argv[1], "question") == 0) {
 		(void)puts(sql_names_question);
 		return 0;
 	}
+	if (argc > 1) {
+		(void)puts(sql_scope_question);
+		return 0;
+	}
 	sql_names_init(&n, &mem, 1);
+	sql_scope_init(&scope, &mem, 1);
 	while (getline(&line, &cap, stdin) > 0) {
 		if (line[0] == 'n')
 			add(&n, line);
 		else if (line[0] == 'd')
 			sql_names_done(&n);
+		else if (line[0] == 'f')
+			add_word(line + 2);
+		else if (line[0] == 'p') {
+			at = unhex(line + 2);
+			REQUIRE(at.n <= sizeof(path));
+			memcpy(path, at.p, at.n);
+			at.p = (const uint8_t *)path;
+		} else if (line[0] == 's')
+			(void)printf("%c\n", is_the_features(&mem, at,
+			                                     unhex(line + 2)));
 		else
 			(void)printf("%c\n",
 			             letter[sql_judge(&n, unhex(line + 2))]);
 	}
 	free(line);
 	sql_names_fini(&n);
+	sql_scope_fini(&scope);
 	return 0;
 }

@@ -3,16 +3,21 @@
 before the cutover; those of everything else never are. Nobody sees less than he has
 written, nobody sees an error."""
 import json
+import random
+import subprocess
 import threading
 import time
 
 import psycopg
 import pytest
 
+from conftest import SEED
 from harness.godwit import run
 from harness.postgres import PASSWORD, Postgres, available
 from harness.process import until
+from harness.program import program
 from test_pg_migrate import Move
+from test_pg_strategies import Sessions, World
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 if 15 not in available():
@@ -250,3 +255,132 @@ def test_what_ties_features_is_named(tmp_path):
     finally:
         old.stop()
         new.stop()
+
+
+@pytest.mark.limit(150)
+def test_by_patch(tmp_path):
+    """With the daemon: a feature there and back by PATCH, other tables for it, and what
+    cannot be changes nothing; a segment of a flag may name tables as well."""
+    with World(tmp_path) as d:
+        d.begin({"type": "strangler_fig", "features": {"sides": False}, "match": {"sides": {"tables": ["public.side", "n"]}}})
+        with d.conn() as c, Sessions([d.conn] * 2) as s:
+            d.stays(c)
+            d.must_patch(features={"sides": True})
+            d.away(c)
+            s.until(lambda: min(s.new) > 5)
+            for strategy, words in (({"writes": True}, "recognised by tables"), ({"match": {"sides": {"key_prefixes": ["x"]}}}, "key_prefixes")):
+                got = d.patch(**strategy)
+                assert got.status == 422 and words in got.message, got
+            d.away(c)
+            d.must_patch(match={"sides": {"tables": ["n"]}})
+            d.stays(c)
+            d.must_patch(match={"sides": {"schemas": ["public"], "tables": ["n", "side"]}})
+            d.away(c)
+            d.must_patch(features={"sides": False})
+            d.stays(c)
+            d.must_patch(features={"sides": True})
+            d.away(c)
+            for verb, body, want in (("promote", {"to": "cutover"}, "new"), ("rollback", {}, "old")):
+                d.in_step()
+                d.verb(verb, body)
+                d.until(lambda x: x["authority"] == want)
+            d.stays(c)
+
+
+TREE = """CREATE SCHEMA a; CREATE SCHEMA b; CREATE SCHEMA "B c";
+CREATE TABLE a.t (id int, u int, b int, v text); CREATE TABLE b.t (id int, t int, v text); CREATE TABLE b.u (id int, v text, a int); CREATE TABLE a."T" (id int, v text);
+CREATE TABLE public.t (id int, v text); CREATE TABLE public.x (id int, t int, v text); CREATE TABLE "B c".t (id int, v text); CREATE TABLE a.select_ (id int, v text);
+CREATE TABLE a.parts (id int, v text) PARTITION BY RANGE (id); CREATE TABLE b.part1 PARTITION OF a.parts FOR VALUES FROM (0) TO (9); CREATE TABLE b.parts (id int, v text) PARTITION BY RANGE (id);
+CREATE TABLE a.part2 PARTITION OF b.parts FOR VALUES FROM (0) TO (9); CREATE TABLE a.top (id int, v text); CREATE TABLE b.under () INHERITS (a.top); CREATE TABLE a.only_ () INHERITS (b.u);
+CREATE VIEW b.seen AS SELECT id, v FROM a.t; CREATE VIEW a.deep AS SELECT s.id, u.v FROM b.seen s, b.u; CREATE VIEW a.fine AS SELECT id, v FROM b.seen; CREATE VIEW a.none AS SELECT 1 AS id, 'x' AS v;
+CREATE TABLE a.guarded (id int, v text); ALTER TABLE a.guarded ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON a.guarded USING (id IN (SELECT id FROM b.u));
+CREATE TABLE a.own (id int, v text); ALTER TABLE a.own ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON a.own USING (id IN (SELECT t.id FROM a.top, a.t));
+CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA a, b, "B c" TO app; GRANT SELECT ON ALL TABLES IN SCHEMA a, b, "B c", public TO app;"""
+NAMES = ("t", "a.t", "b.t", "u", "b.u", "x", "public.x", "public.t", 'a."T"', '"T"', '"B c".t', '"B c"."t"', "A.T", "a . t", "a/* b.t */.t", "a.parts", "b.part1", "b.parts", "parts", "a.part2",
+         "a.top", "b.under", "ONLY a.top", "a.only_", "b.seen", "a.deep", "a.fine", "fine", "a.none", "a.guarded", "a.own", "own", "tree.a.t", "tree.b.u")
+
+
+def expression(r, depth):
+    """Of an alias s, which has id and v; names of columns and aliases that are tables'."""
+    one = r.choice
+    e = one(("s.id", "s.v", "id", "v", "count(*)", "s", "s.*", "1 AS t", "s.id AS x", "'b.u'", "max(s.v) AS u"))
+    if depth and r.random() < 0.3:
+        e = one(("(%s)", "ARRAY(%s)", "EXISTS (%s)")) % ("SELECT id " + source(r, depth - 1)) + (" AS e" if r.random() < 0.5 else "")
+    return e
+
+
+def source(r, depth):
+    one = r.choice
+    n = one(NAMES)
+    text = "FROM %s %s" % (n, one(("s", "AS s", "AS s (id, v)")))
+    if depth and r.random() < 0.5:
+        text = "FROM (SELECT id, v %s) s" % source(r, depth - 1)
+    if r.random() < 0.3:
+        text += one((" JOIN %s z USING (id)", ", %s AS t", ", LATERAL (SELECT * FROM %s) u", " LEFT JOIN %s x ON x.id = s.id")) % one(NAMES)
+    if r.random() < 0.3:
+        text += " WHERE s.id " + one(("= 1", "IN (SELECT id %s)" % source(r, 0), "> ALL (SELECT y.id FROM %s y)" % one(NAMES)))
+    return text
+
+
+def statement(r):
+    text = "SELECT %s %s" % (expression(r, 2), source(r, 2))
+    if r.random() < 0.2:
+        text = "WITH %s AS (%s) SELECT * FROM %s" % (r.choice(("q", "t", "u")), "SELECT 1 AS id " + source(r, 1), r.choice(("q", "t", "a.t")))
+    if r.random() < 0.1:
+        text = "%s UNION ALL %s" % ("SELECT id " + source(r, 1), "TABLE " + r.choice(("a.none", "t")) if r.random() < 0.3 else "SELECT id " + source(r, 1))
+    return text
+
+
+def touched(plan, found):
+    """Tables of a plan, as (schema, name)."""
+    if isinstance(plan, dict):
+        if "Relation Name" in plan:
+            found.add((plan["Schema"], plan["Relation Name"]))
+        plan = list(plan.values())
+    for x in plan if isinstance(plan, list) else ():
+        touched(x, found)
+    return found
+
+
+@pytest.mark.limit(120)
+def test_by_the_server_s_own_plans(tmp_path):
+    """Statements of many shapes, sessions of many paths: what is called a feature's touches
+    nothing else, as the server's planner says; and most of what touches nothing else is."""
+    r = random.Random(SEED)
+    server = Postgres(str(tmp_path / "s")).start()
+    binary = program("pg_sql_main", "PG_SQL_BIN")
+    try:
+        server.sql("CREATE DATABASE tree")
+        server.sql(TREE, database="tree")
+        with psycopg.connect(host="127.0.0.1", port=server.port, user="postgres", password=PASSWORD, dbname="tree", autocommit=True) as c:
+            question = subprocess.run([binary, "scope"], capture_output=True, text=True, check=True).stdout
+            lines = ["n 0 %s %s %s" % tuple(x.encode().hex() or "-" for x in row) for row in c.execute("SELECT '', '', '' WHERE false" + question).fetchall()]
+            assert len(lines) > 20
+            lines += ["d", "f " + b"a".hex()]
+            asked, truth = [], []
+            c.execute("SET SESSION AUTHORIZATION app")
+            while len(asked) < 1500:
+                c.execute("SET search_path = " + r.choice(("a", "b", "a, b", "public", "a, public", '"B c", a', "a, nowhere", "''")))
+                path = c.execute("SELECT current_schemas(false)").fetchone()[0]
+                for _ in range(30):
+                    sql = statement(r)
+                    try:
+                        plan = c.execute("EXPLAIN (VERBOSE, FORMAT JSON) " + sql, prepare=False).fetchone()[0]
+                    except psycopg.Error:
+                        continue
+                    asked.append(sql)
+                    truth.append((path, touched(plan, set())))
+                    lines += ["p " + "".join(p + "\0" for p in path).encode().hex(), "s " + sql.encode().hex()]
+        got = subprocess.run([binary], input="\n".join(lines) + "\n", capture_output=True, text=True, check=True).stdout.split()
+        assert len(got) == len(asked)
+        # A partition is its table: b.part1 is a's, a.part2 is b's.
+        mine = {("a", x) for x in ("t", "T", "top", "parts", "own", "guarded", "only_", "select_")} | {("b", "part1")}
+        said = 0
+        for sql, (path, tables), answer in zip(asked, truth, got):
+            if answer == "y":
+                said += 1
+                assert tables <= mine, (sql, path, tables)
+        could = sum(1 for _, tables in truth if tables and tables <= mine)
+        assert said > 50 and said * 2 > could, (said, could, len(asked))
+    finally:
+        server.stop()
