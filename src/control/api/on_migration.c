@@ -409,6 +409,18 @@ cut_over(struct call *c, const json_t *before, struct err *err)
 	return rc;
 }
 
+/* While it runs nobody would read them. */
+static int
+check_late(struct call *c, struct err *err)
+{
+	if (json_object_get(c->body, "data") == NULL &&
+	    json_object_get(c->body, "options") == NULL)
+		return 0;
+	return err_set(err, ERR_STATE,
+	               "data and options can be changed only before the "
+	               "migration runs");
+}
+
 /* While it runs: the engine has to take it first. */
 static int
 patch_running(struct call *c, const struct spec *s, struct err *err)
@@ -417,11 +429,6 @@ patch_running(struct call *c, const struct spec *s, struct err *err)
 	json_t *status = NULL;
 	int rc;
 
-	if (json_object_get(c->body, "data") != NULL ||
-	    json_object_get(c->body, "options") != NULL)
-		return err_set(err, ERR_STATE,
-		               "data and options can be changed only before "
-		               "the migration runs");
 	args = spec_print(s);
 	if (args == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
@@ -470,6 +477,8 @@ on_migration_patch(struct call *c, struct err *err)
 
 	if (rc == 0)
 		rc = life_apply(migration_state(c->row), VERB_PATCH, &to, err);
+	if (rc == 0 && migration_state(c->row) == LIFE_RUNNING)
+		rc = check_late(c, err);
 	if (rc == 0 && has_spec(c->body))
 		rc = migration_patch_spec(c, c->body, &s, err);
 	if (rc == 0 && migration_state(c->row) == LIFE_RUNNING && s != NULL)

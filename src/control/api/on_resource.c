@@ -475,8 +475,14 @@ set_new(struct call *c, const json_t *old, const json_t *bindings,
 		endpoint = first_endpoint(c, bindings, err);
 		rc = endpoint != NULL ? 0 : -(int)err->code;
 	}
-	if (endpoint != NULL &&
-	    strcmp(entity_uuid(endpoint), entity_uuid(old)) != 0)
+	if (endpoint != NULL && entity_text(endpoint, "kind") != NULL &&
+	    entity_text(old, "kind") != NULL &&
+	    strcmp(entity_text(endpoint, "kind"), entity_text(old, "kind")) !=
+	            0)
+		rc = contradicts(c, "endpoint",
+		                 "old and new are servers of two kinds", err);
+	else if (endpoint != NULL &&
+	         strcmp(entity_uuid(endpoint), entity_uuid(old)) != 0)
 		(void)json_object_set(resource, "new",
 		                      json_object_get(endpoint, "uuid"));
 	else if (id != NULL && rc == 0)
