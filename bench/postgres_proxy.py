@@ -7,7 +7,7 @@ byte relay, HAProxy (mode tcp), PgBouncer (session and transaction) and Godwit.
 pgbench -S with 8 clients, by the simple, the extended and the prepared protocol,
 and with a new connection for each transaction (-C). The first round warms up and
 does not count. "godwit" is the interlay alone (its migration is completed),
-"godwit-pool" the same with --pool 32; nobody asks for a password.
+"godwit-pool" the same with --pool session --pool-size 32; nobody asks for a password.
 
     bench/postgres_proxy.py [--reps 5] [--only direct,godwit] [--quick]
 """
@@ -83,7 +83,7 @@ def completed_godwit(w, name, new, servers):
     proc = w.spawn(name, [
         world.GODWIT, "migrate", url % (PASSWORD, old.port), url % (PASSWORD, new.port),
         "--listen", "127.0.0.1:%d" % port, "--state", state, "--strategy", "big_bang",
-        *(("--pool", "32") if name == "godwit-pool" else ())], port)
+        *(("--pool", "session", "--pool-size", "32") if name == "godwit-pool" else ())], port)
     world.wait_in_step(state)
     world.godwit_verb("promote", state)
     world.godwit_verb("complete", state)

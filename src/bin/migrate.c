@@ -149,7 +149,13 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	c->copy_mode = (enum copy_mode)a->number[OPT_COPY_MODE];
 	c->copy_pace = (enum copy_pace)a->number[OPT_COPY_PACE];
 	c->workers = (uint32_t)a->number[OPT_WORKERS];
-	c->pool = (uint32_t)a->number[OPT_POOL];
+	/* off, session, transaction */
+	c->pool = a->number[OPT_POOL] == 2 ? RELAY_POOL_TRANSACTION
+	                                   : RELAY_POOL_SESSION;
+	if (a->number[OPT_POOL] > 0)
+		c->pool_max = (uint32_t)a->number[OPT_POOL_SIZE];
+	c->pool_wait_ms = (uint32_t)a->number[OPT_POOL_WAIT];
+	c->pool_idle_ms = (uint32_t)a->number[OPT_POOL_IDLE];
 	c->hold_max_ms = (uint32_t)a->number[OPT_HOLD_MAX];
 	c->lag_max_ms = (uint32_t)a->number[OPT_MAX_LAG];
 	c->spool_bytes = (uint64_t)a->number[OPT_SPOOL_MAX] << 20;

@@ -140,7 +140,10 @@ fill(struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		.held = p->held,
 		.proxy = l->proxy,
 		.proxy_tlv = l->proxy_tlv,
+		.pool = l->pool,
 		.pool_max = l->pool_max,
+		.pool_wait_ms = l->pool_wait_ms,
+		.pool_idle_ms = l->pool_idle_ms,
 		.door = l->door,
 	};
 	for (int s = 0; s < SIDE_N && p->board == NULL; s++)

@@ -41,9 +41,13 @@ struct interlay {
 	struct relay_conf *conf[2]; /* n each: in use, and before or next    */
 	uint32_t conf_at;
 	struct inbox *inbox;
-	char labels[256];       /* "name=value" lines, for rules             */
-	bool proxy;             /* clients begin with a PROXY v2 header      */
-	uint32_t pool_max;      /* relay_conf.pool_max; set before the start */
+	char labels[256]; /* "name=value" lines, for rules             */
+	bool proxy;       /* clients begin with a PROXY v2 header      */
+	enum relay_pool
+		pool; /* relay_conf.pool and so on; set before the start */
+	uint32_t pool_max;
+	uint32_t pool_wait_ms;
+	uint32_t pool_idle_ms;
 	uint8_t proxy_tlv;      /* type of the TLV with the region; 0: none  */
 	struct tls_server *tls; /* NULL: plain                               */
 	struct door *door;      /* NULL: AUTH is passed through              */

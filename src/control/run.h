@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "core/route.h"
 #include "core/strategy.h"
+#include "engine/relay.h"
 
 enum write_mode {
 	WRITE_CUTOVER,
@@ -61,7 +62,10 @@ struct run_conf {
 	enum copy_mode copy_mode;
 	enum copy_pace copy_pace;
 	uint32_t workers;
-	uint32_t pool;        /* PostgreSQL: spare backends of each worker   */
+	enum relay_pool pool; /* PostgreSQL: engine/relay.h                  */
+	uint32_t pool_max;    /* 0: none                                     */
+	uint32_t pool_wait_ms;
+	uint32_t pool_idle_ms;
 	uint32_t hold_max_ms; /* the switch is aborted beyond this     */
 	uint32_t lag_max_ms;  /* gate of the cutover                   */
 	uint64_t spool_bytes; /* of a side on disk; 0: no limit        */

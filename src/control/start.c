@@ -615,7 +615,10 @@ open_interlay(struct run *r, struct err *err)
 	                 err);
 	if (l == NULL)
 		return -(int)err->code;
-	l->pool_max = r->conf->pool;
+	l->pool = r->conf->pool;
+	l->pool_max = r->conf->pool_max;
+	l->pool_wait_ms = r->conf->pool_wait_ms;
+	l->pool_idle_ms = r->conf->pool_idle_ms;
 	rc = serve_tls(r->conf, l, err);
 	if (rc == 0)
 		rc = machines_add(r, l, err);

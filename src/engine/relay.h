@@ -15,6 +15,12 @@
 
 struct door; /* the engine's: users of the interlay */
 
+/* How long a connection to a server is one client's (PostgreSQL). */
+enum relay_pool {
+	RELAY_POOL_SESSION,     /* as long as the client is there */
+	RELAY_POOL_TRANSACTION, /* for a transaction              */
+};
+
 /* An interlay alone has one side: SIDE_OLD; board is NULL, the route says old,
  * share 0, ack authority. */
 struct relay_conf {
@@ -31,9 +37,14 @@ struct relay_conf {
 	/* "name=value" lines of the interlay, for rules */
 	char labels[256];
 	bool proxy; /* clients begin with a PROXY v2 header        */
-	/* PostgreSQL: so many backends of clients that went are kept for others
-	 * (a session pool); 0: none */
+	/* PostgreSQL. By session: so many backends of clients that went are kept
+	 * for others; 0: none. By transaction: so many for each user and
+	 * database; who finds none waits so long; one that nobody needs is closed
+	 * after so long (0: PG_RELAY_POOL_NS). */
+	enum relay_pool pool;
 	uint32_t pool_max;
+	uint32_t pool_wait_ms;
+	uint32_t pool_idle_ms;
 	uint8_t proxy_tlv; /* type of the TLV with their region; 0: none  */
 	/* Users of the interlay; NULL: AUTH is passed through. Only the one of the
 	 * first conf counts, MAIL_DOOR brings others. */

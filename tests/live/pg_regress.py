@@ -70,7 +70,7 @@ class Way:
             s.sql("CREATE DATABASE app")
         url = "postgres://postgres:%s@127.0.0.1:%d/app"
         g = Godwit(directory, *(url % (PASSWORD, s.port) for s in (old, new)), "--strategy", "big_bang",
-                   *(("--pool", "20") if mode == "pooled" else ()))
+                   *(("--pool", "session") if mode == "pooled" else ()))
         self.things.append(g)
         self.godwit = g
         g.start(seconds=60)

@@ -20,7 +20,7 @@ if 15 not in available():
 
 class Pooled(Move):
     def __init__(self, directory, n=20, scale=0):
-        super().__init__(directory, "--strategy", "big_bang", "--pool", str(n), scale=scale)
+        super().__init__(directory, "--strategy", "big_bang", "--pool", "session", "--pool-size", str(n), scale=scale)
         try:
             self.in_step()
         except BaseException:
@@ -115,6 +115,6 @@ def test_who_may_not_log_in_does_not(tmp_path):
 
 def test_it_is_for_postgresql(place):
     old, new = place.pair()
-    code, _, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:0", "--pool", "5",
+    code, _, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:0", "--pool", "session",
                        "--state", os.path.join(place.dir, "x.db"))
     assert code != 0 and "--pool" in err, (code, err)

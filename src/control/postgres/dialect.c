@@ -51,7 +51,7 @@ wrong_kind(const struct run *r)
 	if (moves_writes(&r->strategy))
 		return "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";
-	if (pg_moves_reads(&r->strategy) && r->conf->pool > 0)
+	if (pg_moves_reads(&r->strategy) && r->conf->pool_max > 0)
 		return "shares of reads together with --pool; use one of them";
 	return NULL;
 }

@@ -38,7 +38,7 @@ can(const struct run *r, struct err *err)
 		return err_set(err, ERR_UNABLE,
 		               "not possible for Redis: to tell requests by %s",
 		               fact_name(odd));
-	if (r->conf->pool == 0)
+	if (r->conf->pool_max == 0)
 		return 0;
 	return err_set(err, ERR_UNABLE,
 	               "--pool: Redis' clients share "

@@ -188,6 +188,7 @@ settle(struct pg_withheld *w)
 	pg_acks_out_remove(&s->r->acks.out, w);
 	buf_release(&w->bytes);
 	buf_release(&w->marks);
+	pg_turn_settle(s);
 	if (!s->b.slow || s->b.link == NULL)
 		return;
 	if (buf_len(&s->client->tx) > PG_RELAY_TX_MAX) {

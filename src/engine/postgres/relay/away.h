@@ -51,6 +51,7 @@ enum pg_owner {
 	OWNER_READER,
 	OWNER_LOOK,
 	OWNER_ACK,
+	OWNER_SERVER,
 };
 
 /* ---- of a session ------------------------------------------------------------ */

@@ -50,12 +50,16 @@ pg_backend_open(struct pg_session *s)
 	REQUIRE(b->link == NULL);
 	b->type = 0;
 	buf_clear(&s->says);
+	if (pg_turn_is_on(r) && !pg_turn_opens(s))
+		return false;
 	if (pg_warm_adopt(s))
 		return true;
 	b->side = r->route.authority;
 	b->link = r->port->ops->open(r->port, &r->conf->side[b->side].at, b);
-	if (b->link == NULL)
+	if (b->link == NULL) {
+		pg_turn_lost(s);
 		return false;
+	}
 	pg_frame_init(&b->in, PG_BACK);
 	b->at = BACKEND_LOGIN;
 	b->is_ours = false;
@@ -84,6 +88,7 @@ pg_backend_close(struct pg_backend *b)
 	b->s->r->port->ops->close(b->s->r->port, b->link, true);
 	b->link = NULL;
 	b->at = BACKEND_OFF;
+	pg_turn_lost(b->s);
 	buf_release(&b->word);
 }
 
@@ -210,6 +215,7 @@ open_now(struct pg_backend *b)
 {
 	struct pg_session *s = b->s;
 
+	pg_turn_logged_in(s);
 	b->at = BACKEND_OPEN;
 	s->at = SESSION_OPEN;
 	s->waits_ns = 0;
@@ -221,7 +227,8 @@ restore(struct pg_backend *b)
 {
 	struct pg_session *s = b->s;
 
-	b->due = pg_census_restore(s, &b->link->tx);
+	b->due = pg_turn_is_on(s->r) ? pg_turn_dress(s)
+	                             : pg_census_restore(s, &b->link->tx);
 	port_touch(s->r->port, b->link);
 	b->at = BACKEND_RESTORES;
 	if (b->due == 0)
@@ -235,6 +242,15 @@ on_login(struct pg_backend *b, uint8_t type, struct span body)
 	struct pg_error e;
 
 	if (type == PG_ERROR_RESPONSE && pg_read_error(body, &e)) {
+		if (pg_turn_is_on(b->s->r)) {
+			pg_session_end(
+				b->s, e.code,
+				"no other connection to the server: "
+				"%.*s",
+				(int)(e.message.n < 200 ? e.message.n : 200),
+				(const char *)e.message.p);
+			return false;
+		}
 		pg_session_end(b->s, SPAN("57P01"),
 		               "terminating connection: its session could not "
 		               "go over to the new server: %.*s",
@@ -330,7 +346,8 @@ on_parameter(struct pg_backend *b, struct span body)
 {
 	struct pg_session *s = b->s;
 
-	if (s->r->conf->pool_max > 0)
+	if (s->r->conf->pool_max > 0 &&
+	    (!pg_turn_is_on(s->r) || s->at == SESSION_LOGIN))
 		pg_params_put(&s->says, body);
 	if (b->is_ours)
 		pg_params_keep(s, body);
@@ -371,20 +388,44 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 		if (--b->due == 0)
 			b->at = BACKEND_OPEN;
 		return true;
-	case BACKEND_OPEN: return on_answer(b, type, body);
+	case BACKEND_OPEN:
+		if (!b->aliases)
+			return on_answer(b, type, body);
+		pg_alias_body(s, type, body);
+		return true;
 	case BACKEND_SPARE:
 	case BACKEND_OFF: return true;
 	}
 	return true;
 }
 
+/* Answers to what was said before the client's turn. */
+static void
+on_swept(struct pg_backend *b, const struct pg_part *p)
+{
+	if (p->kind == PG_HEAD)
+		b->type = p->type;
+	if (b->type == PG_READY && p->left == 0)
+		b->sweeps = false;
+}
+
 /* False: the session or the backend is gone. */
 static bool
 on_part(struct pg_backend *b, const struct pg_part *p)
 {
+	if (b->sweeps) {
+		on_swept(b, p);
+		return true;
+	}
 	if (p->kind == PG_HEAD) {
+		bool reads = false;
+
 		b->type = p->type;
 		b->is_ours = is_ours(b, p->type);
+		if (b->at == BACKEND_OPEN && b->s->turn.server != NULL)
+			b->is_ours = pg_alias_hear(b->s, p->type, &reads) ||
+			             b->is_ours;
+		b->aliases = reads;
 		if (b->at == BACKEND_OPEN && p->type == PG_PARSE_COMPLETE &&
 		    b->s->reading.swallow > 0) {
 			b->s->reading.swallow--;
@@ -396,7 +437,7 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 			pg_away_note_error(b->s);
 			pg_ack_note_error(b->s);
 		}
-		b->reads = is_word(b, p->type);
+		b->reads = reads || is_word(b, p->type);
 		b->is_kept = b->at == BACKEND_OPEN && !b->is_ours &&
 		             pg_ack_wants(b->s, p->type);
 		buf_clear(&b->word);
@@ -439,6 +480,7 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 		if (rc == WIRE_MORE)
 			break;
 		if (rc != WIRE_PART) {
+			pg_backend_close(b);
 			pg_session_end(s, SPAN("08006"),
 			               "the server does not speak PostgreSQL");
 			return;
@@ -446,7 +488,9 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 		if (!on_part(b, &p))
 			return;
 	}
-	if (b->at >= BACKEND_LOGIN && (buf_len(&s->rx) > 0 || s->is_stopped))
+	pg_turn_settle(s);
+	if ((b->at >= BACKEND_LOGIN || s->turn.place != NULL) &&
+	    (buf_len(&s->rx) > 0 || s->is_stopped))
 		pg_session_pump(s);
 	if (r->held)
 		pg_hold_look(r);
@@ -482,6 +526,7 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 		return;
 	}
 	b->link = NULL;
+	pg_turn_lost(s);
 	/* A fence ends who is there; and a server that was just opened may still
 	 * be refusing. */
 	if (quiet && lost_to_us && s->at == SESSION_OPEN &&
@@ -534,6 +579,9 @@ pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
 	if (c == NULL)
 		return;
 	c->owner = OWNER_CANCEL;
+	c->server = (*s)->turn.server;
+	if (c->server != NULL)
+		c->server->cancels++;
 	c->process = (*s)->b.process;
 	c->secret_n = (*s)->b.secret_n;
 	memcpy(c->secret, (*s)->b.secret, c->secret_n);

@@ -23,9 +23,7 @@ static const char question[] =
 	"SELECT 's' AS " CENSUS_COLUMN
 	", name, setting FROM pg_catalog.pg_settings WHERE source ="
 	" 'session' UNION ALL SELECT 'p', name, statement FROM"
-	" pg_catalog.pg_prepared_statements WHERE from_sql UNION ALL SELECT"
-	" 'n', name, parameter_types::oid[]::text || statement FROM"
-	" pg_catalog.pg_prepared_statements WHERE NOT from_sql UNION ALL SELECT 'l', c, '' FROM"
+	" pg_catalog.pg_prepared_statements WHERE from_sql UNION ALL SELECT 'l', c, '' FROM"
 	" pg_catalog.pg_listening_channels() c UNION ALL SELECT CASE WHEN mode"
 	" LIKE 'Share%' THEN 'b' ELSE 'a' END, CASE WHEN objsubid = 1 THEN"
 	" ((classid::bigint << 32) | objid::bigint)::text ELSE"
@@ -33,10 +31,16 @@ static const char question[] =
 		"objid") " END, ''"
 			 " FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND"
 			 " pid = pg_catalog.pg_backend_pid() UNION ALL SELECT 'x', 'temporary"
-			 " tables', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE"
-			 " relnamespace = pg_catalog.pg_my_temp_schema()) UNION ALL SELECT 'x',"
+			 " tables', '' WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_depend WHERE"
+			 " refclassid = 'pg_catalog.pg_namespace'::regclass AND refobjid ="
+			 " pg_catalog.pg_my_temp_schema()) UNION ALL SELECT 'x',"
 			 " 'cursors WITH HOLD', '' WHERE EXISTS (SELECT 1 FROM"
 			 " pg_catalog.pg_cursors WHERE is_holdable)";
+
+/* With transaction pooling these have names of ours. */
+static const char question_named[] =
+	" UNION ALL SELECT 'n', name, parameter_types::oid[]::text || statement"
+	" FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql";
 
 /* What the role or the database sets at the login, which is not the session's there;
  * and where its names are looked for. */
@@ -85,6 +89,7 @@ put_question(struct pg_session *s)
 	buf_clear(&s->state.user);
 	buf_clear(&s->state.path);
 	pg_away_census(s);
+	s->state.pins = 0;
 	s->state.is_urgent = false;
 	s->state.listens = false;
 	s->state.failed = false;
@@ -94,6 +99,8 @@ put_question(struct pg_session *s)
 	if (s->state.tries > 0)
 		buf_put_str(&b->link->tx, patient);
 	buf_put_str(&b->link->tx, question);
+	if (!pg_turn_is_on(s->r))
+		buf_put_str(&b->link->tx, question_named);
 	pg_custom_put(s, &b->link->tx);
 	if (s->r->reads.is_on)
 		buf_put_str(&b->link->tx, question_read);
@@ -130,6 +137,7 @@ pg_census_begins(struct pg_session *s, struct span body)
 	s->is_mixed = false;
 	s->due_query = 0;
 	s->due_sync = 0;
+	pg_alias_clear(s);
 	s->b.at = BACKEND_CENSUS;
 	return true;
 }
@@ -208,6 +216,15 @@ add_named(struct pg_session *s, struct span name, struct span told)
 	s->is_lossy = s->is_lossy || buf_failed(&n->raw);
 }
 
+/* What stays where it is. */
+static void
+add_fixed(struct pg_session *s, struct span what)
+{
+	s->state.pins |= span_has_prefix(what, SPAN("temp")) ? PIN_TEMPORARY
+	                                                     : PIN_CURSOR;
+	add_stay(s, what);
+}
+
 static void
 add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 {
@@ -236,13 +253,17 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		             pg_pair_find(buf_span(&s->startup), SPAN("user"))))
 			put_setting(b, SPAN("session_authorization"), a);
 		break;
-	case 'p': add_prepared(s, a, value); break;
+	case 'p':
+		s->state.pins |= PIN_PREPARE;
+		add_prepared(s, a, value);
+		break;
 	case 'l':
 		buf_put_str(b, "LISTEN ");
 		pg_put_ident(b, a);
 		buf_put(b, ";", 1);
 		s->state.is_urgent = true;
 		s->state.listens = true;
+		s->state.pins |= PIN_LISTEN;
 		break;
 	case 'a':
 	case 'b':
@@ -251,13 +272,14 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		                     : "pg_advisory_lock_shared",
 		         a);
 		s->state.is_urgent = true;
+		s->state.pins |= PIN_LOCKS;
 		break;
 	case 'n': add_named(s, a, value); break;
 	case 'w':
 		buf_put_span(&s->state.path, a);
 		buf_put(&s->state.path, "", 1);
 		break;
-	case 'x': add_stay(s, a); break;
+	case 'x': add_fixed(s, a); break;
 	default: break;
 	}
 }
@@ -275,18 +297,23 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 	    ++s->state.tries < CENSUS_TRIES)
 		return;
 	if (type == PG_READY) {
-		if (s->state.failed)
+		if (s->state.failed) {
 			add_stay(s, SPAN("what the server did not tell"));
+			s->state.pins |= PIN_UNTOLD;
+		}
 		s->state.tries = 0;
 		s->state.is_known = true;
 		s->is_lossy = s->is_lossy || buf_failed(&s->state.sql) ||
 		              buf_failed(&s->state.stays);
 		/* DEALLOCATE was said in SQL. */
 		map_each(e, &s->named) {
-			if (!((struct pg_named *)map_value(e))->seen)
+			if (!((struct pg_named *)map_value(e))->seen &&
+			    !pg_turn_is_on(s->r))
 				forget(s, e);
 		}
 		pg_away_known(s);
+		if (pg_turn_is_on(s->r))
+			pg_turn_known(s);
 	}
 	if (type != PG_DATA_ROW || !pg_read_row(body, &row) || row.n != 3)
 		return;

@@ -116,18 +116,30 @@ pg_custom_bind(struct pg_session *s, struct span body)
 	}
 }
 
+static void
+put_name(struct span name, struct buf *sql)
+{
+	buf_put_str(sql, " UNION ALL SELECT 's', ");
+	pg_put_literal(sql, name);
+	buf_put_str(sql, ", pg_catalog.current_setting(");
+	pg_put_literal(sql, name);
+	buf_put_str(sql, ", true) WHERE pg_catalog.current_setting(");
+	pg_put_literal(sql, name);
+	buf_put_str(sql, ", true) IS NOT NULL");
+}
+
 void
 pg_custom_put(struct pg_session *s, struct buf *sql)
 {
-	map_each(e, &s->custom) {
-		struct span name = map_key(&s->custom, e);
+	map_each(e, &s->custom)
+		put_name(map_key(&s->custom, e), sql);
+	if (s->turn.place == NULL)
+		return;
+	/* Those that stand in functions. */
+	map_each(e, &s->turn.place->custom) {
+		struct span name = map_key(&s->turn.place->custom, e);
 
-		buf_put_str(sql, " UNION ALL SELECT 's', ");
-		pg_put_literal(sql, name);
-		buf_put_str(sql, ", pg_catalog.current_setting(");
-		pg_put_literal(sql, name);
-		buf_put_str(sql, ", true) WHERE pg_catalog.current_setting(");
-		pg_put_literal(sql, name);
-		buf_put_str(sql, ", true) IS NOT NULL");
+		if (map_find(&s->custom, name) == NULL)
+			put_name(name, sql);
 	}
 }

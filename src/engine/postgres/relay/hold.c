@@ -123,6 +123,7 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 		pg_away_stop(s);
 	pg_reads_route(r);
 	pg_pool_drop_all(r);
+	pg_turn_drop_idle(r);
 	pg_hold_look(r);
 }
 
@@ -210,6 +211,8 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	} else {
 		pg_warm_drop_all(r);
 	}
+	if (r->route.authority != m->route.authority)
+		pg_turn_forget(r);
 	r->route = m->route;
 	pg_reads_route(r);
 	ack.route = r->route;

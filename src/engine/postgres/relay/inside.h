@@ -9,6 +9,10 @@
  *   census.c   what a session has that must go with it, asked of its backend
  *   prepared.c statements that go with it
  *   pool.c     backends that wait for another client
+ *   turn.c     transaction pooling: sessions take turns on servers
+ *   server.c   a connection that nobody has a turn on
+ *   place.c    pools, and what leaves nothing behind in their databases
+ *   alias.c    names of statements that many sessions share
  *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
  *   warm.c     before a hold: questions, and connections that will be needed
@@ -29,6 +33,7 @@
 #include "engine/postgres/relay/ack.h"
 #include "engine/postgres/relay/away.h"
 #include "engine/postgres/relay/relay.h"
+#include "engine/postgres/relay/turn.h"
 #include "wire/pg_back.h"
 #include "wire/pg_frame.h"
 
@@ -50,6 +55,7 @@ enum backend_at {
 struct pg_cancel {
 	enum pg_owner owner;
 	LIST_LINK(pg_cancel) all;
+	struct pg_server *server; /* waits for its end; NULL: none */
 	struct link *link;
 	uint32_t process;
 	uint32_t secret_n;
@@ -95,6 +101,8 @@ struct pg_backend {
 	bool is_kept;    /* ... and is given when it was looked at     */
 	bool slow;       /* not read, because of the client            */
 	bool hears;      /* the census' own answer has not ended       */
+	bool aliases;    /* ... by alias.c                              */
+	bool sweeps;     /* answers up to ReadyForQuery are ours       */
 	uint32_t due;    /* ReadyForQuery of restoring that will come  */
 	uint64_t until_ns;
 	uint32_t process; /* its cancel key                            */
@@ -121,6 +129,7 @@ struct pg_state {
 	bool failed;    /* the server refused to tell                     */
 	uint32_t tries; /* ... so often                                   */
 	bool is_known;  /* nothing was done since it was asked          */
+	uint16_t pins;  /* enum pg_pin: what keeps it at its server      */
 };
 
 enum auth_at {
@@ -157,6 +166,7 @@ struct pg_auth {
 struct pg_named {
 	struct buf raw; /* its Parse                      */
 	bool seen;      /* the server told of it as well   */
+	struct pg_alias alias;
 };
 
 struct pg_session {
@@ -185,6 +195,7 @@ struct pg_session {
 	struct pg_state state;
 	struct pg_reading reading;
 	struct pg_acking ack;
+	struct pg_turn turn;
 	uint32_t process; /* the cancel key that it has */
 	uint32_t secret;
 	uint32_t due_query; /* ReadyForQuery that will come */
@@ -206,6 +217,27 @@ struct pg_session {
 };
 
 LIST_OF(pg_session, all, pg_sessions);
+LIST_OF(pg_session, turn.waiting, pg_waiters);
+
+/* A pool: of a user in a database. */
+struct pg_place {
+	LIST_LINK(pg_place) all;
+	uint32_t refs;     /* groups, sessions in turn.place          */
+	uint32_t server_n; /* of all its groups                       */
+	struct pg_waiters_list waiters;
+	struct buf key; /* user NUL database NUL                   */
+	/* what is for certain nothing of a session: place.c */
+	struct sql_names names;
+	struct sql_names next;
+	bool is_loading;
+	bool is_stale;
+	uint64_t loaded_ns;
+	uint64_t used_ns;
+	struct pg_verdict *cache;
+	struct map custom; /* names of settings in functions */
+};
+
+LIST_OF(pg_place, all, pg_places);
 
 struct pg_counts {
 	uint64_t requests, bytes_in, bytes_out, refused;
@@ -222,6 +254,8 @@ struct pg_relay {
 	struct pg_sessions_list sessions;
 	struct pg_cancels_list cancels;
 	struct pg_pool_list pool;
+	struct pg_turns turns;
+	struct pg_places_list places;
 	struct map keys;    /* process and secret -> struct pg_session * */
 	struct pg_conn ask; /* as Godwit's role: verifiers       */
 	struct pg_session *asks_for; /* NULL: nobody     */
@@ -313,11 +347,10 @@ void pg_census_note(struct pg_session *s, const struct pg_message *m);
 void pg_census_forget(struct pg_session *s);
 
 /* ---- pool.c ---- */
-enum pool_rc {
-	POOL_NONE,
-	POOL_TAKEN,
-	POOL_ASKS, /* the session may be gone */
-};
+/* The end of a login, as the server would say it: its parameters. */
+void pg_pool_let_in(struct pg_session *s, struct span says);
+/* It has to prove itself before it has a backend. */
+void pg_pool_ask(struct pg_session *s);
 
 /* The client says goodbye: may its backend stay? Then it is the session's no more. */
 void pg_pool_keep(struct pg_session *s);

@@ -39,8 +39,8 @@ may_stay(const struct pg_session *s)
 	const struct pg_relay *r = s->r;
 	const struct pg_backend *b = &s->b;
 
-	return r->pool.n < r->conf->pool_max && !r->held && !r->stops &&
-	       s->at == SESSION_OPEN && b->at == BACKEND_OPEN &&
+	return !pg_turn_is_on(r) && r->pool.n < r->conf->pool_max && !r->held &&
+	       !r->stops && s->at == SESSION_OPEN && b->at == BACKEND_OPEN &&
 	       b->side == r->route.authority && pg_session_is_quiet(s) &&
 	       pg_frame_is_between(&b->in) && !b->slow &&
 	       (s->auth.has_keys || !s->auth.was_asked) &&
@@ -144,9 +144,12 @@ pg_pool_drop_all(struct pg_relay *r)
 void
 pg_pool_drop_old(struct pg_relay *r)
 {
+	uint64_t idle = r->conf->pool_idle_ms > 0
+	                        ? r->conf->pool_idle_ms * MILLI
+	                        : PG_RELAY_POOL_NS;
+
 	list_each(pg_pooled, x, all, &r->pool) {
-		if (x->is_ready &&
-		    r->port->now_ns - x->since_ns > PG_RELAY_POOL_NS)
+		if (x->is_ready && r->port->now_ns - x->since_ns > idle)
 			drop(x, true);
 	}
 }
@@ -168,9 +171,8 @@ find(const struct pg_session *s)
 	return found;
 }
 
-/* The end of a login, as the server would say it. */
-static void
-let_in(struct pg_session *s)
+void
+pg_pool_let_in(struct pg_session *s, struct span says)
 {
 	struct pg_authentication ok = { .code = PG_AUTH_OK };
 	struct buf *tx = &s->client->tx;
@@ -180,7 +182,7 @@ let_in(struct pg_session *s)
 
 	pg_set_u32(secret, s->secret);
 	pg_put_authentication(tx, &ok);
-	buf_put_span(&s->params, buf_span(&s->says));
+	buf_put_span(&s->params, says);
 	pg_params_give(s);
 	pg_put_key(tx, key);
 	pg_put_ready(tx, PG_IDLE);
@@ -211,7 +213,7 @@ take(struct pg_session *s, struct pg_pooled *x)
 	s->waits_ns = 0;
 	s->waits = false;
 	drop(x, false);
-	let_in(s);
+	pg_pool_let_in(s, buf_span(&s->says));
 }
 
 enum pool_rc
@@ -228,19 +230,28 @@ pg_pool_begin(struct pg_session *s)
 		take(s, x);
 		return POOL_TAKEN;
 	}
+	pg_pool_ask(s);
+	return POOL_ASKS;
+}
+
+void
+pg_pool_ask(struct pg_session *s)
+{
 	s->auth.is_alone = true;
 	s->auth.was_asked = true;
 	s->auth.wants_scram = true;
 	s->auth.at = AUTH_ASKS;
 	pg_auth_next(s->r);
-	return POOL_ASKS;
 }
 
 bool
 pg_pool_proved(struct pg_session *s)
 {
-	struct pg_pooled *x = find(s);
+	struct pg_pooled *x;
 
+	if (pg_turn_is_on(s->r))
+		return pg_turn_proved(s);
+	x = find(s);
 	s->auth.is_alone = false;
 	if (x == NULL)
 		return s->r->held || pg_backend_open(s);

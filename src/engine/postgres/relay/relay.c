@@ -54,6 +54,8 @@ publish_rare(struct pg_relay *r, struct traffic *t)
 	}
 	list_each(pg_pooled, x, all, &r->pool)
 		up[x->side]++;
+	list_each(pg_server, x, all, &r->turns.servers)
+		up[x->side] += x->link != NULL;
 	PUT(upstreams[0], up[0]);
 	PUT(upstreams[1], up[1]);
 	PUT(in_transaction, busy);
@@ -98,6 +100,8 @@ pg_relay_send_cancel(struct pg_relay *r, struct pg_cancel *c, enum side s)
 {
 	c->link = r->port->ops->open(r->port, &r->conf->side[s].at, c);
 	if (c->link == NULL) {
+		if (c->server != NULL)
+			c->server->cancels--;
 		mem_free(r->mem, c, sizeof(*c));
 		return;
 	}
@@ -107,6 +111,8 @@ pg_relay_send_cancel(struct pg_relay *r, struct pg_cancel *c, enum side s)
 static void
 drop_cancel(struct pg_relay *r, struct pg_cancel *c)
 {
+	if (c->server != NULL)
+		c->server->cancels--;
 	pg_cancels_remove(&r->cancels, c);
 	mem_free(r->mem, c, sizeof(*c));
 }
@@ -162,8 +168,14 @@ pair(struct pg_relay *r, const struct mail *m)
 			s->b.side = (enum side)m->token;
 	}
 	r->held = r->conf->held;
+	list_each(pg_server, x, all, &r->turns.servers) {
+		if (x->side == m->side)
+			x->side = (uint8_t)m->token;
+	}
+	pg_turn_forget(r);
 	pg_reads_route(r);
 	pg_pool_drop_all(r);
+	pg_turn_drop_idle(r);
 	pg_conn_close(&r->ask);
 	pg_auth_lost(r);
 	answer(r, MAIL_PAIR_ACK, 0);
@@ -174,6 +186,7 @@ stop(struct pg_relay *r)
 {
 	r->stops = true;
 	pg_pool_drop_all(r);
+	pg_turn_drop_idle(r);
 	r->stop_ns = r->port->now_ns + PG_RELAY_STOP_NS;
 }
 
@@ -246,6 +259,8 @@ on_bytes(struct pg_relay *r, const struct event *ev)
 		pg_look_take(r, ev->link->owner, ev->bytes);
 	else if (*o == OWNER_ACK)
 		pg_ack_ask_take(r, ev->link->owner, ev->bytes);
+	else if (*o == OWNER_SERVER)
+		pg_server_bytes(ev->link->owner, ev->bytes);
 	else if (*o == OWNER_POOLED)
 		pg_pool_bytes(ev->link->owner, ev->bytes);
 }
@@ -270,6 +285,8 @@ on_down(struct pg_relay *r, const struct event *ev)
 		pg_look_down(r, ev->link->owner, ev->err);
 	else if (*o == OWNER_ACK)
 		pg_ack_ask_down(r, ev->link->owner, ev->err);
+	else if (*o == OWNER_SERVER)
+		pg_server_down(ev->link->owner);
 	else if (*o == OWNER_POOLED)
 		pg_pool_down(ev->link->owner);
 	else
@@ -305,7 +322,8 @@ retry(struct pg_relay *r)
 		return;
 	r->retries = false;
 	list_each(pg_session, s, all, &r->sessions) {
-		if ((s->waits || s->at == SESSION_LOGIN) && s->b.link == NULL)
+		if ((s->waits || s->at == SESSION_LOGIN) && s->b.link == NULL &&
+		    !s->turn.is_waiting)
 			pg_session_pump(s);
 	}
 }
@@ -344,14 +362,16 @@ work(struct pg_relay *r)
 		end_sessions(r);
 	if (r->pool.n > 0)
 		pg_pool_drop_old(r);
+	pg_turn_work(r);
 	r->port->skips_board = r->acks.out.n == 0 && r->reads.out.n == 0;
 	r->port->lends = pg_acks_may_lend(r) && r->reads.out.n == 0 &&
 	                 !r->held && !r->stops && !r->locking && !r->warms;
 	publish(r);
-	port_wake(r->port, now + (r->retries || r->held || r->stops ||
-	                                          r->locking || r->warms
-	                                  ? RETRY_NS
-	                                  : TICK_NS));
+	port_wake(r->port,
+	          now + (r->retries || r->held || r->stops || r->locking ||
+	                                 r->warms || r->turns.waiting_n > 0
+	                         ? RETRY_NS
+	                         : TICK_NS));
 }
 
 static void
@@ -370,6 +390,8 @@ step(void *self, struct port *p, const struct event *ev)
 		pg_reads_init(r);
 		pg_reads_route(r);
 		pg_acks_init(r);
+		r->turns.seed[0] = p->entropy(p);
+		r->turns.seed[1] = p->entropy(p);
 		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
 		         p->entropy(p));
 		break;
@@ -400,6 +422,7 @@ fini(void *self, struct port *p)
 	}
 	pg_reads_fini(r);
 	pg_acks_fini(r);
+	pg_turn_drop_idle(r);
 	pg_pool_drop_all(r);
 	pg_conn_close(&r->ask);
 	pg_conn_fini(&r->ask);

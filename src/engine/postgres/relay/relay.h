@@ -27,6 +27,11 @@
 #define PG_RELAY_LOGIN_NS   60000000000ull
 /* How long a session looks for a backend after a switch. */
 #define PG_RELAY_MOVE_NS    5000000000ull
+/* Statements of the protocol that one connection of a pool keeps. */
+#define PG_RELAY_ALIAS_MAX  1000
+/* A connection of a pool is closed between two transactions when it is so old:
+ * what the server asks of a login is looked at anew. */
+#define PG_RELAY_LIFE_NS    3600000000000ull
 /* How long a backend waits for another client. */
 #define PG_RELAY_POOL_NS    60000000000ull
 /* How long running transactions may take once the machine is told to stop. */

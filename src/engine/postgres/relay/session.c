@@ -88,6 +88,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	map_init(&s->named, r->mem, sizeof(struct pg_named),
 	         r->port->entropy(r->port));
 	pg_frame_init(&s->in, PG_FRONT);
+	pg_turn_init(s);
 	pg_sessions_push(&r->sessions, s);
 	if (!take_key(s))
 		pg_session_end(s, SPAN("53200"), "out of memory");
@@ -100,6 +101,7 @@ pg_session_free(struct pg_session *s)
 	uint32_t key[2] = { s->process, s->secret };
 
 	pg_warm_drop(s);
+	pg_turn_fini(s);
 	pg_backend_close(&s->b);
 	pg_ack_free(s);
 	pg_reader_free(s);
@@ -270,7 +272,7 @@ may_begin(struct pg_session *s)
 {
 	if (s->b.at != BACKEND_OPEN || pg_away_is_out(s))
 		return false;
-	if (s->probes)
+	if (s->probes || s->turn.waits_shape)
 		return false;
 	/* What is locked may be what it is about to ask for. */
 	if (s->r->locking && !s->state.is_urgent)
@@ -347,8 +349,9 @@ capture(struct pg_session *s, const struct pg_part *p)
 	struct pg_message m;
 
 	if (p->kind == PG_HEAD) {
-		s->captures = p->type == PG_PARSE || p->type == PG_CLOSE ||
-		              (p->type == PG_BIND && s->names_by_value);
+		s->captures = !pg_turn_is_on(s->r) &&
+		              (p->type == PG_PARSE || p->type == PG_CLOSE ||
+		               (p->type == PG_BIND && s->names_by_value));
 		buf_clear(&s->capture);
 	}
 	if (p->kind == PG_BODY && p->type == PG_QUERY)
@@ -384,7 +387,9 @@ capture(struct pg_session *s, const struct pg_part *p)
 static void
 slow_down(struct pg_session *s)
 {
-	bool stop = buf_len(&s->rx) > PG_RELAY_HELD_MAX ||
+	size_t most = s->turn.wants > PG_RELAY_HELD_MAX ? s->turn.wants
+	                                                : PG_RELAY_HELD_MAX;
+	bool stop = buf_len(&s->rx) > most ||
 	            (s->b.link != NULL &&
 	             buf_len(&s->b.link->tx) > PG_RELAY_TX_MAX);
 
@@ -396,6 +401,51 @@ slow_down(struct pg_session *s)
 	s->r->port->ops->read(s->r->port, s->client, !stop);
 }
 
+/* The same, with transaction pooling. -2: it passes as it is. */
+static int
+pass_turn(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	uint8_t type = in.p[0];
+
+	switch (pg_alias_take(s, in, ret_used)) {
+	case ALIAS_NOT: return -2;
+	case ALIAS_MORE: return 0;
+	case ALIAS_END: return -1;
+	case ALIAS_DONE: break;
+	}
+	account(s, type);
+	pg_alias_note(s, type);
+	port_touch(s->r->port, s->b.link);
+	return 1;
+}
+
+/* What a message that passes as it is may leave behind. */
+static void
+note_turn(struct pg_session *s, const struct pg_part *p)
+{
+	if (p->kind == PG_HEAD)
+		pg_alias_note(s, p->type);
+	if (p->kind == PG_HEAD && p->type == PG_FUNCTION_CALL)
+		pg_turn_note(s, span_of(p->raw.p, 0), false);
+	if (p->kind == PG_BODY && p->type == PG_QUERY && p->raw.n > 0)
+		pg_turn_note(s, span_of(p->raw.p, p->raw.n - 1),
+		             p->raw.n == p->size);
+}
+
+static void
+note(struct pg_session *s, const struct pg_part *p, bool was_quiet)
+{
+	bool by_turns = pg_turn_is_on(s->r);
+
+	if (by_turns)
+		note_turn(s, p);
+	if (s->ack.drops)
+		return;
+	if (!by_turns)
+		pg_away_note(s, p, was_quiet);
+	pg_ack_note(s, p);
+}
+
 /* One step through in. 0: no more now; -1: the session is gone. */
 static int
 pass(struct pg_session *s, struct span in, size_t *ret_used)
@@ -403,8 +453,14 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	struct pg_part p;
 	enum wire_rc rc;
 	bool quiet = pg_session_is_quiet(s);
+	bool by_turns = pg_turn_is_on(s->r);
 
 	*ret_used = 0;
+	if (by_turns && s->b.at == BACKEND_OFF && in.p[0] == PG_TERMINATE &&
+	    pg_frame_is_between(&s->in)) {
+		pg_session_free(s);
+		return -1;
+	}
 	if (s->in.left == 0 && !may_begin(s)) {
 		s->waits = in.n > 0;
 		return 0;
@@ -418,6 +474,12 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	if (s->r->acks.is_behind && s->r->route.strict && s->in.left == 0 &&
 	    pg_frame_is_between(&s->in) && pg_ack_may(s, in) == 0)
 		return 0;
+	if (by_turns && !s->ack.drops && pg_frame_is_between(&s->in)) {
+		int done = pass_turn(s, in, ret_used);
+
+		if (done != -2)
+			return done;
+	}
 	rc = pg_frame_feed(&s->in, in, &p, ret_used);
 	if (rc == WIRE_MORE)
 		return 0;
@@ -431,10 +493,11 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		pg_session_free(s);
 		return -1;
 	}
-	if (!s->ack.drops) {
-		pg_away_note(s, &p, quiet);
-		pg_ack_note(s, &p);
+	if (s->turn.drops && p.kind == PG_BODY) {
+		s->turn.drops = p.left > 0;
+		return 1;
 	}
+	note(s, &p, quiet);
 	if (p.kind == PG_HEAD)
 		account(s, p.type);
 	port_touch(s->r->port, s->b.link);
@@ -536,7 +599,7 @@ need_backend(struct pg_session *s)
 	    s->auth.is_alone ||
 	    (buf_len(&s->rx) == 0 && s->at != SESSION_LOGIN))
 		return false;
-	switch (pg_pool_begin(s)) {
+	switch (pg_turn_is_on(s->r) ? pg_turn_begin(s) : pg_pool_begin(s)) {
 	case POOL_ASKS: return false;
 	case POOL_TAKEN: return buf_len(&s->rx) > 0;
 	case POOL_NONE: break;

@@ -92,8 +92,8 @@ pg_warm_begin(struct pg_relay *r, uint64_t token)
 	list_each(pg_session, s, all, &r->sessions) {
 		/* Who is known to have been still will not be in a hurry. */
 		if (s->at == SESSION_OPEN && s->spare == NULL &&
-		    !s->state.is_known && knows_password(s) &&
-		    r->spare_n < SPARES)
+		    !pg_turn_is_on(r) && !s->state.is_known &&
+		    knows_password(s) && r->spare_n < SPARES)
 			open_spare(s);
 	}
 	pg_warm_look(r);

@@ -1,0 +1,736 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/alias.c: statements of the protocol, by names of ours.
+ *
+ * What a client calls s1 is on a server the digest of its text, types and settings, so
+ * that many clients share it, on each server that one of them was on. A client's own
+ * Parse is always the server's Parse; on another server it is prepared again when it
+ * is used. Its description has to be the same one there: what a client has been told
+ * of the columns it keeps, so a change of them is told as PostgreSQL tells it.
+ *
+ * Answers come in the order of what was asked, and an error ends all up to the next
+ * Sync: turn.due is what is expected.
+ */
+#include "base/hash.h"
+#include "engine/postgres/relay/inside.h"
+
+/* A statement that is not bound by its end may be so long until it is. */
+#define WORDS_MAX ((size_t)2 * 1024)
+#define NAME_N    39 /* "godwit_" and 32 digits */
+/* Types of people's own have other numbers on another server. */
+#define OWN_TYPE  16384u
+
+static struct span
+key_of(const uint64_t digest[2])
+{
+	return span_of(digest, 2 * sizeof(digest[0]));
+}
+
+static struct span
+name_of(const uint64_t digest[2], char ret[NAME_N])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	memcpy(ret, "godwit_", 7);
+	for (size_t i = 0; i < 32; i++)
+		ret[7 + i] = digits[digest[i / 16] >> (60 - i % 16 * 4) & 15];
+	return span_of(ret, NAME_N);
+}
+
+static void
+expect(struct pg_session *s, enum due_kind kind, const uint64_t *digest)
+{
+	struct pg_due d;
+
+	if (s->turn.skips)
+		return;
+	memset(&d, 0, sizeof(d));
+	d.kind = kind;
+	if (digest != NULL)
+		memcpy(d.digest, digest, sizeof(d.digest));
+	buf_put(&s->turn.due, &d, sizeof(d));
+}
+
+static bool
+front(const struct pg_session *s, struct pg_due *ret)
+{
+	if (buf_len(&s->turn.due) < sizeof(*ret))
+		return false;
+	memcpy(ret, buf_span(&s->turn.due).p, sizeof(*ret));
+	return true;
+}
+
+void
+pg_alias_begin(struct pg_session *s, bool is_same)
+{
+	s->turn.is_prepared = s->turn.is_prepared && is_same;
+	s->turn.waits_shape = false;
+	s->turn.skips = false;
+	buf_clear(&s->turn.due);
+}
+
+/* ---- on a server ----------------------------------------------------------------- */
+
+/* Room for one more: the one that was not used for the longest time goes. */
+static void
+make_room(struct pg_session *s)
+{
+	struct pg_server *x = s->turn.server;
+	struct map_entry *e = x->has.first;
+	struct pg_target t = { .is_portal = false };
+	char name[NAME_N];
+	uint64_t digest[2];
+
+	if (map_count(&x->has) < PG_RELAY_ALIAS_MAX)
+		return;
+	memcpy(digest, map_key(&x->has, e).p, sizeof(digest));
+	t.name = name_of(digest, name);
+	pg_put_target(&s->b.link->tx, PG_CLOSE, t);
+	expect(s, DUE_OUR_CLOSE, NULL);
+	map_drop(&x->has, e);
+}
+
+/* Parse and Describe under its alias; a Close in front, so that none is in the way. */
+static void
+put_parse(struct pg_session *s, const struct pg_parse *p,
+          const uint64_t digest[2], bool is_ours)
+{
+	struct buf *tx = &s->b.link->tx;
+	struct pg_parse m = *p;
+	struct pg_target t = { .is_portal = false };
+	char name[NAME_N];
+
+	make_room(s);
+	t.name = name_of(digest, name);
+	m.name = t.name;
+	pg_put_target(tx, PG_CLOSE, t);
+	expect(s, DUE_OUR_CLOSE, NULL);
+	pg_put_parse(tx, &m);
+	expect(s, is_ours ? DUE_OUR_PARSE : DUE_PARSE, digest);
+	pg_put_target(tx, PG_DESCRIBE, t);
+	expect(s, DUE_OUR_DESCRIBE, digest);
+	(void)map_remove(&s->turn.server->has, key_of(digest));
+	port_touch(s->r->port, s->b.link);
+}
+
+/* Is the statement there, and the one that the client knows? ALIAS_DONE: yes.
+ * ALIAS_MORE: it is made. ALIAS_NOT: it cannot be; that was said instead. */
+static enum alias_rc
+ensure(struct pg_session *s, struct pg_named *n)
+{
+	struct pg_alias *a = &n->alias;
+	struct pg_server *x = s->turn.server;
+	struct map_entry *e = map_find(&x->has, key_of(a->digest));
+	uint64_t *shape = e != NULL ? map_value(e) : NULL;
+	struct pg_execute none = { .portal = SPAN("godwit_none") };
+	struct pg_parse p;
+
+	/* Its own Parse is on its way, or the server passes over everything. */
+	if (s->turn.skips || a->series != 0)
+		return ALIAS_DONE;
+	if (shape != NULL &&
+	    (a->shape == 0 || *shape == 0 || *shape == a->shape)) {
+		if (a->shape == 0)
+			a->shape = *shape;
+		map_renew(&x->has, e);
+		s->turn.shape = 0;
+		return ALIAS_DONE;
+	}
+	/* It was just made, and is not what it was. */
+	if (shape != NULL && s->turn.shape == *shape) {
+		s->turn.shape = 0;
+		pg_put_execute(&s->b.link->tx, none);
+		expect(s, DUE_FAILURE, NULL);
+		return ALIAS_NOT;
+	}
+	if (!pg_read_parse(span_skip(buf_span(&n->raw), 5), &p))
+		return ALIAS_DONE;
+	put_parse(s, &p, a->digest, true);
+	pg_put_empty(&s->b.link->tx, PG_FLUSH);
+	s->in_extended = true;
+	s->turn.waits_shape = true;
+	return ALIAS_MORE;
+}
+
+/* ---- what the client says -------------------------------------------------------- */
+
+/* The frame of a whole message, which is not passed on as it is. */
+static bool
+frame(struct pg_session *s, struct span in, struct pg_message *m)
+{
+	return pg_frame_whole(&s->in, in, m) == WIRE_PART;
+}
+
+/* The bytes of a message whose head is at the front; 0: not even that is there. */
+static size_t
+size_of(struct span in)
+{
+	return in.n < 5 ? 0 : (size_t)pg_get_u32(in.p + 1) + 1;
+}
+
+static void
+forget(struct pg_session *s, struct map_entry *e)
+{
+	struct pg_named *n = map_value(e);
+
+	s->named_bytes -= buf_len(&n->raw);
+	buf_fini(&n->raw);
+	map_drop(&s->named, e);
+}
+
+static void
+digest_of(struct pg_session *s, const struct pg_parse *p, uint64_t ret[2])
+{
+	for (int i = 0; i < 2; i++) {
+		uint64_t seed = s->r->turns.seed[i];
+
+		ret[i] = hash_bytes(p->text, seed) ^
+		         hash_mix(hash_bytes(p->types.items, seed) +
+		                  s->turn.dress);
+		/* What it may have set since is not known yet. */
+		if (s->turn.is_wild)
+			ret[i] ^= hash_mix(s->turn.number + 1);
+	}
+}
+
+/* The first word of a statement, as far as it matters: DEALLOCATE or DISCARD, with
+ * what it is about. */
+static bool
+drops(struct span text, struct span *ret_name, bool *ret_all)
+{
+	static const char *const words[] = { "deallocate", "discard",
+		                             "prepare" };
+	size_t n;
+	bool found = false;
+
+	*ret_all = false;
+	for (size_t i = 0; i < 3; i++) {
+		struct span word = span_str(words[i]);
+
+		while (text.n > 0 && text.p[0] <= ' ')
+			text = span_skip(text, 1);
+		if (text.n > word.n &&
+		    span_is_word(span_of(text.p, word.n), word) &&
+		    (text.p[word.n] <= ' ' || text.p[word.n] == '"') &&
+		    (i < 2 || found)) {
+			text = span_skip(text, word.n);
+			*ret_all = i == 1;
+			found = true;
+		}
+	}
+	while (text.n > 0 && text.p[0] <= ' ')
+		text = span_skip(text, 1);
+	for (n = 0; n < text.n && text.p[n] > ' ' && text.p[n] != ';'; n++) {
+	}
+	*ret_name = span_of(text.p, n);
+	if (n > 1 && text.p[0] == '"' && text.p[n - 1] == '"')
+		*ret_name = span_of(text.p + 1, n - 2);
+	if (!found)
+		return false;
+	if (span_is_word(*ret_name, SPAN("all")))
+		*ret_all = true;
+	else if (*ret_all)
+		return false; /* DISCARD of something else */
+	return true;
+}
+
+/* DEALLOCATE of what the protocol made. True: text is to be said instead. */
+static bool
+deallocate(struct pg_session *s, struct span text, struct buf *ret)
+{
+	struct map_entry *e;
+	struct span name;
+	char alias[NAME_N];
+	bool all;
+
+	if (!drops(text, &name, &all))
+		return false;
+	if (all) {
+		map_each(n, &s->named)
+			forget(s, n);
+		map_clear(&s->turn.server->has);
+		return false;
+	}
+	e = map_find(&s->named, name);
+	if (e == NULL)
+		return false;
+	name = name_of(((struct pg_named *)map_value(e))->alias.digest, alias);
+	if (map_remove(
+		    &s->turn.server->has,
+		    key_of(((struct pg_named *)map_value(e))->alias.digest))) {
+		buf_put_str(ret, "DEALLOCATE ");
+		buf_put_span(ret, name);
+	} else {
+		buf_put_str(ret, "DEALLOCATE ALL");
+		map_clear(&s->turn.server->has);
+	}
+	forget(s, e);
+	return true;
+}
+
+/* Remember it as the client's. False: it cannot be kept. */
+static bool
+keep(struct pg_session *s, const struct pg_message *m, const struct pg_parse *p,
+     const uint64_t digest[2])
+{
+	bool is_new;
+	struct map_entry *e = map_put(&s->named, p->name, &is_new);
+	struct pg_named *n;
+
+	if (e == NULL)
+		return false;
+	n = map_value(e);
+	if (is_new)
+		buf_init(&n->raw, s->r->mem);
+	else
+		s->named_bytes -= buf_len(&n->raw);
+	buf_clear(&n->raw);
+	buf_put_span(&n->raw, m->raw);
+	s->named_bytes += buf_len(&n->raw);
+	memset(&n->alias, 0, sizeof(n->alias));
+	memcpy(n->alias.digest, digest, sizeof(n->alias.digest));
+	n->alias.series = s->turn.skips ? 0 : s->turn.series;
+	return !buf_failed(&n->raw) && s->named_bytes <= PG_RELAY_KEEP_MAX;
+}
+
+static void
+keep_unnamed(struct pg_session *s, struct span raw)
+{
+	buf_release(&s->unnamed);
+	if (raw.n <= PG_RELAY_KEEP_MAX)
+		buf_put_span(&s->unnamed, raw);
+	s->turn.is_prepared = true;
+}
+
+static void
+refuse(struct pg_session *s)
+{
+	pg_session_end(s, SPAN("54000"),
+	               "statements of more than %u bytes cannot be prepared "
+	               "with transaction pooling",
+	               (unsigned)PG_RELAY_KEEP_MAX);
+}
+
+static enum alias_rc
+on_parse(struct pg_session *s, const struct pg_message *m)
+{
+	struct pg_parse p;
+	struct buf text;
+	uint64_t digest[2];
+
+	if (!pg_read_parse(m->body, &p)) {
+		buf_put_span(&s->b.link->tx, m->raw);
+		return ALIAS_DONE;
+	}
+	pg_custom_scan(s, p.text);
+	pg_turn_note(s, p.text, true);
+	buf_init(&text, s->r->mem);
+	if (deallocate(s, p.text, &text))
+		p.text = buf_span(&text);
+	if (p.name.n == 0) {
+		pg_put_parse(&s->b.link->tx, &p);
+		expect(s, DUE_PARSE, NULL);
+		if (buf_len(&text) == 0)
+			keep_unnamed(s, m->raw);
+		buf_fini(&text);
+		return ALIAS_DONE;
+	}
+	digest_of(s, &p, digest);
+	put_parse(s, &p, digest, false);
+	buf_fini(&text);
+	if (keep(s, m, &p, digest))
+		return ALIAS_DONE;
+	refuse(s);
+	return ALIAS_END;
+}
+
+/* The statement without a name, as this client left it. */
+static void
+prepare_unnamed(struct pg_session *s)
+{
+	struct pg_target t = { .name = { (const uint8_t *)"", 0 } };
+
+	if (s->turn.is_prepared)
+		return;
+	s->turn.is_prepared = true;
+	if (buf_len(&s->unnamed) > 0) {
+		buf_put_span(&s->b.link->tx, buf_span(&s->unnamed));
+		expect(s, DUE_OUR_PARSE, NULL);
+	} else {
+		pg_put_target(&s->b.link->tx, PG_CLOSE, t);
+		expect(s, DUE_OUR_CLOSE, NULL);
+	}
+}
+
+/* Use of a statement. ALIAS_DONE: *ret_name is what it is there. */
+static enum alias_rc
+use(struct pg_session *s, struct span name, char alias[NAME_N],
+    struct span *ret_name)
+{
+	struct pg_named *n;
+	enum alias_rc rc;
+	struct pg_parse p;
+
+	*ret_name = name;
+	if (name.n == 0) {
+		prepare_unnamed(s);
+		return ALIAS_DONE;
+	}
+	n = map_get(&s->named, name);
+	if (n == NULL)
+		return ALIAS_DONE; /* which the server says */
+	rc = ensure(s, n);
+	*ret_name = name_of(n->alias.digest, alias);
+	if (rc == ALIAS_DONE &&
+	    pg_read_parse(span_skip(buf_span(&n->raw), 5), &p))
+		pg_turn_note(s, p.text, true);
+	return rc;
+}
+
+static enum alias_rc
+on_target(struct pg_session *s, const struct pg_message *m)
+{
+	struct pg_target t;
+	struct map_entry *e;
+	char alias[NAME_N];
+	enum alias_rc rc = ALIAS_DONE;
+
+	if (!pg_read_target(m->body, &t)) {
+		buf_put_span(&s->b.link->tx, m->raw);
+		return ALIAS_DONE;
+	}
+	if (m->type == PG_CLOSE) {
+		e = t.is_portal ? NULL : map_find(&s->named, t.name);
+		if (!t.is_portal && t.name.n == 0)
+			keep_unnamed(s, t.name);
+		/* Others have it as well: the server is told of one that it
+		 * has not, which is no error. */
+		if (e != NULL)
+			forget(s, e);
+		expect(s, DUE_CLOSE, NULL);
+	} else if (!t.is_portal) {
+		rc = use(s, t.name, alias, &t.name);
+	}
+	if (rc != ALIAS_DONE)
+		return rc;
+	if (m->type == PG_DESCRIBE)
+		expect(s, DUE_DESCRIBE, NULL);
+	pg_put_target(&s->b.link->tx, m->type, t);
+	return ALIAS_DONE;
+}
+
+/* Its names are at the front: what is behind them passes as it comes. */
+static enum alias_rc
+on_bind(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	struct span portal;
+	struct span name;
+	struct span rest = span_skip(in, 5);
+	size_t size = size_of(in);
+	struct pg_part p;
+	char alias[NAME_N];
+	enum alias_rc rc;
+	uint8_t head[5] = { PG_BIND };
+	size_t used = 0;
+	size_t n;
+
+	if (!pg_text_next(&rest, &portal) || !pg_text_next(&rest, &name))
+		return in.n >= size || in.n > WORDS_MAX ? ALIAS_NOT
+		                                        : ALIAS_MORE;
+	n = in.n - rest.n;
+	if (n > size)
+		return ALIAS_NOT;
+	if (s->names_by_value && in.n < size && size < PG_RELAY_HELD_MAX)
+		return ALIAS_MORE;
+	rc = use(s, name, alias, &name);
+	if (rc == ALIAS_MORE)
+		return rc;
+	/* The frame goes along. */
+	while (used < n) {
+		if (pg_frame_feed(&s->in, span_of(in.p + used, n - used), &p,
+		                  ret_used) != WIRE_PART)
+			return ALIAS_NOT;
+		used += *ret_used;
+	}
+	*ret_used = n;
+	if (s->names_by_value && in.n >= size)
+		pg_custom_bind(s, span_of(in.p + 5, size - 5));
+	if (rc == ALIAS_NOT) {
+		s->turn.drops = s->in.left > 0;
+		return ALIAS_DONE;
+	}
+	pg_set_u32(head + 1,
+	           (uint32_t)(size - 1 + portal.n + name.n + 2 - (n - 5)));
+	buf_put_span(&s->b.link->tx, span_of(head, sizeof(head)));
+	buf_put_span(&s->b.link->tx, portal);
+	buf_put(&s->b.link->tx, "", 1);
+	buf_put_span(&s->b.link->tx, name);
+	buf_put(&s->b.link->tx, "", 1);
+	return ALIAS_DONE;
+}
+
+/* Only what may be about our names is looked at as a whole. */
+static enum alias_rc
+on_query(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	struct pg_message m;
+	struct span text;
+	struct buf other;
+
+	if (in.n < size_of(in) && size_of(in) <= WORDS_MAX)
+		return ALIAS_MORE;
+	if (in.n < size_of(in) || size_of(in) < 6)
+		return ALIAS_NOT;
+	text = span_of(in.p + 5, size_of(in) - 6);
+	buf_init(&other, s->r->mem);
+	if (!deallocate(s, text, &other)) {
+		buf_fini(&other);
+		return ALIAS_NOT;
+	}
+	if (!frame(s, in, &m)) {
+		buf_fini(&other);
+		return ALIAS_NOT;
+	}
+	*ret_used = m.raw.n;
+	pg_turn_note(s, text, true);
+	pg_put_query(&s->b.link->tx, buf_span(&other));
+	buf_fini(&other);
+	return ALIAS_DONE;
+}
+
+enum alias_rc
+pg_alias_take(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	struct pg_message m;
+	uint8_t type = in.p[0];
+	enum alias_rc rc;
+
+	*ret_used = 0;
+	if (in.n < 5)
+		return ALIAS_MORE;
+	if (type == PG_BIND)
+		return on_bind(s, in, ret_used);
+	if (type == PG_QUERY)
+		return on_query(s, in, ret_used);
+	if (type != PG_PARSE && type != PG_DESCRIBE && type != PG_CLOSE)
+		return ALIAS_NOT;
+	if (size_of(in) > PG_RELAY_KEEP_MAX) {
+		refuse(s);
+		return ALIAS_END;
+	}
+	if (in.n < size_of(in)) {
+		s->turn.wants = size_of(in);
+		return ALIAS_MORE;
+	}
+	{
+		struct pg_frame was = s->in;
+
+		if (!frame(s, in, &m))
+			return ALIAS_NOT; /* which says what is wrong */
+		rc = type == PG_PARSE ? on_parse(s, &m) : on_target(s, &m);
+		if (rc == ALIAS_END)
+			return rc;
+		if (rc == ALIAS_MORE)
+			s->in = was;
+		else
+			*ret_used = m.raw.n;
+	}
+	s->turn.wants = 0;
+	return rc == ALIAS_NOT ? ALIAS_DONE : rc;
+}
+
+void
+pg_alias_note(struct pg_session *s, uint8_t type)
+{
+	switch (type) {
+	case PG_QUERY:
+	case PG_FUNCTION_CALL:
+		if (type == PG_QUERY) {
+			buf_release(&s->unnamed);
+			s->turn.is_prepared = true;
+		}
+		s->turn.series += !s->turn.skips;
+		expect(s, DUE_READY, NULL);
+		break;
+	case PG_SYNC:
+		s->turn.skips = false;
+		if (s->copies_in)
+			break;
+		s->turn.series++;
+		expect(s, DUE_READY, NULL);
+		break;
+	default: break;
+	}
+}
+
+void
+pg_alias_clear(struct pg_session *s)
+{
+	buf_clear(&s->turn.due);
+	s->turn.heard = s->turn.series - 1;
+	s->turn.waits_shape = false;
+	s->turn.skips = false;
+}
+
+/* ---- what the server says -------------------------------------------------------- */
+
+static void
+take(struct pg_session *s)
+{
+	buf_take(&s->turn.due, sizeof(struct pg_due));
+}
+
+/* All that was asked for up to the next Sync is not done. */
+static void
+fail(struct pg_session *s)
+{
+	struct pg_due d;
+	uint32_t series = s->turn.heard + 1;
+
+	while (front(s, &d) && d.kind != DUE_READY)
+		take(s);
+	s->turn.skips = !front(s, &d) && s->in_extended;
+	s->turn.waits_shape = false;
+	s->turn.shape = 0;
+	map_each(e, &s->named) {
+		if (((struct pg_named *)map_value(e))->alias.series == series)
+			forget(s, e);
+	}
+}
+
+static void
+parsed(struct pg_session *s, const struct pg_due *d)
+{
+	struct map_entry *e;
+
+	if (d->digest[0] == 0 && d->digest[1] == 0)
+		return;
+	e = map_put(&s->turn.server->has, key_of(d->digest), NULL);
+	if (e != NULL)
+		memset(map_value(e), 0, sizeof(uint64_t));
+	if (d->kind != DUE_PARSE)
+		return;
+	map_each(m, &s->named) {
+		struct pg_named *n = map_value(m);
+
+		if (n->alias.series == s->turn.heard + 1 &&
+		    memcmp(n->alias.digest, d->digest, sizeof(d->digest)) == 0)
+			n->alias.series = 0;
+	}
+}
+
+static bool
+is_ours(enum due_kind kind)
+{
+	return kind == DUE_OUR_PARSE || kind == DUE_OUR_CLOSE ||
+	       kind == DUE_OUR_DESCRIBE;
+}
+
+bool
+pg_alias_hear(struct pg_session *s, uint8_t type, bool *ret_reads)
+{
+	struct pg_due d;
+
+	*ret_reads = false;
+	if (!front(s, &d)) {
+		if (type == PG_ERROR_RESPONSE)
+			fail(s);
+		return false;
+	}
+	switch (type) {
+	case PG_PARSE_COMPLETE:
+	case PG_CLOSE_COMPLETE:
+		if (d.kind == DUE_PARSE || d.kind == DUE_OUR_PARSE)
+			parsed(s, &d);
+		if (d.kind != DUE_READY)
+			take(s);
+		return is_ours(d.kind);
+	case PG_PARAMETER_DESCRIPTION:
+		*ret_reads = d.kind == DUE_OUR_DESCRIBE;
+		return *ret_reads;
+	case PG_ROW_DESCRIPTION:
+	case PG_NO_DATA:
+		if (d.kind == DUE_DESCRIBE)
+			take(s);
+		*ret_reads = d.kind == DUE_OUR_DESCRIBE;
+		return *ret_reads;
+	case PG_ERROR_RESPONSE:
+		*ret_reads = d.kind == DUE_FAILURE;
+		fail(s);
+		return *ret_reads;
+	case PG_READY:
+		while (front(s, &d) && d.kind != DUE_READY)
+			take(s);
+		if (front(s, &d))
+			take(s);
+		s->turn.heard++;
+		return false;
+	default: return false;
+	}
+}
+
+static uint64_t
+shape_of(struct span body, uint64_t seed)
+{
+	struct pg_fields fields;
+	struct pg_field f;
+	struct span rest;
+	uint64_t h = seed;
+
+	if (!pg_read_fields(body, &fields))
+		return seed;
+	rest = fields.items;
+	while (pg_field_next(&rest, &f)) {
+		uint32_t type = f.type < OWN_TYPE ? f.type : OWN_TYPE;
+
+		h = hash_mix(h ^ hash_bytes(f.name, seed)) +
+		    hash_mix((uint64_t)type << 32 | (uint32_t)f.modifier);
+	}
+	return h;
+}
+
+/* What the client knows, of all names that it has for it. */
+static void
+described(struct pg_session *s, const struct pg_due *d, uint64_t shape)
+{
+	uint64_t *known = map_get(&s->turn.server->has, key_of(d->digest));
+
+	if (known != NULL)
+		*known = shape;
+	map_each(e, &s->named) {
+		struct pg_named *n = map_value(e);
+
+		if (n->alias.shape == 0 &&
+		    memcmp(n->alias.digest, d->digest, sizeof(d->digest)) == 0)
+			n->alias.shape = shape;
+	}
+	s->turn.shape = s->turn.waits_shape ? shape : 0;
+	s->turn.waits_shape = false;
+}
+
+void
+pg_alias_body(struct pg_session *s, uint8_t type, struct span body)
+{
+	struct pg_error e = { .severity = SPAN("ERROR"),
+		              .severity_plain = SPAN("ERROR"),
+		              .code = SPAN("0A000"),
+		              .message = SPAN("cached plan must not change "
+		                              "result type"),
+		              .routine = SPAN("RevalidateCachedQuery") };
+	uint64_t seed = s->r->turns.seed[0];
+	struct pg_due d;
+
+	if (type == PG_ERROR_RESPONSE) {
+		pg_put_error(&s->client->tx, PG_ERROR_RESPONSE, &e);
+		port_touch(s->r->port, s->client);
+		return;
+	}
+	/* The parameters' types are of the Parse. */
+	if (type == PG_PARAMETER_DESCRIPTION || !front(s, &d) ||
+	    d.kind != DUE_OUR_DESCRIBE)
+		return;
+	take(s);
+	described(s, &d,
+	          (type == PG_ROW_DESCRIPTION ? shape_of(body, seed) : seed) |
+	                  1);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/server.c: a connection that sessions have by turns.
+ *
+ *   LOGIN ──→ of a session ──[taken back]──→ idle ──[given]──→ of a session
+ *                   │                          ↑ [Ready]   │ [old, an error, gone]
+ *                   └──[its client went]──→ is reset       └──→ closed
+ *
+ * A CancelRequest that is on its way may hit whoever has it next, so nobody has,
+ * until the server has closed that connection.
+ */
+#include "engine/postgres/relay/inside.h"
+
+struct pg_server *
+pg_server_new(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_server *x = mem_zero(r->mem, sizeof(*x));
+
+	if (x == NULL)
+		return NULL;
+	x->owner = OWNER_SERVER;
+	x->r = r;
+	x->s = s;
+	x->place = s->turn.place;
+	x->place->server_n++;
+	x->place->refs++;
+	x->side = (uint8_t)r->route.authority;
+	x->born_ns = r->port->now_ns;
+	buf_init(&x->word, r->mem);
+	map_init(&x->has, r->mem, sizeof(uint64_t), r->turns.seed[1]);
+	pg_servers_push(&r->turns.servers, x);
+	s->turn.server = x;
+	s->turn.since_ns = r->port->now_ns;
+	return x;
+}
+
+bool
+pg_server_is_idle(const struct pg_server *x)
+{
+	return x->s == NULL && x->resets == 0 && x->cancels == 0;
+}
+
+void
+pg_server_free(struct pg_server *x)
+{
+	struct pg_relay *r = x->r;
+
+	list_each(pg_cancel, c, all, &r->cancels) {
+		if (c->server == x)
+			c->server = NULL;
+	}
+	if (x->s == NULL && x->link != NULL) {
+		pg_put_empty(&x->link->tx, PG_TERMINATE);
+		port_touch(r->port, x->link);
+		r->port->ops->close(r->port, x->link, true);
+	}
+	if (x->link != NULL)
+		r->turns.idle_n--;
+	if (x->loads)
+		pg_place_done(r, x->place, false);
+	map_fini(&x->has);
+	buf_fini(&x->word);
+	if (x->group != NULL) {
+		x->group->server_n--;
+		pg_group_leave(r, x->group);
+	}
+	x->place->server_n--;
+	pg_place_leave(r, x->place);
+	pg_servers_remove(&r->turns.servers, x);
+	mem_free(r->mem, x, sizeof(*x));
+}
+
+void
+pg_server_take_back(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_backend *b = &s->b;
+	struct pg_server *x = s->turn.server;
+
+	x->s = NULL;
+	x->link = b->link;
+	x->link->owner = x;
+	x->link->want_drained = false;
+	x->in = b->in;
+	x->process = b->process;
+	x->secret_n = b->secret_n;
+	memcpy(x->secret, b->secret, b->secret_n);
+	x->last = s->turn.number;
+	x->since_ns = r->port->now_ns;
+	r->turns.idle_n++;
+	s->turn.server = NULL;
+	b->link = NULL;
+	b->at = BACKEND_OFF;
+	buf_release(&b->word);
+	if (pg_place_wants(r, x->place))
+		pg_place_ask(x);
+}
+
+void
+pg_server_give(struct pg_server *x, struct pg_session *s)
+{
+	struct pg_backend *b = &s->b;
+
+	REQUIRE(pg_server_is_idle(x) && b->link == NULL);
+	b->link = x->link;
+	b->link->owner = b;
+	b->side = (enum side)x->side;
+	b->in = x->in;
+	b->type = 0;
+	b->is_ours = false;
+	b->slow = false;
+	b->process = x->process;
+	b->secret_n = x->secret_n;
+	memcpy(b->secret, x->secret, x->secret_n);
+	x->link = NULL;
+	x->s = s;
+	s->r->turns.idle_n--;
+	s->turn.server = x;
+	s->turn.since_ns = s->r->port->now_ns;
+	s->waits_ns = 0;
+	s->waits = false;
+}
+
+void
+pg_server_reset(struct pg_server *x, uint32_t due)
+{
+	if (x->resets == 0)
+		x->resets = due;
+	pg_put_query(&x->link->tx, SPAN("DISCARD ALL"));
+	x->resets++;
+	x->dress = 0;
+	x->is_touched = false;
+	x->is_numbered = false;
+	x->last = 0;
+	map_fini(&x->has);
+	port_touch(x->r->port, x->link);
+}
+
+/* A whole message, of those that are read. False: it is no use any more. */
+static bool
+hear(struct pg_server *x, struct span body)
+{
+	enum pg_transaction t;
+
+	switch (x->type) {
+	case PG_READY:
+		if (x->resets == 0 || !pg_read_ready(body, &t) || t != PG_IDLE)
+			return false;
+		if (--x->resets > 0 || !x->loads)
+			return true;
+		x->loads = false;
+		pg_place_done(x->r, x->place, !x->failed);
+		return true;
+	case PG_DATA_ROW:
+		if (x->loads)
+			pg_place_row(x->place, body);
+		return true;
+	default:
+		/* The census' own may fail, what it is asked may be refused. */
+		x->failed = true;
+		return x->loads;
+	}
+}
+
+static bool
+is_read(const struct pg_server *x, uint8_t type)
+{
+	return type == PG_READY || type == PG_ERROR_RESPONSE ||
+	       (x->loads && type == PG_DATA_ROW);
+}
+
+void
+pg_server_bytes(struct pg_server *x, struct span bytes)
+{
+	struct pg_part p;
+	size_t used;
+
+	while (bytes.n > 0) {
+		enum wire_rc rc = pg_frame_feed(&x->in, bytes, &p, &used);
+
+		bytes = span_skip(bytes, used);
+		if (rc == WIRE_MORE)
+			return;
+		if (rc != WIRE_PART)
+			break;
+		if (p.kind == PG_HEAD) {
+			x->type = p.type;
+			x->reads = is_read(x, p.type);
+			buf_clear(&x->word);
+		} else if (x->reads) {
+			buf_put_span(&x->word, p.raw);
+		}
+		if (x->reads && p.left == 0 &&
+		    (buf_failed(&x->word) || !hear(x, buf_span(&x->word))))
+			break;
+		if (bytes.n == 0) {
+			if (x->resets == 0)
+				buf_release(&x->word);
+			return;
+		}
+	}
+	pg_server_free(x);
+}
+
+void
+pg_server_down(struct pg_server *x)
+{
+	x->r->turns.idle_n--;
+	x->link = NULL;
+	pg_server_free(x);
+}

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/turn.c: a session gets a server for a transaction.
+ *
+ *   no server ──[a request]──→ an idle one, a new one, or WAITS ──[time]──→ 53300
+ *       ↑                                      │
+ *       └────[given back: turn.h]──── has one ←┘
+ */
+#include "engine/postgres/relay/turn.h"
+
+#include "base/hash.h"
+#include "engine/postgres/relay/inside.h"
+
+#define LOOK_NS (1000 * MILLI)
+
+bool
+pg_turn_is_on(const struct pg_relay *r)
+{
+	return r->conf->pool == RELAY_POOL_TRANSACTION && r->conf->pool_max > 0;
+}
+
+const char *
+pg_pin_text(uint32_t pins)
+{
+	static const struct {
+		uint32_t pin;
+		const char *text;
+	} words[] = {
+		{ PIN_LISTEN, "listens" },
+		{ PIN_LOCKS, "advisory locks" },
+		{ PIN_TEMPORARY, "temporary tables" },
+		{ PIN_CURSOR, "cursors WITH HOLD" },
+		{ PIN_PREPARE, "statements prepared by SQL" },
+		{ PIN_SEED, "setseed()" },
+		{ PIN_LOAD, "LOAD" },
+		{ PIN_SEQUENCE, "currval() or lastval()" },
+		{ PIN_PASSWORD, "a login without SCRAM" },
+		{ PIN_LONG, "statements that are too long to be kept" },
+		{ PIN_UNTOLD, "what the server did not tell" },
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if ((pins & words[i].pin) != 0)
+			return words[i].text;
+	}
+	return "";
+}
+
+uint32_t
+pg_turn_pins(const struct pg_session *s)
+{
+	return (uint32_t)s->turn.pins | s->turn.pinned |
+	       (s->is_lossy ? PIN_LONG : 0u);
+}
+
+void
+pg_turn_init(struct pg_session *s)
+{
+	s->turn.number = ++s->r->turns.numbers;
+	s->turn.series = 1;
+	buf_init(&s->turn.due, s->r->mem);
+}
+
+static void
+stop_waiting(struct pg_session *s)
+{
+	if (!s->turn.is_waiting)
+		return;
+	s->turn.is_waiting = false;
+	pg_waiters_remove(&s->turn.place->waiters, s);
+	s->r->turns.waiting_n--;
+}
+
+/* ---- it gets one ----------------------------------------------------------------- */
+
+static bool
+enter(struct pg_session *s)
+{
+	if (s->turn.place == NULL)
+		s->turn.place = pg_place_enter(s->r, buf_span(&s->startup));
+	return s->turn.place != NULL;
+}
+
+/* An idle one: its own of before, one that is dressed alike, any. */
+static struct pg_server *
+find_idle(const struct pg_session *s)
+{
+	struct pg_server *found = NULL;
+	int best = -1;
+
+	if (s->r->turns.idle_n == 0)
+		return NULL;
+	list_each(pg_server, x, all, &s->r->turns.servers) {
+		int fit;
+
+		if (!pg_server_is_idle(x) || x->group != s->turn.group)
+			continue;
+		fit = x->last == s->turn.number   ? 2
+		      : x->dress == s->turn.dress ? 1
+		                                  : 0;
+		if (fit > best) {
+			best = fit;
+			found = x;
+		}
+	}
+	return found;
+}
+
+/* One of other clients of this pool, who are not the same. */
+static bool
+drop_other(struct pg_session *s)
+{
+	list_each(pg_server, x, all, &s->r->turns.servers) {
+		if (pg_server_is_idle(x) && x->place == s->turn.place) {
+			pg_server_free(x);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Somebody waits: those who may have nothing are asked. */
+static void
+ask_somebody(struct pg_place *p, struct pg_relay *r)
+{
+	list_each(pg_server, x, all, &r->turns.servers) {
+		struct pg_session *o = x->s;
+
+		if (x->place != p || o == NULL || !o->turn.is_wild ||
+		    o->b.at != BACKEND_OPEN || o->turn.pins != 0 ||
+		    !pg_session_is_quiet(o) || buf_len(&o->rx) > 0)
+			continue;
+		o->turn.is_wild = false;
+		pg_census_ask(o);
+		return;
+	}
+}
+
+static enum pool_rc
+wait(struct pg_session *s)
+{
+	struct pg_turn *t = &s->turn;
+
+	if (!t->is_waiting) {
+		t->is_waiting = true;
+		t->since_ns = s->r->port->now_ns;
+		pg_waiters_push(&t->place->waiters, s);
+		s->r->turns.waiting_n++;
+	}
+	return POOL_ASKS;
+}
+
+/* It has x now. */
+static enum pool_rc
+take(struct pg_session *s, struct pg_server *x)
+{
+	bool is_same = x->last == s->turn.number;
+	uint32_t due = 0;
+
+	stop_waiting(s);
+	pg_server_give(x, s);
+	pg_alias_begin(s, is_same);
+	if (!is_same && (x->is_touched || x->dress != s->turn.dress))
+		due = pg_turn_dress(s);
+	else if (!is_same && x->is_numbered) {
+		pg_put_query(&s->b.link->tx, SPAN("DISCARD SEQUENCES"));
+		port_touch(s->r->port, s->b.link);
+		s->b.sweeps = true;
+		x->is_numbered = false;
+	}
+	s->b.due = due;
+	s->b.at = due > 0 ? BACKEND_RESTORES : BACKEND_OPEN;
+	return due > 0 ? POOL_ASKS : POOL_TAKEN;
+}
+
+static enum pool_rc
+seek(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_place *p = s->turn.place;
+	struct pg_server *x;
+
+	/* Who came first is first. */
+	if (p->waiters.n > 0 && p->waiters.first != s)
+		return wait(s);
+	x = s->turn.group != NULL ? find_idle(s) : NULL;
+	if (x != NULL)
+		return take(s, x);
+	if (p->server_n >= r->conf->pool_max && !drop_other(s))
+		return wait(s);
+	stop_waiting(s);
+	return POOL_NONE;
+}
+
+/* A client of a kind that the server has let in before. */
+static bool
+log_in(struct pg_session *s, enum pool_rc *ret)
+{
+	struct pg_group *g;
+
+	if (s->auth.at != AUTH_NEW)
+		return false;
+	g = pg_group_find(s->r, buf_span(&s->startup));
+	if (g == NULL || !g->is_known || g->server_n == 0)
+		return false;
+	if (g->by_scram) {
+		pg_pool_ask(s);
+		*ret = POOL_ASKS;
+		return true;
+	}
+	*ret = pg_turn_proved(s) ? POOL_TAKEN : POOL_NONE;
+	return *ret == POOL_TAKEN;
+}
+
+enum pool_rc
+pg_turn_begin(struct pg_session *s)
+{
+	enum pool_rc ret = POOL_NONE;
+
+	if (s->at == SESSION_LOGIN && log_in(s, &ret)) {
+		if (ret != POOL_TAKEN || buf_len(&s->rx) == 0)
+			return POOL_ASKS;
+	}
+	if (!enter(s))
+		return POOL_NONE; /* which fails as well */
+	return seek(s);
+}
+
+bool
+pg_turn_proved(struct pg_session *s)
+{
+	struct pg_group *g = pg_group_find(s->r, buf_span(&s->startup));
+
+	s->auth.is_alone = false;
+	if (g == NULL || !g->is_known) {
+		/* Its login goes on with a backend. */
+		return s->r->held || pg_backend_open(s);
+	}
+	if (!enter(s))
+		return false;
+	g->refs++;
+	s->turn.group = g;
+	s->auth.at = AUTH_OVER;
+	s->at = SESSION_OPEN;
+	s->waits_ns = 0;
+	s->waits = false;
+	pg_pool_let_in(s, buf_span(&g->says));
+	return true;
+}
+
+bool
+pg_turn_opens(struct pg_session *s)
+{
+	struct pg_server *x;
+
+	if (!enter(s))
+		return false;
+	stop_waiting(s);
+	x = pg_server_new(s);
+	if (x == NULL)
+		return false;
+	pg_alias_begin(s, false);
+	return true;
+}
+
+void
+pg_turn_lost(struct pg_session *s)
+{
+	struct pg_server *x = s->turn.server;
+
+	if (x == NULL)
+		return;
+	s->turn.server = NULL;
+	x->s = NULL;
+	s->b.sweeps = false;
+	buf_clear(&s->turn.due);
+	s->turn.waits_shape = false;
+	s->turn.skips = false;
+	pg_server_free(x);
+}
+
+/* What is learned of who logs in like this. */
+static void
+learn(struct pg_session *s)
+{
+	struct pg_turn *t = &s->turn;
+	struct pg_group *g = pg_group_enter(s->r, buf_span(&s->startup));
+
+	if (g == NULL) {
+		t->pins |= PIN_PASSWORD;
+		return;
+	}
+	t->group = g;
+	g->is_known = true;
+	g->by_scram = s->auth.has_keys;
+	g->side = (uint8_t)s->b.side;
+	buf_clear(&g->says);
+	buf_put_span(&g->says, buf_span(&s->says));
+	g->is_known = !buf_failed(&g->says);
+}
+
+void
+pg_turn_logged_in(struct pg_session *s)
+{
+	struct pg_turn *t = &s->turn;
+
+	if (t->server == NULL)
+		return;
+	if (s->at == SESSION_LOGIN && t->group == NULL) {
+		if (s->auth.has_keys || !s->auth.was_asked)
+			learn(s);
+		else
+			t->pins |= PIN_PASSWORD;
+	}
+	t->server->group = t->group;
+	if (t->group != NULL) {
+		t->group->refs++;
+		t->group->server_n++;
+	}
+	buf_release(&s->says);
+}
+
+uint32_t
+pg_turn_dress(struct pg_session *s)
+{
+	struct pg_server *x = s->turn.server;
+	struct buf *tx = &s->b.link->tx;
+	uint32_t due = 0;
+	size_t at;
+
+	if (x->is_touched || x->dress != 0 || buf_len(&s->state.sql) > 0 ||
+	    x->is_numbered) {
+		at = pg_put_begin(tx, PG_QUERY);
+		if (x->is_touched || x->dress != 0)
+			buf_put_str(tx, "RESET SESSION AUTHORIZATION;RESET "
+			                "ROLE;RESET ALL;");
+		if (x->is_numbered)
+			buf_put_str(tx, "DISCARD SEQUENCES;");
+		buf_put_span(tx, buf_span(&s->state.sql));
+		buf_put(tx, "", 1);
+		pg_put_end(tx, at);
+		due++;
+	}
+	if (buf_len(&s->state.late) > 0) {
+		pg_put_query(tx, buf_span(&s->state.late));
+		due++;
+	}
+	if (due > 0)
+		port_touch(s->r->port, s->b.link);
+	x->is_touched = false;
+	x->is_numbered = false;
+	x->dress = s->turn.dress;
+	return due;
+}
+
+/* ---- it gives it back ------------------------------------------------------------ */
+
+static bool
+may_leave(const struct pg_session *s)
+{
+	const struct pg_backend *b = &s->b;
+
+	return s->turn.server != NULL && b->link != NULL && b->link->is_up &&
+	       s->at == SESSION_OPEN && pg_session_is_quiet(s) &&
+	       pg_frame_is_between(&b->in) && !b->slow && !b->sweeps &&
+	       !buf_failed(&b->link->tx) && b->side == s->r->route.authority;
+}
+
+void
+pg_turn_settle(struct pg_session *s)
+{
+	struct pg_turn *t = &s->turn;
+	struct pg_relay *r = s->r;
+
+	if (s->b.at != BACKEND_OPEN || t->server == NULL || r->held ||
+	    !may_leave(s) || s->client == NULL)
+		return;
+	if (t->place->waiters.n == 0) {
+		/* Nobody needs it; and what it may have is not asked for. */
+		if (t->is_wild || buf_len(&s->rx) > 0)
+			return;
+	} else if (t->is_wild && t->pins == 0) {
+		t->is_wild = false;
+		pg_census_ask(s);
+		return;
+	}
+	if (pg_turn_pins(s) != 0)
+		return;
+	pg_server_take_back(s);
+}
+
+void
+pg_turn_known(struct pg_session *s)
+{
+	struct pg_turn *t = &s->turn;
+	uint64_t seed = s->r->turns.seed[0];
+
+	t->is_wild = false;
+	t->pinned = s->state.pins;
+	t->dress = 0;
+	if (buf_len(&s->state.sql) + buf_len(&s->state.late) > 0)
+		t->dress =
+			(hash_bytes(buf_span(&s->state.sql), seed) ^
+		         hash_mix(hash_bytes(buf_span(&s->state.late), seed))) |
+			1;
+	if (t->server != NULL)
+		t->server->dress = t->dress;
+}
+
+void
+pg_turn_fini(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_turn *t = &s->turn;
+	struct pg_server *x = t->server;
+	bool asks = s->b.at == BACKEND_CENSUS;
+
+	stop_waiting(s);
+	if (x != NULL && x->group != NULL && !r->held && !r->stops &&
+	    (asks || s->b.at == BACKEND_OPEN) && may_leave(s)) {
+		uint32_t due = asks ? s->b.due : 0;
+		bool clean = !asks && !t->is_wild && pg_turn_pins(s) == 0;
+
+		pg_server_take_back(s);
+		if (!clean)
+			pg_server_reset(x, due);
+	}
+	pg_turn_lost(s);
+	if (t->group != NULL)
+		pg_group_leave(r, t->group);
+	if (t->place != NULL)
+		pg_place_leave(r, t->place);
+	t->group = NULL;
+	t->place = NULL;
+	buf_fini(&t->due);
+}
+
+/* ---- what it says ---------------------------------------------------------------- */
+
+static bool
+says(struct span text, struct span word)
+{
+	for (size_t i = 0; i + word.n <= text.n; i++) {
+		if ((text.p[i] | 32) == word.p[0] &&
+		    span_is_word(span_of(text.p + i, word.n), word))
+			return true;
+	}
+	return false;
+}
+
+void
+pg_turn_note(struct pg_session *s, struct span text, bool whole)
+{
+	struct pg_turn *t = &s->turn;
+	uint64_t digest[2];
+	enum sql_class c = SQL_WRITE;
+
+	if (t->place == NULL || t->server == NULL)
+		return;
+	if (whole)
+		c = pg_place_judge(s->r, t->place, text, digest);
+	if (c != SQL_READ) {
+		t->server->is_numbered = true;
+		/* ack.h: its answer waits. */
+		s->ack.wrote = s->ack.wrote || s->r->conf->board != NULL;
+		s->ack.is_schema = s->ack.is_schema || t->place->is_stale;
+	}
+	if (c != SQL_WRITE)
+		return;
+	t->is_wild = true;
+	t->server->is_touched = true;
+	if (says(text, SPAN("setseed")))
+		t->pins |= PIN_SEED;
+	if (says(text, SPAN("load ")))
+		t->pins |= PIN_LOAD;
+	if (says(text, SPAN("currval")) || says(text, SPAN("lastval")))
+		t->pins |= PIN_SEQUENCE;
+}
+
+/* ---- once a batch ---------------------------------------------------------------- */
+
+static void
+serve(struct pg_relay *r, struct pg_place *p)
+{
+	uint64_t wait_ns = r->conf->pool_wait_ms * MILLI;
+	size_t most = p->waiters.n;
+
+	while (p->waiters.n > 0 && most-- > 0) {
+		struct pg_session *s = p->waiters.first;
+
+		if (wait_ns > 0 &&
+		    r->port->now_ns > s->turn.since_ns + wait_ns) {
+			pg_session_end(
+				s, SPAN("53300"),
+				"no connection to the server became free "
+				"within %u ms: all %u of this user and "
+				"database are in use (--pool-size)",
+				r->conf->pool_wait_ms, r->conf->pool_max);
+			/* The pool may have gone with it. */
+			return;
+		}
+		pg_session_pump(s);
+		if (p->waiters.first == s) {
+			ask_somebody(p, r);
+			return;
+		}
+	}
+}
+
+static void
+look_at_old(struct pg_relay *r)
+{
+	uint64_t now = r->port->now_ns;
+	uint64_t idle = r->conf->pool_idle_ms > 0
+	                        ? r->conf->pool_idle_ms * MILLI
+	                        : PG_RELAY_POOL_NS;
+
+	if (now < r->turns.looked_ns + LOOK_NS)
+		return;
+	r->turns.looked_ns = now;
+	list_each(pg_server, x, all, &r->turns.servers) {
+		if (pg_server_is_idle(x) &&
+		    (now > x->since_ns + idle ||
+		     now > x->born_ns + PG_RELAY_LIFE_NS))
+			pg_server_free(x);
+	}
+}
+
+void
+pg_turn_work(struct pg_relay *r)
+{
+	if (!pg_turn_is_on(r))
+		return;
+	if (r->turns.waiting_n > 0 && !r->held) {
+		/* One of them may go with its last session. */
+		list_each(pg_place, p, all, &r->places) {
+			p->refs++;
+			serve(r, p);
+			pg_place_leave(r, p);
+		}
+	}
+	look_at_old(r);
+}
+
+void
+pg_turn_drop_idle(struct pg_relay *r)
+{
+	list_each(pg_server, x, all, &r->turns.servers) {
+		if (x->s == NULL)
+			pg_server_free(x);
+	}
+}
+
+void
+pg_turn_forget(struct pg_relay *r)
+{
+	list_each(pg_group, g, all, &r->turns.groups)
+		g->is_known = false;
+	list_each(pg_place, p, all, &r->places) {
+		p->is_stale = true;
+		list_each(pg_session, s, turn.waiting, &p->waiters)
+			s->turn.since_ns = r->port->now_ns;
+	}
+}
