@@ -7,7 +7,8 @@ byte relay, HAProxy (mode tcp), PgBouncer (session and transaction) and Godwit.
 pgbench -S with 8 clients, by the simple, the extended and the prepared protocol,
 and with a new connection for each transaction (-C). The first round warms up and
 does not count. "godwit" is the interlay alone (its migration is completed),
-"godwit-pool" the same with --pool session --pool-size 32; nobody asks for a password.
+"godwit-pool" the same with --pool session, "godwit-transaction" with --pool transaction,
+32 connections each; nobody asks for a password.
 
     bench/postgres_proxy.py [--reps 5] [--only direct,godwit] [--quick]
 """
@@ -32,7 +33,9 @@ CLIENTS = 8
 SCALE = 10
 CASES = ["simple", "extended", "prepared", "simple -C"]
 PATHS = ["direct", "relay", "haproxy", "pgb-session", "pgb-transaction", "godwit",
-         "godwit-pool"]
+         "godwit-pool", "godwit-transaction"]
+POOLED = {"godwit-pool": ("--pool", "session", "--pool-size", "32"),
+          "godwit-transaction": ("--pool", "transaction", "--pool-size", "32")}
 REFUSED = {("pgb-transaction", "prepared")}  # 1.18 has no names of its own
 IDLE = 500
 IDLE_POOLED = 5000
@@ -83,7 +86,7 @@ def completed_godwit(w, name, new, servers):
     proc = w.spawn(name, [
         world.GODWIT, "migrate", url % (PASSWORD, old.port), url % (PASSWORD, new.port),
         "--listen", "127.0.0.1:%d" % port, "--state", state, "--strategy", "big_bang",
-        *(("--pool", "session", "--pool-size", "32") if name == "godwit-pool" else ())], port)
+        *POOLED.get(name, ())], port)
     world.wait_in_step(state)
     world.godwit_verb("promote", state)
     world.godwit_verb("complete", state)
@@ -265,7 +268,7 @@ def idle_memory(paths):
         if path.proxy is None:
             continue
         # One session is one process of the server: only who pools has so many.
-        most = IDLE_POOLED if path.name == "pgb-transaction" else IDLE
+        most = IDLE_POOLED if path.name.endswith("-transaction") else IDLE
         empty = world.memory_kib(path.proxy.pid)
         held = hold(path.port, 10)
         few = world.memory_kib(path.proxy.pid)

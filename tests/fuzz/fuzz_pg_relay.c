@@ -258,6 +258,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	memcpy(f.conf.side[1].own_user, "g", 2);
 	memcpy(f.conf.side[0].database, "d", 2);
 	memcpy(f.conf.side[1].database, "e", 2);
+	/* By turns, for some. */
+	if (n > 0 && data[n - 1] % 4 == 1) {
+		f.conf.pool = RELAY_POOL_TRANSACTION;
+		f.conf.pool_max = 2;
+		f.conf.pool_wait_ms = 5000;
+	}
 	pg_relay_init(f.w.self, &f.conf);
 	world_start(&f.w);
 	while (f.w.n > 0)

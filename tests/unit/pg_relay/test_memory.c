@@ -69,12 +69,13 @@ leave(const int *c)
 
 /* Answers whether something was refused. */
 static bool
-live(size_t refuse_at)
+live(enum relay_pool pool, size_t refuse_at)
 {
 	int c[2], s[2];
 	bool refused;
 
 	begin();
+	run.conf.pool = pool;
 	run.conf.pool_max = 2;
 	run.heap.refuse_at = refuse_at;
 	for (int i = 0; i < 2; i++) {
@@ -98,12 +99,17 @@ live(size_t refuse_at)
 static void
 each_allocation_refused(void **state)
 {
-	size_t n = 1;
+	static const enum relay_pool pools[] = { RELAY_POOL_SESSION,
+		                                 RELAY_POOL_TRANSACTION };
 
 	(void)state;
-	while (live(n))
-		n++;
-	assert_true(n > 30);
+	for (int i = 0; i < 2; i++) {
+		size_t n = 1;
+
+		while (live(pools[i], n))
+			n++;
+		assert_true(n > 30);
+	}
 }
 
 int
