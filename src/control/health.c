@@ -264,6 +264,9 @@ hurry(struct run *r, enum side s)
 		return;
 	if (r->state != LIFE_COMPLETED || s == SIDE_NEW)
 		look(r, s);
+	/* Its clients come back as soon as it does. */
+	if (at->is_up && run_authority(r) == s)
+		look_at_open(r);
 	end = os_mono_ns();
 	at->hurry_ns = end + (end - now) * 4 + LIMIT_HURRY_MS * NS_PER_MS;
 	if (at->is_up || end - at->lost_ns > LIMIT_HURRIES_MS * NS_PER_MS)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Big strings, lists and streams, copied piece by piece while they are written.
 
-    MIB          size of each (16)
+    MIB          size of each (8; with FULL 16)
 """
 import os
 import random
@@ -16,7 +16,7 @@ from test_chunks import LateStream, Loop, Ping
 from test_dirty import interrupt
 from test_mover import Mover, mover, pair  # noqa: F401
 
-MIB = int(os.environ.get("MIB") or 16)
+MIB = int(os.environ.get("MIB") or (16 if os.environ.get("FULL") else 8))
 SEED = int(os.environ.get("SEED") or time.time()) % 1000000
 LIST, TEXT, STREAM, GROUPS = "big:l", "big:t", "big:x", "big:g"
 
@@ -157,7 +157,7 @@ def test_written_all_the_time(pair, kinds):  # noqa: F811
     print("seed", SEED, kinds, "in step after %.1f s" % took, "batches", sum(x.n for x in w))
     print("longest PING %s ms" % [round(x.worst, 1) for x in pings], m.board)
     equal(pair, m)
-    assert min(pieces(pair)) > 30
+    assert min(pieces(pair)) > 20
     assert pair[1].r.info("commandstats")["cmdstat_xsetid"]["calls"] > 0
     m.stop()
     assert m.end["mem_max"] < 64 << 20
@@ -180,7 +180,8 @@ def test_late(pair, kinds, late):  # noqa: F811
     print("seed", SEED, m.board)
     m.old = pair[0]
     equal(pair, m)
-    assert max(pieces(pair)) > 10
+    # How many there are depends on how much was written meanwhile.
+    assert max(pieces(pair)) > 1
 
 
 WHOLE = {

@@ -360,46 +360,46 @@ def readable(directory, certs):
     return place
 
 
+# The server's certificate, what the URL says of it, what is said against it.
+SHOWN = [
+    ("wrong", "sslmode=require", None),
+    ("wrong", "sslmode=verify-ca&sslrootcert={ca}", None),
+    ("wrong", "sslmode=require&sslrootcert={ca}", None),
+    ("wrong", "sslmode=verify-full&sslrootcert={ca}", "does not match|is not for"),
+    ("srv", "sslmode=verify-full&sslrootcert={ca}", None),
+    ("srv", "sslmode=verify-full&sslrootcert={stranger}", "certificate verify failed"),
+    ("srv", "sslmode=require&sslrootcert={stranger}", "certificate verify failed"),
+    ("srv", "sslmode=verify-full", "certificate verify failed|root certificate"),
+    (None, "sslmode=require", "does not support SSL|not offer TLS"),
+]
+
+
+@pytest.mark.parametrize("cert,words,says", SHOWN, ids=["%s-%s" % (c, w) for c, w, _ in SHOWN])
 @pytest.mark.parametrize("side", ["old", "new"])
-def test_what_a_server_shows(tmp_path, certs, side):
+def test_what_a_server_shows(tmp_path, certs, side, cert, words, says):
     """The modes of libpq: the same words are taken, and the same servers refused, by
     relay, mover and control alike; before anything is changed."""
-    ca, stranger = certs.path("ca.crt"), certs.path("stranger.crt")
+    words = words.format(ca=certs.path("ca.crt"), stranger=certs.path("stranger.crt"))
     at = ("old", "new").index(side)
-
-    def way(words):
-        return tuple(words if i == at else "" for i in (0, 1))
-
-    def tls(cert):
-        return tuple(cert if i == at else None for i in (0, 1))
-
-    for cert, words, says in (
-            ("wrong", "sslmode=require", None),
-            ("wrong", "sslmode=verify-ca&sslrootcert=" + ca, None),
-            ("wrong", "sslmode=require&sslrootcert=" + ca, None),
-            ("wrong", "sslmode=verify-full&sslrootcert=" + ca, "does not match|is not for"),
-            ("srv", "sslmode=verify-full&sslrootcert=" + ca, None),
-            ("srv", "sslmode=verify-full&sslrootcert=" + stranger, "certificate verify failed"),
-            ("srv", "sslmode=require&sslrootcert=" + stranger, "certificate verify failed"),
-            ("srv", "sslmode=verify-full", "certificate verify failed|root certificate"),
-            (None, "sslmode=require", "does not support SSL|not offer TLS")):
-        directory = tmp_path / ("%s-%d" % (cert, abs(hash(words)) % 100000))
-        directory.mkdir()
-        with Pair(directory, certs, tls=tls(cert), way=way(words), start=False) as p:
-            if says is None:
+    tls = tuple(cert if i == at else None for i in (0, 1))
+    way = tuple(words if i == at else "" for i in (0, 1))
+    directory = tmp_path / "pair"
+    directory.mkdir()
+    with Pair(directory, certs, tls=tls, way=way, start=False) as p:
+        if says is not None:
+            with pytest.raises(RuntimeError) as e:
                 p.g.start(seconds=30)
-                p.in_step()
-                with p.conn() as c:
-                    assert c.execute("SELECT count(*) FROM kept").fetchone() == (1000,)
-                want = "insecure" if words == "sslmode=require" else "verified"
-                assert p.g.status()["tls"][side] == want
-                shown = [c["result"] for c in p.g.status()["checks"] if c["name"] == "tls"]
-                assert shown == ["warn" if want == "insecure" else "pass"]
-                assert p.g.stop() == 0
-            else:
-                with pytest.raises(RuntimeError) as e:
-                    p.g.start(seconds=30)
-                assert re.search(says, str(e.value)), str(e.value)
+            assert re.search(says, str(e.value)), str(e.value)
+            return
+        p.g.start(seconds=30)
+        p.in_step()
+        with p.conn() as c:
+            assert c.execute("SELECT count(*) FROM kept").fetchone() == (1000,)
+        want = "insecure" if words == "sslmode=require" else "verified"
+        assert p.g.status()["tls"][side] == want
+        shown = [c["result"] for c in p.g.status()["checks"] if c["name"] == "tls"]
+        assert shown == ["warn" if want == "insecure" else "pass"]
+        assert p.g.stop() == 0
 
 
 def test_words_of_urls(tmp_path, certs):

@@ -361,16 +361,14 @@ def test_expired_keys_are_absent(place):
     assert_clean(verify(old, new), 1)
 
 
-def test_a_million_keys(place):
+def test_many_keys(place):
+    """More keys than any buffer holds; how fast is bench's matter."""
     old, new = place.pair()
     for s in (old, new):
-        s.cmd("DEBUG", "POPULATE", 1000000, "key", 40)
+        s.cmd("DEBUG", "POPULATE", 300000, "key", 40)
     r = verify(old, new)
-    assert_clean(r, 1000000)
-    rate = 1000000 * 1000 // r["took_ms"]
-    print("compared %d keys/s" % rate)
-    # The aim is 150,000; the bound leaves room for a busy machine and ASan.
-    assert rate > 15000
+    assert_clean(r, 300000)
+    print("compared %d keys/s" % (300000 * 1000 // max(1, r["took_ms"])))
 
 
 class Writers:
