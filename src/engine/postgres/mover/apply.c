@@ -17,6 +17,17 @@
 	"SELECT pg_catalog.pg_replication_origin_xact_setup(" \
 	"$1, pg_catalog.to_timestamp($2))"
 
+/* Rows are looked up by their key, and however large a table has become, since a plan
+ * was made it is the right one. */
+#define SQL_PLANS                                                       \
+	"SET plan_cache_mode = force_generic_plan; SET jit = off; SET " \
+	"enable_seqscan = off; SET enable_hashjoin = off; SET "         \
+	"enable_mergejoin = off"
+#define SQL_FREE                                                      \
+	"SELECT pg_catalog.set_config(n, $1, true) FROM "             \
+	"pg_catalog.unnest(ARRAY['enable_seqscan','enable_hashjoin'," \
+	"'enable_mergejoin']) AS n"
+
 bool
 pg_apply_has_room(const struct pg_apply *a)
 {
@@ -35,6 +46,8 @@ pg_apply_begin_session(struct pg_mover *m, struct pg_apply *a)
 	}
 	a->begins = true;
 	pg_conn_query(&a->c,
+	              SQL_PLANS
+	              "; "
 	              "SELECT pg_replication_origin_session_setup('%s'); "
 	              "SELECT pg_replication_origin_session_progress(true)",
 	              m->slot);
@@ -70,6 +83,7 @@ expect(struct pg_apply *a, int kind, uint64_t lsn)
 	REQUIRE(a->due_n < RING);
 	a->due_n++;
 	d->lsn = lsn;
+	d->rows = 1;
 	if (kind == DUE_ROW)
 		d->kind = DUE_ROW;
 	else if (kind == DUE_COMMIT)
@@ -135,7 +149,7 @@ prepare(struct pg_apply *a, struct span text)
 
 /* Head of a Bind; n values follow, then bind_end(). */
 static size_t
-bind_begin(struct pg_apply *a, uint32_t number, uint16_t n)
+bind_begin(struct pg_apply *a, uint32_t number, uint16_t n, bool is_binary)
 {
 	struct buf *tx = &a->c.link->tx;
 	size_t at = pg_put_begin(tx, PG_BIND);
@@ -144,7 +158,9 @@ bind_begin(struct pg_apply *a, uint32_t number, uint16_t n)
 	buf_put(tx, "", 1);
 	buf_put_span(tx, name_of(number, name));
 	buf_put(tx, "", 1);
-	pg_put_u16(tx, 0);
+	pg_put_u16(tx, is_binary ? 1 : 0);
+	if (is_binary)
+		pg_put_u16(tx, 1);
 	pg_put_u16(tx, n);
 	return at;
 }
@@ -166,7 +182,7 @@ run(struct pg_apply *a, struct span text, int kind, uint64_t lsn)
 		a->failed = true;
 		return;
 	}
-	bind_end(a, bind_begin(a, number, 0));
+	bind_end(a, bind_begin(a, number, 0, false));
 	put_execute(a);
 	expect(a, kind, lsn);
 }
@@ -243,18 +259,69 @@ put_values(struct buf *tx, const struct pg_relation *r,
 	return n;
 }
 
+size_t
+pg_apply_set_begin(struct pg_apply *a, struct span text, uint16_t n)
+{
+	uint32_t number = prepare(a, text);
+
+	if (number == 0) {
+		a->failed = true;
+		return 0;
+	}
+	return bind_begin(a, number, n, true);
+}
+
 void
-pg_apply_change(struct pg_mover *m, struct pg_apply *a,
-                const struct pg_relation *r, const struct pg_output_part *p)
+pg_apply_set_end(struct pg_apply *a, size_t at, uint32_t rows)
+{
+	bind_end(a, at);
+	put_execute(a);
+	expect(a, DUE_ROW, 0);
+	a->due[(a->due_at + a->due_n - 1) % RING].rows = rows;
+}
+
+void
+pg_apply_plans(struct pg_apply *a, bool are_free)
+{
+	uint32_t number;
+	size_t at;
+
+	open_tx(a);
+	number = prepare(a, SPAN(SQL_FREE));
+	if (number == 0) {
+		a->failed = true;
+		return;
+	}
+	at = bind_begin(a, number, 1, false);
+	pg_put_value(&a->c.link->tx, are_free ? SPAN("on") : SPAN("off"));
+	bind_end(a, at);
+	put_execute(a);
+	expect(a, DUE_QUIET, 0);
+}
+
+void
+pg_apply_change(struct pg_mover *m, struct pg_apply *a, struct pg_relation *r,
+                const struct pg_output_part *p)
+{
+	/* A row of nothing but its key, written as it was. */
+	if (p->kind == PG_CHANGE_UPDATE && put_sets(NULL, r, p) == 0)
+		return;
+	open_tx(a);
+	a->rows++;
+	if (pg_batch_take(m, a, r, p))
+		return;
+	pg_batch_say_of(m, a, r);
+	pg_apply_row(m, a, r, p);
+}
+
+void
+pg_apply_row(struct pg_mover *m, struct pg_apply *a,
+             const struct pg_relation *r, const struct pg_output_part *p)
 {
 	struct buf sql;
 	uint32_t number;
 	size_t at;
 
-	/* A row of nothing but its key, written as it was. */
-	if (p->kind == PG_CHANGE_UPDATE && put_sets(NULL, r, p) == 0)
-		return;
-	open_tx(a);
 	buf_init(&sql, m->port->mem);
 	pg_relation_put_sql(r, p, &sql);
 	number = buf_failed(&sql) ? 0 : prepare(a, buf_span(&sql));
@@ -263,14 +330,13 @@ pg_apply_change(struct pg_mover *m, struct pg_apply *a,
 		a->failed = true;
 		return;
 	}
-	at = bind_begin(a, number, put_values(NULL, r, p));
+	at = bind_begin(a, number, put_values(NULL, r, p), false);
 	(void)put_values(&a->c.link->tx, r, p);
 	bind_end(a, at);
 	put_execute(a);
 	/* Of markers some may be on one side only: they are put before the
 	 * stream begins, too. */
 	expect(a, r->is_mark ? DUE_QUIET : DUE_ROW, 0);
-	a->rows++;
 	port_touch(m->port, a->c.link);
 }
 
@@ -282,6 +348,7 @@ pg_apply_truncate(struct pg_mover *m, struct pg_feed *f, struct pg_apply *a,
 	struct buf sql;
 	uint32_t n = 0;
 
+	pg_batch_say(m, a);
 	buf_init(&sql, m->port->mem);
 	buf_put_str(&sql, "TRUNCATE ONLY ");
 	for (uint32_t i = 0; i < p->n; i++) {
@@ -310,6 +377,7 @@ void
 pg_apply_statement(struct pg_mover *m, struct pg_apply *a, struct span text)
 {
 	open_tx(a);
+	pg_batch_say(m, a);
 	run(a, text, DUE_QUIET, 0);
 	port_touch(m->port, a->c.link);
 }
@@ -319,6 +387,8 @@ pg_apply_renew(struct pg_apply *a)
 {
 	map_clear(&a->statements);
 	a->rows = APPLY_GROUP_MAX;
+	a->alters = true;
+	a->alters_lsn = 0;
 }
 
 void
@@ -329,12 +399,13 @@ pg_apply_call(struct pg_mover *m, struct pg_apply *a, struct span text,
 	size_t at;
 
 	open_tx(a);
+	pg_batch_say(m, a);
 	number = prepare(a, text);
 	if (number == 0) {
 		a->failed = true;
 		return;
 	}
-	at = bind_begin(a, number, 1);
+	at = bind_begin(a, number, 1, false);
 	pg_put_value(&a->c.link->tx, value);
 	bind_end(a, at);
 	put_execute(a);
@@ -371,7 +442,7 @@ put_mark(struct pg_mover *m, struct pg_apply *a)
 		buf_fini(&time);
 		return;
 	}
-	at = bind_begin(a, number, 2);
+	at = bind_begin(a, number, 2, false);
 	pg_put_value(&a->c.link->tx, span_of(lsn, n));
 	pg_put_value(&a->c.link->tx, buf_span(&time));
 	bind_end(a, at);
@@ -383,8 +454,17 @@ put_mark(struct pg_mover *m, struct pg_apply *a)
 static void
 commit(struct pg_mover *m, struct pg_apply *a)
 {
+	pg_batch_say(m, a);
 	put_mark(m, a);
+	/* Of what is not whole nothing is to be committed. */
+	if (a->failed) {
+		pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		return;
+	}
 	run(a, SPAN("COMMIT"), DUE_COMMIT, a->lsn);
+	a->commits++;
+	if (a->alters && a->alters_lsn == 0)
+		a->alters_lsn = a->lsn;
 	a->is_open = false;
 	a->lsn = 0;
 }
@@ -392,8 +472,7 @@ commit(struct pg_mover *m, struct pg_apply *a)
 void
 pg_apply_begin(struct pg_mover *m, struct pg_apply *a)
 {
-	if (a->is_open && a->lsn != 0 &&
-	    (a->commits == 0 || a->rows >= APPLY_GROUP_MAX))
+	if (a->is_open && a->lsn != 0 && a->rows >= APPLY_GROUP_MAX)
 		commit(m, a);
 }
 
@@ -402,11 +481,16 @@ pg_apply_flush(struct pg_mover *m, struct pg_apply *a)
 {
 	const struct pg_feed *f = &m->feed[side_other(a->side)];
 
-	a->commits = 0;
 	if (a->c.link == NULL)
 		return;
-	/* Half of the next one may be in it. */
-	if (a->is_open && a->lsn != 0 && !f->in_tx)
+	if (a->failed) {
+		pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		return;
+	}
+	/* Half of the next one may be in it. While the target is at work more
+	 * may join. */
+	if (a->is_open && a->lsn != 0 && !f->in_tx &&
+	    (a->commits < APPLY_COMMITS_MAX || a->rows >= APPLY_GROUP_MAX))
 		commit(m, a);
 	if (!a->wants_flush)
 		return;
@@ -422,7 +506,6 @@ pg_apply_commit(struct pg_apply *a, uint64_t end_lsn, int64_t time_us)
 	REQUIRE(a->is_open);
 	a->lsn = end_lsn;
 	a->time_us = time_us;
-	a->commits++;
 }
 
 void
@@ -442,9 +525,41 @@ done(struct pg_mover *m, struct pg_apply *a, uint64_t lsn)
 {
 	struct pg_feed *f = &m->feed[side_other(a->side)];
 
+	a->commits--;
+	if (a->alters && a->alters_lsn != 0 && lsn >= a->alters_lsn) {
+		a->alters = false;
+		a->alters_lsn = 0;
+	}
 	if (lsn > f->done)
 		f->done = lsn;
 	pg_mover_moved(m);
+}
+
+/* What a set cannot do is said row by row: in the order of the source it may be right,
+ * and what is wrong is named. */
+static void
+fall_back(struct pg_mover *m, struct pg_apply *a)
+{
+	const struct pg_feed *f = &m->feed[side_other(a->side)];
+
+	a->by_row = f->commit_lsn + 1;
+	a->falls++;
+	m->failed = true;
+}
+
+/* Did the last error come of values? And may it come of a set? */
+static bool
+may_be_of_set(const struct pg_mover *m, const struct pg_apply *a)
+{
+	static const char *const classes[] = { "22", "23", "42", "54", "0A" };
+
+	if (m->feed[side_other(a->side)].commit_lsn < a->by_row)
+		return false;
+	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
+		if (memcmp(a->c.state_5, classes[i], 2) == 0)
+			return a->is_ready;
+	}
+	return false;
 }
 
 static bool
@@ -462,11 +577,11 @@ hear_complete(struct pg_mover *m, struct pg_apply *a,
 	a->due_at = (a->due_at + 1) % RING;
 	a->due_n--;
 	tag = pg_tag_of(text);
-	if (d.kind == DUE_ROW && tag.has_rows && tag.rows != 1)
+	if (d.kind == DUE_ROW && tag.has_rows && tag.rows != d.rows)
 		pg_mover_fail(m, ERR_DIVERGED,
-		              "%s: a change of one row met %llu; the sides are "
+		              "%s: a change of %u rows met %llu; the sides are "
 		              "not equal",
-		              m->conf->side[a->side].label,
+		              m->conf->side[a->side].label, d.rows,
 		              (unsigned long long)tag.rows);
 	else if (d.kind == DUE_COMMIT)
 		done(m, a, d.lsn);
@@ -485,8 +600,11 @@ pg_apply_hear(struct pg_mover *m, struct pg_apply *a,
 			hear_progress(m, a, msg->body);
 		return true;
 	case PG_ERROR_RESPONSE:
-		pg_mover_fail(m, ERR_REFUSED, "%s: %s",
-		              m->conf->side[a->side].label, a->c.said);
+		if (may_be_of_set(m, a))
+			fall_back(m, a);
+		else
+			pg_mover_fail(m, ERR_REFUSED, "%s: %s",
+			              m->conf->side[a->side].label, a->c.said);
 		return true;
 	default: return true;
 	}
@@ -508,5 +626,10 @@ pg_apply_forget(struct pg_mover *m, struct pg_apply *a)
 	a->due_n = 0;
 	a->wants_flush = false;
 	a->failed = false;
+	a->asked = 0;
+	a->wants = 0;
+	a->alters = false;
+	a->alters_lsn = 0;
+	pg_batch_forget(a);
 	(void)m;
 }

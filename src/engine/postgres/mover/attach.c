@@ -347,6 +347,11 @@ pg_attach_hear(struct pg_mover *m, enum side s, const struct pg_message *msg)
 	if (msg->type == PG_ERROR_RESPONSE)
 		pg_mover_fail(m, ERR_REFUSED, "%s: %s", m->conf->side[s].label,
 		              m->ask[s].said);
+	if (msg->type == PG_DATA_ROW && m->apply[s].asked != 0) {
+		if (pg_read_row(msg->body, &row))
+			pg_sets_hear(m, s, row);
+		return true;
+	}
 	if (msg->type == PG_DATA_ROW && s == m->from &&
 	    (m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP))
 		hear_beat(m, msg->body);

@@ -58,6 +58,9 @@ carry(struct pg_mover *m, struct pg_apply *a, const struct span part[PART_N])
 	struct buf sql;
 
 	buf_init(&sql, m->port->mem);
+	pg_batch_say(m, a);
+	pg_sets_forget(m, a);
+	pg_apply_plans(a, true);
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
 		buf_putf(&sql, "SELECT pg_catalog.set_config('%s', ",
 		         settings[i]);
@@ -76,6 +79,7 @@ carry(struct pg_mover *m, struct pg_apply *a, const struct span part[PART_N])
 		say(m, a, &sql);
 	}
 	pg_apply_renew(a);
+	pg_apply_plans(a, false);
 	buf_fini(&sql);
 }
 

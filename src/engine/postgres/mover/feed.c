@@ -229,6 +229,7 @@ on_part(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 		return true;
 	case PG_CHANGE_MESSAGE: on_message(m, f, p); return true;
 	case PG_CHANGE_RELATION:
+		pg_batch_say(m, target(m, f));
 		if (!pg_relation_learn(m, f, p))
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 		return true;
@@ -491,6 +492,7 @@ pg_feed_load(struct pg_mover *m)
 static void
 begin_again(struct pg_mover *m, struct pg_feed *f)
 {
+	pg_batch_forget(target(m, f));
 	pg_relation_forget(m, f);
 	pg_output_init(&f->out, 1);
 	f->in_tx = false;

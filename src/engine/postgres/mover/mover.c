@@ -366,6 +366,8 @@ run_stream(struct pg_mover *m)
 	pg_mover_moved(m);
 	if (!runs)
 		return;
+	pg_sets_ask(m, SIDE_OLD);
+	pg_sets_ask(m, SIDE_NEW);
 	beat(m);
 	if (m->heart_token != 0 &&
 	    pg_attach_emit(m, side_other(m->from), "godwit:heart",
@@ -579,6 +581,8 @@ pg_mover_start(struct pg_mover *m)
 		map_init(&f->relations, m->port->mem,
 		         sizeof(struct pg_relation), seed);
 		map_init(&a->statements, m->port->mem, sizeof(uint32_t), seed);
+		buf_init(&a->images, m->port->mem);
+		buf_init(&a->key, m->port->mem);
 		a->due = mem_alloc(m->port->mem,
 		                   PG_APPLY_RING * sizeof(*a->due));
 		if (a->due == NULL)
@@ -609,6 +613,8 @@ fini(void *self, struct port *p)
 		map_fini(&m->feed[s].relations);
 		spool_fini(&m->feed[s].spool);
 		map_fini(&m->apply[s].statements);
+		buf_fini(&m->apply[s].images);
+		buf_fini(&m->apply[s].key);
 		mem_free(p->mem, m->apply[s].due,
 		         PG_APPLY_RING * sizeof(struct pg_due));
 	}

@@ -11,6 +11,8 @@ drop(struct pg_mover *m, struct pg_relation *r)
 	mem_free(m->port->mem, r->field, r->n * sizeof(*r->field));
 	buf_fini(&r->names);
 	buf_fini(&r->target);
+	buf_fini(&r->types);
+	map_fini(&r->rows);
 	r->field = NULL;
 	r->n = 0;
 }
@@ -77,6 +79,11 @@ pg_relation_learn(struct pg_mover *m, struct pg_feed *f,
 	r = map_value(e);
 	if (!is_new)
 		drop(m, r);
+	memset(r, 0, sizeof(*r));
+	r->oid = p->oid;
+	buf_init(&r->types, m->port->mem);
+	map_init(&r->rows, m->port->mem, sizeof(struct pg_net),
+	         f->relations.seed);
 	buf_init(&r->names, m->port->mem);
 	buf_init(&r->target, m->port->mem);
 	r->identity = p->identity;

@@ -12,6 +12,8 @@
  *   ddl.c       changes of the schema that travel in the stream
  *   mend.c      rows that the verifier found to differ
  *   apply.c     changes as pipelined statements on the other side
+ *   batch.c     what becomes of each row in several transactions
+ *   sets.c      one statement for many rows
  *
  *        ask[old] ──┐  questions                     ┌── ask[new]
  *        hold ──────┤  keeps the snapshot
@@ -34,15 +36,21 @@
 #define MILLI          1000000ull
 
 /* A lane's target has so much to send: its source is not read. */
-#define LANE_TX_MAX     ((size_t)2 * 1024 * 1024)
+#define LANE_TX_MAX       ((size_t)2 * 1024 * 1024)
 /* Answers of the target that are waited for, at most: beyond it the stream waits. */
-#define APPLY_OPEN_MAX  8192
+#define APPLY_OPEN_MAX    8192
 /* One transaction may be that much longer, at its end. */
-#define PG_APPLY_RING   ((size_t)2 * APPLY_OPEN_MAX)
+#define PG_APPLY_RING     ((size_t)2 * APPLY_OPEN_MAX)
 /* Changes that are put into one transaction of the target while it is behind. */
-#define APPLY_GROUP_MAX 2000
+#define APPLY_GROUP_MAX   4000
+/* Transactions of the target under way, before the next one waits for more. */
+#define APPLY_COMMITS_MAX 2
+/* Bytes of rows that are kept before they are said in sets. */
+#define BATCH_BYTES_MAX   ((size_t)1024 * 1024)
+/* Fewer changes of a kind are said one by one. */
+#define BATCH_SET_MIN     4
 /* Pages of a chunk: about 64 MiB. */
-#define CHUNK_PAGES     8192u
+#define CHUNK_PAGES       8192u
 
 enum stage {
 	STAGE_IDLE,
@@ -97,6 +105,16 @@ struct pg_lane {
 struct pg_field_name {
 	struct span name; /* in relation.names */
 	bool is_key;
+	uint32_t type_at; /* its type on the other side, in relation.types */
+	uint32_t type_n;  /* 0: not known                                  */
+};
+
+/* May a table's rows be said in sets? */
+enum pg_sets {
+	SETS_UNKNOWN,
+	SETS_ASKED, /* the other side, which types its columns have */
+	SETS_NEVER,
+	SETS_MAY,
 };
 
 /* A table as one feed names it. */
@@ -110,6 +128,29 @@ struct pg_relation {
 	bool is_mark;     /* the verifier's markers          */
 	bool is_ddl;      /* changes of the schema: ddl.c    */
 	bool is_mend;     /* words of the verifier's: mend.c */
+	uint32_t oid;
+	enum pg_sets sets;
+	struct buf types;         /* names of types, quoted           */
+	uint32_t unique_n;        /* indexes that may refuse a row    */
+	struct map rows;          /* key -> struct pg_net: batch.c    */
+	struct pg_relation *next; /* that has rows, too          */
+	bool is_listed;
+};
+
+/* What becomes of a row. */
+struct pg_net {
+	enum {
+		NET_NEW,    /* nothing so far                        */
+		NET_INSERT, /* was not there                         */
+		NET_UPDATE,
+		NET_DELETE,
+		NET_GONE, /* was not there, and is not            */
+		NET_BAG,  /* rows without a name: times more, or less */
+	} kind;
+	int32_t times;
+	bool has_gaps; /* some columns stay as they are          */
+	size_t at;     /* its cells, in pg_apply.images           */
+	size_t n;
 };
 
 /* What a feed is in the middle of. */
@@ -145,10 +186,11 @@ struct pg_feed {
 struct pg_due {
 	enum {
 		DUE_QUIET, /* its row count says nothing (BEGIN, TRUNCATE) */
-		DUE_ROW,   /* exactly one row                               */
+		DUE_ROW,   /* so many rows                                  */
 		DUE_COMMIT,
 	} kind;
-	uint64_t lsn; /* DUE_COMMIT: end of the last transaction in it */
+	uint64_t lsn;  /* DUE_COMMIT: end of the last transaction in it */
+	uint32_t rows; /* DUE_ROW: so many are met                      */
 };
 
 /* Changes on their way to one side. */
@@ -159,7 +201,7 @@ struct pg_apply {
 	bool begins;      /* ... was asked to                            */
 	bool is_open;     /* BEGIN was sent                             */
 	uint32_t rows;    /* since then                                 */
-	uint32_t commits; /* of the source, in this wake-up             */
+	uint32_t commits; /* under way                                  */
 	uint64_t lsn;     /* end of the last whole transaction in it; 0: none */
 	int64_t time_us;
 	struct map statements; /* text key -> number                  */
@@ -169,6 +211,15 @@ struct pg_apply {
 	uint32_t due_n;
 	bool wants_flush; /* answers are wanted for what was put      */
 	bool failed;
+	struct pg_relation *rows_of; /* the first of those that have rows */
+	struct buf images;
+	struct buf key; /* of the row in hand                        */
+	uint32_t wants; /* the table whose types are to be asked    */
+	uint32_t asked; /* ... are asked                            */
+	bool alters;    /* the schema is changed, and not yet there */
+	uint64_t alters_lsn;
+	uint64_t by_row; /* what commits before is said row by row */
+	uint32_t falls;  /* so often a set did not do              */
 };
 
 struct pg_mover {
@@ -348,8 +399,7 @@ void pg_mend_take(struct pg_mover *m, struct pg_apply *a, struct span words);
 void pg_apply_begin_session(struct pg_mover *m, struct pg_apply *a);
 bool pg_apply_has_room(const struct pg_apply *a);
 void pg_apply_change(struct pg_mover *m, struct pg_apply *a,
-                     const struct pg_relation *r,
-                     const struct pg_output_part *p);
+                     struct pg_relation *r, const struct pg_output_part *p);
 void pg_apply_truncate(struct pg_mover *m, struct pg_feed *f,
                        struct pg_apply *a, const struct pg_output_part *p);
 /* A statement of somebody's. What was prepared before is prepared anew, and no other
@@ -371,4 +421,35 @@ void pg_apply_raise(struct pg_apply *a, uint64_t lsn);
 void pg_apply_flush(struct pg_mover *m, struct pg_apply *a);
 bool pg_apply_hear(struct pg_mover *m, struct pg_apply *a,
                    const struct pg_message *msg);
+/* One change, now, as a statement of its own. */
+void pg_apply_row(struct pg_mover *m, struct pg_apply *a,
+                  const struct pg_relation *r, const struct pg_output_part *p);
+/* A statement whose n values are in binary, and are put between the two; it meets so
+ * many rows. 0 for the number: no memory. */
+size_t pg_apply_set_begin(struct pg_apply *a, struct span text, uint16_t n);
+void pg_apply_set_end(struct pg_apply *a, size_t at, uint32_t rows);
+/* Plans of a session that looks rows up by their key; or as the server would. */
+void pg_apply_plans(struct pg_apply *a, bool are_free);
 void pg_apply_forget(struct pg_mover *m, struct pg_apply *a);
+
+/* ---- batch.c ---- */
+/* Keep a change for later. False: it has to be said by itself, behind
+ * pg_batch_say_of(). */
+bool pg_batch_take(struct pg_mover *m, struct pg_apply *a,
+                   struct pg_relation *r, const struct pg_output_part *p);
+void pg_batch_say(struct pg_mover *m, struct pg_apply *a);
+void pg_batch_say_of(struct pg_mover *m, struct pg_apply *a,
+                     struct pg_relation *r);
+void pg_batch_forget(struct pg_apply *a);
+
+/* ---- sets.c ---- */
+/* Rows are named by nothing but what they are. */
+bool pg_relation_is_bag(const struct pg_relation *r);
+/* The rows that become so: a statement, or one for each. */
+void pg_sets_say(struct pg_mover *m, struct pg_apply *a, struct pg_relation *r,
+                 enum pg_change kind);
+/* Ask for types, when somebody wants them and the connection is free. */
+void pg_sets_ask(struct pg_mover *m, enum side s);
+void pg_sets_hear(struct pg_mover *m, enum side s, struct pg_values row);
+/* The schema changes: what is known of it is forgotten. */
+void pg_sets_forget(struct pg_mover *m, struct pg_apply *a);
