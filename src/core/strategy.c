@@ -489,6 +489,8 @@ strategy_patch(const struct strategy *now, const struct strategy_at *at,
                struct err *err)
 {
 	uint64_t had = renumber(now, at->units, wanted);
+	uint64_t want = (wanted->unit_on & ~wanted->stays.units) |
+	                (had & wanted->stays.units);
 
 	if (now->kind != wanted->kind ||
 	    strategy_base(now) != strategy_base(wanted))
@@ -499,27 +501,31 @@ strategy_patch(const struct strategy *now, const struct strategy_at *at,
 	*ret = move(MOVE_NOWHERE, at);
 	ret->units = had;
 	if (strategy_base(wanted) == STRATEGY_BLUE_GREEN)
-		return strategy_toggle(wanted, at, wanted->start_new, ret, err);
+		return wanted->stays.side
+		               ? 0
+		               : strategy_toggle(wanted, at, wanted->start_new,
+		                                 ret, err);
 	if (strategy_base(wanted) == STRATEGY_ROLLING_UPDATE)
-		return patch_instances(wanted, had, wanted->unit_on, ret, err);
+		return patch_instances(wanted, had, want, ret, err);
 	if (at->authority == SIDE_NEW)
 		return 0;
-	if (has(wanted, HAS_UNITS) && had != wanted->unit_on) {
+	if (has(wanted, HAS_UNITS) && had != want) {
 		ret->kind = MOVE_TO_UNIT;
-		ret->units = wanted->unit_on;
+		ret->units = want;
 	}
 	if (has(wanted, HAS_STEPS)) {
-		if ((at->ppm != wanted->start_ppm ||
-		     at->write_ppm != wanted->start_write_ppm) &&
+		if (!wanted->stays.reads)
+			ret->ppm = wanted->start_ppm;
+		if (!wanted->stays.writes)
+			ret->write_ppm = wanted->start_write_ppm;
+		if ((at->ppm != ret->ppm || at->write_ppm != ret->write_ppm) &&
 		    ret->kind == MOVE_NOWHERE)
 			ret->kind = MOVE_TO_SHARE;
-		ret->ppm = wanted->start_ppm;
-		ret->write_ppm = wanted->start_write_ppm;
 		ret->step = steps_done(wanted, ret->ppm, ret->write_ppm);
 	}
 	for (uint32_t i = 0; i < wanted->unit_n && ret->kind == MOVE_TO_UNIT;
 	     i++) {
-		if ((wanted->unit_on & ~had & UNIT(i)) != 0) {
+		if ((want & ~had & UNIT(i)) != 0) {
 			ret->unit = i;
 			break;
 		}

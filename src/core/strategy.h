@@ -64,6 +64,13 @@ struct strategy {
 	uint32_t unit_n;
 	uint64_t unit_on; /* units that are moved at the start               */
 	char unit[STRATEGY_UNITS_MAX][STRATEGY_NAME_MAX];
+	/* A patch that does not name them: they stay where they are now. */
+	struct {
+		bool reads;
+		bool writes;
+		bool side;
+		uint64_t units;
+	} stays;
 	struct window window; /* time_window                               */
 };
 
@@ -138,7 +145,7 @@ int strategy_toggle(const struct strategy *s, const struct strategy_at *at,
                     struct err *err) MUST;
 
 /* The move that brings a running migration from where it is to what a changed
- * strategy of the same kind says (PATCH). ERR_STATE: it cannot be changed to
+ * strategy of the same kind says (PATCH), but for what `stays`. ERR_STATE: it cannot be changed to
  * that now. MOVE_NOWHERE: nothing to do. */
 int strategy_patch(const struct strategy *now, const struct strategy_at *at,
                    const struct strategy *wanted, struct strategy_move *ret,

@@ -120,7 +120,7 @@ class Sessions:
         assert not self.faults, self.faults[:5]
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_feature_flag(tmp_path):
     """A flag each for a user, an application, a comment and a database: its reads are
     new's when it is on, and nobody else's are. Cutover and rollback under clients."""
@@ -157,7 +157,7 @@ def test_feature_flag(tmp_path):
             m.stays(c)
             m.g.must("promote", "--to", "marked")
             for comment in ("/* flag=new */ ", "\n /*a='b', flag='new'*/", "-- flag=new\n"):
-                until(lambda: read(c, comment) == "new" or time.sleep(0.01), 20, text=comment)
+                until(lambda: read(c, comment) == "new" or time.sleep(0.01), 60, text=comment)
             for _ in range(10):
                 for comment in ("", "/* flag=newer */ ", "/* flag=old */", "SELECT * FROM (/* flag=new */ "):
                     assert read(c, comment if comment[:1] != "S" else "") == "old", comment
@@ -174,7 +174,7 @@ def test_feature_flag(tmp_path):
         assert m.g.status()["authority"] == "new"
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_a_rollout(tmp_path):
     """A share of the applications, by their names: who is in stays in when it grows, the
     counts of the status are those of the clients and of new itself; and the kill switch."""
@@ -212,7 +212,7 @@ def test_a_rollout(tmp_path):
             c.close()
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_geographic(tmp_path):
     """Regions by networks and by a database of addresses: the reads of clients of a moved
     one are new's, at their addresses; the cutover and back."""
@@ -247,16 +247,19 @@ def test_geographic(tmp_path):
 
 
 @pytest.mark.limit(120)
-def test_time_window(tmp_path):
-    """Outside of its window nothing goes forward, inside reads and the cutover do; back
-    is possible always. pgbench runs through it."""
-    with Chosen(tmp_path, scale=1, type="time_window", window_start="2999-01-01T00:00:00Z", window_end="2999-01-02T00:00:00Z",
+def test_outside_the_window(tmp_path):
+    """Nothing goes forward."""
+    with Chosen(tmp_path, type="time_window", window_start="2999-01-01T00:00:00Z", window_end="2999-01-02T00:00:00Z",
                 strategy={"type": "canary", "steps": [1.0]}) as m, m.conn() as c:
         code, out, err = m.g.verb("promote")
         assert code == 7 and "2999" in out + err, (code, out, err)
         m.stays(c)
-    (tmp_path / "b").mkdir()
-    with Chosen(tmp_path / "b", scale=1, type="time_window", **YEARS, strategy={"type": "canary", "steps": [1.0]}) as m, m.conn() as c:
+
+
+@pytest.mark.limit(240)
+def test_inside_the_window(tmp_path):
+    """Reads and the cutover go to new, and back; pgbench runs through it."""
+    with Chosen(tmp_path, scale=1, type="time_window", **YEARS, strategy={"type": "canary", "steps": [1.0]}) as m, m.conn() as c:
         p = m.load(8, "-c", "4", "-j", "2", "-M", "prepared")
         m.g.must("promote")
         m.away(c)
@@ -270,6 +273,7 @@ def test_time_window(tmp_path):
         m.same()
 
 
+@pytest.mark.limit(240)
 def test_a_window_that_is_open(tmp_path):
     """Nothing inside it: the cutover comes by itself."""
     with Chosen(tmp_path, type="time_window", **YEARS) as m, m.conn() as c:
@@ -277,6 +281,7 @@ def test_a_window_that_is_open(tmp_path):
         assert m.who(c) == "new"
 
 
+@pytest.mark.limit(120)
 def test_what_cannot_be(tmp_path):
     """Refused by name, before anything is changed."""
     for strategy, words in (
@@ -331,7 +336,7 @@ class World(Daemon):
     stays = Chosen.stays
 
 
-@pytest.mark.limit(150)
+@pytest.mark.limit(240)
 def test_a_patch_while_it_runs(tmp_path):
     """Flags, segments and shares by PATCH, under clients; the counts of the status are
     what the client and the server counted; what cannot be changes nothing."""
@@ -368,7 +373,7 @@ def test_a_patch_while_it_runs(tmp_path):
         with d.conn() as c:
             d.must_patch(flags={"marked": True})
             marked = "/* flag=new */ SELECT name FROM side"
-            until(lambda: c.execute(marked).fetchone() == ("new",) or time.sleep(0.01), 20)
+            until(lambda: c.execute(marked).fetchone() == ("new",) or time.sleep(0.01), 60)
             time.sleep(0.2)
             before, was, got = d.status()["reads"], d.scans(), []
             for k in range(60):
@@ -387,7 +392,7 @@ def test_a_patch_while_it_runs(tmp_path):
                 s.until(lambda: all(y > x + 3 for x, y in zip(at, s.done)))
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_a_window_by_patch(tmp_path):
     """Shut, opened by PATCH, shut again with reads on new: they stay there, nothing goes
     forward, and the rollback does."""
@@ -406,8 +411,10 @@ def test_a_window_by_patch(tmp_path):
             got = d.serve.post("migrations/m/promote", {})
             assert got.status == 409 and got.error == "window", got
             d.must_patch(window_end="2999-01-01T00:00:00Z")
+            # What a PATCH does not name stays where it is.
+            assert d.status()["reads"]["desired_percentage"] == 100
             d.in_step()
-            d.verb("promote", {"to": "cutover"})
+            d.verb("promote")
             d.until(lambda x: x["authority"] == "new")
             d.must_patch(window_end="2001-01-15T04:00:00Z")
             d.in_step()
@@ -416,7 +423,7 @@ def test_a_window_by_patch(tmp_path):
             assert d.who(c) == "old"
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_blue_green(tmp_path):
     """The toggle, either way, under clients: green answers nothing, then everything, by
     the servers' own statistics, while the stream goes back; then blue again."""
@@ -439,6 +446,9 @@ def test_blue_green(tmp_path):
             for on in (True, False, True):
                 toggle(on)
                 was = d.scans("new" if on else "old")
+                # A PATCH of something else leaves it there.
+                got = d.serve.patch("migrations/m", {"analysis": {"min_requests": 7}})
+                assert got.status < 300 and d.status()["authority"] == ("new" if on else "old"), got
                 at, new = list(s.done), list(s.new)
                 s.until(lambda: all(y > x + 5 for x, y in zip(at, s.done)))
                 # Each of their rounds is three reads.
@@ -449,7 +459,7 @@ def test_blue_green(tmp_path):
         until(lambda: d.rows("old", sql) == d.rows("new", sql), 30)
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(240)
 def test_rolling_update(tmp_path):
     """Two pairs of servers, one by one, each with a cutover of its own under a client that
     writes; one goes back alone, then all."""

@@ -421,7 +421,8 @@ check_late(struct call *c, struct err *err)
 	               "migration runs");
 }
 
-/* While it runs: the engine has to take it first. */
+/* While it runs: the engine has to take it first. It hears what the patch names and no
+ * more: the rest stays where a promote has put it. */
 static int
 patch_running(struct call *c, const struct spec *s, struct err *err)
 {
@@ -429,9 +430,10 @@ patch_running(struct call *c, const struct spec *s, struct err *err)
 	json_t *status = NULL;
 	int rc;
 
-	args = spec_print(s);
+	args = json_object();
 	if (args == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
+	call_merge(args, c->body, spec_names);
 	if (c->reason != NULL)
 		(void)json_object_set_new(args, "reason",
 		                          json_string(c->reason));

@@ -394,7 +394,8 @@ patch_all(struct migration *m, struct round *t, struct err *err)
 	int rc = 0;
 
 	REQUIRE(t->strategy != NULL);
-	if (strategy_base(t->strategy) != STRATEGY_BLUE_GREEN)
+	if (strategy_base(t->strategy) != STRATEGY_BLUE_GREEN ||
+	    t->strategy->stays.side)
 		return ask_round(t, err);
 	on = t->strategy->start_new;
 	active(m, on ? "old" : "new", &there);

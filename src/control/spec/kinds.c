@@ -263,6 +263,11 @@ read_base(struct fields *f, const json_t *o, struct spec *s)
 	struct strategy *y = &s->strategy;
 	bool durable = true;
 
+	y->stays.reads = y->stays.reads && !fields_has(o, "read_percentage") &&
+	                 !fields_has(o, "rollout_percentage");
+	y->stays.writes = y->stays.writes && !fields_has(o, "write_mode");
+	y->stays.side = y->stays.side && !fields_has(o, "active_is_new");
+
 	switch (strategy_base(y)) {
 	case STRATEGY_BIG_BANG:
 		fields_bool(f, o, "durability", &durable);

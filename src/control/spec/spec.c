@@ -145,8 +145,15 @@ spec_patch(const struct spec *from, const json_t *patch, bool is_running,
            struct spec **ret, struct spec_issue *issue, struct err *err)
 {
 	struct fields f = { .issue = issue, .err = err, .is_patch = true };
+	struct spec *s = spec_copy(from);
 
-	return read_into(spec_copy(from), &f, patch, is_running, ret);
+	if (s != NULL) {
+		s->strategy.stays.reads = true;
+		s->strategy.stays.writes = true;
+		s->strategy.stays.side = true;
+		s->strategy.stays.units = UINT64_MAX;
+	}
+	return read_into(s, &f, patch, is_running, ret);
 }
 
 int

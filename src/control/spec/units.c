@@ -67,6 +67,7 @@ units_read_map(struct fields *f, const json_t *object, const char *name,
 		if (i == STRATEGY_NO_UNIT)
 			break;
 		s->unit_on &= ~UNIT(i);
+		s->stays.units &= ~UNIT(i);
 		if (json_is_true(value))
 			s->unit_on |= UNIT(i);
 	}
@@ -235,8 +236,10 @@ read_names(struct fields *f, const json_t *object, const char *name,
 
 	if (list != NULL && !json_is_array(list))
 		fields_fault(f, ERR_USAGE, NULL, "a list of names is wanted");
-	if (list != NULL && is_moved)
+	if (list != NULL && is_moved) {
 		s->unit_on = 0;
+		s->stays.units = 0;
+	}
 	json_array_foreach(list, i, value)
 	{
 		if (!json_is_string(value)) {

@@ -282,6 +282,16 @@ patches(void **state)
 	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
 	assert_int_equal(m.kind, MOVE_TO_UNIT);
 	assert_int_equal(m.units, 0);
+	/* Named is c alone; a stays. */
+	wanted.unit_on = 1;
+	wanted.stays.units = ~(uint64_t)1;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_TO_UNIT);
+	assert_int_equal(m.unit, 0);
+	assert_int_equal(m.units, 5);
+	wanted.stays.units = UINT64_MAX;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_NOWHERE);
 	wanted.kind = STRATEGY_GEOGRAPHIC;
 	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err),
 	                 -ERR_STATE);
@@ -295,6 +305,44 @@ patches(void **state)
 	wanted.unit_on = 0;
 	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err),
 	                 -ERR_STATE);
+	wanted.stays.units = UINT64_MAX;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_NOWHERE);
+}
+
+/* What a patch does not name stays where a promote or a toggle has put it. */
+static void
+patches_leave(void **state)
+{
+	struct strategy now = { .kind = STRATEGY_CANARY,
+		                .step_ppm = { 250000, 500000 },
+		                .step_n = 2 };
+	struct strategy wanted = now;
+	struct strategy_at at = { .ppm = 500000, .step = 2 };
+	struct strategy_move m;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_TO_SHARE);
+	assert_int_equal(m.ppm, 0);
+	wanted.stays.reads = true;
+	wanted.stays.writes = true;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_NOWHERE);
+	assert_int_equal(m.ppm, 500000);
+	assert_int_equal(m.step, 2);
+	wanted.step_n = 1;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.step, 1);
+	now = (struct strategy){ .kind = STRATEGY_BLUE_GREEN };
+	wanted = now;
+	at = (struct strategy_at){ .authority = SIDE_NEW };
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_BACK);
+	wanted.stays.side = true;
+	assert_int_equal(strategy_patch(&now, &at, &wanted, &m, &err), 0);
+	assert_int_equal(m.kind, MOVE_NOWHERE);
 }
 
 static struct strategy s; /* too large for a stack frame of ours */
@@ -426,15 +474,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(promotes),
-		cmocka_unit_test(begins),
-		cmocka_unit_test(comes_to_an_end),
-		cmocka_unit_test(jumps),
-		cmocka_unit_test(toggles),
-		cmocka_unit_test(patches),
-		cmocka_unit_test(refuses),
-		cmocka_unit_test(refuses_more),
-		cmocka_unit_test(writes),
+		cmocka_unit_test(promotes),        cmocka_unit_test(begins),
+		cmocka_unit_test(comes_to_an_end), cmocka_unit_test(jumps),
+		cmocka_unit_test(toggles),         cmocka_unit_test(patches),
+		cmocka_unit_test(patches_leave),   cmocka_unit_test(refuses),
+		cmocka_unit_test(refuses_more),    cmocka_unit_test(writes),
 		cmocka_unit_test(writes_refused),
 	};
 

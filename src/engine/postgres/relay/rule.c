@@ -129,16 +129,17 @@ look(struct pg_session *s)
 {
 	const struct rules *rules = s->r->route.rules;
 	struct pg_reading *a = &s->reading;
-	struct rules_session known = {
+	struct rules_session known;
+
+	if (a->ruled == s->r->route.generation)
+		return;
+	known = (struct rules_session){
 		.user = pair_of(s, "user"),
 		.client = application_of(s),
 		.region = region_of(s),
 		.label = span_str(s->r->conf->labels),
 		.database = pg_rule_database(s),
 	};
-
-	if (a->ruled == s->r->route.generation)
-		return;
 	if (a->pin_epoch != s->r->route.epoch)
 		a->pin = PIN_NONE;
 	a->pin_epoch = s->r->route.epoch;
