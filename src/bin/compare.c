@@ -172,6 +172,7 @@ fill(const struct args *a, struct compare *c, uint64_t *ret_total,
 	struct facts facts[SIDE_N];
 	int rc = verb_urls(a, &c->url[SIDE_OLD], &c->url[SIDE_NEW], err);
 
+	*ret_total = 0;
 	if (rc == 0 && c->url[SIDE_OLD].kind != c->url[SIDE_NEW].kind)
 		rc = err_set(err, ERR_USAGE,
 		             "OLD and NEW are different kinds of servers");
@@ -193,7 +194,6 @@ fill(const struct args *a, struct compare *c, uint64_t *ret_total,
 	c->conf.recheck_ms = VERIFY_RECHECK_MS;
 	c->conf.stop = &c->stop;
 	c->conf.progress = &c->progress;
-	*ret_total = 0;
 	if (c->dialect != &dialect_redis)
 		return 0; /* it meets them itself */
 	rc = meet_for_verify(c->conf.side, facts, err);

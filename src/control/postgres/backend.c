@@ -14,6 +14,8 @@
 #include "control/limit.h"
 #include "world/os/loop.h"
 
+#define SLICE_MS 100 /* between two looks at stop */
+
 /* libpq's text ends in a newline, and may have several lines. */
 static void
 one_line(const char *text, char *ret, size_t n)
@@ -45,6 +47,7 @@ static int
 wait_for(struct backend *b, short events, uint64_t until_ns, struct err *err)
 {
 	struct pollfd p = { .fd = PQsocket(b->c), .events = events };
+	bool again;
 	int rc;
 
 	do {
@@ -52,9 +55,12 @@ wait_for(struct backend *b, short events, uint64_t until_ns, struct err *err)
 		int ms = now < until_ns
 		                 ? (int)((until_ns - now) / NS_PER_MS) + 1
 		                 : 0;
+		bool is_slice = b->conf.stop != NULL && ms > SLICE_MS;
 
-		rc = poll(&p, 1, ms);
-	} while (rc < 0 && errno == EINTR);
+		rc = poll(&p, 1, is_slice ? SLICE_MS : ms);
+		again = (rc < 0 && errno == EINTR) ||
+		        (rc == 0 && is_slice && !atomic_load(b->conf.stop));
+	} while (again);
 	if (rc > 0)
 		return 0;
 	backend_close(b);

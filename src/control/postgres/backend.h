@@ -9,6 +9,7 @@
 #pragma once
 
 #include <postgresql/libpq-fe.h>
+#include <stdatomic.h>
 
 #include "base/err.h"
 #include "control/url.h"
@@ -22,6 +23,7 @@ struct backend_conf {
 	const char *database; /* NULL: the URL's                  */
 	const char *name;     /* application_name                 */
 	const char *label;    /* "old postgres://h:5432/app"      */
+	_Atomic bool *stop;   /* set: ERR_TIMEOUT; NULL: nobody does */
 };
 
 struct backend {

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <time.h>
 
-#define ROUND_MS       600000 /* a round that nobody waits for              */
-#define PAUSE_MS       1000   /* between two, and four times as long as one */
-#define OBJECT_LOOK_MS 250    /* of a pause, for looking at both sides      */
-#define SETTLE_MS      300    /* before a hold: until a round has ended     */
+#define ROUND_MS       3600000 /* a round that nobody waits for             */
+#define PAUSE_MS       1000    /* between two, and four times as long as one */
+#define OBJECT_LOOK_MS 250     /* of a pause, for looking at both sides      */
+#define SETTLE_MS      300     /* before a hold: until a round has ended     */
 
 struct pg_objects {
 	struct backend b[SIDE_N];
@@ -64,6 +64,7 @@ objects_of(struct run *r)
 			.pass = r->side[s].own_pass,
 			.name = o->name[s],
 			.label = r->side[s].label,
+			.stop = &o->round.stop,
 		};
 	}
 	return o;
@@ -135,6 +136,7 @@ static void
 take(struct run *r, struct pg_objects *o, int rc, const struct err *err)
 {
 	uint64_t took_ns = os_mono_ns() - o->began_ns;
+	bool is_stopped = rc != 0 && atomic_load(&o->round.stop);
 
 	o->next_ns = os_mono_ns() + PAUSE_MS * NS_PER_MS + 4 * took_ns;
 	if (rc == 0) {
@@ -144,9 +146,9 @@ take(struct run *r, struct pg_objects *o, int rc, const struct err *err)
 		o->said[0] = '\0';
 		return;
 	}
-	for (int s = 0; rc != -ERR_ABORTED && s < SIDE_N; s++)
+	for (int s = 0; !is_stopped && s < SIDE_N; s++)
 		backend_close(&o->b[s]);
-	if (rc == -ERR_ABORTED || strncmp(o->said, err->text, 150) == 0)
+	if (is_stopped || strncmp(o->said, err->text, 150) == 0)
 		return;
 	(void)snprintf(o->said, sizeof(o->said), "%.150s", err->text);
 	run_event(r, "trouble", "large objects: %s", o->said);

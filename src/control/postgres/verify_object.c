@@ -132,9 +132,10 @@ static void
 judge(struct pgv *v, const struct objects *all, struct object *o, const char *x,
       const char *y)
 {
-	uint64_t window_ns = v->conf->is_live
-	                             ? WINDOWS * v->conf->recheck_ms * NS_PER_MS
-	                             : 0;
+	uint64_t window_ns =
+		v->conf->is_live
+			? (uint64_t)WINDOWS * v->conf->recheck_ms * NS_PER_MS
+			: 0;
 	uint64_t now_ns = os_mono_ns();
 
 	if (strcmp(y, x) == 0 || strcmp(y, o->was) == 0) {
@@ -203,7 +204,8 @@ begin(struct pgv *v, struct objects *all, struct err *err)
 			rc = err_set(err, ERR_NOMEM, "out of memory");
 	}
 	all->began_ns = os_mono_ns();
-	while (rc == 0 && (i < PQntuples(res[0]) || j < PQntuples(res[1]))) {
+	while (rc == 0 && all->o != NULL &&
+	       (i < PQntuples(res[0]) || j < PQntuples(res[1]))) {
 		unsigned long x = oid_of(res[0], i);
 		unsigned long y = oid_of(res[1], j);
 		struct object *o = &all->o[all->n];
