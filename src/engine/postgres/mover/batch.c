@@ -9,7 +9,7 @@
  * without a name are counted: so many more of these, so many less of those.
  *
  * Owns:   pg_relation.rows, pg_apply.images.
- * Limits: BATCH_BYTES_MAX of images and one row.
+ * Limits: BATCH_BYTES_MAX of images, and a row, which is no longer than that.
  */
 #include "base/check.h"
 #include "engine/postgres/mover/state.h"
@@ -236,7 +236,8 @@ pg_batch_take(struct pg_mover *m, struct pg_apply *a, struct pg_relation *r,
 	bool is_bag = pg_relation_is_bag(r);
 	bool ret;
 
-	if (r->is_mark || r->n == 0 || f->commit_lsn < a->by_row)
+	if (r->is_mark || r->n == 0 || f->commit_lsn < a->by_row ||
+	    p->new.items.n + p->old.items.n > BATCH_BYTES_MAX)
 		return false;
 	if (r->sets == SETS_UNKNOWN && a->wants == 0)
 		a->wants = r->oid;
