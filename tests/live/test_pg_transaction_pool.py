@@ -186,7 +186,7 @@ def test_a_connection_that_is_killed(tmp_path):
 def test_statements_by_name(tmp_path):
     """Of many clients on one connection: made again where they are used; other columns are an error, as alone."""
     with Turns(tmp_path, n=1) as m:
-        m.rows("old", "CREATE TABLE t (a int); INSERT INTO t VALUES (1); GRANT ALL ON t TO app")
+        m.rows("old", "CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE TABLE u (a int); GRANT ALL ON t, u TO app")
         cs = m.crowd(4)
         for _ in range(4):
             for i, c in enumerate(cs):
@@ -197,6 +197,19 @@ def test_statements_by_name(tmp_path):
             with c.pipeline():
                 curs = [c.execute("SELECT %s::text", (str(k),), prepare=True) for k in range(20)]
             assert [x.fetchone() for x in curs] == [(str(k),) for k in range(20)]
+        # A COPY, whose Sync is passed over by the server; an error in a pipeline.
+        for i, c in enumerate(cs):
+            with c.cursor().copy("COPY u FROM STDIN") as copy:
+                copy.write_row((i,))
+            with pytest.raises(psycopg.errors.DivisionByZero), c.pipeline():
+                c.execute("SELECT %s::int", (1,), prepare=True)
+                c.execute("SELECT 1 / %s::int", (0,), prepare=True)
+                c.execute("SELECT %s::float", (1,), prepare=True)
+            # psycopg takes it for prepared, alone as well.
+            with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+                c.execute("SELECT %s::float", (1,), prepare=True)
+            assert c.execute("SELECT %s::int + 1", (i,), prepare=True).fetchone() == (i + 1,)
+        assert cs[0].execute("SELECT count(*) FROM u").fetchone() == (4,)
         m.rows("old", "ALTER TABLE t ADD b int DEFAULT 2")
         for c in cs:
             with pytest.raises(psycopg.errors.FeatureNotSupported):

@@ -338,7 +338,8 @@ on_parse(struct pg_session *s, const struct pg_message *m)
 	digest_of(s, &p, digest);
 	put_parse(s, &p, digest, false);
 	buf_fini(&text);
-	if (keep(s, m, &p, digest))
+	/* The server passes over it. */
+	if (s->turn.skips || keep(s, m, &p, digest))
 		return ALIAS_DONE;
 	refuse(s);
 	return ALIAS_END;

@@ -335,8 +335,10 @@ on_answer(struct pg_backend *b, uint8_t type, struct span body)
 	if (type == PG_COPY_IN_RESPONSE) {
 		/* A Sync that was sent ahead is passed over. */
 		s->copies_in = true;
-		if (s->due_query == 0)
+		if (s->due_query == 0) {
 			s->due_sync = 0;
+			pg_alias_clear(s);
+		}
 	}
 	return true;
 }
