@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """--pool transaction: many clients by turns on few connections to the server, and each of
 them sees what it would see alone."""
-import os
 import random
 import subprocess
 import threading
@@ -10,9 +9,8 @@ import time
 import psycopg
 import pytest
 
-from harness.godwit import run
 from harness.postgres import available
-from harness.process import SLOW, die_with_parent, until
+from harness.process import die_with_parent, until
 from test_pg_migrate import Move, transactions
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -41,7 +39,7 @@ def pid(c):
     return c.execute("SELECT pg_backend_pid()").fetchone()[0]
 
 
-@pytest.mark.limit(150)
+@pytest.mark.limit(200)
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 def test_many_clients_on_few_connections(tmp_path, mode):
     """TPC-B by 200 clients on 4 connections; there and back meanwhile, without an error."""
@@ -60,6 +58,7 @@ def test_many_clients_on_few_connections(tmp_path, mode):
         assert int(m.same()[3][0]) == n
 
 
+@pytest.mark.limit(200)
 def test_what_is_set_goes_along(tmp_path):
     """Settings, roles and names of an application's own, of many clients on one connection."""
     with Turns(tmp_path, n=1) as m:
@@ -104,6 +103,7 @@ def says(c, text, by_name):
         return e.sqlstate
 
 
+@pytest.mark.limit(200)
 @pytest.mark.parametrize("n,texts", [(1, MOVES), (3, MOVES + STAYS)])
 def test_nothing_of_one_is_anothers(tmp_path, n, texts):
     """Clients that change what they are by chance: each answer is what a connection of its own would give."""
@@ -125,6 +125,7 @@ def test_nothing_of_one_is_anothers(tmp_path, n, texts):
             assert got == want, "\n".join(map(str, trace[-40:]))
 
 
+@pytest.mark.limit(200)
 def test_who_keeps_a_connection(tmp_path):
     """What cannot be made again elsewhere keeps its connection; with all kept nobody else is served, by name."""
     with Turns(tmp_path, n=2, more=("--pool-wait", "700ms")) as m:
@@ -150,7 +151,9 @@ def test_who_keeps_a_connection(tmp_path):
         assert m.servers() == 2
 
 
+@pytest.mark.limit(200)
 def test_a_cancel_meets_its_own(tmp_path):
+    """The query of who sent it; never that of the next one on the connection."""
     with Turns(tmp_path, n=2) as m:
         a, b = m.crowd(2)
         t = threading.Timer(1, a.cancel)
@@ -165,6 +168,7 @@ def test_a_cancel_meets_its_own(tmp_path):
             b.execute("SELECT pg_sleep(0.01)")
 
 
+@pytest.mark.limit(200)
 def test_a_connection_that_is_killed(tmp_path):
     """One that nobody has: nobody notices. One in use: its client alone."""
     with Turns(tmp_path, n=2) as m:
@@ -183,6 +187,7 @@ def test_a_connection_that_is_killed(tmp_path):
         assert b.execute("SELECT 3").fetchone() == (3,)
 
 
+@pytest.mark.limit(200)
 def test_statements_by_name(tmp_path):
     """Of many clients on one connection: made again where they are used; other columns are an error, as alone."""
     with Turns(tmp_path, n=1) as m:
