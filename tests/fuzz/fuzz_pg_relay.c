@@ -144,8 +144,10 @@ help(struct play *f, int i)
 	                  ? ((struct pg_backend *)l->owner)->at == BACKEND_LOGIN
 	          : o == OWNER_READER
 	                  ? ((struct pg_away *)l->owner)->reader == READER_LOGIN
-	                  : ((struct pg_look *)l->owner)->c.state ==
-	                            PG_CONN_LOGIN;
+	          : o == OWNER_ACK ? ((struct pg_ack_ask *)l->owner)->c.state ==
+	                                     PG_CONN_LOGIN
+	                           : ((struct pg_look *)l->owner)->c.state ==
+	                                     PG_CONN_LOGIN;
 	buf_init(&b, &f->w.heap.mem);
 	if (logs_in) {
 		buf_put_span(&b, SPAN("R\0\0\0\010\0\0\0\0"));
@@ -184,6 +186,14 @@ mail(struct play *f)
 	if (m.kind == MAIL_RELEASE)
 		m.route.authority = (enum side)(v >> 2 & 1);
 	m.route.read_ppm = v & 64 ? 1000000 : 0;
+	m.route.ack = v & 32 ? ACK_BOTH : ACK_AUTHORITY;
+	m.route.strict = (v & 16) != 0;
+	m.route.ack_timeout_ms = 10;
+	if (m.kind == MAIL_BEHIND)
+		m.flag = (v >> 2) % 3;
+	/* Positions are passed, or are not. */
+	for (int s = 0; s < SIDE_N; s++)
+		atomic_store(&f->board.passed[s], v & 8 ? 0 : UINT64_MAX / 2);
 	m.route.epoch = v;
 	world_tell(&f->w, &ev);
 }

@@ -133,6 +133,7 @@ void pg_ack_ask_down(struct pg_relay *r, struct pg_ack_ask *l,
 /* ---- ack_judge.c ---- */
 enum pg_ack_class {
 	ACK_WRITES,   /* or not known                               */
+	ACK_CHANGES,  /* ... and perhaps the catalog                */
 	ACK_CONTROLS, /* begins, ends, sets: writes nothing by itself */
 	ACK_READS,
 };

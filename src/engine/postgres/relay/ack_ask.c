@@ -243,11 +243,15 @@ wants_marker(struct pg_relay *r, const struct pg_ack_due *due)
 {
 	struct pg_acks *a = &r->acks;
 	uint64_t at_ns = a->known_ns + STUCK_NS;
+	/* Who has waited for long waits for more than a push. */
+	uint64_t pause_ns = (r->port->now_ns - due->oldest_ns) / 4;
 
 	if (!due->is_stuck)
 		return false;
-	if (at_ns < a->marker_ns + MARKER_NS)
-		at_ns = a->marker_ns + MARKER_NS;
+	if (pause_ns < MARKER_NS)
+		pause_ns = MARKER_NS;
+	if (at_ns < a->marker_ns + pause_ns)
+		at_ns = a->marker_ns + pause_ns;
 	if (at_ns <= r->port->now_ns)
 		return true;
 	port_wake(r->port, at_ns);

@@ -65,27 +65,35 @@ is_control(struct span text)
 	return true;
 }
 
+/* Does it say a word that changes the catalog, or may it hide one? */
+static bool
+is_change(struct span text)
+{
+	static const char *const words[] = { "create", "alter", "drop", "grant",
+		                             "revoke" };
+	struct sql_scan s;
+	struct sql_token t = { .kind = SQL_OTHER };
+
+	if (text.n > SQL_TEXT_MAX || !sql_scan_init(&s, text))
+		return false;
+	for (bool is_first = true; t.kind != SQL_END && t.kind != SQL_UNSURE;
+	     is_first = false) {
+		sql_scan_next(&s, &t);
+		if ((is_first && is_word(&t, "do")) ||
+		    is_any(&t, words, sizeof(words) / sizeof(words[0])))
+			return true;
+	}
+	return false;
+}
+
 enum pg_ack_class
 pg_ack_judge(const struct sql_names *n, struct span text)
 {
 	if (is_control(text))
 		return ACK_CONTROLS;
-	return sql_judge(n, text) == SQL_READ ? ACK_READS : ACK_WRITES;
-}
-
-/* Does it begin with a word that changes the catalog? */
-static bool
-is_schema(struct span text)
-{
-	static const char *const words[] = { "create", "alter", "drop", "grant",
-		                             "revoke" };
-	struct sql_scan s;
-	struct sql_token t;
-
-	if (!sql_scan_init(&s, text))
-		return false;
-	sql_scan_next(&s, &t);
-	return is_any(&t, words, sizeof(words) / sizeof(words[0]));
+	if (sql_judge(n, text) == SQL_READ)
+		return ACK_READS;
+	return is_change(text) ? ACK_CHANGES : ACK_WRITES;
 }
 
 static enum pg_ack_class
@@ -140,16 +148,6 @@ find(struct pg_session *s, struct span body, struct span *ret_text)
 	return true;
 }
 
-static void
-writes(struct pg_session *s, struct span text)
-{
-	s->ack.wrote = true;
-	if (!is_schema(text))
-		return;
-	s->ack.is_schema = true;
-	s->r->acks.is_stale = true;
-}
-
 /* The beginning of a body, or all of it. */
 static void
 note_body(struct pg_session *s, const struct pg_part *p)
@@ -163,10 +161,16 @@ note_body(struct pg_session *s, const struct pg_part *p)
 		is_known = p->left == 0 && pg_read_query(p->raw, &text);
 	else
 		is_known = find(s, p->raw, &text);
-	if (!is_known)
+	switch (is_known ? judge(s->r, text) : ACK_WRITES) {
+	case ACK_CHANGES:
+		s->ack.is_schema = true;
+		s->r->acks.is_stale = true;
 		s->ack.wrote = true;
-	else if (judge(s->r, text) == ACK_WRITES)
-		writes(s, text);
+		break;
+	case ACK_WRITES: s->ack.wrote = true; break;
+	case ACK_CONTROLS:
+	case ACK_READS: break;
+	}
 }
 
 void
@@ -183,7 +187,7 @@ pg_ack_note(struct pg_session *s, const struct pg_part *p)
 			s->ack.wrote = true;
 		return;
 	}
-	if (is_body && !s->ack.wrote && pg_away_is_moved(s))
+	if (is_body && pg_acks_is_on(s->r) && pg_away_is_moved(s))
 		note_body(s, p);
 }
 
@@ -204,6 +208,12 @@ pg_ack_note_parsed(struct pg_session *s)
 /* ---- what is refused ----------------------------------------------------------- */
 
 static bool
+may_text(struct pg_session *s, struct span text)
+{
+	return judge(s->r, text) >= ACK_CONTROLS;
+}
+
+static bool
 may(struct pg_session *s, const struct pg_message *m)
 {
 	struct pg_parse p;
@@ -211,14 +221,9 @@ may(struct pg_session *s, const struct pg_message *m)
 
 	switch (m->type) {
 	case PG_QUERY:
-		return pg_read_query(m->body, &text) &&
-		       judge(s->r, text) != ACK_WRITES;
-	case PG_PARSE:
-		return pg_read_parse(m->body, &p) &&
-		       judge(s->r, p.text) != ACK_WRITES;
-	case PG_BIND:
-		return find(s, m->body, &text) &&
-		       judge(s->r, text) != ACK_WRITES;
+		return pg_read_query(m->body, &text) && may_text(s, text);
+	case PG_PARSE: return pg_read_parse(m->body, &p) && may_text(s, p.text);
+	case PG_BIND: return find(s, m->body, &text) && may_text(s, text);
 	default: return false;
 	}
 }
