@@ -513,7 +513,12 @@ pg_apply_raise(struct pg_apply *a, uint64_t lsn)
 {
 	struct pg_due *d;
 
-	if (a->is_open || a->due_n == 0)
+	if (a->is_open) {
+		if (a->lsn != 0 && a->lsn < lsn)
+			a->lsn = lsn;
+		return;
+	}
+	if (a->due_n == 0)
 		return;
 	d = &a->due[(a->due_at + a->due_n - 1) % RING];
 	if (d->kind == DUE_COMMIT && d->lsn < lsn)
