@@ -177,6 +177,16 @@ def test_a_connection_that_is_killed(tmp_path):
             c.execute("SELECT 1")
         m.old.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
         until(lambda: m.servers() == 0, 20, text="them to be gone")
+
+        def works():
+            try:
+                with m.conn() as c:
+                    return c.execute("SELECT 1").fetchone() == (1,)
+            except psycopg.OperationalError:
+                return False  # it may be quicker than the news
+
+        # A new connection is opened when none of the old ones is left.
+        until(works, 60, text="Godwit to have heard of it")
         for c in (a, b):
             assert c.execute("SELECT 2").fetchone() == (2,)
         a.execute("BEGIN")
