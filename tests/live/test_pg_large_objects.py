@@ -38,7 +38,7 @@ def all_of(m, side):
 
 
 def move(tmp_path, **kw):
-    m = Move(tmp_path, "--strategy", "big_bang", scale=0, new_version=NEWEST, start=False, **kw)
+    m = Move(tmp_path, "--strategy", "big_bang", "--hold-max", "8s", scale=0, new_version=NEWEST, start=False, **kw)
     m.old.sql("CREATE ROLE reader NOLOGIN")
     return m
 

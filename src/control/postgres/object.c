@@ -14,10 +14,10 @@
 #include <string.h>
 #include <time.h>
 
-#define ROUND_MS       3600000 /* a round that nobody waits for             */
-#define PAUSE_MS       1000    /* between two, and four times as long as one */
-#define OBJECT_LOOK_MS 250     /* of a pause, for looking at both sides      */
-#define SETTLE_MS      300     /* before a hold: until a round has ended     */
+#define ROUND_MS   3600000 /* a round that nobody waits for             */
+#define PAUSE_MS   1000    /* between two, and four times as long as one */
+#define LOOK_SHARE 4       /* a look may be that part of the longest hold */
+#define SETTLE_MS  300     /* before a hold: until a round has ended     */
 
 struct pg_objects {
 	struct backend b[SIDE_N];
@@ -136,13 +136,18 @@ static void
 take(struct run *r, struct pg_objects *o, int rc, const struct err *err)
 {
 	uint64_t took_ns = os_mono_ns() - o->began_ns;
+	uint64_t look_ms;
 	bool is_stopped = rc != 0 && atomic_load(&o->round.stop);
 
 	o->next_ns = os_mono_ns() + PAUSE_MS * NS_PER_MS + 4 * took_ns;
 	if (rc == 0) {
 		o->is_settled = true;
 		o->settled = o->epoch;
-		o->look_ms = o->round.look_ns / NS_PER_MS;
+		look_ms = o->round.look_ns / NS_PER_MS;
+		/* One that was slow by chance says little. */
+		if (o->look_ms > 0 && look_ms > o->look_ms * 5 / 4 + 1)
+			look_ms = o->look_ms * 5 / 4 + 1;
+		o->look_ms = look_ms;
 		o->said[0] = '\0';
 		return;
 	}
@@ -257,13 +262,15 @@ pg_object_ready(struct run *r, struct err *err)
 		               "large objects are still copied to %s%s%s",
 		               side_name(side_other(run_authority(r))),
 		               o->said[0] != '\0' ? ": " : "", o->said);
-	if (o->look_ms > OBJECT_LOOK_MS)
-		return err_set(err, ERR_POSTPONED,
-		               "a look at %llu large objects takes %llu ms, "
-		               "longer than the %d ms that a switch has for "
-		               "it; move some into bytea columns",
-		               (unsigned long long)o->round.objects,
-		               (unsigned long long)o->look_ms, OBJECT_LOOK_MS);
+	if (o->look_ms > r->conf->hold_max_ms / LOOK_SHARE)
+		return err_set(
+			err, ERR_POSTPONED,
+			"a look at %llu large objects takes %llu ms, "
+			"longer than the %u ms (a quarter of --hold-max) "
+			"that a switch has for it",
+			(unsigned long long)o->round.objects,
+			(unsigned long long)o->look_ms,
+			r->conf->hold_max_ms / LOOK_SHARE);
 	return 0;
 }
 

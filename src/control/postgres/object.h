@@ -9,8 +9,8 @@
  * the other side, while the migration is in step; the last one stands between barrier
  * and commit of a switch, when nobody can write. docs/decisions/0046-large-objects.md.
  *
- * Limits: what a look at all of them takes is part of the pause, OBJECT_LOOK_MS at
- *         most; memory about 200 bytes for each object.
+ * Limits: what a look at all of them takes is part of the pause, a quarter of the
+ *         longest hold at most; memory about 200 bytes for each object.
  * Thread: the control thread calls; a round has connections of its own, and is either
  *         its thread's or the control thread's.
  */
