@@ -170,25 +170,9 @@ def test_a_cancel_meets_its_own(tmp_path):
 
 @pytest.mark.limit(200)
 def test_a_connection_that_is_killed(tmp_path):
-    """One that nobody has: nobody notices. One in use: its client alone."""
+    """Its client is told, and nobody else."""
     with Turns(tmp_path, n=2) as m:
         a, b = m.crowd(2)
-        for c in (a, b):
-            c.execute("SELECT 1")
-        m.old.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
-        until(lambda: m.servers() == 0, 20, text="them to be gone")
-
-        def works():
-            try:
-                with m.conn() as c:
-                    return c.execute("SELECT 1").fetchone() == (1,)
-            except psycopg.OperationalError:
-                return False  # it may be quicker than the news
-
-        # A new connection is opened when none of the old ones is left.
-        until(works, 60, text="Godwit to have heard of it")
-        for c in (a, b):
-            assert c.execute("SELECT 2").fetchone() == (2,)
         a.execute("BEGIN")
         mine = pid(a)
         m.old.sql("SELECT pg_terminate_backend(%d)" % mine)
