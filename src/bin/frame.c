@@ -190,6 +190,35 @@ line_traffic(struct frame *f, const json_t *j)
 	frame_end(f);
 }
 
+/* What shadow_traffic has found. */
+static void
+line_shadow(struct frame *f, const json_t *j)
+{
+	json_t *dropped =
+		json_object_get(json_object_get(j, "shadow"), "dropped");
+	int64_t different = look_int(j, "shadow.different");
+	int64_t drops = 0;
+	const char *why;
+	json_t *n;
+
+	if (dropped == NULL)
+		return;
+	json_object_foreach(dropped, why, n)
+	{
+		drops += json_integer_value(n);
+	}
+	name_of_line(f, "shadow");
+	frame_put(f, different > 0 ? FRAME_BAD : FRAME_GOOD, "different %s",
+	          amount_count(different).s);
+	frame_put(f, FRAME_PLAIN,
+	          "  same %s  noise %s  unstable %s  dropped %s",
+	          amount_count(look_int(j, "shadow.same")).s,
+	          amount_count(look_int(j, "shadow.noise")).s,
+	          amount_count(look_int(j, "shadow.unstable")).s,
+	          amount_count(drops).s);
+	frame_end(f);
+}
+
 static void
 line_reverse(struct frame *f, const json_t *j)
 {
@@ -354,6 +383,7 @@ frame_print(FILE *out, const json_t *status, const struct frame_conf *conf)
 	line_copy(&f, status);
 	line_stream(&f, status);
 	line_traffic(&f, status);
+	line_shadow(&f, status);
 	line_reverse(&f, status);
 	line_hold(&f, status);
 	line_clients(&f, status);

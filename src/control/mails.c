@@ -120,13 +120,15 @@ late(struct run *r)
 		health_behind(r, true);
 }
 
-/* A difference that shadow_traffic found: the newest are kept. */
+/* A difference that shadow_traffic found, or what is none: the newest are kept. */
 static void
 different(struct run *r, const struct mail *m)
 {
-	char *to = r->different[r->different_n++ % RUN_DIFFERENT_MAX];
+	char *to = m->flag == 0
+	                   ? r->different[r->different_n++ % RUN_DIFFERENT_MAX]
+	                   : r->noise[r->noise_n++ % RUN_DIFFERENT_MAX];
 
-	(void)snprintf(to, sizeof(r->different[0]), "%s", m->text);
+	(void)snprintf(to, RUN_EXAMPLE, "%s", m->text);
 }
 
 static void

@@ -117,6 +117,7 @@ struct run_proof; /* proof.c's */
 
 struct totals; /* status.c's */
 #define RUN_DIFFERENT_MAX 20
+#define RUN_EXAMPLE       sizeof(((struct mail *)0)->text)
 
 struct run {
 	const struct run_conf *conf;
@@ -263,9 +264,12 @@ struct run {
 	int exit_status;
 	uint64_t exposed_n; /* of exposed.c, counted */
 	uint64_t health_at_ns, heartbeat_at_ns, status_at_ns, auto_at_ns;
-	/* shadow_traffic: the newest differences; different_n: ever */
-	char different[RUN_DIFFERENT_MAX][sizeof(((struct mail *)0)->text)];
+	/* shadow_traffic: the newest differences, and statements whose answers
+	 * never are the same; _n: ever */
+	char different[RUN_DIFFERENT_MAX][RUN_EXAMPLE];
 	uint64_t different_n;
+	char noise[RUN_DIFFERENT_MAX][RUN_EXAMPLE];
+	uint64_t noise_n;
 	struct run_event events[LIMIT_EVENTS];
 	uint64_t event_n; /* ever; the ring holds the last      */
 };

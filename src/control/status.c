@@ -157,16 +157,26 @@ put_units(const struct run *r, json_t *j)
 		json_decref(units);
 }
 
-/* What shadow_traffic has found; the newest examples. */
+/* The newest examples, oldest first; n: ever. */
+static json_t *
+examples_json(const char (*list)[RUN_EXAMPLE], uint64_t n)
+{
+	json_t *ret = json_array();
+
+	for (uint64_t i = n < RUN_DIFFERENT_MAX ? 0 : n - RUN_DIFFERENT_MAX;
+	     i < n; i++)
+		(void)json_array_append_new(
+			ret, json_string(list[i % RUN_DIFFERENT_MAX]));
+	return ret;
+}
+
+/* What shadow_traffic has found. */
 static json_t *
 shadow_json(const struct run *r)
 {
-	uint64_t v[5] = { 0 };
+	uint64_t v[6] = { 0 };
 	uint64_t drops[SHADOW_DROP_N] = { 0 };
 	json_t *dropped = json_object();
-	json_t *list = json_array();
-	uint64_t n = r->different_n < RUN_DIFFERENT_MAX ? r->different_n
-	                                                : RUN_DIFFERENT_MAX;
 
 	for (uint32_t i = 0; i < r->relay_n; i++) {
 		const struct traffic *t = r->traffic[i];
@@ -176,6 +186,7 @@ shadow_json(const struct run *r)
 		v[2] += get(&t->shadow_different);
 		v[3] += get(&t->shadow_rechecked);
 		v[4] += get(&t->shadow_unstable);
+		v[5] += get(&t->shadow_noise);
 		for (int k = 0; k < SHADOW_DROP_N; k++)
 			drops[k] += get(&t->shadow_dropped[k]);
 	}
@@ -183,13 +194,12 @@ shadow_json(const struct run *r)
 		(void)json_object_set_new(dropped,
 		                          shadow_drop_name((enum shadow_drop)k),
 		                          json_integer(INT(drops[k])));
-	for (uint64_t i = r->different_n - n; i < r->different_n; i++)
-		(void)json_array_append_new(
-			list, json_string(r->different[i % RUN_DIFFERENT_MAX]));
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "sent", INT(v[0]),
-	                 "same", INT(v[1]), "different", INT(v[2]), "rechecked",
-	                 INT(v[3]), "unstable", INT(v[4]), "dropped", dropped,
-	                 "samples", list);
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "sent",
+	                 INT(v[0]), "same", INT(v[1]), "different", INT(v[2]),
+	                 "rechecked", INT(v[3]), "unstable", INT(v[4]), "noise",
+	                 INT(v[5]), "dropped", dropped, "samples",
+	                 examples_json(r->different, r->different_n),
+	                 "noise_samples", examples_json(r->noise, r->noise_n));
 }
 
 /* Reads of a side since the share changed. An interlay that has left took its

@@ -22,6 +22,7 @@ enum shadow_drop {
 	SHADOW_DROP_DOWN,     /* no connection to the other side          */
 	SHADOW_DROP_USER,     /* its user may not do everything           */
 	SHADOW_DROP_SWITCH,   /* a switch, or another strategy            */
+	SHADOW_DROP_WRITE,    /* the other side says that it is no read   */
 	SHADOW_DROP_N,
 };
 
@@ -31,7 +32,7 @@ shadow_drop_name(enum shadow_drop why)
 {
 	static const char *const names[SHADOW_DROP_N] = {
 		"inflight", "memory", "big",    "timeout",
-		"down",     "user",   "switch",
+		"down",     "user",   "switch", "write",
 	};
 
 	return names[why];
@@ -60,6 +61,7 @@ struct traffic {
 	_Atomic uint64_t shadow_different; /* still, after the watermark   */
 	_Atomic uint64_t shadow_rechecked; /* differed at first            */
 	_Atomic uint64_t shadow_unstable;  /* written to all the time      */
+	_Atomic uint64_t shadow_noise;     /* its own answers to it differ    */
 	_Atomic uint64_t shadow_dropped[SHADOW_DROP_N];
 	/* gauges */
 	_Atomic uint64_t told_ns; /* when its counts were put here (loop's

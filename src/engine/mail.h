@@ -38,7 +38,8 @@ enum mail_kind {
 	MAIL_LATE,       /* who: ack BOTH waited longer than ack_timeout_ms   */
 	MAIL_BEHIND_ACK, /* who, flag                                         */
 	MAIL_DIFFERENT,  /* who, text: a mirrored read whose answers differ:
-	                  * "request | authority | other side"             */
+	                  * "request | authority | other side". flag 1: the
+	                  * authority itself said both: noise              */
 	MAIL_MARKED,     /* who, epoch: every subscriber saw the old side's
 	                  * marker message                                    */
 	MAIL_ASTRAY,     /* who, side: a node of a cluster says that the slots

@@ -125,6 +125,27 @@ speak(struct play *f, int i, uint8_t how)
 	buf_fini(&b);
 }
 
+/* An answer of one row to a question that was mirrored; which one, the data says. */
+static void
+put_mirrored(struct play *f, struct buf *b, const struct pg_mirror *m)
+{
+	uint8_t v = world_next(&f->w);
+
+	if (!m->is_open) {
+		buf_put_span(b, SPAN("D\0\0\0\021\0\2\0\0\0\1o\0\0\0\2on"));
+		return;
+	}
+	/* In a snapshot, whose end is the next answer. */
+	if (m->due == 3)
+		buf_put_span(b, SPAN("C\0\0\0\012BEGIN\0Z\0\0\0\5T"));
+	buf_put_span(b, SPAN("T\0\0\0\032\0\1a\0\0\0\1\1\0\1\0\0\0\027\0\4"
+	                     "\377\377\377\377\0\0"));
+	if (v % 4 < 3)
+		buf_put_span(b, SPAN("D\0\0\0\013\0\1\0\0\0\1"));
+	if (v % 4 < 3)
+		buf_put(b, v % 4 == 0 ? "1" : "2", 1);
+}
+
 /* What a good server would say now, so that what follows a login is reached. */
 static void
 help(struct play *f, int i)
@@ -140,20 +161,34 @@ help(struct play *f, int i)
 	o = *(enum pg_owner *)l->owner;
 	if (o == OWNER_CANCEL)
 		return;
-	logs_in = o == OWNER_BACKEND
-	                  ? ((struct pg_backend *)l->owner)->at == BACKEND_LOGIN
-	          : o == OWNER_READER
-	                  ? ((struct pg_away *)l->owner)->reader == READER_LOGIN
-	          : o == OWNER_ACK ? ((struct pg_ack_ask *)l->owner)->c.state ==
-	                                     PG_CONN_LOGIN
-	                           : ((struct pg_look *)l->owner)->c.state ==
-	                                     PG_CONN_LOGIN;
+	if (o == OWNER_MIRROR)
+		logs_in = ((struct pg_mirror *)l->owner)->c.state ==
+		          PG_CONN_LOGIN;
+	else if (o == OWNER_KEEPER)
+		logs_in = ((struct pg_keeper *)l->owner)->c.state ==
+		          PG_CONN_LOGIN;
+	else
+		logs_in = o == OWNER_BACKEND
+		                  ? ((struct pg_backend *)l->owner)->at ==
+		                            BACKEND_LOGIN
+		          : o == OWNER_READER
+		                  ? ((struct pg_away *)l->owner)->reader ==
+		                            READER_LOGIN
+		          : o == OWNER_ACK
+		                  ? ((struct pg_ack_ask *)l->owner)->c.state ==
+		                            PG_CONN_LOGIN
+		                  : ((struct pg_look *)l->owner)->c.state ==
+		                            PG_CONN_LOGIN;
 	buf_init(&b, &f->w.heap.mem);
 	if (logs_in) {
 		buf_put_span(&b, SPAN("R\0\0\0\010\0\0\0\0"));
 	} else if (o == OWNER_BACKEND) {
 		buf_put_span(&b,
 		             SPAN("D\0\0\0\024\0\3\0\0\0\1u\0\0\0\1o\0\0\0\0"));
+	} else if (o == OWNER_MIRROR) {
+		put_mirrored(f, &b, l->owner);
+	} else if (o == OWNER_KEEPER) {
+		buf_put_span(&b, SPAN("D\0\0\0\015\0\1\0\0\0\0031-1"));
 	} else if (o == OWNER_READER) {
 		buf_put_span(&b, SPAN("D\0\0\0\021\0\2\0\0\0\1o\0\0\0\2on"));
 	} else {
@@ -194,6 +229,10 @@ mail(struct play *f)
 	/* Positions are passed, or are not. */
 	for (int s = 0; s < SIDE_N; s++)
 		atomic_store(&f->board.passed[s], v & 8 ? 0 : UINT64_MAX / 2);
+	m.route.shadow = (struct route_shadow){ .ppm = v & 4 ? 1000000 : 0,
+		                                .inflight = 2 + (v >> 7),
+		                                .bytes = 2000,
+		                                .timeout_ms = 3000 };
 	m.route.epoch = v;
 	world_tell(&f->w, &ev);
 }

@@ -335,6 +335,7 @@ def test_a_share_of_the_writes_is_refused(tmp_path):
             s.connect(m.g.state + ".sock")
             s.sendall(b'{"verb":"traffic","args":{"write_percentage":0.5}}\n')
             assert b"move as a whole" in s.recv(65536)
-    code, out, err = run("migrate", "postgres://a@127.0.0.1:1/x", "postgres://a@127.0.0.1:2/y", "--listen", "127.0.0.1:0", "--state",
-                       tmp_path / "x.db", "--strategy", "shadow_traffic")
-    assert code != 0 and "the strategy; use" in out + err
+    for strategy in ("canary", "shadow_traffic"):
+        code, out, err = run("migrate", "postgres://a@127.0.0.1:1/x", "postgres://a@127.0.0.1:2/y", "--listen", "127.0.0.1:0", "--state",
+                           tmp_path / "x.db", "--strategy", strategy, "--pool", "5")
+        assert code != 0 and "together with --pool" in out + err

@@ -288,7 +288,6 @@ def test_what_cannot_be(tmp_path):
             ({"type": "canary", "steps": [{"read_percentage": 0.5, "write_percentage": 0.5}]}, "a transaction has one server"),
             ({"type": "feature_flag", "flags": {"a": False}, "segments": {"a": {"key_prefixes": ["x"]}}}, "to tell reads by key_prefixes"),
             ({"type": "geographic", "regions": {"a": False}, "locate": {"proxy_v2": True}}, "cidr, mmdb or label"),
-            ({"type": "shadow_traffic"}, "the strategy; use"),
             ({"type": "time_window", **YEARS, "strategy": {"type": "strangler_fig", "writes": True, "features": {"a": False}}}, "writes by schema or table"),
             ({"type": "strangler_fig", "writes": True, "features": {"a": False}, "match": {"a": {"tables": ["x"]}}}, "recognised by tables")):
         path = tmp_path / "x.json"

@@ -150,11 +150,20 @@ add_numbers(json_t *all, const json_t *leg)
 }
 
 static void
+add_samples(json_t *all, const json_t *one, const char *name)
+{
+	json_t *list = json_object_get(all, name);
+
+	(void)json_array_extend(list, json_object_get(one, name));
+	while (json_array_size(list) > SAMPLES)
+		(void)json_array_remove(list, 0);
+}
+
+static void
 add_shadow(json_t *status, const json_t *leg)
 {
 	const json_t *one = json_object_get(leg, "shadow");
 	json_t *all = json_object_get(status, "shadow");
-	json_t *list = json_object_get(all, "samples");
 
 	if (one == NULL)
 		return;
@@ -164,9 +173,8 @@ add_shadow(json_t *status, const json_t *leg)
 		return;
 	}
 	add_numbers(all, leg);
-	(void)json_array_extend(list, json_object_get(one, "samples"));
-	while (json_array_size(list) > SAMPLES)
-		(void)json_array_remove(list, 0);
+	add_samples(all, one, "samples");
+	add_samples(all, one, "noise_samples");
 }
 
 /* ---- the analysis ----------------------------------------------------------- */

@@ -40,10 +40,6 @@ wrong_kind(const struct run *r)
 {
 	enum strategy_kind k = strategy_base(&r->strategy);
 
-	if (k == STRATEGY_SHADOW_TRAFFIC)
-		return "the strategy; use big_bang, canary, blue_green, "
-		       "rolling_update, strangler_fig, feature_flag, "
-		       "geographic or time_window";
 	if (r->strategy.unit_writes)
 		return "writes by schema or table; without \"writes\" the "
 		       "reads of a feature move, and the writes of all of "
@@ -51,8 +47,9 @@ wrong_kind(const struct run *r)
 	if (moves_writes(&r->strategy))
 		return "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";
-	if (pg_moves_reads(&r->strategy) && r->conf->pool_max > 0)
-		return "shares of reads together with --pool; use one of them";
+	if ((pg_moves_reads(&r->strategy) || k == STRATEGY_SHADOW_TRAFFIC) &&
+	    r->conf->pool_max > 0)
+		return "reads on new together with --pool; use one of them";
 	return NULL;
 }
 

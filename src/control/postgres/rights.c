@@ -182,6 +182,13 @@ tell_limits(struct run *r, enum side s, struct err *err)
 			"without a superuser on new nobody can read there in "
 			"an application's name: all reads stay on old until "
 			"the cutover");
+	if (r->strategy.kind == STRATEGY_SHADOW_TRAFFIC) {
+		(void)snprintf(text, sizeof(text),
+		               "%s: without a superuser nobody can read there "
+		               "in an application's name: nothing is compared",
+		               who);
+		checks_add(&r->checks, "reads", CHECK_WARN, text);
+	}
 	if (s == SIDE_OLD && PQgetvalue(res, 0, 1)[0] == '0') {
 		(void)snprintf(text, sizeof(text),
 		               "%s: passwords are not carried, and sessions "

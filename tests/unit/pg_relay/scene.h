@@ -41,6 +41,7 @@ struct run {
 	uint32_t drained; /* MAIL_DRAINED   */
 	uint32_t acked;   /* MAIL_ROUTE_ACK */
 	uint32_t late;    /* MAIL_LATE      */
+	struct mail told; /* the last MAIL_DIFFERENT */
 	uint32_t secured; /* links that asked for TLS          */
 	size_t seen;      /* bytes of a handshake given with it */
 };
@@ -54,6 +55,8 @@ scene_mail(struct port *p, const struct mail *m)
 	run.drained += m->kind == MAIL_DRAINED;
 	run.late += m->kind == MAIL_LATE;
 	run.acked += m->kind == MAIL_ROUTE_ACK;
+	if (m->kind == MAIL_DIFFERENT)
+		run.told = *m;
 }
 
 static inline struct link *

@@ -192,16 +192,14 @@ is_ready(struct pg_session *s)
 	return a->p->reader == READER_OPEN;
 }
 
+/* The same question once more, with a description of the columns. */
 static void
-put_ask(struct pg_away *rd, struct group *g)
+put_ask(struct buf *b, struct group *g)
 {
-	struct buf *b = &rd->ask;
 	struct span none = { (const uint8_t *)"", 0 };
 	struct pg_target portal = { .is_portal = true, .name = none };
 	struct pg_execute all = { .portal = none };
 
-	rd->hides_parse = !g->has_parse;
-	rd->hides_fields = !g->is_simple && !g->has_fields;
 	if (g->is_simple) {
 		pg_put_query(b, g->text);
 		return;
@@ -225,6 +223,27 @@ keep_unnamed(struct pg_away *rd, const struct group *g)
 	pg_put_parse(&rd->unnamed, &g->parse);
 }
 
+/* It goes to the authority, and is asked on the other side as well. */
+static void
+mirror(struct pg_session *s, struct group *g)
+{
+	struct pg_relay *r = s->r;
+	struct buf ask;
+
+	if (!pg_shadow_takes(r))
+		return;
+	if (!is_like(s)) {
+		pg_shadow_drop(r, s->reading.like == LIKE_NO
+		                          ? SHADOW_DROP_USER
+		                          : SHADOW_DROP_DOWN);
+		return;
+	}
+	buf_init(&ask, r->mem);
+	put_ask(&ask, g);
+	(void)pg_shadow_begin(s, g->text, g->digest, &ask);
+	buf_fini(&ask);
+}
+
 enum pg_take_rc
 pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 {
@@ -242,14 +261,22 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	if (rc != TAKE_DONE)
 		return rc;
 	a->counts = true;
-	if (!pg_away_is_moved(s) || (pg_rule_names_tables(s->r) && !is_like(s)) ||
-	    !is_taken(s, &g) || !is_ready(s))
+	if (!pg_away_is_moved(s) || (pg_rule_names_tables(s->r) && !is_like(s)))
+		return TAKE_NOT;
+	if (!is_taken(s, &g)) {
+		if (s->r->route.shadow.ppm > 0)
+			mirror(s, &g);
+		return TAKE_NOT;
+	}
+	if (!is_ready(s))
 		return TAKE_NOT;
 	rd = a->p;
 	buf_clear(&rd->request);
 	buf_clear(&rd->ask);
 	buf_put(&rd->request, in.p, g.n);
-	put_ask(rd, &g);
+	rd->hides_parse = !g.has_parse;
+	rd->hides_fields = !g.is_simple && !g.has_fields;
+	put_ask(&rd->ask, &g);
 	keep_unnamed(rd, &g);
 	if (buf_failed(&rd->request) || buf_failed(&rd->ask) ||
 	    buf_failed(&rd->unnamed)) {

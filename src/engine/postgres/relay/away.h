@@ -42,6 +42,7 @@
 struct pg_session;
 struct pg_relay;
 struct pg_part;
+struct pg_ask;
 
 enum pg_owner {
 	OWNER_CLIENT,
@@ -52,6 +53,8 @@ enum pg_owner {
 	OWNER_LOOK,
 	OWNER_ACK,
 	OWNER_SERVER,
+	OWNER_MIRROR,
+	OWNER_KEEPER,
 };
 
 /* ---- of a session ------------------------------------------------------------ */
@@ -128,6 +131,7 @@ struct pg_reading {
 	uint8_t pin;
 	bool is_renamed;        /* since its startup packet */
 	struct buf application; /* then: its name           */
+	struct pg_ask *ask; /* the answer under way is kept for it (shadow.h) */
 };
 
 /* ---- of the relay ------------------------------------------------------------- */
@@ -209,6 +213,8 @@ uint32_t pg_reads_share(struct pg_session *s, const struct sql_asker *who,
                         struct span text);
 /* The authority has answered the session. */
 void pg_reads_answered(struct pg_session *s);
+/* Where the authority was behind probe number `probe`. False: not known yet. */
+bool pg_reads_position(const struct pg_relay *r, uint64_t probe, uint64_t *ret);
 /* Has the other side all that the session saw? */
 bool pg_reads_passed(struct pg_session *s);
 

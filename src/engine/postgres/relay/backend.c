@@ -184,6 +184,8 @@ on_ready(struct pg_session *s, struct span body)
 	if (!pg_read_ready(body, &t))
 		return;
 	s->status = (uint8_t)t;
+	if (s->reading.ask != NULL)
+		pg_shadow_answered(s);
 	/* Its end may have been sent ahead of the server's word that it begins. */
 	s->copies_in = false;
 	if (s->due_query > 0)
@@ -449,6 +451,8 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 	}
 	if (!b->is_ours && !b->is_kept)
 		give(b, p->raw);
+	if (!b->is_ours && b->s->reading.ask != NULL)
+		pg_shadow_passed(b->s, p->raw);
 	if (!b->reads)
 		return true;
 	if (p->kind == PG_BODY)

@@ -18,6 +18,7 @@
  *   warm.c     before a hold: questions, and connections that will be needed
  *   away.h     reads on the other side (away.c, reader.c, reads.c, rule.c)
  *   ack.h      answers that wait for it (ack.c, ack_ask.c, ack_judge.c)
+ *   shadow.h   reads asked there as well (shadow.c, mirror.c, keeper.c)
  *   hold.c     hold, drained, release: sessions change sides
  *
  *   client ──→ session.in ──(held?)──→ backend.link ──→ server
@@ -33,6 +34,7 @@
 #include "engine/postgres/relay/ack.h"
 #include "engine/postgres/relay/away.h"
 #include "engine/postgres/relay/relay.h"
+#include "engine/postgres/relay/shadow.h"
 #include "engine/postgres/relay/turn.h"
 #include "wire/pg_back.h"
 #include "wire/pg_frame.h"
@@ -263,6 +265,8 @@ struct pg_relay {
 	struct pg_counts n;
 	struct pg_reads reads;
 	struct pg_acks acks;
+	struct pg_shadow *shadow; /* NULL: nothing was mirrored */
+	struct pg_shadow_counts shadowed;
 	bool held;    /* between MAIL_HOLD and MAIL_RELEASE */
 	bool told;    /* MAIL_DRAINED was sent              */
 	bool rounded; /* who listens was asked once more   */

@@ -85,6 +85,7 @@ pg_reads_forget(struct pg_relay *r)
 
 	stop_loading(a);
 	look_close(&a->probe);
+	pg_shadow_reset(r);
 	a->sent = a->done;
 	forget_names(a);
 	list_each(pg_session, s, all, &r->sessions) {
@@ -120,13 +121,18 @@ void
 pg_reads_route(struct pg_relay *r)
 {
 	struct pg_reads *a = &r->reads;
-	bool on = r->route.read_ppm > 0 && r->route.scope == NULL &&
-	          r->conf->board != NULL && !a->is_behind && !r->held;
+	const struct route_shadow *shadow = &r->route.shadow;
+	bool on = (r->route.read_ppm > 0 || shadow->ppm > 0) &&
+	          r->route.scope == NULL && r->conf->board != NULL &&
+	          !a->is_behind && !r->held;
 
 	if (on && a->cache == NULL)
 		a->cache =
 			mem_zero(r->mem, PG_READ_CACHE_N * sizeof(*a->cache));
 	on = on && a->cache != NULL;
+	if (r->shadow != NULL &&
+	    (!on || shadow->ppm == 0 || shadow->inflight != r->shadow->cap))
+		pg_shadow_reset(r);
 	if (on == a->is_on)
 		return;
 	a->is_on = on;
@@ -429,19 +435,30 @@ pg_reads_answered(struct pg_session *s)
 }
 
 bool
+pg_reads_position(const struct pg_relay *r, uint64_t probe, uint64_t *ret)
+{
+	const struct pg_reads *a = &r->reads;
+	uint64_t k = probe + 1;
+
+	if (a->done < k)
+		return false;
+	if (k + PG_READ_PROBES <= a->done)
+		k = a->done - PG_READ_PROBES + 1;
+	*ret = a->position[k % PG_READ_PROBES];
+	return true;
+}
+
+bool
 pg_reads_passed(struct pg_session *s)
 {
 	struct pg_reads *a = &s->r->reads;
 	struct board *b = s->r->conf->board;
-	uint64_t k = s->reading.probe + 1;
 
 	if (!s->reading.is_seen) {
-		a->wants_probe = a->wants_probe || a->sent < k;
-		if (a->done < k)
+		a->wants_probe = a->wants_probe || a->sent <= s->reading.probe;
+		if (!pg_reads_position(s->r, s->reading.probe,
+		                       &s->reading.seen))
 			return false;
-		if (k + PG_READ_PROBES <= a->done)
-			k = a->done - PG_READ_PROBES + 1;
-		s->reading.seen = a->position[k % PG_READ_PROBES];
 		s->reading.is_seen = true;
 	}
 	return atomic_load(&b->unsettled) % 2 == 0 &&

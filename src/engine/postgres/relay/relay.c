@@ -56,11 +56,29 @@ publish_rare(struct pg_relay *r, struct traffic *t)
 		up[x->side]++;
 	list_each(pg_server, x, all, &r->turns.servers)
 		up[x->side] += x->link != NULL;
+	for (int i = 0; r->shadow != NULL && i < SIDE_N * PG_SHADOW_CONNS; i++)
+		up[i % SIDE_N] +=
+			r->shadow->conn[i % SIDE_N][i / SIDE_N].c.link != NULL;
 	PUT(upstreams[0], up[0]);
 	PUT(upstreams[1], up[1]);
 	PUT(in_transaction, busy);
 	PUT(held, r->held ? waiting : 0);
 	PUT(mem, r->mem->used);
+}
+
+static void
+publish_shadow(const struct pg_relay *r, struct traffic *t)
+{
+	const struct pg_shadow_counts *n = &r->shadowed;
+
+	PUT(shadow_sent, n->sent);
+	PUT(shadow_same, n->same);
+	PUT(shadow_different, n->different);
+	PUT(shadow_rechecked, n->rechecked);
+	PUT(shadow_unstable, n->unstable);
+	PUT(shadow_noise, n->noise);
+	for (int k = 0; k < SHADOW_DROP_N; k++)
+		PUT(shadow_dropped[k], n->dropped[k]);
 }
 
 static void
@@ -79,6 +97,7 @@ publish(struct pg_relay *r)
 	}
 	PUT(read_retries, r->reads.retried);
 	PUT(told_ns, r->port->now_ns);
+	publish_shadow(r, t);
 	PUT(refused, r->n.refused);
 	PUT(withheld, r->acks.waited);
 	PUT(bytes_in, r->n.bytes_in);
@@ -235,6 +254,10 @@ on_up(struct pg_relay *r, struct link *l)
 		pg_look_up(r, l->owner);
 	else if (*o == OWNER_ACK)
 		pg_ack_ask_up(r, l->owner);
+	else if (*o == OWNER_MIRROR)
+		pg_mirror_up(l->owner);
+	else if (*o == OWNER_KEEPER)
+		pg_keeper_up(l->owner);
 	else if (*o == OWNER_CANCEL)
 		put_cancel(r, l->owner);
 }
@@ -261,6 +284,10 @@ on_bytes(struct pg_relay *r, const struct event *ev)
 		pg_ack_ask_take(r, ev->link->owner, ev->bytes);
 	else if (*o == OWNER_SERVER)
 		pg_server_bytes(ev->link->owner, ev->bytes);
+	else if (*o == OWNER_MIRROR)
+		pg_mirror_take(ev->link->owner, ev->bytes);
+	else if (*o == OWNER_KEEPER)
+		pg_keeper_take(ev->link->owner, ev->bytes);
 	else if (*o == OWNER_POOLED)
 		pg_pool_bytes(ev->link->owner, ev->bytes);
 }
@@ -287,6 +314,10 @@ on_down(struct pg_relay *r, const struct event *ev)
 		pg_ack_ask_down(r, ev->link->owner, ev->err);
 	else if (*o == OWNER_SERVER)
 		pg_server_down(ev->link->owner);
+	else if (*o == OWNER_MIRROR)
+		pg_mirror_down(ev->link->owner, ev->err);
+	else if (*o == OWNER_KEEPER)
+		pg_keeper_down(ev->link->owner, ev->err);
 	else if (*o == OWNER_POOLED)
 		pg_pool_down(ev->link->owner);
 	else
@@ -354,6 +385,7 @@ work(struct pg_relay *r)
 	retry(r);
 	pg_reads_work(r);
 	pg_acks_work(r);
+	pg_shadow_work(r);
 	if (r->held)
 		pg_hold_look(r);
 	pg_hold_locks(r);

@@ -105,6 +105,7 @@ pg_session_free(struct pg_session *s)
 	pg_backend_close(&s->b);
 	pg_ack_free(s);
 	pg_reader_free(s);
+	pg_shadow_left(s);
 	if (s->client != NULL)
 		r->port->ops->close(r->port, s->client, true);
 	(void)map_remove(&r->keys, key_of(key));
