@@ -178,6 +178,9 @@ pg_shadow_begin(struct pg_session *s, struct span text,
 	struct pg_kind *k;
 	struct pg_ask *a;
 
+	/* It was begun already, and has not left yet. */
+	if (s->reading.ask != NULL)
+		return false;
 	if (x == NULL || buf_failed(request) ||
 	    x->bytes + size > r->route.shadow.bytes) {
 		pg_shadow_drop(r, SHADOW_DROP_MEMORY);
