@@ -65,8 +65,8 @@ def judge(report, ask):
     return wrong
 
 
-def moving(directory, **kw):
-    m = Move(directory, "--strategy", "big_bang", start=False, **kw)
+def moving(directory, *flags, **kw):
+    m = Move(directory, "--strategy", "big_bang", *flags, start=False, **kw)
     try:
         m.rows("old", TABLES)
         m.g.start(seconds=60)
@@ -90,10 +90,14 @@ def walk(m, rounds):
     rounds()
 
 
+POOLS = {"alone": (), "transaction": ("--pool", "transaction", "--pool-size", "12")}
+
+
 @pytest.mark.limit(120)
+@pytest.mark.parametrize("pool", sorted(POOLS))
 @pytest.mark.parametrize("name", sorted(PROGRAMS))
-def test_a_client_through_a_migration(tmp_path, name):
-    with moving(tmp_path, scale=0) as m:
+def test_a_client_through_a_migration(tmp_path, name, pool):
+    with moving(tmp_path, *POOLS[pool], scale=0) as m:
         c = start(name, tmp_path, m.g.port)
         walk(m, lambda: c.rounds(5))
         wrong = judge(c.stop(), lambda sql: m.rows("new", sql))
