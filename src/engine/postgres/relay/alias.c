@@ -31,7 +31,8 @@ name_of(const uint64_t digest[2], char ret[NAME_N])
 {
 	static const char digits[] = "0123456789abcdef";
 
-	memcpy(ret, "godwit_", 7);
+	for (size_t i = 0; i < 7; i++)
+		ret[i] = "godwit_"[i];
 	for (size_t i = 0; i < 32; i++)
 		ret[7 + i] = digits[digest[i / 16] >> (60 - i % 16 * 4) & 15];
 	return span_of(ret, NAME_N);

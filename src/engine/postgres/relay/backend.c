@@ -413,6 +413,37 @@ on_swept(struct pg_backend *b, const struct pg_part *p)
 		b->sweeps = false;
 }
 
+/* Whose is the message that begins, and what is kept of it? */
+static void
+on_head(struct pg_backend *b, const struct pg_part *p)
+{
+	bool reads = false;
+
+	b->type = p->type;
+	b->is_ours = is_ours(b, p->type);
+	if (b->at == BACKEND_OPEN && b->s->turn.server != NULL)
+		b->is_ours = pg_alias_hear(b->s, p->type, &reads) || b->is_ours;
+	b->aliases = reads;
+	if (b->at == BACKEND_OPEN && p->type == PG_PARSE_COMPLETE &&
+	    b->s->reading.swallow > 0) {
+		b->s->reading.swallow--;
+		b->is_ours = true;
+	} else if (p->type == PG_PARSE_COMPLETE) {
+		pg_ack_note_parsed(b->s);
+	}
+	if (b->at == BACKEND_OPEN && p->type == PG_ERROR_RESPONSE) {
+		pg_away_note_error(b->s);
+		pg_ack_note_error(b->s);
+	}
+	b->reads = reads || is_word(b, p->type);
+	b->is_kept = b->at == BACKEND_OPEN && !b->is_ours &&
+	             pg_ack_wants(b->s, p->type);
+	buf_clear(&b->word);
+	if (buf_len(&b->s->params) > 0 && !b->is_ours &&
+	    !pg_session_is_quiet(b->s))
+		pg_params_give(b->s);
+}
+
 /* False: the session or the backend is gone. */
 static bool
 on_part(struct pg_backend *b, const struct pg_part *p)
@@ -421,34 +452,8 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 		on_swept(b, p);
 		return true;
 	}
-	if (p->kind == PG_HEAD) {
-		bool reads = false;
-
-		b->type = p->type;
-		b->is_ours = is_ours(b, p->type);
-		if (b->at == BACKEND_OPEN && b->s->turn.server != NULL)
-			b->is_ours = pg_alias_hear(b->s, p->type, &reads) ||
-			             b->is_ours;
-		b->aliases = reads;
-		if (b->at == BACKEND_OPEN && p->type == PG_PARSE_COMPLETE &&
-		    b->s->reading.swallow > 0) {
-			b->s->reading.swallow--;
-			b->is_ours = true;
-		} else if (p->type == PG_PARSE_COMPLETE) {
-			pg_ack_note_parsed(b->s);
-		}
-		if (b->at == BACKEND_OPEN && p->type == PG_ERROR_RESPONSE) {
-			pg_away_note_error(b->s);
-			pg_ack_note_error(b->s);
-		}
-		b->reads = reads || is_word(b, p->type);
-		b->is_kept = b->at == BACKEND_OPEN && !b->is_ours &&
-		             pg_ack_wants(b->s, p->type);
-		buf_clear(&b->word);
-		if (buf_len(&b->s->params) > 0 && !b->is_ours &&
-		    !pg_session_is_quiet(b->s))
-			pg_params_give(b->s);
-	}
+	if (p->kind == PG_HEAD)
+		on_head(b, p);
 	if (!b->is_ours && !b->is_kept)
 		give(b, p->raw);
 	if (!b->is_ours && b->s->reading.ask != NULL)
