@@ -8,6 +8,8 @@
     KEEP=1       keeps the directories of tests that passed
     GODWIT_BIN   the binary; build/godwit by default
 """
+import contextlib
+import ctypes
 import faulthandler
 import os
 import random
@@ -15,6 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import zlib
 
 import pytest
@@ -90,27 +93,49 @@ class TooLong(Exception):
     """The test's own bound of time is over."""
 
 
+@contextlib.contextmanager
+def bounded(seconds):
+    """Raises TooLong here when it lasts longer. A worker of xdist may run its tests in
+    another thread than the main one, where no signal can be heard: there the exception
+    comes at the next step of Python."""
+
+    def alarm(signum, frame):
+        raise TooLong("over %d s" % seconds)
+
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGALRM, alarm)
+        signal.alarm(seconds)
+        try:
+            yield
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+        return
+    me = ctypes.c_ulong(threading.get_ident())
+    timer = threading.Timer(seconds, lambda: ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        me, ctypes.py_object(TooLong)))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    """Each test has a bound; at its end the main thread gets an exception."""
+    """Each test has a bound; at its end it gets an exception."""
     mark = item.get_closest_marker("limit")
     seconds = mark.args[0] if mark else LIMIT_S
     seconds *= (2 if over.OVER else 1) * SLOW
     if FULL:
         seconds *= 20 if item.get_closest_marker("sweep") else 3
-
-    def alarm(signum, frame):
-        raise TooLong("over %d s" % seconds)
-
-    before = signal.signal(signal.SIGALRM, alarm)
-    signal.alarm(seconds)
-    faulthandler.dump_traceback_later(seconds + 30, exit=False)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, before)
+    with bounded(seconds):
+        faulthandler.dump_traceback_later(seconds + 30, exit=False)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 _leaving = []
