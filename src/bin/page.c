@@ -69,6 +69,11 @@ static const char release_text[] =
 	"the journal before the fence, and removes what Godwit left there. "
 	"Do it when you are sure that nothing writes to OLD by mistake: from "
 	"then on its data goes its own way.\n\n"
+	"Of PostgreSQL either side of a migration that is over may be named: "
+	"OLD after complete, and OLD or NEW after a rollback whose process "
+	"was killed, or did not reach the server at its end (godwit stop does "
+	"all of it). Roles may log in again, and slot, publication, schema "
+	"and role of Godwit are removed there; the same command begins anew.\n\n"
 	"--state is the state file of the godwit migrate that was completed, "
 	"or that of a godwit serve, which may be running: the completed "
 	"migration whose old side is OLD is found in it, and the daemon "
@@ -231,6 +236,8 @@ const struct page pages[CMD_N] = {
 	.text = release_text,
 	.examples = { { "Give OLD back to its users",
 			"godwit release redis://old:6379 --state move.db" },
+		{ "Open NEW behind a rollback that was cut off",
+		  "godwit release postgres://new/app --state app.db" },
 		{ "After a migration of the daemon", "godwit release "
 		  "redis://old:6379 --state /var/lib/godwit/serve.db" } },
 	.exits = E_VERB | E(TEMPORARY), .uses_state = true,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bin/release.c: godwit release OLD: lift the fence after a completed migration.
+ * bin/release.c: godwit release OLD: lift the fence after a migration that is over.
  *
  * What the users were allowed before the fence is in the journal; the user that
  * may give it back to them is Godwit's own, which the completion left on OLD. The
@@ -21,6 +21,7 @@
 #include "control/group.h"
 #include "control/journal.h"
 #include "control/url.h"
+#include "core/lifecycle.h"
 #include "engine/redis/admin/fence.h"
 
 #define ANSWER_MS    5000
@@ -424,22 +425,92 @@ report(const struct release *r, const struct err *unclean)
 		             r->fenced, r->side.label);
 }
 
-/* The server knows itself who had which rights. */
+/* Which side of PostgreSQL this is, and in which state its migration ended. */
 static int
-release_postgres(struct release *r, const struct url *old, struct err *err)
+find_side(struct release *r, const struct url *at, enum side *ret,
+          enum life_state *ret_state, struct err *err)
 {
-	int rc = open_journal(r, old, err);
+	char label[SIDE_N][sizeof(at->label)];
+	json_t *last = NULL;
+	const char *to;
+	int rc = open_journal(r, at, err);
 
-	(void)snprintf(r->side.label, sizeof(r->side.label), "%s", old->label);
 	if (rc == 0)
-		rc = check_journal(r, old, err);
+		rc = copy_meta(r, "old", label[SIDE_OLD], sizeof(label[0]),
+		               err);
+	if (rc == 0)
+		rc = copy_meta(r, "new", label[SIDE_NEW], sizeof(label[0]),
+		               err);
+	if (rc == 0)
+		rc = journal_last(r->journal, JOURNAL_STATE, NULL, &last, err);
+	if (rc != 0)
+		return rc;
+	to = json_string_value(json_object_get(last, "to"));
+	*ret_state = to != NULL ? life_state_find(to) : LIFE_N;
+	json_decref(last);
+	if (*ret_state != LIFE_COMPLETED && *ret_state != LIFE_ROLLED_BACK)
+		return err_set(err, ERR_STATE,
+		               "the migration is %s, neither completed nor "
+		               "rolled back; its fence is Godwit's to lift "
+		               "(rollback opens OLD, and godwit stop behind it "
+		               "opens NEW)",
+		               *ret_state < LIFE_N ? life_state_name(*ret_state)
+		                                   : "not begun");
+	for (int s = 0; s < SIDE_N; s++) {
+		*ret = (enum side)s;
+		if (strcmp(label[s], at->label) == 0)
+			return 0;
+	}
+	return err_set(err, ERR_STATE,
+	               "the migration in %s is between %s and %s, not of %s",
+	               r->args->text[OPT_STATE], label[SIDE_OLD],
+	               label[SIDE_NEW], at->label);
+}
+
+/* From now on the same command begins anew. */
+static int
+forget(struct journal *j, enum side s, struct err *err)
+{
+	int rc;
+
+	journal_stage_forget(j);
+	rc = journal_add(j, JOURNAL_UNFENCE,
+	                 json_pack("{s:s}", "side", side_name(s)), err);
+	if (rc == 0)
+		rc = journal_add(j, JOURNAL_CLEANED,
+		                 json_pack("{s:s,s:b}", "side", side_name(s),
+		                           "keep_users", 0),
+		                 err);
+	return rc;
+}
+
+/* The server knows itself who had which rights. Old of a completed migration may be
+ * released while the process serves new; anything else is the process's own. */
+static int
+release_postgres(struct release *r, const struct url *at, struct err *err)
+{
+	enum life_state state = LIFE_N;
+	struct journal *j = NULL;
+	enum side s = SIDE_OLD;
+	int rc = find_side(r, at, &s, &state, err);
+	bool may_run = state == LIFE_COMPLETED && s == SIDE_OLD;
+
+	(void)snprintf(r->side.label, sizeof(r->side.label), "%s", at->label);
+	if (rc == 0 && r->leg[0] == '\0') {
+		j = journal_open(r->args->text[OPT_STATE], err);
+		if (j == NULL && !may_run)
+			rc = -(int)err->code;
+	}
 	if (rc == 0)
 		rc = mark(r, "begun", err);
+	if (rc == 0 && j != NULL && state == LIFE_ROLLED_BACK)
+		rc = forget(j, s, err);
 	if (rc == 0)
-		rc = pg_release(r->journal, old, &r->fenced, err);
+		rc = pg_release(r->journal, s, at, j != NULL, &r->fenced, err);
 	if (rc == 0)
 		rc = mark(r, "1", err);
 	r->users = r->fenced;
+	journal_close(j);
 	journal_close(r->journal);
 	r->journal = NULL;
 	return rc;

@@ -255,7 +255,8 @@ struct run {
 
 	/* the wheel */
 	struct panel *panel;
-	int wake_fd; /* eventfd: SIGTERM, proof            */
+	int wake_fd;     /* eventfd: SIGTERM, proof            */
+	bool is_leaving; /* what is Godwit's is removed: nobody waits    */
 	bool is_over;
 	bool leaves;           /* hosted: the leg has come to its end      */
 	bool has_left;         /* its interlays are alone                  */

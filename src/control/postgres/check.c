@@ -199,6 +199,33 @@ judge_both(const struct run *r, const struct pg_facts f[SIDE_N],
 		    old->collation, new->collation);
 }
 
+/* What a migration whose process was killed has left: its slot keeps the log, its
+ * triggers would be in the dump, its fence may be shut. */
+static int
+judge_left(struct run *r, enum side s, struct checks *c, struct err *err)
+{
+	PGresult *res;
+	int rc = pg_ask(
+		r, s,
+		"SELECT coalesce(string_agg(n, ', '), '') FROM (SELECT nspname"
+		" FROM pg_namespace UNION SELECT pubname FROM pg_publication"
+		" UNION SELECT slot_name FROM pg_replication_slots WHERE"
+		" database = current_database()) x(n) WHERE n LIKE"
+		" 'godwit\\_%' AND n NOT IN ('@', '@_again')",
+		NULL, &res, err);
+
+	if (rc == 0 && PQgetvalue(res, 0, 0)[0] != '\0')
+		say(c, "left", CHECK_FAIL,
+		    "%s has what another migration left there (%.120s): run "
+		    "its command again and then godwit stop, or end it by "
+		    "godwit release with its --state; without its state file "
+		    "see \"Without the state file\" in the guide of "
+		    "PostgreSQL",
+		    r->side[s].label, PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return rc;
+}
+
 /* Extensions that cannot be made there. */
 static int
 judge_extensions(struct run *r, const struct pg_facts *old, struct checks *c,
@@ -239,6 +266,8 @@ pg_check(struct run *r, struct err *err)
 		judge_side(&f[s], r->side[s].label, c);
 		if (r->at[s].pg->is_plain)
 			rc = pg_check_rights(r, (enum side)s, err);
+		if (rc == 0)
+			rc = judge_left(r, (enum side)s, c, err);
 	}
 	if (rc == -ERR_LOST || rc == -ERR_TIMEOUT) {
 		char text[sizeof(err->text)];

@@ -211,28 +211,24 @@ pg_users(struct run *r, enum side s, struct err *err)
 	return pg_reach(r, s, err);
 }
 
-/* A slot keeps the server's log for ever: it goes first. */
+const char *const pg_ends[PG_ENDS_N] = {
+	"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+	" WHERE slot_name = '@' AND active",
+	"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+	" WHERE slot_name = '@'",
+	"DROP PUBLICATION IF EXISTS @",
+	"SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin"
+	" WHERE roname = '@'",
+};
+
+/* It goes first. */
 static int
 drop_stream(struct run *r, enum side s, struct err *err)
 {
-	int rc =
-		pg_run(r, s,
-	               "SELECT pg_terminate_backend(active_pid) FROM"
-	               " pg_replication_slots WHERE slot_name = '@' AND active",
-	               err);
+	int rc = 0;
 
-	if (rc == 0)
-		rc = pg_run(r, s,
-		            "SELECT pg_drop_replication_slot(slot_name) FROM"
-		            " pg_replication_slots WHERE slot_name = '@'",
-		            err);
-	if (rc == 0)
-		rc = pg_run(r, s, "DROP PUBLICATION IF EXISTS @", err);
-	if (rc == 0)
-		rc = pg_run(r, s,
-		            "SELECT pg_replication_origin_drop(roname) FROM"
-		            " pg_replication_origin WHERE roname = '@'",
-		            err);
+	for (int i = 0; rc == 0 && i < PG_ENDS_N; i++)
+		rc = pg_run(r, s, pg_ends[i], err);
 	return rc;
 }
 

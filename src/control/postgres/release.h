@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/postgres/release.h: the fence of a completed migration is lifted.
+ * control/postgres/release.h: what a migration that is over left on a side is
+ * removed, its fence first.
  *
  * Thread: any. BLOCKS.
  */
@@ -8,10 +9,13 @@
 
 #include "base/err.h"
 #include "control/url.h"
+#include "core/side.h"
 
 struct journal;
 
-/* Roles may log in again, what Godwit left there is removed; *ret_roles: how many.
- * ERR_STATE: the server carries the fence of a later epoch. */
-int pg_release(struct journal *j, const struct url *url, unsigned *ret_roles,
-               struct err *err) MUST;
+/* Roles may log in again, what Godwit left there is removed; *ret_roles: how many. May
+ * be repeated, also when it ended half way. alone: no process of the migration runs,
+ * so its stream goes as well. ERR_STATE: the server carries the fence of a later
+ * epoch. */
+int pg_release(struct journal *j, enum side s, const struct url *url,
+               bool alone, unsigned *ret_roles, struct err *err) MUST;

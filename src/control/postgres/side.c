@@ -45,8 +45,9 @@ pg_end(struct run *r, enum side s)
 uint32_t
 pg_call_ms(const struct run *r)
 {
-	/* Nobody waits before anything has begun. */
-	return r->relay_n == 0 ? LIMIT_PREFLIGHT_MS : fence_call_ms(r);
+	/* Nobody waits before anything has begun, or when all is over. */
+	return r->relay_n == 0 || r->is_leaving ? LIMIT_PREFLIGHT_MS
+	                                        : fence_call_ms(r);
 }
 
 /* The server says so itself, of who has just logged in. */
@@ -67,9 +68,10 @@ log_in(struct run *r, enum side s, bool own, struct err *err)
 
 	p->b.conf.user = own ? r->side[s].own_user : NULL;
 	p->b.conf.pass = own ? r->side[s].own_pass : NULL;
-	rc = backend_open(
-		&p->b, r->relay_n == 0 ? LIMIT_PREFLIGHT_MS : LIMIT_CONNECT_MS,
-		err);
+	rc = backend_open(&p->b,
+	                  r->relay_n == 0 || r->is_leaving ? LIMIT_PREFLIGHT_MS
+	                                                   : LIMIT_CONNECT_MS,
+	                  err);
 	if (rc == 0 && !own)
 		note_rank(p);
 	p->as_own = rc == 0 && (own || (p->is_plain && r->at[s].users_made));
@@ -98,18 +100,14 @@ pg_reach(struct run *r, enum side s, struct err *err)
 }
 
 char *
-pg_text(const struct run *r, enum side s, const char *sql)
+pg_text_of(const char *schema, const char *sql)
 {
-	const struct pg_side *side = r->at[s].pg;
-	const char *name;
 	size_t n = strlen(sql) + 1;
 	size_t used = 0;
 	char *ret;
 
-	REQUIRE(side != NULL);
-	name = side->schema;
 	for (const char *p = sql; *p != '\0'; p++)
-		n += *p == '@' ? strlen(name) : 0;
+		n += *p == '@' ? strlen(schema) : 0;
 	ret = malloc(n);
 	if (ret == NULL)
 		return NULL;
@@ -118,11 +116,20 @@ pg_text(const struct run *r, enum side s, const char *sql)
 			ret[used++] = *p;
 			continue;
 		}
-		memcpy(ret + used, name, strlen(name));
-		used += strlen(name);
+		memcpy(ret + used, schema, strlen(schema));
+		used += strlen(schema);
 	}
 	ret[used] = '\0';
 	return ret;
+}
+
+char *
+pg_text(const struct run *r, enum side s, const char *sql)
+{
+	const struct pg_side *side = r->at[s].pg;
+
+	REQUIRE(side != NULL);
+	return pg_text_of(side->schema, sql);
 }
 
 int

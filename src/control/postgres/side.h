@@ -55,6 +55,8 @@ uint32_t pg_call_ms(const struct run *r);
 int pg_reach(struct run *r, enum side s, struct err *err) MUST;
 /* sql with each @ as the name of Godwit's schema; malloc. NULL: no memory. */
 char *pg_text(const struct run *r, enum side s, const char *sql);
+/* The same of a schema's name. */
+char *pg_text_of(const char *schema, const char *sql);
 /* Reach the side, then one statement (see backend_ask), with @ as above. */
 int pg_ask(struct run *r, enum side s, const char *sql,
            const char *const *param, PGresult **ret, struct err *err) MUST;
@@ -68,6 +70,9 @@ int pg_tell(struct run *r, enum side s, const char *sql, const char *text,
 int pg_run(struct run *r, enum side s, const char *sql, struct err *err) MUST;
 
 /* ---- own.c: Godwit's role and schema ---- */
+/* What ends a stream, each by itself: a slot keeps the server's log for ever. */
+#define PG_ENDS_N 4
+extern const char *const pg_ends[PG_ENDS_N];
 int pg_users(struct run *r, enum side s, struct err *err) MUST;
 void pg_clean(struct run *r, enum side s, bool keep_users);
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a Godwit that was killed behind a rollback or a completion leaves on the servers:
+another migration refuses to begin and says what to do, and `godwit release` takes either
+side."""
+import os
+
+import pytest
+
+from harness.godwit import Godwit, run
+from harness.postgres import PASSWORD, Postgres, available
+from test_pg_migrate import Move
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+if 15 not in available():
+    pytest.skip("no PostgreSQL 15: tools/setup installs it", allow_module_level=True)
+
+LEFT = """
+SELECT 'no login', rolname FROM pg_roles WHERE NOT rolcanlogin AND rolname !~ '^pg_' UNION ALL
+SELECT 'role', rolname FROM pg_roles WHERE rolname ~ '^godwit-' AND rolname <> 'godwit-check' UNION ALL
+SELECT 'schema', nspname FROM pg_namespace WHERE nspname ~ '^godwit' UNION ALL
+SELECT 'slot', slot_name FROM pg_replication_slots UNION ALL
+SELECT 'publication', pubname FROM pg_publication UNION ALL
+SELECT 'origin', roname FROM pg_replication_origin UNION ALL
+SELECT 'trigger', evtname FROM pg_event_trigger UNION ALL
+SELECT 'identity', relname FROM pg_class WHERE relkind = 'r' AND relreplident <> 'd' AND relname ~ '^pgbench'
+"""
+
+
+def url(server):
+    return "postgres://postgres:%s@127.0.0.1:%d/app" % (PASSWORD, server.port)
+
+
+def left(m, side):
+    return sorted({k for k, _ in m.rows(side, LEFT)})
+
+
+def release(m, side):
+    return run("release", url(getattr(m, side)), "--state", m.g.state)
+
+
+@pytest.mark.limit(120)
+def test_killed_behind_a_rollback(tmp_path):
+    """Another migration of old is refused, by name; each side is released, in either order
+    and twice; then it begins, and the first command begins anew as well."""
+    with Move(tmp_path, "--strategy", "big_bang") as m, Postgres(str(tmp_path / "third")) as third:
+        third.sql("CREATE DATABASE app")
+        m.in_step()
+        m.g.must("promote")
+        m.in_step()
+        m.g.must("rollback")
+        # Who is at work is not to be taken its servers.
+        code, _, err = release(m, "new")
+        assert code != 0 and "in use by process" in err, err
+        assert "no login" in left(m, "new")
+        m.g.kill()
+        for side in ("old", "new"):
+            assert {"role", "schema", "slot", "publication", "origin", "trigger"} <= set(left(m, side))
+        os.mkdir(tmp_path / "other")
+        other = Godwit(str(tmp_path / "other"), url(m.old), url(third), "--strategy", "big_bang")
+        try:
+            code, out, err = run("migrate", url(m.old), url(third), "--strategy", "big_bang", "--check")
+            assert code == 3 and "godwit release" in out + err and "godwit_" in out + err, out + err
+            for side in ("new", "old", "new"):
+                code, out, err = release(m, side)
+                assert code == 0, out + err
+                assert left(m, side) == []
+            other.start(seconds=30)
+            other.until(lambda s: s["stream"]["in_step"], 60)
+            other.must("rollback")
+            assert other.stop() == 0
+        finally:
+            other.close()
+        assert left(m, "old") == []
+        m.g.start(seconds=30)
+        m.in_step()
+        m.g.must("promote")
+        with m.conn() as c:
+            c.execute("INSERT INTO pgbench_history (tid) VALUES (1)")
+        assert m.rows("new", "SELECT count(*) FROM pgbench_history") == [["1"]]
+
+
+@pytest.mark.limit(90)
+def test_killed_behind_the_completion(tmp_path):
+    """No slot is left that would keep a server's log for ever."""
+    with Move(tmp_path, "--strategy", "big_bang") as m:
+        m.in_step()
+        m.g.must("promote")
+        m.in_step()
+        code, _, err = release(m, "old")
+        assert code == 3 and "neither completed nor rolled back" in err, err
+        m.g.must("verify")
+        m.g.must("complete")
+        m.g.kill()
+        assert "slot" in left(m, "old")
+        for side in ("old", "new"):
+            code, out, err = release(m, side)
+            assert code == 0, out + err
+            assert left(m, side) == []
+        code, _, err = run("release", url(m.old).replace("127.0.0.1", "localhost"), "--state", m.g.state)
+        assert code == 3 and "is between" in err, err
