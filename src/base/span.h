@@ -41,6 +41,16 @@ span_eq(struct span a, struct span b)
 	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+static inline bool
+span_holds(struct span s, struct span part)
+{
+	for (size_t i = 0; i + part.n <= s.n; i++) {
+		if (memcmp(s.p + i, part.p, part.n) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Equal when ASCII case is ignored; b must already be lower case. */
 static inline bool
 span_is_word(struct span a, struct span b)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "engine/postgres/sql.h"
+#include "engine/postgres/sql_change.h"
 #include "engine/postgres/sql_scan.h"
 #include "engine/postgres/sql_scope.h"
 #include "heap.h"
@@ -146,6 +147,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	learn();
 	seen = plain(text);
 	if (sql_judge(&names, text) == SQL_READ) {
+		REQUIRE(!sql_may_change(text));
 		for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
 			REQUIRE(strcmp(never[i], "nextval") == 0 ||
 			        !has_word(seen, never[i]));

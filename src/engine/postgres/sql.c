@@ -16,30 +16,6 @@ enum {
 	NAME_GOOD = NAME_GOOD_OLD | NAME_GOOD_NEW,
 };
 
-static bool
-holds(struct span s, struct span part)
-{
-	for (size_t i = 0; i + part.n <= s.n; i++) {
-		if (memcmp(s.p + i, part.p, part.n) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Is the word one of a list, each between two spaces? */
-static bool
-is_one_of(const struct sql_token *t, const char *list)
-{
-	char word[SQL_NAME_MAX + 2];
-	size_t n = t->name_n;
-
-	word[0] = ' ';
-	memcpy(word + 1, t->name, n);
-	word[n + 1] = ' ';
-	return memchr(t->name, ' ', n) == NULL &&
-	       holds(span_str(list), span_of(word, n + 2));
-}
-
 /* What stands before a bracket without being called. None of these can be the name
  * of a function without quotes, or it makes no difference. */
 static const char before_bracket[] =
@@ -79,14 +55,14 @@ has_prefix(const struct sql_token *t, const char *prefix)
 static bool
 is_never(const struct sql_token *t, bool is_hidden)
 {
-	if (is_hidden && is_one_of(t, " current_setting "))
+	if (is_hidden && sql_token_is(t, " current_setting "))
 		return false;
 	if (has_prefix(t, "pg_"))
-		return !is_one_of(t, " pg_catalog ");
-	return is_one_of(t, never) || has_prefix(t, "godwit_") ||
+		return !sql_token_is(t, " pg_catalog ");
+	return sql_token_is(t, never) || has_prefix(t, "godwit_") ||
 	       has_prefix(t, "txid_") || has_prefix(t, "inet_") ||
 	       has_prefix(t, "to_reg") || has_prefix(t, "lo_") ||
-	       holds(span_of(t->name, t->name_n), SPAN("_to_xml"));
+	       span_holds(span_of(t->name, t->name_n), SPAN("_to_xml"));
 }
 
 static uint8_t
@@ -101,7 +77,7 @@ static bool
 is_bad_operator(const struct sql_names *n, struct span text)
 {
 	map_each(e, &n->operators) {
-		if (holds(text, map_key(&n->operators, e)))
+		if (span_holds(text, map_key(&n->operators, e)))
 			return true;
 	}
 	return false;
@@ -125,21 +101,21 @@ static bool
 may_name(struct look *l, const struct sql_token *t)
 {
 	bool was_for = l->last_for;
-	bool is_into = !t->is_quoted && is_one_of(t, " into ");
+	bool is_into = !t->is_quoted && sql_token_is(t, " into ");
 
 	l->into = is_into ? 1 : l->into == 1 ? 2 : 0;
 
 	l->was_as = l->last_as;
-	l->last_as = !t->is_quoted && is_one_of(t, " as with recursive ");
-	l->last_for = !t->is_quoted && is_one_of(t, " for ");
+	l->last_as = !t->is_quoted && sql_token_is(t, " as with recursive ");
+	l->last_for = !t->is_quoted && sql_token_is(t, " for ");
 	if ((flags_of(l->n, t) & (NAME_BAD | NAME_HIDES)) != 0 ||
 	    is_never(t, l->is_hidden))
 		return false;
 	if (t->is_quoted)
 		return true;
-	if (was_for && is_one_of(t, " update share no key "))
+	if (was_for && sql_token_is(t, " update share no key "))
 		return false;
-	return l->may_write || !is_one_of(t, writes);
+	return l->may_write || !sql_token_is(t, writes);
 }
 
 /* The name before a bracket: is it no call, or a good one? */
@@ -150,7 +126,7 @@ may_call(const struct look *l)
 
 	if (t->kind != SQL_NAME || l->was_as || l->into == 2)
 		return true;
-	if (!t->is_quoted && is_one_of(t, before_bracket))
+	if (!t->is_quoted && sql_token_is(t, before_bracket))
 		return true;
 	return (flags_of(l->n, t) & NAME_GOOD) == NAME_GOOD;
 }
@@ -190,10 +166,10 @@ class_of_first(const struct sql_token *t)
 		return SQL_READ;
 	if (t->kind != SQL_NAME || t->is_quoted)
 		return SQL_WRITE;
-	if (is_one_of(t, " select values table with "))
+	if (sql_token_is(t, " select values table with "))
 		return SQL_READ;
-	if (is_one_of(t, " insert update delete begin start commit end "
-	                 "rollback abort "))
+	if (sql_token_is(t, " insert update delete begin start commit end "
+	                    "rollback abort "))
 		return SQL_MILD;
 	return SQL_WRITE;
 }

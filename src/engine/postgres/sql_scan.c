@@ -249,3 +249,16 @@ sql_scan_next(struct sql_scan *s, struct sql_token *ret)
 		s->at = 0;
 	}
 }
+
+bool
+sql_token_is(const struct sql_token *t, const char *list)
+{
+	char word[SQL_NAME_MAX + 2];
+	size_t n = t->name_n;
+
+	word[0] = ' ';
+	memcpy(word + 1, t->name, n);
+	word[n + 1] = ' ';
+	return n > 0 && memchr(t->name, ' ', n) == NULL &&
+	       span_holds(span_str(list), span_of(word, n + 2));
+}

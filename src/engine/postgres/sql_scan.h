@@ -47,3 +47,6 @@ struct sql_scan {
 bool sql_scan_init(struct sql_scan *s, struct span text);
 /* After SQL_END and SQL_UNSURE it answers the same again. */
 void sql_scan_next(struct sql_scan *s, struct sql_token *ret);
+
+/* Is the name one of the words of a list, each of them between two spaces? */
+bool sql_token_is(const struct sql_token *t, const char *list);

@@ -11,6 +11,7 @@
  */
 #include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
+#include "engine/postgres/sql_change.h"
 #include "engine/postgres/sql_scan.h"
 
 /* A longer request writes. */
@@ -22,32 +23,15 @@
 /* ---- a text ----------------------------------------------------------------- */
 
 static bool
-is_word(const struct sql_token *t, const char *word)
+is_any(const struct sql_token *t, const char *words)
 {
-	return t->kind == SQL_NAME && !t->is_quoted &&
-	       span_eq(span_of(t->name, t->name_n), span_str(word));
-}
-
-static bool
-is_any(const struct sql_token *t, const char *const *words, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (is_word(t, words[i]))
-			return true;
-	}
-	return false;
+	return !t->is_quoted && sql_token_is(t, words);
 }
 
 /* One statement that begins or ends a transaction, or sets something of the session. */
 static bool
 is_control(struct span text)
 {
-	static const char *const words[] = {
-		"begin",    "start",      "commit",   "end",
-		"rollback", "abort",      "set",      "show",
-		"reset",    "savepoint",  "release",  "close",
-		"listen",   "deallocate", "unlisten", "discard"
-	};
 	struct sql_scan s;
 	struct sql_token t;
 	bool ended = false;
@@ -55,35 +39,16 @@ is_control(struct span text)
 	if (text.n > SQL_TEXT_MAX || !sql_scan_init(&s, text))
 		return false;
 	sql_scan_next(&s, &t);
-	if (!is_any(&t, words, sizeof(words) / sizeof(words[0])))
+	if (!is_any(&t, " begin start commit end rollback abort set show reset"
+	                " savepoint release close listen unlisten deallocate"
+	                " discard "))
 		return false;
 	for (sql_scan_next(&s, &t); t.kind != SQL_END; sql_scan_next(&s, &t)) {
-		if (ended || t.kind == SQL_UNSURE || is_word(&t, "prepared"))
+		if (ended || t.kind == SQL_UNSURE || is_any(&t, " prepared "))
 			return false;
 		ended = t.kind == SQL_SEMICOLON;
 	}
 	return true;
-}
-
-/* Does it say a word that changes the catalog, or may it hide one? */
-static bool
-is_change(struct span text)
-{
-	static const char *const words[] = { "create", "alter", "drop", "grant",
-		                             "revoke" };
-	struct sql_scan s;
-	struct sql_token t = { .kind = SQL_OTHER };
-
-	if (text.n > SQL_TEXT_MAX || !sql_scan_init(&s, text))
-		return false;
-	for (bool is_first = true; t.kind != SQL_END && t.kind != SQL_UNSURE;
-	     is_first = false) {
-		sql_scan_next(&s, &t);
-		if ((is_first && is_word(&t, "do")) ||
-		    is_any(&t, words, sizeof(words) / sizeof(words[0])))
-			return true;
-	}
-	return false;
 }
 
 enum pg_ack_class
@@ -93,7 +58,7 @@ pg_ack_judge(const struct sql_names *n, struct span text)
 		return ACK_CONTROLS;
 	if (sql_judge(n, text) == SQL_READ)
 		return ACK_READS;
-	return is_change(text) ? ACK_CHANGES : ACK_WRITES;
+	return sql_may_change(text) ? ACK_CHANGES : ACK_WRITES;
 }
 
 static enum pg_ack_class
@@ -268,16 +233,6 @@ pg_ack_may(struct pg_session *s, struct span in)
 	return -1;
 }
 
-static bool
-holds(struct span s, struct span part)
-{
-	for (size_t i = 0; i + part.n <= s.n; i++) {
-		if (memcmp(s.p + i, part.p, part.n) == 0)
-			return true;
-	}
-	return false;
-}
-
 bool
 pg_ack_refusal(struct pg_session *s, struct span body, struct buf *ret)
 {
@@ -293,7 +248,8 @@ pg_ack_refusal(struct pg_session *s, struct span body, struct buf *ret)
 	struct pg_error e;
 
 	if (!s->ack.was_refused || !pg_read_error(body, &e) ||
-	    !span_eq(e.code, SPAN("26000")) || !holds(e.message, SPAN(REFUSED)))
+	    !span_eq(e.code, SPAN("26000")) ||
+	    !span_holds(e.message, SPAN(REFUSED)))
 		return false;
 	pg_put_error(ret, PG_ERROR_RESPONSE, &ours);
 	return true;

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
+#include "engine/postgres/sql_change.h"
 
 /* Types of people's own have other numbers on another server. */
 #define OWN_TYPE 16384u
@@ -422,36 +423,19 @@ pg_away_cancel(struct pg_session *s)
 
 /* ---- what the authority is told ------------------------------------------------------------- */
 
-/* Does it begin with a word that changes the schema? */
-static bool
-is_schema(struct span text)
-{
-	static const char *const words[] = { "create", "alter", "drop", "grant",
-		                             "revoke" };
-
-	while (text.n > 0 && text.p[0] <= ' ')
-		text = span_skip(text, 1);
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		struct span word = span_str(words[i]);
-
-		if (text.n > word.n &&
-		    span_is_word(span_of(text.p, word.n), word))
-			return true;
-	}
-	return false;
-}
-
 /* Can a statement have changed what the session is? */
 static bool
 is_wild(struct pg_session *s, struct span text)
 {
 	uint64_t digest[2];
 
-	if (is_schema(text)) {
+	if (pg_reads_judge(s->r, text, digest) != SQL_WRITE)
+		return false;
+	if (sql_may_change(text)) {
 		s->r->reads.is_stale = true;
 		s->reading.is_schema = true;
 	}
-	return pg_reads_judge(s->r, text, digest) == SQL_WRITE;
+	return true;
 }
 
 /* The Parse without a name, which was made elsewhere, or destroyed by a census. */

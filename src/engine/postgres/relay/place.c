@@ -10,6 +10,7 @@
  */
 #include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
+#include "engine/postgres/sql_change.h"
 
 #define RELOAD_NS  (5000 * MILLI)
 #define CACHE_N    1024 /* verdicts; a power of two */
@@ -131,25 +132,6 @@ pg_group_leave(struct pg_relay *r, struct pg_group *g)
 
 /* ---- what is left behind --------------------------------------------------------- */
 
-/* Does it begin with a word that changes the schema? */
-static bool
-is_schema(struct span text)
-{
-	static const char *const words[] = { "create", "alter", "drop", "do",
-		                             "import" };
-
-	while (text.n > 0 && text.p[0] <= ' ')
-		text = span_skip(text, 1);
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		struct span word = span_str(words[i]);
-
-		if (text.n > word.n &&
-		    span_is_word(span_of(text.p, word.n), word))
-			return true;
-	}
-	return false;
-}
-
 enum sql_class
 pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
                uint64_t ret_digest[2])
@@ -162,20 +144,18 @@ pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
 	ret_digest[1] = hash_bytes(text, r->turns.seed[1]);
 	if (p->cache == NULL)
 		p->cache = mem_zero(r->mem, CACHE_N * sizeof(*p->cache));
-	if (p->cache == NULL || text.n > SQL_TEXT_MAX)
+	if (p->cache == NULL)
 		return SQL_WRITE;
 	v = &p->cache[ret_digest[0] % CACHE_N];
 	if (p->names.is_done && v->known != 0 &&
 	    v->digest[0] == ret_digest[0] && v->digest[1] == ret_digest[1])
 		return (enum sql_class)(v->known - 1);
-	if (is_schema(text))
-		p->is_stale = true;
-	if (!p->names.is_done)
-		return SQL_WRITE;
 	ret = sql_judge(&p->names, text);
 	/* What changes the schema is looked at each time. */
-	if (ret == SQL_WRITE)
+	if (ret == SQL_WRITE) {
+		p->is_stale = p->is_stale || sql_may_change(text);
 		return ret;
+	}
 	v->digest[0] = ret_digest[0];
 	v->digest[1] = ret_digest[1];
 	v->known = (uint8_t)(ret + 1);
