@@ -231,12 +231,6 @@ rules_max(const struct rules *r)
 	return max;
 }
 
-struct span
-rules_region_label(const struct rules *r)
-{
-	return span_str(r->region_label);
-}
-
 static struct span
 word_of(const struct term *t)
 {
@@ -434,8 +428,26 @@ rules_is_fixed(const struct rules *r, uint64_t possible, uint32_t *ret)
 	return (r->rule[__builtin_ctzll(possible)].facts & FACTS_REQUEST) == 0;
 }
 
+/* The value of "name=value" among the labels. */
+static struct span
+label_of(struct span labels, struct span name)
+{
+	while (labels.n > 0) {
+		size_t n = 0;
+
+		while (n < labels.n && labels.p[n] != '\n')
+			n++;
+		if (n > name.n && span_has_prefix(labels, name) &&
+		    labels.p[name.n] == '=')
+			return span_of(labels.p + name.n + 1, n - name.n - 1);
+		labels = span_skip(labels, n < labels.n ? n + 1 : n);
+	}
+	return span_of(NULL, 0);
+}
+
 struct span
-rules_region(const struct rules *r, const struct cidr_address *a)
+rules_region(const struct rules *r, const struct cidr_address *a,
+             struct span labels)
 {
 	uint32_t v = CIDR_NONE;
 	struct span found = { NULL, 0 };
@@ -443,8 +455,9 @@ rules_region(const struct rules *r, const struct cidr_address *a)
 	if (r->nets != NULL)
 		v = cidr_trie_find(r->nets, a);
 	if (v != CIDR_NONE)
-		return span_str(r->region[v].name);
-	if (r->locate != NULL && a->is_known)
+		found = span_str(r->region[v].name);
+	else if (r->locate != NULL && a->is_known)
 		r->locate(r->locate_arg, a, &found);
-	return found;
+	return found.n > 0 ? found
+	                   : label_of(labels, span_str(r->region_label));
 }

@@ -155,8 +155,8 @@ uint32_t rules_share(const struct rules *r, uint64_t possible,
 /* Does the answer of rules_share depend on the request? If not it is *ret. */
 bool rules_is_fixed(const struct rules *r, uint64_t possible, uint32_t *ret);
 
-struct span rules_region_label(const struct rules *r);
-
-/* The region of an address by the nets, else by locate(); empty: none. Valid
- * with the block. */
-struct span rules_region(const struct rules *r, const struct cidr_address *a);
+/* The region of an address by the nets, by locate(), else the one that a label of
+ * the interlay says ("name=value" lines); empty: none. Valid with the block and
+ * the labels. */
+struct span rules_region(const struct rules *r, const struct cidr_address *a,
+                         struct span labels);

@@ -397,7 +397,11 @@ regions(void **state)
 	struct rules_net nets[3] = { { .region = "eu" },
 		                     { .region = "us" },
 		                     { .region = "eu" } };
-	struct rules_in in = { .net = nets, .net_n = 3 };
+	struct rules_in in = { .net = nets,
+		               .net_n = 3,
+		               .region_label = "zone" };
+	struct span none = SPAN("");
+	struct span labels = SPAN("zones=a\nzone=west\nzone=c");
 	struct heap h = heap(-1);
 	struct cidr_address a;
 	struct rules *r;
@@ -409,15 +413,21 @@ regions(void **state)
 	assert_int_equal(cidr_parse("2001:db8::/32", &nets[2].net, &err), 0);
 	r = rules_build(&h.mem, &in);
 	assert_int_equal(cidr_parse_address("10.2.0.1", &a, &err), 0);
-	assert_true(span_eq(rules_region(r, &a), SPAN("eu")));
+	assert_true(span_eq(rules_region(r, &a, none), SPAN("eu")));
 	assert_int_equal(cidr_parse_address("10.1.0.1", &a, &err), 0);
-	assert_true(span_eq(rules_region(r, &a), SPAN("us")));
+	assert_true(span_eq(rules_region(r, &a, none), SPAN("us")));
 	assert_int_equal(cidr_parse_address("2001:db8::5", &a, &err), 0);
-	assert_true(span_eq(rules_region(r, &a), SPAN("eu")));
+	assert_true(span_eq(rules_region(r, &a, none), SPAN("eu")));
 	assert_int_equal(cidr_parse_address("192.0.2.1", &a, &err), 0);
-	assert_int_equal(rules_region(r, &a).n, 0);
+	assert_int_equal(rules_region(r, &a, none).n, 0);
+	/* A label says it where no address does. */
+	assert_true(span_eq(rules_region(r, &a, labels), SPAN("west")));
+	assert_int_equal(rules_region(r, &a, SPAN("zon=e\nzone")).n, 0);
 	a.is_known = false;
-	assert_int_equal(rules_region(r, &a).n, 0);
+	assert_int_equal(rules_region(r, &a, none).n, 0);
+	assert_true(span_eq(rules_region(r, &a, labels), SPAN("west")));
+	assert_int_equal(cidr_parse_address("10.2.0.1", &a, &err), 0);
+	assert_true(span_eq(rules_region(r, &a, labels), SPAN("eu")));
 	rules_free(r);
 }
 

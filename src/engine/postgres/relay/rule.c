@@ -51,25 +51,6 @@ pg_rule_rename(struct pg_session *s, struct span name)
 	a->ruled = 0;
 }
 
-/* The value of "name=value" among the interlay's labels. */
-static struct span
-label_of(const struct pg_relay *r, struct span name)
-{
-	struct span lines = span_str(r->conf->labels);
-
-	while (lines.n > 0) {
-		size_t n = 0;
-
-		while (n < lines.n && lines.p[n] != '\n')
-			n++;
-		if (n > name.n && span_has_prefix(lines, name) &&
-		    lines.p[name.n] == '=')
-			return span_of(lines.p + name.n + 1, n - name.n - 1);
-		lines = span_skip(lines, n < lines.n ? n + 1 : n);
-	}
-	return span_of(NULL, 0);
-}
-
 static struct cidr_address
 address_of(const struct pg_session *s)
 {
@@ -84,13 +65,10 @@ address_of(const struct pg_session *s)
 static struct span
 region_of(const struct pg_session *s)
 {
-	const struct rules *rules = s->r->route.rules;
 	struct cidr_address at = address_of(s);
-	struct span region = rules_region(rules, &at);
 
-	if (region.n == 0)
-		region = label_of(s->r, rules_region_label(rules));
-	return region;
+	return rules_region(s->r->route.rules, &at,
+	                    span_str(s->r->conf->labels));
 }
 
 /* A number of the session's own. */

@@ -61,39 +61,16 @@ client_of(const struct session *s)
 	return span_of(s->wide->name, s->wide->name_n);
 }
 
-/* The value of "name=value" among the interlay's labels. */
-static struct span
-label_of(const struct relay *r, struct span name)
-{
-	struct span lines = span_str(r->conf->labels);
-
-	while (lines.n > 0) {
-		size_t n = 0;
-
-		while (n < lines.n && lines.p[n] != '\n')
-			n++;
-		if (n > name.n && span_has_prefix(lines, name) &&
-		    lines.p[name.n] == '=')
-			return span_of(lines.p + name.n + 1, n - name.n - 1);
-		lines = span_skip(lines, n < lines.n ? n + 1 : n);
-	}
-	return span_of(NULL, 0);
-}
-
 static struct span
 region_of(struct relay *r, const struct session *s)
 {
-	const struct rules *rules = r->route.rules;
 	struct origin from;
-	struct span region = { NULL, 0 };
 
 	if (s->wide != NULL && s->wide->region_n > 0)
 		return span_of(s->wide->region, s->wide->region_n);
 	from = session_origin(r, s);
-	region = rules_region(rules, &from.at);
-	if (region.n == 0)
-		region = label_of(r, rules_region_label(rules));
-	return region;
+	return rules_region(r->route.rules, &from.at,
+	                    span_str(r->conf->labels));
 }
 
 /* What is assigned by; a client without a name is its user, a default user its
