@@ -53,6 +53,8 @@ LARGE = {
     "postgres-crash": "PG BYPASS CRASHES=1",
     "postgres-back": "PG BYPASS ROLLBACK=1",
     "postgres-call": "PG FAULTS=1 ABORTS=1 TRIES=2",
+    "postgres-dual": "PG DUAL CANARY",
+    "postgres-forced": "PG FORCED",
 }
 MUTANTS = {
     "NO_FENCE": "BYPASS",
