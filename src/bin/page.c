@@ -216,6 +216,39 @@ const struct page pages[CMD_N] = {
 		{ "Follow, as JSON", "godwit events --watch --json" },
 	},
 	.exits = E_VERB, .uses_state = true, .see = "status" },
+[CMD_POOLS] = {
+	.text = "PostgreSQL: a line for each user in each database, of all "
+		"workers together. active: a request or a transaction is under "
+		"way; used: a client has the connection, between two; idle: "
+		"nobody has it. SIZE is --pool-size of all workers." FINDS,
+	.examples = {
+		{ "A table", "godwit pools" },
+		{ "Does anybody wait for a connection?", "godwit pools --json | "
+		  "jq '[.[].clients_waiting] | add'" },
+	},
+	.exits = E_VERB, .uses_state = true, .see = "clients, servers" },
+[CMD_CLIENTS] = {
+	.text = "PostgreSQL: who is connected, and what each does: login, idle, "
+		"active, in transaction, waiting (for a server), held (by a "
+		"switch), or pinned (idle, and keeps a connection of the pool; "
+		"WHY says what for). PID is the server's process that it has "
+		"now." FINDS,
+	.examples = {
+		{ "A table", "godwit clients" },
+		{ "Who keeps a connection, and why", "godwit clients --json | jq "
+		  "'.[] | select(.state == \"pinned\") | {id, user, why}'" },
+	},
+	.exits = E_VERB, .uses_state = true, .see = "pools, servers, status" },
+[CMD_SERVERS] = {
+	.text = "PostgreSQL: Godwit's connections to both servers. active and "
+		"used are a client's (CLIENT), idle is nobody's, resets forgets "
+		"who had it, own is Godwit's (WHAT says for what)." FINDS,
+	.examples = {
+		{ "A table", "godwit servers" },
+		{ "Of which client is a server's process?", "godwit servers "
+		  "--json | jq '.[] | select(.process == 4711) | .client'" },
+	},
+	.exits = E_VERB, .uses_state = true, .see = "pools, clients" },
 [CMD_STOP] = {
 	.text = "Stops the Godwit process gracefully: running requests end, "
 		"then clients are disconnected. The state is kept, and the "

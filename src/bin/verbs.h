@@ -15,6 +15,7 @@ typedef int verb_run_f(const struct args *a);
 verb_run_f verb_migrate; /* migrate.c                                        */
 verb_run_f verb_ask;     /* verbs.c: promote ... stop, events, status,
                          * verify without operands                          */
+verb_run_f console_run;  /* console.c: pools, clients, servers                */
 verb_run_f verb_serve;   /* serve.c                                          */
 verb_run_f verb_copy;    /* copy.c                                           */
 verb_run_f verb_compare; /* compare.c: verify OLD NEW                        */

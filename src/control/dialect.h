@@ -31,6 +31,7 @@ struct dialect {
 	/* Its clients ask for TLS in the protocol (port ops secure), and those
 	 * that begin with it name this one; NULL: TLS from the first byte. */
 	const char *alpn;
+	bool can_view;   /* its relays know MAIL_VIEW        */
 	bool can_divide; /* writes can move in parts            */
 	bool can_repair; /* verify_conf.repair is known         */
 

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "control/dialect.h"
 #include "control/limit.h"
+#include "control/view.h"
 
 /* Relays answer within a few milliseconds; subscribers may take two seconds. */
 #define PAIR_MS 10000
@@ -243,6 +244,7 @@ interlay_free(struct interlay *l)
 	door_free(l->door);
 	if (l->listens)
 		listen_forget(l->listen);
+	view_forget(l);
 	free(l->spread);
 	free(l->traffic);
 	free(l->conf[0]);

@@ -25,7 +25,8 @@
 
 #define INTERLAY_RELAYS_MAX 64
 
-struct dialect; /* control/dialect.h */
+struct dialect;   /* control/dialect.h */
+struct view_room; /* view.c's */
 
 struct interlay {
 	const struct dialect *dialect; /* what its clients speak */
@@ -51,7 +52,8 @@ struct interlay {
 	uint8_t proxy_tlv;      /* type of the TLV with the region; 0: none  */
 	struct tls_server *tls; /* NULL: plain                               */
 	struct door *door;      /* NULL: AUTH is passed through              */
-	struct spread_conf *spread; /* n; NULL: it relays to servers         */
+	struct spread_conf *spread;  /* n; NULL: it relays to servers         */
+	struct view_room *late_view; /* a worker has not answered it         */
 	struct nodes nodes[SIDE_N]; /* of a node's cluster, while it is alone */
 };
 

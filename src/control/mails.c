@@ -197,6 +197,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_PAIR:
 	case MAIL_SEAT:
 	case MAIL_DOOR:
+	case MAIL_VIEW:
 	case MAIL_PAIR_ACK:
 	case MAIL_CLIENTS:
 	case MAIL_CLIENTS_DONE:

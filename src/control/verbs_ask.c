@@ -4,6 +4,7 @@
  */
 #define _DEFAULT_SOURCE
 #include "control/run_parts.h"
+#include "control/view.h"
 
 struct word {
 	const char *name;
@@ -151,6 +152,37 @@ verbs_push(struct run *r, enum op_kind kind)
 	push(r, &o);
 }
 
+/* {"limit","after"} -> {"rows","next"}: pools, clients or servers. */
+static void
+show(struct run *r, uint64_t client, enum view_kind kind, const json_t *args)
+{
+	const json_t *limit = json_object_get(args, "limit");
+	json_int_t n =
+		limit != NULL ? json_integer_value(limit) : LIMIT_VIEW_ROWS;
+	struct view_page page = {
+		.kind = kind,
+		.limit = (uint32_t)n,
+		.after = json_string_value(json_object_get(args, "after")),
+	};
+	json_t *rows = NULL;
+	json_t *next = NULL;
+	struct err err;
+	int rc = 0;
+
+	if (n < 1 || n > LIMIT_VIEW_ROWS)
+		rc = err_set(&err, ERR_USAGE, "limit: 1 to %d",
+		             LIMIT_VIEW_ROWS);
+	else if (r->interlay_n == 0)
+		rc = err_set(&err, ERR_STATE, "it does not listen yet");
+	else
+		rc = view_interlay(r->interlay[0], &page, &rows, &next, &err);
+	if (rc != 0)
+		run_fail(r, client, &err);
+	else
+		run_ok(r, client,
+		       json_pack("{s:o,s:o}", "rows", rows, "next", next));
+}
+
 void
 verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
 {
@@ -176,6 +208,8 @@ verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
 		panel_watch(r->panel, client);
 		panel_send(r->panel, client,
 		           json_pack("{s:o}", "status", status_json(r)));
+	} else if (view_kind_find(verb) != VIEW_N) {
+		show(r, client, view_kind_find(verb), args);
 	} else {
 		for (size_t i = 0; i < WORD_N; i++) {
 			if (strcmp(words[i].name, verb) != 0)
@@ -187,6 +221,7 @@ verbs_ask(struct run *r, uint64_t client, const char *verb, json_t *args)
 		}
 		(void)err_set(&err, ERR_USAGE,
 		              "no verb \"%.40s\"; known: status, watch, "
+		              "pools, clients, servers, "
 		              "promote, pause, resume, rollback, complete, "
 		              "verify, retry, events, stop",
 		              verb);

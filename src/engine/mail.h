@@ -29,6 +29,7 @@ enum mail_kind {
 	               * also to the mover. No answer                      */
 	MAIL_DOOR,    /* pair: other users of the interlay (struct door); no
 	               * answer but in it                                  */
+	MAIL_VIEW,    /* pair: struct view_ask; no answer but in it         */
 	/* relay -> control */
 	MAIL_ROUTE_ACK,  /* who, generation                                   */
 	MAIL_DRAINED,    /* who, epoch; pair, token: so many uint32_t that name
@@ -122,7 +123,7 @@ struct mail {
 	const struct scope *scope; /* MAIL_SCOPE; kept alive until whoever got
 	                            * it has ended                       */
 	const void *
-		pair; /* MAIL_DOOR: struct door; MAIL_PAIR: struct relay_conf, kept alive until
+		pair; /* MAIL_DOOR: struct door; MAIL_VIEW: struct view_ask; MAIL_PAIR: struct relay_conf, kept alive until
 	                   * another one was acknowledged               */
 	char text[160];
 	char history[64]; /* MAIL_PASSED */

@@ -42,6 +42,43 @@ static const struct column columns[] = {
 	{ "interlay", "MIGRATION", "migration" },
 	{ "interlay", "LABELS", "labels" },
 	{ "interlay", "DESCRIPTION", "description" },
+	{ "interlay_pool", "DATABASE", "database" },
+	{ "interlay_pool", "USER", "user" },
+	{ "interlay_pool", "SIDE", "side" },
+	{ "interlay_pool", "MODE", "mode" },
+	{ "interlay_pool", "SIZE", "size" },
+	{ "interlay_pool", "CLIENTS", "clients" },
+	{ "interlay_pool", "CL_ACTIVE", "clients_active" },
+	{ "interlay_pool", "CL_WAITING", "clients_waiting" },
+	{ "interlay_pool", "SV_ACTIVE", "servers_active" },
+	{ "interlay_pool", "SV_USED", "servers_used" },
+	{ "interlay_pool", "SV_IDLE", "servers_idle" },
+	{ "interlay_pool", "SV_LOGIN", "servers_login" },
+	{ "interlay_pool", "MAXWAIT_MS", "longest_wait_ms" },
+	{ "interlay_client", "CLIENT", "id" },
+	{ "interlay_client", "USER", "user" },
+	{ "interlay_client", "DATABASE", "database" },
+	{ "interlay_client", "APPLICATION", "application_name" },
+	{ "interlay_client", "ADDRESS", "address" },
+	{ "interlay_client", "SIDE", "side" },
+	{ "interlay_client", "STATE", "state" },
+	{ "interlay_client", "AGE_MS", "age_ms" },
+	{ "interlay_client", "QUIET_MS", "quiet_ms" },
+	{ "interlay_client", "REQUESTS", "requests" },
+	{ "interlay_client", "STATEMENTS", "statements" },
+	{ "interlay_client", "PID", "process" },
+	{ "interlay_client", "WHY", "why" },
+	{ "interlay_server", "SERVER", "id" },
+	{ "interlay_server", "SIDE", "side" },
+	{ "interlay_server", "ADDRESS", "address" },
+	{ "interlay_server", "USER", "user" },
+	{ "interlay_server", "DATABASE", "database" },
+	{ "interlay_server", "STATE", "state" },
+	{ "interlay_server", "CLIENT", "client" },
+	{ "interlay_server", "PID", "process" },
+	{ "interlay_server", "AGE_MS", "age_ms" },
+	{ "interlay_server", "STATEMENTS", "statements" },
+	{ "interlay_server", "WHAT", "what" },
 	{ "template", "TEMPLATE", "id" },
 	{ "template", "ENDPOINT", "endpoint" },
 	{ "template", "KIND", "kind" },
@@ -503,6 +540,15 @@ print_text(const struct args *a, const json_t *data)
 		print_migration(data);
 	else
 		print_thing(data);
+}
+
+void
+answer_list(const struct args *a, const char *shape, const json_t *rows)
+{
+	if (a->number[OPT_JSON] != 0)
+		print_json(rows);
+	else
+		print_list(shape, rows);
 }
 
 int

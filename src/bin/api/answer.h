@@ -15,6 +15,9 @@
  * differences 8, a test that fails 3. */
 int answer_print(const struct args *a, const json_t *data);
 
+/* Rows of a shape, as answer_print() does it. */
+void answer_list(const struct args *a, const char *shape, const json_t *rows);
+
 /* A value as one text: lists joined, labels as a=b. ret has n bytes. */
 void answer_text(const json_t *v, char *ret, size_t n);
 /* The value at "bindings[].template" or "config.url" as text. */

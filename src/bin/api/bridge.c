@@ -384,6 +384,15 @@ do_verb(struct line *l, const char *verb, const json_t *args)
 		l->bridge->conf.stop();
 		return;
 	}
+	if (strcmp(verb, "pools") == 0 || strcmp(verb, "clients") == 0 ||
+	    strcmp(verb, "servers") == 0) {
+		(void)say(
+			l->fd,
+			refused(ERR_UNABLE,
+		                "not shown for redis: ask CLIENT LIST through "
+		                "the interlay"));
+		return;
+	}
 	if (id == ACTION_N && !is_look) {
 		(void)say(l->fd, refused(ERR_USAGE, "no such verb"));
 		return;

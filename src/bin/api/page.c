@@ -99,6 +99,31 @@ const struct page action_pages[ACTION_N] = {
 			"'maintenance'" } },
 	.exits = E_CALL, .see = "interlays start" },
 
+[ACTION_INTERLAYS_POOLS] = {
+	.text = "PostgreSQL: a line for each user in each database, of all "
+		"workers together: clients, what they wait for, and the "
+		"connections to the server. What the words mean: godwit pools "
+		"--help.",
+	.examples = { { "A table", "godwit interlays pools app" },
+		{ "Does anybody wait?", "godwit interlays pools app --json | jq "
+		  "'[.[].clients_waiting] | add'" } },
+	.exits = E_CALL, .see = "interlays clients, interlays servers" },
+[ACTION_INTERLAYS_CLIENTS] = {
+	.text = "PostgreSQL: who is connected, and what each does. What the "
+		"words mean: godwit clients --help.",
+	.examples = { { "The first hundred",
+			"godwit interlays clients app --max 100" },
+		{ "Who keeps a connection, and why", "godwit interlays clients "
+		  "app --json | jq '.[] | select(.state == \"pinned\")'" } },
+	.exits = E_CALL, .see = "interlays pools, interlays servers" },
+[ACTION_INTERLAYS_SERVERS] = {
+	.text = "PostgreSQL: Godwit's connections to servers, and whose they "
+		"are. What the words mean: godwit servers --help.",
+	.examples = { { "A table", "godwit interlays servers app" },
+		{ "Those that nobody has", "godwit interlays servers app --json "
+		  "| jq '.[] | select(.state == \"idle\")'" } },
+	.exits = E_CALL, .see = "interlays pools, interlays clients" },
+
 [ACTION_TEMPLATES_LIST] = {
 	.text = "Lists the templates with their commands and fields.",
 	.examples = { { "As a table", "godwit templates list" } },

@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define SHEET_COLUMNS 12
+#define SHEET_COLUMNS 16
 
 struct sheet {
 	char **cell; /* row by row; the first row are the headings          */

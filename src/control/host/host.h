@@ -71,6 +71,11 @@ int host_interlay_repoint(struct host *h, const char *uuid, const char *url,
 /* {"running","port","clients","requests",...}; NULL: not running. New
  * reference. */
 json_t *host_interlay_status(struct host *h, const char *uuid);
+/* As view_interlay(); ERR_MISSING: it does not run. */
+struct view_page;
+int host_interlay_view(struct host *h, const char *uuid,
+                       const struct view_page *page, json_t **ret_rows,
+                       json_t **ret_next, struct err *err) MUST;
 
 /* ---- migrations ----------------------------------------------------------- */
 

@@ -12,6 +12,7 @@
 #include "control/dialect.h"
 #include "control/host/inside.h"
 #include "control/spec/field.h"
+#include "control/view.h"
 #include "world/os/client.h"
 
 struct line *
@@ -622,6 +623,22 @@ host_interlay_status(struct host *h, const char *uuid)
 					      : json_null());
 	host_unlock(h);
 	return ret;
+}
+
+int
+host_interlay_view(struct host *h, const char *uuid,
+                   const struct view_page *page, json_t **ret_rows,
+                   json_t **ret_next, struct err *err)
+{
+	struct line *n;
+	int rc;
+
+	host_lock(h);
+	n = running(h, uuid, err);
+	rc = n != NULL ? view_interlay(n->l, page, ret_rows, ret_next, err)
+	               : -(int)err->code;
+	host_unlock(h);
+	return rc;
 }
 
 /* Tell those of a kind to stop all at once, and wait for one after the other. */

@@ -292,6 +292,7 @@ const struct dialect dialect_postgres = {
 	.alpn = PG_RELAY_ALPN,
 	.spools = true,
 	.can_repair = true,
+	.can_view = true,
 	.relay = &pg_relay_machine,
 	.relay_init = pg_relay_init,
 	.mover = &pg_mover_machine,

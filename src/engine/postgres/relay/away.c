@@ -287,6 +287,8 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	memcpy(rd->digest, g.digest, sizeof(g.digest));
 	*ret_used = g.n;
 	s->r->n.requests++;
+	s->requests++;
+	s->asked_ns = s->r->port->now_ns;
 	rd->at = READ_WAITS;
 	rd->failed = false;
 	rd->until_ns = s->r->port->now_ns + PG_READ_WAIT_NS;
@@ -338,6 +340,7 @@ put_back(struct pg_away *rd)
 	buf_release(&rd->request);
 	s->reading.to_authority = true;
 	s->r->n.requests--;
+	s->requests--;
 	s->r->reads.retried++;
 }
 

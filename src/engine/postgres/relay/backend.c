@@ -62,6 +62,7 @@ pg_backend_open(struct pg_session *s)
 	}
 	pg_frame_init(&b->in, PG_BACK);
 	b->at = BACKEND_LOGIN;
+	b->born_ns = r->port->now_ns;
 	b->is_ours = false;
 	b->slow = false;
 	b->due = 0;

@@ -19,6 +19,7 @@
  *   away.h     reads on the other side (away.c, reader.c, reads.c, rule.c)
  *   ack.h      answers that wait for it (ack.c, ack_ask.c, ack_judge.c)
  *   shadow.h   reads asked there as well (shadow.c, mirror.c, keeper.c)
+ *   view.c     pools, clients and servers for an operator
  *   hold.c     hold, drained, release: sessions change sides
  *
  *   client ──→ session.in ──(held?)──→ backend.link ──→ server
@@ -75,6 +76,8 @@ struct pg_pooled {
 	enum side side;
 	bool is_ready;
 	bool by_scram;
+	uint64_t number; /* never another's */
+	uint64_t born_ns;
 	uint64_t since_ns;
 	struct pg_frame in;
 	struct buf word;
@@ -107,6 +110,7 @@ struct pg_backend {
 	bool sweeps;     /* answers up to ReadyForQuery are ours       */
 	uint32_t due;    /* ReadyForQuery of restoring that will come  */
 	uint64_t until_ns;
+	uint64_t born_ns; /* it was opened                             */
 	uint32_t process; /* its cancel key                            */
 	uint8_t secret[PG_SECRET_MAX];
 	uint32_t secret_n;
@@ -216,6 +220,8 @@ struct pg_session {
 	uint64_t began_ns;
 	uint64_t waits_ns;
 	uint64_t heard_ns; /* bytes of its backend came last */
+	uint64_t asked_ns; /* its last request               */
+	uint64_t requests;
 };
 
 LIST_OF(pg_session, all, pg_sessions);
@@ -405,6 +411,10 @@ void pg_warm_drop_all(struct pg_relay *r);
 /* The spare becomes the session's backend. False: there is none of that side. True:
  * it logs in, and the session may have ended by that. */
 bool pg_warm_adopt(struct pg_session *s);
+
+/* ---- view.c ---- */
+struct view_ask;
+void pg_view_take(struct pg_relay *r, const struct view_ask *ask);
 
 /* ---- hold.c ---- */
 void pg_hold_begin(struct pg_relay *r, const struct mail *m);

@@ -62,6 +62,8 @@ pg_pool_keep(struct pg_session *s)
 	x->link->owner = x;
 	x->link->want_drained = false;
 	x->side = b->side;
+	x->number = ++r->turns.numbers;
+	x->born_ns = b->born_ns;
 	x->by_scram = s->auth.has_keys;
 	x->in = b->in;
 	x->process = b->process;
@@ -197,6 +199,7 @@ take(struct pg_session *s, struct pg_pooled *x)
 	b->link = x->link;
 	b->link->owner = b;
 	b->side = x->side;
+	b->born_ns = x->born_ns;
 	b->in = x->in;
 	b->at = BACKEND_OPEN;
 	b->is_ours = false;

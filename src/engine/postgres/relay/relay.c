@@ -229,6 +229,7 @@ on_mail(struct pg_relay *r, const struct mail *m)
 		answer(r, MAIL_BEHIND_ACK, m->flag);
 		break;
 	case MAIL_PAIR: pair(r, m); break;
+	case MAIL_VIEW: pg_view_take(r, m->pair); break;
 	case MAIL_STOP: stop(r); break;
 	default: break;
 	}

@@ -27,6 +27,7 @@ pg_server_new(struct pg_session *s)
 	x->place->refs++;
 	x->side = (uint8_t)r->route.authority;
 	x->born_ns = r->port->now_ns;
+	x->number = ++r->turns.numbers;
 	buf_init(&x->word, r->mem);
 	map_init(&x->has, r->mem, sizeof(uint64_t), r->turns.seed[1]);
 	pg_servers_push(&r->turns.servers, x);

@@ -286,8 +286,12 @@ static void
 account(struct pg_session *s, uint8_t type)
 {
 	s->state.is_known = false;
-	s->r->n.requests += type == PG_QUERY || type == PG_FUNCTION_CALL ||
-	                    type == PG_EXECUTE;
+	if (type == PG_QUERY || type == PG_FUNCTION_CALL ||
+	    type == PG_EXECUTE) {
+		s->r->n.requests++;
+		s->requests++;
+		s->asked_ns = s->r->port->now_ns;
+	}
 	switch (type) {
 	case PG_QUERY:
 	case PG_FUNCTION_CALL:

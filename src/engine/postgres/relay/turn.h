@@ -99,6 +99,7 @@ struct pg_server {
 	struct pg_session *s;   /* whose turn it is; NULL: nobody's */
 	struct link *link;      /* while it is nobody's           */
 	uint8_t side;
+	uint64_t number;  /* never another's                 */
 	uint64_t last;    /* who had it before               */
 	uint64_t dress;   /* what is set there; 0: nothing   */
 	bool is_touched;  /* perhaps more is set than is seen */

@@ -73,6 +73,7 @@ open_spare(struct pg_session *s)
 	b->at = BACKEND_SPARE;
 	buf_init(&b->word, r->mem);
 	pg_frame_init(&b->in, PG_BACK);
+	b->born_ns = r->port->now_ns;
 	b->link = r->port->ops->open(r->port, &r->conf->side[b->side].at, b);
 	if (b->link == NULL) {
 		mem_free(r->mem, b, sizeof(*b));

@@ -369,6 +369,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_PAIR:
 	case MAIL_ASTRAY:
 	case MAIL_DOOR:
+	case MAIL_VIEW:
 	case MAIL_PAIR_ACK:
 	case MAIL_TROUBLE:
 	case MAIL_STOPPED: break;

@@ -209,6 +209,7 @@ mail(struct relay *r, const struct mail *m)
 		r->hold.on = true; /* nothing new is given out */
 		r->hold.told = true;
 		break;
+	case MAIL_VIEW:
 	case MAIL_ROUTE_ACK:
 	case MAIL_DRAINED:
 	case MAIL_WARM:
