@@ -55,6 +55,7 @@ LARGE = {
     "postgres-call": "PG FAULTS=1 ABORTS=1 TRIES=2",
     "postgres-dual": "PG DUAL CANARY",
     "postgres-forced": "PG FORCED",
+    "postgres-writes": "PG BYPASS WRITES=2",
 }
 MUTANTS = {
     "NO_FENCE": "BYPASS",
@@ -83,6 +84,8 @@ MUTANTS = {
     "PROGRESS_LEADS": "CRASHES=1",
     "STOP_BEFORE_ROUTE": "COMPLETE",
     "PG_ONE_TERMINATE": "PG BYPASS",
+    "PG_SPARE_BUSY": "PG",
+    "PG_SPARE_ALL": "PG CRASHES=1",
     "PG_SEQUENCE_BEFORE_FENCE": "PG BYPASS",
     "PG_PROGRESS_APART": "PG CRASHES=1",
 }

@@ -151,6 +151,17 @@ byte crashes, cuts, faults, disk_n, aborts, tries, backs;
 byte seq[2], seq_max, seq_read;
 byte login[2];
 byte applied[2];    /* progress row of each target, in its transactions      */
+
+/* A role that may not log in ends nobody: the backend of a worker's client goes
+ * on until it is ended. 1 + the side it is on; 0: none. zq_open: so does one
+ * that reads what its dead client had sent. */
+byte backend[2];
+bool zq_open[2];
+#define MAY_RUN(w, s)  (!shut[s] || backend[w] == (s) + 1)
+#define ZQ_MAY_RUN(w)  (!shut[zq_side[w]] || zq_open[w])
+#else
+#define MAY_RUN(w, s)  (!shut[s])
+#define ZQ_MAY_RUN(w)  (!shut[zq_side[w]])
 #endif
 
 /* ---- what must hold -------------------------------------------------------- */
@@ -197,6 +208,35 @@ inline do_call(s, how, e)
 		ok = true
 	fi
 }
+
+#ifdef PG
+/* pg_kill(): who is not spared is ended, and logins whose role was checked
+ * before are waited for. Spared is whose worker said in this switch that it drained. */
+inline end_one(w, s, e)
+{
+	if
+	:: backend[w] == s + 1 && drained[w] != e -> backend[w] = 0
+	:: else
+	fi;
+#ifndef MUTANT_PG_SPARE_ALL
+	if :: zq_side[w] == s -> zq_open[w] = false :: else fi
+#else
+	skip
+#endif
+}
+
+inline oust(s, e)
+{
+	atomic {
+		if :: login[s] == 2 -> login[s] = 0 :: else fi;
+		end_one(0, s, e); end_one(1, s, e)
+	};
+#ifndef MUTANT_PG_ONE_TERMINATE
+	login[s] != 1;
+	atomic { if :: login[s] == 2 -> login[s] = 0 :: else fi }
+#endif
+}
+#endif
 
 /* One call of control: done, or given up (and lost, or late). */
 inline call(s, how, e)
@@ -257,10 +297,10 @@ end:
 #endif
 #if CRASHES > 0 || defined(FORCED)
 	:: atomic { zq[0] -> zq[0] = false;
-		if :: !shut[zq_side[0]] && !(down && zq_side[0] == NEW) ->
+		if :: ZQ_MAY_RUN(0) && !(down && zq_side[0] == NEW) ->
 			client_unit(zq_side[0], zq_key[0]) :: else fi }
 	:: atomic { zq[1] -> zq[1] = false;
-		if :: !shut[zq_side[1]] && !(down && zq_side[1] == NEW) ->
+		if :: ZQ_MAY_RUN(1) && !(down && zq_side[1] == NEW) ->
 			client_unit(zq_side[1], zq_key[1]) :: else fi }
 	:: zq[0] -> zq[0] = false
 	:: zq[1] -> zq[1] = false
@@ -288,8 +328,30 @@ inline close_client(w)
 		zq[w] = true; zq_side[w] = q_side[w]; zq_key[w] = q_key[w]
 	:: else
 	fi;
+	part(w);
 	q[w] = Q_IDLE; q_side[w] = 0; q_key[w] = 0; q_read[w] = false;
 	q_pos[w] = 0; q_val[w] = 0; done_n[w]++
+}
+
+/* Its client has a backend on that side, or may have one now. */
+inline meet(w)
+{
+#ifdef PG
+	if :: !shut[q_side[w]] -> backend[w] = q_side[w] + 1 :: else fi
+#else
+	skip
+#endif
+}
+
+/* The backend of a client that has gone: it may still read a request. */
+inline part(w)
+{
+#ifdef PG
+	zq_open[w] = zq[w] && backend[w] == zq_side[w] + 1;
+	backend[w] = 0
+#else
+	skip
+#endif
 }
 
 proctype Worker(byte w)
@@ -311,14 +373,15 @@ end:
 #endif
 		fi;
 		q_side[w] = route[w];
+		meet(w);
 		q[w] = Q_SENT }
 	/* the server executes it, or the fence refuses */
 	:: atomic { q[w] == Q_SENT && !(down && q_side[w] == NEW) ->
 		if
-		:: q_read[w] && !shut[q_side[w]] ->
+		:: q_read[w] && MAY_RUN(w, q_side[w]) ->
 			assert(v[2 * q_side[w] + q_key[w]] >= acked[q_key[w]]); /* P3 */
 			q[w] = Q_REPLIED
-		:: !q_read[w] && !shut[q_side[w]] ->
+		:: !q_read[w] && MAY_RUN(w, q_side[w]) ->
 			client_unit(q_side[w], q_key[w]);
 			q_pos[w] = hist[q_side[w]];
 			q[w] = Q_REPLIED
@@ -356,7 +419,7 @@ end:
 		box[w] = 0; hold[w] = true; told[w] = false;
 		hold_ep[w] = box_ep[w] }
 	:: atomic { alive && hold[w] && !told[w] &&
-#ifdef MUTANT_DRAINED_TOO_SOON
+#if defined(MUTANT_DRAINED_TOO_SOON) || defined(MUTANT_PG_SPARE_BUSY)
 		true ->
 #else
 		(q[w] == Q_IDLE || q[w] == Q_HELD) ->
@@ -383,7 +446,10 @@ end:
 				fi
 			:: q[w] == Q_SENT || q[w] == Q_REPLIED -> close_client(w)
 			:: else
-			fi
+			fi;
+#ifdef PG
+			backend[w] = 0
+#endif
 		:: else
 		fi;
 		ack_both[w] = box_both[w];
@@ -772,6 +838,7 @@ inline bury()
 			zq[w] = true; zq_side[w] = q_side[w]; zq_key[w] = q_key[w]
 		:: else
 		fi;
+		part(w);
 		if :: q[w] != Q_IDLE -> done_n[w]++ :: else fi;
 		q[w] = Q_IDLE; q_pos[w] = 0; q_val[w] = 0; q_uns[w] = 0;
 		hold[w] = false; told[w] = false; hold_ep[w] = 0;
@@ -945,12 +1012,7 @@ idle:
 #endif
 	CRASH;
 #ifdef PG
-	/* terminate; wait for logins that were checked before; terminate again */
-	atomic { if :: login[los] == 2 -> login[los] = 0 :: else fi };
-#ifndef MUTANT_PG_ONE_TERMINATE
-	login[los] != 1;
-	atomic { if :: login[los] == 2 -> login[los] = 0 :: else fi };
-#endif
+	oust(los, ep);
 #endif
 	/* MARK */
 #ifndef MUTANT_MARK_BEFORE_FENCE
