@@ -161,7 +161,7 @@ pg_ack_ready(struct pg_session *s)
 	a->parses = 0;
 	/* Before its end the catalog did not show it. */
 	if (a->is_schema)
-		s->r->acks.is_stale = true;
+		s->r->acks.verdicts.is_stale = true;
 	a->is_schema = false;
 	return ret;
 }

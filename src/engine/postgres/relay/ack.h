@@ -21,7 +21,7 @@
 #include "base/list.h"
 #include "engine/postgres/conn.h"
 #include "engine/postgres/relay/away.h"
-#include "engine/postgres/sql.h"
+#include "engine/postgres/relay/verdicts.h"
 
 #define PG_ACK_PROBES 64   /* positions that are kept  */
 #define PG_ACK_CACHE  4096 /* verdicts; a power of two */
@@ -77,14 +77,8 @@ struct pg_acks {
 	uint64_t known_ns;  /* when the last one was answered      */
 	uint64_t marker_ns; /* when something was put into the log */
 	uint64_t retry_ns;
-	struct sql_names names; /* of the authority */
-	struct sql_names next;
-	bool is_loading;
-	bool is_stale;
-	uint64_t loaded_ns;
-	struct pg_verdict *cache;
-	uint64_t seed[2];
-	uint64_t waited; /* answers, ever */
+	struct pg_verdicts verdicts; /* enum pg_ack_class, by the authority's */
+	uint64_t waited;             /* answers, ever */
 };
 
 /* ---- ack.c ---- */

@@ -7,11 +7,9 @@
  * when that takes too long Godwit puts something into the log itself, which has to be
  * durable before the stream has it, and is for nobody.
  */
-#include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
 #include "wire/pg_text.h"
 
-#define RELOAD_NS (5000 * MILLI)
 #define RETRY_NS  (100 * MILLI)
 /* The stream has not passed a position that has been known for so long. */
 #define STUCK_NS  (1 * MILLI)
@@ -27,6 +25,7 @@ pg_ack_ask_init(struct pg_relay *r)
 {
 	struct pg_acks *a = &r->acks;
 	struct pg_ack_ask *both[] = { &a->probe, &a->look };
+	uint64_t seed[2];
 
 	for (int i = 0; i < 2; i++) {
 		both[i]->owner = OWNER_ACK;
@@ -35,16 +34,9 @@ pg_ack_ask_init(struct pg_relay *r)
 		both[i]->c.what = i == 1 ? "names" : "acks";
 		pg_conn_init(&both[i]->c, r->port);
 	}
-	a->seed[0] = r->port->entropy(r->port);
-	a->seed[1] = r->port->entropy(r->port);
-	sql_names_init(&a->names, r->mem, a->seed[0]);
-}
-
-static void
-clear_cache(struct pg_acks *a)
-{
-	if (a->cache != NULL)
-		memset(a->cache, 0, PG_ACK_CACHE * sizeof(*a->cache));
+	seed[0] = r->port->entropy(r->port);
+	seed[1] = r->port->entropy(r->port);
+	pg_verdicts_init(&a->verdicts, r->mem, PG_ACK_CACHE, seed);
 }
 
 static void
@@ -52,12 +44,7 @@ forget_names(struct pg_acks *a)
 {
 	pg_conn_close(&a->look.c);
 	a->look.asked = false;
-	if (a->is_loading)
-		sql_names_fini(&a->next);
-	a->is_loading = false;
-	a->loaded_ns = 0;
-	sql_names_fini(&a->names);
-	clear_cache(a);
+	pg_verdicts_forget(&a->verdicts);
 }
 
 static void
@@ -83,8 +70,7 @@ pg_ack_ask_fini(struct pg_relay *r)
 	pg_ack_ask_forget(r);
 	pg_conn_fini(&a->probe.c);
 	pg_conn_fini(&a->look.c);
-	mem_free(r->mem, a->cache, PG_ACK_CACHE * sizeof(*a->cache));
-	a->cache = NULL;
+	pg_verdicts_fini(&a->verdicts);
 }
 
 /* ---- answers -------------------------------------------------------------------- */
@@ -114,31 +100,25 @@ pg_ack_ask_down(struct pg_relay *r, struct pg_ack_ask *l, const struct err *err)
 }
 
 static void
-take_row(struct pg_relay *r, struct pg_ack_ask *l, const struct pg_values *row)
+take_row(struct pg_relay *r, struct pg_ack_ask *l, struct span body)
 {
 	struct pg_acks *a = &r->acks;
-	struct span rest = row->items;
+	struct pg_values row;
 	struct span text[3];
 	struct pg_value v;
 	struct pg_lsn at;
 
 	if (!l->is_names) {
-		if (row->n == 1 && pg_value_next(&rest, &v) &&
+		if (pg_read_row(body, &row) && row.n == 1 &&
+		    pg_value_next(&row.items, &v) &&
 		    pg_lsn_parse(v.bytes, &at)) {
 			a->position[a->sent % PG_ACK_PROBES] = at.v;
 			l->failed = false;
 		}
 		return;
 	}
-	if (row->n != 3 || !a->is_loading)
-		return;
-	for (int i = 0; i < 3; i++) {
-		(void)pg_value_next(&rest, &v);
-		text[i] = v.bytes;
-	}
-	/* Nobody else's catalog matters. */
-	sql_names_add(&a->next, SIDE_OLD, text);
-	sql_names_add(&a->next, SIDE_NEW, text);
+	if (pg_verdicts_read(body, text))
+		pg_verdicts_row_both(&a->verdicts, text);
 }
 
 static void
@@ -151,12 +131,7 @@ answered(struct pg_relay *r, struct pg_ack_ask *l)
 		a->known_ns = r->port->now_ns;
 		return;
 	}
-	sql_names_done(&a->next);
-	sql_names_fini(&a->names);
-	a->names = a->next;
-	a->is_loading = false;
-	a->loaded_ns = r->port->now_ns;
-	clear_cache(a);
+	pg_verdicts_done(&a->verdicts, r->port->now_ns);
 }
 
 static bool
@@ -164,12 +139,11 @@ hear(void *self, struct pg_conn *c, const struct pg_message *m)
 {
 	struct pg_relay *r = self;
 	struct pg_ack_ask *l = c->link->owner;
-	struct pg_values row;
 
 	if (!l->asked)
 		return true;
-	if (m->type == PG_DATA_ROW && pg_read_row(m->body, &row))
-		take_row(r, l, &row);
+	if (m->type == PG_DATA_ROW)
+		take_row(r, l, m->body);
 	if (m->type == PG_ERROR_RESPONSE)
 		l->failed = true;
 	if (m->type != PG_READY)
@@ -219,21 +193,11 @@ static void
 load(struct pg_relay *r)
 {
 	struct pg_acks *a = &r->acks;
-	uint64_t now = r->port->now_ns;
 
-	if (a->cache == NULL)
-		a->cache = mem_zero(r->mem, PG_ACK_CACHE * sizeof(*a->cache));
-	if (a->cache == NULL || a->is_loading ||
-	    (a->loaded_ns != 0 && !a->is_stale &&
-	     now < a->loaded_ns + RELOAD_NS))
+	if (!pg_verdicts_is_due(&a->verdicts, r->port->now_ns) ||
+	    !is_idle(r, &a->look))
 		return;
-	if (!is_idle(r, &a->look))
-		return;
-	if (a->is_stale)
-		a->names.is_done = false;
-	a->is_stale = false;
-	a->is_loading = true;
-	sql_names_init(&a->next, r->mem, a->seed[1]);
+	pg_verdicts_begin(&a->verdicts);
 	ask(&a->look, sql_names_question);
 }
 

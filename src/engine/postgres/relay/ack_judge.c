@@ -9,7 +9,6 @@
  * What is refused is replaced by something that the server fails at, so that its error
  * comes in its turn, fails the transaction it is in, and ends a pipeline as any other.
  */
-#include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
 #include "engine/postgres/sql_change.h"
 #include "engine/postgres/sql_scan.h"
@@ -64,21 +63,17 @@ pg_ack_judge(const struct sql_names *n, struct span text)
 static enum pg_ack_class
 judge(struct pg_relay *r, struct span text)
 {
-	struct pg_acks *a = &r->acks;
-	struct pg_verdict *v;
+	struct pg_verdicts *v = &r->acks.verdicts;
 	uint64_t digest[2];
+	int known;
 
-	if (a->cache == NULL || !a->names.is_done)
-		return pg_ack_judge(&a->names, text);
-	digest[0] = hash_bytes(text, a->seed[0]);
-	digest[1] = hash_bytes(text, a->seed[1]);
-	v = &a->cache[digest[0] % PG_ACK_CACHE];
-	if (v->known == 0 || v->digest[0] != digest[0] ||
-	    v->digest[1] != digest[1]) {
-		memcpy(v->digest, digest, sizeof(digest));
-		v->known = (uint8_t)(pg_ack_judge(&a->names, text) + 1);
+	pg_verdicts_digest(v, text, digest);
+	known = pg_verdicts_find(v, digest);
+	if (known < 0) {
+		known = (int)pg_ack_judge(&v->names, text);
+		pg_verdicts_put(v, digest, (uint8_t)known);
 	}
-	return (enum pg_ack_class)(v->known - 1);
+	return (enum pg_ack_class)known;
 }
 
 /* ---- a message ---------------------------------------------------------------- */
@@ -129,7 +124,7 @@ note_body(struct pg_session *s, const struct pg_part *p)
 	switch (is_known ? judge(s->r, text) : ACK_WRITES) {
 	case ACK_CHANGES:
 		s->ack.is_schema = true;
-		s->r->acks.is_stale = true;
+		s->r->acks.verdicts.is_stale = true;
 		s->ack.wrote = true;
 		break;
 	case ACK_WRITES: s->ack.wrote = true; break;

@@ -435,7 +435,7 @@ is_wild(struct pg_session *s, struct span text)
 	if (pg_reads_judge(s->r, text, digest) != SQL_WRITE)
 		return false;
 	if (sql_may_change(text)) {
-		s->r->reads.is_stale = true;
+		s->r->reads.verdicts.is_stale = true;
 		s->reading.is_schema = true;
 	}
 	return true;
@@ -533,7 +533,7 @@ pg_away_quiet(struct pg_session *s)
 	pg_reads_answered(s);
 	/* Before its end the catalogs did not show it. */
 	if (s->reading.is_schema && pg_session_is_quiet(s)) {
-		s->r->reads.is_stale = true;
+		s->r->reads.verdicts.is_stale = true;
 		s->reading.is_schema = false;
 	}
 	if (!s->reading.wants_census || s->r->held || s->b.at != BACKEND_OPEN ||

@@ -21,7 +21,7 @@
 
 #include "base/list.h"
 #include "engine/postgres/conn.h"
-#include "engine/postgres/sql.h"
+#include "engine/postgres/relay/verdicts.h"
 #include "engine/postgres/sql_scope.h"
 
 /* A request of one client that may be read elsewhere. */
@@ -145,11 +145,6 @@ struct pg_look {
 	struct pg_conn c;
 };
 
-struct pg_verdict {
-	uint64_t digest[2];
-	uint8_t known; /* enum sql_class + 1 */
-};
-
 /* The share of a read by the tables that it touches. */
 struct pg_share {
 	uint64_t key[2];
@@ -162,18 +157,13 @@ struct pg_reads {
 	bool is_behind;
 	struct pg_look look[SIDE_N];
 	struct pg_look probe;
-	struct sql_names names;
-	struct sql_names next;  /* being asked for */
-	struct sql_scope scope; /* where rules name tables, else empty */
+	struct pg_verdicts verdicts; /* enum sql_class, by both catalogs    */
+	struct sql_scope scope;      /* where rules name tables, else empty */
 	struct sql_scope next_scope;
 	bool loads_scope;
-	bool is_loading;
-	bool is_stale; /* the schema may have changed */
-	uint64_t loaded_ns;
 	uint64_t retry_ns;        /* of catalogs and probe */
 	uint64_t reader_retry_ns; /* of sessions' readers  */
-	struct pg_verdict *cache;
-	struct pg_share *shares; /* as many; NULL: none is known */
+	struct pg_share *shares;  /* as many; NULL: none is known */
 	uint64_t seed[2];
 	struct map refused; /* digests */
 	struct pg_reads_out_list out;

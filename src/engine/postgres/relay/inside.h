@@ -18,6 +18,7 @@
  *   warm.c     before a hold: questions, and connections that will be needed
  *   away.h     reads on the other side (away.c, reader.c, reads.c, rule.c)
  *   ack.h      answers that wait for it (ack.c, ack_ask.c, ack_judge.c)
+ *   verdicts.h what a catalog says of statements, of each of these
  *   shadow.h   reads asked there as well (shadow.c, mirror.c, keeper.c)
  *   view.c     pools, clients and servers for an operator
  *   hold.c     hold, drained, release: sessions change sides
@@ -235,13 +236,8 @@ struct pg_place {
 	struct pg_waiters_list waiters;
 	struct buf key; /* user NUL database NUL                   */
 	/* what is for certain nothing of a session: place.c */
-	struct sql_names names;
-	struct sql_names next;
-	bool is_loading;
-	bool is_stale;
-	uint64_t loaded_ns;
+	struct pg_verdicts verdicts;
 	uint64_t used_ns;
-	struct pg_verdict *cache;
 	struct map custom; /* names of settings in functions */
 };
 

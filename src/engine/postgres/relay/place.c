@@ -5,15 +5,15 @@
  *
  * What is for certain a read, or a plain change of rows (engine/postgres/sql), leaves
  * nothing of the session's behind: it need not be asked. The names for that are asked
- * of a server that nobody has, every RELOAD_NS while there are clients, and behind each
+ * of a server that nobody has, now and then while there are clients, and behind each
  * statement that changes the schema.
  */
-#include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
 #include "engine/postgres/sql_change.h"
 
-#define RELOAD_NS  (5000 * MILLI)
 #define CACHE_N    1024 /* verdicts; a power of two */
+/* A verdict beside enum sql_class: writes, and perhaps into the catalog. */
+#define CHANGES    (SQL_READ + 1)
 /* Settings whose names stand in functions. */
 #define CUSTOM_MAX 64
 
@@ -42,8 +42,7 @@ make(struct pg_relay *r, struct buf *key)
 		return NULL;
 	}
 	p->key = *key;
-	p->is_stale = true;
-	sql_names_init(&p->names, r->mem, r->turns.seed[0]);
+	pg_verdicts_init(&p->verdicts, r->mem, CACHE_N, r->turns.seed);
 	map_init(&p->custom, r->mem, 0, r->turns.seed[0]);
 	pg_places_push(&r->places, p);
 	return p;
@@ -76,10 +75,7 @@ pg_place_leave(struct pg_relay *r, struct pg_place *p)
 	if (--p->refs > 0)
 		return;
 	REQUIRE(p->waiters.n == 0 && p->server_n == 0);
-	sql_names_fini(&p->names);
-	if (p->is_loading)
-		sql_names_fini(&p->next);
-	mem_free(r->mem, p->cache, CACHE_N * sizeof(*p->cache));
+	pg_verdicts_fini(&p->verdicts);
 	map_fini(&p->custom);
 	buf_fini(&p->key);
 	pg_places_remove(&r->places, p);
@@ -133,33 +129,25 @@ pg_group_leave(struct pg_relay *r, struct pg_group *g)
 /* ---- what is left behind --------------------------------------------------------- */
 
 enum sql_class
-pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
-               uint64_t ret_digest[2])
+pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text)
 {
-	struct pg_verdict *v;
-	enum sql_class ret;
+	struct pg_verdicts *v = &p->verdicts;
+	uint64_t digest[2];
+	int known;
 
 	p->used_ns = r->port->now_ns;
-	ret_digest[0] = hash_bytes(text, r->turns.seed[0]);
-	ret_digest[1] = hash_bytes(text, r->turns.seed[1]);
-	if (p->cache == NULL)
-		p->cache = mem_zero(r->mem, CACHE_N * sizeof(*p->cache));
-	if (p->cache == NULL)
-		return SQL_WRITE;
-	v = &p->cache[ret_digest[0] % CACHE_N];
-	if (p->names.is_done && v->known != 0 &&
-	    v->digest[0] == ret_digest[0] && v->digest[1] == ret_digest[1])
-		return (enum sql_class)(v->known - 1);
-	ret = sql_judge(&p->names, text);
-	/* What changes the schema is looked at each time. */
-	if (ret == SQL_WRITE) {
-		p->is_stale = p->is_stale || sql_may_change(text);
-		return ret;
+	pg_verdicts_digest(v, text, digest);
+	known = pg_verdicts_find(v, digest);
+	if (known < 0) {
+		known = (int)sql_judge(&v->names, text);
+		if (known == SQL_WRITE && sql_may_change(text))
+			known = CHANGES;
+		pg_verdicts_put(v, digest, (uint8_t)known);
 	}
-	v->digest[0] = ret_digest[0];
-	v->digest[1] = ret_digest[1];
-	v->known = (uint8_t)(ret + 1);
-	return ret;
+	if (known != CHANGES)
+		return (enum sql_class)known;
+	v->is_stale = true;
+	return SQL_WRITE;
 }
 
 /* ---- the catalog ----------------------------------------------------------------- */
@@ -167,9 +155,10 @@ pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
 bool
 pg_place_wants(const struct pg_relay *r, const struct pg_place *p)
 {
-	return !p->is_loading && !r->held &&
-	       (p->is_stale || (p->used_ns > p->loaded_ns &&
-	                        r->port->now_ns > p->loaded_ns + RELOAD_NS));
+	const struct pg_verdicts *v = &p->verdicts;
+
+	return !r->held && (v->is_stale || p->used_ns >= v->loaded_ns) &&
+	       pg_verdicts_is_due(v, r->port->now_ns);
 }
 
 void
@@ -193,12 +182,8 @@ pg_place_ask(struct pg_server *x)
 	buf_put(tx, "", 1);
 	pg_put_end(tx, at);
 	port_touch(r->port, x->link);
-	p->is_loading = true;
 	/* Behind what was done: it changes nothing that is read now. */
-	if (p->is_stale)
-		p->names.is_done = false;
-	p->is_stale = false;
-	sql_names_init(&p->next, r->mem, r->turns.seed[0]);
+	pg_verdicts_begin(&p->verdicts);
 	x->loads = true;
 	x->failed = false;
 	x->resets = 1;
@@ -207,40 +192,28 @@ pg_place_ask(struct pg_server *x)
 void
 pg_place_row(struct pg_place *p, struct span body)
 {
-	struct pg_values row;
-	struct pg_value v;
 	struct span text[3];
-	struct span rest;
 
-	if (!pg_read_row(body, &row) || row.n != 3)
+	if (!pg_verdicts_read(body, text))
 		return;
-	rest = row.items;
-	for (int i = 0; i < 3; i++) {
-		(void)pg_value_next(&rest, &v);
-		text[i] = v.bytes;
-	}
 	if (span_eq(text[0], SPAN("k"))) {
 		if (map_count(&p->custom) < CUSTOM_MAX)
 			(void)!map_put(&p->custom, text[1], NULL);
 		return;
 	}
-	for (int s = 0; s < SIDE_N; s++)
-		sql_names_add(&p->next, (enum side)s, text);
+	pg_verdicts_row_both(&p->verdicts, text);
 }
 
 void
 pg_place_done(struct pg_relay *r, struct pg_place *p, bool well)
 {
-	p->is_loading = false;
-	/* It is not asked again at once, whatever came of it. */
-	p->loaded_ns = r->port->now_ns;
-	if (p->is_stale || !well) {
-		sql_names_fini(&p->next);
+	struct pg_verdicts *v = &p->verdicts;
+
+	if (well && !v->is_stale) {
+		pg_verdicts_done(v, r->port->now_ns);
 		return;
 	}
-	sql_names_done(&p->next);
-	sql_names_fini(&p->names);
-	p->names = p->next;
-	if (p->cache != NULL)
-		memset(p->cache, 0, CACHE_N * sizeof(*p->cache));
+	pg_verdicts_stop(v);
+	/* It is not asked again at once, whatever came of it. */
+	v->loaded_ns = r->port->now_ns;
 }

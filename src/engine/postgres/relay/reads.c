@@ -9,10 +9,9 @@
 #include "engine/postgres/relay/inside.h"
 #include "wire/pg_text.h"
 
-#define RELOAD_NS (5000 * MILLI)
-#define RETRY_NS  (1000 * MILLI)
-#define PROBE_NS  MILLI /* between two that nobody waits for */
-#define WAIT_NS   (MILLI / 2)
+#define RETRY_NS (1000 * MILLI)
+#define PROBE_NS MILLI /* between two that nobody waits for */
+#define WAIT_NS  (MILLI / 2)
 
 static void
 look_init(struct pg_relay *r, struct pg_look *l, const char *what)
@@ -34,7 +33,7 @@ pg_reads_init(struct pg_relay *r)
 	a->probe.is_probe = true;
 	a->seed[0] = r->port->entropy(r->port);
 	a->seed[1] = r->port->entropy(r->port);
-	sql_names_init(&a->names, r->mem, a->seed[0]);
+	pg_verdicts_init(&a->verdicts, r->mem, PG_READ_CACHE_N, a->seed);
 	sql_scope_init(&a->scope, r->mem, a->seed[0]);
 	map_init(&a->refused, r->mem, 0, a->seed[0]);
 }
@@ -50,20 +49,16 @@ look_close(struct pg_look *l)
 static void
 stop_loading(struct pg_reads *a)
 {
-	if (a->is_loading) {
-		sql_names_fini(&a->next);
+	if (a->verdicts.is_loading)
 		sql_scope_fini(&a->next_scope);
-	}
-	a->is_loading = false;
+	pg_verdicts_stop(&a->verdicts);
 	for (int s = 0; s < SIDE_N; s++)
 		look_close(&a->look[s]);
 }
 
 static void
-clear_cache(struct pg_reads *a)
+clear_shares(struct pg_reads *a)
 {
-	if (a->cache != NULL)
-		memset(a->cache, 0, PG_READ_CACHE_N * sizeof(*a->cache));
 	if (a->shares != NULL)
 		memset(a->shares, 0, PG_READ_CACHE_N * sizeof(*a->shares));
 }
@@ -72,10 +67,9 @@ clear_cache(struct pg_reads *a)
 static void
 forget_names(struct pg_reads *a)
 {
-	a->loaded_ns = 0;
-	sql_names_fini(&a->names);
+	pg_verdicts_forget(&a->verdicts);
 	sql_scope_fini(&a->scope);
-	clear_cache(a);
+	clear_shares(a);
 }
 
 void
@@ -111,8 +105,7 @@ pg_reads_fini(struct pg_relay *r)
 		pg_conn_fini(&a->look[s].c);
 	pg_conn_fini(&a->probe.c);
 	map_fini(&a->refused);
-	mem_free(r->mem, a->cache, PG_READ_CACHE_N * sizeof(*a->cache));
-	a->cache = NULL;
+	pg_verdicts_fini(&a->verdicts);
 	mem_free(r->mem, a->shares, PG_READ_CACHE_N * sizeof(*a->shares));
 	a->shares = NULL;
 }
@@ -126,10 +119,6 @@ pg_reads_route(struct pg_relay *r)
 	          r->route.scope == NULL && r->conf->board != NULL &&
 	          !a->is_behind && !r->held;
 
-	if (on && a->cache == NULL)
-		a->cache =
-			mem_zero(r->mem, PG_READ_CACHE_N * sizeof(*a->cache));
-	on = on && a->cache != NULL;
 	if (r->shadow != NULL &&
 	    (!on || shadow->ppm == 0 || shadow->inflight != r->shadow->cap))
 		pg_shadow_reset(r);
@@ -151,24 +140,17 @@ enum sql_class
 pg_reads_judge(struct pg_relay *r, struct span text, uint64_t ret_digest[2])
 {
 	struct pg_reads *a = &r->reads;
-	struct pg_verdict *v;
-	enum sql_class ret;
+	int known;
 
-	ret_digest[0] = hash_bytes(text, a->seed[0]);
-	ret_digest[1] = hash_bytes(text, a->seed[1]);
-	if (a->cache == NULL || !a->names.is_done || text.n > SQL_TEXT_MAX)
-		return SQL_WRITE;
-	v = &a->cache[ret_digest[0] % PG_READ_CACHE_N];
-	if (v->known != 0 && v->digest[0] == ret_digest[0] &&
-	    v->digest[1] == ret_digest[1])
-		return (enum sql_class)(v->known - 1);
-	v->digest[0] = ret_digest[0];
-	v->digest[1] = ret_digest[1];
-	ret = SQL_WRITE;
-	if (map_find(&a->refused, key_of(ret_digest)) == NULL)
-		ret = sql_judge(&a->names, text);
-	v->known = (uint8_t)(ret + 1);
-	return ret;
+	pg_verdicts_digest(&a->verdicts, text, ret_digest);
+	known = pg_verdicts_find(&a->verdicts, ret_digest);
+	if (known < 0) {
+		known = SQL_WRITE;
+		if (map_find(&a->refused, key_of(ret_digest)) == NULL)
+			known = (int)sql_judge(&a->verdicts.names, text);
+		pg_verdicts_put(&a->verdicts, ret_digest, (uint8_t)known);
+	}
+	return (enum sql_class)known;
 }
 
 void
@@ -179,7 +161,7 @@ pg_reads_refuse(struct pg_relay *r, const uint64_t digest[2])
 	/* Without room it is tried, and refused, again. */
 	if (map_count(&a->refused) < PG_READ_REFUSED_MAX)
 		(void)!map_put(&a->refused, key_of(digest), NULL);
-	clear_cache(a);
+	pg_verdicts_put(&a->verdicts, digest, SQL_WRITE);
 }
 
 uint32_t
@@ -236,31 +218,26 @@ pg_look_up(struct pg_relay *r, struct pg_look *l)
 }
 
 static void
-add_row(struct pg_relay *r, const struct pg_look *l,
-        const struct pg_values *row)
+add_row(struct pg_relay *r, const struct pg_look *l, struct span body)
 {
 	struct pg_reads *a = &r->reads;
-	struct span rest = row->items;
+	struct pg_values row;
 	struct span text[3];
 	struct pg_value v;
 	struct pg_lsn at;
 
 	if (l->is_probe) {
-		if (row->n == 1 && pg_value_next(&rest, &v) &&
-		    pg_lsn_parse(v.bytes, &at))
+		if (pg_read_row(body, &row) && row.n == 1 &&
+		    pg_value_next(&row.items, &v) && pg_lsn_parse(v.bytes, &at))
 			a->position[(a->done + 1) % PG_READ_PROBES] = at.v;
 		return;
 	}
-	if (row->n != 3 || !a->is_loading)
+	if (!a->verdicts.is_loading || !pg_verdicts_read(body, text))
 		return;
-	for (int i = 0; i < 3; i++) {
-		(void)pg_value_next(&rest, &v);
-		text[i] = v.bytes;
-	}
 	if (text[0].n == 1 && text[0].p[0] == SQL_SCOPE_KIND)
 		sql_scope_add(&a->next_scope, text);
 	else
-		sql_names_add(&a->next, l->side, text);
+		pg_verdicts_row(&a->verdicts, l->side, text);
 }
 
 static void
@@ -270,16 +247,12 @@ all_there(struct pg_relay *r)
 
 	if (!a->look[SIDE_OLD].done || !a->look[SIDE_NEW].done)
 		return;
-	sql_names_done(&a->next);
-	sql_names_fini(&a->names);
-	a->names = a->next;
+	pg_verdicts_done(&a->verdicts, r->port->now_ns);
 	if (a->loads_scope)
 		sql_scope_done(&a->next_scope);
 	sql_scope_fini(&a->scope);
 	a->scope = a->next_scope;
-	a->is_loading = false;
-	a->loaded_ns = r->port->now_ns;
-	clear_cache(a);
+	clear_shares(a);
 }
 
 static bool
@@ -287,10 +260,9 @@ hear(void *self, struct pg_conn *c, const struct pg_message *m)
 {
 	struct pg_relay *r = self;
 	struct pg_look *l = c->link->owner;
-	struct pg_values row;
 
-	if (m->type == PG_DATA_ROW && l->asked && pg_read_row(m->body, &row))
-		add_row(r, l, &row);
+	if (m->type == PG_DATA_ROW && l->asked)
+		add_row(r, l, m->body);
 	/* The answer is not there: as a connection that is lost. */
 	if (m->type == PG_ERROR_RESPONSE)
 		l->done = false;
@@ -314,7 +286,7 @@ pg_look_take(struct pg_relay *r, struct pg_look *l, struct span bytes)
 	}
 	if (asked && !l->asked && !l->done)
 		lost(r, l);
-	else if (!l->is_probe && l->done && r->reads.is_loading)
+	else if (!l->is_probe && l->done && r->reads.verdicts.is_loading)
 		all_there(r);
 }
 
@@ -350,29 +322,24 @@ static void
 load(struct pg_relay *r)
 {
 	struct pg_reads *a = &r->reads;
-	uint64_t now = r->port->now_ns;
+	struct pg_verdicts *v = &a->verdicts;
 	bool wants_scope = pg_rule_names_tables(r);
 
-	if (a->is_loading && a->loads_scope != wants_scope)
+	if (v->is_loading && a->loads_scope != wants_scope)
 		stop_loading(a);
-	if (!a->is_loading && a->loaded_ns != 0 && !a->is_stale &&
-	    now < a->loaded_ns + RELOAD_NS &&
+	if (!v->is_loading && !pg_verdicts_is_due(v, r->port->now_ns) &&
 	    (a->scope.is_done || !wants_scope))
 		return;
-	if (!a->is_loading) {
-		a->is_loading = true;
+	if (!v->is_loading) {
+		pg_verdicts_begin(v);
 		a->loads_scope = wants_scope;
-		sql_names_init(&a->next, r->mem, a->seed[1]);
 		sql_scope_init(&a->next_scope, r->mem, a->seed[1]);
-		if (a->is_stale)
-			a->names.is_done = false;
-		a->is_stale = false;
 		for (int s = 0; s < SIDE_N; s++) {
 			a->look[s].side = (enum side)s;
 			a->look[s].done = false;
 		}
 	}
-	for (int s = 0; s < SIDE_N && a->is_loading; s++) {
+	for (int s = 0; s < SIDE_N && v->is_loading; s++) {
 		if (!a->look[s].done)
 			ask(r, &a->look[s], sql_names_question,
 			    wants_scope ? sql_scope_question : "");

@@ -452,18 +452,18 @@ void
 pg_turn_note(struct pg_session *s, struct span text, bool whole)
 {
 	struct pg_turn *t = &s->turn;
-	uint64_t digest[2];
 	enum sql_class c = SQL_WRITE;
 
 	if (t->place == NULL || t->server == NULL)
 		return;
 	if (whole)
-		c = pg_place_judge(s->r, t->place, text, digest);
+		c = pg_place_judge(s->r, t->place, text);
 	if (c != SQL_READ) {
 		t->server->is_numbered = true;
 		/* ack.h: its answer waits. */
 		s->ack.wrote = s->ack.wrote || s->r->conf->board != NULL;
-		s->ack.is_schema = s->ack.is_schema || t->place->is_stale;
+		s->ack.is_schema =
+			s->ack.is_schema || t->place->verdicts.is_stale;
 	}
 	if (c != SQL_WRITE)
 		return;
@@ -557,7 +557,7 @@ pg_turn_forget(struct pg_relay *r)
 	list_each(pg_group, g, all, &r->turns.groups)
 		g->is_known = false;
 	list_each(pg_place, p, all, &r->places) {
-		p->is_stale = true;
+		p->verdicts.is_stale = true;
 		list_each(pg_session, s, turn.waiting, &p->waiters)
 			s->turn.since_ns = r->port->now_ns;
 	}

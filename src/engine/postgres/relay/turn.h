@@ -219,7 +219,7 @@ struct pg_group *pg_group_enter(struct pg_relay *r, struct span startup);
 void pg_group_leave(struct pg_relay *r, struct pg_group *g);
 /* What a statement leaves behind. */
 enum sql_class pg_place_judge(struct pg_relay *r, struct pg_place *p,
-                              struct span text, uint64_t ret_digest[2]);
+                              struct span text);
 /* Should the catalog be read anew? Then ask x for it; its rows; its end. */
 bool pg_place_wants(const struct pg_relay *r, const struct pg_place *p);
 void pg_place_ask(struct pg_server *x);

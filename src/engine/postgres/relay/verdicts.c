@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/postgres/relay/verdicts.c: the names of a catalog, and what was said of
+ * statements by them.
+ */
+#include "engine/postgres/relay/verdicts.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+
+void
+pg_verdicts_init(struct pg_verdicts *v, struct mem *mem, size_t cache_n,
+                 const uint64_t seed[2])
+{
+	*v = (struct pg_verdicts){
+		.mem = mem,
+		.seed = { seed[0], seed[1] },
+		.cache_n = cache_n,
+	};
+	REQUIRE(cache_n > 0 && (cache_n & (cache_n - 1)) == 0);
+	sql_names_init(&v->names, mem, seed[0]);
+}
+
+void
+pg_verdicts_fini(struct pg_verdicts *v)
+{
+	pg_verdicts_forget(v);
+	mem_free(v->mem, v->cache, v->cache_n * sizeof(*v->cache));
+	v->cache = NULL;
+}
+
+static void
+clear(struct pg_verdicts *v)
+{
+	if (v->cache != NULL)
+		memset(v->cache, 0, v->cache_n * sizeof(*v->cache));
+}
+
+void
+pg_verdicts_forget(struct pg_verdicts *v)
+{
+	pg_verdicts_stop(v);
+	sql_names_fini(&v->names);
+	v->loaded_ns = 0;
+	clear(v);
+}
+
+/* ---- names ---------------------------------------------------------------- */
+
+bool
+pg_verdicts_is_due(const struct pg_verdicts *v, uint64_t now_ns)
+{
+	return !v->is_loading && (v->is_stale || v->loaded_ns == 0 ||
+	                          now_ns >= v->loaded_ns + PG_VERDICTS_NS);
+}
+
+void
+pg_verdicts_begin(struct pg_verdicts *v)
+{
+	REQUIRE(!v->is_loading);
+	v->is_loading = true;
+	if (v->is_stale)
+		v->names.is_done = false;
+	v->is_stale = false;
+	sql_names_init(&v->next, v->mem, v->seed[1]);
+}
+
+void
+pg_verdicts_row(struct pg_verdicts *v, enum side s, const struct span row[3])
+{
+	if (v->is_loading)
+		sql_names_add(&v->next, s, row);
+}
+
+void
+pg_verdicts_row_both(struct pg_verdicts *v, const struct span row[3])
+{
+	for (int s = 0; s < SIDE_N; s++)
+		pg_verdicts_row(v, (enum side)s, row);
+}
+
+void
+pg_verdicts_done(struct pg_verdicts *v, uint64_t now_ns)
+{
+	REQUIRE(v->is_loading);
+	sql_names_done(&v->next);
+	sql_names_fini(&v->names);
+	v->names = v->next;
+	v->is_loading = false;
+	v->loaded_ns = now_ns;
+	clear(v);
+}
+
+void
+pg_verdicts_stop(struct pg_verdicts *v)
+{
+	if (v->is_loading)
+		sql_names_fini(&v->next);
+	v->is_loading = false;
+}
+
+bool
+pg_verdicts_read(struct span body, struct span ret_row[3])
+{
+	struct pg_values row;
+	struct pg_value v;
+
+	if (!pg_read_row(body, &row) || row.n != 3)
+		return false;
+	for (int i = 0; i < 3; i++) {
+		(void)pg_value_next(&row.items, &v);
+		ret_row[i] = v.bytes;
+	}
+	return true;
+}
+
+/* ---- verdicts --------------------------------------------------------------- */
+
+void
+pg_verdicts_digest(const struct pg_verdicts *v, struct span text,
+                   uint64_t ret[2])
+{
+	ret[0] = hash_bytes(text, v->seed[0]);
+	ret[1] = hash_bytes(text, v->seed[1]);
+}
+
+int
+pg_verdicts_find(const struct pg_verdicts *v, const uint64_t digest[2])
+{
+	const struct pg_verdict *at;
+
+	if (v->cache == NULL || !v->names.is_done)
+		return -1;
+	at = &v->cache[digest[0] & (v->cache_n - 1)];
+	return at->digest[0] == digest[0] && at->digest[1] == digest[1]
+	               ? at->known - 1
+	               : -1;
+}
+
+void
+pg_verdicts_put(struct pg_verdicts *v, const uint64_t digest[2],
+                uint8_t verdict)
+{
+	REQUIRE(verdict < UINT8_MAX);
+	if (!v->names.is_done)
+		return;
+	if (v->cache == NULL)
+		v->cache = mem_zero(v->mem, v->cache_n * sizeof(*v->cache));
+	if (v->cache == NULL)
+		return;
+	v->cache[digest[0] & (v->cache_n - 1)] = (struct pg_verdict){
+		.digest = { digest[0], digest[1] },
+		.known = (uint8_t)(verdict + 1),
+	};
+}
