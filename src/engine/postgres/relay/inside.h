@@ -11,6 +11,7 @@
  *   pool.c     backends that wait for another client
  *   turn.c     transaction pooling: sessions take turns on servers
  *   server.c   a connection that nobody has a turn on
+ *   idle.h     what a server says on a connection that nobody has
  *   place.c    pools, and what leaves nothing behind in their databases
  *   alias.c    names of statements that many sessions share
  *   params.c   what the client knows of the server's parameters
@@ -20,6 +21,7 @@
  *   ack.h      answers that wait for it (ack.c, ack_ask.c, ack_judge.c)
  *   verdicts.h what a catalog says of statements, of each of these
  *   shadow.h   reads asked there as well (shadow.c, mirror.c, keeper.c)
+ *   guard.h    a connection of Godwit's that is read only
  *   view.c     pools, clients and servers for an operator
  *   hold.c     hold, drained, release: sessions change sides
  *
@@ -80,10 +82,7 @@ struct pg_pooled {
 	uint64_t number; /* never another's */
 	uint64_t born_ns;
 	uint64_t since_ns;
-	struct pg_frame in;
-	struct buf word;
-	bool reads;
-	uint8_t type;
+	struct pg_idle in;
 	struct buf startup; /* pairs of the clients it is for        */
 	struct buf says;    /* its parameters: ParameterStatus each  */
 	uint32_t process;

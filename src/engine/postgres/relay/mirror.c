@@ -3,10 +3,10 @@
  * engine/postgres/relay/mirror.c: connections on which reads are asked once more.
  *
  * Few, to each side, for all sessions: Godwit's role logs in and becomes a session's
- * user with its settings; sessions that are alike share one. READ ONLY and the time of
- * an answer are set last, and looked at.
+ * user with its settings; sessions that are alike share one (guard.h).
  */
 #include "base/hash.h"
+#include "engine/postgres/relay/guard.h"
 #include "engine/postgres/relay/inside.h"
 #include "wire/pg_text.h"
 
@@ -233,48 +233,17 @@ pg_mirror_up(struct pg_mirror *m)
 static void
 restore(struct pg_mirror *m)
 {
-	struct buf sql;
-
-	buf_init(&sql, m->r->mem);
-	buf_put_span(&sql, buf_span(&m->kind->settings));
-	buf_putf(&sql,
-	         "SELECT pg_catalog.set_config('statement_timeout', '%u', "
-	         "false), pg_catalog.set_config('default_transaction_read_only"
-	         "', 'on', false); SELECT session_user, "
-	         "pg_catalog.current_setting('default_transaction_read_only')",
-	         m->r->route.shadow.timeout_ms);
 	m->is_guarded = false;
 	m->due = 1;
-	pg_put_query(&m->c.link->tx, buf_span(&sql));
-	m->c.state_5[0] = '\0';
-	pg_conn_asked(&m->c);
-	if (buf_failed(&sql))
+	if (!pg_guard_ask(&m->c, buf_span(&m->kind->settings),
+	                  m->r->route.shadow.timeout_ms))
 		pg_mirror_close(m);
-	buf_fini(&sql);
 }
 
-static void
-check_guard(struct pg_mirror *m, struct span body)
-{
-	struct pg_values row;
-	struct pg_value v[2];
-	struct span rest;
-
-	if (!pg_read_row(body, &row) || row.n != 2)
-		return;
-	rest = row.items;
-	(void)pg_value_next(&rest, &v[0]);
-	(void)pg_value_next(&rest, &v[1]);
-	m->is_guarded = span_eq(v[0].bytes, buf_span(&m->kind->user)) &&
-	                span_eq(v[1].bytes, SPAN("on"));
-}
-
-/* Rows of settings come first: the last one counts. */
 static void
 hear_restored(struct pg_mirror *m, const struct pg_message *msg)
 {
-	if (msg->type == PG_DATA_ROW)
-		check_guard(m, msg->body);
+	pg_guard_hear(msg, buf_span(&m->kind->user), &m->is_guarded);
 	if (msg->type != PG_READY || m->due == 0)
 		return;
 	m->due = 0;

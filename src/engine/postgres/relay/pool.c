@@ -24,7 +24,7 @@ drop(struct pg_pooled *x, bool is_there)
 		port_touch(r->port, x->link);
 		r->port->ops->close(r->port, x->link, true);
 	}
-	buf_fini(&x->word);
+	pg_idle_fini(&x->in);
 	buf_fini(&x->startup);
 	buf_fini(&x->says);
 	pg_pool_remove(&r->pool, x);
@@ -65,7 +65,8 @@ pg_pool_keep(struct pg_session *s)
 	x->number = ++r->turns.numbers;
 	x->born_ns = b->born_ns;
 	x->by_scram = s->auth.has_keys;
-	x->in = b->in;
+	pg_idle_init(&x->in, r->mem);
+	x->in.in = b->in;
 	x->process = b->process;
 	x->secret_n = b->secret_n;
 	memcpy(x->secret, b->secret, b->secret_n);
@@ -73,7 +74,6 @@ pg_pool_keep(struct pg_session *s)
 	x->says = s->says;
 	buf_init(&s->startup, r->mem);
 	buf_init(&s->says, r->mem);
-	buf_init(&x->word, r->mem);
 	b->link = NULL;
 	b->at = BACKEND_OFF;
 	pg_put_query(&x->link->tx, SPAN("DISCARD ALL"));
@@ -81,53 +81,36 @@ pg_pool_keep(struct pg_session *s)
 	pg_pool_push(&r->pool, x);
 }
 
-/* A whole message, of those that are read. False: it is no use any more. */
 static bool
-hear(struct pg_pooled *x, struct span body)
+reads(const void *self, uint8_t type)
 {
+	(void)self;
+	return type == PG_READY || type == PG_PARAMETER_STATUS ||
+	       type == PG_ERROR_RESPONSE;
+}
+
+static bool
+hear(void *self, uint8_t type, struct span body)
+{
+	struct pg_pooled *x = self;
 	enum pg_transaction t;
 
-	if (x->type == PG_PARAMETER_STATUS)
+	if (type == PG_PARAMETER_STATUS)
 		pg_params_put(&x->says, body);
-	if (x->type == PG_READY) {
+	if (type == PG_READY) {
 		if (x->is_ready || !pg_read_ready(body, &t) || t != PG_IDLE)
 			return false;
 		x->is_ready = true;
 		x->since_ns = x->r->port->now_ns;
 	}
-	return x->type != PG_ERROR_RESPONSE && !buf_failed(&x->says);
+	return type != PG_ERROR_RESPONSE && !buf_failed(&x->says);
 }
 
 void
 pg_pool_bytes(struct pg_pooled *x, struct span bytes)
 {
-	struct pg_part p;
-	size_t used;
-
-	while (bytes.n > 0) {
-		enum wire_rc rc = pg_frame_feed(&x->in, bytes, &p, &used);
-
-		bytes = span_skip(bytes, used);
-		if (rc == WIRE_MORE)
-			return;
-		if (rc != WIRE_PART)
-			break;
-		if (p.kind == PG_HEAD) {
-			x->type = p.type;
-			x->reads = p.type == PG_READY ||
-			           p.type == PG_PARAMETER_STATUS ||
-			           p.type == PG_ERROR_RESPONSE;
-			buf_clear(&x->word);
-		} else if (x->reads) {
-			buf_put_span(&x->word, p.raw);
-		}
-		if (x->reads && p.left == 0 &&
-		    (buf_failed(&x->word) || !hear(x, buf_span(&x->word))))
-			break;
-		if (bytes.n == 0)
-			return;
-	}
-	drop(x, true);
+	if (!pg_idle_take(&x->in, bytes, reads, hear, x))
+		drop(x, true);
 }
 
 void
@@ -166,7 +149,7 @@ find(const struct pg_session *s)
 
 	list_each(pg_pooled, x, all, &s->r->pool) {
 		if (x->is_ready && x->side == s->r->route.authority &&
-		    pg_frame_is_between(&x->in) &&
+		    pg_frame_is_between(&x->in.in) &&
 		    span_eq(buf_span(&x->startup), buf_span(&s->startup)))
 			found = x;
 	}
@@ -200,7 +183,7 @@ take(struct pg_session *s, struct pg_pooled *x)
 	b->link->owner = b;
 	b->side = x->side;
 	b->born_ns = x->born_ns;
-	b->in = x->in;
+	b->in = x->in.in;
 	b->at = BACKEND_OPEN;
 	b->is_ours = false;
 	b->slow = false;

@@ -7,6 +7,7 @@
  * could change it is never sent there.
  */
 #include "base/hash.h"
+#include "engine/postgres/relay/guard.h"
 #include "engine/postgres/relay/inside.h"
 
 #define OWN_TYPE     16384u
@@ -113,40 +114,13 @@ pg_reader_up(struct pg_away *rd)
 static void
 restore(struct pg_away *rd)
 {
-	struct pg_session *s = rd->s;
-	struct buf sql;
+	struct span settings = buf_span(&rd->s->state.settings);
 
-	buf_init(&sql, s->r->mem);
-	buf_put_span(&sql, buf_span(&s->state.settings));
-	buf_put_str(&sql, "SELECT pg_catalog.set_config('default_transaction_"
-	                  "read_only', 'on', false); SELECT session_user, "
-	                  "pg_catalog.current_setting('default_transaction_"
-	                  "read_only')");
-	rd->restored = hash_bytes(buf_span(&s->state.settings), 0);
+	rd->restored = hash_bytes(settings, 0);
 	rd->is_guarded = false;
 	rd->reader = READER_RESTORES;
-	pg_put_query(&rd->c.link->tx, buf_span(&sql));
-	rd->c.state_5[0] = '\0';
-	pg_conn_asked(&rd->c);
-	if (buf_failed(&sql))
+	if (!pg_guard_ask(&rd->c, settings, 0))
 		pg_reader_close(rd);
-	buf_fini(&sql);
-}
-
-static void
-check_guard(struct pg_away *rd, struct span body)
-{
-	struct pg_values row;
-	struct pg_value v[2];
-	struct span rest;
-
-	if (!pg_read_row(body, &row) || row.n != 2)
-		return;
-	rest = row.items;
-	(void)pg_value_next(&rest, &v[0]);
-	(void)pg_value_next(&rest, &v[1]);
-	rd->is_guarded = span_eq(v[0].bytes, buf_span(&rd->s->state.user)) &&
-	                 span_eq(v[1].bytes, SPAN("on"));
 }
 
 /* It is what the session is, or it cannot be. */
@@ -271,8 +245,7 @@ hear(void *self, struct pg_conn *c, const struct pg_message *m)
 			restore(rd);
 		break;
 	case READER_RESTORES:
-		if (m->type == PG_DATA_ROW)
-			check_guard(rd, m->body);
+		pg_guard_hear(m, buf_span(&rd->s->state.user), &rd->is_guarded);
 		if (m->type == PG_READY)
 			restored(rd);
 		break;

@@ -477,5 +477,6 @@ show(const void *self, struct buf *text)
 		         "were writes%s\n",
 		         r->reads.out.n, (unsigned long long)r->reads.retried,
 		         (unsigned long long)r->reads.guarded,
-		         r->reads.verdicts.names.is_opaque ? "; none can be" : "");
+		         r->reads.verdicts.names.is_opaque ? "; none can be"
+		                                           : "");
 }

@@ -28,7 +28,7 @@ pg_server_new(struct pg_session *s)
 	x->side = (uint8_t)r->route.authority;
 	x->born_ns = r->port->now_ns;
 	x->number = ++r->turns.numbers;
-	buf_init(&x->word, r->mem);
+	pg_idle_init(&x->in, r->mem);
 	map_init(&x->has, r->mem, sizeof(uint64_t), r->turns.seed[1]);
 	pg_servers_push(&r->turns.servers, x);
 	s->turn.server = x;
@@ -61,7 +61,7 @@ pg_server_free(struct pg_server *x)
 	if (x->loads)
 		pg_place_done(r, x->place, false);
 	map_fini(&x->has);
-	buf_fini(&x->word);
+	pg_idle_fini(&x->in);
 	if (x->group != NULL) {
 		x->group->server_n--;
 		pg_group_leave(r, x->group);
@@ -83,7 +83,7 @@ pg_server_take_back(struct pg_session *s)
 	x->link = b->link;
 	x->link->owner = x;
 	x->link->want_drained = false;
-	x->in = b->in;
+	x->in.in = b->in;
 	x->process = b->process;
 	x->secret_n = b->secret_n;
 	memcpy(x->secret, b->secret, b->secret_n);
@@ -107,7 +107,7 @@ pg_server_give(struct pg_server *x, struct pg_session *s)
 	b->link = x->link;
 	b->link->owner = b;
 	b->side = (enum side)x->side;
-	b->in = x->in;
+	b->in = x->in.in;
 	b->type = 0;
 	b->is_ours = false;
 	b->slow = false;
@@ -138,13 +138,22 @@ pg_server_reset(struct pg_server *x, uint32_t due)
 	port_touch(x->r->port, x->link);
 }
 
-/* A whole message, of those that are read. False: it is no use any more. */
 static bool
-hear(struct pg_server *x, struct span body)
+reads(const void *self, uint8_t type)
 {
+	const struct pg_server *x = self;
+
+	return type == PG_READY || type == PG_ERROR_RESPONSE ||
+	       (x->loads && type == PG_DATA_ROW);
+}
+
+static bool
+hear(void *self, uint8_t type, struct span body)
+{
+	struct pg_server *x = self;
 	enum pg_transaction t;
 
-	switch (x->type) {
+	switch (type) {
 	case PG_READY:
 		if (x->resets == 0 || !pg_read_ready(body, &t) || t != PG_IDLE)
 			return false;
@@ -164,44 +173,11 @@ hear(struct pg_server *x, struct span body)
 	}
 }
 
-static bool
-is_read(const struct pg_server *x, uint8_t type)
-{
-	return type == PG_READY || type == PG_ERROR_RESPONSE ||
-	       (x->loads && type == PG_DATA_ROW);
-}
-
 void
 pg_server_bytes(struct pg_server *x, struct span bytes)
 {
-	struct pg_part p;
-	size_t used;
-
-	while (bytes.n > 0) {
-		enum wire_rc rc = pg_frame_feed(&x->in, bytes, &p, &used);
-
-		bytes = span_skip(bytes, used);
-		if (rc == WIRE_MORE)
-			return;
-		if (rc != WIRE_PART)
-			break;
-		if (p.kind == PG_HEAD) {
-			x->type = p.type;
-			x->reads = is_read(x, p.type);
-			buf_clear(&x->word);
-		} else if (x->reads) {
-			buf_put_span(&x->word, p.raw);
-		}
-		if (x->reads && p.left == 0 &&
-		    (buf_failed(&x->word) || !hear(x, buf_span(&x->word))))
-			break;
-		if (bytes.n == 0) {
-			if (x->resets == 0)
-				buf_release(&x->word);
-			return;
-		}
-	}
-	pg_server_free(x);
+	if (!pg_idle_take(&x->in, bytes, reads, hear, x))
+		pg_server_free(x);
 }
 
 void

@@ -21,8 +21,8 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "engine/postgres/relay/away.h"
+#include "engine/postgres/relay/idle.h"
 #include "engine/postgres/sql.h"
-#include "wire/pg_frame.h"
 
 struct link;
 struct pg_message;
@@ -110,10 +110,7 @@ struct pg_server {
 	uint32_t cancels; /* ... that may hit it             */
 	uint64_t born_ns;
 	uint64_t since_ns; /* nobody has it                   */
-	struct pg_frame in;
-	struct buf word;
-	uint8_t type;
-	bool reads;
+	struct pg_idle in;
 	uint32_t process;
 	uint32_t secret_n;
 	uint8_t secret[PG_SECRET_MAX];
