@@ -69,9 +69,9 @@ def whole(text, *values, binary=False):
 class Raw:
     """A client that knows of nothing but messages."""
 
-    def __init__(self, port, pairs=()):
+    def __init__(self, port, pairs=(), database="app"):
         self.sock = socket.create_connection(("127.0.0.1", port), 60)
-        body = b"".join(z(x) for x in ("user", "raw", "database", "app", *pairs)) + b"\0"
+        body = b"".join(z(x) for x in ("user", "raw", "database", database, *pairs)) + b"\0"
         self.sock.sendall(struct.pack(">IHH", len(body) + 8, 3, 0) + body)
         self.buf = b""
         self.key = None

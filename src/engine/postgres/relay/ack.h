@@ -136,6 +136,9 @@ enum pg_ack_class {
 enum pg_ack_class pg_ack_judge(const struct sql_names *n, struct span text);
 /* A part of a message on its way to the authority. */
 void pg_ack_note(struct pg_session *s, const struct pg_part *p);
+/* A statement that a message will execute, whatever that message is; no text (p NULL):
+ * not known. */
+void pg_ack_note_text(struct pg_session *s, struct span text);
 /* ErrorResponse, ParseComplete of the authority. */
 void pg_ack_note_error(struct pg_session *s);
 void pg_ack_note_parsed(struct pg_session *s);

@@ -108,6 +108,21 @@ find(struct pg_session *s, struct span body, struct span *ret_text)
 	return true;
 }
 
+static void
+count(struct pg_session *s, enum pg_ack_class c)
+{
+	switch (c) {
+	case ACK_CHANGES:
+		s->ack.is_schema = true;
+		s->r->acks.verdicts.is_stale = true;
+		s->ack.wrote = true;
+		break;
+	case ACK_WRITES: s->ack.wrote = true; break;
+	case ACK_CONTROLS:
+	case ACK_READS: break;
+	}
+}
+
 /* The beginning of a body, or all of it. */
 static void
 note_body(struct pg_session *s, const struct pg_part *p)
@@ -121,16 +136,18 @@ note_body(struct pg_session *s, const struct pg_part *p)
 		is_known = p->left == 0 && pg_read_query(p->raw, &text);
 	else
 		is_known = find(s, p->raw, &text);
-	switch (is_known ? judge(s->r, text) : ACK_WRITES) {
-	case ACK_CHANGES:
-		s->ack.is_schema = true;
-		s->r->acks.verdicts.is_stale = true;
+	count(s, is_known ? judge(s->r, text) : ACK_WRITES);
+}
+
+void
+pg_ack_note_text(struct pg_session *s, struct span text)
+{
+	if (s->r->conf->board == NULL)
+		return;
+	if (!pg_acks_is_on(s->r))
 		s->ack.wrote = true;
-		break;
-	case ACK_WRITES: s->ack.wrote = true; break;
-	case ACK_CONTROLS:
-	case ACK_READS: break;
-	}
+	else if (pg_away_is_moved(s))
+		count(s, text.p != NULL ? judge(s->r, text) : ACK_WRITES);
 }
 
 void

@@ -7,9 +7,6 @@
  * Parse is always the server's Parse; on another server it is prepared again when it
  * is used. Its description has to be the same one there: what a client has been told
  * of the columns it keeps, so a change of them is told as PostgreSQL tells it.
- *
- * Answers come in the order of what was asked, and an error ends all up to the next
- * Sync: turn.due is what is expected.
  */
 #include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
@@ -17,14 +14,6 @@
 /* A statement that is not bound by its end may be so long until it is. */
 #define WORDS_MAX ((size_t)2 * 1024)
 #define NAME_N    39 /* "godwit_" and 32 digits */
-/* Types of people's own have other numbers on another server. */
-#define OWN_TYPE  16384u
-
-static struct span
-key_of(const uint64_t digest[2])
-{
-	return span_of(digest, 2 * sizeof(digest[0]));
-}
 
 static struct span
 name_of(const uint64_t digest[2], char ret[NAME_N])
@@ -36,38 +25,6 @@ name_of(const uint64_t digest[2], char ret[NAME_N])
 	for (size_t i = 0; i < 32; i++)
 		ret[7 + i] = digits[digest[i / 16] >> (60 - i % 16 * 4) & 15];
 	return span_of(ret, NAME_N);
-}
-
-static void
-expect(struct pg_session *s, enum due_kind kind, const uint64_t *digest)
-{
-	struct pg_due d;
-
-	if (s->turn.skips)
-		return;
-	memset(&d, 0, sizeof(d));
-	d.kind = kind;
-	if (digest != NULL)
-		memcpy(d.digest, digest, sizeof(d.digest));
-	buf_put(&s->turn.due, &d, sizeof(d));
-}
-
-static bool
-front(const struct pg_session *s, struct pg_due *ret)
-{
-	if (buf_len(&s->turn.due) < sizeof(*ret))
-		return false;
-	memcpy(ret, buf_span(&s->turn.due).p, sizeof(*ret));
-	return true;
-}
-
-void
-pg_alias_begin(struct pg_session *s, bool is_same)
-{
-	s->turn.is_prepared = s->turn.is_prepared && is_same;
-	s->turn.waits_shape = false;
-	s->turn.skips = false;
-	buf_clear(&s->turn.due);
 }
 
 /* ---- on a server ----------------------------------------------------------------- */
@@ -87,8 +44,23 @@ make_room(struct pg_session *s)
 	memcpy(digest, map_key(&x->has, e).p, sizeof(digest));
 	t.name = name_of(digest, name);
 	pg_put_target(&s->b.link->tx, PG_CLOSE, t);
-	expect(s, DUE_OUR_CLOSE, NULL);
+	pg_due_expect(s, DUE_OUR_CLOSE, NULL);
 	map_drop(&x->has, e);
+}
+
+void
+pg_alias_divide(struct pg_session *s, uint8_t type)
+{
+	struct pg_target t = { .is_portal = true, .name = SPAN("godwit_none") };
+
+	if ((type != PG_QUERY && type != PG_FUNCTION_CALL) || !s->in_extended ||
+	    !pg_frame_is_between(&s->in) || s->turn.skips ||
+	    s->turn.is_divided || s->copies_in)
+		return;
+	s->turn.is_divided = true;
+	pg_put_target(&s->b.link->tx, PG_CLOSE, t);
+	pg_due_expect(s, DUE_OUR_CLOSE, NULL);
+	port_touch(s->r->port, s->b.link);
 }
 
 /* Parse and Describe under its alias; a Close in front, so that none is in the way. */
@@ -105,12 +77,12 @@ put_parse(struct pg_session *s, const struct pg_parse *p,
 	t.name = name_of(digest, name);
 	m.name = t.name;
 	pg_put_target(tx, PG_CLOSE, t);
-	expect(s, DUE_OUR_CLOSE, NULL);
+	pg_due_expect(s, DUE_OUR_CLOSE, NULL);
 	pg_put_parse(tx, &m);
-	expect(s, is_ours ? DUE_OUR_PARSE : DUE_PARSE, digest);
+	pg_due_expect(s, is_ours ? DUE_OUR_PARSE : DUE_PARSE, digest);
 	pg_put_target(tx, PG_DESCRIBE, t);
-	expect(s, DUE_OUR_DESCRIBE, digest);
-	(void)map_remove(&s->turn.server->has, key_of(digest));
+	pg_due_expect(s, DUE_OUR_DESCRIBE, digest);
+	(void)map_remove(&s->turn.server->has, pg_alias_key(digest));
 	port_touch(s->r->port, s->b.link);
 }
 
@@ -121,7 +93,7 @@ ensure(struct pg_session *s, struct pg_named *n)
 {
 	struct pg_alias *a = &n->alias;
 	struct pg_server *x = s->turn.server;
-	struct map_entry *e = map_find(&x->has, key_of(a->digest));
+	struct map_entry *e = map_find(&x->has, pg_alias_key(a->digest));
 	uint64_t *shape = e != NULL ? map_value(e) : NULL;
 	struct pg_execute none = { .portal = SPAN("godwit_none") };
 	struct pg_parse p;
@@ -141,7 +113,7 @@ ensure(struct pg_session *s, struct pg_named *n)
 	if (shape != NULL && s->turn.shape == *shape) {
 		s->turn.shape = 0;
 		pg_put_execute(&s->b.link->tx, none);
-		expect(s, DUE_FAILURE, NULL);
+		pg_due_expect(s, DUE_FAILURE, NULL);
 		return ALIAS_NOT;
 	}
 	if (!pg_read_parse(span_skip(buf_span(&n->raw), 5), &p))
@@ -169,8 +141,8 @@ size_of(struct span in)
 	return in.n < 5 ? 0 : (size_t)pg_get_u32(in.p + 1) + 1;
 }
 
-static void
-forget(struct pg_session *s, struct map_entry *e)
+void
+pg_alias_forget(struct pg_session *s, struct map_entry *e)
 {
 	struct pg_named *n = map_value(e);
 
@@ -197,7 +169,8 @@ digest_of(struct pg_session *s, const struct pg_parse *p, uint64_t ret[2])
 /* The first word of a statement, as far as it matters: DEALLOCATE or DISCARD, with
  * what it is about. */
 static bool
-drops(struct span text, struct span *ret_name, bool *ret_all)
+drops(struct span text, struct span *ret_name, struct span *ret_rest,
+      bool *ret_all)
 {
 	static const char *const words[] = { "deallocate", "discard",
 		                             "prepare" };
@@ -224,6 +197,7 @@ drops(struct span text, struct span *ret_name, bool *ret_all)
 	for (n = 0; n < text.n && text.p[n] > ' ' && text.p[n] != ';'; n++) {
 	}
 	*ret_name = span_of(text.p, n);
+	*ret_rest = span_skip(text, n);
 	if (n > 1 && text.p[0] == '"' && text.p[n - 1] == '"')
 		*ret_name = span_of(text.p + 1, n - 2);
 	if (!found)
@@ -241,15 +215,15 @@ deallocate(struct pg_session *s, struct span text, struct buf *ret)
 {
 	struct map_entry *e;
 	struct span name;
+	struct span rest;
 	char alias[NAME_N];
 	bool all;
 
-	if (!drops(text, &name, &all))
+	if (!drops(text, &name, &rest, &all))
 		return false;
 	if (all) {
 		map_each(n, &s->named)
-			forget(s, n);
-		map_clear(&s->turn.server->has);
+			pg_alias_forget(s, n);
 		return false;
 	}
 	e = map_find(&s->named, name);
@@ -258,14 +232,15 @@ deallocate(struct pg_session *s, struct span text, struct buf *ret)
 	name = name_of(((struct pg_named *)map_value(e))->alias.digest, alias);
 	if (map_remove(
 		    &s->turn.server->has,
-		    key_of(((struct pg_named *)map_value(e))->alias.digest))) {
+		    pg_alias_key(
+			    ((struct pg_named *)map_value(e))->alias.digest))) {
 		buf_put_str(ret, "DEALLOCATE ");
 		buf_put_span(ret, name);
 	} else {
 		buf_put_str(ret, "DEALLOCATE ALL");
-		map_clear(&s->turn.server->has);
 	}
-	forget(s, e);
+	buf_put_span(ret, rest);
+	pg_alias_forget(s, e);
 	return true;
 }
 
@@ -330,9 +305,10 @@ on_parse(struct pg_session *s, const struct pg_message *m)
 		p.text = buf_span(&text);
 	if (p.name.n == 0) {
 		pg_put_parse(&s->b.link->tx, &p);
-		expect(s, DUE_PARSE, NULL);
-		if (buf_len(&text) == 0)
+		pg_due_expect(s, DUE_PARSE, NULL);
+		if (buf_len(&text) == 0 && !s->turn.skips)
 			keep_unnamed(s, m->raw);
+		s->turn.noted = s->turn.series;
 		buf_fini(&text);
 		return ALIAS_DONE;
 	}
@@ -357,11 +333,37 @@ prepare_unnamed(struct pg_session *s)
 	s->turn.is_prepared = true;
 	if (buf_len(&s->unnamed) > 0) {
 		buf_put_span(&s->b.link->tx, buf_span(&s->unnamed));
-		expect(s, DUE_OUR_PARSE, NULL);
+		pg_due_expect(s, DUE_OUR_PARSE, NULL);
 	} else {
 		pg_put_target(&s->b.link->tx, PG_CLOSE, t);
-		expect(s, DUE_OUR_CLOSE, NULL);
+		pg_due_expect(s, DUE_OUR_CLOSE, NULL);
 	}
+}
+
+/* The Bind of one whose Parse came before another Sync, perhaps on another server. */
+static void
+note_unnamed(struct pg_session *s)
+{
+	struct pg_parse p = { .text = { NULL, 0 } };
+
+	if (buf_len(&s->unnamed) > 5)
+		(void)!pg_read_parse(span_skip(buf_span(&s->unnamed), 5), &p);
+	pg_ack_note_text(s, p.text);
+	if (s->turn.noted != s->turn.series && p.text.p != NULL)
+		pg_turn_note(s, p.text, true);
+	s->turn.noted = s->turn.series;
+}
+
+/* It is gone when the server says so. */
+static void
+note_close(struct pg_session *s, struct span name)
+{
+	struct pg_named *n = map_get(&s->named, name);
+	uint64_t digest[2] = { hash_bytes(name, s->r->turns.seed[0]), 1 };
+
+	if (n != NULL)
+		n->alias.closing = s->turn.series;
+	pg_due_expect(s, DUE_CLOSE, n != NULL ? digest : NULL);
 }
 
 /* Use of a statement. ALIAS_DONE: *ret_name is what it is there. */
@@ -371,21 +373,28 @@ use(struct pg_session *s, struct span name, char alias[NAME_N],
 {
 	struct pg_named *n;
 	enum alias_rc rc;
-	struct pg_parse p;
+	struct pg_parse p = { .text = { NULL, 0 } };
 
 	*ret_name = name;
 	if (name.n == 0) {
 		prepare_unnamed(s);
+		note_unnamed(s);
 		return ALIAS_DONE;
 	}
 	n = map_get(&s->named, name);
-	if (n == NULL)
-		return ALIAS_DONE; /* which the server says */
+	if (n == NULL || n->alias.closing != 0) {
+		/* The server says that there is none, or SQL made it. */
+		pg_turn_note(s, span_of(name.p, 0), false);
+		pg_ack_note_text(s, p.text);
+		return ALIAS_DONE;
+	}
 	rc = ensure(s, n);
 	*ret_name = name_of(n->alias.digest, alias);
 	if (rc == ALIAS_DONE &&
 	    pg_read_parse(span_skip(buf_span(&n->raw), 5), &p))
 		pg_turn_note(s, p.text, true);
+	if (rc == ALIAS_DONE)
+		pg_ack_note_text(s, p.text);
 	return rc;
 }
 
@@ -393,7 +402,6 @@ static enum alias_rc
 on_target(struct pg_session *s, const struct pg_message *m)
 {
 	struct pg_target t;
-	struct map_entry *e;
 	char alias[NAME_N];
 	enum alias_rc rc = ALIAS_DONE;
 
@@ -402,21 +410,21 @@ on_target(struct pg_session *s, const struct pg_message *m)
 		return ALIAS_DONE;
 	}
 	if (m->type == PG_CLOSE) {
-		e = t.is_portal ? NULL : map_find(&s->named, t.name);
-		if (!t.is_portal && t.name.n == 0)
+		if (!t.is_portal && t.name.n == 0 && !s->turn.skips)
 			keep_unnamed(s, t.name);
 		/* Others have it as well: the server is told of one that it
 		 * has not, which is no error. */
-		if (e != NULL)
-			forget(s, e);
-		expect(s, DUE_CLOSE, NULL);
+		if (t.is_portal || s->turn.skips)
+			pg_due_expect(s, DUE_CLOSE, NULL);
+		else
+			note_close(s, t.name);
 	} else if (!t.is_portal) {
 		rc = use(s, t.name, alias, &t.name);
 	}
 	if (rc != ALIAS_DONE)
 		return rc;
 	if (m->type == PG_DESCRIBE)
-		expect(s, DUE_DESCRIBE, NULL);
+		pg_due_expect(s, DUE_DESCRIBE, NULL);
 	pg_put_target(&s->b.link->tx, m->type, t);
 	return ALIAS_DONE;
 }
@@ -539,200 +547,4 @@ pg_alias_take(struct pg_session *s, struct span in, size_t *ret_used)
 	}
 	s->turn.wants = 0;
 	return rc == ALIAS_NOT ? ALIAS_DONE : rc;
-}
-
-void
-pg_alias_note(struct pg_session *s, uint8_t type)
-{
-	switch (type) {
-	case PG_QUERY:
-	case PG_FUNCTION_CALL:
-		if (type == PG_QUERY) {
-			buf_release(&s->unnamed);
-			s->turn.is_prepared = true;
-		}
-		s->turn.series += !s->turn.skips;
-		expect(s, DUE_READY, NULL);
-		break;
-	case PG_SYNC:
-		s->turn.skips = false;
-		if (s->copies_in)
-			break;
-		s->turn.series++;
-		expect(s, DUE_READY, NULL);
-		break;
-	default: break;
-	}
-}
-
-void
-pg_alias_clear(struct pg_session *s)
-{
-	buf_clear(&s->turn.due);
-	s->turn.heard = s->turn.series - 1;
-	s->turn.waits_shape = false;
-	s->turn.skips = false;
-}
-
-/* ---- what the server says -------------------------------------------------------- */
-
-static void
-take(struct pg_session *s)
-{
-	buf_take(&s->turn.due, sizeof(struct pg_due));
-}
-
-/* All that was asked for up to the next Sync is not done. */
-static void
-fail(struct pg_session *s)
-{
-	struct pg_due d;
-	uint32_t series = s->turn.heard + 1;
-
-	while (front(s, &d) && d.kind != DUE_READY)
-		take(s);
-	s->turn.skips = !front(s, &d) && s->in_extended;
-	s->turn.waits_shape = false;
-	s->turn.shape = 0;
-	map_each(e, &s->named) {
-		if (((struct pg_named *)map_value(e))->alias.series == series)
-			forget(s, e);
-	}
-}
-
-static void
-parsed(struct pg_session *s, const struct pg_due *d)
-{
-	struct map_entry *e;
-
-	if (d->digest[0] == 0 && d->digest[1] == 0)
-		return;
-	e = map_put(&s->turn.server->has, key_of(d->digest), NULL);
-	if (e != NULL)
-		memset(map_value(e), 0, sizeof(uint64_t));
-	if (d->kind != DUE_PARSE)
-		return;
-	map_each(m, &s->named) {
-		struct pg_named *n = map_value(m);
-
-		if (n->alias.series == s->turn.heard + 1 &&
-		    memcmp(n->alias.digest, d->digest, sizeof(d->digest)) == 0)
-			n->alias.series = 0;
-	}
-}
-
-static bool
-is_ours(enum due_kind kind)
-{
-	return kind == DUE_OUR_PARSE || kind == DUE_OUR_CLOSE ||
-	       kind == DUE_OUR_DESCRIBE;
-}
-
-bool
-pg_alias_hear(struct pg_session *s, uint8_t type, bool *ret_reads)
-{
-	struct pg_due d;
-
-	*ret_reads = false;
-	if (!front(s, &d)) {
-		if (type == PG_ERROR_RESPONSE)
-			fail(s);
-		return false;
-	}
-	switch (type) {
-	case PG_PARSE_COMPLETE:
-	case PG_CLOSE_COMPLETE:
-		if (d.kind == DUE_PARSE || d.kind == DUE_OUR_PARSE)
-			parsed(s, &d);
-		if (d.kind != DUE_READY)
-			take(s);
-		return is_ours(d.kind);
-	case PG_PARAMETER_DESCRIPTION:
-		*ret_reads = d.kind == DUE_OUR_DESCRIBE;
-		return *ret_reads;
-	case PG_ROW_DESCRIPTION:
-	case PG_NO_DATA:
-		if (d.kind == DUE_DESCRIBE)
-			take(s);
-		*ret_reads = d.kind == DUE_OUR_DESCRIBE;
-		return *ret_reads;
-	case PG_ERROR_RESPONSE:
-		*ret_reads = d.kind == DUE_FAILURE;
-		fail(s);
-		return *ret_reads;
-	case PG_READY:
-		while (front(s, &d) && d.kind != DUE_READY)
-			take(s);
-		if (front(s, &d))
-			take(s);
-		s->turn.heard++;
-		return false;
-	default: return false;
-	}
-}
-
-static uint64_t
-shape_of(struct span body, uint64_t seed)
-{
-	struct pg_fields fields;
-	struct pg_field f;
-	struct span rest;
-	uint64_t h = seed;
-
-	if (!pg_read_fields(body, &fields))
-		return seed;
-	rest = fields.items;
-	while (pg_field_next(&rest, &f)) {
-		uint32_t type = f.type < OWN_TYPE ? f.type : OWN_TYPE;
-
-		h = hash_mix(h ^ hash_bytes(f.name, seed)) +
-		    hash_mix((uint64_t)type << 32 | (uint32_t)f.modifier);
-	}
-	return h;
-}
-
-/* What the client knows, of all names that it has for it. */
-static void
-described(struct pg_session *s, const struct pg_due *d, uint64_t shape)
-{
-	uint64_t *known = map_get(&s->turn.server->has, key_of(d->digest));
-
-	if (known != NULL)
-		*known = shape;
-	map_each(e, &s->named) {
-		struct pg_named *n = map_value(e);
-
-		if (n->alias.shape == 0 &&
-		    memcmp(n->alias.digest, d->digest, sizeof(d->digest)) == 0)
-			n->alias.shape = shape;
-	}
-	s->turn.shape = s->turn.waits_shape ? shape : 0;
-	s->turn.waits_shape = false;
-}
-
-void
-pg_alias_body(struct pg_session *s, uint8_t type, struct span body)
-{
-	struct pg_error e = { .severity = SPAN("ERROR"),
-		              .severity_plain = SPAN("ERROR"),
-		              .code = SPAN("0A000"),
-		              .message = SPAN("cached plan must not change "
-		                              "result type"),
-		              .routine = SPAN("RevalidateCachedQuery") };
-	uint64_t seed = s->r->turns.seed[0];
-	struct pg_due d;
-
-	if (type == PG_ERROR_RESPONSE) {
-		pg_put_error(&s->client->tx, PG_ERROR_RESPONSE, &e);
-		port_touch(s->r->port, s->client);
-		return;
-	}
-	/* The parameters' types are of the Parse. */
-	if (type == PG_PARAMETER_DESCRIPTION || !front(s, &d) ||
-	    d.kind != DUE_OUR_DESCRIBE)
-		return;
-	take(s);
-	described(s, &d,
-	          (type == PG_ROW_DESCRIPTION ? shape_of(body, seed) : seed) |
-	                  1);
 }

@@ -138,8 +138,8 @@ is_ours(const struct pg_backend *b, uint8_t type)
 	return type != PG_NOTIFICATION;
 }
 
-static void
-give(struct pg_backend *b, struct span raw)
+void
+pg_backend_give(struct pg_backend *b, struct span raw)
 {
 	struct pg_session *s = b->s;
 
@@ -208,8 +208,8 @@ give_whole(struct pg_backend *b, uint8_t type, struct span body)
 	uint8_t head[5] = { type };
 
 	pg_set_u32(head + 1, (uint32_t)body.n + 4);
-	give(b, span_of(head, sizeof(head)));
-	give(b, body);
+	pg_backend_give(b, span_of(head, sizeof(head)));
+	pg_backend_give(b, body);
 }
 
 /* It is what the one before was: what waits goes on. */
@@ -238,13 +238,38 @@ restore(struct pg_backend *b)
 		open_now(b);
 }
 
-/* A login by Godwit. False: the session is gone. */
+bool
+pg_backend_may_wait(const struct pg_session *s)
+{
+	const struct pg_relay *r = s->r;
+	uint64_t most = PG_RELAY_MOVE_NS;
+
+	if (pg_turn_is_on(r) && r->conf->pool_wait_ms * MILLI > most)
+		most = r->conf->pool_wait_ms * MILLI;
+	return s->waits_ns == 0 || r->port->now_ns < s->waits_ns + most;
+}
+
+/* The server stops, begins, or has too many connections just now. */
+static bool
+is_passing(const struct pg_backend *b, struct span code)
+{
+	return b->at == BACKEND_LOGIN && pg_backend_may_wait(b->s) &&
+	       (span_has_prefix(code, SPAN("57P")) ||
+	        span_eq(code, SPAN("53300")));
+}
+
+/* A login by Godwit. False: the backend is gone, or the session. */
 static bool
 on_login(struct pg_backend *b, uint8_t type, struct span body)
 {
 	struct pg_error e;
 
 	if (type == PG_ERROR_RESPONSE && pg_read_error(body, &e)) {
+		if (pg_turn_is_on(b->s->r) && is_passing(b, e.code)) {
+			pg_backend_close(b);
+			b->s->r->retries = true;
+			return false;
+		}
 		if (pg_turn_is_on(b->s->r)) {
 			pg_session_end(
 				b->s, e.code,
@@ -316,7 +341,7 @@ give_kept(struct pg_backend *b, uint8_t type, struct span body)
 	}
 	buf_init(&ours, s->r->mem);
 	if (type == PG_ERROR_RESPONSE && pg_ack_refusal(s, body, &ours))
-		give(b, buf_span(&ours));
+		pg_backend_give(b, buf_span(&ours));
 	else
 		give_whole(b, type, body);
 	buf_fini(&ours);
@@ -338,10 +363,10 @@ on_answer(struct pg_backend *b, uint8_t type, struct span body)
 	if (type == PG_COPY_IN_RESPONSE) {
 		/* A Sync that was sent ahead is passed over. */
 		s->copies_in = true;
-		if (s->due_query == 0) {
+		if (s->turn.server != NULL)
+			pg_due_copies(s);
+		else if (s->due_query == 0)
 			s->due_sync = 0;
-			pg_alias_clear(s);
-		}
 	}
 	return true;
 }
@@ -394,10 +419,9 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 			b->at = BACKEND_OPEN;
 		return true;
 	case BACKEND_OPEN:
-		if (!b->aliases)
-			return on_answer(b, type, body);
-		pg_alias_body(s, type, body);
-		return true;
+		if (b->aliases)
+			pg_due_body(s, type, body);
+		return (b->aliases && !b->is_kept) || on_answer(b, type, body);
 	case BACKEND_SPARE:
 	case BACKEND_OFF: return true;
 	}
@@ -423,7 +447,7 @@ on_head(struct pg_backend *b, const struct pg_part *p)
 	b->type = p->type;
 	b->is_ours = is_ours(b, p->type);
 	if (b->at == BACKEND_OPEN && b->s->turn.server != NULL)
-		b->is_ours = pg_alias_hear(b->s, p->type, &reads) || b->is_ours;
+		b->is_ours = pg_due_hear(b->s, p->type, &reads) || b->is_ours;
 	b->aliases = reads;
 	if (b->at == BACKEND_OPEN && p->type == PG_PARSE_COMPLETE &&
 	    b->s->reading.swallow > 0) {
@@ -456,7 +480,7 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 	if (p->kind == PG_HEAD)
 		on_head(b, p);
 	if (!b->is_ours && !b->is_kept)
-		give(b, p->raw);
+		pg_backend_give(b, p->raw);
 	if (!b->is_ours && b->s->reading.ask != NULL)
 		pg_shadow_passed(b->s, p->raw);
 	if (!b->reads)
@@ -542,8 +566,7 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 	/* A fence ends who is there; and a server that was just opened may still
 	 * be refusing. */
 	if (quiet && lost_to_us && s->at == SESSION_OPEN &&
-	    (s->waits_ns == 0 ||
-	     r->port->now_ns < s->waits_ns + PG_RELAY_MOVE_NS)) {
+	    pg_backend_may_wait(s)) {
 		b->at = BACKEND_OFF;
 		r->retries = r->retries || s->waits;
 		pg_hold_look(r);

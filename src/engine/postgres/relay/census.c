@@ -137,7 +137,7 @@ pg_census_begins(struct pg_session *s, struct span body)
 	s->is_mixed = false;
 	s->due_query = 0;
 	s->due_sync = 0;
-	pg_alias_clear(s);
+	pg_due_clear(s);
 	s->b.at = BACKEND_CENSUS;
 	return true;
 }

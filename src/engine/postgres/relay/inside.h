@@ -14,6 +14,7 @@
  *   idle.h     what a server says on a connection that nobody has
  *   place.c    pools, and what leaves nothing behind in their databases
  *   alias.c    names of statements that many sessions share
+ *   due.c      which answer is which message's
  *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
  *   warm.c     before a hold: questions, and connections that will be needed
@@ -315,6 +316,10 @@ bool pg_backend_open(struct pg_session *s);
 void pg_backend_up(struct pg_backend *b);
 void pg_backend_take(struct pg_backend *b, struct span bytes);
 void pg_backend_down(struct pg_backend *b, const struct err *err);
+/* May a session that found no backend go on looking for one? */
+bool pg_backend_may_wait(const struct pg_session *s);
+/* Bytes for its client, in their turn. */
+void pg_backend_give(struct pg_backend *b, struct span raw);
 /* Say goodbye, forget it; the session lives. */
 void pg_backend_close(struct pg_backend *b);
 /* A CancelRequest of some client. */

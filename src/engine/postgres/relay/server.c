@@ -87,7 +87,8 @@ pg_server_take_back(struct pg_session *s)
 	x->process = b->process;
 	x->secret_n = b->secret_n;
 	memcpy(x->secret, b->secret, b->secret_n);
-	x->last = s->turn.number;
+	x->last = ++r->turns.numbers;
+	s->turn.ticket = x->last;
 	x->since_ns = r->port->now_ns;
 	r->turns.idle_n++;
 	s->turn.server = NULL;

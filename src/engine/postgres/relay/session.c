@@ -281,10 +281,20 @@ may_begin(struct pg_session *s)
 	return !s->r->held || !pg_session_is_quiet(s);
 }
 
+/* What a client may say while the server takes in a COPY. */
+static bool
+is_of_copy(uint8_t type)
+{
+	return type == PG_COPY_DATA || type == PG_COPY_DONE ||
+	       type == PG_COPY_FAIL || type == PG_FLUSH;
+}
+
 /* What a message of the client means for what is outstanding. */
 static void
 account(struct pg_session *s, uint8_t type)
 {
+	bool by_turns = pg_turn_is_on(s->r);
+
 	s->state.is_known = false;
 	if (type == PG_QUERY || type == PG_FUNCTION_CALL ||
 	    type == PG_EXECUTE) {
@@ -292,14 +302,21 @@ account(struct pg_session *s, uint8_t type)
 		s->requests++;
 		s->asked_ns = s->r->port->now_ns;
 	}
+	if (by_turns && s->copies_in && !is_of_copy(type))
+		s->turn.pins |= PIN_ORDER;
 	switch (type) {
 	case PG_QUERY:
 	case PG_FUNCTION_CALL:
 		/* A query makes an end of the statement without a name. */
+		/* The server passes over it. */
+		if (by_turns && s->turn.skips)
+			break;
 		if (type == PG_QUERY)
 			buf_take(&s->unnamed, buf_len(&s->unnamed));
 		s->due_query++;
 		s->is_mixed = s->is_mixed || s->in_extended;
+		/* It makes an end of what came before it. */
+		s->in_extended = s->in_extended && !by_turns;
 		break;
 	case PG_SYNC:
 		/* A server that takes in a COPY passes over it. */
@@ -419,7 +436,7 @@ pass_turn(struct pg_session *s, struct span in, size_t *ret_used)
 	case ALIAS_DONE: break;
 	}
 	account(s, type);
-	pg_alias_note(s, type);
+	pg_due_note(s, type);
 	port_touch(s->r->port, s->b.link);
 	return 1;
 }
@@ -429,7 +446,7 @@ static void
 note_turn(struct pg_session *s, const struct pg_part *p)
 {
 	if (p->kind == PG_HEAD)
-		pg_alias_note(s, p->type);
+		pg_due_note(s, p->type);
 	if (p->kind == PG_HEAD && p->type == PG_FUNCTION_CALL)
 		pg_turn_note(s, span_of(p->raw.p, 0), false);
 	if (p->kind == PG_BODY && p->type == PG_QUERY && p->raw.n > 0)
@@ -451,6 +468,22 @@ note(struct pg_session *s, const struct pg_part *p, bool was_quiet)
 	pg_ack_note(s, p);
 }
 
+/* May what begins have to be refused, because it writes? */
+static bool
+is_looked_at(const struct pg_session *s)
+{
+	return s->r->acks.is_behind && s->r->route.strict && s->in.left == 0 &&
+	       pg_frame_is_between(&s->in);
+}
+
+/* It has no server for that. */
+static bool
+says_goodbye(const struct pg_session *s, struct span in)
+{
+	return s->b.at == BACKEND_OFF && in.p[0] == PG_TERMINATE &&
+	       pg_frame_is_between(&s->in);
+}
+
 /* One step through in. 0: no more now; -1: the session is gone. */
 static int
 pass(struct pg_session *s, struct span in, size_t *ret_used)
@@ -461,8 +494,7 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	bool by_turns = pg_turn_is_on(s->r);
 
 	*ret_used = 0;
-	if (by_turns && s->b.at == BACKEND_OFF && in.p[0] == PG_TERMINATE &&
-	    pg_frame_is_between(&s->in)) {
+	if (by_turns && says_goodbye(s, in)) {
 		pg_session_free(s);
 		return -1;
 	}
@@ -476,8 +508,9 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		if (take != TAKE_NOT)
 			return take == TAKE_DONE;
 	}
-	if (s->r->acks.is_behind && s->r->route.strict && s->in.left == 0 &&
-	    pg_frame_is_between(&s->in) && pg_ack_may(s, in) == 0)
+	if (by_turns)
+		pg_alias_divide(s, in.p[0]);
+	if (is_looked_at(s) && pg_ack_may(s, in) == 0)
 		return 0;
 	if (by_turns && !s->ack.drops && pg_frame_is_between(&s->in)) {
 		int done = pass_turn(s, in, ret_used);

@@ -36,6 +36,7 @@ pg_pin_text(uint32_t pins)
 		{ PIN_SEQUENCE, "currval() or lastval()" },
 		{ PIN_PASSWORD, "a login without SCRAM" },
 		{ PIN_LONG, "statements that are too long to be kept" },
+		{ PIN_ORDER, "a COPY with other messages in it" },
 		{ PIN_UNTOLD, "what the server did not tell" },
 	};
 
@@ -81,6 +82,13 @@ enter(struct pg_session *s)
 	return s->turn.place != NULL;
 }
 
+/* Nobody had it since the session did, and the session had no other one since. */
+static bool
+was_last(const struct pg_session *s, const struct pg_server *x)
+{
+	return s->turn.ticket != 0 && x->last == s->turn.ticket;
+}
+
 /* An idle one: its own of before, one that is dressed alike, any. */
 static struct pg_server *
 find_idle(const struct pg_session *s)
@@ -95,9 +103,7 @@ find_idle(const struct pg_session *s)
 
 		if (!pg_server_is_idle(x) || x->group != s->turn.group)
 			continue;
-		fit = x->last == s->turn.number   ? 2
-		      : x->dress == s->turn.dress ? 1
-		                                  : 0;
+		fit = was_last(s, x) ? 2 : x->dress == s->turn.dress ? 1 : 0;
 		if (fit > best) {
 			best = fit;
 			found = x;
@@ -119,20 +125,42 @@ drop_other(struct pg_session *s)
 	return false;
 }
 
+/* Perhaps it has nothing: it has to be asked, and can be. */
+static bool
+may_ask(const struct pg_session *s)
+{
+	return s != NULL && s->turn.is_wild && s->b.at == BACKEND_OPEN &&
+	       s->turn.pins == 0 && pg_session_is_quiet(s) &&
+	       buf_len(&s->rx) == 0;
+}
+
+static void
+ask(struct pg_session *s)
+{
+	s->turn.is_wild = false;
+	pg_census_ask(s);
+}
+
 /* Somebody waits: those who may have nothing are asked. */
 static void
 ask_somebody(struct pg_place *p, struct pg_relay *r)
 {
 	list_each(pg_server, x, all, &r->turns.servers) {
-		struct pg_session *o = x->s;
+		if (x->place == p && may_ask(x->s)) {
+			ask(x->s);
+			return;
+		}
+	}
+}
 
-		if (x->place != p || o == NULL || !o->turn.is_wild ||
-		    o->b.at != BACKEND_OPEN || o->turn.pins != 0 ||
-		    !pg_session_is_quiet(o) || buf_len(&o->rx) > 0)
-			continue;
-		o->turn.is_wild = false;
-		pg_census_ask(o);
-		return;
+/* Who says nothing for long: then its server is free, and when that goes nothing is
+ * lost. */
+static void
+ask_the_silent(struct pg_relay *r)
+{
+	list_each(pg_server, x, all, &r->turns.servers) {
+		if (may_ask(x->s) && r->port->now_ns > x->s->heard_ns + LOOK_NS)
+			ask(x->s);
 	}
 }
 
@@ -154,12 +182,12 @@ wait(struct pg_session *s)
 static enum pool_rc
 take(struct pg_session *s, struct pg_server *x)
 {
-	bool is_same = x->last == s->turn.number;
+	bool is_same = was_last(s, x);
 	uint32_t due = 0;
 
 	stop_waiting(s);
 	pg_server_give(x, s);
-	pg_alias_begin(s, is_same);
+	pg_due_begin(s, is_same);
 	if (!is_same && (x->is_touched || x->dress != s->turn.dress))
 		due = pg_turn_dress(s);
 	else if (!is_same && x->is_numbered) {
@@ -259,7 +287,7 @@ pg_turn_opens(struct pg_session *s)
 	x = pg_server_new(s);
 	if (x == NULL)
 		return false;
-	pg_alias_begin(s, false);
+	pg_due_begin(s, false);
 	return true;
 }
 
@@ -312,12 +340,13 @@ pg_turn_logged_in(struct pg_session *s)
 		else
 			t->pins |= PIN_PASSWORD;
 	}
-	t->server->group = t->group;
-	if (t->group != NULL) {
-		t->group->refs++;
-		t->group->server_n++;
-	}
 	buf_release(&s->says);
+	/* One that is dressed has logged in before. */
+	if (t->server->group != NULL || t->group == NULL)
+		return;
+	t->server->group = t->group;
+	t->group->refs++;
+	t->group->server_n++;
 }
 
 uint32_t
@@ -380,8 +409,7 @@ pg_turn_settle(struct pg_session *s)
 		if (t->is_wild || buf_len(&s->rx) > 0)
 			return;
 	} else if (t->is_wild && t->pins == 0) {
-		t->is_wild = false;
-		pg_census_ask(s);
+		ask(s);
 		return;
 	}
 	if (pg_turn_pins(s) != 0)
@@ -417,7 +445,8 @@ pg_turn_fini(struct pg_session *s)
 
 	stop_waiting(s);
 	if (x != NULL && x->group != NULL && !r->held && !r->stops &&
-	    (asks || s->b.at == BACKEND_OPEN) && may_leave(s)) {
+	    (t->pins & PIN_ORDER) == 0 && (asks || s->b.at == BACKEND_OPEN) &&
+	    may_leave(s)) {
 		uint32_t due = asks ? s->b.due : 0;
 		bool clean = !asks && !t->is_wild && pg_turn_pins(s) == 0;
 
@@ -438,10 +467,18 @@ pg_turn_fini(struct pg_session *s)
 /* ---- what it says ---------------------------------------------------------------- */
 
 static bool
+is_part(uint8_t c)
+{
+	return c == '_' || c == '$' || c >= 0x80 || (c >= '0' && c <= '9') ||
+	       ((c | 32) >= 'a' && (c | 32) <= 'z');
+}
+
+static bool
 says(struct span text, struct span word)
 {
 	for (size_t i = 0; i + word.n <= text.n; i++) {
 		if ((text.p[i] | 32) == word.p[0] &&
+		    (i == 0 || !is_part(text.p[i - 1])) &&
 		    span_is_word(span_of(text.p + i, word.n), word))
 			return true;
 	}
@@ -458,18 +495,18 @@ pg_turn_note(struct pg_session *s, struct span text, bool whole)
 		return;
 	if (whole)
 		c = pg_place_judge(s->r, t->place, text);
-	if (c != SQL_READ) {
+	if (c != SQL_READ)
 		t->server->is_numbered = true;
-		/* ack.h: its answer waits. */
-		s->ack.wrote = s->ack.wrote || s->r->conf->board != NULL;
-		s->ack.is_schema =
-			s->ack.is_schema || t->place->verdicts.is_stale;
-	}
 	if (c != SQL_WRITE)
 		return;
 	t->is_wild = true;
 	t->server->is_touched = true;
-	if (says(text, SPAN("setseed")))
+	if (says(text, SPAN("deallocate")) || says(text, SPAN("discard"))) {
+		map_clear(&t->server->has);
+		t->deallocates = true;
+	}
+	if (says(text, SPAN("setseed")) || says(text, SPAN("set seed")) ||
+	    says(text, SPAN("set session seed")))
 		t->pins |= PIN_SEED;
 	if (says(text, SPAN("load ")))
 		t->pins |= PIN_LOAD;
@@ -518,6 +555,8 @@ look_at_old(struct pg_relay *r)
 	if (now < r->turns.looked_ns + LOOK_NS)
 		return;
 	r->turns.looked_ns = now;
+	if (!r->held)
+		ask_the_silent(r);
 	list_each(pg_server, x, all, &r->turns.servers) {
 		if (pg_server_is_idle(x) &&
 		    (now > x->since_ns + idle ||

@@ -6,6 +6,7 @@
  *   server.c  a server that nobody has
  *   place.c   pools: of a user in a database; and what a statement leaves behind
  *   alias.c   statements of the protocol, by names that all servers know
+ *   due.c     which answer is which message's
  *
  *            ┌── nothing of its own behind ──────────────→ given back
  *   quiet ───┤
@@ -45,6 +46,7 @@ enum pg_pin {
 	PIN_SEQUENCE = 256,
 	PIN_PASSWORD = 512, /* nobody else can log in by its proof */
 	PIN_LONG = 1024,    /* more was prepared than is kept      */
+	PIN_ORDER = 2048,   /* how many answers will come is not known */
 };
 
 /* The first of them in words; "": none. */
@@ -55,7 +57,8 @@ struct pg_alias {
 	uint64_t digest[2]; /* 0, 0: none */
 	uint64_t shape;     /* of its answers; 0: not known        */
 	uint64_t verdict[2];
-	uint32_t series; /* ... of the Parse that was not answered; 0: none */
+	uint32_t series;  /* ... of the Parse that was not answered; 0: none */
+	uint32_t closing; /* ... of the Close */
 };
 
 enum due_kind {
@@ -66,12 +69,13 @@ enum due_kind {
 	DUE_DESCRIBE,
 	DUE_OUR_DESCRIBE,
 	DUE_FAILURE, /* an error that is told in other words */
-	DUE_READY,
+	DUE_QUERY,   /* ReadyForQuery, of a Query or function call */
+	DUE_SYNC,
 };
 
 struct pg_due {
 	enum due_kind kind;
-	uint64_t digest[2];
+	uint64_t digest[2]; /* of the statement; of a Close: of its name */
 };
 
 /* Clients with the same startup packet. */
@@ -100,7 +104,7 @@ struct pg_server {
 	struct link *link;      /* while it is nobody's           */
 	uint8_t side;
 	uint64_t number;  /* never another's                 */
-	uint64_t last;    /* who had it before               */
+	uint64_t last;    /* ticket of who had it before     */
 	uint64_t dress;   /* what is set there; 0: nothing   */
 	bool is_touched;  /* perhaps more is set than is seen */
 	bool is_numbered; /* sequences have spoken to last   */
@@ -126,18 +130,23 @@ struct pg_turn {
 	struct pg_group *group;
 	struct pg_server *server;
 	uint64_t number; /* of the session, never another's */
+	uint64_t ticket; /* of the last server that it had  */
 	bool is_waiting;
-	bool is_wild;      /* perhaps it has something of its own */
-	bool is_asked;     /* the census was begun for somebody who waits */
-	bool is_prepared;  /* the statement without a name is the server's */
-	bool waits_shape;  /* of a statement that was prepared again */
-	bool skips;        /* the server does, up to Sync       */
-	bool drops;        /* the rest of a Bind is not for it  */
-	size_t wants;      /* bytes of a message that is needed whole */
-	uint16_t pins;     /* for ever                          */
+	bool is_wild;     /* perhaps it has something of its own */
+	bool is_asked;    /* the census was begun for somebody who waits */
+	bool is_prepared; /* the statement without a name is the server's */
+	bool waits_shape; /* of a statement that was prepared again */
+	bool skips;       /* the server does, up to Sync       */
+	bool drops;       /* the rest of a Bind is not for it  */
+	bool is_divided;  /* pg_alias_divide() was said        */
+	bool fails;       /* the error under way is of DUE_FAILURE */
+	bool deallocates; /* what the server has is not known behind its answer */
+	size_t wants;     /* bytes of a message that is needed whole */
+	uint16_t pins;    /* for ever                          */
 	uint16_t pinned;   /* as the census says                */
 	uint32_t series;   /* Sync and Query that were sent      */
 	uint32_t heard;    /* ... and answered                   */
+	uint32_t noted;    /* ... in which the statement without a name was */
 	uint64_t dress;    /* hash of what it set; 0: nothing    */
 	uint64_t shape;    /* being read                         */
 	uint64_t since_ns; /* it waits, or has its server         */
@@ -234,13 +243,32 @@ enum alias_rc {
 };
 enum alias_rc pg_alias_take(struct pg_session *s, struct span in,
                             size_t *ret_used);
+/* A message of that type is in front. Before a Query that follows extended messages
+ * without a Sync something is said that tells an error of theirs, behind which the server
+ * passes over the Query, from the Query's own. */
+void pg_alias_divide(struct pg_session *s, uint8_t type);
+/* An entry of the session's statements is no more. */
+void pg_alias_forget(struct pg_session *s, struct map_entry *e);
+
+static inline struct span
+pg_alias_key(const uint64_t digest[2])
+{
+	return span_of(digest, 2 * sizeof(digest[0]));
+}
+
+/* ---- due.c ---- */
+/* An answer will come; a digest as in struct pg_due, or NULL. */
+void pg_due_expect(struct pg_session *s, enum due_kind kind,
+                   const uint64_t *digest);
+/* The server takes in a COPY. */
+void pg_due_copies(struct pg_session *s);
 /* Another message's head, on its way. */
-void pg_alias_note(struct pg_session *s, uint8_t type);
+void pg_due_note(struct pg_session *s, uint8_t type);
 /* The head of an answer: is it ours? *ret_reads: its body is wanted. */
-bool pg_alias_hear(struct pg_session *s, uint8_t type, bool *ret_reads);
+bool pg_due_hear(struct pg_session *s, uint8_t type, bool *ret_reads);
 /* The body that was wanted. */
-void pg_alias_body(struct pg_session *s, uint8_t type, struct span body);
+void pg_due_body(struct pg_session *s, uint8_t type, struct span body);
 /* Nothing is outstanding any more. */
-void pg_alias_clear(struct pg_session *s);
+void pg_due_clear(struct pg_session *s);
 /* Another server, or the same again. */
-void pg_alias_begin(struct pg_session *s, bool is_same);
+void pg_due_begin(struct pg_session *s, bool is_same);

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/pg_relay/test_turn.c: who has a server, for how long, and what the next one
+ * finds there.
+ */
+#include "turns.h"
+
+/* The census' rows: kind, a, b. */
+static void
+has(int s, const char *kind, const char *a, const char *b)
+{
+	const char *text[3] = { kind, a, b };
+	uint8_t n[4];
+	struct buf row;
+
+	buf_init(&row, &run.w.heap.mem);
+	buf_put(&row, "\0\3", 2);
+	for (int i = 0; i < 3; i++) {
+		pg_set_u32(n, (uint32_t)strlen(text[i]));
+		buf_put(&row, n, 4);
+		buf_put_str(&row, text[i]);
+	}
+	say(s, 'D', buf_span(&row));
+	buf_fini(&row);
+}
+
+static void
+by_turns(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	for (int i = 0; i < 3; i++) {
+		bytes(c, READ);
+		got(s, READ);
+		answers(s, "TCZ");
+		assert_string_equal(types(c), "TCZ");
+		bytes(d, READ);
+		got(s, READ);
+		answers(s, "TCZ");
+		assert_string_equal(types(d), "TCZ");
+	}
+	assert_int_equal(dialed(), -1);
+	end();
+}
+
+static void
+a_transaction_keeps_it(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	say_query(c, "BEGIN");
+	answers(s, "Cz");
+	(void)types(s);
+	bytes(d, READ);
+	assert_string_equal(types(s), "");
+	say_query(c, "SELECT 2");
+	assert_string_equal(types(s), "Q");
+	answers(s, "Ex");
+	assert_string_equal(types(s), "");
+	say_query(c, "ROLLBACK");
+	answers(s, "CZ");
+	(void)types(c);
+	assert_true(has_sent(s, SPAN("ROLLBACK")));
+	assert_true(has_sent(s, SPAN("SELECT 1")));
+	/* DISCARD SEQUENCES has an answer of its own. */
+	answers(s, "CZTCZ");
+	assert_string_equal(types(d), "TCZ");
+	end();
+}
+
+/* What one may have left is made an end of before the next one's words; and what one set
+ * is made again for it. */
+static void
+nothing_is_left(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	bytes(c, WILD);
+	got(s, WILD);
+	answers(s, "CZ");
+	(void)types(c);
+	/* Nobody waits: it stays. */
+	assert_string_equal(types(s), "");
+	bytes(d, READ);
+	assert_true(has_sent(s, SPAN("godwit_census")));
+	assert_string_equal(types(s), "Q");
+	say(s, 'T', SPAN("\0\0"));
+	has(s, "s", "a.b", "1");
+	has(s, "u", "ann", "");
+	answers(s, "CZ");
+	assert_true(has_sent(s, SPAN("RESET ALL")));
+	assert_false(has_sent(s, SPAN("set_config")));
+	assert_false(has_sent(s, SPAN("SELECT 1")));
+	(void)types(s);
+	answers(s, "CCCZ");
+	got(s, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(d), "CZ");
+	bytes(c, READ);
+	assert_true(has_sent(s, SPAN("set_config('a.b','1',false)")));
+	assert_false(has_sent(s, SPAN("SELECT 1")));
+	(void)types(s);
+	answers(s, "CZ");
+	got(s, READ);
+	end();
+}
+
+static void
+what_cannot_go_stays(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	run.conf.pool_wait_ms = 50;
+	c = first(&s);
+	d = another();
+	say_query(c, "LISTEN x");
+	answers(s, "CZ");
+	(void)types(s);
+	bytes(d, READ);
+	assert_string_equal(types(s), "Q");
+	say(s, 'T', SPAN("\0\0"));
+	has(s, "l", "x", "");
+	answers(s, "CZ");
+	assert_string_equal(types(s), "");
+	world_pass_time(&run.w, 60 * MS);
+	world_batch(&run.w);
+	assert_false(is_there(d));
+	/* It hears what it listens for. */
+	(void)types(c);
+	say(s, 'A', SPAN("\0\0\0\1x\0\0"));
+	assert_string_equal(types(c), "A");
+	end();
+}
+
+/* Its last server was asked for the catalog when it wanted it, so it had another one,
+ * and changed what it is: then the first one is not as it left it. */
+static void
+its_own_of_before_is_looked_at(void **state)
+{
+	int s, s2, c, d;
+
+	(void)state;
+	begin_turns(2);
+	c = first(&s);
+	d = another();
+	say_parse(c, "", "SELECT 1");
+	say_sync(c);
+	answers(s, "1Z");
+	(void)types(s);
+	(void)types(c);
+	/* d has s, c another one. */
+	say_query(d, "BEGIN");
+	answers(s, "Cz");
+	say_parse(c, "", "SELECT 2");
+	say_sync(c);
+	s2 = opens_one();
+	assert_string_equal(types(s2), "PS");
+	answers(s2, "1Z");
+	/* The catalog was read in the meantime, perhaps. */
+	if (has_sent(s2, SPAN("pg_proc")))
+		is_asked(s2);
+	say_query(c, "BEGIN");
+	answers(s2, "Cz");
+	(void)types(s2);
+	say_query(d, "COMMIT");
+	answers(s, "CZ");
+	(void)types(s);
+	say_query(c, "COMMIT");
+	answers(s2, "CZ");
+	(void)types(s2);
+	/* s2 is busy: c goes to s, where its first Parse was. */
+	say_query(d, "BEGIN");
+	if (has_sent(s, SPAN("BEGIN"))) {
+		int x = s;
+
+		s = s2;
+		s2 = x;
+	}
+	answers(s2, "Cz");
+	(void)types(s2);
+	say_parse(c, "", "SELECT 3");
+	say_sync(c);
+	answers(s, "1Z");
+	(void)types(s);
+	say_query(d, "COMMIT");
+	answers(s2, "CZ");
+	(void)types(s2);
+	say_bind(c, "");
+	say_sync(c);
+	/* Wherever that is: the last one is meant. */
+	world_batch(&run.w);
+	assert_false(has_sent(s, SPAN("SELECT 1")) ||
+	             has_sent(s, SPAN("SELECT 2")));
+	assert_false(has_sent(s2, SPAN("SELECT 1")) ||
+	             has_sent(s2, SPAN("SELECT 2")));
+	end();
+}
+
+/* The death of a server that nobody has is nobody's. */
+static void
+an_idle_one_may_die(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(2);
+	c = first(&s);
+	d = another();
+	say(s, 'E', B("SFATAL\0C57P01\0Mgone\0"));
+	world_batch(&run.w);
+	assert_false(is_there(s));
+	assert_string_equal(types(c), "");
+	bytes(d, READ);
+	s = opens_one();
+	got(s, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(d), "CZ");
+	/* Without a word as well. */
+	world_down(&run.w, s);
+	world_batch(&run.w);
+	bytes(c, READ);
+	s = opens_one();
+	got(s, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(c), "CZ");
+	assert_true(is_there(c) && is_there(d));
+	end();
+}
+
+/* A server that is shut, or just begins, is tried again; nobody is told. */
+static void
+a_login_is_tried_again(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin_turns(2);
+	c = first(&s);
+	world_down(&run.w, s);
+	world_batch(&run.w);
+	bytes(c, READ);
+	for (int i = 0; i < 3; i++) {
+		s = dialed();
+		assert_true(s >= 0);
+		if (i == 1) {
+			world_down(&run.w, s);
+		} else {
+			up(s);
+			say(s, 'E', B("SFATAL\0C57P03\0Mstarts\0"));
+		}
+		world_batch(&run.w);
+		assert_true(is_there(c));
+		assert_string_equal(types(c), "");
+		world_pass_time(&run.w, 20 * MS);
+		world_batch(&run.w);
+	}
+	s = opens_one();
+	got(s, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(c), "CZ");
+	end();
+}
+
+/* Who may have something of its own and says nothing is asked after a while: then the
+ * server is free, and its death is nobody's. */
+static void
+who_is_silent_is_asked(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin_turns(2);
+	c = first(&s);
+	bytes(c, WILD);
+	answers(s, "CZ");
+	(void)types(s);
+	(void)types(c);
+	world_pass_time(&run.w, 3000 * MS);
+	world_batch(&run.w);
+	assert_true(has_sent(s, SPAN("godwit_census")));
+	(void)types(s);
+	say(s, 'T', SPAN("\0\0"));
+	has(s, "s", "a.b", "1");
+	answers(s, "CZ");
+	world_down(&run.w, s);
+	world_batch(&run.w);
+	assert_true(is_there(c));
+	bytes(c, READ);
+	s = dialed();
+	assert_true(s >= 0);
+	up(s);
+	buf_clear(&run.w.sent[s]);
+	lets_in(s);
+	world_batch(&run.w);
+	assert_true(has_sent(s, SPAN("set_config('a.b','1',false)")));
+	end();
+}
+
+/* While a cancel is on its way nobody else has the server. */
+static void
+a_cancel_meets_nobody_else(void **state)
+{
+	int s, c, d, k, x;
+	uint8_t key[12] = { 4, 210, 22, 46 };
+
+	(void)state;
+	begin_turns(2);
+	c = first(&s);
+	k = comes();
+	starts(k);
+	memcpy(key + 4, buf_span(&run.w.sent[k]).p, 0);
+	/* Its key stands in front of the ReadyForQuery. */
+	{
+		struct span told;
+
+		world_batch(&run.w);
+		told = buf_span(&run.w.sent[k]);
+		memcpy(key + 4, told.p + told.n - 14, 8);
+	}
+	(void)types(k);
+	d = another();
+	(void)c;
+	bytes(k, READ);
+	got(s, READ);
+	x = comes();
+	say(x, 0, span_of(key, sizeof(key)));
+	world_batch(&run.w);
+	answers(s, "CZ");
+	assert_string_equal(types(k), "CZ");
+	x = dialed();
+	assert_true(x >= 0);
+	up(x);
+	bytes(d, READ);
+	/* Another server: that one may be hit. */
+	assert_string_equal(types(s), "");
+	world_down(&run.w, x);
+	world_batch(&run.w);
+	end();
+}
+
+static void
+who_goes_leaves_nothing(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	bytes(c, WILD);
+	answers(s, "CZ");
+	(void)types(s);
+	bytes(c, BYE);
+	got(s, SPAN("Q\0\0\0\020DISCARD ALL\0"));
+	bytes(d, READ);
+	assert_string_equal(types(s), "");
+	answers(s, "CZ");
+	world_pass_time(&run.w, 20 * MS);
+	world_batch(&run.w);
+	got(s, READ);
+	/* In the middle of something it leaves no server at all. */
+	bytes(d, BYE);
+	world_batch(&run.w);
+	assert_false(is_there(s));
+	end();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(by_turns),
+		cmocka_unit_test(a_transaction_keeps_it),
+		cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(what_cannot_go_stays),
+		cmocka_unit_test(its_own_of_before_is_looked_at),
+		cmocka_unit_test(an_idle_one_may_die),
+		cmocka_unit_test(a_login_is_tried_again),
+		cmocka_unit_test(who_is_silent_is_asked),
+		cmocka_unit_test(a_cancel_meets_nobody_else),
+		cmocka_unit_test(who_goes_leaves_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
