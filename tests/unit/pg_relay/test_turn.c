@@ -379,6 +379,123 @@ who_goes_leaves_nothing(void **state)
 	end();
 }
 
+/* ---- ack both -------------------------------------------------------------------- */
+
+static int probe;
+
+static void
+waits_for_new(void)
+{
+	struct mail m = { .kind = MAIL_ROUTE, .epoch = 1 };
+	struct event ev = { .kind = EV_MAIL, .mail = &m };
+	int names;
+
+	m.route = (struct route){ .authority = SIDE_OLD,
+		                  .epoch = 1,
+		                  .ack = ACK_BOTH,
+		                  .ack_timeout_ms = 1000 };
+	world_tell(&run.w, &ev);
+	world_batch(&run.w);
+	probe = dialed();
+	up(probe);
+	names = dialed();
+	up(names);
+	lets_in(probe);
+	lets_in(names);
+	world_batch(&run.w);
+	answers(names, "CZ");
+	buf_clear(&run.w.sent[probe]);
+}
+
+/* The log ends at 0/64, and new has that. */
+static void
+new_has_it(void)
+{
+	struct event ev = { .kind = EV_BOARD };
+
+	say(probe, 'D',
+	    SPAN("\0\1\0\0\0\4"
+	         "0/64"));
+	answers(probe, "CZ");
+	atomic_store(&run.board.passed[SIDE_OLD], 0x64);
+	world_tell(&run.w, &ev);
+	world_batch(&run.w);
+}
+
+/* Whichever way a write is said its answer waits, and its server with it. */
+static void
+a_write_that_waits_keeps_it(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	for (int way = 0; way < 4; way++) {
+		begin_turns(1);
+		c = first(&s);
+		d = another();
+		waits_for_new();
+		if (way == 1 || way == 3) {
+			say_parse(c, way == 1 ? "s" : "",
+			          "INSERT INTO t VALUES (1)");
+			say_sync(c);
+			answers(s, way == 1 ? "31tnZ" : "1Z");
+			assert_string_equal(types(c), "1Z");
+			/* Another turn. */
+			bytes(d, READ);
+			answers(s, "CZCZ");
+			(void)types(s);
+			(void)types(d);
+		}
+		if (way == 0) {
+			say_query(c, "INSERT INTO t VALUES (1)");
+			answers(s, "CZ");
+		} else {
+			if (way == 2)
+				say_parse(c, "", "INSERT INTO t VALUES (1)");
+			say_bind(c, way == 1 ? "s" : "");
+			say_execute(c);
+			say_sync(c);
+			answers(s, way == 1 ? "2CZ" : "12CZ");
+		}
+		(void)types(s);
+		bytes(d, READ);
+		assert_string_equal(types(s), "");
+		assert_false(has_sent(c, SPAN("SELECT 1")));
+		assert_string_equal(types(probe), "Q");
+		(void)types(c);
+		new_has_it();
+		assert_true(has_sent(c, SPAN("SELECT 1")));
+		world_pass_time(&run.w, 20 * MS);
+		world_batch(&run.w);
+		answers(s, "CZ");
+		assert_true(has_sent(s, SPAN("SELECT 1")));
+		end();
+	}
+}
+
+/* Who only reads in a transaction does not wait. */
+static void
+a_read_does_not(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	waits_for_new();
+	say_query(c, "BEGIN");
+	answers(s, "Cz");
+	say_parse(c, "", "SELECT 1");
+	say_bind(c, "");
+	say_execute(c);
+	say_sync(c);
+	answers(s, "12Cz");
+	say_query(c, "COMMIT");
+	answers(s, "CZ");
+	assert_string_equal(types(c), "CZ12CZCZ");
+	end();
+}
+
 int
 main(void)
 {
@@ -393,6 +510,8 @@ main(void)
 		cmocka_unit_test(who_is_silent_is_asked),
 		cmocka_unit_test(a_cancel_meets_nobody_else),
 		cmocka_unit_test(who_goes_leaves_nothing),
+		cmocka_unit_test(a_write_that_waits_keeps_it),
+		cmocka_unit_test(a_read_does_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
