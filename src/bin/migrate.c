@@ -146,6 +146,9 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 	c->ack = a->number[OPT_ACK] == 0 ? ACK_BOTH : ACK_AUTHORITY;
 	c->ack_timeout_ms = (uint32_t)a->number[OPT_ACK_TIMEOUT];
 	c->conflict = (enum conflict_rule)a->number[OPT_CONFLICT];
+	c->conflict_said = a->is_given[OPT_CONFLICT];
+	if (a->text[OPT_NEWER][0] != '\0')
+		c->newer = a->text[OPT_NEWER];
 	c->copy_mode = (enum copy_mode)a->number[OPT_COPY_MODE];
 	c->copy_pace = (enum copy_pace)a->number[OPT_COPY_PACE];
 	c->workers = (uint32_t)a->number[OPT_WORKERS];

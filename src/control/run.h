@@ -59,6 +59,9 @@ struct run_conf {
 	enum ack_mode ack; /* both by default; see contracts.md     */
 	uint32_t ack_timeout_ms;
 	enum conflict_rule conflict;
+	bool conflict_said; /* else it is the standard                      */
+	const char *newer;  /* CONFLICT_MERGE: columns that decide, as
+	                     * "a,table.b"; NULL: none                     */
 	enum copy_mode copy_mode;
 	enum copy_pace copy_pace;
 	uint32_t workers;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/postgres/side.h"
+#include "control/postgres/both.h"
 #include "world/os/tls.h"
 
 #define VERSION_MIN 140000 /* messages in the stream */
@@ -184,9 +184,10 @@ judge_both(const struct run *r, const struct pg_facts f[SIDE_N],
 		say(c, "two_servers", CHECK_FAIL,
 		    "old and new are databases of one server; its roles, and "
 		    "so its fence, are the same for both");
-	if (!r->is_resumed && new->v[PGF_TABLES] > 0)
+	if (!r->is_resumed && new->v[PGF_TABLES] > 0 && !pg_both_is_said(r))
 		say(c, "contents", CHECK_FAIL,
-		    "%s has %lld tables; give an empty database (createdb)",
+		    "%s has %lld tables; give an empty database (createdb), or "
+		    "say which rows stay: --conflict none, replace or merge",
 		    r->side[SIDE_NEW].label, new->v[PGF_TABLES]);
 	if (old->v[PGF_ENCODING] != new->v[PGF_ENCODING])
 		say(c, "encoding", CHECK_FAIL,
@@ -287,6 +288,8 @@ pg_check(struct run *r, struct err *err)
 	judge_objects(r, f, c);
 	preflight_tls(r->side, c);
 	rc = judge_extensions(r, &f[SIDE_OLD], c, err);
+	if (rc == 0)
+		rc = pg_both_check(r, err);
 	if (rc == 0)
 		rc = pg_check_features(r, err);
 	if (rc != 0 || c->failed == 0)

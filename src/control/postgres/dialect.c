@@ -92,9 +92,10 @@ can(const struct run *r, struct err *err)
 	if (what != NULL)
 		return err_set(err, ERR_UNABLE,
 		               "not possible for PostgreSQL yet: %s", what);
-	if (c->conflict != CONFLICT_REPLACE)
-		what = "conflict rules; new has to be empty";
-	else if (c->copy_mode != COPY_AUTO || c->new_is_stale)
+	if (c->newer != NULL && c->conflict != CONFLICT_MERGE)
+		return err_set(err, ERR_USAGE,
+		               "--newer goes with --conflict merge only");
+	if (c->copy_mode != COPY_AUTO || c->new_is_stale)
 		what = c->new_is_stale
 		               ? "a way back to a server that was left behind; "
 		                 "release it and give it an empty database"

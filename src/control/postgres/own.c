@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control/postgres/both.h"
 #include "control/postgres/object.h"
 
 /* closed: roles that had LOGIN before the fence; identity: tables whose rows are named
@@ -202,6 +203,8 @@ pg_users(struct run *r, enum side s, struct err *err)
 		rc = pg_run(r, s, list, err);
 	if (rc == 0)
 		rc = pg_run(r, s, mends, err);
+	if (rc == 0)
+		rc = pg_both_users(r, s, err);
 	if (rc == 0 && !p->is_plain)
 		rc = pg_run(r, s, object_functions, err);
 	if (rc != 0)

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "control/postgres/side.h"
+#include "control/postgres/both.h"
 #include "control/postgres/tool.h"
 
 #define BUILD_MAX ((off_t)256 * 1024 * 1024) /* bytes of indexes and keys */
@@ -44,17 +44,25 @@ dump(struct run *r, const char *section, const char *file, struct err *err)
 {
 	bool plain = r->at[SIDE_NEW].pg->is_plain;
 	char of[32];
-	const char *argv[] = { "pg_dump", "--schema-only", of,
-		               "--no-publications", "--no-tablespaces",
-		               "--no-subscriptions",
-		               "--exclude-schema=godwit_*",
-		               /* Rights on it are a superuser's to give. */
-		               plain ? "--exclude-schema=pg_catalog" : NULL,
-		               NULL };
-	struct tool t = tool_at(r, SIDE_OLD, argv, file);
+	const char *const words[] = {
+		"pg_dump", "--schema-only", of, "--no-publications",
+		"--no-tablespaces", "--no-subscriptions",
+		"--exclude-schema=godwit_*",
+		/* Rights on it are a superuser's to give. */
+		plain ? "--exclude-schema=pg_catalog" : NULL, NULL
+	};
+	char **argv;
+	struct tool t;
+	int rc;
 
 	(void)snprintf(of, sizeof(of), "--section=%s", section);
-	return tool_run(&t, err);
+	rc = pg_both_excluded(r, words, &argv, err);
+	if (rc != 0)
+		return rc;
+	t = tool_at(r, SIDE_OLD, (const char *const *)argv, file);
+	rc = tool_run(&t, err);
+	pg_both_free(argv);
+	return rc;
 }
 
 /* Who is no superuser gives a table only to a role that may make one there. */
@@ -105,7 +113,8 @@ load(struct run *r, const char *file, struct err *err)
 	argv[9] = loaded;
 	rc = let_owners(r, err);
 	if (rc == 0)
-		rc = tool_run(&t, err);
+		rc = pg_both_is_said(r) ? pg_both_load(r, file, loaded, err)
+		                        : tool_run(&t, err);
 	free(loaded);
 	return rc;
 }
@@ -269,7 +278,10 @@ put_identity(struct run *r, struct err *err)
 		"  (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND"
 		"  indisprimary AND indimmediate)) OR (relreplident = 'i' AND"
 		"  NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid"
-		"  AND indisreplident))) ON CONFLICT DO NOTHING;"
+		"  AND indisreplident))"
+		" OR (relreplident IN ('d', 'n') AND format('%I.%I', nspname,"
+		"  relname) IN (SELECT t FROM @.there WHERE is_both AND"
+		"  has_rows))) ON CONFLICT DO NOTHING;"
 		"SELECT @.name_rows()",
 		err);
 }
@@ -357,8 +369,12 @@ static int
 make(struct run *r, const char *now, const char *later, struct err *err)
 {
 	bool loaded = false;
-	int rc = put_roles(r, err);
+	int rc = is_loaded(r, &loaded, err);
 
+	if (rc == 0 && !loaded)
+		rc = pg_both_note(r, err);
+	if (rc == 0)
+		rc = put_roles(r, err);
 	if (rc == 0)
 		rc = put_database(r, err);
 	/* So the dump has it as well. */
@@ -368,8 +384,6 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 		rc = dump(r, "pre-data", now, err);
 	if (rc == 0)
 		rc = dump(r, "post-data", later, err);
-	if (rc == 0)
-		rc = is_loaded(r, &loaded, err);
 	if (rc == 0 && !loaded)
 		rc = load(r, now, err);
 	(void)unlink(now);

@@ -276,7 +276,7 @@ pg_apply_set_end(struct pg_apply *a, size_t at, uint32_t rows)
 {
 	bind_end(a, at);
 	put_execute(a);
-	expect(a, DUE_ROW, 0);
+	expect(a, rows > 0 ? DUE_ROW : DUE_QUIET, 0);
 	a->due[(a->due_at + a->due_n - 1) % RING].rows = rows;
 }
 
@@ -318,10 +318,15 @@ void
 pg_apply_row(struct pg_mover *m, struct pg_apply *a,
              const struct pg_relation *r, const struct pg_output_part *p)
 {
+	const struct pg_feed *f = &m->feed[side_other(a->side)];
 	struct buf sql;
 	uint32_t number;
 	size_t at;
 
+	/* A set could not do it. */
+	if (r->is_mixed && p->kind == PG_CHANGE_INSERT &&
+	    f->commit_lsn < a->by_row)
+		pg_mixed_evict(m, a, r, p);
 	buf_init(&sql, m->port->mem);
 	pg_relation_put_sql(r, p, &sql);
 	number = buf_failed(&sql) ? 0 : prepare(a, buf_span(&sql));
@@ -336,7 +341,7 @@ pg_apply_row(struct pg_mover *m, struct pg_apply *a,
 	put_execute(a);
 	/* Of markers some may be on one side only: they are put before the
 	 * stream begins, too. */
-	expect(a, r->is_mark ? DUE_QUIET : DUE_ROW, 0);
+	expect(a, r->is_mark || r->is_mixed ? DUE_QUIET : DUE_ROW, 0);
 	port_touch(m->port, a->c.link);
 }
 

@@ -32,25 +32,32 @@
 	" d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype" \
 	" = 'e')"
 /* A copy that was not finished is begun again. */
-#define SQL_EMPTY                                                         \
-	"DO $$ DECLARE t text; BEGIN SELECT string_agg(format('%%I.%%I'," \
-	" n.nspname, c.relname), ',') INTO t FROM pg_class c JOIN"        \
-	" pg_namespace n ON n.oid = c.relnamespace WHERE" THEIRS ";"      \
-	" IF t IS NOT NULL THEN EXECUTE 'TRUNCATE ' || t || ' CASCADE';"  \
-	" END IF; END $$"
+#define SQL_EMPTY                                                           \
+	"DO $$ DECLARE t text; BEGIN SELECT string_agg(format('%%I.%%I',"   \
+	" n.nspname, c.relname), ',') INTO t FROM pg_class c JOIN"          \
+	" pg_namespace n ON n.oid = c.relnamespace WHERE" THEIRS " AND"     \
+	" format('%%I.%%I', n.nspname, c.relname) NOT IN (SELECT h.t"       \
+	" FROM %s.there h);"                                                \
+	" IF t IS NOT NULL THEN EXECUTE 'TRUNCATE ' || t || ' CASCADE';"    \
+	" END IF;"                                                          \
+	" PERFORM set_config('session_replication_role', 'replica', true);" \
+	" FOR t IN SELECT h.t FROM %s.there h WHERE is_both AND NOT"        \
+	" has_rows LOOP EXECUTE 'DELETE FROM ONLY ' || t; END LOOP; END $$"
 /* Values whose bytes name no object of a server mean the same everywhere. */
-#define SQL_TABLES                                                           \
-	"SELECT format('%%I.%%I', n.nspname, c.relname),"                    \
-	" coalesce(string_agg(quote_ident(a.attname), ',' ORDER BY"          \
-	" a.attnum), ''), pg_relation_size(c.oid) /"                         \
-	" current_setting('block_size')::int, greatest(c.reltuples,"         \
-	" 0)::bigint, coalesce(bool_and((t.oid < 16384 AND t.typname !~"     \
-	" '^_?(reg|aclitem)') OR t.typtype = 'e'), true)::int, c.oid,"       \
-	" coalesce(pg_relation_filenode(c.oid), 0) FROM pg_class c JOIN"     \
-	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a" \
-	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND" \
-	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"     \
-	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples" \
+#define SQL_TABLES                                                             \
+	"SELECT format('%%I.%%I', n.nspname, c.relname),"                      \
+	" coalesce(string_agg(quote_ident(a.attname), ',' ORDER BY"            \
+	" a.attnum), ''), pg_relation_size(c.oid) /"                           \
+	" current_setting('block_size')::int, greatest(c.reltuples,"           \
+	" 0)::bigint, coalesce(bool_and((t.oid < 16384 AND t.typname !~"       \
+	" '^_?(reg|aclitem)') OR t.typtype = 'e'), true)::int, c.oid,"         \
+	" coalesce(pg_relation_filenode(c.oid), 0), format('\"%%s\".\"%%s\"'," \
+	" replace(n.nspname, '\"', '\"\"'), replace(c.relname, '\"', '\"\"'))" \
+	" FROM pg_class c JOIN"                                                \
+	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a"   \
+	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND"   \
+	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"       \
+	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples"   \
 	" ORDER BY 3 DESC"
 #define SQL_SINCE "SELECT t, min(lsn) FROM %s.chunk GROUP BY t"
 #define SQL_BACK                                                      \
@@ -77,7 +84,8 @@ set_up(struct pg_mover *m)
 	case 3:
 		pg_conn_query(&m->ask[1], SQL_ORIGIN, m->slot, m->slot);
 		return true;
-	case 4:
+	case 4: pg_there_ask(m); return true;
+	case 5:
 		if (!m->fill_done)
 			return false;
 		pg_conn_query(&m->ask[SIDE_NEW], SQL_SINCE, m->slot);
@@ -118,7 +126,7 @@ wipe(struct pg_mover *m)
 	case 8:
 		if (!m->refills)
 			return false;
-		pg_conn_query(&m->ask[to], SQL_EMPTY);
+		pg_conn_query(&m->ask[to], SQL_EMPTY, m->slot, m->slot);
 		return true;
 	default: return false;
 	}
@@ -303,7 +311,9 @@ hear_since(struct pg_mover *m, struct pg_values row)
 	struct pg_lsn lsn;
 	uint64_t oid = 0;
 
-	if (m->at != 5 || row.n != 2)
+	if (m->at == 5)
+		return pg_there_hear(m, row);
+	if (m->at != 6 || row.n != 2)
 		return true;
 	(void)pg_value_next(&rest, &v[0]);
 	(void)pg_value_next(&rest, &v[1]);

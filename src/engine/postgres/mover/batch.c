@@ -167,6 +167,17 @@ static bool delete (struct pg_apply *a, struct pg_net *n, struct span was)
 	return true;
 }
 
+/* Whatever the other side has of it: it is put, or goes. */
+static bool
+either(struct pg_apply *a, struct pg_net *n, const struct pg_output_part *p)
+{
+	bool goes = p->kind == PG_CHANGE_DELETE;
+
+	n->kind = goes ? NET_DELETE : NET_INSERT;
+	set_image(a, n, goes ? p->old.items : p->new.items);
+	return true;
+}
+
 static bool
 take_keyed(struct pg_apply *a, struct pg_relation *r,
            const struct pg_output_part *p)
@@ -182,6 +193,8 @@ take_keyed(struct pg_apply *a, struct pg_relation *r,
 	n = net_of(a, r);
 	if (n == NULL)
 		return true;
+	if (r->is_mixed)
+		return either(a, n, p);
 	switch ((int)p->kind) {
 	case PG_CHANGE_INSERT: return insert(a, n, p->new.items);
 	case PG_CHANGE_UPDATE: return update(a, n, p->new.items);

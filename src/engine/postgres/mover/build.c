@@ -94,6 +94,11 @@ pg_build_begin(struct pg_mover *m)
 	uint32_t n = split(text, NULL, &m->statement_free);
 
 	for (uint32_t i = 0; i < m->table_n; i++) {
+		/* Its rows are put, whatever is there: all of the stream counts. */
+		if (m->table[i].is_mixed) {
+			pg_since_raise(m, m->table[i].lsn);
+			continue;
+		}
 		if (!pg_since_put(m, m->table[i].oid, m->table[i].lsn))
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 	}

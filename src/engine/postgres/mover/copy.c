@@ -50,13 +50,14 @@ bool
 pg_copy_add_table(struct pg_mover *m, struct pg_values row)
 {
 	struct span rest = row.items;
-	struct pg_value v[7];
+	struct pg_value v[8];
+	const struct pg_there *there;
 	struct pg_table *t;
 	struct board *b = m->conf->board;
 
-	if (row.n != 7 || (m->table_n == m->table_cap && !grow(m)))
+	if (row.n != 8 || (m->table_n == m->table_cap && !grow(m)))
 		return false;
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < 8; i++)
 		(void)pg_value_next(&rest, &v[i]);
 	t = &m->table[m->table_n];
 	memset(t, 0, sizeof(*t));
@@ -72,6 +73,9 @@ pg_copy_add_table(struct pg_mover *m, struct pg_values row)
 	t->is_binary = span_eq(v[4].bytes, SPAN("1"));
 	t->oid = (uint32_t)number_of(v[5].bytes);
 	t->node = (uint32_t)number_of(v[6].bytes);
+	there = pg_there_find(m, v[7].bytes);
+	t->was_there = there != NULL;
+	t->is_mixed = there != NULL && there->has_rows;
 	m->table_n++;
 	atomic_fetch_add(&b->total_records, t->rows);
 	return !buf_failed(&t->name) && !buf_failed(&t->columns);
@@ -154,6 +158,10 @@ ask_in(struct pg_lane *l)
 	struct span cols = buf_span(&t->columns);
 
 	l->at = LANE_OPENS;
+	if (t->is_mixed) {
+		pg_settle_open(l, format_of(t));
+		return;
+	}
 	pg_conn_query(&l->to, "BEGIN; COPY %.*s%s%.*s%s FROM STDIN (FORMAT %s)",
 	              (int)name.n, (const char *)name.p, cols.n > 0 ? " (" : "",
 	              (int)cols.n, (const char *)cols.p, cols.n > 0 ? ")" : "",
@@ -211,15 +219,22 @@ static void
 chunk_mark(struct pg_mover *m, struct pg_lane *l)
 {
 	char lsn[PG_LSN_TEXT_MAX];
+	struct buf b;
 
 	(void)pg_lsn_print((struct pg_lsn){ m->consistent }, lsn);
 	l->at = LANE_MARKS;
+	buf_init(&b, m->port->mem);
+	pg_settle_put(m, l, &b);
+	if (buf_failed(&b))
+		pg_mover_fail(m, ERR_NOMEM, "out of memory");
 	pg_conn_query(&l->to,
-	              "INSERT INTO %s.chunk VALUES (%u, %u, %u, '%s', %s, "
+	              "%.*sINSERT INTO %s.chunk VALUES (%u, %u, %u, '%s', %s, "
 	              "%llu); COMMIT",
-	              m->slot, l->table->oid, l->page, l->table->node, lsn,
+	              (int)buf_len(&b), (const char *)buf_span(&b).p, m->slot,
+	              l->table->oid, l->page, l->table->node, lsn,
 	              l->is_last ? "true" : "false",
 	              (unsigned long long)l->rows);
+	buf_fini(&b);
 }
 
 static void
@@ -331,6 +346,8 @@ pg_copy_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
 	if (c == &l->to && msg->type == PG_COPY_IN_RESPONSE &&
 	    l->at == LANE_OPENS && l->from.state == PG_CONN_IDLE)
 		ask_out(l);
+	else if (c == &l->to && msg->type == PG_DATA_ROW && l->at == LANE_MARKS)
+		pg_settle_hear(m, msg);
 	else if (c == &l->from && l->to.link != NULL && l->at == LANE_COPIES)
 		hear_from(m, l, msg);
 	return true;

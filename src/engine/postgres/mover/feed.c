@@ -174,7 +174,10 @@ on_change(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 		pg_mover_foreign(m, f, r);
 		return false;
 	}
-	pg_apply_change(m, target(m, f), r, p);
+	if (r->is_mixed)
+		pg_mixed_change(m, target(m, f), r, p);
+	else
+		pg_apply_change(m, target(m, f), r, p);
 	/* An UPDATE may say nothing. */
 	if (target(m, f)->is_open)
 		f->is_empty = false;

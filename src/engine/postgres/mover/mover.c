@@ -199,6 +199,7 @@ forget_all(struct pg_mover *m, bool streams)
 	pg_copy_forget(m);
 	pg_build_forget(m);
 	map_clear(&m->since);
+	pg_there_forget(m);
 	m->since_min = 0;
 	m->since_max = 0;
 	m->has_slot = false;
@@ -583,6 +584,7 @@ pg_mover_start(struct pg_mover *m)
 		map_init(&a->statements, m->port->mem, sizeof(uint32_t), seed);
 		buf_init(&a->images, m->port->mem);
 		buf_init(&a->key, m->port->mem);
+		buf_init(&a->whole, m->port->mem);
 		a->due = mem_alloc(m->port->mem,
 		                   PG_APPLY_RING * sizeof(*a->due));
 		if (a->due == NULL)
@@ -592,6 +594,7 @@ pg_mover_start(struct pg_mover *m)
 	set_conn(m, &m->snap, SIDE_OLD, "slot");
 	m->snap.is_replication = true;
 	map_init(&m->since, m->port->mem, sizeof(uint64_t), seed);
+	map_init(&m->there, m->port->mem, sizeof(struct pg_there), seed);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		m->lane[i].to.is_replica = true;
 		set_conn(m, &m->lane[i].from, SIDE_OLD, "copy");
@@ -615,12 +618,14 @@ fini(void *self, struct port *p)
 		map_fini(&m->apply[s].statements);
 		buf_fini(&m->apply[s].images);
 		buf_fini(&m->apply[s].key);
+		buf_fini(&m->apply[s].whole);
 		mem_free(p->mem, m->apply[s].due,
 		         PG_APPLY_RING * sizeof(struct pg_due));
 	}
 	pg_conn_fini(&m->hold);
 	pg_conn_fini(&m->snap);
 	map_fini(&m->since);
+	map_fini(&m->there);
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		pg_conn_fini(&m->lane[i].from);
 		pg_conn_fini(&m->lane[i].to);

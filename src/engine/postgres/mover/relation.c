@@ -99,7 +99,10 @@ pg_relation_learn(struct pg_mover *m, struct pg_feed *f,
 	             p->schema.n > 0 ? p->schema : SPAN("pg_catalog"));
 	buf_put(&r->target, ".", 1);
 	pg_put_ident(&r->target, p->name);
-	return take_fields(m, r, p) && !buf_failed(&r->target);
+	if (!take_fields(m, r, p) || buf_failed(&r->target))
+		return false;
+	pg_mixed_learn(m, r);
+	return true;
 }
 
 static void
@@ -122,6 +125,8 @@ put_insert(const struct pg_relation *r, struct buf *b)
 	for (uint16_t i = 0; i < r->n; i++)
 		buf_putf(b, i > 0 ? ",$%u" : "$%u", i + 1u);
 	buf_put(b, ")", 1);
+	if (r->is_mixed)
+		pg_mixed_put_conflict(r, b);
 }
 
 bool

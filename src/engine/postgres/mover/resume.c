@@ -85,6 +85,7 @@ pg_resume_look(struct pg_mover *m)
 
 	switch (m->at++) {
 	case 0:
+		m->has_mixed = false;
 		m->is_recorded = false;
 		m->has_slot = false;
 		m->has_holder = false;
@@ -171,6 +172,12 @@ hear_chunks(struct pg_mover *m, const struct pg_value *v)
 		!note_done(t, v[7].bytes, has_last, number_of(v[5].bytes)) &&
 		!(m->has_holder && node == t->node && first.v == m->consistent);
 	t->is_stale = t->is_stale || !is_one;
+	/* Whatever it is of: the stream puts it right from the first one on. */
+	if (t->is_mixed) {
+		m->has_mixed = true;
+		t->is_stale =
+			node != t->node || !span_eq(v[1].bytes, v[2].bytes);
+	}
 	if (!t->is_stale)
 		board_copied(m->conf->board, number_of(v[6].bytes), 0);
 	return !buf_failed(&t->done);
@@ -212,6 +219,14 @@ pg_resume_way(struct pg_mover *m)
 	bool all = m->is_recorded && m->has_slot;
 	bool stale = false;
 
+	if (!all && m->has_mixed) {
+		pg_mover_fail(
+			m, ERR_STATE,
+			"the first copy would begin anew, but what it had "
+			"brought cannot be told from new's own rows; restore "
+			"new and begin with another state file");
+		return STAGE_LOOK;
+	}
 	if (!all) {
 		pg_copy_forget(m);
 		m->snapshot[0] = '\0';
@@ -240,6 +255,33 @@ pg_resume_go_on(const struct pg_mover *m)
 
 /* ---- tables that begin again -------------------------------------------------- */
 
+/* Of tables that were there nothing is cut off: others may refer to them. Rows that
+ * came to rows of new's own stay. */
+static void
+put_emptied(struct pg_mover *m, struct buf *b, bool was_there)
+{
+	uint32_t n = 0;
+
+	buf_put_str(b, was_there ? "SET LOCAL session_replication_role = "
+	                           "replica; "
+	                         : "BEGIN; ");
+	for (uint32_t i = 0; i < m->table_n; i++) {
+		const struct pg_table *t = &m->table[i];
+
+		if (!t->is_stale || t->is_mixed || t->was_there != was_there)
+			continue;
+		if (was_there)
+			buf_put_str(b, "DELETE FROM ONLY ");
+		else
+			buf_put_str(b, n > 0 ? "," : "TRUNCATE ONLY ");
+		buf_put_span(b, buf_span(&t->name));
+		buf_put_str(b, was_there ? "; " : "");
+		n++;
+	}
+	if (!was_there && n > 0)
+		buf_put_str(b, "; ");
+}
+
 bool
 pg_resume_empty(struct pg_mover *m)
 {
@@ -249,14 +291,11 @@ pg_resume_empty(struct pg_mover *m)
 	if (m->at++ > 0)
 		return false;
 	buf_init(&b, m->port->mem);
-	buf_put_str(&b, "BEGIN; TRUNCATE ONLY ");
-	for (uint32_t i = 0; i < m->table_n; i++) {
-		if (!m->table[i].is_stale)
-			continue;
-		buf_put(&b, ",", n++ > 0 ? 1 : 0);
-		buf_put_span(&b, buf_span(&m->table[i].name));
-	}
-	buf_putf(&b, "; " SQL_FORGET, m->slot);
+	put_emptied(m, &b, false);
+	put_emptied(m, &b, true);
+	for (uint32_t i = 0; i < m->table_n; i++)
+		n += m->table[i].is_stale;
+	buf_putf(&b, SQL_FORGET, m->slot);
 	for (uint32_t i = 0; i < m->table_n; i++) {
 		if (!m->table[i].is_stale)
 			continue;
@@ -363,6 +402,14 @@ pg_since_put(struct pg_mover *m, uint32_t oid, uint64_t lsn)
 	if (lsn > m->since_max)
 		m->since_max = lsn;
 	return true;
+}
+
+void
+pg_since_raise(struct pg_mover *m, uint64_t lsn)
+{
+	m->since_min = 1;
+	if (lsn > m->since_max)
+		m->since_max = lsn;
 }
 
 bool

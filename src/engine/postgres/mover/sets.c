@@ -127,6 +127,8 @@ put_insert(struct buf *b, const struct pg_relation *r)
 	}
 	buf_put_str(b, " FROM ");
 	put_from(b, r, PG_CHANGE_INSERT, false);
+	if (r->is_mixed)
+		pg_mixed_put_conflict(r, b);
 }
 
 static void
@@ -341,7 +343,7 @@ say_set(struct pg_mover *m, struct pg_apply *a, struct pg_relation *r,
 		if (!a->failed && counts)
 			put_times(a, r, rows_n[1]);
 		if (!a->failed)
-			pg_apply_set_end(a, at, rows_n[0]);
+			pg_apply_set_end(a, at, r->is_mixed ? 0 : rows_n[0]);
 	}
 	if (counts)
 		pg_apply_plans(a, false);

@@ -14,6 +14,7 @@
  *   apply.c     changes as pipelined statements on the other side
  *   batch.c     what becomes of each row in several transactions
  *   sets.c      one statement for many rows
+ *   conflict.c  tables in which the other side had rows of its own
  *
  *        ask[old] ──┐  questions                     ┌── ask[new]
  *        hold ──────┤  keeps the snapshot
@@ -85,6 +86,15 @@ struct pg_table {
 	struct buf done;    /* a byte for each chunk that is on new       */
 	uint64_t lsn;       /* of the snapshot of these; 0: there are none */
 	bool is_stale;      /* what new has of it does not count          */
+	bool was_there;     /* new had it before                          */
+	bool is_mixed;      /* ... with rows                              */
+};
+
+/* A table that new had before; conflict.c. */
+struct pg_there {
+	struct buf keys; /* names of its key's columns, each with a NUL */
+	bool is_both;    /* old has it, too                             */
+	bool has_rows;
 };
 
 /* One COPY from old to new. */
@@ -128,6 +138,7 @@ struct pg_relation {
 	bool is_mark;     /* the verifier's markers          */
 	bool is_ddl;      /* changes of the schema: ddl.c    */
 	bool is_mend;     /* words of the verifier's: mend.c */
+	bool is_mixed;    /* new had rows of it: conflict.c  */
 	uint32_t oid;
 	enum pg_sets sets;
 	struct buf types;         /* names of types, quoted           */
@@ -213,10 +224,11 @@ struct pg_apply {
 	bool failed;
 	struct pg_relation *rows_of; /* the first of those that have rows */
 	struct buf images;
-	struct buf key; /* of the row in hand                        */
-	uint32_t wants; /* the table whose types are to be asked    */
-	uint32_t asked; /* ... are asked                            */
-	bool alters;    /* the schema is changed, and not yet there */
+	struct buf key;   /* of the row in hand                      */
+	struct buf whole; /* it itself: conflict.c                   */
+	uint32_t wants;   /* the table whose types are to be asked    */
+	uint32_t asked;   /* ... are asked                            */
+	bool alters;      /* the schema is changed, and not yet there */
 	uint64_t alters_lsn;
 	uint64_t by_row; /* what commits before is said row by row */
 	uint32_t falls;  /* so often a set did not do              */
@@ -254,6 +266,8 @@ struct pg_mover {
 	struct map since;    /* oid on old (4 bytes) -> lsn of its snapshot */
 	uint64_t since_max;
 	uint64_t since_min;
+	struct map there; /* quoted name -> struct pg_there */
+	bool has_mixed;   /* an earlier process copied into such a table */
 	struct pg_table *table;
 	uint32_t table_n;
 	uint32_t table_cap;
@@ -326,6 +340,29 @@ bool pg_copy_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
 void pg_copy_drained(struct pg_mover *m);
 void pg_copy_forget(struct pg_mover *m);
 
+/* ---- conflict.c ---- */
+/* What new had before, asked of new. */
+void pg_there_ask(struct pg_mover *m);
+bool pg_there_hear(struct pg_mover *m, struct pg_values row);
+void pg_there_forget(struct pg_mover *m);
+const struct pg_there *pg_there_find(const struct pg_mover *m,
+                                     struct span quoted);
+/* A chunk of a mixed table: its rows go to a table of the session's; from there to
+ * those that are there, by words that come before the chunk's mark; how many differed. */
+void pg_settle_open(struct pg_lane *l, const char *format);
+void pg_settle_put(const struct pg_mover *m, const struct pg_lane *l,
+                   struct buf *b);
+void pg_settle_hear(struct pg_mover *m, const struct pg_message *msg);
+/* The stream: is it such a table? Its rows are put or go. */
+void pg_mixed_learn(const struct pg_mover *m, struct pg_relation *r);
+void pg_mixed_put_conflict(const struct pg_relation *r, struct buf *b);
+void pg_mixed_change(struct pg_mover *m, struct pg_apply *a,
+                     struct pg_relation *r, const struct pg_output_part *p);
+/* Other rows that have a unique key of this one go. */
+void pg_mixed_evict(struct pg_mover *m, struct pg_apply *a,
+                    const struct pg_relation *r,
+                    const struct pg_output_part *p);
+
 /* ---- build.c ---- */
 void pg_build_begin(struct pg_mover *m);
 void pg_build_next(struct pg_mover *m);
@@ -350,6 +387,8 @@ bool pg_keep_hear(struct pg_mover *m, const struct pg_message *msg);
 void pg_keep_end(struct pg_mover *m);
 /* The snapshot that a table of old is from. False: no memory. */
 bool pg_since_put(struct pg_mover *m, uint32_t oid, uint64_t lsn);
+/* The same of a table for which all of the stream counts. */
+void pg_since_raise(struct pg_mover *m, uint64_t lsn);
 /* Is a change of old's that committed at lsn in the table's snapshot? */
 bool pg_since_has(const struct pg_mover *m, const struct pg_feed *f,
                   uint32_t oid);
@@ -425,7 +464,7 @@ bool pg_apply_hear(struct pg_mover *m, struct pg_apply *a,
 void pg_apply_row(struct pg_mover *m, struct pg_apply *a,
                   const struct pg_relation *r, const struct pg_output_part *p);
 /* A statement whose n values are in binary, and are put between the two; it meets so
- * many rows. 0 for the number: no memory. */
+ * many rows, 0: whatever it meets. 0 for the number: no memory. */
 size_t pg_apply_set_begin(struct pg_apply *a, struct span text, uint16_t n);
 void pg_apply_set_end(struct pg_apply *a, size_t at, uint32_t rows);
 /* Plans of a session that looks rows up by their key; or as the server would. */
