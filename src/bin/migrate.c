@@ -79,6 +79,10 @@ fill_urls(const struct args *a, struct run_conf *c, struct err *err)
 	struct url new;
 	int rc = verb_urls(a, &old, &new, err);
 
+	if (rc == 0 && c->pool_max > 0 && old.kind != URL_POSTGRES)
+		rc = err_set(err, ERR_USAGE,
+		             "--pool is for PostgreSQL: Redis' clients share "
+		             "connections anyhow");
 	if (rc == 0)
 		rc = url_print(&old, c->old_url, sizeof(c->old_url), err);
 	if (rc == 0)

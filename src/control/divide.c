@@ -295,7 +295,7 @@ divide_gate(struct run *r, struct err *err)
 		               "writes cannot move in parts: new had records "
 		               "of its own that are kept (conflict rule); use "
 		               "replace, or move all in one cutover");
-	if (r->conf->write_mode == WRITE_DUAL)
+	if (r->write.mode == WRITE_DUAL)
 		return err_set(err, ERR_UNABLE,
 		               "writes move in parts with write_mode cutover, "
 		               "not with dual_write");

@@ -139,7 +139,7 @@ static void
 caught_up(struct run *r, uint64_t now_ns)
 {
 	uint64_t lag = atomic_load(&r->board.lag_ms);
-	bool good = r->move == MOVE_IN_STEP && lag < r->conf->ack_timeout_ms;
+	bool good = r->move == MOVE_IN_STEP && lag < r->write.ack_timeout_ms;
 
 	if (!good) {
 		r->in_step_ns = 0;

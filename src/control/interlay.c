@@ -38,6 +38,7 @@ interlay_new(const struct dialect *d, const char *id, const char *listen,
 		return NULL;
 	}
 	l->dialect = d;
+	REQUIRE(pthread_mutex_init(&l->pool_lock, NULL) == 0);
 	for (uint32_t i = 0; i < INTERLAY_RELAYS_MAX; i++)
 		l->listen_fd[i] = -1;
 	if (id[0] == '\0')
@@ -131,6 +132,7 @@ static void
 fill(struct interlay *l, const struct interlay_pair *p, uint32_t i,
      struct relay_conf *ret)
 {
+	(void)pthread_mutex_lock(&l->pool_lock);
 	*ret = (struct relay_conf){
 		.side = { p->side[SIDE_OLD], p->side[SIDE_NEW] },
 		.board = p->board,
@@ -141,17 +143,34 @@ fill(struct interlay *l, const struct interlay_pair *p, uint32_t i,
 		.held = p->held,
 		.proxy = l->proxy,
 		.proxy_tlv = l->proxy_tlv,
-		.pool = l->pool,
-		.pool_max = l->pool_max,
-		.pool_wait_ms = l->pool_wait_ms,
-		.pool_idle_ms = l->pool_idle_ms,
+		.pool = l->pool.mode,
+		.pool_max = l->pool.max,
+		.pool_wait_ms = l->pool.wait_ms,
+		.pool_idle_ms = l->pool.idle_ms,
 		.door = l->door,
 	};
+	(void)pthread_mutex_unlock(&l->pool_lock);
 	for (int s = 0; s < SIDE_N && p->board == NULL; s++)
 		ret->side[s].nodes =
 			ret->side[s].at.by_cluster ? &l->nodes[s] : NULL;
 	memcpy(ret->labels, l->labels, sizeof(ret->labels));
 	memcpy(ret->id, l->id, sizeof(ret->id));
+}
+
+void
+interlay_set_pool(struct interlay *l, const struct interlay_pool *p)
+{
+	(void)pthread_mutex_lock(&l->pool_lock);
+	l->pool = *p;
+	for (uint32_t i = 0; i < 2 * l->n; i++) {
+		struct relay_conf *c = &l->conf[i / l->n][i % l->n];
+
+		/* Of one that is in use nothing else changes. */
+		atomic_store(&c->pool_max, p->max);
+		atomic_store(&c->pool_wait_ms, p->wait_ms);
+		atomic_store(&c->pool_idle_ms, p->idle_ms);
+	}
+	(void)pthread_mutex_unlock(&l->pool_lock);
 }
 
 int
@@ -249,6 +268,7 @@ interlay_free(struct interlay *l)
 	free(l->traffic);
 	free(l->conf[0]);
 	free(l->conf[1]);
+	(void)pthread_mutex_destroy(&l->pool_lock);
 	free(l);
 }
 

@@ -16,6 +16,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "control/door.h"
 #include "control/url.h"
 #include "engine/redis/spread/spread.h"
@@ -27,6 +29,14 @@
 
 struct dialect;   /* control/dialect.h */
 struct view_room; /* view.c's */
+
+/* relay_conf.pool and so on. */
+struct interlay_pool {
+	enum relay_pool mode;
+	uint32_t max;
+	uint32_t wait_ms;
+	uint32_t idle_ms;
+};
 
 struct interlay {
 	const struct dialect *dialect; /* what its clients speak */
@@ -44,11 +54,8 @@ struct interlay {
 	struct inbox *inbox;
 	char labels[256]; /* "name=value" lines, for rules             */
 	bool proxy;       /* clients begin with a PROXY v2 header      */
-	enum relay_pool
-		pool; /* relay_conf.pool and so on; set before the start */
-	uint32_t pool_max;
-	uint32_t pool_wait_ms;
-	uint32_t pool_idle_ms;
+	struct interlay_pool pool;
+	pthread_mutex_t pool_lock; /* of that, and of confs that are filled  */
 	uint8_t proxy_tlv;      /* type of the TLV with the region; 0: none  */
 	struct tls_server *tls; /* NULL: plain                               */
 	struct door *door;      /* NULL: AUTH is passed through              */
@@ -81,6 +88,9 @@ int interlay_tls(struct interlay *l, const struct tls_server_conf *conf,
  * this answers; from any thread, but one at a time. ERR_STATE: it runs and has
  * none. ERR_TIMEOUT: a worker did not answer; it will use them. */
 int interlay_door(struct interlay *l, struct door *d, struct err *err) MUST;
+/* Before interlay_start(), and later with the same mode, and max as before 0 or not;
+ * from any thread. */
+void interlay_set_pool(struct interlay *l, const struct interlay_pool *p);
 /* It has instances: before interlay_start(). ERR_USAGE, ERR_NOMEM. */
 int interlay_spread(struct interlay *l, const struct spread_conf *c,
                     struct err *err) MUST;

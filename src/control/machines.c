@@ -34,8 +34,8 @@ ack_now(const struct run *r)
 	if (!r->dialect->can_ack_both || !r->was_in_step ||
 	    r->state == LIFE_COMPLETED || r->mover == NULL)
 		return ACK_AUTHORITY;
-	if (soaks || r->conf->write_mode == WRITE_DUAL)
-		return r->conf->ack;
+	if (soaks || r->write.mode == WRITE_DUAL)
+		return r->write.ack;
 	return ACK_AUTHORITY;
 }
 
@@ -52,7 +52,7 @@ machines_route(struct run *r)
 		.authority = authority_side(a.state),
 		.read_ppm = r->read_ppm,
 		.ack = ack_now(r),
-		.ack_timeout_ms = r->conf->ack_timeout_ms,
+		.ack_timeout_ms = r->write.ack_timeout_ms,
 		.salt = divide_salt(r),
 		.scope = divide_block(r, a.scope),
 	};

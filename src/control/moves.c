@@ -145,6 +145,15 @@ try_patch(struct run *r, const struct question *q, struct err *err)
 	return rc;
 }
 
+/* When writes are acknowledged: at once by the next route. */
+static void
+take_write(struct run *r, const struct spec_write *w)
+{
+	r->write = (struct run_write){ .mode = w->mode,
+		                       .ack = w->ack,
+		                       .ack_timeout_ms = w->ack_timeout_ms };
+}
+
 /* The strategy that the host has read from the patch. */
 static int
 of_patch(struct run *r, struct err *err)
@@ -159,6 +168,12 @@ of_patch(struct run *r, struct err *err)
 	rc = strategy_patch(&r->strategy, &at, q->strategy, &r->op.move, err);
 	if (rc == 0)
 		rc = try_patch(r, q, err);
+	if (rc == 0 && q->spec != NULL && q->spec->write.mode == WRITE_DUAL &&
+	    run_is_split(r))
+		rc = err_set(err, ERR_UNABLE,
+		             "some writes are on new already: they move in "
+		             "parts with write_mode cutover, not with "
+		             "dual_write");
 	if (rc == 0 && r->spec != NULL && q->spec != NULL) {
 		struct spec *next = spec_clone(q->spec);
 
@@ -167,6 +182,7 @@ of_patch(struct run *r, struct err *err)
 		spec_free(r->spec);
 		r->spec = next;
 		rulebook_renew(r);
+		take_write(r, &next->write);
 		/* Nothing moves, but what is recognised may have changed. */
 		if (r->op.move.kind == MOVE_NOWHERE && at.authority == SIDE_OLD)
 			r->op.move.kind = MOVE_TO_SHARE;
@@ -236,6 +252,7 @@ moves_try(struct run *r, struct err *err)
 	bool is_switch;
 	enum gate gate = GATE_OPEN;
 	struct strategy before = r->strategy;
+	struct run_write write = r->write;
 	struct spec *spec = r->spec;
 	int rc = 0;
 
@@ -255,6 +272,7 @@ moves_try(struct run *r, struct err *err)
 	     r->op.move.kind == MOVE_TO_UNIT))
 		rc = try_scope(r, err);
 	r->strategy = before;
+	r->write = write;
 	spec_free(r->spec);
 	r->spec = spec;
 	rulebook_renew(r);

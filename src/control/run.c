@@ -305,6 +305,9 @@ run_new(const struct run_conf *c, const struct run_home *home, struct err *err)
 	}
 	r->conf = c;
 	r->home = home;
+	r->write = (struct run_write){ .mode = c->write_mode,
+		                       .ack = c->ack,
+		                       .ack_timeout_ms = c->ack_timeout_ms };
 	r->has_left = home != NULL;
 	r->wake_fd = home != NULL ? home->wake_fd
 	                          : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -113,6 +113,13 @@ struct op {
 	uint32_t member;     /* number in it                          */
 };
 
+/* When a write is acknowledged, as it is asked for now. */
+struct run_write {
+	enum write_mode mode;
+	enum ack_mode ack;
+	uint32_t ack_timeout_ms;
+};
+
 struct run_proof; /* proof.c's */
 
 struct totals; /* status.c's */
@@ -124,6 +131,7 @@ struct run {
 	const struct run_home *home;   /* NULL: a process of its own */
 	const struct dialect *dialect; /* of both sides; NULL: not known */
 	struct strategy strategy;
+	struct run_write write; /* a patch changes it */
 	char id[40];
 	/* users godwit-<id>, -r; prefix godwit:<id>: ; user godwit-<id>-w */
 	char names[4][56];

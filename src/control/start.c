@@ -615,10 +615,11 @@ open_interlay(struct run *r, struct err *err)
 	                 err);
 	if (l == NULL)
 		return -(int)err->code;
-	l->pool = r->conf->pool;
-	l->pool_max = r->conf->pool_max;
-	l->pool_wait_ms = r->conf->pool_wait_ms;
-	l->pool_idle_ms = r->conf->pool_idle_ms;
+	interlay_set_pool(
+		l, &(struct interlay_pool){ .mode = r->conf->pool,
+	                                    .max = r->conf->pool_max,
+	                                    .wait_ms = r->conf->pool_wait_ms,
+	                                    .idle_ms = r->conf->pool_idle_ms });
 	rc = serve_tls(r->conf, l, err);
 	if (rc == 0)
 		rc = machines_add(r, l, err);

@@ -135,9 +135,8 @@ strategy_json(const struct run *r)
 	return json_pack("{s:s,s:o,s:I,s:s,s:s,s:b}", "type",
 	                 strategy_name(r->strategy.kind), "steps", steps,
 	                 "step", INT(r->step), "write_mode",
-	                 r->conf->write_mode == WRITE_DUAL ? "dual_write"
-	                                                   : "cutover",
-	                 "ack", r->conf->ack == ACK_BOTH ? "both" : "authority",
+	                 r->write.mode == WRITE_DUAL ? "dual_write" : "cutover",
+	                 "ack", r->write.ack == ACK_BOTH ? "both" : "authority",
 	                 "auto", r->conf->is_auto);
 }
 
@@ -347,13 +346,13 @@ reverse_json(const struct run *r, const struct totals *t)
 {
 	bool soaks = run_authority(r) == SIDE_NEW;
 	json_int_t age = -1;
-	bool both = soaks || r->conf->write_mode == WRITE_DUAL;
+	bool both = soaks || r->write.mode == WRITE_DUAL;
 
 	if (r->proven_ns != 0)
 		age = INT((os_mono_ns() - r->proven_ns) / NS_PER_MS);
 	return json_pack("{s:I,s:I,s:s,s:b,s:I,s:I}", "proven_ms_ago", age,
 	                 "lag_ms", soaks ? LOAD(r->board.lag_ms) : 0, "ack",
-	                 both && r->conf->ack == ACK_BOTH ? "both"
+	                 both && r->write.ack == ACK_BOTH ? "both"
 	                                                  : "authority",
 	                 "behind", r->is_behind, "waited", INT(t->withheld),
 	                 "timeouts", INT(r->late_n));

@@ -331,6 +331,9 @@ promote(struct run *r)
 	}
 	r->op.move_known = true;
 	if (r->op.move.kind == MOVE_NOWHERE) {
+		/* When writes are acknowledged may have changed. */
+		if (r->op.verb == VERB_PATCH)
+			machines_send_route(r);
 		done(r, NULL);
 		return;
 	}

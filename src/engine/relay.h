@@ -42,9 +42,10 @@ struct relay_conf {
 	 * database; who finds none waits so long; one that nobody needs is closed
 	 * after so long (0: PG_RELAY_POOL_NS). */
 	enum relay_pool pool;
-	uint32_t pool_max;
-	uint32_t pool_wait_ms;
-	uint32_t pool_idle_ms;
+	/* These change while it runs; but pool_max neither from nor to 0. */
+	_Atomic uint32_t pool_max;
+	_Atomic uint32_t pool_wait_ms;
+	_Atomic uint32_t pool_idle_ms;
 	uint8_t proxy_tlv; /* type of the TLV with their region; 0: none  */
 	/* Users of the interlay; NULL: AUTH is passed through. Only the one of the
 	 * first conf counts, MAIL_DOOR brings others. */

@@ -57,12 +57,14 @@ static json_t *
 start_spec(const json_t *row, bool is_held, struct err *err)
 {
 	const json_t *body = entity_body(row);
-	json_t *spec = json_pack(
-		"{s:s,s:s,s:s,s:O,s:O?,s:O?,s:b}", "uuid", entity_uuid(row),
-		"id", entity_id(row), "listen", entity_text(row, "listen"),
-		"workers", json_object_get(body, "workers"), "settings",
-		json_object_get(body, "settings"), "labels",
-		json_object_get(body, "labels"), "held", is_held);
+	json_t *spec =
+		json_pack("{s:s,s:s,s:s,s:O,s:O?,s:O?,s:O?,s:b}", "uuid",
+	                  entity_uuid(row), "id", entity_id(row), "listen",
+	                  entity_text(row, "listen"), "workers",
+	                  json_object_get(body, "workers"), "settings",
+	                  json_object_get(body, "settings"), "labels",
+	                  json_object_get(body, "labels"), "pool",
+	                  json_object_get(body, "pool"), "held", is_held);
 
 	if (spec == NULL)
 		(void)err_set(err, ERR_NOMEM, "out of memory");

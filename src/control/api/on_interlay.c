@@ -100,10 +100,9 @@ put_servers(struct api *a, const json_t *row, json_t *to)
 static json_t *
 view(struct call *c, const json_t *row)
 {
-	static const char *const names[] = { "listen",      "workers",
-		                             "settings",    "labels",
-		                             "description", "wanted",
-		                             NULL };
+	static const char *const names[] = { "listen", "workers", "settings",
+		                             "labels", "pool",    "description",
+		                             "wanted", NULL };
 	const char *uuid = entity_uuid(row);
 	json_t *body = entity_body(row);
 	json_t *live = c->api->host != NULL
@@ -115,6 +114,8 @@ view(struct call *c, const json_t *row)
 	json_t *users = interlay_unseal(c->api, row, "auth", &err);
 
 	call_merge(ret, body, names);
+	if (json_object_get(ret, "pool") == NULL)
+		(void)json_object_set_new(ret, "pool", json_null());
 	put_servers(c->api, row, ret);
 	(void)json_object_set_new(
 		ret, "tls",
@@ -326,8 +327,8 @@ read_servers(struct call *c, json_t *body, json_t **ret_instances,
 int
 on_interlay_create(struct call *c, struct err *err)
 {
-	static const char *const names[] = { "workers", "settings", "labels",
-		                             "description", NULL };
+	static const char *const names[] = { "workers", "settings",    "labels",
+		                             "pool",    "description", NULL };
 	json_t *instances = NULL;
 	char uuid[STORE_UUID];
 	char listen[128];
@@ -482,6 +483,24 @@ change_users(struct call *c, json_t *body, struct err *err)
 	return rc;
 }
 
+/* First the listener, then the row. */
+static int
+change_pool(struct call *c, struct err *err)
+{
+	const char *uuid = entity_uuid(c->row);
+	json_t *live = host_interlay_status(c->api->host, uuid);
+	int rc = live != NULL
+	                 ? host_interlay_pool(c->api->host, uuid,
+	                                      json_object_get(c->body, "pool"),
+	                                      err)
+	                 : 0;
+
+	json_decref(live);
+	if (rc != 0)
+		(void)snprintf(c->param, sizeof(c->param), "pool");
+	return rc;
+}
+
 static int
 save(struct call *c, json_t *body, struct err *err)
 {
@@ -504,7 +523,7 @@ save(struct call *c, json_t *body, struct err *err)
 int
 on_interlay_patch(struct call *c, struct err *err)
 {
-	static const char *const names[] = { "settings", "labels",
+	static const char *const names[] = { "settings", "labels", "pool",
 		                             "description", NULL };
 	const char *id = call_text(c->body, "endpoint");
 	json_t *body = json_deep_copy(entity_body(c->row));
@@ -535,6 +554,8 @@ on_interlay_patch(struct call *c, struct err *err)
 	}
 	if (rc == 0 && json_object_get(c->body, "tls") != NULL)
 		rc = renew(c, body, err);
+	if (rc == 0 && json_object_get(c->body, "pool") != NULL)
+		rc = change_pool(c, err);
 	if (rc == 0 && json_object_get(c->body, "auth") != NULL)
 		rc = change_users(c, body, err);
 	if (rc == 0)

@@ -65,6 +65,9 @@ int host_interlay_tls(struct host *h, const char *uuid, const json_t *tls,
  * stay. ERR_STATE: it would have to begin or stop to pass AUTH through. */
 int host_interlay_auth(struct host *h, const char *uuid, const json_t *auth,
                        struct err *err) MUST;
+/* {"mode","size","wait_ms","idle_ms"} or null. ERR_STATE: another mode. */
+int host_interlay_pool(struct host *h, const char *uuid, const json_t *pool,
+                       struct err *err) MUST;
 /* Another endpoint of the same data: clients that can be moved stay. */
 int host_interlay_repoint(struct host *h, const char *uuid, const char *url,
                           struct err *err) MUST;

@@ -188,6 +188,8 @@ bool part_slots(const struct host *h, const struct line *n,
 
 /* line.c (host.lock is held) */
 struct line *line_find(struct host *h, const char *uuid);
+/* pooling.c: before its start. */
+int pooling_start(struct line *n, const json_t *pool, struct err *err) MUST;
 /* A listener that only this process knows, for templates. */
 struct line *line_private(struct host *h, const char *url, struct err *err);
 void line_drop(struct host *h, struct line *n);

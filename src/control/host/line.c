@@ -145,6 +145,7 @@ struct opening {
 	const json_t *auth;
 	const json_t *labels;
 	const json_t *settings;
+	const json_t *pool;
 	const json_t *cluster;      /* NULL: clients see one server       */
 	struct spread_conf *spread; /* NULL: it has no instances */
 };
@@ -214,6 +215,8 @@ open_line(struct line *n, const struct opening *o, struct err *err)
 		rc = set_proxy(n, o->settings, err);
 	if (rc == 0)
 		rc = set_auth(n, o->auth, err);
+	if (rc == 0)
+		rc = pooling_start(n, o->pool, err);
 	if (rc == 0 && o->spread != NULL)
 		rc = instance_show(n->l, o->cluster, &o->spread->topology, err);
 	if (rc == 0 && o->spread != NULL)
@@ -315,6 +318,7 @@ host_interlay_start(struct host *h, const json_t *spec, struct err *err)
 		.auth = json_object_get(spec, "auth"),
 		.labels = json_object_get(spec, "labels"),
 		.settings = json_object_get(spec, "settings"),
+		.pool = json_object_get(spec, "pool"),
 		.cluster = json_object_get(spec, "cluster"),
 	};
 	int rc;

@@ -34,6 +34,17 @@ pg_moves_reads(const struct strategy *s)
 	       k == STRATEGY_FEATURE_FLAG || k == STRATEGY_GEOGRAPHIC;
 }
 
+/* Do its clients share connections? */
+static bool
+has_pool(const struct run *r)
+{
+	bool ret = r->conf->pool_max > 0;
+
+	for (uint32_t i = 0; r->home != NULL && i < r->home->interlay_n; i++)
+		ret = ret || r->home->interlays[i]->pool.max > 0;
+	return ret;
+}
+
 /* A strategy that cannot be; NULL: it can. */
 static const char *
 wrong_kind(const struct run *r)
@@ -48,8 +59,9 @@ wrong_kind(const struct run *r)
 		return "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";
 	if ((pg_moves_reads(&r->strategy) || k == STRATEGY_SHADOW_TRAFFIC) &&
-	    r->conf->pool_max > 0)
-		return "reads on new together with --pool; use one of them";
+	    has_pool(r))
+		return "reads on new together with a pool (--pool, or of the "
+		       "interlay); use one of them";
 	return NULL;
 }
 

@@ -31,7 +31,8 @@ end(struct run *r, enum side s)
 static int
 can(const struct run *r, struct err *err)
 {
-	uint32_t not_its = FACT_BIT(FACT_DATABASE) | FACT_BIT(FACT_COMMENT);
+	uint32_t not_its = FACT_BIT(FACT_DATABASE) | FACT_BIT(FACT_COMMENT) |
+	                   FACTS_RELATION;
 	enum fact odd = rulebook_odd(r, ~not_its);
 
 	if (odd != FACT_N)

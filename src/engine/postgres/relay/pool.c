@@ -134,7 +134,8 @@ pg_pool_drop_old(struct pg_relay *r)
 	                        : PG_RELAY_POOL_NS;
 
 	list_each(pg_pooled, x, all, &r->pool) {
-		if (x->is_ready && r->port->now_ns - x->since_ns > idle)
+		if (x->is_ready && (r->port->now_ns - x->since_ns > idle ||
+		                    r->pool.n > r->conf->pool_max))
 			drop(x, true);
 	}
 }

@@ -212,6 +212,11 @@ seek(struct pg_session *s)
 	if (p->waiters.n > 0 && p->waiters.first != s)
 		return wait(s);
 	x = s->turn.group != NULL ? find_idle(s) : NULL;
+	if (x != NULL && p->server_n > r->conf->pool_max) {
+		/* The pool has become smaller. */
+		pg_server_free(x);
+		return wait(s);
+	}
 	if (x != NULL)
 		return take(s, x);
 	if (p->server_n >= r->conf->pool_max && !drop_other(s))
@@ -559,7 +564,8 @@ look_at_old(struct pg_relay *r)
 		ask_the_silent(r);
 	list_each(pg_server, x, all, &r->turns.servers) {
 		if (pg_server_is_idle(x) &&
-		    (now > x->since_ns + idle ||
+		    (x->place->server_n > r->conf->pool_max ||
+		     now > x->since_ns + idle ||
 		     now > x->born_ns + PG_RELAY_LIFE_NS))
 			pg_server_free(x);
 	}
