@@ -262,7 +262,6 @@ moves_try(struct run *r, struct err *err)
 		r->spec = spec;
 		return err_set(err, ERR_NOMEM, "out of memory");
 	}
-
 	if (r->op.verb != VERB_N)
 		rc = life_apply(r->state, r->op.verb, &to, err);
 	if (rc == 0 && is_move)
