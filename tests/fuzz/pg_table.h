@@ -368,6 +368,13 @@ pt_take_array(struct pt_server *sv, uint32_t i, struct span bytes)
 	sv->array_n = pg_take_u32(&t);
 	REQUIRE(pg_take_u32(&t) == 1 && !t.bad);
 	sv->array[i] = t.rest;
+	for (uint32_t e = 0; e < sv->array_n; e++) {
+		int32_t n = pg_take_i32(&t);
+
+		if (n > 0)
+			(void)pg_take_bytes(&t, (size_t)n);
+	}
+	REQUIRE(pg_took_all(&t));
 }
 
 static inline void

@@ -7,7 +7,11 @@
 #include "base/rng.h"
 #include "unit.h"
 
-enum { ONE, TWO, BAG };
+enum {
+	ONE,
+	TWO,
+	BAG
+};
 
 static struct pt_value
 value(const char *text)
@@ -139,9 +143,16 @@ test_values_that_are_not_told(void **state)
 	turn(ONE, row("e", "v", "long"), row("e", "w", "new"));
 	turn(ONE, row("e", "w", "new"), row("e", "x", "new"));
 	end_equal(0, 5);
+	/* Some of them beside a set. */
+	begin_with(6);
+	for (int i = 0; i < 6; i++)
+		turn(ONE, row(names[i], "v", "long"),
+		     row(names[i], "w", i < 2 ? "long" : "new"));
+	end_equal(1, 2);
 	begin_with(4);
 	for (int i = 0; i < 4; i++) {
-		turn(ONE, row(names[i], "v", "long"), row(names[i], "w", "new"));
+		turn(ONE, row(names[i], "v", "long"),
+		     row(names[i], "w", "new"));
 		turn(ONE, row(names[i], "w", "new"), row(names[i], "x", "new"));
 	}
 	end_equal(1, 0);
@@ -159,8 +170,8 @@ test_keys_that_change(void **state)
 	turn(ONE, row("b", "w", "x"), row("a", "w", "x"));
 	turn(ONE, row("t", "w", "x"), row("b", "y", "x"));
 	for (int i = 0; i < 4; i++)
-		drop(ONE, i == 1 ? row("b", "y", "x")
-		                 : row(names[i], "w", "x"));
+		drop(ONE,
+		     i == 1 ? row("b", "y", "x") : row(names[i], "w", "x"));
 	end_equal(2, 3);
 }
 
@@ -322,8 +333,12 @@ test_any_changes(void **state)
 	for (int i = 0; i < 600; i++) {
 		size_t n = 20 + rng_next(&rng) % (sizeof(data) - 20);
 
-		for (size_t k = 0; k < n; k++)
+		/* Half of them with long transactions. */
+		for (size_t k = 0; k < n; k++) {
 			data[k] = (uint8_t)rng_next(&rng);
+			if (i % 2 == 0 && data[k] % 32 < 2 && k % 5 != 0)
+				data[k] = (uint8_t)(data[k] + 2);
+		}
 		batch_play(data, n);
 	}
 }
