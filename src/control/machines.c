@@ -301,6 +301,9 @@ machines_forget_spool(const struct run *r, enum side s)
 	disk_forget(name);
 }
 
+/* Between two preparations. */
+#define RENEW_NS (1000 * NS_PER_MS)
+
 static int
 make_mover(struct run *r, struct err *err)
 {
@@ -329,6 +332,50 @@ make_mover(struct run *r, struct err *err)
 	lc.arg = conf;
 	r->mover = loop_new(&lc, err);
 	return r->mover != NULL ? 0 : -(int)err->code;
+}
+
+void
+machines_tell_start(struct run *r)
+{
+	struct mail m = { .kind = MAIL_MOVE, .side = run_authority(r) };
+	struct mail p = { .kind = MAIL_MOVE_PAUSE };
+
+	machines_tell_mover(r, &m);
+	if (r->state == LIFE_PAUSED)
+		machines_tell_mover(r, &p);
+}
+
+/* The mover copies nothing until it finds what was prepared for it; so this may be
+ * done again at any time. BLOCKS. */
+void
+machines_renew(struct run *r, uint64_t now_ns)
+{
+	struct err err;
+	int rc;
+
+	if (!r->is_stale || now_ns < r->stale_ns || r->cut_on ||
+	    r->mover == NULL || r->is_over || r->op.kind != OP_NONE)
+		return;
+	machines_end_mover(r);
+	r->has_time = true;
+	rc = r->dialect->prepare(r, &err);
+	r->has_time = false;
+	if (rc != 0)
+		run_event(r, "trouble", "%s", err.text);
+	r->is_stale = false;
+	r->stale_ns = os_mono_ns() + RENEW_NS;
+	free(r->mover_conf);
+	for (int s = 0; s < SIDE_N; s++) {
+		disk_free(r->spool[s]);
+		r->spool[s] = NULL;
+	}
+	rc = make_mover(r, &err);
+	if (rc == 0)
+		rc = loop_start(r->mover, &err);
+	if (rc == 0)
+		machines_tell_start(r);
+	else
+		run_event(r, "trouble", "%s; start it again", err.text);
 }
 
 int

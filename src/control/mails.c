@@ -183,6 +183,7 @@ one(struct run *r, const struct mail *m)
 			r->heartbeat_back = true;
 		}
 		return;
+	case MAIL_STALE: r->is_stale = true; return;
 	case MAIL_TROUBLE:
 		(void)snprintf(r->trouble, sizeof(r->trouble), "%s", m->text);
 		run_event(r, "trouble", "%s", m->text);

@@ -275,6 +275,7 @@ turn(struct run *r)
 		leave_now(r);
 	if (r->is_over)
 		return;
+	machines_renew(r, os_mono_ns());
 	health_tick(r, os_mono_ns());
 	auto_tick(r, os_mono_ns());
 	timetable_tick(r, os_mono_ns());

@@ -263,8 +263,10 @@ struct run {
 
 	/* the wheel */
 	struct panel *panel;
-	int wake_fd;     /* eventfd: SIGTERM, proof            */
-	bool is_leaving; /* what is Godwit's is removed: nobody waits    */
+	int wake_fd;       /* eventfd: SIGTERM, proof            */
+	bool is_stale;     /* new is not prepared for old as it is         */
+	uint64_t stale_ns; /* it is prepared again from then on          */
+	bool has_time;     /* nobody waits for what control asks servers   */
 	bool is_over;
 	bool leaves;           /* hosted: the leg has come to its end      */
 	bool has_left;         /* its interlays are alone                  */
@@ -316,6 +318,9 @@ int machines_make(struct run *r, struct err *err) MUST;
 bool machines_leave(struct run *r);
 /* Ask the mover to end, wait for it, end it. */
 void machines_end_mover(struct run *r);
+/* It begins. And when it was told that new is stale: prepared again, another one. */
+void machines_tell_start(struct run *r);
+void machines_renew(struct run *r, uint64_t now_ns);
 void machines_free(struct run *r);
 /* The stream of a side that is over: its files. */
 void machines_forget_spool(const struct run *r, enum side s);

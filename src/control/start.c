@@ -559,12 +559,7 @@ decide(struct run *r, struct err *err)
 static void
 say_hello(struct run *r)
 {
-	struct mail m = { .kind = MAIL_MOVE, .side = run_authority(r) };
-	struct mail p = { .kind = MAIL_MOVE_PAUSE };
-
-	machines_tell_mover(r, &m);
-	if (r->state == LIFE_PAUSED)
-		machines_tell_mover(r, &p);
+	machines_tell_start(r);
 	run_event(r, r->is_resumed ? "resumed" : "started",
 	          "%s -> %s, clients at %s, %s has authority",
 	          r->at[SIDE_OLD].url.label, r->at[SIDE_NEW].url.label,

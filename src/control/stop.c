@@ -52,7 +52,7 @@ stop_clean(struct run *r)
 	struct authority a = journal_authority(r->journal);
 	struct err err;
 
-	r->is_leaving = true;
+	r->has_time = true;
 	if (r->state == LIFE_ROLLED_BACK) {
 		/* Whoever is open is written by others: no position is good for
 		 * a resume. */

@@ -81,6 +81,8 @@ enum mail_kind {
 	                  * from here (journalled now and then); token: the
 	                  * side that had authority (enum side)               */
 	MAIL_HEARTBEAT_BACK, /* token                                         */
+	MAIL_STALE,          /* new was prepared for another moment of old (its
+	               * schema): prepare it again, then another mover      */
 	MAIL_TROUBLE, /* text, flag = enum err_code, retry in `position` ms */
 
 	/* relay -> another relay of its interlay (relay/clients.c, monitor.c); who:

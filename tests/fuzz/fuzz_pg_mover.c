@@ -163,6 +163,8 @@ answer_query(struct play *f, struct server *sv, struct span q, struct buf *b)
 		                            "pgoutput" };
 	static const char *const at[] = { "0/20" };
 	static const char *const kept[] = { "7/1", "snap", "0/10", "0" };
+	static const char *const held[] = { "snap", "7/1", "1" };
+	static const char *const stale[] = { "snap", "7/1", "0" };
 	static const char *const left[][2] = { { "1", "1" },
 		                               { "1", "0" },
 		                               { "0", "0" } };
@@ -193,7 +195,7 @@ answer_query(struct play *f, struct server *sv, struct span q, struct buf *b)
 	} else if (has(q, "SELECT t, min(lsn)")) {
 		put_row(b, 2, since);
 	} else if (has(q, "pg_export_snapshot()")) {
-		put_row(b, 2, kept);
+		put_row(b, 3, world_next(&f->w) & 7 ? held : stale);
 	} else if (has(q, "PERFORM pg_sleep")) {
 		return;
 	} else if (has(q, "pg_relation_size")) {

@@ -205,6 +205,8 @@ pg_users(struct run *r, enum side s, struct err *err)
 		rc = pg_run(r, s, mends, err);
 	if (rc == 0)
 		rc = pg_both_users(r, s, err);
+	if (rc == 0)
+		rc = pg_catalog_begin(r, s, err);
 	if (rc == 0 && !p->is_plain)
 		rc = pg_run(r, s, object_functions, err);
 	if (rc != 0)

@@ -21,7 +21,8 @@
 #include "control/postgres/both.h"
 #include "control/postgres/tool.h"
 
-#define BUILD_MAX ((off_t)256 * 1024 * 1024) /* bytes of indexes and keys */
+#define DUMP_TRIES 10
+#define BUILD_MAX  ((off_t)256 * 1024 * 1024) /* bytes of indexes and keys */
 
 static struct tool
 tool_at(const struct run *r, enum side s, const char *const *argv,
@@ -364,10 +365,34 @@ read_build(struct run *r, const char *file, struct err *err)
 	               : err_set(err, ERR_IO, "%s cannot be read", file);
 }
 
-/* Once: the files are written anew until new has it all. */
+/* A change of the schema in the middle of it may fail a dump. */
+static int
+dump_both(struct run *r, const char *now, const char *later, struct err *err)
+{
+	int rc = -ERR_REFUSED;
+
+	for (int i = 0; rc != 0 && i < DUMP_TRIES; i++) {
+		rc = dump(r, "pre-data", now, err);
+		if (rc == 0)
+			rc = dump(r, "post-data", later, err);
+	}
+	return rc;
+}
+
+/* What an earlier dump made there goes. */
+static int
+load_anew(struct run *r, const char *now, bool was_loaded, struct err *err)
+{
+	int rc = was_loaded ? pg_catalog_wipe(r, err) : pg_catalog_note(r, err);
+
+	return rc == 0 ? load(r, now, err) : rc;
+}
+
+/* Until new has it all, and the mover has found that it was all. */
 static int
 make(struct run *r, const char *now, const char *later, struct err *err)
 {
+	char *digest = NULL;
 	bool loaded = false;
 	int rc = is_loaded(r, &loaded, err);
 
@@ -381,13 +406,30 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 	if (rc == 0)
 		rc = put_identity(r, err);
 	if (rc == 0)
-		rc = dump(r, "pre-data", now, err);
+		rc = pg_catalog_digest(r, &digest, err);
 	if (rc == 0)
-		rc = dump(r, "post-data", later, err);
-	if (rc == 0 && !loaded)
-		rc = load(r, now, err);
+		rc = dump_both(r, now, later, err);
+	if (rc == 0)
+		rc = load_anew(r, now, loaded, err);
+	if (rc == 0)
+		rc = pg_catalog_is(r, digest, err);
+	free(digest);
 	(void)unlink(now);
 	return rc == 0 ? journal_set_meta(r->journal, "schema", "1", err) : rc;
+}
+
+/* It was made in an earlier life of this migration, whose end forgot what it was made
+ * of; the stream of that life may have changed both sides since. */
+static int
+take_as_it_is(struct run *r, struct err *err)
+{
+	char *digest;
+	int rc = pg_catalog_digest(r, &digest, err);
+
+	if (rc == 0)
+		rc = pg_catalog_is(r, digest, err);
+	free(digest);
+	return rc;
 }
 
 static void
@@ -415,6 +457,7 @@ pg_prepare(struct run *r, struct err *err)
 	char *done = journal_meta(r->journal, "schema");
 	char now[640];
 	char later[640];
+	bool loaded = false;
 	int rc = 0;
 
 	(void)snprintf(now, sizeof(now), "%s%s%s.schema.sql", r->conf->state,
@@ -425,8 +468,12 @@ pg_prepare(struct run *r, struct err *err)
 		if (r->at[s].is_up)
 			rc = pg_watch_ddl(r, (enum side)s, err);
 	}
-	if (rc == 0 && done == NULL)
+	if (rc == 0 && r->at[SIDE_NEW].is_up)
+		rc = is_loaded(r, &loaded, err);
+	if (rc == 0 && (done == NULL || (r->is_stale && loaded)))
 		rc = make(r, now, later, err);
+	else if (rc == 0 && both && !loaded)
+		rc = take_as_it_is(r, err);
 	free(done);
 	if (rc == 0 && r->at[SIDE_OLD].is_up)
 		rc = put_identity(r, err);

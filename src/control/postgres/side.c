@@ -46,7 +46,7 @@ uint32_t
 pg_call_ms(const struct run *r)
 {
 	/* Nobody waits before anything has begun, or when all is over. */
-	return r->relay_n == 0 || r->is_leaving ? LIMIT_PREFLIGHT_MS
+	return r->relay_n == 0 || r->has_time ? LIMIT_PREFLIGHT_MS
 	                                        : fence_call_ms(r);
 }
 
@@ -69,7 +69,7 @@ log_in(struct run *r, enum side s, bool own, struct err *err)
 	p->b.conf.user = own ? r->side[s].own_user : NULL;
 	p->b.conf.pass = own ? r->side[s].own_pass : NULL;
 	rc = backend_open(&p->b,
-	                  r->relay_n == 0 || r->is_leaving ? LIMIT_PREFLIGHT_MS
+	                  r->relay_n == 0 || r->has_time ? LIMIT_PREFLIGHT_MS
 	                                                   : LIMIT_CONNECT_MS,
 	                  err);
 	if (rc == 0 && !own)

@@ -113,6 +113,17 @@ int pg_prepare(struct run *r, struct err *err) MUST;
 /* The file with r->build is removed. */
 void schema_forget(const struct run *r);
 
+/* ---- catalog.c: is the schema still what was dumped? ---- */
+int pg_catalog_begin(struct run *r, enum side s, struct err *err) MUST;
+/* Of old, now; malloc. Nothing counts as dumped any more. */
+int pg_catalog_digest(struct run *r, char **ret, struct err *err) MUST;
+/* New has what old was at that digest. */
+int pg_catalog_is(struct run *r, const char *digest_before,
+                  struct err *err) MUST;
+/* Before new gets anything: what is there stays. And all else goes. */
+int pg_catalog_note(struct run *r, struct err *err) MUST;
+int pg_catalog_wipe(struct run *r, struct err *err) MUST;
+
 /* ---- ddl.c: changes of the schema get into the stream ---- */
 int pg_watch_ddl(struct run *r, enum side s, struct err *err) MUST;
 

@@ -36,7 +36,9 @@
 
 #define SQL_EXPORT                                                      \
 	"SELECT pg_export_snapshot(), pid || '/' || extract(epoch FROM" \
-	" backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+	" backend_start), (SELECT count(*) FROM %s.dumped WHERE digest" \
+	" = %s.digest()) FROM pg_stat_activity WHERE pid ="             \
+	" pg_backend_pid()"
 /* It looks at no client, and ends when nobody is left who could want it. */
 #define SQL_SETTINGS                                                      \
 	"SELECT set_config(name, '0', false) FROM pg_settings WHERE name" \
@@ -348,7 +350,7 @@ pg_keep_next(struct pg_mover *m)
 		              m->snapshot);
 		m->holder[0] = '\0';
 		return;
-	case 2: pg_conn_query(c, SQL_EXPORT); return;
+	case 2: pg_conn_query(c, SQL_EXPORT, m->slot, m->slot); return;
 	default: break;
 	}
 	pg_conn_query(c, SQL_HOLD, HOLD_ALONE_S, m->slot, m->conf->id);
@@ -356,11 +358,24 @@ pg_keep_next(struct pg_mover *m)
 	pg_conn_query(to, SQL_RECORDED, m->slot, m->snapshot, m->holder, lsn);
 }
 
+/* Old's schema was changed between its dump and this snapshot. */
+static void
+stale(struct pg_mover *m)
+{
+	struct mail mail = { .kind = MAIL_STALE, .side = m->from };
+
+	m->port->ops->mail(m->port, &mail);
+	pg_mover_fail(m, ERR_STATE,
+	              "%s: its schema has changed since it was dumped; it is "
+	              "dumped again",
+	              m->hold.side->label);
+}
+
 bool
 pg_keep_hear(struct pg_mover *m, const struct pg_message *msg)
 {
 	struct pg_values row;
-	struct pg_value v[2];
+	struct pg_value v[3];
 	struct span rest;
 
 	if (msg->type == PG_ERROR_RESPONSE)
@@ -368,11 +383,14 @@ pg_keep_hear(struct pg_mover *m, const struct pg_message *msg)
 		              m->hold.said);
 	if (msg->type != PG_DATA_ROW || m->hold_at != 3)
 		return true;
-	if (!pg_read_row(msg->body, &row) || row.n < 2)
+	if (!pg_read_row(msg->body, &row) || row.n < 3)
 		return true;
 	rest = row.items;
-	(void)pg_value_next(&rest, &v[0]);
-	(void)pg_value_next(&rest, &v[1]);
+	for (int i = 0; i < 3; i++)
+		(void)pg_value_next(&rest, &v[i]);
+	/* From a slot on changes of the schema are in its stream. */
+	if (!m->has_slot && span_eq(v[2].bytes, SPAN("0")))
+		stale(m);
 	if (!keep_text(m->snapshot, sizeof(m->snapshot), v[0].bytes) ||
 	    !keep_text(m->holder, sizeof(m->holder), v[1].bytes))
 		pg_mover_fail(m, ERR_PROTO, "%s: a snapshot that is none",
