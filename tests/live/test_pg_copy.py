@@ -124,6 +124,9 @@ def test_killed_again_and_again(tmp_path):
         c.g.until(lambda s: s["stream"]["in_step"], 60)
         end = c.chunks()
         assert there <= end
+        # What each process read of the stream was whole from its beginning on.
+        with open(c.g.log, encoding="utf-8") as f:
+            assert "a change that is none" not in f.read()
         # One snapshot, which outlived each process.
         assert len({x[3] for x in end}) == 1
         assert c.rows("old", "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^godwit:.*:hold$'") == [["0"]]

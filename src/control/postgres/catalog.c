@@ -134,7 +134,9 @@ static const char wipe[] =
 int
 pg_catalog_begin(struct run *r, enum side s, struct err *err)
 {
-	return pg_run(r, s, s == SIDE_OLD ? digest : wipe, err);
+	int rc = pg_run(r, s, digest, err);
+
+	return rc == 0 ? pg_run(r, s, wipe, err) : rc;
 }
 
 int

@@ -47,7 +47,7 @@ pg_call_ms(const struct run *r)
 {
 	/* Nobody waits before anything has begun, or when all is over. */
 	return r->relay_n == 0 || r->has_time ? LIMIT_PREFLIGHT_MS
-	                                        : fence_call_ms(r);
+	                                      : fence_call_ms(r);
 }
 
 /* The server says so itself, of who has just logged in. */
@@ -70,7 +70,7 @@ log_in(struct run *r, enum side s, bool own, struct err *err)
 	p->b.conf.pass = own ? r->side[s].own_pass : NULL;
 	rc = backend_open(&p->b,
 	                  r->relay_n == 0 || r->has_time ? LIMIT_PREFLIGHT_MS
-	                                                   : LIMIT_CONNECT_MS,
+	                                                 : LIMIT_CONNECT_MS,
 	                  err);
 	if (rc == 0 && !own)
 		note_rank(p);

@@ -573,6 +573,7 @@ pg_mover_start(struct pg_mover *m)
 
 		f->side = (enum side)s;
 		f->c.is_replication = true;
+		pg_output_init(&f->out, 1);
 		a->side = (enum side)s;
 		a->c.is_replica = true;
 		set_conn(m, &m->ask[s], (enum side)s, "mover");
