@@ -86,6 +86,12 @@ batch_learn(int t)
 	ret = pg_relation_learn(&batch.m, &batch.m.feed[SIDE_OLD], &p);
 	buf_fini(&b);
 	if (ret && batch.says_sets) {
+		struct pg_relation *r = batch_relation(t);
+
+		buf_put_str(&r->types, "text");
+		for (int i = 0; i < s->n; i++)
+			r->field[i].type_n = 4;
+		ret = !buf_failed(&r->types);
 		batch_relation(t)->sets = SETS_MAY;
 		batch_relation(t)->unique_n = 1;
 	}
