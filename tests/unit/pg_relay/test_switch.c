@@ -93,6 +93,51 @@ a_switch_that_is_given_up_lets_it_go_on(void **state)
 	end();
 }
 
+/* The side that won may be opened late: until then it refuses who logs in, and is
+ * asked again in peace. */
+static void
+a_login_waits_until_the_new_side_is_open(void **state)
+{
+	int c, t;
+
+	(void)state;
+	begin();
+	world_pass_time(&run.w, 100 * MS);
+	c = comes();
+	starts(c);
+	up(dialed());
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	tell_mail(MAIL_RELEASE, SIDE_NEW);
+	for (int i = 0; i < 30; i++) {
+		t = dialed();
+		assert_int_equal(run.w.to[t], PORT_NEW);
+		up(t);
+		say(t, 'E',
+		    B("SFATAL\0C28000\0Mrole \"ann\" is not permitted to log "
+		      "in\0"));
+		world_batch(&run.w);
+		assert_false(is_there(t));
+		assert_int_equal(dialed(), -1);
+		world_pass_time(&run.w, 12 * MS);
+		world_batch(&run.w);
+	}
+	assert_string_equal(types(c), "");
+	t = dialed();
+	up(t);
+	lets_in(t);
+	assert_string_equal(types(c), "RSKZ");
+	/* Whom it really does not let in hears of it, soon. */
+	world_pass_time(&run.w, 2000 * MS);
+	world_batch(&run.w);
+	c = comes();
+	starts(c);
+	t = dialed();
+	up(t);
+	say(t, 'E', B("SFATAL\0C28000\0Mrole \"ann\" is not permitted\0"));
+	assert_string_equal(types(c), "E");
+	end();
+}
+
 static void
 an_open_transaction_is_waited_for(void **state)
 {
@@ -377,6 +422,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_quiet_session_stands_still),
 		cmocka_unit_test(a_switch_that_is_given_up_lets_it_go_on),
+		cmocka_unit_test(a_login_waits_until_the_new_side_is_open),
 		cmocka_unit_test(an_open_transaction_is_waited_for),
 		cmocka_unit_test(an_error_ends_at_its_sync),
 		cmocka_unit_test(syncs_are_counted),

@@ -8,9 +8,11 @@
  */
 #include "engine/postgres/relay/inside.h"
 
-/* A refusal so long behind a switch may still be of its fence; so often. */
+/* A refusal so long behind a switch may still be of its fence: the side that won may
+ * be opened late. So often, and so far apart, else all tries are made at once. */
 #define LOGIN_SWITCH_NS (1000 * MILLI)
-#define LOGIN_TRIES     5
+#define LOGIN_TRIES     100
+#define LOGIN_PACE_NS   (10 * MILLI)
 
 /* A database of another name on that side. */
 static void
@@ -297,6 +299,14 @@ on_login(struct pg_backend *b, uint8_t type, struct span body)
 	return true;
 }
 
+static void
+login_again(struct pg_session *s)
+{
+	s->auth.tries++;
+	s->auth.retry_ns = s->r->port->now_ns + LOGIN_PACE_NS;
+	s->r->retries = true;
+}
+
 /* The client's own login. False: the backend is gone, or the session. */
 static bool
 on_first_login(struct pg_backend *b, uint8_t type, struct span body)
@@ -317,9 +327,8 @@ on_first_login(struct pg_backend *b, uint8_t type, struct span body)
 		give_whole(b, type, body);
 		return true;
 	}
-	s->auth.tries++;
 	pg_backend_close(b);
-	s->r->retries = true;
+	login_again(s);
 	return false;
 }
 
@@ -574,8 +583,7 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 	}
 	if (is_of_a_switch(b) && pg_auth_again(s)) {
 		b->at = BACKEND_OFF;
-		s->auth.tries++;
-		r->retries = true;
+		login_again(s);
 		pg_hold_look(r);
 		return;
 	}

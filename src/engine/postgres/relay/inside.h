@@ -152,12 +152,13 @@ enum auth_at {
 
 struct pg_auth {
 	enum auth_at at;
-	bool wants_scram; /* the server does                  */
-	bool is_clear;    /* it asks for the password itself  */
-	bool was_asked;   /* the server asked it for anything        */
-	bool is_alone;    /* it proves itself before it has a backend */
-	bool is_told;     /* the client knows that it is let in */
-	uint32_t tries;   /* logins that a switch cut off       */
+	bool wants_scram;  /* the server does                  */
+	bool is_clear;     /* it asks for the password itself  */
+	bool was_asked;    /* the server asked it for anything        */
+	bool is_alone;     /* it proves itself before it has a backend */
+	bool is_told;      /* the client knows that it is let in */
+	uint32_t tries;    /* logins that a switch cut off       */
+	uint64_t retry_ns; /* no other one before                */
 	bool has_verifier;
 	bool has_keys;
 	bool is_md5;      /* secret is the server's hash, not a password */

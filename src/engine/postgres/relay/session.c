@@ -637,6 +637,10 @@ need_backend(struct pg_session *s)
 	    s->auth.is_alone ||
 	    (buf_len(&s->rx) == 0 && s->at != SESSION_LOGIN))
 		return false;
+	if (s->r->port->now_ns < s->auth.retry_ns) {
+		s->r->retries = true;
+		return false;
+	}
 	switch (pg_turn_is_on(s->r) ? pg_turn_begin(s) : pg_pool_begin(s)) {
 	case POOL_ASKS: return false;
 	case POOL_TAKEN: return buf_len(&s->rx) > 0;
