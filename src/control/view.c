@@ -71,8 +71,13 @@ text_of(const char *name)
 
 	if (ret != NULL)
 		return ret;
-	for (i = 0; name[i] != '\0' && i < sizeof(plain) - 1; i++)
-		plain[i] = (unsigned char)name[i] < 128 ? name[i] : '?';
+	for (i = 0; name[i] != '\0' && i < sizeof(plain) - 1; i++) {
+		bool is_plain = (unsigned char)name[i] < 128;
+
+		plain[i] = '?';
+		if (is_plain)
+			plain[i] = name[i];
+	}
 	plain[i] = '\0';
 	return json_string(plain);
 }

@@ -2,6 +2,7 @@
 """`godwit pools`, `clients` and `servers`: what an operator sees of PostgreSQL's clients, in
 each state that they can be in, with and without a pool, alone and of the daemon."""
 import json
+import socket
 import subprocess
 import threading
 
@@ -213,6 +214,14 @@ def test_pages_over_workers(tmp_path):
             c.close()
         until(lambda: look(m, "pools")[0]["servers_idle"] == 70, 30, text=lambda: str(look(m, "pools")))
         assert {s["state"] for s in look(m, "servers")} <= {"idle", "own"} and look(m, "clients") == []
+        # A name that is no UTF-8, of who has not logged in.
+        with socket.create_connection(("127.0.0.1", m.g.port)) as raw:
+            packet = b"\0\3\0\0user\0a\xff\xe9\0database\0app\0\0"
+            raw.sendall((len(packet) + 4).to_bytes(4, "big") + packet)
+            r = until(lambda: next((r for r in look(m, "clients") if r["user"]), None), 30)
+            assert (r["user"], r["database"], r["state"]) == ("a??", "app", "login"), r
+            assert look(m, "pools") and "a??" in m.g.must("clients")[1]
+        until(lambda: look(m, "clients") == [], 30)
         for bad in ("", "x", "1", "1-", "1-x", "0-c1", "99-1", "0-1 "):
             assert m.g.ask("clients", after=bad)["error"] == "BAD", bad
         assert m.g.ask("servers", after="0-1")["error"] == "BAD"

@@ -180,14 +180,21 @@ idle_at(const struct pg_server *x)
 	return pg_server_is_idle(x) ? VIEW_SERVER_IDLE : VIEW_SERVER_RESETS;
 }
 
+/* Whose it is. */
+static void
+put_owner(const struct pg_session *s, struct view_server *to)
+{
+	keep_who(buf_span(&s->startup), to->user, to->database);
+	to->what = "";
+	to->client = s->turn.number;
+}
+
 static void
 put_backend(const struct pg_session *s, struct view_server *to)
 {
-	keep_who(buf_span(&s->startup), to->user, to->database);
+	put_owner(s, to);
 	to->side = s->b.side;
 	to->at = backend_at(s);
-	to->what = "";
-	to->client = s->turn.number;
 	to->age_ms = ms_since(s->r, s->b.born_ns);
 	to->process = s->b.process;
 }
@@ -198,7 +205,7 @@ put_turn(const struct pg_server *x, struct view_server *to)
 	struct span key = buf_span(&x->place->key);
 	struct span user = span_of(key.p, strlen((const char *)key.p));
 
-	if (x->s != NULL) {
+	if (x->s != NULL && x->s->b.link != NULL) {
 		put_backend(x->s, to);
 	} else {
 		keep(to->user, user);
@@ -228,7 +235,7 @@ put_reader(const struct pg_session *s, struct view_server *to)
 {
 	const struct pg_away *p = s->reading.p;
 
-	put_backend(s, to);
+	put_owner(s, to);
 	to->side = side_other(s->r->route.authority);
 	to->at = p->reader == READER_LOGIN ? VIEW_SERVER_LOGIN
 	         : p->at == READ_OUT       ? VIEW_SERVER_ACTIVE
