@@ -8,7 +8,7 @@ replication and Godwit, interleaved, fresh servers each, the same settings.
 Godwit stands still (SIGSTOP) while the backlog is made; "godwit spool": new does, so
 that the backlog is on Godwit's disk.
 
-    bench/postgres_apply.py [--reps 3] [--transactions 60000] [--methods ...] [--quick]
+    bench/postgres_apply.py [--reps 5] [--transactions 40000] [--methods ...] [--quick]
 """
 import argparse
 import os
@@ -128,9 +128,9 @@ def show(runs, methods, transactions):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reps", type=int, default=3)
+    parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--scale", type=int, default=10)
-    parser.add_argument("--transactions", type=int, default=60000)
+    parser.add_argument("--transactions", type=int, default=40000)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--patience", type=float, default=20)
     parser.add_argument("--quick", action="store_true")

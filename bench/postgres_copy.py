@@ -10,7 +10,7 @@ start to "in step". Data of pgbench; each run ends with a count and a sum of eac
 Seconds, and CPU seconds of source, target and tool (what others do on the machine does
 not change the latter much).
 
-    bench/postgres_copy.py [--reps 3] [--scale 50] [--methods ...] [--quick]
+    bench/postgres_copy.py [--reps 5] [--scale 50] [--methods ...] [--quick]
 """
 import argparse
 import os
@@ -182,7 +182,7 @@ def show(runs, methods):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reps", type=int, default=3)
+    parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--scale", type=int, default=50)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--patience", type=float, default=20)

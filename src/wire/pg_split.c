@@ -394,6 +394,24 @@ pg_split_next(struct pg_split *s, struct pg_statement *ret)
 	return ret->text.n > 0;
 }
 
+bool
+pg_split_next_of_script(struct pg_split *p, struct pg_statement *ret)
+{
+	const struct span t = p->text;
+
+	while (p->at < t.n &&
+	       (t.p[p->at] <= ' ' || t.p[p->at] == '\\' ||
+	        span_has_prefix(span_skip(t, p->at), SPAN("--")))) {
+		if (t.p[p->at] > ' ') {
+			while (p->at < t.n && t.p[p->at] != '\n')
+				p->at++;
+		} else {
+			p->at++;
+		}
+	}
+	return pg_split_next(p, ret);
+}
+
 struct span
 pg_comment_of(struct span text)
 {

@@ -40,5 +40,9 @@ struct pg_statement {
 /* False: no statement is left (empty ones are passed over). */
 bool pg_split_next(struct pg_split *s, struct pg_statement *ret);
 
+/* The same of a script for psql: words to psql itself ("\\connect"), which stand alone
+ * on a line where a statement could begin, are passed over with remarks before them. */
+bool pg_split_next_of_script(struct pg_split *s, struct pg_statement *ret);
+
 /* The inside of the first comment, when the text begins with one. */
 struct span pg_comment_of(struct span text);

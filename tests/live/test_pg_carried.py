@@ -59,6 +59,27 @@ def test_beside_the_rows(tmp_path):
         assert code == 0, (out, err)
 
 
+@pytest.mark.limit(120)
+def test_statistics_of_whole_samples(tmp_path):
+    """In step with statistics of a small sample, those that the server would make itself
+    follow beside the stream; a Godwit that goes on does not make them once more."""
+    bounds = "SELECT array_length(histogram_bounds::text::int[], 1) FROM pg_stats WHERE tablename = 'many' AND attname = 'v'"
+    made = "SELECT pg_stat_get_analyze_count('many'::regclass)"
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.old.sql("CREATE TABLE many (id int PRIMARY KEY, v int); INSERT INTO many SELECT g, g FROM generate_series(1, 20000) g", database="app")
+        m.g.start(seconds=30)
+        m.in_step()
+        assert m.rows("new", bounds)[0][0] in ("11", "101")
+        until(lambda: m.rows("new", made) == [["2"]], 60, text="the second ANALYZE")
+        assert m.rows("new", bounds) == [["101"]]
+        m.g.kill()
+        m.g.start(seconds=30)
+        m.in_step()
+        m.old.sql("INSERT INTO many VALUES (0, 0)", database="app")
+        until(lambda: m.rows("new", "SELECT count(*) FROM many") == [["20001"]], 30)
+        assert m.rows("new", made) == [["2"]]
+
+
 @pytest.mark.limit(60)
 def test_the_check_names_them(tmp_path):
     """`--check` says which tables, triggers, rules and prepared transactions it means."""

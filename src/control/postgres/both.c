@@ -223,24 +223,6 @@ load_one(struct run *r, struct backend *b, struct span text, struct err *err)
 	return rc;
 }
 
-/* Remarks, and words to psql, which stand alone on a line. */
-static void
-skip_remarks(struct pg_split *p)
-{
-	struct span t = p->text;
-
-	while (p->at < t.n &&
-	       (t.p[p->at] <= ' ' || t.p[p->at] == '\\' ||
-	        span_has_prefix(span_skip(t, p->at), SPAN("--")))) {
-		bool is_line = t.p[p->at] > ' ';
-
-		while (is_line && p->at < t.n && t.p[p->at] != '\n')
-			p->at++;
-		if (!is_line)
-			p->at++;
-	}
-}
-
 static int
 load_all(struct run *r, struct backend *b, struct span text, struct err *err)
 {
@@ -249,11 +231,8 @@ load_all(struct run *r, struct backend *b, struct span text, struct err *err)
 	int rc = 0;
 
 	pg_split_init(&p, text, true);
-	skip_remarks(&p);
-	while (rc == 0 && pg_split_next(&p, &s)) {
+	while (rc == 0 && pg_split_next_of_script(&p, &s))
 		rc = load_one(r, b, s.text, err);
-		skip_remarks(&p);
-	}
 	return rc;
 }
 

@@ -7,8 +7,8 @@
  * is there ("post-data": the mover builds them). And what a stream needs: a
  * publication on both sides, a replica identity for tables that have no key.
  *
- * Files: <state>.schema.sql, <state>.build.sql; the second lives as long as the
- * migration, because a restart builds on.
+ * Files: <state>.schema.sql, .schema.sql.dump, <state>.build.sql; the last one lives
+ * as long as the migration, because a restart builds on.
  */
 #define _DEFAULT_SOURCE
 #include <errno.h>
@@ -20,9 +20,38 @@
 
 #include "control/postgres/both.h"
 #include "control/postgres/tool.h"
+#include "wire/pg_split.h"
 
 #define DUMP_TRIES 10
-#define BUILD_MAX  ((off_t)256 * 1024 * 1024) /* bytes of indexes and keys */
+#define FILE_MAX   ((off_t)256 * 1024 * 1024) /* bytes of a section      */
+#define LOAD_MS    86400000u                  /* one statement: a day    */
+
+/* A file's text, `more` and a 0 behind it; malloc. n: without the 0. */
+static int
+read_file(const char *file, const char *more, char **ret, size_t *ret_n,
+          struct err *err)
+{
+	FILE *f = fopen(file, "re");
+	size_t tail = strlen(more) + 1;
+	struct stat st;
+	size_t n = 0;
+
+	if (f == NULL || fstat(fileno(f), &st) != 0 || st.st_size > FILE_MAX) {
+		if (f != NULL)
+			(void)fclose(f);
+		return err_set(err, ERR_IO, "%s: %s", file, os_cause(errno));
+	}
+	*ret = malloc((size_t)st.st_size + tail);
+	if (*ret != NULL) {
+		n = fread(*ret, 1, (size_t)st.st_size, f);
+		memcpy(*ret + n, more, tail);
+	}
+	(void)fclose(f);
+	*ret_n = n + tail - 1;
+	return *ret != NULL && n == (size_t)st.st_size
+	               ? 0
+	               : err_set(err, ERR_IO, "%s cannot be read", file);
+}
 
 static struct tool
 tool_at(const struct run *r, enum side s, const char *const *argv,
@@ -40,30 +69,47 @@ tool_at(const struct run *r, enum side s, const char *const *argv,
 		              .label = r->side[s].label };
 }
 
+/* All of old's schema, once; of it the sections. */
 static int
-dump(struct run *r, const char *section, const char *file, struct err *err)
+dump(struct run *r, const char *file, struct err *err)
 {
 	bool plain = r->at[SIDE_NEW].pg->is_plain;
-	char of[32];
 	const char *const words[] = {
-		"pg_dump", "--schema-only", of, "--no-publications",
-		"--no-tablespaces", "--no-subscriptions",
+		"pg_dump", "--schema-only", "--format=custom", "--compress=0",
+		"--no-publications", "--no-subscriptions",
 		"--exclude-schema=godwit_*",
 		/* Rights on it are a superuser's to give. */
 		plain ? "--exclude-schema=pg_catalog" : NULL, NULL
 	};
-	char **argv;
 	struct tool t;
-	int rc;
+	char **argv;
+	int rc = pg_both_excluded(r, words, &argv, err);
 
-	(void)snprintf(of, sizeof(of), "--section=%s", section);
-	rc = pg_both_excluded(r, words, &argv, err);
 	if (rc != 0)
 		return rc;
 	t = tool_at(r, SIDE_OLD, (const char *const *)argv, file);
 	rc = tool_run(&t, err);
 	pg_both_free(argv);
 	return rc;
+}
+
+static int
+extract(const struct run *r, const char *dumped, const char *section,
+        const char *file, struct err *err)
+{
+	char of[32];
+	const char *argv[] = { "pg_restore",
+		               of,
+		               "--no-publications",
+		               "--no-subscriptions",
+		               "--no-tablespaces",
+		               "--file=-",
+		               dumped,
+		               NULL };
+	struct tool t = tool_at(r, SIDE_OLD, argv, file);
+
+	(void)snprintf(of, sizeof(of), "--section=%s", section);
+	return tool_run(&t, err);
 }
 
 /* Who is no superuser gives a table only to a role that may make one there. */
@@ -97,25 +143,75 @@ let_owners(struct run *r, struct err *err)
 	return rc;
 }
 
-/* All in one transaction. */
+/* A statement, which ends where a 0 may be put. */
+static int
+load_one(struct backend *b, char *text, size_t n, struct err *err)
+{
+	char after = text[n];
+	int rc;
+
+	text[n] = '\0';
+	rc = backend_run(b, LOAD_MS, text, err);
+	text[n] = after;
+	if (rc == -ERR_REFUSED)
+		rc = err_wrap(err, "in \"%.*s\"", (int)strcspn(text, "\n;"),
+		              text);
+	return rc;
+}
+
+static int
+load_text(struct backend *b, char *text, size_t n, struct err *err)
+{
+	struct pg_statement found;
+	struct pg_split p;
+	int rc = 0;
+
+	pg_split_init(&p, span_of(text, n), true);
+	while (rc == 0 && pg_split_next_of_script(&p, &found))
+		rc = load_one(b, text + (found.text.p - (const uint8_t *)text),
+		              found.text.n, err);
+	return rc;
+}
+
+/* The file's statements and the last one, all in one transaction. */
+static int
+load_file(struct run *r, const char *file, const char *last, struct err *err)
+{
+	struct tool at = tool_at(r, SIDE_NEW, NULL, NULL);
+	struct backend b = { .conf = { .url = at.url,
+		                       .user = at.user,
+		                       .pass = at.pass,
+		                       .name = "godwit:schema",
+		                       .label = at.label } };
+	char *text = NULL;
+	size_t n = 0;
+	int rc = read_file(file, "", &text, &n, err);
+
+	if (rc == 0)
+		rc = backend_open(&b, LIMIT_PREFLIGHT_MS, err);
+	if (rc == 0)
+		rc = backend_run(&b, LOAD_MS, "BEGIN", err);
+	if (rc == 0)
+		rc = load_text(&b, text, n, err);
+	if (rc == 0)
+		rc = backend_run(&b, LOAD_MS, last, err);
+	if (rc == 0)
+		rc = backend_run(&b, LOAD_MS, "COMMIT", err);
+	backend_close(&b);
+	free(text);
+	return rc;
+}
+
 static int
 load(struct run *r, const char *file, struct err *err)
 {
-	const char *argv[] = { "psql", "-X", "-qb",
-		               "-1",   "-v", "ON_ERROR_STOP=1",
-		               "-f",   file, "-c",
-		               NULL,   NULL };
-	struct tool t = tool_at(r, SIDE_NEW, argv, NULL);
 	char *loaded = pg_text(r, SIDE_NEW, "CREATE TABLE @.loaded ()");
-	int rc;
+	int rc = loaded == NULL ? err_set(err, ERR_NOMEM, "out of memory")
+	                        : let_owners(r, err);
 
-	if (loaded == NULL)
-		return err_set(err, ERR_NOMEM, "out of memory");
-	argv[9] = loaded;
-	rc = let_owners(r, err);
 	if (rc == 0)
 		rc = pg_both_is_said(r) ? pg_both_load(r, file, loaded, err)
-		                        : tool_run(&t, err);
+		                        : load_file(r, file, loaded, err);
 	free(loaded);
 	return rc;
 }
@@ -331,9 +427,12 @@ put_publication(struct run *r, enum side s, struct err *err)
 }
 
 /* Behind all of it: without statistics the first queries on new are planned blindly.
- * One table that cannot be looked at is not in the way of the others. */
+ * Of a small sample; the mover has it done fully when the sides are in step. One table
+ * that cannot be looked at is not in the way of the others. */
 static const char analyze[] =
-	"\nDO $godwit$ DECLARE t regclass; BEGIN FOR t IN SELECT c.oid FROM"
+	"\nDO $godwit$ DECLARE t regclass; BEGIN PERFORM"
+	" pg_catalog.set_config('default_statistics_target', '10', true);"
+	" FOR t IN SELECT c.oid FROM"
 	" pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON"
 	" n.oid = relnamespace WHERE relkind IN ('r', 'p', 'm') AND NOT"
 	" relispartition AND relpersistence = 'p' AND nspname NOT LIKE"
@@ -344,38 +443,28 @@ static const char analyze[] =
 static int
 read_build(struct run *r, const char *file, struct err *err)
 {
-	FILE *f = fopen(file, "re");
-	struct stat st;
-	size_t n = 0;
+	size_t n;
 
-	if (f == NULL || fstat(fileno(f), &st) != 0 || st.st_size > BUILD_MAX) {
-		if (f != NULL)
-			(void)fclose(f);
-		return err_set(err, ERR_IO, "%s: %s", file, os_cause(errno));
-	}
 	free(r->build);
-	r->build = malloc((size_t)st.st_size + sizeof(analyze));
-	if (r->build != NULL) {
-		n = fread(r->build, 1, (size_t)st.st_size, f);
-		memcpy(r->build + n, analyze, sizeof(analyze));
-	}
-	(void)fclose(f);
-	return r->build != NULL && n == (size_t)st.st_size
-	               ? 0
-	               : err_set(err, ERR_IO, "%s cannot be read", file);
+	r->build = NULL;
+	return read_file(file, analyze, &r->build, &n, err);
 }
 
 /* A change of the schema in the middle of it may fail a dump. */
 static int
 dump_both(struct run *r, const char *now, const char *later, struct err *err)
 {
+	char all[656];
 	int rc = -ERR_REFUSED;
 
-	for (int i = 0; rc != 0 && i < DUMP_TRIES; i++) {
-		rc = dump(r, "pre-data", now, err);
-		if (rc == 0)
-			rc = dump(r, "post-data", later, err);
-	}
+	(void)snprintf(all, sizeof(all), "%s.dump", now);
+	for (int i = 0; rc != 0 && i < DUMP_TRIES; i++)
+		rc = dump(r, all, err);
+	if (rc == 0)
+		rc = extract(r, all, "pre-data", now, err);
+	if (rc == 0)
+		rc = extract(r, all, "post-data", later, err);
+	(void)unlink(all);
 	return rc;
 }
 

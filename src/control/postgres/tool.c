@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "control/postgres/tool.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -100,6 +101,57 @@ make_place(const struct tool *t, struct place *p)
 	return join(p);
 }
 
+#define VERSIONS "/usr/lib/postgresql"
+
+/* Where Debian keeps the programs of each version: that of the newest. */
+static bool
+find_newest(const char *name, char *ret, size_t n)
+{
+	DIR *dir = opendir(VERSIONS);
+	const struct dirent *d;
+	double best = 0;
+
+	while (dir != NULL && (d = readdir(dir)) != NULL) {
+		double version = strtod(d->d_name, NULL);
+		char path[320];
+
+		(void)snprintf(path, sizeof(path), VERSIONS "/%.20s/bin/%s",
+		               d->d_name, name);
+		if (version <= best || access(path, X_OK) != 0)
+			continue;
+		best = version;
+		(void)snprintf(ret, n, "%s", path);
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
+	return best > 0;
+}
+
+/* In PATH. What Debian has there looks for the newest version, which takes it longer
+ * than the program needs for its work. */
+static void
+find(const char *name, char *ret, size_t n)
+{
+	const char *path = getenv("PATH");
+	char to[320];
+
+	for (size_t len; path != NULL && *path != '\0'; path += len) {
+		ssize_t got;
+
+		path += *path == ':' ? 1 : 0;
+		len = strcspn(path, ":");
+		(void)snprintf(ret, n, "%.*s/%s", (int)len, path, name);
+		if (len == 0 || access(ret, X_OK) != 0)
+			continue;
+		got = readlink(ret, to, sizeof(to) - 1);
+		to[got > 0 ? got : 0] = '\0';
+		if (strstr(to, "pg_wrapper") != NULL)
+			(void)find_newest(name, ret, n);
+		return;
+	}
+	(void)snprintf(ret, n, "%s", name);
+}
+
 /* 0, or an errno. Between fork and exec nothing of ours runs: other threads may hold
  * any lock. */
 static int
@@ -110,6 +162,7 @@ spawn(const struct tool *t, const struct place *p, int err_fd, pid_t *ret)
 	char *const *env;
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t how;
+	char program[320];
 	sigset_t none;
 	int rc = posix_spawn_file_actions_init(&files);
 
@@ -122,6 +175,7 @@ spawn(const struct tool *t, const struct place *p, int err_fd, pid_t *ret)
 		(void)posix_spawn_file_actions_destroy(&files);
 		return rc;
 	}
+	find(t->argv[0], program, sizeof(program));
 	(void)sigemptyset(&none);
 	rc = posix_spawnattr_setsigmask(&how, &none);
 	if (rc == 0)
@@ -136,7 +190,7 @@ spawn(const struct tool *t, const struct place *p, int err_fd, pid_t *ret)
 	if (rc == 0)
 		rc = posix_spawn_file_actions_adddup2(&files, err_fd, 2);
 	if (rc == 0)
-		rc = posix_spawnp(ret, argv[0], &files, &how, argv, env);
+		rc = posix_spawnp(ret, program, &files, &how, argv, env);
 	(void)posix_spawnattr_destroy(&how);
 	(void)posix_spawn_file_actions_destroy(&files);
 	return rc;
@@ -156,13 +210,6 @@ keep_words(const char *text, char *ret, size_t n)
 		at = text;
 	len = strcspn(at, "\n");
 	(void)snprintf(ret, n, "%.*s", (int)(len > n ? n : len), at);
-	/* psql -b: the statement, of which the first line says most. */
-	text = strstr(at, "STATEMENT:");
-	if (text == NULL || len >= n)
-		return;
-	text += strspn(text, "STATEMENT: \n\t");
-	(void)snprintf(ret + len, n - len, "; in: %.*s",
-	               (int)strcspn(text, "\n"), text);
 }
 
 /* Its stderr, up to its end. */

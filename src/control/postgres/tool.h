@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/postgres/tool.h: PostgreSQL's own programs (pg_dump, psql), run to their
- * end.
+ * control/postgres/tool.h: PostgreSQL's own programs (pg_dump, pg_restore), run to
+ * their end.
  *
  * They find the server and the password in their environment, not in their
  * arguments. What they say on stderr is the error.

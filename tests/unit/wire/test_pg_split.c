@@ -147,13 +147,32 @@ test_first(void **state)
 	assert_null(pg_comment_of(SPAN("")).p);
 }
 
+static void
+test_script(void **state)
+{
+	struct pg_statement st;
+	struct pg_split s;
+
+	(void)state;
+	pg_split_init(&s,
+	              SPAN("--\n-- x;\n\n\\restrict a;b\n\nSET a = 1;\n\n--\n"
+	                   "\\connect x\nSELECT '\n\\b;', E'\\n' ;\n\\q"),
+	              true);
+	assert_true(pg_split_next_of_script(&s, &st));
+	assert_true(span_eq(st.text, SPAN("SET a = 1")));
+	assert_true(pg_split_next_of_script(&s, &st));
+	assert_true(span_eq(st.text, SPAN("SELECT '\n\\b;', E'\\n'")));
+	assert_false(pg_split_next_of_script(&s, &st));
+	assert_false(pg_split_next_of_script(&s, &st));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain),   cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_dollars), cmocka_unit_test(test_nested),
-		cmocka_unit_test(test_first),
+		cmocka_unit_test(test_first),   cmocka_unit_test(test_script),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

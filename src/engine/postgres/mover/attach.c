@@ -244,23 +244,31 @@ next_back(struct pg_mover *m)
 		pg_mover_stage(m, STAGE_STREAM);
 }
 
+void
+pg_attach_dial(struct pg_mover *m)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_conn *both[] = { &m->apply[s].c, &m->feed[s].c };
+
+		for (int i = 0; i < 2; i++) {
+			if (both[i]->link == NULL && pg_conn_open(both[i]) != 0)
+				pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		}
+	}
+}
+
 /* Appliers, then feeds. */
 static void
 next_stream(struct pg_mover *m)
 {
+	pg_attach_dial(m);
 	for (int s = 0; s < SIDE_N; s++) {
 		struct pg_apply *a = &m->apply[s];
 		struct pg_feed *f = &m->feed[side_other((enum side)s)];
 
-		if (a->c.link == NULL && pg_conn_open(&a->c) != 0)
-			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 		if (a->c.state == PG_CONN_IDLE && !a->is_ready)
 			pg_apply_begin_session(m, a);
-		if (!a->is_ready)
-			continue;
-		if (f->c.link == NULL && pg_conn_open(&f->c) != 0)
-			pg_mover_fail(m, ERR_NOMEM, "out of memory");
-		if (f->c.state == PG_CONN_IDLE && !f->runs)
+		if (a->is_ready && f->c.state == PG_CONN_IDLE && !f->runs)
 			pg_feed_start(m, f);
 	}
 }

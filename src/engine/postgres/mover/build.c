@@ -10,28 +10,19 @@
 #include "engine/postgres/mover/state.h"
 #include "wire/pg_split.h"
 
-/* Words to psql, which stand alone on a line behind remarks, are nothing to us. */
-static bool
-next_statement(struct pg_split *p, struct span *ret)
-{
-	const struct span t = p->text;
-	struct pg_statement found;
+/* All lanes are at work for so long: another one. */
+#define WIDEN_NS (40 * MILLI)
 
-	while (p->at < t.n &&
-	       (t.p[p->at] <= ' ' || t.p[p->at] == '\\' ||
-	        span_has_prefix(span_skip(t, p->at), SPAN("--")))) {
-		if (t.p[p->at] > ' ') {
-			while (p->at < t.n && t.p[p->at] != '\n')
-				p->at++;
-		} else {
-			p->at++;
-		}
-	}
-	if (!pg_split_next(p, &found))
-		return false;
-	*ret = found.text;
-	return true;
-}
+/* conf->build ends with an ANALYZE of small samples. This is the one that the server
+ * would do, beside the stream; what an earlier process did of it is done. */
+#define SQL_FULLY                                                             \
+	"DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT c.oid FROM pg_class" \
+	" c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN"     \
+	" ('r', 'p', 'm') AND NOT relispartition AND relpersistence = 'p'"    \
+	" AND nspname NOT LIKE 'pg\\_%%' AND nspname NOT LIKE 'godwit\\_%%'"  \
+	" AND nspname <> 'information_schema' AND"                            \
+	" pg_stat_get_analyze_count(c.oid) < 2 LOOP BEGIN EXECUTE 'ANALYZE '" \
+	" || t; EXCEPTION WHEN OTHERS THEN NULL; END; COMMIT; END LOOP; END $$"
 
 static bool
 has(struct span s, struct span word)
@@ -69,11 +60,13 @@ split(struct span text, struct span *ret, uint32_t *ret_free)
 	uint32_t n = 0;
 
 	for (int pass = 0; pass < 2; pass++) {
+		struct pg_statement found;
 		struct pg_split p;
-		struct span s;
 
 		pg_split_init(&p, text, true);
-		while (next_statement(&p, &s)) {
+		while (pg_split_next_of_script(&p, &found)) {
+			struct span s = found.text;
+
 			if (is_setting(s) || is_free(s) != (pass == 0))
 				continue;
 			if (ret != NULL)
@@ -122,6 +115,8 @@ pg_build_forget(struct pg_mover *m)
 	         (m->statement_n + 1) * sizeof(struct span));
 	m->statement = NULL;
 	m->statement_n = 0;
+	if (m->fully != FULLY_DONE)
+		m->fully = FULLY_DUE;
 }
 
 /* Tables of several snapshots agree when the stream is behind the last one. Then what
@@ -148,13 +143,40 @@ build(struct pg_mover *m, struct pg_lane *l)
 	pg_conn_query(&l->to, "%.*s", (int)s.n, (const char *)s.p);
 }
 
+/* A lane more when all are at work for a while: most statements take less time than a
+ * login. */
+static void
+widen(struct pg_mover *m, bool is_short)
+{
+	uint64_t now = m->port->now_ns;
+
+	if (!is_short) {
+		m->build_ns = 0;
+		return;
+	}
+	if (m->build_ns == 0)
+		m->build_ns = now;
+	if (now < m->build_ns + WIDEN_NS)
+		return;
+	m->build_ns = now;
+	for (int i = 0; i < PG_MOVER_LANES; i++) {
+		struct pg_lane *l = &m->lane[i];
+
+		if (l->to.link != NULL)
+			continue;
+		if (pg_conn_open(&l->to) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+		return;
+	}
+}
+
 void
 pg_build_next(struct pg_mover *m)
 {
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		struct pg_lane *l = &m->lane[i];
 
-		if (l->to.link == NULL && pg_conn_open(&l->to) != 0)
+		if (i == 0 && l->to.link == NULL && pg_conn_open(&l->to) != 0)
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 		if (l->to.state != PG_CONN_IDLE)
 			continue;
@@ -172,6 +194,7 @@ pg_build_next(struct pg_mover *m)
 			continue;
 		build(m, &m->lane[i]);
 	}
+	widen(m, m->statement_next < m->statement_free);
 	/* Else the stream goes on meanwhile. */
 	if (m->statement_done < m->statement_n &&
 	    !(m->stage == STAGE_BUILD && is_apart(m) &&
@@ -184,6 +207,38 @@ pg_build_next(struct pg_mover *m)
 	}
 	if (m->stage == STAGE_BUILD)
 		pg_mover_stage(m, STAGE_BACK);
+}
+
+void
+pg_build_fully(struct pg_mover *m)
+{
+	struct pg_conn *c = &m->lane[0].to;
+
+	if (m->fully == FULLY_DONE || m->conf->build == NULL)
+		return;
+	if (m->fully == FULLY_RUNS) {
+		if (c->state == PG_CONN_BUSY)
+			return;
+		pg_conn_close(c);
+		m->fully = FULLY_DONE;
+	} else if (m->from != SIDE_OLD) {
+		m->fully = FULLY_DONE;
+	} else if (c->link == NULL) {
+		if (pg_conn_open(c) != 0)
+			pg_mover_fail(m, ERR_NOMEM, "out of memory");
+	} else if (c->state == PG_CONN_IDLE) {
+		pg_conn_query(c, SQL_FULLY);
+		m->fully = FULLY_RUNS;
+	}
+}
+
+bool
+pg_build_lost(struct pg_mover *m, const struct pg_conn *c)
+{
+	if (m->stage != STAGE_IN_STEP || c != &m->lane[0].to)
+		return false;
+	m->fully = FULLY_DONE;
+	return true;
 }
 
 /* 42P07 relation, 42710 object, 42P16 a second primary key. */
@@ -204,7 +259,8 @@ pg_build_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
               const struct pg_message *msg)
 {
 	(void)l;
-	if (msg->type == PG_ERROR_RESPONSE && !is_there(c->state_5))
+	if (msg->type == PG_ERROR_RESPONSE && m->fully != FULLY_RUNS &&
+	    !is_there(c->state_5))
 		pg_mover_fail(m, ERR_REFUSED, "%s: %s", c->side->label,
 		              c->said);
 	return true;

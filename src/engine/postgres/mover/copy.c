@@ -10,6 +10,11 @@
 #include "base/check.h"
 #include "engine/postgres/mover/state.h"
 
+/* Rows in one message to the target, but for a row that is longer. */
+#define PACK_BYTES  ((size_t)32 * 1024)
+/* So many tables keep a lane busy, however small they are. */
+#define LANE_TABLES 8
+
 enum lane_at {
 	LANE_DIALS,
 	LANE_IMPORTS, /* the snapshot           */
@@ -99,24 +104,47 @@ pg_copy_forget(struct pg_mover *m)
 		m->lane[i].at = LANE_DIALS;
 		m->lane[i].table = NULL;
 		m->lane[i].is_slow = false;
+		m->lane[i].packs = false;
 	}
 }
 
-void
-pg_copy_begin(struct pg_mover *m)
+/* So many lanes have something to do: a connection costs what thousands of rows do. */
+static uint32_t
+lanes_for(const struct pg_mover *m)
 {
-	struct board *b = m->conf->board;
+	uint64_t pages = 0;
+	uint64_t n;
 
-	atomic_store(&b->copy_started_ns, m->port->now_ns);
-	for (int i = 0; i < PG_MOVER_LANES; i++) {
+	for (uint32_t i = 0; i < m->table_n; i++)
+		pages += m->table[i].pages;
+	n = pages / CHUNK_PAGES + m->table_n / LANE_TABLES;
+	if (n > PG_MOVER_LANES)
+		return PG_MOVER_LANES;
+	return n > 0 ? (uint32_t)n : 1;
+}
+
+void
+pg_copy_dial(struct pg_mover *m, uint32_t n)
+{
+	for (uint32_t i = 0; i < n && !m->failed; i++) {
 		struct pg_lane *l = &m->lane[i];
 
+		if (l->from.link != NULL)
+			continue;
 		l->from.side = &m->conf->side[m->from];
 		l->to.side = &m->conf->side[side_other(m->from)];
 		l->at = LANE_DIALS;
 		if (pg_conn_open(&l->from) != 0 || pg_conn_open(&l->to) != 0)
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 	}
+}
+
+void
+pg_copy_begin(struct pg_mover *m)
+{
+	atomic_store(&m->conf->board->copy_started_ns, m->port->now_ns);
+	m->lane_n = lanes_for(m);
+	pg_copy_dial(m, m->lane_n);
 }
 
 static bool
@@ -246,14 +274,42 @@ chunk_end(struct pg_mover *m, struct pg_lane *l)
 	m->chunks_open--;
 }
 
+/* ---- rows on their way ------------------------------------------------------ */
+
+/* Before the bytes leave. */
+static void
+pack_end(struct pg_lane *l)
+{
+	if (l->packs)
+		pg_put_end(&l->to.link->tx, l->pack_at);
+	l->packs = false;
+}
+
+/* A server says one row a message, and reads several in one with less work. */
+static void
+pack(struct pg_lane *l, struct span row)
+{
+	struct buf *tx = &l->to.link->tx;
+
+	if (l->packs && buf_len(tx) - l->pack_at + row.n > PACK_BYTES)
+		pack_end(l);
+	if (!l->packs)
+		l->pack_at = pg_put_begin(tx, PG_COPY_DATA);
+	l->packs = true;
+	buf_put_span(tx, row);
+}
+
+/* ---- what is due --------------------------------------------------------------- */
+
 void
 pg_copy_next(struct pg_mover *m)
 {
 	bool ready = true;
 
-	for (int i = 0; i < PG_MOVER_LANES; i++) {
+	for (uint32_t i = 0; i < m->lane_n; i++) {
 		struct pg_lane *l = &m->lane[i];
 
+		pack_end(l);
 		if (l->at == LANE_DIALS && l->from.state == PG_CONN_IDLE) {
 			l->at = LANE_IMPORTS;
 			pg_conn_query(
@@ -277,7 +333,7 @@ pg_copy_next(struct pg_mover *m)
 	if (!ready || next_table(m) != NULL)
 		return;
 	atomic_store(&m->conf->board->copy_ended_ns, m->port->now_ns);
-	for (int i = 0; i < PG_MOVER_LANES; i++)
+	for (uint32_t i = 0; i < PG_MOVER_LANES; i++)
 		pg_conn_close(&m->lane[i].from);
 	pg_keep_end(m);
 	pg_mover_stage(m, STAGE_BUILD);
@@ -315,11 +371,12 @@ hear_from(struct pg_mover *m, struct pg_lane *l, const struct pg_message *msg)
 	switch (msg->type) {
 	case PG_COPY_DATA:
 		l->bytes += msg->body.n;
-		buf_put_span(&l->to.link->tx, msg->raw);
+		pack(l, msg->body);
 		port_touch(m->port, l->to.link);
 		slow_down(m, l);
 		break;
 	case PG_COPY_DONE:
+		pack_end(l);
 		pg_put_empty(&l->to.link->tx, PG_COPY_DONE);
 		port_touch(m->port, l->to.link);
 		break;

@@ -173,6 +173,12 @@ pg_mover_stage(struct pg_mover *m, enum stage to)
 			m->feed[s].start = 0;
 			m->feed[s].done = 0;
 		}
+	} else if (to == STAGE_SLOT) {
+		/* They log in while the slot is made. */
+		pg_keep_dial(m);
+		pg_copy_dial(m, PG_LANES_EARLY);
+	} else if (to == STAGE_BACK) {
+		pg_attach_dial(m);
 	} else if (to == STAGE_COPY)
 		pg_copy_begin(m);
 	else if (to == STAGE_BUILD)
@@ -377,6 +383,8 @@ run_stream(struct pg_mover *m)
 	if (m->stage == STAGE_STREAM && m->beat_token > 0 &&
 	    m->beat_back == m->beat_token && !pg_build_waits(m))
 		settle(m);
+	if (m->stage == STAGE_IN_STEP)
+		pg_build_fully(m);
 	if (now >= m->progress_ns)
 		tell_progress(m);
 }
@@ -480,15 +488,20 @@ static void
 work(struct pg_mover *m)
 {
 	uint64_t now = m->port->now_ns;
+	enum stage was;
 
 	if (m->stage == STAGE_BROKEN && now >= m->retry_ns)
 		dial(m);
-	if (m->stage == STAGE_COPY)
-		pg_copy_next(m);
-	if (m->stage == STAGE_BUILD ||
-	    (m->stage == STAGE_STREAM && pg_build_waits(m)))
-		pg_build_next(m);
-	pg_attach_next(m);
+	/* A stage that ends waits for nothing: the next one begins at once. */
+	do {
+		was = m->stage;
+		if (m->stage == STAGE_COPY)
+			pg_copy_next(m);
+		if (m->stage == STAGE_BUILD ||
+		    (m->stage == STAGE_STREAM && pg_build_waits(m)))
+			pg_build_next(m);
+		pg_attach_next(m);
+	} while (m->stage != was && !m->failed);
 	if (m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP)
 		run_stream(m);
 	pg_feed_keep(m);
@@ -531,7 +544,7 @@ step(void *self, struct port *p, const struct event *ev)
 	if (c == &m->feed[m->from].c && m->stage != STAGE_STREAM &&
 	    m->stage != STAGE_IN_STEP)
 		pg_feed_forget(m, &m->feed[m->from]);
-	else
+	else if (!pg_build_lost(m, c))
 		pg_mover_lost(m, c, rc);
 }
 

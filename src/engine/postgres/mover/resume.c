@@ -318,19 +318,26 @@ pg_resume_empty(struct pg_mover *m)
 /* ---- the snapshot that outlives us ---------------------------------------------- */
 
 void
+pg_keep_dial(struct pg_mover *m)
+{
+	struct pg_conn *c = &m->hold;
+
+	if (c->link != NULL)
+		return;
+	m->hold_at = 0;
+	c->side = &m->conf->side[m->from];
+	if (pg_conn_open(c) != 0)
+		pg_mover_fail(m, ERR_NOMEM, "out of memory");
+}
+
+void
 pg_keep_next(struct pg_mover *m)
 {
 	struct pg_conn *c = &m->hold;
 	struct pg_conn *to = &m->ask[side_other(m->from)];
 	char lsn[PG_LSN_TEXT_MAX];
 
-	if (c->link == NULL) {
-		m->hold_at = 0;
-		c->side = &m->conf->side[m->from];
-		if (pg_conn_open(c) != 0)
-			pg_mover_fail(m, ERR_NOMEM, "out of memory");
-		return;
-	}
+	pg_keep_dial(m);
 	if (m->hold_at == 4 && to->state == PG_CONN_IDLE) {
 		m->hold_at++;
 		/* The slot of a snapshot alone ends with its connection. */

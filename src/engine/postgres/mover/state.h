@@ -36,6 +36,8 @@
 #define SECOND         1000000000ull
 #define MILLI          1000000ull
 
+/* Lanes that connect while the slot is made. */
+#define PG_LANES_EARLY    2
 /* A lane's target has so much to send: its source is not read. */
 #define LANE_TX_MAX       ((size_t)2 * 1024 * 1024)
 /* Answers of the target that are waited for, at most: beyond it the stream waits. */
@@ -108,7 +110,9 @@ struct pg_lane {
 	uint64_t rows;          /* of the chunk          */
 	uint64_t bytes;
 	bool is_slow; /* from is not read because of to */
-	bool builds;  /* build.c: a statement        */
+	bool packs;   /* a message to `to` is not whole yet */
+	size_t pack_at;
+	bool builds; /* build.c: a statement        */
 };
 
 /* A column of a relation. */
@@ -252,6 +256,8 @@ struct pg_mover {
 	struct pg_feed feed[SIDE_N];
 	struct pg_apply apply[SIDE_N]; /* by the side that is written */
 	struct pg_lane lane[PG_MOVER_LANES];
+	uint32_t lane_n;   /* those that copy                       */
+	uint64_t build_ns; /* nobody was free for a statement since; 0: not */
 
 	bool streams;        /* the authority's slot is there, and is ours */
 	struct pg_conn snap; /* of the slot's making */
@@ -278,6 +284,11 @@ struct pg_mover {
 	uint32_t statement_free; /* those before it need no other one */
 	uint32_t statement_next;
 	uint32_t statement_done;
+	enum {
+		FULLY_DUE,
+		FULLY_RUNS,
+		FULLY_DONE,
+	} fully; /* ANALYZE of whole samples */
 
 	uint64_t barrier; /* 0: none */
 	uint64_t barrier_epoch;
@@ -320,6 +331,8 @@ void pg_mover_moved(struct pg_mover *m);
 
 /* ---- attach.c ---- */
 void pg_attach_next(struct pg_mover *m); /* what is due in this stage */
+/* What applies and what streams connects, where it does not yet. */
+void pg_attach_dial(struct pg_mover *m);
 bool pg_attach_hear(struct pg_mover *m, enum side s,
                     const struct pg_message *msg);
 /* Of the authority, by its questions' connection. */
@@ -334,6 +347,8 @@ bool pg_attach_emit(struct pg_mover *m, enum side s, const char *prefix,
 /* One row of the list of tables. False: out of memory. */
 bool pg_copy_add_table(struct pg_mover *m, struct pg_values row);
 void pg_copy_begin(struct pg_mover *m);
+/* The first n lanes connect, where they do not yet. */
+void pg_copy_dial(struct pg_mover *m, uint32_t n);
 void pg_copy_next(struct pg_mover *m);
 bool pg_copy_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
                   const struct pg_message *msg);
@@ -371,6 +386,10 @@ bool pg_build_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
 void pg_build_forget(struct pg_mover *m);
 /* What waits for all tables to be of one moment is due. */
 bool pg_build_waits(const struct pg_mover *m);
+/* In step: statistics as the server would make them, once. */
+void pg_build_fully(struct pg_mover *m);
+/* A connection was lost: was it this one, so that nothing else is? */
+bool pg_build_lost(struct pg_mover *m, const struct pg_conn *c);
 
 /* ---- resume.c ---- */
 /* Question m->at of these stages; false: there are no more. */
@@ -380,6 +399,8 @@ bool pg_resume_hear(struct pg_mover *m, struct pg_values row);
 /* Behind LOOK, behind EMPTY: what next? */
 enum stage pg_resume_way(struct pg_mover *m);
 enum stage pg_resume_go_on(const struct pg_mover *m);
+/* Its connection, where there is none. */
+void pg_keep_dial(struct pg_mover *m);
 /* STAGE_HOLD. */
 void pg_keep_next(struct pg_mover *m);
 bool pg_keep_hear(struct pg_mover *m, const struct pg_message *msg);
