@@ -74,15 +74,16 @@ put_row(struct buf *b, uint16_t n, const char *const *v)
 static void
 put_tables(struct play *f, struct buf *b)
 {
-	static const char *const rows[][7] = {
-		{ "a.b", "\"c\"", "1", "7", "1", "1", "11" },
-		{ "a.d", "\"c\",\"d\"", "20000", "1000", "0", "2", "12" },
-		{ "a.e", "", "0", "0", "1", "3", "13" },
-		{ "a.f", "", "1", "1", "1", "4", "0" },
+	static const char *const rows[][8] = {
+		{ "a.b", "\"c\"", "1", "7", "1", "1", "11", "a.b" },
+		{ "a.d", "\"c\",\"d\"", "20000", "1000", "0", "2", "12",
+		  "a.d" },
+		{ "a.e", "", "0", "0", "1", "3", "13", "a.e" },
+		{ "a.f", "", "1", "1", "1", "4", "0", "a.f" },
 	};
 
 	for (uint8_t n = world_next(&f->w) % 5; n > 0; n--)
-		put_row(b, 7, rows[world_next(&f->w) % 4]);
+		put_row(b, 8, rows[world_next(&f->w) % 4]);
 }
 
 /* What new says of an earlier process's copy. */
