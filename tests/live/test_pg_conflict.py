@@ -182,3 +182,76 @@ def test_the_stream_wins_and_goes_back(tmp_path, rule):
         assert b.ids("old", "id > 20") == [22, 24, 25, 27, 31]
         assert b.ids("old", "id >= 25", "just") == [30, 40]
         assert b.rows("old", "SELECT \"the id\", c FROM \"Odd \"\"name\" WHERE \"the id\" > 20") == [["28", "10"]]
+
+
+# Two more unique keys, one of an expression and a part of the rows; what they collide with.
+CLASH = "CREATE TABLE c (id int PRIMARY KEY, a int UNIQUE, b text, v text); CREATE UNIQUE INDEX cb ON c (lower(b)) WHERE b <> 'x';"
+CLASH_OLD = CLASH + "INSERT INTO c VALUES (1, 1, 'One', 'o'), (2, 2, 'x', 'o'), (3, 3, 'x', 'o'), (4, NULL, NULL, 'o'), (5, 5, 'five', 'o'), (6, 7, 's', NULL), (7, 6, 't', 'o')"
+# 4 could be filled with nothing; 5 would get another row's value; 6 and 7 have changed places; 91 to 93 are in the way.
+CLASH_NEW = CLASH + ("INSERT INTO c VALUES (91, 1, 'x', 'n'), (92, 92, 'ONE', 'n'), (3, 3, 'x', 'n'), (4, 4, 'vier', NULL),"
+                     "(93, 5, 'n', 'n'), (5, NULL, NULL, 'n'), (6, 6, 's', 'n'), (7, 7, 't', NULL)")
+
+
+def conflicts(b, table):
+    """What is listed: kind -> names."""
+    schema = b.rows("new", "SELECT nspname FROM pg_namespace WHERE nspname ~ '^godwit_'")[0][0]
+    got = b.rows("new", "SELECT kind, name FROM %s.conflict WHERE t = 'public.%s' ORDER BY 1, 2" % (schema, table))
+    counts = {k: int(n) for k, n in b.rows("new", "SELECT kind, n FROM %s.conflicts WHERE t = 'public.%s'" % (schema, table))}
+    names = {k: [n for kind, n in got if kind == k] for k in {kind for kind, _ in got}}
+    assert counts == {k: len(v) for k, v in names.items()}
+    return names
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("rule", ["none", "merge"])
+def test_rows_that_stay(tmp_path, rule):
+    """none: new's rows as they are. merge: what is NULL there is old's. Rows that are
+    alike are no conflict; each other one is listed."""
+    with Both(tmp_path, "--conflict", rule) as b:
+        b.in_step()
+        assert b.ids("new", "name = 'old' AND big = repeat('o', 5000)") == list(range(1, 16))
+        assert b.ids("new", "name = 'new' AND big = repeat('n', 5000)") == list(range(16, 31))
+        assert b.ids("new", "mail = 'o' || id AND m = 'fine'") == list(range(1, 21 if rule == "merge" else 16))
+        assert b.rows("new", "SELECT count(*) FROM pairs WHERE v::text = '{\"o\": 1}'") == [["15"]]
+        assert b.rows("new", "SELECT count(*) FROM \"Odd \"\"name\" WHERE \"a b\" < 0") == [["15"]]
+        kept = {"merged" if rule == "merge" else "kept": [str(i) for i in range(16, 21)]}
+        assert conflicts(b, "users") == kept
+        assert conflicts(b, "pairs") == {"kept": ["%d, a" % i for i in range(16, 21)]}
+        assert b.g.status()["stream"]["conflicts"] == 15
+        assert b.rows("new", "SELECT count(*) FROM blank") == [["20"]]
+        assert b.g.verb("verify")[0] == 8
+
+
+@pytest.mark.limit(90)
+def test_the_newer_row_stays(tmp_path):
+    """A column decides where a table has it; equal, or nothing on new: old's. The others are
+    merged."""
+    with Both(tmp_path, "--conflict", "merge", "--newer", "users.at") as b:
+        b.in_step()
+        assert b.ids("new", "name = 'old'") == [*range(1, 18)]
+        assert conflicts(b, "users") == {"replaced": ["16", "17"], "kept": ["18", "19", "20"]}
+        assert conflicts(b, "pairs") == {"kept": ["%d, a" % i for i in range(16, 21)]}
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("rule", ["replace", "none", "merge"])
+def test_other_unique_keys(tmp_path, rule):
+    """A row of old that would collide with another row of new: by the rule, and never
+    without a word."""
+    with Both(tmp_path, "--conflict", rule, old=CLASH_OLD, new=CLASH_NEW) as b:
+        b.in_step()
+        got = {int(r[0]): r[1:] for r in b.rows("new", "SELECT * FROM c ORDER BY 1")}
+        said = conflicts(b, "c")
+        if rule == "replace":
+            assert got == {int(r[0]): r[1:] for r in b.rows("old", "SELECT * FROM c ORDER BY 1")}
+            assert said == {"removed": ["91", "92", "93"], "replaced": ["3", "4", "5", "6", "7"]}
+            return
+        assert got[91] == ["1", "x", "n"] and got[92] == ["92", "ONE", "n"] and got[93] == ["5", "n", "n"]
+        assert got[2] == ["2", "x", "o"] and 1 not in got
+        assert said["left_out"] == ["1"]
+        if rule == "none":
+            assert said["kept"] == ["3", "4", "5", "6", "7"]
+            assert got[5] == [None, None, "n"] and got[4] == ["4", "vier", None]
+        else:
+            assert said["merged"] == ["4", "7"] and said["kept"] == ["3", "5", "6"]
+            assert got[5] == [None, None, "n"] and got[4] == ["4", "vier", "o"] and got[7] == ["7", "t", "o"]
