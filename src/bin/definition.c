@@ -78,6 +78,8 @@ take(const struct spec *s, struct run_conf *c)
 	c->ack_timeout_ms = s->write.ack_timeout_ms;
 	if (s->data.move != DATA_NONE) {
 		c->conflict = s->data.replace;
+		c->conflict_said = s->data.replace_said;
+		c->newer = s->data.newer[0] != '\0' ? s->data.newer : NULL;
 		c->copy_mode = modes[s->data.move];
 	}
 	c->is_auto = c->is_auto || s->analysis.auto_promote ||

@@ -79,10 +79,10 @@ data(const struct run_conf *c)
 		                             [COPY_PACE_FAST] = "fast",
 		                             [COPY_PACE_GENTLE] = "gentle" };
 
-	return json_pack("{s:s,s:s,s:s}", "type",
+	return json_pack("{s:s,s:s,s:s*,s:s}", "type",
 	                 c->copy_mode == COPY_SCAN ? "scan" : "snapshot",
-	                 "replace", rules[c->conflict], "pace",
-	                 paces[c->copy_pace]);
+	                 "replace", rules[c->conflict], "newer", c->newer,
+	                 "pace", paces[c->copy_pace]);
 }
 
 /* --auto, beside what a definition says. */

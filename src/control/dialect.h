@@ -118,6 +118,9 @@ struct dialect {
 	void (*clean_replicas)(struct run *r, enum side s);
 	void (*put_checks)(const struct run *r, json_t *list);
 
+	/* What a conflict rule met, for the status; NULL: nothing is listed. */
+	json_t *(*conflicts)(const struct run *r);
+
 	/* A comparison, by code that shares nothing with the mover; blocks until
 	 * its end, in a thread of its own. */
 	int (*verify)(const struct verify_conf *c, struct verify_result *ret,

@@ -540,6 +540,12 @@ put_identity(struct run *r, json_t *j)
 		(void)json_object_set_new(j, "shadow", shadow_json(r));
 	if (r->home != NULL)
 		(void)json_object_set_new(j, "began", json_boolean(r->began));
+	if (r->dialect->conflicts != NULL) {
+		json_t *met = r->dialect->conflicts(r);
+
+		if (met != NULL)
+			(void)json_object_set_new(j, "conflicts", met);
+	}
 }
 
 static json_t *

@@ -269,3 +269,23 @@ def test_what_is_refused(tmp_path):
         with d.conn() as c:
             assert c.execute("SELECT count(*) FROM kept").fetchone() == (500,)
         assert d.rows("new", "SELECT rolname FROM pg_roles WHERE rolname ~ '^godwit-' AND rolname <> 'godwit-check'") == []
+
+
+@pytest.mark.limit(120)
+def test_a_new_side_that_is_not_empty(tmp_path):
+    """Refused while no rule was said, also behind a restart of the daemon; with a rule and a
+    column that decides it is done, and what was met is in the status."""
+    with Daemon(tmp_path) as d:
+        d.side["new"].sql("CREATE TABLE kept (id int PRIMARY KEY, v text); INSERT INTO kept VALUES (3, 'a'), (4, 'z'), (900, 'own')",
+                          database="app")
+        d.make()
+        d.serve.stop()
+        d.serve.start()
+        got = d.serve.must("POST", "migrations/m/test")
+        assert not got["valid"] and any("--conflict none, replace or merge" in c["detail"] for c in got["checks"]), got
+        d.serve.must("PATCH", "migrations/m", {"data": {"type": "snapshot", "replace": "merge", "newer": "kept.v"}})
+        assert d.status()["data"] == {"type": "snapshot", "replace": "merge", "newer": "kept.v"}
+        assert d.serve.must("POST", "migrations/m/test")["valid"]
+        d.serve.must("POST", "migrations/m/migrate")
+        d.until(lambda s: s["phase"] == "shifting" or s["phase"] == "soaking")
+        assert d.rows("new", "SELECT * FROM kept WHERE id IN (3, 4, 900) ORDER BY 1") == [["3", "v3"], ["4", "z"], ["900", "own"]]

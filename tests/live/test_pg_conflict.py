@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new side that is not empty: rows that both sides have come together by the rule that
 was said, rows that only new has stay, and the stream wins over all of them."""
+import threading
+import time
+
 import pytest
 
 from harness.godwit import Godwit, run
@@ -220,6 +223,11 @@ def test_rows_that_stay(tmp_path, rule):
         assert b.g.status()["stream"]["conflicts"] == 15
         assert b.rows("new", "SELECT count(*) FROM blank") == [["20"]]
         assert b.g.verb("verify")[0] == 8
+        met = b.g.until(lambda s: s.get("conflicts", {}).get("rows") == 15, 30)["conflicts"]
+        assert {"table": "public.users", "rows": {k: len(v) for k, v in kept.items()}} in met["tables"]
+        assert {"table": "public.pairs", "key": "16, a", "kind": "kept", "why": None} in met["examples"]
+        until(lambda: any(e["name"] == "conflicts" and "public.pairs: 5 kept" in e["text"] for e in b.g.status()["events"]), 30,
+              text=lambda: b.g.status()["events"])
 
 
 @pytest.mark.limit(90)
@@ -255,3 +263,100 @@ def test_other_unique_keys(tmp_path, rule):
         else:
             assert said["merged"] == ["4", "7"] and said["kept"] == ["3", "5", "6"]
             assert got[5] == [None, None, "n"] and got[4] == ["4", "vier", "o"] and got[7] == ["7", "t", "o"]
+
+
+MANY = 6
+BIG = 70000
+
+
+def many(side):
+    """Tables whose rows with an id below zero are new's own; the others are old's, half of
+    them on new as well, with other values."""
+    text = "CREATE TABLE big (id int PRIMARY KEY, n int NOT NULL, mail text UNIQUE, v text);"
+    text += "".join("CREATE TABLE t%d (id int PRIMARY KEY, n int NOT NULL, mail text UNIQUE, v text);" % i for i in range(MANY))
+    for t, rows in [("big", BIG)] + [("t%d" % i, 200) for i in range(MANY)]:
+        if side == "old":
+            text += "INSERT INTO %s SELECT g, 0, 'm' || g, repeat('o', 1000) FROM generate_series(1, %d) g;" % (t, rows)
+        else:
+            text += "INSERT INTO %s SELECT g, -1, 'm' || g, 'n' FROM generate_series(-50, %d, 2) g WHERE g <> 0;" % (t, rows)
+    return text
+
+
+class Writer:
+    """Rows that both have are changed, come, go and get other keys, on old, past Godwit."""
+
+    def __init__(self, server):
+        self.server = server
+        self.stop = threading.Event()
+        self.writes = 0
+        self.thread = threading.Thread(target=self.run)
+
+    def __enter__(self):
+        # What was written before the slot is there is the snapshot's.
+        until(lambda: self.server.sql("SELECT 1 FROM pg_replication_slots WHERE confirmed_flush_lsn IS NOT NULL"), 60)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def run(self):
+        import psycopg
+
+        n = 0
+        while not self.stop.is_set():
+            try:
+                with psycopg.connect(host="127.0.0.1", port=self.server.port, user="postgres", password=PASSWORD, dbname="app") as c:
+                    while not self.stop.is_set():
+                        n += 1
+                        t, k = "t%d" % (n % MANY), n * 7 % 200 + 1
+                        c.execute("UPDATE big SET n = n + 1, v = 'w' WHERE id = %s", (n * 7919 % BIG + 1,))
+                        c.execute("UPDATE %s SET n = n + 1 WHERE id = %d" % (t, k))
+                        c.execute("DELETE FROM %s WHERE id = %d" % (t, k - 1))
+                        c.execute("INSERT INTO %s VALUES (%d, 1, 'm%d', 'i') ON CONFLICT DO NOTHING" % (t, k - 1, -2 * (n % 25)))
+                        c.execute("UPDATE %s SET id = id + 1000, n = n + 1 WHERE id = %d" % (t, k + 3))
+                        c.commit()
+                        self.writes += 1
+                        time.sleep(0.002)
+            except psycopg.Error:  # old is away
+                time.sleep(0.05)
+
+
+@pytest.mark.limit(240)
+@pytest.mark.parametrize("rule, lost", [("replace", False), ("none", False), ("merge", True)])
+def test_written_and_killed_during_the_copy(tmp_path, rule, lost):
+    """SIGKILL while rules act and both sides' rows are written; once the snapshot is lost, too. What
+    was written on old is on new as it is there, each row once, and new's own rows stay but
+    for those whose unique key is another row's now."""
+    with Both(tmp_path, "--conflict", rule, old=many("old"), new=many("new")) as b, Writer(b.old) as w:
+        schema = "godwit_" + b.g.status()["id"]
+        chunks = "SELECT count(*) FROM %s.chunk" % schema
+        for n in (1, 4):
+            until(lambda: int(b.rows("new", chunks)[0][0]) >= n, 60, step=0.01)
+            b.g.kill()
+            until(lambda: b.rows("new", "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^godwit:'") == [["0"]], 30)
+            if lost:
+                b.rows("old", "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name ~ '^godwit:.*:hold$'")
+            before = w.writes
+            until(lambda: w.writes > before + 20, 30)
+            b.g.start(seconds=60)
+        b.in_step()
+        w.stop.set()
+        w.thread.join()
+        assert w.writes > 100
+        # n > 0: it was written; with "replace" all of old's rows are the same.
+        which = "id > 0" if rule == "replace" else "n > 0"
+        for t in ["big"] + ["t%d" % i for i in range(MANY)]:
+            text = "SELECT count(*), md5(string_agg(x::text, ',' ORDER BY id)) FROM %s x WHERE %s" % (t, which)
+            until(lambda: b.rows("old", text) == b.rows("new", text), 60, text=lambda: (t, b.rows("old", text), b.rows("new", text)))
+            ids = "SELECT count(*) FROM %s WHERE id > 0" % t
+            assert b.rows("old", ids) == b.rows("new", ids)
+        assert b.rows("new", "SELECT count(*), count(*) FILTER (WHERE v = 'n' AND n = -1) FROM big WHERE id < 0") == [["25", "25"]]
+        taken = "SELECT mail FROM t%d WHERE mail LIKE 'm-%%'"
+        for i in range(MANY):
+            theirs = {m for [m] in b.rows("old", taken % i)}
+            left = {m for [m] in b.rows("new", (taken + " AND id < 0") % i)}
+            assert not theirs & left
+        b.g.must("promote")
+        assert b.g.status()["authority"] == "new"

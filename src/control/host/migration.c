@@ -152,6 +152,10 @@ set_conf(struct leg *l, const struct spec *s, const json_t *options)
 	c->ack = s->write.ack;
 	c->ack_timeout_ms = s->write.ack_timeout_ms;
 	c->conflict = s->data.replace;
+	c->conflict_said = s->data.replace_said;
+	c->newer = l->spec != NULL && s->data.newer[0] != '\0'
+	                   ? l->spec->data.newer
+	                   : NULL;
 	c->copy_mode = modes[s->data.move];
 	/* A snapshot is PostgreSQL's own way. */
 	if (c->copy_mode == COPY_RDB &&

@@ -45,6 +45,8 @@ pg_both_users(struct run *r, enum side s, struct err *err)
 		rc = pg_run(r, s, both_functions, err);
 	if (rc == 0)
 		rc = pg_run(r, s, both_room, err);
+	if (rc == 0)
+		rc = pg_run(r, s, both_put, err);
 	return rc == 0 ? pg_run(r, s, both_settle, err) : rc;
 }
 

@@ -2,13 +2,14 @@
 /*
  * control/postgres/both.h: a new side that is not empty, and a conflict rule.
  *
- *   both.c        what was there is noted; old's schema beside it; what was found
+ *   both.c        what was there is noted; old's schema beside it
  *   both_check.c  before the start: do the tables of both sides agree?
+ *   both_told.c   what was met, for the status
  *   both_sql.c    what the servers do themselves: rows by the rule, room for a row
  *
  * In Godwit's schema on both sides: there (what new had before), conflicts (how many,
  * of a table and kind), conflict (the first of them by name). The mover reads there, and
- * calls settle() and evict() (engine/postgres/mover/conflict.c).
+ * calls settle() and put() (engine/postgres/mover/conflict.c).
  *
  * Thread: the control thread.
  */
@@ -31,6 +32,7 @@ int pg_both_users(struct run *r, enum side s, struct err *err) MUST;
 extern const char both_tables[];
 extern const char both_functions[];
 extern const char both_room[];
+extern const char both_put[];
 extern const char both_settle[];
 
 /* Was a rule said? Else new has to be empty. */
@@ -51,3 +53,8 @@ void pg_both_free(char **list);
 /* The file's statements, in one transaction with `last`; what is there already stays. */
 int pg_both_load(struct run *r, const char *file, const char *last,
                  struct err *err) MUST;
+
+/* Now and then: what was met. */
+void pg_both_look(struct run *r);
+/* For the status: {"rows","tables","examples"}, or NULL. */
+json_t *pg_both_told(const struct run *r);

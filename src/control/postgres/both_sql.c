@@ -4,8 +4,8 @@
  *
  * settle(table): rows of old stand in the session's table godwit_in; they come to the
  * rows that are there by the rule. The table is locked against another settle() of it.
- * evict(quoted table, names, values): a row of the stream is about to be put; other rows that
- * have one of its unique keys go. Both count what they do, and name the first of it.
+ * put(quoted table, names, values): a row of the stream; other rows that have one of its
+ * unique keys go. Both count what they do, and name the first of it.
  *
  * Rows are compared as they are written, because not every type has an equality; keys
  * by the operators of their index.
@@ -108,21 +108,33 @@ const char both_room[] =
 	"  EXECUTE format('DELETE FROM ONLY %s AS t USING pg_temp.godwit_gone"
 	"   WHERE t.ctid = c', tab);"
 	"  DROP TABLE pg_temp.godwit_gone;"
-	" END LOOP; END $f$;"
-	"CREATE OR REPLACE FUNCTION @.evict(tab text, names text[],"
+	" END LOOP; END $f$;";
+
+/* put: a row as it is, whatever is there. */
+const char both_put[] =
+	"CREATE OR REPLACE FUNCTION @.put(quoted text, names text[],"
 	" cells text[]) RETURNS void LANGUAGE plpgsql SET search_path ="
-	" pg_catalog AS $f$ DECLARE list text; given text; BEGIN"
-	" SELECT h.t INTO tab FROM @.there h WHERE h.q = tab;"
-	" SELECT string_agg(quote_ident(attname), ','), string_agg(format("
-	"  '%L::%s', cells[i], format_type(atttypid, atttypmod)), ',') INTO"
-	"  list, given FROM generate_subscripts(names, 1) i JOIN pg_attribute ON"
-	"  attrelid = tab::regclass AND attname = names[i] AND attnum > 0;"
+	" pg_catalog AS $f$ DECLARE h record; list text; given text; sets text;"
+	" words text; BEGIN"
+	" SELECT * INTO h FROM @.there WHERE q = quoted;"
+	" SELECT string_agg(quote_ident(c), ','), string_agg(format('%L::%s', v,"
+	"  as_type), ','), string_agg(format('%1$I = excluded.%1$I', c), ',')"
+	"  FILTER (WHERE c <> ALL (h.keys)) INTO list, given, sets FROM (SELECT"
+	"  attname AS c, cells[i] AS v, format_type(atttypid, atttypmod) AS"
+	"  as_type FROM generate_subscripts(names, 1) i JOIN pg_attribute ON"
+	"  attrelid = quoted::regclass AND attname = names[i] AND attnum > 0) x;"
+	" words := format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE VALUES (%s)"
+	"  ON CONFLICT (%s) DO %s', h.t, list, given, @.key_of(h.t, ''),"
+	"  coalesce('UPDATE SET ' || sets, 'NOTHING'));"
+	" BEGIN EXECUTE words; RETURN; EXCEPTION WHEN unique_violation OR"
+	"  exclusion_violation THEN NULL; END;"
 	" EXECUTE format('CREATE TEMP TABLE godwit_in (LIKE %s INCLUDING"
-	"  GENERATED) ON COMMIT DROP', tab);"
+	"  GENERATED) ON COMMIT DROP', h.t);"
 	" EXECUTE format('INSERT INTO pg_temp.godwit_in (%s) VALUES (%s)', list,"
 	"  given);"
-	" PERFORM @.make_room(tab, 'SELECT * FROM pg_temp.godwit_in');"
-	" DROP TABLE pg_temp.godwit_in; END $f$;";
+	" PERFORM @.make_room(h.t, 'SELECT * FROM pg_temp.godwit_in');"
+	" DROP TABLE pg_temp.godwit_in;"
+	" EXECUTE words; END $f$;";
 
 /* h.newer: old's row wins where its value is as great, or new's is NULL. The last
  * answer: so many rows differed, and were told. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/postgres/both.h"
 #include "control/postgres/object.h"
 #include "control/postgres/verify.h"
 #include "engine/postgres/mover/mover.h"
@@ -265,6 +266,8 @@ tend_replicas(struct run *r, enum side s)
 {
 	if (s == SIDE_OLD)
 		pg_object_tend(r);
+	else
+		pg_both_look(r);
 }
 
 static void
@@ -342,5 +345,6 @@ const struct dialect dialect_postgres = {
 	.hold_replicas = hold_replicas,
 	.clean_replicas = clean_replicas,
 	.put_checks = put_checks,
+	.conflicts = pg_both_told,
 	.verify = pg_verify,
 };

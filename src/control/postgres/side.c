@@ -38,6 +38,7 @@ pg_end(struct run *r, enum side s)
 	if (s == SIDE_OLD)
 		pg_object_end(r);
 	backend_close(&p->b);
+	json_decref(p->conflicts);
 	free(p);
 	r->at[s].pg = NULL;
 }

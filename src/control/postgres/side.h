@@ -26,6 +26,9 @@ struct pg_side {
 	char name[72];   /* application_name                               */
 	char schema[64]; /* godwit_<id>: also of publication, slot, origin */
 	struct pg_objects *objects; /* object.c's; of old's alone */
+	json_t *conflicts;          /* both_told.c's; of new's alone       */
+	bool conflicts_owed;        /* no event tells them yet             */
+	uint64_t conflicts_ns;
 	char lacks[200]; /* roles that it had not when it was looked at */
 };
 

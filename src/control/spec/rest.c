@@ -174,11 +174,16 @@ rest_read_data(struct fields *f, const json_t *in, struct spec_data *d)
 	rule = d->replace;
 	(void)fields_only(f, body,
 	                  kind == DATA_NONE ? "type empty_ok"
-	                                    : "type replace pace");
+	                                    : "type replace newer pace");
 	fields_word(f, body, "replace", RULES, &rule);
 	if (fields_has(body, "replace") && fields_get(body, "replace") == NULL)
 		rule = CONFLICT_NONE;
 	d->replace = (enum conflict_rule)rule;
+	d->replace_said = d->replace_said || fields_has(body, "replace");
+	fields_text(f, body, "newer", d->newer, sizeof(d->newer));
+	if (d->newer[0] != '\0' && rule != CONFLICT_MERGE)
+		fields_fault(f, ERR_USAGE, "newer",
+		             "newer goes with \"replace\": \"merge\" only");
 	pace = d->pace;
 	fields_word(f, body, "pace", PACES, &pace);
 	d->pace = (enum copy_pace)pace;
@@ -198,10 +203,11 @@ rest_print_data(const struct spec_data *d)
 		return json_pack("{s:s,s:b}", "type", "none", "empty_ok", 1);
 	if (d->move == DATA_NONE)
 		return json_string("none");
-	return json_pack("{s:s,s:s,s:s*}", "type", data_names[d->move],
-	                 "replace", rule_names[d->replace], "pace",
-	                 d->pace == COPY_PACE_AUTO ? NULL
-	                                           : pace_names[d->pace]);
+	return json_pack(
+		"{s:s,s:s*,s:s*,s:s*}", "type", data_names[d->move], "replace",
+		d->replace_said ? rule_names[d->replace] : NULL, "newer",
+		d->newer[0] != '\0' ? d->newer : NULL, "pace",
+		d->pace == COPY_PACE_AUTO ? NULL : pace_names[d->pace]);
 }
 
 /* ---- failure_handling -------------------------------------------------- */

@@ -51,6 +51,8 @@ enum spec_move {
 struct spec_data {
 	enum spec_move move;
 	enum conflict_rule replace;
+	bool replace_said; /* else it is the standard, and not printed      */
+	char newer[256];   /* CONFLICT_MERGE: as run_conf's; "": none       */
 	enum copy_pace pace;
 	bool empty_ok; /* DATA_NONE: an empty new side is meant            */
 };

@@ -325,8 +325,10 @@ pg_apply_row(struct pg_mover *m, struct pg_apply *a,
 
 	/* A set could not do it. */
 	if (r->is_mixed && p->kind == PG_CHANGE_INSERT &&
-	    f->commit_lsn < a->by_row)
-		pg_mixed_evict(m, a, r, p);
+	    f->commit_lsn < a->by_row) {
+		pg_mixed_put(m, a, r, p);
+		return;
+	}
 	buf_init(&sql, m->port->mem);
 	pg_relation_put_sql(r, p, &sql);
 	number = buf_failed(&sql) ? 0 : prepare(a, buf_span(&sql));

@@ -7,7 +7,7 @@
  * brings it to the rows that are there, by the rule (settle()). In the stream a row of
  * such a table is put or goes, whatever the other side has of it: the authority logs
  * its rows whole (REPLICA IDENTITY FULL), so each change carries all of its row. When
- * another row has a unique key of it, that one goes (evict()).
+ * another row has a unique key of it, that one goes (put()).
  */
 #include "base/check.h"
 #include "engine/postgres/mover/state.h"
@@ -266,7 +266,7 @@ pg_mixed_change(struct pg_mover *m, struct pg_apply *a, struct pg_relation *r,
 		pg_apply_change(m, a, r, &now);
 }
 
-/* ---- room for a row ---------------------------------------------------------------- */
+/* ---- a row that others are in the way of ---------------------------------------------------------------- */
 
 static void
 put_element(struct buf *b, struct span s, bool is_first)
@@ -281,8 +281,8 @@ put_element(struct buf *b, struct span s, bool is_first)
 }
 
 void
-pg_mixed_evict(struct pg_mover *m, struct pg_apply *a,
-               const struct pg_relation *r, const struct pg_output_part *p)
+pg_mixed_put(struct pg_mover *m, struct pg_apply *a,
+             const struct pg_relation *r, const struct pg_output_part *p)
 {
 	struct span rest = p->new.items;
 	struct pg_cell c;
@@ -297,7 +297,7 @@ pg_mixed_evict(struct pg_mover *m, struct pg_apply *a,
 	buf_put_str(&list, "}");
 	buf_put_str(&sql, "SELECT ");
 	pg_put_ident(&sql, span_str(m->slot));
-	buf_put_str(&sql, ".evict(");
+	buf_put_str(&sql, ".put(");
 	pg_put_literal(&sql, buf_span(&r->target));
 	buf_put_str(&sql, ", ");
 	pg_put_literal(&sql, buf_span(&list));

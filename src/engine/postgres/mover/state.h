@@ -373,10 +373,9 @@ void pg_mixed_learn(const struct pg_mover *m, struct pg_relation *r);
 void pg_mixed_put_conflict(const struct pg_relation *r, struct buf *b);
 void pg_mixed_change(struct pg_mover *m, struct pg_apply *a,
                      struct pg_relation *r, const struct pg_output_part *p);
-/* Other rows that have a unique key of this one go. */
-void pg_mixed_evict(struct pg_mover *m, struct pg_apply *a,
-                    const struct pg_relation *r,
-                    const struct pg_output_part *p);
+/* A row is put; others that have a unique key of it go. */
+void pg_mixed_put(struct pg_mover *m, struct pg_apply *a,
+                  const struct pg_relation *r, const struct pg_output_part *p);
 
 /* ---- build.c ---- */
 void pg_build_begin(struct pg_mover *m);
