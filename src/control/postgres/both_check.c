@@ -175,7 +175,7 @@ count(struct run *r, const char *name, long long *ret, struct err *err)
 static bool
 is(const PGresult *res, int row, enum column c)
 {
-	return PQgetvalue(res, row, c)[0] != '0';
+	return PQgetvalue(res, row, (int)c)[0] != '0';
 }
 
 static int
