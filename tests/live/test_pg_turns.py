@@ -8,6 +8,7 @@ import pytest
 from harness.postgres import HBA, available
 from harness.process import until
 from test_pg_relay import FLUSH, SESSIONS, SYNC, Raw, bind, close, describe, execute, parse, query, talk
+from test_pg_console import look
 from test_pg_migrate import Move
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -165,3 +166,35 @@ def test_a_server_that_goes_is_nobodys(tmp_path):
             until(lambda: self_contained(m), 60)
         for c in crowd:
             c.close()
+
+
+@pytest.mark.limit(300)
+def test_languages_that_keep_something(tmp_path):
+    """Who has called a function of another language, by itself, in another function, by a default or in a DO, keeps its connection; others do not."""
+    with Turns(tmp_path, 20) as m:
+        m.rows("old", "CREATE FUNCTION other_handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler'; CREATE LANGUAGE other HANDLER other_handler;")
+        m.rows("old", "CREATE FUNCTION keeps() RETURNS int LANGUAGE other AS $$ BEGIN RETURN 1; END $$; "
+                      "CREATE FUNCTION calls() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN keeps(); END $$; "
+                      "CREATE FUNCTION body() RETURNS int BEGIN ATOMIC SELECT keeps(); END; "
+                      "CREATE FUNCTION plain() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$; "
+                      "CREATE TABLE d (a int, b int DEFAULT keeps()); GRANT ALL ON d TO app")
+
+        def becomes(text):
+            """What a client is that has said it and is silent: idle, or pinned and why."""
+            with m.conn(application_name="one") as c:
+                c.execute(text)
+
+                def row():
+                    rows = [r for r in look(m, "clients") if r["application_name"] == "one"]
+                    assert len(rows) == 1, rows
+                    return rows[0] if rows[0]["state"] in ("idle", "pinned") else None
+
+                r = until(row, 40, text=lambda: look(m, "clients"))
+            until(lambda: not [r for r in look(m, "clients") if r["application_name"] == "one"], 40)
+            return r["why"] if r["state"] == "pinned" else "idle"
+
+        until(lambda: becomes("SELECT keeps()") != "idle", 60)
+        for text in ("SELECT Calls()", "SELECT body()", "INSERT INTO d (a) VALUES (1)", "DO $$ BEGIN PERFORM keeps(); END $$"):
+            assert becomes(text) == "functions that may keep something", text
+        for text in ("SELECT plain()", "SELECT 'keep' || 's'", "SET my.own TO 'x'"):
+            assert becomes(text) == "idle", text

@@ -240,6 +240,8 @@ struct pg_place {
 	struct pg_verdicts verdicts;
 	uint64_t used_ns;
 	struct map custom; /* names of settings in functions */
+	struct map
+		coded; /* names behind which a language keeps state, small letters */
 };
 
 LIST_OF(pg_place, all, pg_places);

@@ -16,6 +16,9 @@
 #define CHANGES    (SQL_READ + 1)
 /* Settings whose names stand in functions. */
 #define CUSTOM_MAX 64
+/* Names behind which a language keeps state. */
+#define CODED_MAX  4096
+#define NAME_MAX   63
 
 /* ---- pools ----------------------------------------------------------------------- */
 
@@ -44,6 +47,7 @@ make(struct pg_relay *r, struct buf *key)
 	p->key = *key;
 	pg_verdicts_init(&p->verdicts, r->mem, CACHE_N, r->turns.seed);
 	map_init(&p->custom, r->mem, 0, r->turns.seed[0]);
+	map_init(&p->coded, r->mem, 0, r->turns.seed[0]);
 	pg_places_push(&r->places, p);
 	return p;
 }
@@ -77,6 +81,7 @@ pg_place_leave(struct pg_relay *r, struct pg_place *p)
 	REQUIRE(p->waiters.n == 0 && p->server_n == 0);
 	pg_verdicts_fini(&p->verdicts);
 	map_fini(&p->custom);
+	map_fini(&p->coded);
 	buf_fini(&p->key);
 	pg_places_remove(&r->places, p);
 	mem_free(r->mem, p, sizeof(*p));
@@ -150,7 +155,80 @@ pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text)
 	return SQL_WRITE;
 }
 
+static uint8_t
+small(uint8_t c)
+{
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
+}
+
+static bool
+is_part(uint8_t c)
+{
+	return c == '_' || c == '$' || c >= 0x80 || (c >= '0' && c <= '9') ||
+	       (small(c) >= 'a' && small(c) <= 'z');
+}
+
+bool
+pg_place_is_coded(const struct pg_place *p, struct span text)
+{
+	uint8_t word[NAME_MAX + 1];
+	size_t n = 0;
+
+	if (map_count(&p->coded) == 0)
+		return false;
+	/* With more of them than are kept any may be one. */
+	if (map_count(&p->coded) >= CODED_MAX)
+		return true;
+	for (size_t i = 0; i <= text.n; i++) {
+		if (i < text.n && is_part(text.p[i])) {
+			if (n < sizeof(word))
+				word[n++] = small(text.p[i]);
+			continue;
+		}
+		if (n > 0 && map_find(&p->coded, span_of(word, n)) != NULL)
+			return true;
+		n = 0;
+	}
+	return false;
+}
+
+static void
+add_coded(struct pg_place *p, struct span name)
+{
+	uint8_t word[NAME_MAX];
+	size_t n = name.n < NAME_MAX ? name.n : NAME_MAX;
+
+	for (size_t i = 0; i < n; i++)
+		word[i] = small(name.p[i]);
+	if (map_count(&p->coded) < CODED_MAX)
+		(void)!map_put(&p->coded, span_of(word, n), NULL);
+}
+
 /* ---- the catalog ----------------------------------------------------------------- */
+
+/* Functions in languages that may keep something for their session (all but SQL,
+ * PL/pgSQL and C; of C those that open connections of dblink); those that name one of
+ * them; and what has them behind it: triggers, defaults, views, policies. */
+static const char coded[] =
+	" UNION ALL (WITH RECURSIVE f(oid, name) AS (SELECT p.oid,"
+	" p.proname::text FROM pg_proc p JOIN pg_language l ON l.oid ="
+	" p.prolang WHERE l.lanname NOT IN ('internal', 'c', 'sql', 'plpgsql')"
+	" OR (p.oid >= 16384 AND l.lanname = 'c' AND p.proname LIKE"
+	" 'dblink%connect%') UNION SELECT p.oid, p.proname::text FROM f JOIN"
+	" pg_proc p ON p.oid >= 16384 AND (position(lower(f.name) IN"
+	" lower(p.prosrc)) > 0 OR EXISTS (SELECT FROM pg_depend d WHERE"
+	" d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.refclassid"
+	" = 'pg_proc'::regclass AND d.refobjid = f.oid))) SELECT 'h', name, ''"
+	" FROM f UNION SELECT 'h', c.relname::text, '' FROM f JOIN pg_depend d"
+	" ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.oid LEFT"
+	" JOIN pg_trigger t ON d.classid = 'pg_trigger'::regclass AND t.oid ="
+	" d.objid LEFT JOIN pg_attrdef a ON d.classid ="
+	" 'pg_attrdef'::regclass AND a.oid = d.objid LEFT JOIN pg_rewrite w ON"
+	" d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid LEFT JOIN"
+	" pg_policy y ON d.classid = 'pg_policy'::regclass AND y.oid = d.objid"
+	" LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass"
+	" AND k.oid = d.objid JOIN pg_class c ON c.oid = coalesce(t.tgrelid,"
+	" a.adrelid, w.ev_class, y.polrelid, k.conrelid))";
 
 bool
 pg_place_wants(const struct pg_relay *r, const struct pg_place *p)
@@ -179,6 +257,7 @@ pg_place_ask(struct pg_server *x)
 	            " 'g') m WHERE l.oid = p.prolang AND p.oid >= 16384 AND"
 	            " l.lanname NOT IN ('c', 'internal') AND"
 	            " prosrc ~* 'set_config|current_setting'");
+	buf_put_str(tx, coded);
 	buf_put(tx, "", 1);
 	pg_put_end(tx, at);
 	port_touch(r->port, x->link);
@@ -199,6 +278,10 @@ pg_place_row(struct pg_place *p, struct span body)
 	if (span_eq(text[0], SPAN("k"))) {
 		if (map_count(&p->custom) < CUSTOM_MAX)
 			(void)!map_put(&p->custom, text[1], NULL);
+		return;
+	}
+	if (span_eq(text[0], SPAN("h"))) {
+		add_coded(p, text[1]);
 		return;
 	}
 	pg_verdicts_row_both(&p->verdicts, text);

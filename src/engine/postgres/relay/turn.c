@@ -37,6 +37,7 @@ pg_pin_text(uint32_t pins)
 		{ PIN_PASSWORD, "a login without SCRAM" },
 		{ PIN_LONG, "statements that are too long to be kept" },
 		{ PIN_ORDER, "a COPY with other messages in it" },
+		{ PIN_LANGUAGE, "functions that may keep something" },
 		{ PIN_UNTOLD, "what the server did not tell" },
 	};
 
@@ -513,6 +514,8 @@ pg_turn_note(struct pg_session *s, struct span text, bool whole)
 	if (says(text, SPAN("setseed")) || says(text, SPAN("set seed")) ||
 	    says(text, SPAN("set session seed")))
 		t->pins |= PIN_SEED;
+	if (pg_place_is_coded(t->place, text))
+		t->pins |= PIN_LANGUAGE;
 	if (says(text, SPAN("load ")))
 		t->pins |= PIN_LOAD;
 	if (says(text, SPAN("currval")) || says(text, SPAN("lastval")))

@@ -47,6 +47,8 @@ enum pg_pin {
 	PIN_PASSWORD = 512, /* nobody else can log in by its proof */
 	PIN_LONG = 1024,    /* more was prepared than is kept      */
 	PIN_ORDER = 2048,   /* how many answers will come is not known */
+	PIN_LANGUAGE =
+		4096, /* functions of a language that may keep something */
 };
 
 /* The first of them in words; "": none. */
@@ -226,6 +228,8 @@ void pg_group_leave(struct pg_relay *r, struct pg_group *g);
 /* What a statement leaves behind. */
 enum sql_class pg_place_judge(struct pg_relay *r, struct pg_place *p,
                               struct span text);
+/* Does a text name what a language may keep state behind? */
+bool pg_place_is_coded(const struct pg_place *p, struct span text);
 /* Should the catalog be read anew? Then ask x for it; its rows; its end. */
 bool pg_place_wants(const struct pg_relay *r, const struct pg_place *p);
 void pg_place_ask(struct pg_server *x);
