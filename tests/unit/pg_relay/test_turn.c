@@ -117,6 +117,44 @@ nothing_is_left(void **state)
 	end();
 }
 
+/* Who was given a server, made ready for it, says something there before it goes on to
+ * the next one who waits. */
+static void
+each_has_its_turn(void **state)
+{
+	int s, c[4];
+
+	(void)state;
+	begin_turns(1);
+	c[0] = first(&s);
+	for (int i = 1; i < 4; i++)
+		c[i] = another();
+	bytes(c[0], WILD);
+	answers(s, "CZ");
+	(void)types(c[0]);
+	(void)types(s);
+	for (int i = 1; i < 4; i++)
+		bytes(c[i], READ);
+	assert_string_equal(types(s), "Q");
+	say(s, 'T', SPAN("\0\0"));
+	has(s, "s", "a.b", "1");
+	answers(s, "CZ");
+	bytes(c[0], READ);
+	for (int i = 1; i < 5; i++) {
+		if (i == 1 || i == 4) {
+			/* Another dress. */
+			assert_true(has_sent(s, i == 1 ? SPAN("RESET ALL")
+			                               : SPAN("set_config")));
+			assert_string_equal(types(s), "Q");
+			answers(s, "CZ");
+		}
+		got(s, READ);
+		answers(s, "CZ");
+		assert_string_equal(types(c[i % 4]), "CZ");
+	}
+	end();
+}
+
 static void
 what_cannot_go_stays(void **state)
 {
@@ -503,6 +541,7 @@ main(void)
 		cmocka_unit_test(by_turns),
 		cmocka_unit_test(a_transaction_keeps_it),
 		cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(each_has_its_turn),
 		cmocka_unit_test(what_cannot_go_stays),
 		cmocka_unit_test(its_own_of_before_is_looked_at),
 		cmocka_unit_test(an_idle_one_may_die),

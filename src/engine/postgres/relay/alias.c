@@ -503,6 +503,7 @@ on_query(struct pg_session *s, struct span in, size_t *ret_used)
 	}
 	*ret_used = m.raw.n;
 	pg_turn_note(s, text, true);
+	pg_ack_note_text(s, text);
 	pg_put_query(&s->b.link->tx, buf_span(&other));
 	buf_fini(&other);
 	return ALIAS_DONE;

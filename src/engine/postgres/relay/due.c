@@ -40,6 +40,7 @@ pg_due_begin(struct pg_session *s, bool is_same)
 	s->turn.is_prepared = s->turn.is_prepared && is_same;
 	s->turn.waits_shape = false;
 	s->turn.skips = false;
+	s->turn.is_fresh = true;
 	buf_clear(&s->turn.due);
 }
 

@@ -296,6 +296,7 @@ account(struct pg_session *s, uint8_t type)
 	bool by_turns = pg_turn_is_on(s->r);
 
 	s->state.is_known = false;
+	s->turn.is_fresh = false;
 	if (type == PG_QUERY || type == PG_FUNCTION_CALL ||
 	    type == PG_EXECUTE) {
 		s->r->n.requests++;

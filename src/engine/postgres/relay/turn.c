@@ -410,6 +410,9 @@ pg_turn_settle(struct pg_session *s)
 	if (s->b.at != BACKEND_OPEN || t->server == NULL || r->held ||
 	    !may_leave(s) || s->client == NULL)
 		return;
+	/* It has waited for its turn, which has just begun. */
+	if (t->is_fresh && buf_len(&s->rx) > 0)
+		return;
 	if (t->place->waiters.n == 0) {
 		/* Nobody needs it; and what it may have is not asked for. */
 		if (t->is_wild || buf_len(&s->rx) > 0)
