@@ -178,6 +178,10 @@ drops(struct span text, struct span *ret_name, struct span *ret_rest,
 	bool found = false;
 
 	*ret_all = false;
+	while (text.n > 0 && text.p[0] <= ' ')
+		text = span_skip(text, 1);
+	if (text.n == 0 || ((text.p[0] | 32) != 'd' && (text.p[0] | 32) != 'p'))
+		return false;
 	for (size_t i = 0; i < 3; i++) {
 		struct span word = span_str(words[i]);
 
@@ -298,8 +302,9 @@ on_parse(struct pg_session *s, const struct pg_message *m)
 		buf_put_span(&s->b.link->tx, m->raw);
 		return ALIAS_DONE;
 	}
-	pg_custom_scan(s, p.text);
 	pg_turn_note(s, p.text, true);
+	if (!s->turn.is_plain)
+		pg_custom_scan(s, p.text);
 	buf_init(&text, s->r->mem);
 	if (deallocate(s, p.text, &text))
 		p.text = buf_span(&text);

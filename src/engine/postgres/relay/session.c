@@ -377,7 +377,7 @@ capture(struct pg_session *s, const struct pg_part *p)
 		               (p->type == PG_BIND && s->names_by_value));
 		buf_clear(&s->capture);
 	}
-	if (p->kind == PG_BODY && p->type == PG_QUERY)
+	if (p->kind == PG_BODY && p->type == PG_QUERY && !s->turn.is_plain)
 		scan_query(s, p);
 	if (!s->captures)
 		return;
@@ -450,6 +450,7 @@ note_turn(struct pg_session *s, const struct pg_part *p)
 		pg_due_note(s, p->type);
 	if (p->kind == PG_HEAD && p->type == PG_FUNCTION_CALL)
 		pg_turn_note(s, span_of(p->raw.p, 0), false);
+	s->turn.is_plain = false;
 	if (p->kind == PG_BODY && p->type == PG_QUERY && p->raw.n > 0)
 		pg_turn_note(s, span_of(p->raw.p, p->raw.n - 1),
 		             p->raw.n == p->size);
@@ -669,6 +670,7 @@ void
 pg_session_take(struct pg_session *s, struct span bytes)
 {
 	size_t used;
+	bool by_turns = pg_turn_is_on(s->r);
 
 	s->r->n.bytes_in += bytes.n;
 	if (buf_len(&s->rx) > 0) {
@@ -676,6 +678,10 @@ pg_session_take(struct pg_session *s, struct span bytes)
 			pg_session_pump(s);
 		return;
 	}
+	/* With one of the idle servers it need not be kept first. */
+	if (by_turns && s->at == SESSION_OPEN && s->b.link == NULL &&
+	    !s->r->held && bytes.n > 0 && bytes.p[0] != PG_TERMINATE)
+		(void)pg_turn_begin(s);
 	if (!walk(s, bytes, &used) || !keep(s, span_skip(bytes, used)))
 		return;
 	slow_down(s);

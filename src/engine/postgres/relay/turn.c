@@ -506,7 +506,8 @@ pg_turn_note(struct pg_session *s, struct span text, bool whole)
 		c = pg_place_judge(s->r, t->place, text);
 	if (c != SQL_READ)
 		t->server->is_numbered = true;
-	if (c != SQL_WRITE)
+	t->is_plain = c != SQL_WRITE;
+	if (t->is_plain)
 		return;
 	t->is_wild = true;
 	t->server->is_touched = true;

@@ -136,6 +136,7 @@ struct pg_turn {
 	bool is_waiting;
 	bool is_wild;     /* perhaps it has something of its own */
 	bool is_asked;    /* the census was begun for somebody who waits */
+	bool is_plain;    /* its last statement leaves nothing behind */
 	bool is_fresh;    /* nothing was said to the server in this turn */
 	bool is_prepared; /* the statement without a name is the server's */
 	bool waits_shape; /* of a statement that was prepared again */

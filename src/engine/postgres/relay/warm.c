@@ -34,9 +34,7 @@ is_ready(struct pg_session *s)
 void
 pg_warm_look(struct pg_relay *r)
 {
-	struct mail m = { .kind = MAIL_WARMED,
-		          .who = r->conf->who,
-		          .token = r->warm_token };
+	struct mail m;
 	bool all = true;
 
 	if (r->spare_n > 0 && !r->held && r->port->now_ns > r->spare_ns)
@@ -50,6 +48,9 @@ pg_warm_look(struct pg_relay *r)
 	if (!all && r->port->now_ns < r->warm_ns + WARM_NS)
 		return;
 	r->warms = false;
+	m = (struct mail){ .kind = MAIL_WARMED,
+		           .who = r->conf->who,
+		           .token = r->warm_token };
 	r->port->ops->mail(r->port, &m);
 }
 
