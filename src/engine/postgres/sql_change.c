@@ -10,7 +10,9 @@
 static bool
 is_change(const struct sql_token *t, bool begins)
 {
-	return !t->is_quoted &&
+	/* Most words are none of them by their first letter. */
+	return t->name_n > 1 && t->name_n < 7 && !t->is_quoted &&
+	       memchr("acdgir", t->name[0], 6) != NULL &&
 	       (sql_token_is(t, " create alter drop grant revoke ") ||
 	        (begins && sql_token_is(t, " do import ")));
 }
