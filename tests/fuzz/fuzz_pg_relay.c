@@ -12,6 +12,7 @@
 #define WORLD_LINKS 16
 #include "crypt_fake.h"
 #include "engine/postgres/relay/inside.h"
+#include "engine/view.h"
 #include "world.h"
 
 struct play {
@@ -237,6 +238,24 @@ mail(struct play *f)
 	world_tell(&f->w, &ev);
 }
 
+/* What an operator sees, whatever state it is in. */
+static void
+look(struct play *f)
+{
+	static union view_row rows[5];
+
+	for (int k = 0; k < VIEW_N; k++) {
+		struct view view = { .row = rows, .max = 1 + 2 * (uint32_t)k };
+		struct view_ask ask = { .kind = (enum view_kind)k,
+			                .into = &view };
+		struct mail m = { .kind = MAIL_VIEW, .pair = &ask };
+		struct event ev = { .kind = EV_MAIL, .mail = &m };
+
+		world_tell(&f->w, &ev);
+		REQUIRE(view.is_done && view.n <= view.max);
+	}
+}
+
 static void
 drained(struct play *f, int i)
 {
@@ -275,6 +294,7 @@ one(struct play *f)
 		break;
 	default: speak(f, i, op >> 3);
 	}
+	look(f);
 	if (op & 0x80)
 		world_batch(&f->w);
 }

@@ -135,9 +135,8 @@ def test_held_by_a_switch(tmp_path):
             p = subprocess.Popen([*m.g.argv[:1], "promote", "--state", m.g.state], stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
             while p.poll() is None:
-                r = named(m, "b")
-                if r["state"] == "held":
-                    seen.append(r)
+                rows = m.g.ask("clients")["data"]["rows"]
+                seen.extend(r for r in rows if r["application_name"] == "b" and r["state"] == "held")
             return seen
 
         try:
