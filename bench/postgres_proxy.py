@@ -17,8 +17,6 @@ import glob
 import os
 import re
 import shutil
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -37,8 +35,7 @@ PATHS = ["direct", "relay", "haproxy", "pgb-session", "pgb-transaction", "godwit
 POOLED = {"godwit-pool": ("--pool", "session", "--pool-size", "32"),
           "godwit-transaction": ("--pool", "transaction", "--pool-size", "32")}
 REFUSED = {("pgb-transaction", "prepared")}  # 1.18 has no names of its own
-IDLE = 500
-IDLE_POOLED = 5000
+SESSIONS = 600  # of PgBouncer's pool of sessions
 HBA = """local all all trust
 host bench bench 127.0.0.1/32 trust
 host all all 127.0.0.1/32 scram-sha-256
@@ -59,6 +56,7 @@ def postgres(w, name):
                  shared_buffers="256MB")
     p.start()
     p.sql("CREATE ROLE bench LOGIN")
+    p.sql("CREATE ROLE quiet LOGIN PASSWORD 'sesame'")
     return p
 
 
@@ -93,14 +91,14 @@ def completed_godwit(w, name, new, servers):
     return Path(name, port, proc)
 
 
-def pgbouncer(w, server, mode):
+def pgbouncer(w, server, mode, auth):
     port = world.free_port()
     name = "pgb-" + mode
     users = os.path.join(w.dir, "users.txt")
     with open(users, "w", encoding="utf-8") as f:
-        f.write('"bench" ""\n')
-    text = {"@LISTEN@": port, "@SERVER@": server.port, "@USERS@": users, "@MODE@": mode,
-            "@POOL@": IDLE + 100 if mode == "session" else 32}
+        f.write('"bench" ""\n"quiet" "sesame"\n')
+    text = {"@LISTEN@": port, "@SERVER@": server.port, "@USERS@": users, "@MODE@": mode, "@AUTH@": auth,
+            "@POOL@": SESSIONS if mode == "session" else 32}
     with open(os.path.join(world.HERE, "peers", "pgbouncer.ini"), encoding="utf-8") as f:
         conf = f.read()
     for k, v in text.items():
@@ -118,21 +116,23 @@ def pgbouncer(w, server, mode):
     return Path(name, port, w.spawn(name, args, port))
 
 
-def build(w, names, servers):
+def build(w, names, servers, rows=True, auth="trust"):
     """The server with its data, and the ways to it."""
     new = postgres(w, "new")
     servers.append(new)
     new.sql("CREATE DATABASE bench OWNER bench")
     paths = {n: completed_godwit(w, n, new, servers) for n in names if n.startswith("godwit")}
-    subprocess.run([PGBENCH, "-i", "-q", "-s", str(SCALE), "-h", "127.0.0.1", "-p",
-                    str(new.port), "-U", "bench", "bench"], check=True, capture_output=True)
+    if rows:
+        subprocess.run([PGBENCH, "-i", "-q", "-s", str(SCALE), "-h", "127.0.0.1",
+                        "-p", str(new.port), "-U", "bench", "bench"], check=True,
+                       capture_output=True)
     for name in names:
         if name == "direct":
             paths[name] = Path(name, new.port)
         elif name in ("relay", "haproxy"):
             paths[name] = Path(name, *getattr(w, name)(new.port))
         elif name.startswith("pgb-"):
-            paths[name] = pgbouncer(w, new, name[4:])
+            paths[name] = pgbouncer(w, new, name[4:], auth)
     return [paths[n] for n in names]
 
 
@@ -233,57 +233,6 @@ def show(runs, names, cases):
          "proxy CPU s/M", "server CPU s/M", "foreign %"], rows)
 
 
-# ---- memory ----
-
-def message(sock):
-    head = b""
-    while len(head) < 5:
-        head += sock.recv(5 - len(head))
-    n = struct.unpack(">I", head[1:])[0] - 4
-    while n > 0:
-        n -= len(sock.recv(n))
-    return head[:1]
-
-
-def hold(port, n):
-    """n clients that have logged in and asked once."""
-    held = []
-    pairs = b"user\0bench\0database\0bench\0\0"
-    for _ in range(n):
-        s = socket.create_connection(("127.0.0.1", port), 30)
-        s.sendall(struct.pack(">II", len(pairs) + 8, 3 << 16) + pairs)
-        while message(s) != b"Z":
-            pass
-        s.sendall(b"Q\0\0\0\rSELECT 1\0")
-        while message(s) != b"Z":
-            pass
-        held.append(s)
-    return held
-
-
-def idle_memory(paths):
-    rows = []
-    raw = []
-    for path in paths:
-        if path.proxy is None:
-            continue
-        # One session is one process of the server: only who pools has so many.
-        most = IDLE_POOLED if path.name.endswith("-transaction") else IDLE
-        empty = world.memory_kib(path.proxy.pid)
-        held = hold(path.port, 10)
-        few = world.memory_kib(path.proxy.pid)
-        held += hold(path.port, most - 10)
-        time.sleep(0.5)
-        many = world.memory_kib(path.proxy.pid)
-        for s in held:
-            s.close()
-        time.sleep(2.0)
-        raw.append({"path": path.name, "clients": most, "empty": empty, "few": few, "many": many})
-        rows.append([path.name, most, few, many, "%.2f" % ((many - few) / (most - 10))])
-    return raw, world.table(
-        ["path", "clients", "RSS KiB, 10 idle", "RSS KiB, all idle", "KiB per client"], rows)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reps", type=int, default=5)
@@ -291,7 +240,6 @@ def main():
     parser.add_argument("--only", default=",".join(PATHS))
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--quick", action="store_true", help="two seconds a run")
-    parser.add_argument("--no-idle", action="store_true")
     parser.add_argument("--patience", type=float, default=10, metavar="S",
                         help="wait so long for a quiet machine before a run")
     args = parser.parse_args()
@@ -303,8 +251,6 @@ def main():
     with world.World("postgres-proxy") as w:
         try:
             paths = build(w, names, servers)
-            # Memory first: processes that have served a load keep their heap.
-            idle, idle_table = ([], "") if args.no_idle else idle_memory(paths)
             runs = measure(w, paths, servers[0], args)
         finally:
             for s in servers:
@@ -312,11 +258,8 @@ def main():
     print("Proxies of one PostgreSQL 15, pgbench -S, scale %d, %d clients, medians of %d"
           % (SCALE, CLIENTS, args.reps))
     print(show(runs, names, args.cases))
-    if idle_table:
-        print("\nMemory of idle clients")
-        print(idle_table)
     print("\nraw runs:", world.keep("postgres-proxy", {
-        "versions": world.versions(), "runs": runs, "idle": idle}))
+        "versions": world.versions(), "runs": runs}))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ if [ "${1:-}" = --quick ]; then
     $python redis_ack.py --reps 1 --seconds 1 --patience 2
     $python redis_connections.py --reps 1 --seconds 1 --patience 2
     $python postgres_proxy.py --reps 1 --quick --patience 2
+    $python postgres_idle.py --quick
     $python postgres_switch.py --quick
     $python postgres_copy.py --quick
     $python postgres_apply.py --quick
@@ -34,6 +35,7 @@ $python redis_copy.py
 $python redis_ack.py
 $python redis_connections.py
 $python postgres_proxy.py
+$python postgres_idle.py
 $python postgres_switch.py
 $python postgres_copy.py
 $python postgres_apply.py
