@@ -15,7 +15,35 @@
 static struct span
 user_of(const struct pg_session *s)
 {
-	return pg_pair_find(buf_span(&s->startup), SPAN("user"));
+	return pg_pair_find(pg_session_startup(s), SPAN("user"));
+}
+
+/* The client has proved itself, or never will. */
+static void
+end_proof(struct pg_session *s)
+{
+	struct pg_auth *a = &s->auth;
+
+	if (a->server != NULL)
+		pg_scram_server_fini(a->server);
+	if (a->verifier != NULL)
+		crypt_wipe(a->verifier, sizeof(*a->verifier));
+	mem_free(s->r->mem, a->server, sizeof(*a->server));
+	mem_free(s->r->mem, a->verifier, sizeof(*a->verifier));
+	a->server = NULL;
+	a->verifier = NULL;
+}
+
+/* Godwit is in, or never will be. */
+static void
+end_login(struct pg_session *s)
+{
+	struct pg_auth *a = &s->auth;
+
+	if (a->login != NULL)
+		pg_login_fini(a->login);
+	mem_free(s->r->mem, a->login, sizeof(*a->login));
+	a->login = NULL;
 }
 
 void
@@ -23,12 +51,8 @@ pg_auth_fini(struct pg_session *s)
 {
 	struct pg_auth *a = &s->auth;
 
-	if (a->server != NULL) {
-		pg_scram_server_fini(a->server);
-		mem_free(s->r->mem, a->server, sizeof(*a->server));
-	}
-	a->server = NULL;
-	pg_login_fini(&a->login);
+	end_proof(s);
+	end_login(s);
 	crypt_wipe(&a->keys, sizeof(a->keys));
 	if (buf_len(&a->secret) > 0)
 		crypt_wipe(a->secret.p, a->secret.end);
@@ -135,8 +159,13 @@ take_verifier(struct pg_session *s, struct span text)
 		buf_put_span(&a->secret, text);
 		a->is_md5 = true;
 	}
-	if (pg_password_kind(text) == PG_PASSWORD_SCRAM)
-		a->has_verifier = pg_verifier_parse(text, &a->verifier);
+	if (pg_password_kind(text) != PG_PASSWORD_SCRAM)
+		return;
+	end_proof(s);
+	/* Without memory it is as if there were none. */
+	a->verifier = mem_zero(s->r->mem, sizeof(*a->verifier));
+	if (a->verifier != NULL && !pg_verifier_parse(text, a->verifier))
+		end_proof(s);
 }
 
 bool
@@ -171,12 +200,13 @@ pg_auth_known(struct pg_session *s)
 {
 	struct pg_auth *a = &s->auth;
 
-	if (a->has_verifier && a->wants_scram) {
+	if (a->verifier != NULL && a->wants_scram) {
 		ask_scram(s);
 		return;
 	}
 	if (!a->is_alone) {
 		pass_on(s, buf_span(&a->asked));
+		buf_release(&a->asked);
 		return;
 	}
 	/* Then its server says why. */
@@ -202,8 +232,7 @@ pg_auth_again(struct pg_session *s)
 {
 	struct pg_auth *a = &s->auth;
 
-	pg_login_fini(&a->login);
-	a->login.port = NULL;
+	end_login(s);
 	switch (a->at) {
 	case AUTH_NEW:
 	case AUTH_DENIED:
@@ -278,7 +307,7 @@ hear_first(struct pg_session *s, struct span body)
 	if (a->server == NULL)
 		return -ERR_NOMEM;
 	a->server->crypt = s->r->port->crypt;
-	a->server->verifier = &a->verifier;
+	a->server->verifier = a->verifier;
 	pg_login_nonce(s->r->port, nonce);
 	buf_init(&out, s->r->mem);
 	rc = pg_scram_server_begin(a->server, sasl.data.bytes, span_str(nonce),
@@ -308,12 +337,14 @@ hear_last(struct pg_session *s, struct span body)
 	if (rc != 0)
 		return rc;
 	a->keys = a->server->keys;
+	end_proof(s);
 	a->has_keys = true;
 	a->at = AUTH_DONE;
 	if (a->is_alone)
 		return pg_pool_proved(s) ? 0 : -ERR_NOMEM;
 	/* Now with what it proved. */
 	pg_auth_answer(s, buf_span(&a->asked));
+	buf_release(&a->asked);
 	return 0;
 }
 
@@ -377,12 +408,18 @@ bool
 pg_auth_answer(struct pg_session *s, struct span body)
 {
 	struct pg_auth *a = &s->auth;
-	struct pg_login *l = &a->login;
+	struct pg_login *l = a->login;
 	int rc;
 
-	if (l->port == NULL) {
-		*l = (struct pg_login){ .port = s->r->port,
-			                .user = user_of(s) };
+	if (l == NULL) {
+		l = mem_zero(s->r->mem, sizeof(*l));
+		if (l == NULL) {
+			s->b.link->tx.failed = true;
+			return false;
+		}
+		a->login = l;
+		l->port = s->r->port;
+		l->user = user_of(s);
 		if (a->has_keys)
 			l->keys = &a->keys;
 		if (a->is_md5)
@@ -397,8 +434,6 @@ pg_auth_answer(struct pg_session *s, struct span body)
 	else if (rc == 1 && s->at == SESSION_LOGIN)
 		pass_on(s, body);
 	if (rc != 0)
-		pg_login_fini(l);
-	if (rc != 0)
-		l->port = NULL;
+		end_login(s);
 	return rc >= 0;
 }

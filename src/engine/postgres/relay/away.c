@@ -186,7 +186,8 @@ is_ready(struct pg_session *s)
 	if (a->p == NULL)
 		return false;
 	if (a->p->reader == READER_OPEN &&
-	    a->p->restored != hash_bytes(buf_span(&s->state.settings), 0))
+	    a->p->restored !=
+	            hash_bytes(buf_span(&s->state.found->settings), 0))
 		pg_reader_close(a->p);
 	if (a->p->reader == READER_OFF)
 		pg_reader_open(a->p);
@@ -551,9 +552,9 @@ pg_away_known(struct pg_session *s)
 
 	if (!s->r->reads.is_on)
 		return;
-	a->like = s->is_lossy || buf_len(&s->state.stays) > 0 ||
-	                          buf_failed(&s->state.settings) ||
-	                          buf_failed(&s->state.path)
+	a->like = s->is_lossy || buf_len(&s->state.found->stays) > 0 ||
+	                          buf_failed(&s->state.found->settings) ||
+	                          buf_failed(&s->state.found->path)
 	                  ? LIKE_NO
 	                  : LIKE_YES;
 	a->is_wild = false;

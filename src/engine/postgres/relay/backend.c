@@ -21,7 +21,7 @@ put_startup(const struct pg_backend *b, struct buf *tx)
 	const struct pg_session *s = b->s;
 	const struct side_conf *side = &s->r->conf->side[b->side];
 	const struct side_conf *first = &s->r->conf->side[SIDE_OLD];
-	struct span rest = buf_span(&s->startup);
+	struct span rest = pg_session_startup(s);
 	struct span asked = pg_pair_find(rest, SPAN("database"));
 	struct pg_pair p;
 	struct buf pairs;
@@ -91,8 +91,39 @@ pg_backend_close(struct pg_backend *b)
 	b->s->r->port->ops->close(b->s->r->port, b->link, true);
 	b->link = NULL;
 	b->at = BACKEND_OFF;
+	pg_own_key_drop(&b->key, b->s->r->mem);
 	pg_turn_lost(b->s);
 	buf_release(&b->word);
+}
+
+/* ---- cancel keys -------------------------------------------------------------- */
+
+void
+pg_own_key_set(struct pg_own_key *k, struct mem *mem, const struct pg_key *said)
+{
+	pg_own_key_drop(k, mem);
+	k->secret = mem_alloc(mem, said->secret.n);
+	/* Without memory nobody can cancel there. */
+	if (k->secret == NULL)
+		return;
+	memcpy(k->secret, said->secret.p, said->secret.n);
+	k->process = said->process;
+	k->secret_n = (uint32_t)said->secret.n;
+}
+
+void
+pg_own_key_drop(struct pg_own_key *k, struct mem *mem)
+{
+	mem_free(mem, k->secret, k->secret_n);
+	*k = (struct pg_own_key){ .secret = NULL };
+}
+
+void
+pg_own_key_move(struct pg_own_key *to, struct pg_own_key *from)
+{
+	REQUIRE(to->secret == NULL);
+	*to = *from;
+	*from = (struct pg_own_key){ .secret = NULL };
 }
 
 /* ---- answers ------------------------------------------------------------------ */
@@ -168,9 +199,7 @@ on_key(struct pg_backend *b, struct span body)
 
 	if (!pg_read_key(body, &key))
 		return;
-	b->process = key.process;
-	b->secret_n = (uint32_t)key.secret.n;
-	memcpy(b->secret, key.secret.p, key.secret.n);
+	pg_own_key_set(&b->key, s->r->mem, &key);
 	if (s->at != SESSION_LOGIN)
 		return;
 	pg_set_u32(secret, s->secret);
@@ -571,6 +600,7 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 		return;
 	}
 	b->link = NULL;
+	pg_own_key_drop(&b->key, r->mem);
 	pg_turn_lost(s);
 	/* A fence ends who is there; and a server that was just opened may still
 	 * be refusing. */
@@ -615,7 +645,7 @@ pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
 	if (s != NULL && pg_away_cancel(*s))
 		return;
 	/* Godwit's own questions are not what the client means. */
-	if (s == NULL || (*s)->b.link == NULL || (*s)->b.secret_n == 0 ||
+	if (s == NULL || (*s)->b.link == NULL || (*s)->b.key.secret_n == 0 ||
 	    (*s)->b.at == BACKEND_CENSUS || (*s)->b.at == BACKEND_RESTORES)
 		return;
 	c = mem_zero(r->mem, sizeof(*c));
@@ -625,8 +655,8 @@ pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
 	c->server = (*s)->turn.server;
 	if (c->server != NULL)
 		c->server->cancels++;
-	c->process = (*s)->b.process;
-	c->secret_n = (*s)->b.secret_n;
-	memcpy(c->secret, (*s)->b.secret, c->secret_n);
+	c->process = (*s)->b.key.process;
+	c->secret_n = (*s)->b.key.secret_n;
+	memcpy(c->secret, (*s)->b.key.secret, c->secret_n);
 	pg_relay_send_cancel(r, c, (*s)->b.side);
 }

@@ -75,6 +75,50 @@ put_unnamed(const struct pg_session *s, struct buf *tx)
 	return 1;
 }
 
+void
+pg_found_init(struct pg_found *f, struct mem *mem)
+{
+	buf_init(&f->sql, mem);
+	buf_init(&f->stays, mem);
+	buf_init(&f->late, mem);
+	buf_init(&f->settings, mem);
+	buf_init(&f->user, mem);
+	buf_init(&f->path, mem);
+}
+
+static void
+drop_found(struct pg_session *s)
+{
+	struct pg_found *f = s->state.found;
+
+	if (f == &s->r->nothing)
+		return;
+	buf_fini(&f->sql);
+	buf_fini(&f->stays);
+	buf_fini(&f->late);
+	buf_fini(&f->settings);
+	buf_fini(&f->user);
+	buf_fini(&f->path);
+	mem_free(s->r->mem, f, sizeof(*f));
+	s->state.found = &s->r->nothing;
+}
+
+/* Room of its own for what is found. False: no memory. */
+static bool
+make_found(struct pg_session *s)
+{
+	struct pg_found *f;
+
+	if (s->state.found != &s->r->nothing)
+		return true;
+	f = mem_zero(s->r->mem, sizeof(*f));
+	if (f == NULL)
+		return false;
+	pg_found_init(f, s->r->mem);
+	s->state.found = f;
+	return true;
+}
+
 /* Into the backend's tx. */
 static void
 put_question(struct pg_session *s)
@@ -82,12 +126,18 @@ put_question(struct pg_session *s)
 	struct pg_backend *b = &s->b;
 	size_t at;
 
-	buf_clear(&s->state.sql);
-	buf_clear(&s->state.late);
-	buf_clear(&s->state.stays);
-	buf_clear(&s->state.settings);
-	buf_clear(&s->state.user);
-	buf_clear(&s->state.path);
+	if (!make_found(s)) {
+		/* As if the question itself did not fit: the link ends. */
+		b->link->tx.failed = true;
+		port_touch(s->r->port, b->link);
+		return;
+	}
+	buf_clear(&s->state.found->sql);
+	buf_clear(&s->state.found->late);
+	buf_clear(&s->state.found->stays);
+	buf_clear(&s->state.found->settings);
+	buf_clear(&s->state.found->user);
+	buf_clear(&s->state.found->path);
 	pg_away_census(s);
 	s->state.pins = 0;
 	s->state.is_urgent = false;
@@ -173,9 +223,9 @@ put_setting(struct buf *b, struct span name, struct span value)
 static void
 add_stay(struct pg_session *s, struct span what)
 {
-	if (buf_len(&s->state.stays) > 0)
-		buf_put_str(&s->state.stays, ", ");
-	buf_put_span(&s->state.stays, what);
+	if (buf_len(&s->state.found->stays) > 0)
+		buf_put_str(&s->state.found->stays, ", ");
+	buf_put_span(&s->state.found->stays, what);
 }
 
 /* By SQL: said again, and nothing else that came with it. */
@@ -186,9 +236,9 @@ add_prepared(struct pg_session *s, struct span name, struct span text)
 		add_stay(s, SPAN("a statement prepared by SQL"));
 		return;
 	}
-	buf_put_span(&s->state.sql, text);
+	buf_put_span(&s->state.found->sql, text);
 	/* A comment may be its end. */
-	buf_put_str(&s->state.sql, "\n;");
+	buf_put_str(&s->state.found->sql, "\n;");
 }
 
 /* By the protocol: as it was sent, unless the server has another one. */
@@ -228,29 +278,29 @@ add_fixed(struct pg_session *s, struct span what)
 static void
 add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 {
-	struct buf *b = &s->state.sql;
+	struct buf *b = &s->state.found->sql;
 
 	switch (kind) {
 	case 's':
 		/* The one that could end what makes the others. */
 		if (span_eq(a, SPAN("statement_timeout"))) {
 			/* In its patient form the question tells it twice. */
-			if (buf_len(&s->state.late) > 0)
+			if (buf_len(&s->state.found->late) > 0)
 				break;
-			put_setting(&s->state.late, a, value);
-			put_setting(&s->state.settings, a, value);
+			put_setting(&s->state.found->late, a, value);
+			put_setting(&s->state.found->settings, a, value);
 			break;
 		}
 		put_setting(b, a, value);
-		put_setting(&s->state.settings, a, value);
+		put_setting(&s->state.found->settings, a, value);
 		break;
-	case 'r': put_setting(&s->state.settings, a, value); break;
+	case 'r': put_setting(&s->state.found->settings, a, value); break;
 	case 'u':
-		buf_put_span(&s->state.user, a);
-		put_setting(&s->state.settings, SPAN("session_authorization"),
-		            a);
+		buf_put_span(&s->state.found->user, a);
+		put_setting(&s->state.found->settings,
+		            SPAN("session_authorization"), a);
 		if (!span_eq(a,
-		             pg_pair_find(buf_span(&s->startup), SPAN("user"))))
+		             pg_pair_find(pg_session_startup(s), SPAN("user"))))
 			put_setting(b, SPAN("session_authorization"), a);
 		break;
 	case 'p':
@@ -276,8 +326,8 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 		break;
 	case 'n': add_named(s, a, value); break;
 	case 'w':
-		buf_put_span(&s->state.path, a);
-		buf_put(&s->state.path, "", 1);
+		buf_put_span(&s->state.found->path, a);
+		buf_put(&s->state.found->path, "", 1);
 		break;
 	case 'x': add_fixed(s, a); break;
 	default: break;
@@ -291,6 +341,8 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 	struct pg_value v[3];
 	struct span rest;
 
+	if (s->state.found == &s->r->nothing)
+		return; /* nothing was asked: put_question() */
 	if (type == PG_ERROR_RESPONSE)
 		s->state.failed = true;
 	if (type == PG_READY && s->state.failed &&
@@ -303,8 +355,8 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 		}
 		s->state.tries = 0;
 		s->state.is_known = true;
-		s->is_lossy = s->is_lossy || buf_failed(&s->state.sql) ||
-		              buf_failed(&s->state.stays);
+		s->is_lossy = s->is_lossy || buf_failed(&s->state.found->sql) ||
+		              buf_failed(&s->state.found->stays);
 		/* DEALLOCATE was said in SQL. */
 		map_each(e, &s->named) {
 			if (!((struct pg_named *)map_value(e))->seen &&
@@ -329,8 +381,8 @@ pg_census_restore(struct pg_session *s, struct buf *tx)
 {
 	uint32_t due = 0;
 
-	if (buf_len(&s->state.sql) > 0) {
-		pg_put_query(tx, buf_span(&s->state.sql));
+	if (buf_len(&s->state.found->sql) > 0) {
+		pg_put_query(tx, buf_span(&s->state.found->sql));
 		due++;
 	}
 	if (map_count(&s->named) > 0) {
@@ -341,8 +393,8 @@ pg_census_restore(struct pg_session *s, struct buf *tx)
 		pg_put_empty(tx, PG_SYNC);
 		due++;
 	}
-	if (buf_len(&s->state.late) > 0) {
-		pg_put_query(tx, buf_span(&s->state.late));
+	if (buf_len(&s->state.found->late) > 0) {
+		pg_put_query(tx, buf_span(&s->state.found->late));
 		due++;
 	}
 	return due + put_unnamed(s, tx);
@@ -409,4 +461,5 @@ pg_census_forget(struct pg_session *s)
 {
 	map_each(e, &s->named)
 		forget(s, e);
+	drop_found(s);
 }

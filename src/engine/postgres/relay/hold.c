@@ -56,9 +56,9 @@ tell_quiet(struct pg_relay *r, struct mail *m)
 	buf_clear(&r->quiet);
 	list_each(pg_session, s, all, &r->sessions) {
 		if (s->at != SESSION_OPEN || s->b.at != BACKEND_OPEN ||
-		    !pg_session_is_quiet(s) || s->b.process == 0)
+		    !pg_session_is_quiet(s) || s->b.key.process == 0)
 			continue;
-		buf_put(&r->quiet, &s->b.process, sizeof(s->b.process));
+		buf_put(&r->quiet, &s->b.key.process, sizeof(s->b.key.process));
 		n++;
 	}
 	if (buf_failed(&r->quiet) || n == 0)
@@ -141,9 +141,10 @@ go_over(struct pg_session *s)
 		               "to another server during a request");
 		return;
 	}
-	if (buf_len(&s->state.stays) > 0 || s->is_lossy) {
-		struct span what = s->is_lossy ? SPAN("its prepared statements")
-		                               : buf_span(&s->state.stays);
+	if (buf_len(&s->state.found->stays) > 0 || s->is_lossy) {
+		struct span what = s->is_lossy
+		                           ? SPAN("its prepared statements")
+		                           : buf_span(&s->state.found->stays);
 
 		pg_session_end(s, SPAN("57P01"),
 		               "terminating connection: the database has moved "

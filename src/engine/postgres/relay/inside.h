@@ -86,9 +86,7 @@ struct pg_pooled {
 	struct pg_idle in;
 	struct buf startup; /* pairs of the clients it is for        */
 	struct buf says;    /* its parameters: ParameterStatus each  */
-	uint32_t process;
-	uint32_t secret_n;
-	uint8_t secret[PG_SECRET_MAX];
+	struct pg_own_key key;
 };
 
 LIST_OF(pg_pooled, all, pg_pool);
@@ -112,9 +110,7 @@ struct pg_backend {
 	uint32_t due;    /* ReadyForQuery of restoring that will come  */
 	uint64_t until_ns;
 	uint64_t born_ns; /* it was opened                             */
-	uint32_t process; /* its cancel key                            */
-	uint8_t secret[PG_SECRET_MAX];
-	uint32_t secret_n;
+	struct pg_own_key key;
 };
 
 enum session_at {
@@ -123,15 +119,21 @@ enum session_at {
 	SESSION_OPEN,
 };
 
-/* What goes with a session, from the census. */
-struct pg_state {
+/* What goes with a session, as its last census found it. */
+struct pg_found {
 	struct buf sql;      /* statements that make it again           */
 	struct buf stays;    /* names of what cannot move, by commas   */
 	struct buf late;     /* ... that could end the others early         */
 	struct buf settings; /* ... and user and role, for reads elsewhere */
 	struct buf user;     /* session_user */
 	struct buf path; /* schemas, a NUL behind each, for reads elsewhere */
-	bool is_urgent;  /* it listens, or holds locks: others wait for it */
+};
+
+struct pg_state {
+	/* Its own from its first census on; before that the relay's, which is
+	 * empty and which nobody changes. */
+	struct pg_found *found;
+	bool is_urgent; /* it listens, or holds locks: others wait for it */
 	bool listens;
 	bool failed;    /* the server refused to tell                     */
 	uint32_t tries; /* ... so often                                   */
@@ -159,15 +161,15 @@ struct pg_auth {
 	bool is_told;      /* the client knows that it is let in */
 	uint32_t tries;    /* logins that a switch cut off       */
 	uint64_t retry_ns; /* no other one before                */
-	bool has_verifier;
 	bool has_keys;
 	bool is_md5;      /* secret is the server's hash, not a password */
 	struct buf asked; /* the server's first challenge     */
 	struct buf secret;
-	struct pg_verifier verifier;
 	struct pg_scram_keys keys;
-	struct pg_scram_server *server; /* while the client proves itself */
-	struct pg_login login;          /* port NULL: none is under way   */
+	/* While the client proves itself; else NULL. */
+	struct pg_verifier *verifier;
+	struct pg_scram_server *server;
+	struct pg_login *login; /* Godwit's, under way; else NULL */
 };
 
 /* A statement that the protocol prepared. */
@@ -185,7 +187,7 @@ struct pg_session {
 	enum session_at at;
 	struct pg_frame in;
 	struct buf rx;      /* of the client, not passed on yet          */
-	struct buf startup; /* its pairs                                 */
+	struct buf startup; /* its pairs; empty: its group has them      */
 	struct buf capture; /* a Parse or Close under way                */
 	struct buf seam;    /* the end of a query's text so far          */
 	struct buf unnamed; /* the last Parse without a name, while it counts */
@@ -267,6 +269,9 @@ struct pg_relay {
 	struct pg_conn ask; /* as Godwit's role: verifiers       */
 	struct pg_session *asks_for; /* NULL: nobody     */
 	bool has_asked;
+	struct buf lent_rx; /* blocks for the next session that needs one */
+	struct buf lent_due;
+	struct pg_found nothing; /* of those who never had a census */
 	struct pg_counts n;
 	struct pg_reads reads;
 	struct pg_acks acks;
@@ -305,6 +310,11 @@ void pg_session_take(struct pg_session *s, struct span bytes);
 void pg_session_left(struct pg_session *s);
 /* Pass on what was kept, as far as it may go now. */
 void pg_session_pump(struct pg_session *s);
+/* The pairs of its startup packet; good until it ends. */
+struct span pg_session_startup(const struct pg_session *s);
+/* Who is idle has no block: an empty buf's is the next one's who puts something. */
+void pg_block_give(struct buf *b, struct buf *lent);
+void pg_block_take(struct buf *b, struct buf *lent);
 /* Nothing is outstanding and no transaction is open. */
 bool pg_session_is_quiet(const struct pg_session *s);
 /* An error that ends it; then it is closed. */
@@ -325,6 +335,12 @@ bool pg_backend_may_wait(const struct pg_session *s);
 void pg_backend_give(struct pg_backend *b, struct span raw);
 /* Say goodbye, forget it; the session lives. */
 void pg_backend_close(struct pg_backend *b);
+/* Another key instead, of the server's words; none. */
+void pg_own_key_set(struct pg_own_key *k, struct mem *mem,
+                    const struct pg_key *said);
+void pg_own_key_drop(struct pg_own_key *k, struct mem *mem);
+/* From one owner to another, who had none. */
+void pg_own_key_move(struct pg_own_key *to, struct pg_own_key *from);
 /* A CancelRequest of some client. */
 void pg_backend_cancel(struct pg_relay *r, const struct pg_key *key);
 
@@ -355,6 +371,7 @@ bool pg_census_begins(struct pg_session *s, struct span body);
 void pg_census_hear(struct pg_session *s, uint8_t type, struct span body);
 /* Put what makes the state again; answers how many ReadyForQuery will come. */
 uint32_t pg_census_restore(struct pg_session *s, struct buf *tx);
+void pg_found_init(struct pg_found *f, struct mem *mem);
 /* The client prepared or closed a statement (a whole message). */
 void pg_census_note(struct pg_session *s, const struct pg_message *m);
 void pg_census_forget(struct pg_session *s);

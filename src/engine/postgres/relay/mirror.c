@@ -18,7 +18,7 @@
 static void
 put_own_pairs(const struct pg_session *s, struct buf *to)
 {
-	struct span rest = buf_span(&s->startup);
+	struct span rest = pg_session_startup(s);
 	struct pg_pair p;
 
 	while (pg_pair_next(&rest, &p)) {
@@ -72,8 +72,8 @@ kind_new(struct pg_session *s, uint64_t key)
 	buf_init(&k->settings, s->r->mem);
 	buf_init(&k->user, s->r->mem);
 	put_own_pairs(s, &k->pairs);
-	buf_put_span(&k->settings, buf_span(&s->state.settings));
-	buf_put_span(&k->user, buf_span(&s->state.user));
+	buf_put_span(&k->settings, buf_span(&s->state.found->settings));
+	buf_put_span(&k->user, buf_span(&s->state.found->user));
 	pg_kinds_push(&x->kinds, k);
 	if (buf_failed(&k->pairs) || buf_failed(&k->settings) ||
 	    buf_failed(&k->user)) {
@@ -87,8 +87,8 @@ struct pg_kind *
 pg_kind_of(struct pg_session *s)
 {
 	uint64_t seed = s->r->reads.seed[0];
-	uint64_t key = hash_bytes(buf_span(&s->startup), seed) ^
-	               hash_bytes(buf_span(&s->state.settings), ~seed);
+	uint64_t key = hash_bytes(pg_session_startup(s), seed) ^
+	               hash_bytes(buf_span(&s->state.found->settings), ~seed);
 	struct pg_kind *ret = NULL;
 
 	list_each(pg_kind, k, all, &s->r->shadow->kinds) {

@@ -24,6 +24,7 @@ drop(struct pg_pooled *x, bool is_there)
 		port_touch(r->port, x->link);
 		r->port->ops->close(r->port, x->link, true);
 	}
+	pg_own_key_drop(&x->key, r->mem);
 	pg_idle_fini(&x->in);
 	buf_fini(&x->startup);
 	buf_fini(&x->says);
@@ -67,9 +68,7 @@ pg_pool_keep(struct pg_session *s)
 	x->by_scram = s->auth.has_keys;
 	pg_idle_init(&x->in, r->mem);
 	x->in.in = b->in;
-	x->process = b->process;
-	x->secret_n = b->secret_n;
-	memcpy(x->secret, b->secret, b->secret_n);
+	pg_own_key_move(&x->key, &b->key);
 	x->startup = s->startup;
 	x->says = s->says;
 	buf_init(&s->startup, r->mem);
@@ -151,7 +150,7 @@ find(const struct pg_session *s)
 	list_each(pg_pooled, x, all, &s->r->pool) {
 		if (x->is_ready && x->side == s->r->route.authority &&
 		    pg_frame_is_between(&x->in.in) &&
-		    span_eq(buf_span(&x->startup), buf_span(&s->startup)))
+		    span_eq(buf_span(&x->startup), pg_session_startup(s)))
 			found = x;
 	}
 	return found;
@@ -189,9 +188,7 @@ take(struct pg_session *s, struct pg_pooled *x)
 	b->is_ours = false;
 	b->slow = false;
 	b->due = 0;
-	b->process = x->process;
-	b->secret_n = x->secret_n;
-	memcpy(b->secret, x->secret, x->secret_n);
+	pg_own_key_move(&b->key, &x->key);
 	buf_fini(&s->says);
 	s->says = x->says;
 	buf_init(&x->says, s->r->mem);

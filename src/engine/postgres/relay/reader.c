@@ -88,7 +88,7 @@ pg_reader_up(struct pg_away *rd)
 {
 	struct pg_session *s = rd->s;
 	const struct side_conf *side = rd->c.side;
-	struct span rest = buf_span(&s->startup);
+	struct span rest = pg_session_startup(s);
 	struct pg_pair p;
 	struct buf pairs;
 
@@ -114,7 +114,7 @@ pg_reader_up(struct pg_away *rd)
 static void
 restore(struct pg_away *rd)
 {
-	struct span settings = buf_span(&rd->s->state.settings);
+	struct span settings = buf_span(&rd->s->state.found->settings);
 
 	rd->restored = hash_bytes(settings, 0);
 	rd->is_guarded = false;
@@ -245,7 +245,8 @@ hear(void *self, struct pg_conn *c, const struct pg_message *m)
 			restore(rd);
 		break;
 	case READER_RESTORES:
-		pg_guard_hear(m, buf_span(&rd->s->state.user), &rd->is_guarded);
+		pg_guard_hear(m, buf_span(&rd->s->state.found->user),
+		              &rd->is_guarded);
 		if (m->type == PG_READY)
 			restored(rd);
 		break;

@@ -416,6 +416,9 @@ step(void *self, struct port *p, const struct event *ev)
 	switch (ev->kind) {
 	case EV_START:
 		r->mem = p->mem;
+		pg_found_init(&r->nothing, r->mem);
+		buf_init(&r->lent_rx, r->mem);
+		buf_init(&r->lent_due, r->mem);
 		r->ask.id = r->conf->id;
 		r->ask.what = "relay";
 		pg_conn_init(&r->ask, p);
@@ -460,6 +463,8 @@ fini(void *self, struct port *p)
 	pg_conn_close(&r->ask);
 	pg_conn_fini(&r->ask);
 	buf_fini(&r->quiet);
+	buf_fini(&r->lent_rx);
+	buf_fini(&r->lent_due);
 	map_fini(&r->keys);
 }
 

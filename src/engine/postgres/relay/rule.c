@@ -20,7 +20,7 @@ enum pin {
 static struct span
 pair_of(const struct pg_session *s, const char *name)
 {
-	return pg_pair_find(buf_span(&s->startup), span_str(name));
+	return pg_pair_find(pg_session_startup(s), span_str(name));
 }
 
 struct span
@@ -149,7 +149,7 @@ share_of(struct pg_session *s, struct span text, const struct rules_request *q)
 {
 	struct sql_asker who = { .rules = s->r->route.rules,
 		                 .possible = s->reading.possible,
-		                 .path = buf_span(&s->state.path),
+		                 .path = buf_span(&s->state.found->path),
 		                 .request = *q };
 
 	return pg_rule_names_tables(s->r)

@@ -61,6 +61,7 @@ pg_server_free(struct pg_server *x)
 	if (x->loads)
 		pg_place_done(r, x->place, false);
 	map_fini(&x->has);
+	pg_own_key_drop(&x->key, r->mem);
 	pg_idle_fini(&x->in);
 	if (x->group != NULL) {
 		x->group->server_n--;
@@ -84,9 +85,7 @@ pg_server_take_back(struct pg_session *s)
 	x->link->owner = x;
 	x->link->want_drained = false;
 	x->in.in = b->in;
-	x->process = b->process;
-	x->secret_n = b->secret_n;
-	memcpy(x->secret, b->secret, b->secret_n);
+	pg_own_key_move(&x->key, &b->key);
 	x->last = ++r->turns.numbers;
 	s->turn.ticket = x->last;
 	x->since_ns = r->port->now_ns;
@@ -95,6 +94,8 @@ pg_server_take_back(struct pg_session *s)
 	b->link = NULL;
 	b->at = BACKEND_OFF;
 	buf_release(&b->word);
+	buf_clear(&s->turn.due);
+	pg_block_give(&s->turn.due, &r->lent_due);
 	if (pg_place_wants(r, x->place))
 		pg_place_ask(x);
 }
@@ -112,13 +113,12 @@ pg_server_give(struct pg_server *x, struct pg_session *s)
 	b->type = 0;
 	b->is_ours = false;
 	b->slow = false;
-	b->process = x->process;
-	b->secret_n = x->secret_n;
-	memcpy(b->secret, x->secret, x->secret_n);
+	pg_own_key_move(&b->key, &x->key);
 	x->link = NULL;
 	x->s = s;
 	s->r->turns.idle_n--;
 	s->turn.server = x;
+	pg_block_take(&s->turn.due, &s->r->lent_due);
 	s->turn.since_ns = s->r->port->now_ns;
 	s->waits_ns = 0;
 	s->waits = false;

@@ -69,7 +69,6 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->startup, r->mem);
 	buf_init(&s->capture, r->mem);
 	buf_init(&s->seam, r->mem);
-	buf_init(&s->state.late, r->mem);
 	buf_init(&s->unnamed, r->mem);
 	buf_init(&s->told, r->mem);
 	buf_init(&s->params, r->mem);
@@ -77,12 +76,8 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->b.word, r->mem);
 	buf_init(&s->auth.asked, r->mem);
 	buf_init(&s->auth.secret, r->mem);
-	buf_init(&s->state.sql, r->mem);
-	buf_init(&s->state.stays, r->mem);
-	buf_init(&s->state.settings, r->mem);
-	buf_init(&s->state.path, r->mem);
-	buf_init(&s->state.user, r->mem);
 	buf_init(&s->reading.application, r->mem);
+	s->state.found = &r->nothing;
 	s->reading.is_wild = true;
 	map_init(&s->custom, r->mem, 0, r->port->entropy(r->port));
 	map_init(&s->named, r->mem, sizeof(struct pg_named),
@@ -117,17 +112,12 @@ pg_session_free(struct pg_session *s)
 	buf_fini(&s->startup);
 	buf_fini(&s->capture);
 	buf_fini(&s->seam);
-	buf_fini(&s->state.late);
 	buf_fini(&s->unnamed);
 	buf_fini(&s->told);
 	buf_fini(&s->params);
 	buf_fini(&s->says);
+	pg_own_key_drop(&s->b.key, r->mem);
 	buf_fini(&s->b.word);
-	buf_fini(&s->state.sql);
-	buf_fini(&s->state.stays);
-	buf_fini(&s->state.settings);
-	buf_fini(&s->state.path);
-	buf_fini(&s->state.user);
 	buf_fini(&s->reading.application);
 	pg_sessions_remove(&r->sessions, s);
 	mem_free(r->mem, s, sizeof(*s));
@@ -155,12 +145,44 @@ pg_session_end(struct pg_session *s, struct span code, const char *fmt, ...)
 	pg_session_free(s);
 }
 
+struct span
+pg_session_startup(const struct pg_session *s)
+{
+	return buf_span(s->turn.group != NULL ? &s->turn.group->startup
+	                                      : &s->startup);
+}
+
 bool
 pg_session_is_quiet(const struct pg_session *s)
 {
 	return s->due_query == 0 && s->due_sync == 0 && s->status == PG_IDLE &&
 	       !s->in_extended && !s->copies_in && s->in.left == 0 &&
 	       !pg_away_is_out(s) && !pg_ack_is_withheld(s);
+}
+
+/* ---- blocks ------------------------------------------------------------- */
+
+void
+pg_block_give(struct buf *b, struct buf *lent)
+{
+	if (b->p == NULL || buf_len(b) > 0)
+		return;
+	if (lent->p != NULL || buf_failed(b)) {
+		buf_release(b);
+		return;
+	}
+	buf_clear(b);
+	*lent = *b;
+	buf_init(b, lent->mem);
+}
+
+void
+pg_block_take(struct buf *b, struct buf *lent)
+{
+	if (b->p != NULL || lent->p == NULL || buf_failed(b))
+		return;
+	*b = *lent;
+	buf_init(lent, b->mem);
 }
 
 /* ---- before the session ---------------------------------------------------- */
@@ -659,6 +681,9 @@ need_backend(struct pg_session *s)
 static bool
 keep(struct pg_session *s, struct span bytes)
 {
+	if (bytes.n == 0)
+		return true;
+	pg_block_take(&s->rx, &s->r->lent_rx);
 	buf_put_span(&s->rx, bytes);
 	if (!buf_failed(&s->rx))
 		return true;
@@ -698,6 +723,7 @@ pg_session_pump(struct pg_session *s)
 		if (!walk(s, buf_span(&s->rx), &used))
 			return;
 		buf_take(&s->rx, used);
+		pg_block_give(&s->rx, &s->r->lent_rx);
 		slow_down(s);
 	} while (need_backend(s));
 }

@@ -79,7 +79,7 @@ static bool
 enter(struct pg_session *s)
 {
 	if (s->turn.place == NULL)
-		s->turn.place = pg_place_enter(s->r, buf_span(&s->startup));
+		s->turn.place = pg_place_enter(s->r, pg_session_startup(s));
 	return s->turn.place != NULL;
 }
 
@@ -234,7 +234,7 @@ log_in(struct pg_session *s, enum pool_rc *ret)
 
 	if (s->auth.at != AUTH_NEW)
 		return false;
-	g = pg_group_find(s->r, buf_span(&s->startup));
+	g = pg_group_find(s->r, pg_session_startup(s));
 	if (g == NULL || !g->is_known || g->server_n == 0)
 		return false;
 	if (g->by_scram) {
@@ -263,7 +263,7 @@ pg_turn_begin(struct pg_session *s)
 bool
 pg_turn_proved(struct pg_session *s)
 {
-	struct pg_group *g = pg_group_find(s->r, buf_span(&s->startup));
+	struct pg_group *g = pg_group_find(s->r, pg_session_startup(s));
 
 	s->auth.is_alone = false;
 	if (g == NULL || !g->is_known) {
@@ -274,6 +274,7 @@ pg_turn_proved(struct pg_session *s)
 		return false;
 	g->refs++;
 	s->turn.group = g;
+	buf_release(&s->startup);
 	s->auth.at = AUTH_OVER;
 	s->at = SESSION_OPEN;
 	s->waits_ns = 0;
@@ -318,13 +319,14 @@ static void
 learn(struct pg_session *s)
 {
 	struct pg_turn *t = &s->turn;
-	struct pg_group *g = pg_group_enter(s->r, buf_span(&s->startup));
+	struct pg_group *g = pg_group_enter(s->r, pg_session_startup(s));
 
 	if (g == NULL) {
 		t->pins |= PIN_PASSWORD;
 		return;
 	}
 	t->group = g;
+	buf_release(&s->startup);
 	g->is_known = true;
 	g->by_scram = s->auth.has_keys;
 	g->side = (uint8_t)s->b.side;
@@ -363,21 +365,21 @@ pg_turn_dress(struct pg_session *s)
 	uint32_t due = 0;
 	size_t at;
 
-	if (x->is_touched || x->dress != 0 || buf_len(&s->state.sql) > 0 ||
-	    x->is_numbered) {
+	if (x->is_touched || x->dress != 0 ||
+	    buf_len(&s->state.found->sql) > 0 || x->is_numbered) {
 		at = pg_put_begin(tx, PG_QUERY);
 		if (x->is_touched || x->dress != 0)
 			buf_put_str(tx, "RESET SESSION AUTHORIZATION;RESET "
 			                "ROLE;RESET ALL;");
 		if (x->is_numbered)
 			buf_put_str(tx, "DISCARD SEQUENCES;");
-		buf_put_span(tx, buf_span(&s->state.sql));
+		buf_put_span(tx, buf_span(&s->state.found->sql));
 		buf_put(tx, "", 1);
 		pg_put_end(tx, at);
 		due++;
 	}
-	if (buf_len(&s->state.late) > 0) {
-		pg_put_query(tx, buf_span(&s->state.late));
+	if (buf_len(&s->state.found->late) > 0) {
+		pg_put_query(tx, buf_span(&s->state.found->late));
 		due++;
 	}
 	if (due > 0)
@@ -435,11 +437,11 @@ pg_turn_known(struct pg_session *s)
 	t->is_wild = false;
 	t->pinned = s->state.pins;
 	t->dress = 0;
-	if (buf_len(&s->state.sql) + buf_len(&s->state.late) > 0)
-		t->dress =
-			(hash_bytes(buf_span(&s->state.sql), seed) ^
-		         hash_mix(hash_bytes(buf_span(&s->state.late), seed))) |
-			1;
+	if (buf_len(&s->state.found->sql) + buf_len(&s->state.found->late) > 0)
+		t->dress = (hash_bytes(buf_span(&s->state.found->sql), seed) ^
+		            hash_mix(hash_bytes(buf_span(&s->state.found->late),
+		                                seed))) |
+		           1;
 	if (t->server != NULL)
 		t->server->dress = t->dress;
 }

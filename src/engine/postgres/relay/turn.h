@@ -95,6 +95,13 @@ struct pg_group {
 
 LIST_OF(pg_group, all, pg_groups);
 
+/* What cancels on a connection to a server; whoever has the connection owns it. */
+struct pg_own_key {
+	uint32_t process;
+	uint32_t secret_n;
+	uint8_t *secret; /* secret_n bytes; NULL: none is known */
+};
+
 /* A connection to a server. */
 struct pg_server {
 	enum pg_owner owner; /* OWNER_SERVER: of link while nobody has it */
@@ -117,9 +124,7 @@ struct pg_server {
 	uint64_t born_ns;
 	uint64_t since_ns; /* nobody has it                   */
 	struct pg_idle in;
-	uint32_t process;
-	uint32_t secret_n;
-	uint8_t secret[PG_SECRET_MAX];
+	struct pg_own_key key;
 	struct map has; /* digest -> shape of its statements */
 };
 

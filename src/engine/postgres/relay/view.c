@@ -97,7 +97,7 @@ client_at(const struct pg_session *s, const char **ret_why)
 
 	*ret_why = pg_pin_text(pins);
 	if (s->at != SESSION_OPEN && !s->turn.is_waiting &&
-	    (!s->r->held || s->b.link != NULL || buf_len(&s->startup) == 0))
+	    (!s->r->held || s->b.link != NULL || pg_session_startup(s).n == 0))
 		return VIEW_CLIENT_LOGIN;
 	if (s->turn.is_waiting || s->waits || s->at != SESSION_OPEN ||
 	    (s->r->held && buf_len(&s->rx) > 0 && !is_at_work(s)))
@@ -120,7 +120,7 @@ application_of(const struct pg_session *s)
 {
 	if (s->reading.is_renamed)
 		return buf_span(&s->reading.application);
-	return pg_pair_find(buf_span(&s->startup), SPAN("application_name"));
+	return pg_pair_find(pg_session_startup(s), SPAN("application_name"));
 }
 
 static void
@@ -129,14 +129,14 @@ put_client(const struct pg_session *s, struct view_client *c)
 	struct port *p = s->r->port;
 
 	c->number = s->turn.number;
-	keep_who(buf_span(&s->startup), c->user, c->database);
+	keep_who(pg_session_startup(s), c->user, c->database);
 	keep(c->application, application_of(s));
 	if (s->client != NULL && p->ops->origin != NULL)
 		c->from = p->ops->origin(p, s->client);
 	c->at = client_at(s, &c->why);
 	c->has_server = s->b.link != NULL;
 	c->side = s->b.side;
-	c->process = c->has_server ? s->b.process : 0;
+	c->process = c->has_server ? s->b.key.process : 0;
 	c->age_ms = ms_since(s->r, s->began_ns);
 	c->requests = s->requests;
 	c->quiet_ms = ms_since(s->r, s->asked_ns);
@@ -184,7 +184,7 @@ idle_at(const struct pg_server *x)
 static void
 put_owner(const struct pg_session *s, struct view_server *to)
 {
-	keep_who(buf_span(&s->startup), to->user, to->database);
+	keep_who(pg_session_startup(s), to->user, to->database);
 	to->what = "";
 	to->client = s->turn.number;
 }
@@ -196,7 +196,7 @@ put_backend(const struct pg_session *s, struct view_server *to)
 	to->side = s->b.side;
 	to->at = backend_at(s);
 	to->age_ms = ms_since(s->r, s->b.born_ns);
-	to->process = s->b.process;
+	to->process = s->b.key.process;
 }
 
 static void
@@ -213,7 +213,7 @@ put_turn(const struct pg_server *x, struct view_server *to)
 		to->side = (enum side)x->side;
 		to->at = idle_at(x);
 		to->what = "";
-		to->process = x->process;
+		to->process = x->key.process;
 	}
 	to->age_ms = ms_since(x->r, x->born_ns);
 	to->statements = (uint32_t)map_count(&x->has);
@@ -227,7 +227,7 @@ put_pooled(const struct pg_pooled *x, struct view_server *to)
 	to->at = x->is_ready ? VIEW_SERVER_IDLE : VIEW_SERVER_RESETS;
 	to->what = "";
 	to->age_ms = ms_since(x->r, x->born_ns);
-	to->process = x->process;
+	to->process = x->key.process;
 }
 
 static void
@@ -432,7 +432,7 @@ static void
 count_session(struct tally *t, const struct pg_session *s)
 {
 	const struct pg_away *p = s->reading.p;
-	struct span startup = buf_span(&s->startup);
+	struct span startup = pg_session_startup(s);
 	enum side side = s->b.link != NULL ? s->b.side : t->r->route.authority;
 	struct view_pool *row;
 	struct view_server reader;
