@@ -360,7 +360,6 @@ a_cancel_meets_nobody_else(void **state)
 	c = first(&s);
 	k = comes();
 	starts(k);
-	memcpy(key + 4, buf_span(&run.w.sent[k]).p, 0);
 	/* Its key stands in front of the ReadyForQuery. */
 	{
 		struct span told;
