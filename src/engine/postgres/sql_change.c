@@ -11,8 +11,10 @@ static bool
 is_change(const struct sql_token *t, bool begins)
 {
 	/* Most words are none of them by their first letter. */
+	static const char first[] = { 'a', 'c', 'd', 'g', 'i', 'r' };
+
 	return t->name_n > 1 && t->name_n < 7 && !t->is_quoted &&
-	       memchr("acdgir", t->name[0], 6) != NULL &&
+	       memchr(first, t->name[0], sizeof(first)) != NULL &&
 	       (sql_token_is(t, " create alter drop grant revoke ") ||
 	        (begins && sql_token_is(t, " do import ")));
 }

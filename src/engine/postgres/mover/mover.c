@@ -213,6 +213,7 @@ forget_all(struct pg_mover *m, bool streams)
 	m->chunks_open = 0;
 	m->stands = false;
 	m->beat_token = m->beat_back;
+	m->beat_base = m->beat_token;
 	m->beat_read = 0;
 }
 
@@ -362,7 +363,8 @@ static void
 run_stream(struct pg_mover *m)
 {
 	uint64_t now = m->port->now_ns;
-	bool runs = m->feed[0].runs && m->feed[1].runs;
+	bool runs = m->feed[0].runs && m->feed[1].runs &&
+	            m->apply[0].is_ready && m->apply[1].is_ready;
 
 	for (int s = 0; s < SIDE_N; s++) {
 		pg_feed_read(m, &m->feed[s]);
@@ -380,7 +382,7 @@ run_stream(struct pg_mover *m)
 	    pg_attach_emit(m, side_other(m->from), "godwit:heart",
 	                   m->heart_token))
 		m->heart_token = 0;
-	if (m->stage == STAGE_STREAM && m->beat_token > 0 &&
+	if (m->stage == STAGE_STREAM && m->beat_token > m->beat_base &&
 	    m->beat_back == m->beat_token && !pg_build_waits(m))
 		settle(m);
 	if (m->stage == STAGE_IN_STEP)

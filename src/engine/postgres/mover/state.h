@@ -297,6 +297,7 @@ struct pg_mover {
 	uint64_t beat_token; /* of the authority's feed: sent; and all before
 	                      * it is on the other side                     */
 	uint64_t beat_back;
+	uint64_t beat_base; /* by connections that are gone */
 	uint64_t beat_read; /* it has been read, there */
 	uint64_t beat_lsn;
 	uint64_t beat_ns;

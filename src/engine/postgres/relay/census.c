@@ -334,6 +334,29 @@ add(struct pg_session *s, uint8_t kind, struct span a, struct span value)
 	}
 }
 
+/* All is told. */
+static void
+hear_end(struct pg_session *s)
+{
+	if (s->state.failed) {
+		add_stay(s, SPAN("what the server did not tell"));
+		s->state.pins |= PIN_UNTOLD;
+	}
+	s->state.tries = 0;
+	s->state.is_known = true;
+	s->is_lossy = s->is_lossy || buf_failed(&s->state.found->sql) ||
+	              buf_failed(&s->state.found->stays);
+	/* DEALLOCATE was said in SQL. */
+	map_each(e, &s->named) {
+		if (!((struct pg_named *)map_value(e))->seen &&
+		    !pg_turn_is_on(s->r))
+			forget(s, e);
+	}
+	pg_away_known(s);
+	if (pg_turn_is_on(s->r))
+		pg_turn_known(s);
+}
+
 void
 pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 {
@@ -348,25 +371,8 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 	if (type == PG_READY && s->state.failed &&
 	    ++s->state.tries < CENSUS_TRIES)
 		return;
-	if (type == PG_READY) {
-		if (s->state.failed) {
-			add_stay(s, SPAN("what the server did not tell"));
-			s->state.pins |= PIN_UNTOLD;
-		}
-		s->state.tries = 0;
-		s->state.is_known = true;
-		s->is_lossy = s->is_lossy || buf_failed(&s->state.found->sql) ||
-		              buf_failed(&s->state.found->stays);
-		/* DEALLOCATE was said in SQL. */
-		map_each(e, &s->named) {
-			if (!((struct pg_named *)map_value(e))->seen &&
-			    !pg_turn_is_on(s->r))
-				forget(s, e);
-		}
-		pg_away_known(s);
-		if (pg_turn_is_on(s->r))
-			pg_turn_known(s);
-	}
+	if (type == PG_READY)
+		hear_end(s);
 	if (type != PG_DATA_ROW || !pg_read_row(body, &row) || row.n != 3)
 		return;
 	rest = row.items;
