@@ -50,6 +50,36 @@ is_shared_by_name(void **state)
 	end();
 }
 
+/* The names of a Bind come in pieces; one whose names have no end is the server's to
+ * refuse. */
+static void
+a_bind_in_pieces(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin_turns(2);
+	c = first(&s);
+	say_parse(c, "s", "SELECT 1");
+	say_sync(c);
+	answers(s, "31tTZ");
+	(void)types(s);
+	bytes(c, SPAN("B\0\0\0\015"));
+	bytes(c, SPAN("\0s"));
+	assert_string_equal(types(s), "");
+	bytes(c, SPAN("\0\0\0\0\0\0\0"));
+	say_sync(c);
+	assert_string_equal(types(s), "BS");
+	answers(s, "2Z");
+	(void)types(c);
+	bytes(c, SPAN("B\0\0\0\006xx"));
+	say_sync(c);
+	assert_string_equal(types(s), "BS");
+	answers(s, "EZ");
+	assert_string_equal(types(c), "EZ");
+	end();
+}
+
 static void
 is_made_again_elsewhere(void **state)
 {
@@ -426,6 +456,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(is_shared_by_name),
+		cmocka_unit_test(a_bind_in_pieces),
 		cmocka_unit_test(is_made_again_elsewhere),
 		cmocka_unit_test(other_columns_are_an_error),
 		cmocka_unit_test(a_query_behind_an_error_has_no_answer),

@@ -266,7 +266,7 @@ pg_mixed_change(struct pg_mover *m, struct pg_apply *a, struct pg_relation *r,
 		pg_apply_change(m, a, r, &now);
 }
 
-/* ---- a row that others are in the way of ---------------------------------------------------------------- */
+/* ---- a row that others are in the way of ------------------------------------------ */
 
 static void
 put_element(struct buf *b, struct span s, bool is_first)
