@@ -95,22 +95,9 @@ tell_there(struct run *r, const char *list, struct err *err)
 static int
 copy_there(struct run *r, struct err *err)
 {
-	char *list;
-	int rc = pg_ask_text(r, SIDE_NEW,
-	                     "SELECT coalesce(json_agg(h), '[]')::text FROM "
-	                     "@.there h",
-	                     &list, err);
+	int rc = pg_run(r, SIDE_OLD, "DELETE FROM @.there", err);
 
-	if (rc != 0)
-		return rc;
-	rc = pg_run(r, SIDE_OLD, "DELETE FROM @.there", err);
-	if (rc == 0)
-		rc = pg_tell(r, SIDE_OLD,
-		             "INSERT INTO @.there SELECT * FROM "
-		             "json_populate_recordset(NULL::@.there, $1::json)",
-		             list, err);
-	free(list);
-	return rc;
+	return rc == 0 ? pg_tell_rows(r, SIDE_NEW, "there", err) : rc;
 }
 
 int

@@ -387,20 +387,8 @@ put_identity(struct run *r, struct err *err)
 static int
 tell_identity(struct run *r, struct err *err)
 {
-	char *list;
-	int rc = pg_ask_text(r, SIDE_OLD,
-	                     "SELECT coalesce(json_agg(i), '[]')::text FROM "
-	                     "@.identity i",
-	                     &list, err);
+	int rc = pg_tell_rows(r, SIDE_OLD, "identity", err);
 
-	if (rc != 0)
-		return rc;
-	rc = pg_tell(r, SIDE_NEW,
-	             "INSERT INTO @.identity SELECT * FROM "
-	             "json_populate_recordset(NULL::@.identity, $1::json) ON "
-	             "CONFLICT DO NOTHING",
-	             list, err);
-	free(list);
 	return rc == 0 ? pg_run(r, SIDE_NEW, "SELECT @.name_rows()", err) : rc;
 }
 

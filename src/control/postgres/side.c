@@ -193,3 +193,27 @@ pg_tell(struct run *r, enum side s, const char *sql, const char *text,
 	PQclear(res);
 	return rc;
 }
+
+int
+pg_tell_rows(struct run *r, enum side from, const char *table, struct err *err)
+{
+	char sql[256];
+	char *list;
+	int rc;
+
+	(void)snprintf(
+		sql, sizeof(sql),
+		"SELECT coalesce(json_agg(whole), '[]')::text FROM @.%s whole",
+		table);
+	rc = pg_ask_text(r, from, sql, &list, err);
+	if (rc != 0)
+		return rc;
+	(void)snprintf(sql, sizeof(sql),
+	               "INSERT INTO @.%s SELECT * FROM "
+	               "json_populate_recordset(NULL::@.%s, $1::json) ON "
+	               "CONFLICT DO NOTHING",
+	               table, table);
+	rc = pg_tell(r, side_other(from), sql, list, err);
+	free(list);
+	return rc;
+}

@@ -69,7 +69,10 @@ int pg_ask_text(struct run *r, enum side s, const char *sql, char **ret,
 /* A statement with one text as its parameter, whose answer nobody needs. */
 int pg_tell(struct run *r, enum side s, const char *sql, const char *text,
             struct err *err) MUST;
-/* The same without a result, or several statements in one transaction. */
+/* What `from` has of a table of ours goes to the other side, but what is there. */
+int pg_tell_rows(struct run *r, enum side from, const char *table,
+                 struct err *err) MUST;
+/* A statement without a result, or several statements in one transaction. */
 int pg_run(struct run *r, enum side s, const char *sql, struct err *err) MUST;
 
 /* ---- own.c: Godwit's role and schema ---- */
