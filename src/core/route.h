@@ -42,6 +42,10 @@ struct route {
 	/* Not NULL: a split; authority is old, but for the keys that are new's
 	 * by this block, and reads follow it. Lives as rules do. */
 	const struct scope *scope;
+	/* Not 0: a split by tables; the tables of these rules are new's, all others
+	 * old's. A table is of the first rule that names it (rules_first()), and
+	 * rules has them all. Nothing else is moved then: read_ppm is 0. */
+	uint64_t moved;
 };
 
 /* Assignment v1: does a key go to the other side at this share? Monotone in

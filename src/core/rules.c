@@ -401,7 +401,7 @@ matches_request(const struct rules *r, const struct rule *u,
 }
 
 uint32_t
-rules_share(const struct rules *r, uint64_t possible,
+rules_first(const struct rules *r, uint64_t possible,
             const struct rules_request *q)
 {
 	possible &= r->there;
@@ -409,10 +409,19 @@ rules_share(const struct rules *r, uint64_t possible,
 		uint32_t i = (uint32_t)__builtin_ctzll(possible);
 
 		if (matches_request(r, &r->rule[i], q))
-			return r->rule[i].ppm;
+			return i;
 		possible &= possible - 1;
 	}
-	return r->else_ppm;
+	return RULES_MAX;
+}
+
+uint32_t
+rules_share(const struct rules *r, uint64_t possible,
+            const struct rules_request *q)
+{
+	uint32_t i = rules_first(r, possible, q);
+
+	return i < RULES_MAX ? r->rule[i].ppm : r->else_ppm;
 }
 
 bool

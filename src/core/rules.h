@@ -152,6 +152,9 @@ uint64_t rules_match_session(const struct rules *r,
 /* The share of a request; possible: the above. */
 uint32_t rules_share(const struct rules *r, uint64_t possible,
                      const struct rules_request *q);
+/* The first rule that matches; RULES_MAX: none does. */
+uint32_t rules_first(const struct rules *r, uint64_t possible,
+                     const struct rules_request *q);
 /* Does the answer of rules_share depend on the request? If not it is *ret. */
 bool rules_is_fixed(const struct rules *r, uint64_t possible, uint32_t *ret);
 

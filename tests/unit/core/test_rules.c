@@ -287,6 +287,41 @@ skipped_and_any(void **state)
 	rules_free(r);
 }
 
+/* A table is of the first rule that names it; by a share of nothing as well. */
+static void
+first_of_tables(void **state)
+{
+	static const struct rules_term words[] = {
+		{ 0, FACT_TABLE, "bills" },
+		{ 1, FACT_SCHEMA, "pay" },
+		{ 2, FACT_TABLE, "pay.rates" },
+	};
+	static const struct {
+		const char *schema;
+		const char *table;
+		uint32_t first;
+	} t[] = {
+		{ "public", "bills", 0 },
+		{ "pay", "bills", 0 },
+		{ "pay", "rates", 1 },
+		{ "public", "rates", RULES_MAX },
+	};
+	struct rules_in in = {
+		.term = words, .term_n = 3, .rule_n = 3, .ppm = { 0, 1000000 }
+	};
+	struct heap h = heap(-1);
+	struct rules *r = rules_build(&h.mem, &in);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		struct rules_request q = { .schema = span_str(t[i].schema),
+			                   .table = span_str(t[i].table) };
+
+		assert_int_equal(rules_first(r, UINT64_MAX, &q), t[i].first);
+	}
+	rules_free(r);
+}
+
 /* Of a statement: its database, and the comment in front of it. */
 static void
 comments(void **state)
@@ -490,6 +525,7 @@ main(void)
 		cmocka_unit_test(trie),
 		cmocka_unit_test(first_match),
 		cmocka_unit_test(skipped_and_any),
+		cmocka_unit_test(first_of_tables),
 		cmocka_unit_test(comments),
 		cmocka_unit_test(relations),
 		cmocka_unit_test(regions),
