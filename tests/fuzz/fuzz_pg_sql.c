@@ -2,7 +2,8 @@
 /*
  * tests/fuzz/fuzz_pg_sql.c: any text as a statement: the tokens follow each other
  * inside it, and what is called a read is one by a second, simpler look. So is what
- * touches the tables of a rule alone.
+ * touches the tables of a rule alone. Whatever it is, it is on some side of a split, and what
+ * names no table is not on new's.
  *
  * data: the text.
  */
@@ -13,6 +14,8 @@
 #include "engine/postgres/sql_change.h"
 #include "engine/postgres/sql_scan.h"
 #include "engine/postgres/sql_scope.h"
+#include "engine/postgres/sql_side.h"
+#include "engine/postgres/sql_word.h"
 #include "heap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -21,6 +24,7 @@ static struct heap heap;
 static struct sql_names names;
 static struct sql_scope scope;
 static struct rules *rules;
+static struct sql_sides sides;
 
 /* Of t, u and w only t is the rule's. */
 static void
@@ -32,19 +36,25 @@ learn_scope(void)
 		{ "u", "s\1x\1u" },
 		{ "w", "x\1x\1w" },
 	};
+	struct span f[3] = { SPAN("f"), SPAN("f("),
+		             SPAN("s\1SELECT * FROM w") };
 	struct rules_in in = {
 		.term = &word, .term_n = 1, .rule_n = 1, .ppm = { 1 }
 	};
 
 	rules = rules_build(&heap.mem, &in);
 	sql_scope_init(&scope, &heap.mem, 1);
+	sql_sides_init(&sides, &heap.mem, 1);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		struct span row[3] = { SPAN("t"), span_str(all[i][0]),
 			               span_str(all[i][1]) };
 
 		sql_scope_add(&scope, row);
+		sql_sides_add(&sides, row);
 	}
 	sql_scope_done(&scope);
+	sql_sides_add(&sides, f);
+	sql_sides_done(&sides);
 }
 
 static void
@@ -130,6 +140,53 @@ plain(struct span text)
 	return ret;
 }
 
+/* Are its bytes there, in whatever case? */
+static bool
+has_byte(struct span text, char c)
+{
+	for (size_t i = 0; i < text.n; i++) {
+		if (tolower(text.p[i]) == c)
+			return true;
+	}
+	return false;
+}
+
+static void
+look_at_sides(struct span text)
+{
+	struct sql_side_of of = { .rules = rules,
+		                  .moved = 1,
+		                  .path = SPAN("s\0x\0") };
+	struct sql_side is;
+	struct sql_words words;
+	struct sql_word w;
+	const char *tag;
+	size_t at = 0;
+
+	sql_words_init(&words, text);
+	for (sql_words_next(&words, &w); w.kind != SQL_WORD_END;
+	     sql_words_next(&words, &w)) {
+		REQUIRE(words.at > at && words.at <= text.n);
+		at = words.at;
+		REQUIRE(w.n <= SQL_WORD_MAX && w.name[w.n] == '\0');
+		REQUIRE(w.inside.n == 0 ||
+		        w.inside.p + w.inside.n <= text.p + text.n);
+	}
+	sql_side_judge(&sides, &of, text, &is);
+	REQUIRE(!is.needs_path);
+	if ((is.sides & SQL_SIDE_BIT(SIDE_NEW)) != 0)
+		REQUIRE(has_byte(text, 't'));
+	for (int i = 0; i < SIDE_N; i++)
+		REQUIRE((is.what[i][0] != '\0') ==
+		        ((is.sides & SQL_SIDE_BIT(i)) != 0));
+	/* What begins a transaction and no more names nothing. */
+	if (sql_frame_of(text, &tag) == SQL_FRAME_BEGIN)
+		REQUIRE(is.sides == 0 && tag != NULL);
+	of.path.p = NULL;
+	of.path.n = 0;
+	sql_side_judge(&sides, &of, text, &is);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -146,6 +203,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	text = span_of(copy, n);
 	learn();
 	seen = plain(text);
+	look_at_sides(text);
 	if (sql_judge(&names, text) == SQL_READ) {
 		REQUIRE(!sql_may_change(text));
 		for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)

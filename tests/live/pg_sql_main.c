@@ -11,6 +11,9 @@
  *     f SCHEMA               a schema of the feature
  *     p PATH                 of the session: a NUL behind each schema
  *     s TEXT                 is this read the feature's? Answers y or n
+ *   pg_sql_main side         what is asked of a server for a split
+ *     t TEXT                 where its tables are when the feature's are new's: -, o, n,
+ *                            b (both), ? in front when the path has to be known
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +21,7 @@
 #include "base/check.h"
 #include "engine/postgres/sql.h"
 #include "engine/postgres/sql_scope.h"
+#include "engine/postgres/sql_side.h"
 
 static void *
 resize(struct mem *m, void *old_p, size_t old_n, size_t new_n)
@@ -52,6 +56,7 @@ unhex(char *s)
 }
 
 static struct sql_scope scope;
+static struct sql_sides sides;
 static struct rules_term word[8];
 static struct rules_in in = { .term = word, .rule_n = 1, .ppm = { 1000000 } };
 
@@ -67,6 +72,23 @@ is_the_features(struct mem *mem, struct span path, struct span text)
 	share = sql_scope_share(&scope, &who, text);
 	rules_free(rules);
 	return share == 1000000 ? 'y' : 'n';
+}
+
+static void
+tell_side(struct mem *mem, struct span path, struct span text)
+{
+	struct rules *rules = rules_build(mem, &in);
+	struct sql_side_of of = { .rules = rules, .moved = 1 };
+	struct sql_side ret;
+
+	REQUIRE(rules != NULL);
+	if (path.n > 0)
+		of.path = path;
+	if (!sides.scope.is_done)
+		sql_sides_done(&sides);
+	sql_side_judge(&sides, &of, text, &ret);
+	rules_free(rules);
+	(void)printf("%s%c\n", ret.needs_path ? "?" : "", "-onb"[ret.sides]);
 }
 
 static void
@@ -92,9 +114,10 @@ add(struct sql_names *n, char *line)
 		row[i] = unhex(line);
 		line = next;
 	}
+	sql_sides_add(&sides, row);
 	if (row[0].p[0] == SQL_SCOPE_KIND)
 		sql_scope_add(&scope, row);
-	else
+	else if (row[0].p[0] != 'f')
 		sql_names_add(n, s, row);
 }
 
@@ -113,12 +136,18 @@ main(int argc, char **argv)
 		(void)puts(sql_names_question);
 		return 0;
 	}
+	if (argc > 1 && strcmp(argv[1], "side") == 0) {
+		for (const char *const *p = sql_side_question; *p != NULL; p++)
+			(void)fputs(*p, stdout);
+		return 0;
+	}
 	if (argc > 1) {
 		(void)puts(sql_scope_question);
 		return 0;
 	}
 	sql_names_init(&n, &mem, 1);
 	sql_scope_init(&scope, &mem, 1);
+	sql_sides_init(&sides, &mem, 1);
 	while (getline(&line, &cap, stdin) > 0) {
 		if (line[0] == 'n')
 			add(&n, line);
@@ -134,6 +163,8 @@ main(int argc, char **argv)
 		} else if (line[0] == 's')
 			(void)printf("%c\n", is_the_features(&mem, at,
 			                                     unhex(line + 2)));
+		else if (line[0] == 't')
+			tell_side(&mem, at, unhex(line + 2));
 		else
 			(void)printf("%c\n",
 			             letter[sql_judge(&n, unhex(line + 2))]);
@@ -141,5 +172,6 @@ main(int argc, char **argv)
 	free(line);
 	sql_names_fini(&n);
 	sql_scope_fini(&scope);
+	sql_sides_fini(&sides);
 	return 0;
 }

@@ -127,6 +127,37 @@ is_in_path(struct span path, struct span schema)
 	return false;
 }
 
+#define LAST UINT32_MAX /* of *at: all were told */
+
+bool
+sql_scope_next(const struct sql_scope *s, struct span name, uint32_t *at,
+               struct sql_touch *ret)
+{
+	struct span rest;
+	struct span part[3];
+	struct touch t;
+
+	if (*at == 0) {
+		const uint32_t *first = map_get(&s->names, name);
+
+		*at = first != NULL && *first > 0 ? *first : LAST;
+	}
+	if (*at == LAST)
+		return false;
+	rest = span_skip(buf_span(&s->touches), *at - 1);
+	memcpy(&t, rest.p, sizeof(t));
+	rest = span_skip(rest, sizeof(t));
+	for (int i = 0; i < 3; i++) {
+		part[i] = span_of(rest.p, t.n[i]);
+		rest = span_skip(rest, t.n[i]);
+	}
+	*ret = (struct sql_touch){ .in = part[0],
+		                   .schema = part[1],
+		                   .table = part[2] };
+	*at = t.next > 0 ? t.next : LAST;
+	return true;
+}
+
 /* What is known so far. */
 struct look {
 	const struct sql_scope *s;
@@ -139,29 +170,18 @@ struct look {
 static void
 look_up(struct look *l, struct span name, struct span schema)
 {
-	const uint32_t *at = map_get(&l->s->names, name);
-	uint32_t next = at != NULL ? *at : 0;
 	struct rules_request q = l->who->request;
+	struct sql_touch t;
+	uint32_t at = 0;
 
-	while (next > 0) {
-		struct span rest =
-			span_skip(buf_span(&l->s->touches), next - 1);
-		struct span part[3];
-		struct touch t;
+	while (sql_scope_next(l->s, name, &at, &t)) {
 		uint32_t share;
 
-		memcpy(&t, rest.p, sizeof(t));
-		rest = span_skip(rest, sizeof(t));
-		for (int i = 0; i < 3; i++) {
-			part[i] = span_of(rest.p, t.n[i]);
-			rest = span_skip(rest, t.n[i]);
-		}
-		next = t.next;
-		if (schema.n > 0 ? !span_eq(schema, part[0])
-		                 : !is_in_path(l->who->path, part[0]))
+		if (schema.n > 0 ? !span_eq(schema, t.in)
+		                 : !is_in_path(l->who->path, t.in))
 			continue;
-		q.schema = part[1];
-		q.table = part[2];
+		q.schema = t.schema;
+		q.table = t.table;
 		share = rules_share(l->who->rules, l->who->possible, &q);
 		l->share = !l->touches || share < l->share ? share : l->share;
 		l->touches = true;

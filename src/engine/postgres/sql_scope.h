@@ -48,6 +48,19 @@ void sql_scope_fini(struct sql_scope *s);
 void sql_scope_add(struct sql_scope *s, const struct span row[3]);
 void sql_scope_done(struct sql_scope *s);
 
+/* A table that a relation stands for, or takes along. */
+struct sql_touch {
+	struct span in;     /* the relation's schema */
+	struct span schema; /* the table's           */
+	struct span table;
+	bool is_doubtful; /* for who asks: another one may be meant    */
+	bool is_shared;   /* ... no table, but something of the server */
+};
+
+/* All of a name: *at is 0 before the first one. False: there is no other one. */
+bool sql_scope_next(const struct sql_scope *s, struct span name, uint32_t *at,
+                    struct sql_touch *ret);
+
 /* The share of a text that is a read (engine/postgres/sql.h); 0 before
  * sql_scope_done(). */
 uint32_t sql_scope_share(const struct sql_scope *s, const struct sql_asker *who,
