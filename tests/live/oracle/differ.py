@@ -397,7 +397,7 @@ class Differ:
         handler, why = self.table.get(q.name, (None, None))
         self.refused[q.name] = self.refused.get(q.name, 0) + 1
         text = text.decode("latin-1")
-        if in_multi and q.name in self.in_multi_refused and "inside MULTI" in text:
+        if in_multi and q.name in self.in_multi_refused | IN_MULTI and "inside MULTI" in text:
             raise Stop  # not drawn there; a part of a sequence may come to it
         if any((q.name, text.partition(w)[2]) in SITUATIONS for w in (" after ", " while ")):
             return None
@@ -674,6 +674,8 @@ SELDOM = {"client", "command", "acl", "config", "latency", "memory", "slowlog", 
           "ssubscribe", "sunsubscribe", "swapdb", "flushdb", "asking", "lastsave"}
 NO_MULTI = {"multi", "exec", "discard", "watch", "quit", "reset", "subscribe", "psubscribe",
             "unsubscribe", "punsubscribe", "ssubscribe", "sunsubscribe"}
+# Refused there of who is subscribed or tracked, or the two together.
+IN_MULTI = {"hello", "client|tracking"}
 RANDOM_EFFECTS = {"spop", "xadd", *PICKS}
 READS = {"get", "mget", "strlen", "getrange", "hget", "hmget", "hgetall", "hlen", "hkeys", "llen",
          "lrange", "lindex", "smembers", "sismember", "scard", "sinter", "sunion", "zrange", "zscore",

@@ -212,7 +212,7 @@ GROUPS = "Redis' own replication does not carry it (see `noted` in the guide)"
 UNLIKE_MOVED = {
     "object|encoding": (shape, FOLLOWER), "object|refcount": (shape, FOLLOWER),
     "xinfo|groups": (shape, GROUPS), "xinfo|consumers": (shape, GROUPS),
-    "xinfo|stream": (shape, GROUPS),
+    "xinfo|stream": (shape, GROUPS), "xgroup|createconsumer": (shape, GROUPS),
 }
 # Never drawn: what would take the direct server, or the test's hold on it, away.
 NOT_DRAWN = {

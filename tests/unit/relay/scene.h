@@ -40,6 +40,7 @@ struct run {
 	int client[CLIENTS]; /* slot of its link, -1: closed */
 	struct buf got[CLIENTS];
 	bool doomed[WORLD_LINKS];
+	bool nobody_listens; /* no connection is made */
 	uint64_t epoch;
 };
 
@@ -157,6 +158,8 @@ turn(uint64_t ns)
 		if (run.w.links[i] == NULL || run.w.client[i])
 			continue;
 		if (!run.w.links[i]->is_up && !run.w.gone[i]) {
+			if (run.nobody_listens)
+				continue;
 			fresh_peer(i);
 			world_up(&run.w, i);
 			continue;

@@ -29,6 +29,7 @@ struct peers {
 	/* NULL, or what it says to requests with keys, as a node of a cluster
 	 * that does not have them */
 	const char *astray;
+	const char *watch_strays; /* the same for WATCH */
 	bool must_ask; /* who is_away takes keys behind ASKING only */
 	uint64_t position;
 	/* NULL, or told of each request (also of a queued one) */
@@ -145,6 +146,8 @@ peer_strays(const struct peers *ps, struct peer *p, const struct resp_cmd *q)
 	           peer_is(q, 0, "sscan") || peer_is(q, 0, "blpop")) {
 		said = ps->astray;
 		p->spoiled |= said != NULL && p->multi;
+	} else if (peer_is(q, 0, "watch")) {
+		said = ps->watch_strays;
 	}
 	return said;
 }
@@ -163,6 +166,9 @@ peer_one(struct peers *ps, int me, const struct resp_cmd *q, struct buf *outs)
 		peer_put(out, said);
 	} else if (peer_is(q, 0, "exec")) {
 		peer_exec(p, out);
+	} else if (p->multi && peer_is(q, 0, "discard")) {
+		p->multi = false;
+		peer_put(out, "+OK\r\n");
 	} else if (p->multi && peer_is(q, 0, "multi")) {
 		peer_put(out, "-ERR MULTI calls can not be nested\r\n");
 	} else if (p->multi) {

@@ -59,12 +59,13 @@ enum pending_kind {
 	PEND_TRACK,    /* CLIENT TRACKING; kept                      */
 	PEND_TRACKED,  /* the same by Godwit, on another lane        */
 	PEND_SHADOW_ROLE, /* position for a second look at one             */
-	PEND_USER,   /* ACL GETUSER default on an admin lane              */
-	PEND_WHOLE,  /* position of new; mark: the question (split.c)     */
-	PEND_CONFIG, /* CONFIG SET; kept: said to the other side as well  */
-	PEND_MAY,    /* may it? clients.c, monitor.c                      */
-	PEND_NOPASS, /* PING of a connection without AUTH (nopass.c)      */
-	PEND_NODE,   /* was PEND_PASS: perhaps it is not for its client now */
+	PEND_USER,    /* ACL GETUSER default on an admin lane              */
+	PEND_WHOLE,   /* position of new; mark: the question (split.c)     */
+	PEND_CONFIG,  /* CONFIG SET; kept: said to the other side as well  */
+	PEND_MAY,     /* may it? clients.c, monitor.c                      */
+	PEND_NOPASS,  /* PING of a connection without AUTH (nopass.c)      */
+	PEND_WATCHED, /* WATCH on another lane than the session's (watched.c) */
+	PEND_NODE,    /* was PEND_PASS: perhaps it is not for its client now */
 };
 
 enum pending_flag {

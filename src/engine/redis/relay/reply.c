@@ -14,6 +14,7 @@
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 #include "engine/redis/relay/track.h"
+#include "engine/redis/relay/watched.h"
 
 static void
 count_latency(struct relay *r, struct lane *lane)
@@ -252,6 +253,7 @@ whole_of_session(struct relay *r, struct lane *lane, struct pending e,
 	case PEND_MAY: clients_allowed(r, s, reply); break;
 	case PEND_CONFIG: server_configured(r, s, request, reply); break;
 	case PEND_TRACK: track_answer(r, s, lane, request, reply); break;
+	case PEND_WATCHED: watched_answer(s, reply); break;
 	case PEND_TRACKED:
 	case PEND_PASS:
 	case PEND_IGNORE:
@@ -290,6 +292,7 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	case PEND_LOADED: script_loaded(r, (enum side)lane->side); break;
 	case PEND_UNBLOCK: lane->no_unblock = is_error(reply); break;
 	case PEND_TRACK:
+	case PEND_WATCHED:
 	case PEND_PASS:
 	case PEND_NODE:
 	case PEND_IGNORE:
@@ -313,16 +316,23 @@ whole_of_ours(struct relay *r, struct lane *lane, const struct pending *e,
 	}
 }
 
+/* Asked on another lane than that of the authority, or for Godwit: nobody gives it
+ * out again there. */
+static bool
+is_aside(const struct pending *e)
+{
+	return e->kind == PEND_READ || e->kind == PEND_WATCHED;
+}
+
 /* True: it is not for its client now, or the client is gone. */
 static bool
 whole_of_node(struct relay *r, struct lane *lane, const struct pending *e,
               struct span request, struct span reply)
 {
 	struct session *s = e->s;
-	bool strays =
-		e->kind != PEND_READ && is_error(reply) && astray_is(e, reply);
+	bool strays = !is_aside(e) && is_error(reply) && astray_is(e, reply);
 
-	if (!strays && (!astray_is_on(s) || e->kind == PEND_READ))
+	if (!strays && (!astray_is_on(s) || is_aside(e)))
 		return false;
 	if (!strays && (e->flags & PEND_F_MARK))
 		mark_done(r, lane, request);
@@ -370,7 +380,7 @@ whole(struct relay *r, struct lane *lane, struct span reply)
 	}
 	if (e.flags & PEND_F_MARK)
 		mark_done(r, lane, buf_span(&kept));
-	if (is_error(reply) && e.s != NULL && e.kind != PEND_READ)
+	if (is_error(reply) && e.s != NULL && !is_aside(&e))
 		count_error(r, lane, &e);
 	if (e.flags & PEND_F_KEPT)
 		buf_take(&lane->keep, e.kept);

@@ -118,6 +118,7 @@ drop_wide(struct relay *r, struct session *s)
 	queued_free(r, s);
 	buf_fini(&s->wide->marks);
 	buf_fini(&s->wide->track);
+	buf_fini(&s->wide->watched);
 	buf_fini(&s->wide->astray);
 	buf_fini(&s->wide->held);
 	rule_free(r, s);
@@ -297,6 +298,7 @@ session_try_wide(struct relay *r, struct session *s)
 		buf_init(&s->wide->queued, r->mem);
 		buf_init(&s->wide->marks, r->mem);
 		buf_init(&s->wide->track, r->mem);
+		buf_init(&s->wide->watched, r->mem);
 		buf_init(&s->wide->astray, r->mem);
 		buf_init(&s->wide->held, r->mem);
 	}

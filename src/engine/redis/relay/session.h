@@ -36,19 +36,30 @@ _Static_assert((sizeof(struct part) & (sizeof(struct part) - 1)) == 0,
 #define REFUSAL_MAX 400
 
 /* What few sessions need. */
+/* Is what was watched known to be there (watched.c)? */
+enum watched {
+	WATCHED_NONE,
+	WATCHED_ASKED,
+	WATCHED_KNOWN, /* or it is lost: watch_lost */
+};
+
 struct wide {
 	char name[64]; /* CLIENT SETNAME */
 	uint32_t name_n;
-	struct sub *sub;     /* subscribed                    */
-	struct block *block; /* in a blocking command         */
-	struct buf body;     /* of an open transaction, tx.c  */
-	bool body_ok;        /* ... it is whole               */
-	bool marks_lost;     /* ... has more than marks takes */
-	bool queued_sent;    /* ... EXEC of what is in queued      */
-	uint32_t queued_n;   /* ... requests of it that were sent  */
-	struct buf queued;   /* ... those of queued.c              */
-	struct buf marks;    /* ... its requests for mark.c   */
-	struct buf astray;   /* to be given out again (astray.c)   */
+	struct sub *sub;       /* subscribed                    */
+	struct block *block;   /* in a blocking command         */
+	struct buf body;       /* of an open transaction, tx.c  */
+	bool body_ok;          /* ... it is whole               */
+	bool marks_lost;       /* ... has more than marks takes */
+	bool queued_sent;      /* ... EXEC of what is in queued      */
+	uint32_t queued_n;     /* ... requests of it that were sent  */
+	struct buf queued;     /* ... those of queued.c              */
+	struct buf marks;      /* ... its requests for mark.c   */
+	struct buf watched;    /* is_node: each WATCH of now (watched.c) */
+	uint32_t watched_n;    /* ... so many                        */
+	uint32_t watched_left; /* ... answers to come                */
+	uint8_t watched_state; /* enum watched                       */
+	struct buf astray;     /* to be given out again (astray.c)   */
 	uint64_t astray_since_ns;
 	uint64_t astray_last_ns;
 	/* detour.c: where its next request goes */

@@ -15,6 +15,8 @@
  */
 #include "engine/redis/relay/astray.h"
 #include "engine/redis/relay/queued.h"
+#include "engine/redis/relay/split.h"
+#include "engine/redis/relay/watched.h"
 
 #define KEEP_IDLE 4096 /* bytes of the body that stay between two */
 #define ABORT_TEXT \
@@ -195,6 +197,8 @@ tx_failed(struct relay *r, struct session *s, const struct resp_cmd *q,
 		return is_command(r, q, raw, SPAN("multi"));
 	if (is_command(r, q, raw, SPAN("exec")) ||
 	    is_command(r, q, raw, SPAN("discard"))) {
+		if (!s->multi_lost)
+			tx_break(r, s); /* it is open on its lane */
 		end_lost(s);
 	} else if (s->multi_lost) {
 		s->multi_refused = true; /* as an error at queueing would */
@@ -276,6 +280,11 @@ end_multi(struct relay *r, struct session *s, const struct command *c,
 
 	if (!s->multi)
 		return pass_shared(r, s, raw); /* the server says so */
+	if (c->handler == COMMAND_EXEC) {
+		ret = watched_ask(r, s);
+		if (ret != DISPATCHED)
+			return ret;
+	}
 	if (c->handler == COMMAND_EXEC && s->watch_lost)
 		ret = pass_own(r, s, SPAN("*1\r\n$7\r\nDISCARD\r\n"), PEND_DROP,
 		               0);
@@ -291,6 +300,7 @@ end_multi(struct relay *r, struct session *s, const struct command *c,
 		s->multi = false;
 		s->watching = false;
 		s->watch_lost = false;
+		watched_forget(s);
 		if (s->lane->is_node && s->wide->body_ok)
 			s->wide->exec_sent = true; /* it may not take it */
 		else
@@ -320,6 +330,25 @@ begin_multi(struct relay *r, struct session *s, struct span raw)
 	return ret;
 }
 
+static enum dispatched
+watch(struct relay *r, struct session *s, struct span raw)
+{
+	enum dispatched ret;
+
+	if (!watched_may_add(r, s, raw))
+		return dispatch_refuse(r, s,
+		                       "ERR godwit: so many keys that are "
+		                       "watched on a node of a cluster");
+	ret = pass_own(r, s, raw, PEND_PASS, 0);
+	if (ret != DISPATCHED)
+		return ret;
+	if (!s->watching)
+		watched_forget(s);
+	s->watching = true;
+	watched_add(r, s, raw);
+	return s->link == NULL ? DISPATCH_CLOSED : DISPATCHED;
+}
+
 enum dispatched
 tx_dispatch(struct relay *r, struct session *s, const struct command *c,
             const struct resp_cmd *q, struct span raw)
@@ -337,19 +366,16 @@ tx_dispatch(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_EXEC:
 	case COMMAND_DISCARD: return end_multi(r, s, c, raw);
 	case COMMAND_WATCH:
-		if (s->multi)
-			return pass_nested(r, s, raw);
-		ret = pass_own(r, s, raw, PEND_PASS, 0);
-		if (ret == DISPATCHED)
-			s->watching = true;
-		return ret;
+		return s->multi ? pass_nested(r, s, raw) : watch(r, s, raw);
 	case COMMAND_UNWATCH:
 		if (!s->watching && !s->multi) {
 			ret = pass_shared(r, s, raw);
 		} else {
 			ret = pass_own(r, s, raw, PEND_PASS, 0);
-			if (ret == DISPATCHED && !s->multi)
+			if (ret == DISPATCHED && !s->multi) {
 				s->watching = false;
+				watched_forget(s);
+			}
 		}
 		if (ret == DISPATCHED && !s->multi)
 			s->watch_lost = false;
