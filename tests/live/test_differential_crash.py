@@ -33,6 +33,18 @@ SCRIPT = [
 ]
 
 
+def on_its_way(ports):
+    """Connections to these ports of which one end has gone and the other one has not read all: FIN_WAIT1, CLOSE_WAIT."""
+    n = 0
+    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(name) as f:
+            for line in f.readlines()[1:]:
+                words = line.split()
+                ends = {int(w.rpartition(":")[2], 16) for w in words[1:3]}
+                n += bool(ends & ports) and words[3] in ("04", "08")
+    return n
+
+
 class Killed:
     """A migration that dies while it does what it is told."""
 
@@ -65,6 +77,8 @@ class Killed:
         """The instant comes; the same command again."""
         timer.join()
         assert self.g.proc.wait(10) == -9, self.g.tail()
+        # What it has sent may arrive behind its death: nobody compares before that.
+        until(lambda: not on_its_way({self.old.port, self.new.port}), 20, 0.002, "its last requests to be read")
         self.deaths += 1
         self.g.start()
 
