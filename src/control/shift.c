@@ -22,6 +22,7 @@ limits_of(const struct run_conf *c)
 	return (struct cutover_limits){
 		.drain_ns = drain < hold / 2 ? drain : hold / 2,
 		.hold_ns = hold,
+		.open_ns = LIMIT_OPEN_MS * NS_PER_MS,
 		.margin_ns = margin < hold / 4 ? margin : hold / 4,
 		.retry_ns = LIMIT_RETRY_MS * NS_PER_MS,
 	};
@@ -550,6 +551,7 @@ drive(struct run *r, enum cutover_step step)
 		ev.position = step == CUT_MARK_2 ? r->cut.position_2
 		                                 : r->cut.position;
 		ev.why = rc == 0 ? NULL : err.text;
+		ev.waits = rc == -ERR_POSTPONED;
 		ev.unsure = journal_is_unsure(r->journal) || r->group_unsure;
 		r->group_unsure = false;
 		step = next_step(r, &ev);

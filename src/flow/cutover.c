@@ -276,6 +276,18 @@ is_late(const struct cutover *c, uint64_t now_ns)
 	       c->hold_at_ns + c->limits.hold_ns;
 }
 
+/* Who is released before the side is open is refused there: it is tried for longer
+ * than anything else. */
+static bool
+is_owed(const struct cutover *c, const struct cutover_event *ev)
+{
+	if (c->step != CUT_BACK_UNFENCE && c->step != CUT_OPEN)
+		return false;
+	return ev->now_ns >=
+	               c->hold_at_ns + c->limits.hold_ns + c->limits.open_ns ||
+	       (ev->waits && is_late(c, ev->now_ns));
+}
+
 static enum cutover_step
 go_on(struct cutover *c, const struct cutover_event *ev)
 {
@@ -314,8 +326,7 @@ failed(struct cutover *c, const struct cutover_event *ev)
 		c->record_owed = true;
 		return go_on(c, ev);
 	}
-	if ((c->step == CUT_BACK_UNFENCE || c->step == CUT_OPEN) &&
-	    is_late(c, ev->now_ns)) {
+	if (is_owed(c, ev)) {
 		/* Whoever looks after the servers goes on trying. */
 		c->unfence_owed = true;
 		return enter(c, rules[c->step].next, ev->now_ns);

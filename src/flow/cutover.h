@@ -51,6 +51,7 @@ enum cutover_event_kind {
 struct cutover_limits {
 	uint64_t drain_ns;  /* running requests may take so long             */
 	uint64_t hold_ns;   /* the whole hold; beyond it: abort              */
+	uint64_t open_ns;   /* longer, for the side that is to be opened     */
 	uint64_t margin_ns; /* no commit with less than this left            */
 	uint64_t retry_ns;  /* pause before an action is tried again         */
 };
@@ -61,6 +62,8 @@ struct cutover_event {
 	uint64_t now_ns;
 	uint64_t position; /* OK of CUT_MARK, CUT_MARK_2                */
 	const char *why;   /* FAIL, STOP: kept for people; may be NULL  */
+	bool waits;        /* FAIL of CUT_OPEN, CUT_BACK_UNFENCE: for others
+	                    * that fence it, no longer than the hold        */
 	bool unsure;       /* FAIL of CUT_COMMIT: it may be on disk; it
 	                    * is tried again, and no side opens before  */
 };

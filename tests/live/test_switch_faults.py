@@ -323,3 +323,74 @@ def test_users_forgotten_in_a_switch(place):
         until(lambda: serves(r.g), 10, text="the authority to be open:\n" + r.g.tail())
         r.in_step()
         assert r.g.status()["authority"] == ("new" if i % 2 == 0 else "old"), r.g.tail()
+
+
+def freeze_before_open(g, old, new, frozen):
+    """Stops new when the fence of old is read again: behind the barrier, before new is opened."""
+    with inside(g, old) as c:
+        c.cmd("MONITOR")
+        fence = '"%s"' % over.own("fence")
+        while '"SET" %s' % fence not in str(c.read()):
+            pass
+        while '"GET" %s' % fence not in str(c.read()):
+            pass
+        new.freeze()
+        frozen.set()
+
+
+class Writers:
+    """Clients that write all the time; what they were told but OK is kept."""
+
+    def __init__(self, port, n=6):
+        self.ends = threading.Event()
+        self.odd, self.n = [], 0
+        self.threads = [threading.Thread(target=self.run, args=(port, i)) for i in range(n)]
+        for t in self.threads:
+            t.start()
+
+    def run(self, port, i):
+        try:
+            self.write(port, i)
+        except OSError as e:
+            self.odd.append(e)
+
+    def write(self, port, i):
+        with Conn(port, timeout=20) as c:
+            while not self.ends.is_set():
+                # a transaction of which a half is refused would show as well
+                for cmd in (("SET", "w%d" % i, 1), ("MULTI",), ("INCR", "n%d" % i), ("INCR", "m%d" % i), ("EXEC",)):
+                    got = c.raw(*cmd)
+                    if isinstance(got, RespError):
+                        self.odd.append((cmd, got.text))
+                self.n += 1
+
+    def end(self):
+        self.ends.set()
+        for t in self.threads:
+            t.join(30)
+        assert self.odd == [] and self.n > 0, self.odd[:5]
+
+
+@pytest.mark.limit(90)
+@pytest.mark.not_over(scan="new is looked at in another order", cluster="so it is there")
+@pytest.mark.parametrize("who", ["winner", "loser"])
+def test_nobody_is_let_go_to_a_side_that_is_shut(place, who):
+    """A server hangs for longer than a hold: the winner before it is opened, or the loser behind its fence, so that the switch
+    turns back. Clients wait for it, as for any server that hangs; none is refused."""
+    r = Run(place, "--strategy", "big_bang", load=False).in_step()
+    frozen = threading.Event()
+    args = (r.g, r.old, r.new, frozen) if who == "winner" else (r.g, r.old, frozen)
+    t = threading.Thread(target=freeze_before_open if who == "winner" else freeze_at_fence, args=args)
+    t.start()
+    time.sleep(0.3)
+    clients = Writers(r.g.port)
+    verb = subprocess.Popen([BINARY, "promote", "--state", r.g.state], stdout=subprocess.DEVNULL)
+    assert frozen.wait(20)
+    time.sleep(2.5)
+    (r.new if who == "winner" else r.old).thaw()
+    t.join()
+    assert verb.wait(30) in (0, 5)
+    n = clients.n
+    until(lambda: clients.n > n + 20 or clients.odd, 20)
+    clients.end()
+    assert who == "loser" or r.g.status()["authority"] == "new"

@@ -20,8 +20,11 @@
 
 #define MS 1000000ull
 
-static const struct cutover_limits limits = { 300 * MS, 1000 * MS, 50 * MS,
-	                                      20 * MS };
+static const struct cutover_limits limits = { .drain_ns = 300 * MS,
+	                                      .hold_ns = 1000 * MS,
+	                                      .open_ns = 2000 * MS,
+	                                      .margin_ns = 50 * MS,
+	                                      .retry_ns = 20 * MS };
 
 /* Everything outside of the machine. */
 struct model {
@@ -446,11 +449,40 @@ open_is_owed(void **state)
 	(void)state;
 	(void)go_to(&m, &c, CUT_OPEN);
 	assert_int_equal(feed(&c, &m, CUT_EV_FAIL, CUT_OPEN), CUT_IDLE);
-	m.now = c.hold_at_ns + limits.hold_ns;
+	m.now = c.hold_at_ns + limits.hold_ns + limits.open_ns - 1;
+	assert_int_equal(feed(&c, &m, CUT_EV_TIME, CUT_IDLE), CUT_OPEN);
+	assert_int_equal(feed(&c, &m, CUT_EV_FAIL, CUT_OPEN), CUT_IDLE);
+	m.now += limits.retry_ns;
 	assert_int_equal(feed(&c, &m, CUT_EV_TIME, CUT_IDLE), CUT_OPEN);
 	assert_int_equal(feed(&c, &m, CUT_EV_FAIL, CUT_OPEN), CUT_RELEASE);
 	assert_true(c.unfence_owed);
 	assert_int_equal(feed(&c, &m, CUT_EV_OK, CUT_RELEASE), CUT_DONE);
+}
+
+/* An abort opens before it releases, but waits for other pairs no longer than the
+ * hold. */
+static void
+an_abort_opens_first(void **state)
+{
+	struct model m;
+	struct cutover c;
+
+	(void)state;
+	for (int waits = 0; waits < 2; waits++) {
+		struct cutover_event ev = { .kind = CUT_EV_FAIL,
+			                    .step = CUT_BACK_UNFENCE,
+			                    .waits = waits == 1 };
+
+		(void)go_to(&m, &c, CUT_MARK);
+		assert_int_equal(feed(&c, &m, CUT_EV_FAIL, CUT_MARK),
+		                 CUT_BACK_RECORD);
+		assert_int_equal(feed(&c, &m, CUT_EV_OK, CUT_BACK_RECORD),
+		                 CUT_BACK_UNFENCE);
+		ev.now_ns = c.hold_at_ns + limits.hold_ns;
+		assert_int_equal(cutover_feed(&c, &ev),
+		                 waits ? CUT_BACK_RELEASE : CUT_IDLE);
+		assert_true(c.unfence_owed == (waits == 1));
+	}
 }
 
 int
@@ -466,6 +498,7 @@ main(void)
 		cmocka_unit_test(forced_goes_through),
 		cmocka_unit_test(unsure_commit_stays),
 		cmocka_unit_test(open_is_owed),
+		cmocka_unit_test(an_abort_opens_first),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,8 +25,11 @@
 #define KEYS  4
 #define LOG_N 256
 
-static const struct cutover_limits limits = { 300 * MS, 1000 * MS, 50 * MS,
-	                                      20 * MS };
+static const struct cutover_limits limits = { .drain_ns = 300 * MS,
+	                                      .hold_ns = 1000 * MS,
+	                                      .open_ns = 2000 * MS,
+	                                      .margin_ns = 50 * MS,
+	                                      .retry_ns = 20 * MS };
 
 struct unit {
 	int key;
