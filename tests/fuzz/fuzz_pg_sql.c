@@ -3,7 +3,7 @@
  * tests/fuzz/fuzz_pg_sql.c: any text as a statement: the tokens follow each other
  * inside it, and what is called a read is one by a second, simpler look. So is what
  * touches the tables of a rule alone. Whatever it is, it is on some side of a split, and what
- * names no table is not on new's.
+ * names no table is not on new's. Of all texts with one form the same is said.
  *
  * data: the text.
  */
@@ -12,6 +12,7 @@
 
 #include "engine/postgres/sql.h"
 #include "engine/postgres/sql_change.h"
+#include "engine/postgres/sql_form.h"
 #include "engine/postgres/sql_scan.h"
 #include "engine/postgres/sql_scope.h"
 #include "engine/postgres/sql_side.h"
@@ -187,6 +188,47 @@ look_at_sides(struct span text)
 	sql_side_judge(&sides, &of, text, &is);
 }
 
+/* What was said of a form, in this process. */
+static struct {
+	uint64_t form[2];
+	int said; /* 0: nothing */
+} forms[1 << 16];
+
+static void
+check_form(struct span text, uint64_t ret[2])
+{
+	static const uint64_t seed[2] = { 1, 2 };
+	int said = 1 + 2 * (int)sql_judge(&names, text) + sql_may_change(text);
+	size_t at;
+
+	sql_form(text, seed, ret);
+	at = ret[0] % (sizeof(forms) / sizeof(forms[0]));
+	if (memcmp(forms[at].form, ret, sizeof(forms[at].form)) == 0)
+		REQUIRE(forms[at].said == said);
+	memcpy(forms[at].form, ret, sizeof(forms[at].form));
+	forms[at].said = said;
+}
+
+/* Each constant becomes another one. */
+static void
+change_values(uint8_t *copy, size_t n)
+{
+	struct sql_scan s;
+	struct sql_token t;
+
+	if (!sql_scan_init(&s, span_of(copy, n)))
+		return;
+	for (sql_scan_next(&s, &t); t.kind != SQL_END && t.kind != SQL_UNSURE;
+	     sql_scan_next(&s, &t)) {
+		uint8_t *p = copy + (t.text.p - copy);
+
+		for (size_t i = 0; t.kind == SQL_VALUE && i < t.text.n; i++) {
+			if (p[0] == '\'' ? p[i] != '\'' : isdigit(p[i]))
+				p[i] = '7';
+		}
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -194,6 +236,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		                             "update", "delete",  "merge",
 		                             "into",   "nextval", "pg_class" };
 	uint8_t *copy = malloc(n + 1);
+	uint64_t form[2][2];
+	struct sql_scan s;
+	struct sql_token t;
 	struct span text;
 	char *seen;
 
@@ -223,6 +268,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	                    text) == 1)
 		REQUIRE((has_word(seen, "t") || memchr(copy, '"', n) != NULL) &&
 		        !has_word(seen, "from u") && !has_word(seen, "from w"));
+	check_form(text, form[0]);
+	t.kind = SQL_UNSURE;
+	if (n <= SQL_TEXT_MAX && sql_scan_init(&s, text)) {
+		do
+			sql_scan_next(&s, &t);
+		while (t.kind != SQL_END && t.kind != SQL_UNSURE);
+	}
+	change_values(copy, n);
+	check_form(text, form[1]);
+	/* What can be scanned is another text of the same form. */
+	REQUIRE(t.kind == SQL_UNSURE ||
+	        memcmp(form[0], form[1], sizeof(form[0])) == 0);
 	free(seen);
 	free(copy);
 	return 0;

@@ -6,7 +6,8 @@
  *   pg_sql_main              lines of standard input, texts in hexadecimal:
  *     n 0|1 KIND NAME TEXT   a row of old's or new's answer ("-": empty)
  *     d                      all rows are there
- *     j TEXT                 answers w, m or r: write, mild, read
+ *     j TEXT                 answers w, m or r: write, mild, read; of all texts of
+ *                            one form the same, or it ends
  *   pg_sql_main scope        what is asked of a server where rules name tables
  *     f SCHEMA               a schema of the feature
  *     p PATH                 of the session: a NUL behind each schema
@@ -20,6 +21,7 @@
 
 #include "base/check.h"
 #include "engine/postgres/sql.h"
+#include "engine/postgres/sql_form.h"
 #include "engine/postgres/sql_scope.h"
 #include "engine/postgres/sql_side.h"
 
@@ -121,10 +123,29 @@ add(struct sql_names *n, char *line)
 		sql_names_add(n, s, row);
 }
 
+static char
+judge(const struct sql_names *n, struct map *forms, struct span text)
+{
+	static const uint64_t seed[2] = { 1, 2 };
+	uint64_t form[2];
+	bool is_new;
+	struct map_entry *e;
+	char said = "wmr"[sql_judge(n, text)];
+	char *before;
+
+	sql_form(text, seed, form);
+	e = map_put(forms, span_of(form, sizeof(form)), &is_new);
+	REQUIRE(e != NULL);
+	before = map_value(e);
+	REQUIRE(is_new || *before == said);
+	*before = said;
+	return said;
+}
+
 int
 main(int argc, char **argv)
 {
-	static const char letter[] = "wmr";
+	struct map forms;
 	struct mem mem = { .resize = resize };
 	struct sql_names n;
 	char *line = NULL;
@@ -148,12 +169,14 @@ main(int argc, char **argv)
 	sql_names_init(&n, &mem, 1);
 	sql_scope_init(&scope, &mem, 1);
 	sql_sides_init(&sides, &mem, 1);
+	map_init(&forms, &mem, 1, 1);
 	while (getline(&line, &cap, stdin) > 0) {
 		if (line[0] == 'n')
 			add(&n, line);
-		else if (line[0] == 'd')
+		else if (line[0] == 'd') {
 			sql_names_done(&n);
-		else if (line[0] == 'f')
+			map_clear(&forms);
+		} else if (line[0] == 'f')
 			add_word(line + 2);
 		else if (line[0] == 'p') {
 			at = unhex(line + 2);
@@ -167,9 +190,10 @@ main(int argc, char **argv)
 			tell_side(&mem, at, unhex(line + 2));
 		else
 			(void)printf("%c\n",
-			             letter[sql_judge(&n, unhex(line + 2))]);
+			             judge(&n, &forms, unhex(line + 2)));
 	}
 	free(line);
+	map_fini(&forms);
 	sql_names_fini(&n);
 	sql_scope_fini(&scope);
 	sql_sides_fini(&sides);

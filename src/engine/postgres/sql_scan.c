@@ -6,6 +6,56 @@
 
 #include "base/utf8.h"
 
+/* What a byte may be. */
+enum {
+	IS_LETTER = 1, /* begins a name */
+	IS_DIGIT = 2,
+	IS_OPERATOR = 4,
+	IS_BLANK = 8,
+	IS_OTHER = 16,
+};
+
+#define CASES(c) [c] = IS_LETTER, [(c) | 32] = IS_LETTER
+
+static const uint8_t is[256] = {
+	CASES('A'),          CASES('B'),          CASES('C'),
+	CASES('D'),          CASES('E'),          CASES('F'),
+	CASES('G'),          CASES('H'),          CASES('I'),
+	CASES('J'),          CASES('K'),          CASES('L'),
+	CASES('M'),          CASES('N'),          CASES('O'),
+	CASES('P'),          CASES('Q'),          CASES('R'),
+	CASES('S'),          CASES('T'),          CASES('U'),
+	CASES('V'),          CASES('W'),          CASES('X'),
+	CASES('Y'),          CASES('Z'),          ['_'] = IS_LETTER,
+	['0'] = IS_DIGIT,    ['1'] = IS_DIGIT,    ['2'] = IS_DIGIT,
+	['3'] = IS_DIGIT,    ['4'] = IS_DIGIT,    ['5'] = IS_DIGIT,
+	['6'] = IS_DIGIT,    ['7'] = IS_DIGIT,    ['8'] = IS_DIGIT,
+	['9'] = IS_DIGIT,    ['+'] = IS_OPERATOR, ['-'] = IS_OPERATOR,
+	['*'] = IS_OPERATOR, ['/'] = IS_OPERATOR, ['<'] = IS_OPERATOR,
+	['>'] = IS_OPERATOR, ['='] = IS_OPERATOR, ['~'] = IS_OPERATOR,
+	['!'] = IS_OPERATOR, ['@'] = IS_OPERATOR, ['#'] = IS_OPERATOR,
+	['%'] = IS_OPERATOR, ['^'] = IS_OPERATOR, ['&'] = IS_OPERATOR,
+	['|'] = IS_OPERATOR, ['`'] = IS_OPERATOR, ['?'] = IS_OPERATOR,
+	[' '] = IS_BLANK,    ['\t'] = IS_BLANK,   ['\n'] = IS_BLANK,
+	['\r'] = IS_BLANK,   ['\f'] = IS_BLANK,   ['('] = IS_OTHER,
+	[')'] = IS_OTHER,    [';'] = IS_OTHER,    ['['] = IS_OTHER,
+	[']'] = IS_OTHER,    [','] = IS_OTHER,    [':'] = IS_OTHER,
+	['.'] = IS_OTHER,
+};
+
+#define ONES  0x0101010101010101ull
+#define HIGHS 0x8080808080808080ull
+
+/* Eight bytes, all of ASCII, and none of them a backslash or NUL. */
+static bool
+is_plain(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return ((v | (v - ONES) | ((v ^ ONES * '\\') - ONES)) & HIGHS) == 0;
+}
+
 bool
 sql_scan_init(struct sql_scan *s, struct span text)
 {
@@ -13,7 +63,8 @@ sql_scan_init(struct sql_scan *s, struct span text)
 
 	*s = (struct sql_scan){ .text = text };
 	while (rest.n > 0) {
-		size_t n = utf8_char(rest);
+		size_t n =
+			rest.n >= 8 && is_plain(rest.p) ? 8 : utf8_char(rest);
 
 		if (n == 0 || rest.p[0] == '\\' || rest.p[0] == '\0')
 			return false;
@@ -31,19 +82,19 @@ byte_at(const struct sql_scan *s, size_t ahead)
 static bool
 is_digit(uint8_t c)
 {
-	return c >= '0' && c <= '9';
+	return is[c] == IS_DIGIT;
 }
 
 static bool
 begins_name(uint8_t c)
 {
-	return ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
+	return is[c] == IS_LETTER;
 }
 
 static bool
 is_operator(uint8_t c)
 {
-	return c != 0 && strchr("+-*/<>=~!@#%^&|`?", c) != NULL;
+	return is[c] == IS_OPERATOR;
 }
 
 /* Behind what two slashes and stars enclose, which may lie in each other. */
@@ -77,8 +128,7 @@ skip_blank(struct sql_scan *s)
 	while (s->at < s->text.n) {
 		uint8_t c = byte_at(s, 0);
 
-		if (c == ' ' || c == '\t' || c == '\n' || c == '\r' ||
-		    c == '\f') {
+		if (is[c] == IS_BLANK) {
 			s->at++;
 		} else if (c == '-' && byte_at(s, 1) == '-') {
 			while (s->at < s->text.n && byte_at(s, 0) != '\n' &&
@@ -98,19 +148,16 @@ skip_blank(struct sql_scan *s)
 static enum sql_kind
 take_string(struct sql_scan *s)
 {
-	s->at++;
-	while (s->at < s->text.n) {
-		if (byte_at(s, 0) != '\'') {
-			s->at++;
-			continue;
-		}
-		if (byte_at(s, 1) != '\'') {
-			s->at++;
-			return SQL_VALUE;
-		}
-		s->at += 2;
-	}
-	return SQL_UNSURE;
+	const uint8_t *quote;
+
+	do {
+		s->at++;
+		quote = memchr(s->text.p + s->at, '\'', s->text.n - s->at);
+		if (quote == NULL)
+			return SQL_UNSURE;
+		s->at = (size_t)(quote - s->text.p) + 1;
+	} while (byte_at(s, 0) == '\'');
+	return SQL_VALUE;
 }
 
 static enum sql_kind
@@ -135,22 +182,22 @@ take_quoted(struct sql_scan *s, struct sql_token *t)
 static enum sql_kind
 take_name(struct sql_scan *s, struct sql_token *t)
 {
-	while (s->at < s->text.n) {
-		uint8_t c = byte_at(s, 0);
+	const uint8_t *p = s->text.p + s->at;
+	size_t left = s->text.n - s->at;
+	size_t n = 0;
 
-		if (!begins_name(c) && !is_digit(c)) {
-			if (c == '$' || c >= 0x80)
-				return SQL_UNSURE;
-			break;
-		}
-		if (t->name_n == SQL_NAME_MAX)
+	while (n < left && (is[p[n]] & (IS_LETTER | IS_DIGIT)) != 0) {
+		if (n == SQL_NAME_MAX)
 			return SQL_UNSURE;
-		if (c >= 'A' && c <= 'Z')
-			c = (uint8_t)(c + 32);
-		t->name[t->name_n++] = (char)c;
-		s->at++;
+		t->name[n] =
+			(char)((uint8_t)(p[n] - 'A') < 26 ? p[n] + 32 : p[n]);
+		n++;
 	}
-	if (t->name_n == 1 && t->name[0] == 'u' && byte_at(s, 0) == '&' &&
+	s->at += n;
+	t->name_n = n;
+	if (n < left && (p[n] == '$' || p[n] >= 0x80))
+		return SQL_UNSURE;
+	if (n == 1 && t->name[0] == 'u' && byte_at(s, 0) == '&' &&
 	    (byte_at(s, 1) == '"' || byte_at(s, 1) == '\''))
 		return SQL_UNSURE;
 	return SQL_NAME;
@@ -221,7 +268,7 @@ take(struct sql_scan *s, struct sql_token *t)
 		return take_number(s);
 	if (is_operator(c))
 		return take_operator(s);
-	if (strchr("();[],:.", c) == NULL)
+	if (is[c] != IS_OTHER)
 		return SQL_UNSURE;
 	s->at++;
 	return c == '(' ? SQL_OPEN : c == ';' ? SQL_SEMICOLON : SQL_OTHER;
@@ -236,7 +283,11 @@ sql_scan_next(struct sql_scan *s, struct sql_token *ret)
 	ret->name_n = 0;
 	ret->kind = SQL_UNSURE;
 	ret->text = (struct span){ NULL, 0 };
-	if (skip_blank(s)) {
+	/* Most have one space in front. */
+	if (byte_at(s, 0) == ' ')
+		s->at++;
+	if ((is[byte_at(s, 0)] & (IS_LETTER | IS_DIGIT)) != 0 ||
+	    skip_blank(s)) {
 		from = s->at;
 		ret->kind = from == s->text.n ? SQL_END : take(s, ret);
 		ret->text = span_of(s->text.p + from, s->at - from);

@@ -36,7 +36,7 @@ find(struct pg_verdicts *v, const char *text)
 {
 	uint64_t digest[2];
 
-	pg_verdicts_digest(v, span_str(text), digest);
+	pg_verdicts_form(v, span_str(text), digest);
 	return pg_verdicts_find(v, digest);
 }
 
@@ -45,7 +45,7 @@ put(struct pg_verdicts *v, const char *text, uint8_t verdict)
 {
 	uint64_t digest[2];
 
-	pg_verdicts_digest(v, span_str(text), digest);
+	pg_verdicts_form(v, span_str(text), digest);
 	pg_verdicts_put(v, digest, verdict);
 }
 
@@ -89,6 +89,25 @@ kept_while_names_are(void **state)
 	assert_int_equal(h.mem.used, 0);
 }
 
+/* Of statements that differ by their constants alone one is looked at. */
+static void
+one_for_all_constants(void **state)
+{
+	struct heap h = heap_make();
+	struct pg_verdicts v;
+
+	(void)state;
+	pg_verdicts_init(&v, &h.mem, 4, seed);
+	load(&v, 1);
+	put(&v, "SELECT a FROM t WHERE b = 1 AND c = 'x'", 2);
+	assert_int_equal(find(&v, "SELECT a FROM t WHERE b = 22 AND c = ''"),
+	                 2);
+	assert_int_equal(find(&v, "SELECT a FROM t WHERE b = d AND c = 'x'"),
+	                 -1);
+	pg_verdicts_fini(&v);
+	assert_int_equal(h.mem.used, 0);
+}
+
 /* In a small table the younger one stays, and none is taken for another. */
 static void
 never_anothers(void **state)
@@ -101,13 +120,13 @@ never_anothers(void **state)
 	pg_verdicts_init(&v, &h.mem, 4, seed);
 	load(&v, 1);
 	for (uint8_t i = 0; i < 100; i++) {
-		char text[2] = { (char)(i + 1), '\0' };
+		char text[3] = { (char)('a' + i / 10), (char)('a' + i % 10) };
 
 		put(&v, text, i);
 		assert_int_equal(find(&v, text), i);
 	}
 	for (uint8_t i = 0; i < 100; i++) {
-		char text[2] = { (char)(i + 1), '\0' };
+		char text[3] = { (char)('a' + i / 10), (char)('a' + i % 10) };
 		int said = find(&v, text);
 
 		assert_true(said == -1 || said == i);
@@ -222,6 +241,7 @@ main(void)
 {
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(kept_while_names_are),
+		cmocka_unit_test(one_for_all_constants),
 		cmocka_unit_test(never_anothers),
 		cmocka_unit_test(when_it_is_due),
 		cmocka_unit_test(by_its_names),

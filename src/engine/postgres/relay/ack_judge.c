@@ -64,14 +64,14 @@ static enum pg_ack_class
 judge(struct pg_relay *r, struct span text)
 {
 	struct pg_verdicts *v = &r->acks.verdicts;
-	uint64_t digest[2];
+	uint64_t form[2];
 	int known;
 
-	pg_verdicts_digest(v, text, digest);
-	known = pg_verdicts_find(v, digest);
+	pg_verdicts_form(v, text, form);
+	known = pg_verdicts_find(v, form);
 	if (known < 0) {
 		known = (int)pg_ack_judge(&v->names, text);
-		pg_verdicts_put(v, digest, (uint8_t)known);
+		pg_verdicts_put(v, form, (uint8_t)known);
 	}
 	return (enum pg_ack_class)known;
 }

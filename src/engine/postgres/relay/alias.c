@@ -15,15 +15,29 @@
 #define WORDS_MAX ((size_t)2 * 1024)
 #define NAME_N    39 /* "godwit_" and 32 digits */
 
+/* Eight digits, the first one highest: each gets a byte. */
+static void
+put_hex(uint32_t v, char *ret)
+{
+	uint64_t n = v;
+	uint64_t letters;
+
+	n = (n | n << 16) & 0x0000ffff0000ffffull;
+	n = (n | n << 8) & 0x00ff00ff00ff00ffull;
+	n = (n | n << 4) & 0x0f0f0f0f0f0f0f0full;
+	letters = (n + 0x0606060606060606ull) >> 4 & 0x0101010101010101ull;
+	n += 0x3030303030303030ull + letters * ('a' - '0' - 10);
+	for (int i = 0; i < 8; i++)
+		ret[i] = (char)(n >> (56 - 8 * i));
+}
+
 static struct span
 name_of(const uint64_t digest[2], char ret[NAME_N])
 {
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < 7; i++)
-		ret[i] = "godwit_"[i];
-	for (size_t i = 0; i < 32; i++)
-		ret[7 + i] = digits[digest[i / 16] >> (60 - i % 16 * 4) & 15];
+	memcpy(ret, "godwit_", 7);
+	for (size_t i = 0; i < 4; i++)
+		put_hex((uint32_t)(digest[i / 2] >> (i % 2 == 0 ? 32 : 0)),
+		        ret + 7 + 8 * i);
 	return span_of(ret, NAME_N);
 }
 
@@ -397,7 +411,7 @@ use(struct pg_session *s, struct span name, char alias[NAME_N],
 	*ret_name = name_of(n->alias.digest, alias);
 	if (rc == ALIAS_DONE &&
 	    pg_read_parse(span_skip(buf_span(&n->raw), 5), &p))
-		pg_turn_note(s, p.text, true);
+		pg_turn_note_again(s, p.text, n->alias.form);
 	if (rc == ALIAS_DONE)
 		pg_ack_note_text(s, p.text);
 	return rc;

@@ -193,7 +193,7 @@ void pg_reads_work(struct pg_relay *r);
 void pg_look_up(struct pg_relay *r, struct pg_look *l);
 void pg_look_take(struct pg_relay *r, struct pg_look *l, struct span bytes);
 void pg_look_down(struct pg_relay *r, struct pg_look *l, const struct err *err);
-/* What a statement is; its digest. */
+/* What a statement is; the digest of its words, constants and all. */
 enum sql_class pg_reads_judge(struct pg_relay *r, struct span text,
                               uint64_t ret_digest[2]);
 /* The other side said that it is a write, or cannot do it: never again. */

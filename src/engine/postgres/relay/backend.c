@@ -476,9 +476,29 @@ on_swept(struct pg_backend *b, const struct pg_part *p)
 		b->sweeps = false;
 }
 
+/* Parts that follow each other in what came go to the client at once: *run. */
+static void
+give_run(struct pg_backend *b, struct span *run)
+{
+	if (run->n > 0)
+		pg_backend_give(b, *run);
+	run->n = 0;
+}
+
+static void
+add_run(struct pg_backend *b, struct span *run, struct span raw)
+{
+	if (run->n > 0 && run->p + run->n == raw.p) {
+		run->n += raw.n;
+		return;
+	}
+	give_run(b, run);
+	*run = raw;
+}
+
 /* Whose is the message that begins, and what is kept of it? */
 static void
-on_head(struct pg_backend *b, const struct pg_part *p)
+on_head(struct pg_backend *b, const struct pg_part *p, struct span *run)
 {
 	bool reads = false;
 
@@ -503,22 +523,24 @@ on_head(struct pg_backend *b, const struct pg_part *p)
 	             pg_ack_wants(b->s, p->type);
 	buf_clear(&b->word);
 	if (buf_len(&b->s->params) > 0 && !b->is_ours &&
-	    !pg_session_is_quiet(b->s))
+	    !pg_session_is_quiet(b->s)) {
+		give_run(b, run);
 		pg_params_give(b->s);
+	}
 }
 
 /* False: the session or the backend is gone. */
 static bool
-on_part(struct pg_backend *b, const struct pg_part *p)
+on_part(struct pg_backend *b, const struct pg_part *p, struct span *run)
 {
 	if (b->sweeps) {
 		on_swept(b, p);
 		return true;
 	}
 	if (p->kind == PG_HEAD)
-		on_head(b, p);
+		on_head(b, p, run);
 	if (!b->is_ours && !b->is_kept)
-		pg_backend_give(b, p->raw);
+		add_run(b, run, p->raw);
 	if (!b->is_ours && b->s->reading.ask != NULL)
 		pg_shadow_passed(b->s, p->raw);
 	if (!b->reads)
@@ -526,11 +548,13 @@ on_part(struct pg_backend *b, const struct pg_part *p)
 	if (p->kind == PG_BODY)
 		buf_put_span(&b->word, p->raw);
 	if (buf_failed(&b->word)) {
+		give_run(b, run);
 		pg_session_end(b->s, SPAN("53200"), "out of memory");
 		return false;
 	}
 	if (p->left > 0)
 		return true;
+	give_run(b, run);
 	return on_word(b, b->type, buf_span(&b->word)) && b->link != NULL;
 }
 
@@ -539,6 +563,7 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 {
 	struct pg_session *s = b->s;
 	struct pg_relay *r = s->r;
+	struct span run = { NULL, 0 };
 	struct pg_part p;
 	size_t used;
 
@@ -554,14 +579,16 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 		if (rc == WIRE_MORE)
 			break;
 		if (rc != WIRE_PART) {
+			give_run(b, &run);
 			pg_backend_close(b);
 			pg_session_end(s, SPAN("08006"),
 			               "the server does not speak PostgreSQL");
 			return;
 		}
-		if (!on_part(b, &p))
+		if (!on_part(b, &p, &run))
 			return;
 	}
+	give_run(b, &run);
 	pg_turn_settle(s);
 	if ((b->at >= BACKEND_LOGIN || s->turn.place != NULL) &&
 	    (buf_len(&s->rx) > 0 || s->is_stopped))

@@ -133,21 +133,26 @@ pg_group_leave(struct pg_relay *r, struct pg_group *g)
 
 /* ---- what is left behind --------------------------------------------------------- */
 
+void
+pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2])
+{
+	pg_verdicts_form(&p->verdicts, text, ret);
+}
+
 enum sql_class
-pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text)
+pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
+               const uint64_t form[2])
 {
 	struct pg_verdicts *v = &p->verdicts;
-	uint64_t digest[2];
 	int known;
 
 	p->used_ns = r->port->now_ns;
-	pg_verdicts_digest(v, text, digest);
-	known = pg_verdicts_find(v, digest);
+	known = pg_verdicts_find(v, form);
 	if (known < 0) {
 		known = (int)sql_judge(&v->names, text);
 		if (known == SQL_WRITE && sql_may_change(text))
 			known = CHANGES;
-		pg_verdicts_put(v, digest, (uint8_t)known);
+		pg_verdicts_put(v, form, (uint8_t)known);
 	}
 	if (known != CHANGES)
 		return (enum sql_class)known;

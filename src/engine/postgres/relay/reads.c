@@ -90,6 +90,8 @@ pg_reads_forget(struct pg_relay *r)
 		s->reading.like = LIKE_UNKNOWN;
 		s->reading.is_wild = true;
 		s->reading.wants_census = false;
+		/* Nobody looked at what its transaction did. */
+		s->reading.is_schema = !pg_session_is_quiet(s);
 		if (s->reading.p != NULL && s->reading.p->at == READ_NONE)
 			pg_reader_close(s->reading.p);
 	}
@@ -140,16 +142,20 @@ enum sql_class
 pg_reads_judge(struct pg_relay *r, struct span text, uint64_t ret_digest[2])
 {
 	struct pg_reads *a = &r->reads;
+	uint64_t form[2];
 	int known;
 
-	pg_verdicts_digest(&a->verdicts, text, ret_digest);
-	known = pg_verdicts_find(&a->verdicts, ret_digest);
+	ret_digest[0] = hash_bytes(text, a->seed[0]);
+	ret_digest[1] = hash_bytes(text, a->seed[1]);
+	pg_verdicts_form(&a->verdicts, text, form);
+	known = pg_verdicts_find(&a->verdicts, form);
 	if (known < 0) {
-		known = SQL_WRITE;
-		if (map_find(&a->refused, key_of(ret_digest)) == NULL)
-			known = (int)sql_judge(&a->verdicts.names, text);
-		pg_verdicts_put(&a->verdicts, ret_digest, (uint8_t)known);
+		known = (int)sql_judge(&a->verdicts.names, text);
+		pg_verdicts_put(&a->verdicts, form, (uint8_t)known);
 	}
+	if (known == SQL_READ && map_count(&a->refused) > 0 &&
+	    map_find(&a->refused, key_of(ret_digest)) != NULL)
+		return SQL_WRITE;
 	return (enum sql_class)known;
 }
 
@@ -161,7 +167,6 @@ pg_reads_refuse(struct pg_relay *r, const uint64_t digest[2])
 	/* Without room it is tried, and refused, again. */
 	if (map_count(&a->refused) < PG_READ_REFUSED_MAX)
 		(void)!map_put(&a->refused, key_of(digest), NULL);
-	pg_verdicts_put(&a->verdicts, digest, SQL_WRITE);
 }
 
 uint32_t

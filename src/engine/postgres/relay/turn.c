@@ -496,16 +496,11 @@ says(struct span text, struct span word)
 	return false;
 }
 
-void
-pg_turn_note(struct pg_session *s, struct span text, bool whole)
+static void
+note(struct pg_session *s, struct span text, enum sql_class c)
 {
 	struct pg_turn *t = &s->turn;
-	enum sql_class c = SQL_WRITE;
 
-	if (t->place == NULL || t->server == NULL)
-		return;
-	if (whole)
-		c = pg_place_judge(s->r, t->place, text);
 	if (c != SQL_READ)
 		t->server->is_numbered = true;
 	t->is_plain = c != SQL_WRITE;
@@ -526,6 +521,29 @@ pg_turn_note(struct pg_session *s, struct span text, bool whole)
 		t->pins |= PIN_LOAD;
 	if (says(text, SPAN("currval")) || says(text, SPAN("lastval")))
 		t->pins |= PIN_SEQUENCE;
+}
+
+void
+pg_turn_note(struct pg_session *s, struct span text, bool whole)
+{
+	uint64_t form[2] = { 0, 0 };
+
+	if (whole)
+		pg_turn_note_again(s, text, form);
+	else if (s->turn.place != NULL && s->turn.server != NULL)
+		note(s, text, SQL_WRITE);
+}
+
+void
+pg_turn_note_again(struct pg_session *s, struct span text, uint64_t form[2])
+{
+	struct pg_turn *t = &s->turn;
+
+	if (t->place == NULL || t->server == NULL)
+		return;
+	if ((form[0] | form[1]) == 0)
+		pg_place_form(t->place, text, form);
+	note(s, text, pg_place_judge(s->r, t->place, text, form));
 }
 
 /* ---- once a batch ---------------------------------------------------------------- */

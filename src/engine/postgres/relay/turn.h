@@ -58,7 +58,7 @@ const char *pg_pin_text(uint32_t pins);
 struct pg_alias {
 	uint64_t digest[2]; /* 0, 0: none */
 	uint64_t shape;     /* of its answers; 0: not known        */
-	uint64_t verdict[2];
+	uint64_t form[2];   /* of its text (sql_form.h); 0, 0: nobody asked   */
 	uint32_t series;  /* ... of the Parse that was not answered; 0: none */
 	uint32_t closing; /* ... of the Close */
 };
@@ -203,6 +203,9 @@ void pg_turn_settle(struct pg_session *s);
 void pg_turn_known(struct pg_session *s);
 /* A statement of the client's that is passed on. whole: all of its text is there. */
 void pg_turn_note(struct pg_session *s, struct span text, bool whole);
+/* ... whose form is kept: it is put into form when that is zero. */
+void pg_turn_note_again(struct pg_session *s, struct span text,
+                        uint64_t form[2]);
 /* Once a batch. */
 void pg_turn_work(struct pg_relay *r);
 /* A hold, another pair, the end. */
@@ -232,9 +235,10 @@ void pg_place_leave(struct pg_relay *r, struct pg_place *p);
 struct pg_group *pg_group_find(struct pg_relay *r, struct span startup);
 struct pg_group *pg_group_enter(struct pg_relay *r, struct span startup);
 void pg_group_leave(struct pg_relay *r, struct pg_group *g);
-/* What a statement leaves behind. */
+/* Who a statement is, whatever its constants; what one of that form leaves behind. */
+void pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2]);
 enum sql_class pg_place_judge(struct pg_relay *r, struct pg_place *p,
-                              struct span text);
+                              struct span text, const uint64_t form[2]);
 /* Does a text name what a language may keep state behind? */
 bool pg_place_is_coded(const struct pg_place *p, struct span text);
 /* Should the catalog be read anew? Then ask x for it; its rows; its end. */

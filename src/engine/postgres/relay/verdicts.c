@@ -6,7 +6,7 @@
 #include "engine/postgres/relay/verdicts.h"
 
 #include "base/check.h"
-#include "base/hash.h"
+#include "engine/postgres/sql_form.h"
 
 void
 pg_verdicts_init(struct pg_verdicts *v, struct mem *mem, size_t cache_n,
@@ -117,29 +117,25 @@ pg_verdicts_read(struct span body, struct span ret_row[3])
 /* ---- verdicts --------------------------------------------------------------- */
 
 void
-pg_verdicts_digest(const struct pg_verdicts *v, struct span text,
-                   uint64_t ret[2])
+pg_verdicts_form(const struct pg_verdicts *v, struct span text, uint64_t ret[2])
 {
-	ret[0] = hash_bytes(text, v->seed[0]);
-	ret[1] = hash_bytes(text, v->seed[1]);
+	sql_form(text, v->seed, ret);
 }
 
 int
-pg_verdicts_find(const struct pg_verdicts *v, const uint64_t digest[2])
+pg_verdicts_find(const struct pg_verdicts *v, const uint64_t form[2])
 {
 	const struct pg_verdict *at;
 
 	if (v->cache == NULL || !v->names.is_done)
 		return -1;
-	at = &v->cache[digest[0] & (v->cache_n - 1)];
-	return at->digest[0] == digest[0] && at->digest[1] == digest[1]
-	               ? at->known - 1
-	               : -1;
+	at = &v->cache[form[0] & (v->cache_n - 1)];
+	return at->form[0] == form[0] && at->form[1] == form[1] ? at->known - 1
+	                                                        : -1;
 }
 
 void
-pg_verdicts_put(struct pg_verdicts *v, const uint64_t digest[2],
-                uint8_t verdict)
+pg_verdicts_put(struct pg_verdicts *v, const uint64_t form[2], uint8_t verdict)
 {
 	REQUIRE(verdict < UINT8_MAX);
 	if (!v->names.is_done)
@@ -148,8 +144,8 @@ pg_verdicts_put(struct pg_verdicts *v, const uint64_t digest[2],
 		v->cache = mem_zero(v->mem, v->cache_n * sizeof(*v->cache));
 	if (v->cache == NULL)
 		return;
-	v->cache[digest[0] & (v->cache_n - 1)] = (struct pg_verdict){
-		.digest = { digest[0], digest[1] },
+	v->cache[form[0] & (v->cache_n - 1)] = (struct pg_verdict){
+		.form = { form[0], form[1] },
 		.known = (uint8_t)(verdict + 1),
 	};
 }

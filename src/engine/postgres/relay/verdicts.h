@@ -7,8 +7,9 @@
  *     ↑            └──→ stop: those of before stay
  *     └── due: never done, stale, or old
  *
- * A verdict is a small number of the owner's. It is kept while the names are known; of
- * two statements with the same place the younger one stays.
+ * A verdict is a small number of the owner's, which no constant of a statement changes. It
+ * is kept while the names are known; of two statements with the same place the younger
+ * one stays.
  *
  * Owns:   the names, and its table once a verdict was put.
  * Thread: its machine's.
@@ -22,7 +23,7 @@
 #define PG_VERDICTS_NS 5000000000ull
 
 struct pg_verdict {
-	uint64_t digest[2];
+	uint64_t form[2];
 	uint8_t known; /* the verdict + 1; 0: none */
 };
 
@@ -60,11 +61,11 @@ void pg_verdicts_stop(struct pg_verdicts *v);
 /* A DataRow of three texts. False: it is none. */
 bool pg_verdicts_read(struct span body, struct span ret_row[3]);
 
-/* Who the statement is in the table. */
-void pg_verdicts_digest(const struct pg_verdicts *v, struct span text,
-                        uint64_t ret[2]);
+/* Who the statement is in the table: whatever its constants (sql_form.h). */
+void pg_verdicts_form(const struct pg_verdicts *v, struct span text,
+                      uint64_t ret[2]);
 /* What was said of it, by these names; -1: nothing. */
-int pg_verdicts_find(const struct pg_verdicts *v, const uint64_t digest[2]);
+int pg_verdicts_find(const struct pg_verdicts *v, const uint64_t form[2]);
 /* Without memory, or names, it is not kept. */
-void pg_verdicts_put(struct pg_verdicts *v, const uint64_t digest[2],
+void pg_verdicts_put(struct pg_verdicts *v, const uint64_t form[2],
                      uint8_t verdict);
