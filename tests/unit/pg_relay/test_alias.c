@@ -266,6 +266,53 @@ deallocate_keeps_what_follows(void **state)
 	end();
 }
 
+/* One that fails leaves the names as they are, of all or of one. */
+static void
+a_deallocate_that_fails(void **state)
+{
+	static const char *const all[] = { "DEALLOCATE ALL", "DISCARD ALL",
+		                           "DEALLOCATE s" };
+	int s, c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		begin_turns(1);
+		c = first(&s);
+		say_parse(c, "s", "SELECT 1");
+		say_sync(c);
+		answers(s, "31tTZ");
+		say_query(c, all[i]);
+		answers(s, "EZ");
+		(void)types(s);
+		(void)types(c);
+		say_bind(c, "s");
+		say_sync(c);
+		assert_true(has_sent(s, SPAN("godwit_")));
+		(void)types(s);
+		answers(s, "31tT");
+		answers(s, "2Z");
+		/* By the other protocol, and it is done. */
+		say_parse(c, "", all[i]);
+		say_bind(c, "");
+		say_execute(c);
+		say_sync(c);
+		answers(s, "12EZ");
+		say_bind(c, "s");
+		say_sync(c);
+		assert_true(has_sent(s, SPAN("godwit_")));
+		answers(s, "31tT");
+		answers(s, "2Z");
+		(void)types(s);
+		say_query(c, all[i]);
+		answers(s, "CZ");
+		(void)types(s);
+		say_bind(c, "s");
+		say_sync(c);
+		assert_false(has_sent(s, SPAN("godwit_")));
+		end();
+	}
+}
+
 /* Somebody made an end of all statements where nobody could see it: others are told so
  * once, and then they are made again. */
 static void
@@ -464,6 +511,7 @@ main(void)
 		cmocka_unit_test(a_query_that_fails_fails_alone),
 		cmocka_unit_test(a_query_needs_no_sync),
 		cmocka_unit_test(deallocate_keeps_what_follows),
+		cmocka_unit_test(a_deallocate_that_fails),
 		cmocka_unit_test(what_is_gone_is_made_again),
 		cmocka_unit_test(the_one_without_a_name),
 		cmocka_unit_test(its_bind_counts_as_well),

@@ -70,9 +70,137 @@ a_transaction_keeps_it(void **state)
 	(void)types(c);
 	assert_true(has_sent(s, SPAN("ROLLBACK")));
 	assert_true(has_sent(s, SPAN("SELECT 1")));
-	/* DISCARD SEQUENCES has an answer of its own. */
-	answers(s, "CZTCZ");
+	/* Nothing of it has asked a sequence. */
+	assert_false(has_sent(s, SPAN("DISCARD")));
+	answers(s, "TCZ");
 	assert_string_equal(types(d), "TCZ");
+	end();
+}
+
+/* What a sequence said last is nobody else's. */
+static void
+sequences_are_discarded(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	say_query(c, "INSERT INTO t VALUES (1)");
+	answers(s, "CZ");
+	(void)types(c);
+	buf_clear(&run.w.sent[s]);
+	bytes(d, READ);
+	assert_true(has_sent(s, SPAN("DISCARD SEQUENCES")));
+	/* Which has an answer of its own; and what the server says of itself there
+	 * is for the client. */
+	say(s, 'S',
+	    SPAN("a.b\0"
+	         "2\0"));
+	answers(s, "CZTCZ");
+	assert_string_equal(types(d), "STCZ");
+	end();
+}
+
+/* Who stops in the middle of a message keeps nobody from the server. */
+static void
+half_a_message_takes_nothing(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	bytes(c, span_of(READ.p, READ.n - 3));
+	assert_string_equal(types(s), "");
+	bytes(d, READ);
+	assert_string_equal(types(s), "Q");
+	answers(s, "TCZ");
+	assert_string_equal(types(d), "TCZ");
+	bytes(c, span_skip(READ, READ.n - 3));
+	got(s, READ);
+	answers(s, "TCZ");
+	assert_string_equal(types(c), "TCZ");
+	/* Who may have something of its own is asked for it all the same. */
+	bytes(c, WILD);
+	answers(s, "CZ");
+	(void)types(c);
+	(void)types(s);
+	bytes(c, span_of(READ.p, 3));
+	bytes(d, READ);
+	assert_true(has_sent(s, SPAN("godwit_census")));
+	end();
+}
+
+/* Of a long one the first bytes are enough. */
+static void
+so_much_of_a_message_does(void **state)
+{
+	static uint8_t big[PG_RELAY_WHOLE_MAX] = { 'Q', 0, 16, 0, 0 };
+	int s, c;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	bytes(c, span_of(big, sizeof(big) - 1));
+	world_batch(&run.w);
+	assert_int_equal(buf_len(&run.w.sent[s]), 0);
+	bytes(c, span_of(big, 1));
+	world_batch(&run.w);
+	assert_int_equal(buf_len(&run.w.sent[s]), sizeof(big));
+	end();
+}
+
+/* What a server says of its parameters while nobody has it is told to who gets it. */
+static void
+parameters_are_told(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	say(s, 'S',
+	    SPAN("a.b\0"
+	         "2\0"));
+	world_batch(&run.w);
+	for (int i = 0; i < 2; i++) {
+		bytes(i == 0 ? d : c, READ);
+		answers(s, "TCZ");
+		assert_string_equal(types(i == 0 ? d : c), "STCZ");
+		bytes(i == 0 ? d : c, READ);
+		answers(s, "TCZ");
+		assert_string_equal(types(i == 0 ? d : c), "TCZ");
+	}
+	end();
+}
+
+/* Before the catalog is there anything may have been left. It is asked once. */
+static void
+who_came_too_early_is_asked(void **state)
+{
+	int s, c, x;
+
+	(void)state;
+	begin_turns(2);
+	c = opens(&s);
+	world_batch(&run.w);
+	bytes(c, READ);
+	x = opens_one();
+	answers(x, "TCZ");
+	assert_string_equal(types(c), "TCZ");
+	say(s, 'C', B("SELECT 0"));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+	(void)types(x);
+	bytes(c, READ);
+	assert_string_equal(types(x), "Q");
+	answers(x, "TCZ");
+	assert_true(has_sent(x, SPAN("godwit_census")));
+	assert_string_equal(types(c), "TCZ");
 	end();
 }
 
@@ -512,6 +640,11 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_turns),
 		cmocka_unit_test(a_transaction_keeps_it),
+		cmocka_unit_test(sequences_are_discarded),
+		cmocka_unit_test(half_a_message_takes_nothing),
+		cmocka_unit_test(so_much_of_a_message_does),
+		cmocka_unit_test(parameters_are_told),
+		cmocka_unit_test(who_came_too_early_is_asked),
 		cmocka_unit_test(nothing_is_left),
 		cmocka_unit_test(each_has_its_turn),
 		cmocka_unit_test(what_cannot_go_stays),

@@ -237,11 +237,13 @@ deallocate(struct pg_session *s, struct span text, struct buf *ret)
 	char alias[NAME_N];
 	bool all;
 
-	if (!drops(text, &name, &rest, &all))
+	if (s->turn.skips || !drops(text, &name, &rest, &all))
 		return false;
+	/* They are gone when the server has said so (due.c). */
 	if (all) {
 		map_each(n, &s->named)
-			pg_alias_forget(s, n);
+			((struct pg_named *)map_value(n))->alias.closing =
+				s->turn.series;
 		return false;
 	}
 	e = map_find(&s->named, name);
@@ -258,7 +260,7 @@ deallocate(struct pg_session *s, struct span text, struct buf *ret)
 		buf_put_str(ret, "DEALLOCATE ALL");
 	}
 	buf_put_span(ret, rest);
-	pg_alias_forget(s, e);
+	((struct pg_named *)map_value(e))->alias.closing = s->turn.series;
 	return true;
 }
 

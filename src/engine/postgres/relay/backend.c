@@ -417,6 +417,8 @@ on_parameter(struct pg_backend *b, struct span body)
 	if (s->r->conf->pool_max > 0 &&
 	    (!pg_turn_is_on(s->r) || s->at == SESSION_LOGIN))
 		pg_params_put(&s->says, body);
+	if (s->turn.server != NULL)
+		pg_server_says(s->turn.server, body);
 	if (b->is_ours)
 		pg_params_keep(s, body);
 	else
@@ -470,8 +472,15 @@ on_word(struct pg_backend *b, uint8_t type, struct span body)
 static void
 on_swept(struct pg_backend *b, const struct pg_part *p)
 {
-	if (p->kind == PG_HEAD)
+	if (p->kind == PG_HEAD) {
 		b->type = p->type;
+		b->is_ours = true;
+		buf_clear(&b->word);
+	} else if (b->type == PG_PARAMETER_STATUS) {
+		buf_put_span(&b->word, p->raw);
+	}
+	if (b->type == PG_PARAMETER_STATUS && p->left == 0)
+		on_parameter(b, buf_span(&b->word));
 	if (b->type == PG_READY && p->left == 0)
 		b->sweeps = false;
 }

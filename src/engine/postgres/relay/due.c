@@ -124,6 +124,30 @@ pass_over(struct pg_session *s, const struct pg_due *d)
 	take(s);
 }
 
+/* What was to be gone behind these is there still. */
+static void
+keep_closing(struct pg_session *s, uint32_t first, uint32_t last)
+{
+	map_each(e, &s->named) {
+		struct pg_alias *a = &((struct pg_named *)map_value(e))->alias;
+
+		if (a->closing >= first && a->closing <= last)
+			a->closing = 0;
+	}
+}
+
+/* DEALLOCATE was done, of all or of one. */
+static void
+forget_closing(struct pg_session *s, uint32_t series)
+{
+	map_each(e, &s->named) {
+		struct pg_named *n = map_value(e);
+
+		if (n->alias.closing == series)
+			pg_alias_forget(s, e);
+	}
+}
+
 /* All that was asked for up to the next Sync is not done; but a Query that fails does so
  * alone. */
 static void
@@ -133,8 +157,11 @@ fail(struct pg_session *s)
 	uint32_t first = s->turn.heard + 1;
 	bool any = false;
 
-	if (front(s, &d) && d.kind == DUE_QUERY)
+	if (front(s, &d) && d.kind == DUE_QUERY) {
+		if (s->turn.deallocates)
+			keep_closing(s, first, first);
 		return;
+	}
 	while (front(s, &d) && d.kind != DUE_SYNC) {
 		pass_over(s, &d);
 		any = true;
@@ -143,11 +170,10 @@ fail(struct pg_session *s)
 	s->in_extended = s->in_extended || s->turn.skips;
 	s->turn.waits_shape = false;
 	s->turn.shape = 0;
+	keep_closing(s, first, s->turn.heard + 1);
 	map_each(e, &s->named) {
 		struct pg_alias *a = &((struct pg_named *)map_value(e))->alias;
 
-		if (a->closing >= first && a->closing <= s->turn.heard + 1)
-			a->closing = 0;
 		if (a->series >= first && a->series <= s->turn.heard + 1)
 			pg_alias_forget(s, e);
 	}
@@ -164,6 +190,8 @@ ready(struct pg_session *s)
 	if (front(s, &d))
 		take(s);
 	s->turn.heard++;
+	if (s->turn.deallocates)
+		forget_closing(s, s->turn.heard);
 	if (s->turn.deallocates && s->turn.server != NULL)
 		map_clear(&s->turn.server->has);
 	s->turn.deallocates = s->turn.deallocates && buf_len(&s->turn.due) > 0;

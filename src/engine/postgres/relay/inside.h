@@ -401,6 +401,10 @@ void pg_params_note(struct pg_session *s, struct span body);
 void pg_params_keep(struct pg_session *s, struct span body);
 /* A ParameterStatus in a list of them, instead of the one of that name. */
 void pg_params_put(struct buf *list, struct span body);
+/* Who the parameters of a list are, in whatever order; 0: there are none. */
+uint64_t pg_params_digest(const struct buf *list, uint64_t seed);
+/* All of a list are kept. */
+void pg_params_keep_all(struct pg_session *s, const struct buf *list);
 /* Tell the client of those that are kept; it waits for an answer. */
 void pg_params_give(struct pg_session *s);
 

@@ -110,6 +110,25 @@ pg_params_put(struct buf *list, struct span body)
 	*list = made;
 }
 
+uint64_t
+pg_params_digest(const struct buf *list, uint64_t seed)
+{
+	struct span kept = buf_span(list);
+	struct pg_pair p;
+	uint64_t ret = 0;
+
+	while (next(&kept, &p))
+		ret += hash_mix(hash_bytes(p.name, seed) ^
+		                hash_mix(hash_bytes(p.value, seed)));
+	return ret;
+}
+
+void
+pg_params_keep_all(struct pg_session *s, const struct buf *list)
+{
+	buf_put_span(&s->params, buf_span(list));
+}
+
 void
 pg_params_give(struct pg_session *s)
 {

@@ -12,8 +12,8 @@
 #include "engine/postgres/sql_change.h"
 
 #define CACHE_N    1024 /* verdicts; a power of two */
-/* A verdict beside enum sql_class: writes, and perhaps into the catalog. */
-#define CHANGES    (SQL_READ + 1)
+/* A verdict beside enum pg_leaves: anything, and perhaps in the catalog. */
+#define CHANGES    (LEAVES_NOTHING + 1)
 /* Settings whose names stand in functions. */
 #define CUSTOM_MAX 64
 /* Names behind which a language keeps state. */
@@ -139,7 +139,21 @@ pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2])
 	pg_verdicts_form(&p->verdicts, text, ret);
 }
 
-enum sql_class
+static int
+judge(const struct sql_names *n, struct span text)
+{
+	switch (sql_judge(n, text)) {
+	case SQL_READ: return LEAVES_NOTHING;
+	case SQL_MILD:
+		/* The beginning or end of a transaction. */
+		return pg_ack_judge(n, text) == ACK_CONTROLS ? LEAVES_NOTHING
+		                                             : LEAVES_NUMBERS;
+	case SQL_WRITE: break;
+	}
+	return sql_may_change(text) ? CHANGES : LEAVES_ANYTHING;
+}
+
+enum pg_leaves
 pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
                const uint64_t form[2])
 {
@@ -149,15 +163,13 @@ pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
 	p->used_ns = r->port->now_ns;
 	known = pg_verdicts_find(v, form);
 	if (known < 0) {
-		known = (int)sql_judge(&v->names, text);
-		if (known == SQL_WRITE && sql_may_change(text))
-			known = CHANGES;
+		known = judge(&v->names, text);
 		pg_verdicts_put(v, form, (uint8_t)known);
 	}
 	if (known != CHANGES)
-		return (enum sql_class)known;
+		return (enum pg_leaves)known;
 	v->is_stale = true;
-	return SQL_WRITE;
+	return LEAVES_ANYTHING;
 }
 
 static uint8_t

@@ -20,6 +20,9 @@
 #define PG_RELAY_HELD_MAX   ((size_t)256 * 1024)
 /* Bytes of the prepared statements of one client that are kept to be made again
  * elsewhere; one with more of them cannot move. */
+/* By turns a session gets its server when a message of its client is there as a whole, or
+ * so much of it. Less than PG_RELAY_HELD_MAX. */
+#define PG_RELAY_WHOLE_MAX  ((size_t)64 * 1024)
 #define PG_RELAY_KEEP_MAX   ((size_t)1024 * 1024)
 /* Settings of its own making that one session may have to take along. */
 #define PG_RELAY_CUSTOM_MAX 64

@@ -29,6 +29,7 @@ pg_server_new(struct pg_session *s)
 	x->born_ns = r->port->now_ns;
 	x->number = ++r->turns.numbers;
 	pg_idle_init(&x->in, r->mem);
+	buf_init(&x->says, r->mem);
 	map_init(&x->has, r->mem, sizeof(uint64_t), r->turns.seed[1]);
 	pg_servers_push(&r->turns.servers, x);
 	s->turn.server = x;
@@ -63,6 +64,7 @@ pg_server_free(struct pg_server *x)
 	map_fini(&x->has);
 	pg_own_key_drop(&x->key, r->mem);
 	pg_idle_fini(&x->in);
+	buf_fini(&x->says);
 	if (x->group != NULL) {
 		x->group->server_n--;
 		pg_group_leave(r, x->group);
@@ -71,6 +73,13 @@ pg_server_free(struct pg_server *x)
 	pg_place_leave(r, x->place);
 	pg_servers_remove(&r->turns.servers, x);
 	mem_free(r->mem, x, sizeof(*x));
+}
+
+void
+pg_server_says(struct pg_server *x, struct span body)
+{
+	pg_params_put(&x->says, body);
+	x->said = pg_params_digest(&x->says, x->r->turns.seed[0]);
 }
 
 void
@@ -87,6 +96,7 @@ pg_server_take_back(struct pg_session *s)
 	x->in.in = b->in;
 	pg_own_key_move(&x->key, &b->key);
 	x->last = ++r->turns.numbers;
+	s->turn.said = x->said;
 	s->turn.ticket = x->last;
 	x->since_ns = r->port->now_ns;
 	r->turns.idle_n++;
@@ -120,6 +130,11 @@ pg_server_give(struct pg_server *x, struct pg_session *s)
 	s->turn.server = x;
 	pg_block_take(&s->turn.due, &s->r->lent_due);
 	s->turn.since_ns = s->r->port->now_ns;
+	/* It was told something while nobody had it, or is not what the one before
+	 * was. */
+	if (s->turn.said != x->said)
+		pg_params_keep_all(s, &x->says);
+	s->turn.said = x->said;
 	s->waits_ns = 0;
 	s->waits = false;
 }
@@ -145,7 +160,7 @@ reads(const void *self, uint8_t type)
 	const struct pg_server *x = self;
 
 	return type == PG_READY || type == PG_ERROR_RESPONSE ||
-	       (x->loads && type == PG_DATA_ROW);
+	       type == PG_PARAMETER_STATUS || (x->loads && type == PG_DATA_ROW);
 }
 
 static bool
@@ -163,6 +178,7 @@ hear(void *self, uint8_t type, struct span body)
 		x->loads = false;
 		pg_place_done(x->r, x->place, !x->failed);
 		return true;
+	case PG_PARAMETER_STATUS: pg_server_says(x, body); return true;
 	case PG_DATA_ROW:
 		if (x->loads)
 			pg_place_row(x->place, body);

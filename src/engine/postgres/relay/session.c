@@ -522,6 +522,9 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		pg_session_free(s);
 		return -1;
 	}
+	if (by_turns && quiet && pg_frame_is_between(&s->in) &&
+	    !pg_turn_is_whole(in))
+		return 0;
 	if (s->in.left == 0 && !may_begin(s)) {
 		s->waits = in.n > 0;
 		return 0;
@@ -659,7 +662,9 @@ need_backend(struct pg_session *s)
 {
 	if (s->at == SESSION_STARTS || s->r->held || s->b.link != NULL ||
 	    s->auth.is_alone ||
-	    (buf_len(&s->rx) == 0 && s->at != SESSION_LOGIN))
+	    (buf_len(&s->rx) == 0 && s->at != SESSION_LOGIN) ||
+	    (pg_turn_is_on(s->r) && s->at == SESSION_OPEN &&
+	     !pg_turn_is_whole(buf_span(&s->rx))))
 		return false;
 	if (s->r->port->now_ns < s->auth.retry_ns) {
 		s->r->retries = true;
@@ -705,7 +710,8 @@ pg_session_take(struct pg_session *s, struct span bytes)
 	}
 	/* With one of the idle servers it need not be kept first. */
 	if (by_turns && s->at == SESSION_OPEN && s->b.link == NULL &&
-	    !s->r->held && bytes.n > 0 && bytes.p[0] != PG_TERMINATE)
+	    !s->r->held && pg_turn_is_whole(bytes) &&
+	    bytes.p[0] != PG_TERMINATE)
 		(void)pg_turn_begin(s);
 	if (!walk(s, bytes, &used) || !keep(s, span_skip(bytes, used)))
 		return;

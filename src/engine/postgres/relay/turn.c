@@ -63,6 +63,24 @@ pg_turn_init(struct pg_session *s)
 	buf_init(&s->turn.due, s->r->mem);
 }
 
+bool
+pg_turn_is_whole(struct span in)
+{
+	size_t n;
+
+	if (in.n < 5)
+		return false;
+	n = (size_t)pg_get_u32(in.p + 1) + 1;
+	return in.n >= (n < PG_RELAY_WHOLE_MAX ? n : PG_RELAY_WHOLE_MAX);
+}
+
+/* It has something to say. */
+static bool
+has_more(const struct pg_session *s)
+{
+	return pg_turn_is_whole(buf_span(&s->rx));
+}
+
 static void
 stop_waiting(struct pg_session *s)
 {
@@ -131,14 +149,14 @@ static bool
 may_ask(const struct pg_session *s)
 {
 	return s != NULL && s->turn.is_wild && s->b.at == BACKEND_OPEN &&
-	       s->turn.pins == 0 && pg_session_is_quiet(s) &&
-	       buf_len(&s->rx) == 0;
+	       s->turn.pins == 0 && pg_session_is_quiet(s) && !has_more(s);
 }
 
 static void
 ask(struct pg_session *s)
 {
 	s->turn.is_wild = false;
+	s->turn.is_guessed = false;
 	pg_census_ask(s);
 }
 
@@ -403,6 +421,17 @@ may_leave(const struct pg_session *s)
 	       !buf_failed(&b->link->tx) && b->side == s->r->route.authority;
 }
 
+/* It was called wild for want of the catalog, which is there now; or the catalog is
+ * wanted, and nobody's server is there to be asked for it. */
+static bool
+is_worth_asking(const struct pg_session *s)
+{
+	const struct pg_place *p = s->turn.place;
+
+	return (s->turn.is_guessed && p->verdicts.names.is_done) ||
+	       pg_place_wants(s->r, p);
+}
+
 void
 pg_turn_settle(struct pg_session *s)
 {
@@ -413,12 +442,17 @@ pg_turn_settle(struct pg_session *s)
 	    !may_leave(s) || s->client == NULL)
 		return;
 	/* It has waited for its turn, which has just begun. */
-	if (t->is_fresh && buf_len(&s->rx) > 0)
+	if (t->is_fresh && has_more(s))
 		return;
 	if (t->place->waiters.n == 0) {
-		/* Nobody needs it; and what it may have is not asked for. */
-		if (t->is_wild || buf_len(&s->rx) > 0)
+		if (has_more(s))
 			return;
+		/* Nobody needs it; and what it may have is not asked for. */
+		if (t->is_wild) {
+			if (t->pins == 0 && is_worth_asking(s))
+				ask(s);
+			return;
+		}
 	} else if (t->is_wild && t->pins == 0) {
 		ask(s);
 		return;
@@ -497,16 +531,17 @@ says(struct span text, struct span word)
 }
 
 static void
-note(struct pg_session *s, struct span text, enum sql_class c)
+note(struct pg_session *s, struct span text, enum pg_leaves left)
 {
 	struct pg_turn *t = &s->turn;
 
-	if (c != SQL_READ)
+	if (left != LEAVES_NOTHING)
 		t->server->is_numbered = true;
-	t->is_plain = c != SQL_WRITE;
+	t->is_plain = left != LEAVES_ANYTHING;
 	if (t->is_plain)
 		return;
 	t->is_wild = true;
+	t->is_guessed = t->is_guessed || !t->place->verdicts.names.is_done;
 	t->server->is_touched = true;
 	if (says(text, SPAN("deallocate")) || says(text, SPAN("discard"))) {
 		map_clear(&t->server->has);
@@ -531,7 +566,7 @@ pg_turn_note(struct pg_session *s, struct span text, bool whole)
 	if (whole)
 		pg_turn_note_again(s, text, form);
 	else if (s->turn.place != NULL && s->turn.server != NULL)
-		note(s, text, SQL_WRITE);
+		note(s, text, LEAVES_ANYTHING);
 }
 
 void

@@ -125,7 +125,9 @@ struct pg_server {
 	uint64_t since_ns; /* nobody has it                   */
 	struct pg_idle in;
 	struct pg_own_key key;
-	struct map has; /* digest -> shape of its statements */
+	struct buf says; /* all parameters as it said them last    */
+	uint64_t said;   /* who these are, in whatever order       */
+	struct map has;  /* digest -> shape of its statements */
 };
 
 LIST_OF(pg_server, all, pg_servers);
@@ -140,6 +142,7 @@ struct pg_turn {
 	uint64_t ticket; /* of the last server that it had  */
 	bool is_waiting;
 	bool is_wild;     /* perhaps it has something of its own */
+	bool is_guessed;  /* ... for the catalog was not known           */
 	bool is_asked;    /* the census was begun for somebody who waits */
 	bool is_plain;    /* its last statement leaves nothing behind */
 	bool is_fresh;    /* nothing was said to the server in this turn */
@@ -152,12 +155,13 @@ struct pg_turn {
 	bool deallocates; /* what the server has is not known behind its answer */
 	size_t wants;     /* bytes of a message that is needed whole */
 	uint16_t pins;    /* for ever                          */
-	uint16_t pinned;   /* as the census says                */
-	uint32_t series;   /* Sync and Query that were sent      */
-	uint32_t heard;    /* ... and answered                   */
-	uint32_t noted;    /* ... in which the statement without a name was */
-	uint64_t dress;    /* hash of what it set; 0: nothing    */
-	uint64_t shape;    /* being read                         */
+	uint16_t pinned; /* as the census says                */
+	uint32_t series; /* Sync and Query that were sent      */
+	uint32_t heard;  /* ... and answered                   */
+	uint32_t noted;  /* ... in which the statement without a name was */
+	uint64_t dress;  /* hash of what it set; 0: nothing    */
+	uint64_t said;  /* ... of the server that its client was told of last */
+	uint64_t shape; /* being read                         */
 	uint64_t since_ns; /* it waits, or has its server         */
 	struct buf due;    /* struct pg_due each                 */
 };
@@ -203,6 +207,9 @@ void pg_turn_settle(struct pg_session *s);
 void pg_turn_known(struct pg_session *s);
 /* A statement of the client's that is passed on. whole: all of its text is there. */
 void pg_turn_note(struct pg_session *s, struct span text, bool whole);
+/* Are the bytes in front of in enough for a turn? A client that stops in the middle of
+ * a message keeps nobody from a server. */
+bool pg_turn_is_whole(struct span in);
 /* ... whose form is kept: it is put into form when that is zero. */
 void pg_turn_note_again(struct pg_session *s, struct span text,
                         uint64_t form[2]);
@@ -224,6 +231,8 @@ void pg_server_give(struct pg_server *x, struct pg_session *s);
 /* Forget all of who had it; due: answers that are on their way. */
 void pg_server_reset(struct pg_server *x, uint32_t due);
 bool pg_server_is_idle(const struct pg_server *x);
+/* The body of a ParameterStatus, whoever has it. */
+void pg_server_says(struct pg_server *x, struct span body);
 void pg_server_bytes(struct pg_server *x, struct span bytes);
 void pg_server_down(struct pg_server *x);
 
@@ -235,9 +244,16 @@ void pg_place_leave(struct pg_relay *r, struct pg_place *p);
 struct pg_group *pg_group_find(struct pg_relay *r, struct span startup);
 struct pg_group *pg_group_enter(struct pg_relay *r, struct span startup);
 void pg_group_leave(struct pg_relay *r, struct pg_group *g);
+/* What a statement leaves behind, in its session. */
+enum pg_leaves {
+	LEAVES_ANYTHING, /* or not known                            */
+	LEAVES_NUMBERS,  /* sequences may have spoken               */
+	LEAVES_NOTHING,
+};
+
 /* Who a statement is, whatever its constants; what one of that form leaves behind. */
 void pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2]);
-enum sql_class pg_place_judge(struct pg_relay *r, struct pg_place *p,
+enum pg_leaves pg_place_judge(struct pg_relay *r, struct pg_place *p,
                               struct span text, const uint64_t form[2]);
 /* Does a text name what a language may keep state behind? */
 bool pg_place_is_coded(const struct pg_place *p, struct span text);
