@@ -328,6 +328,62 @@ def test_the_statement_without_a_name(tmp_path):
         c.close()
 
 
+@pytest.mark.limit(180)
+def test_through_a_pool(tmp_path):
+    """Clients come and go on connections to old that stay: each reads its own writes, whichever side answers, through
+    the cutover and the rollback; and nothing that one set is another's, on neither side."""
+    schema = ("CREATE SCHEMA other; CREATE TABLE other.side (name text); INSERT INTO other.side VALUES ('old there');"
+              "GRANT USAGE ON SCHEMA other TO app; GRANT SELECT ON other.side TO app;")
+    with Canary(tmp_path, schema, "ALTER TABLE other.side ALTER name TYPE text USING 'new there'",
+                args=("--strategy", "canary", "--steps", "60", "--pool", "session", "--pool-size", "4")) as m:
+        m.g.must("promote")
+        stop = threading.Event()
+        faults, pids, seen = [], [], set()
+
+        def client(k, n):
+            with m.conn() as c:
+                c.prepare_threshold = (0, None)[k % 2]
+                pids.append(c.execute("SELECT pg_backend_pid()").fetchone()[0])
+                goes = n % 3 == 0
+                if goes:
+                    c.execute("SET search_path = other, public")
+                for i in range(30):
+                    c.execute("UPDATE n SET v = %s WHERE id = %s", (n * 100 + i, k))
+                    for wait in (0, 0.01):
+                        got, name = c.execute("SELECT v, name FROM n, side WHERE id = %s", (k,)).fetchone()
+                        seen.add(name)
+                        if got != n * 100 + i or name.endswith("there") != goes:
+                            faults.append((k, n, i, got, name, goes))
+                        time.sleep(wait)
+
+        def clients(k):
+            n = 0
+            try:
+                while not stop.is_set():
+                    n += 1
+                    client(k, n)
+            except Exception as e:  # any error is one too many
+                faults.append(e)
+
+        threads = [threading.Thread(target=clients, args=(k,)) for k in range(1, 5)]
+        for t in threads:
+            t.start()
+        try:
+            until(lambda: (len(seen) == 4 and m.reads()["new"] > 100) or faults, 60, text=lambda: (seen, m.g.status()))
+            for verb in ("promote", "rollback", "promote"):
+                m.in_step()
+                m.g.must(verb)
+                time.sleep(0.5)
+            until(lambda: len(pids) > 24 or faults, 60)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
+        assert not faults, faults[:5]
+        # Two servers, twice three ways; else each client would have one of its own.
+        assert len(set(pids)) < len(pids) - 4, pids
+
+
 def test_a_share_of_the_writes_is_refused(tmp_path):
     """A transaction has one server."""
     with Canary(tmp_path) as m:
@@ -335,7 +391,7 @@ def test_a_share_of_the_writes_is_refused(tmp_path):
             s.connect(m.g.state + ".sock")
             s.sendall(b'{"verb":"traffic","args":{"write_percentage":0.5}}\n')
             assert b"move as a whole" in s.recv(65536)
-    for strategy in ("canary", "shadow_traffic"):
+    for strategy, pool, why in (("canary", "transaction", "together with a pool of transactions"), ("shadow_traffic", "session", "together with a pool")):
         code, out, err = run("migrate", "postgres://a@127.0.0.1:1/x", "postgres://a@127.0.0.1:2/y", "--listen", "127.0.0.1:0", "--state",
-                           tmp_path / "x.db", "--strategy", strategy, "--pool", "session")
-        assert code != 0 and "together with a pool" in out + err
+                             tmp_path / "x.db", "--strategy", strategy, "--pool", pool)
+        assert code != 0 and why in out + err

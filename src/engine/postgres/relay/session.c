@@ -508,6 +508,19 @@ says_goodbye(const struct pg_session *s, struct span in)
 	       pg_frame_is_between(&s->in);
 }
 
+/* What is in front may not go now, or is half of what it has to be. */
+static bool
+stays(struct pg_session *s, struct span in, bool quiet)
+{
+	if (pg_turn_is_on(s->r) && quiet && pg_frame_is_between(&s->in) &&
+	    !pg_turn_is_whole(in))
+		return true;
+	if (s->in.left > 0 || may_begin(s))
+		return false;
+	s->waits = in.n > 0;
+	return true;
+}
+
 /* One step through in. 0: no more now; -1: the session is gone. */
 static int
 pass(struct pg_session *s, struct span in, size_t *ret_used)
@@ -522,13 +535,8 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 		pg_session_free(s);
 		return -1;
 	}
-	if (by_turns && quiet && pg_frame_is_between(&s->in) &&
-	    !pg_turn_is_whole(in))
+	if (stays(s, in, quiet))
 		return 0;
-	if (s->in.left == 0 && !may_begin(s)) {
-		s->waits = in.n > 0;
-		return 0;
-	}
 	if (s->r->reads.is_on && quiet) {
 		enum pg_take_rc take = pg_away_take(s, in, ret_used);
 
