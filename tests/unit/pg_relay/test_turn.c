@@ -134,6 +134,25 @@ half_a_message_takes_nothing(void **state)
 	end();
 }
 
+/* What is no message is refused at once. */
+static void
+no_message_is_waited_for(void **state)
+{
+	const struct span odd[] = { SPAN("?\0\0\0\20"), SPAN("Q\0\0\0\3"),
+		                    SPAN("S\177\377\377\377") };
+	int s, c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		begin_turns(1);
+		c = first(&s);
+		bytes(c, odd[i]);
+		world_batch(&run.w);
+		assert_false(is_there(c));
+		end();
+	}
+}
+
 /* Of a long one the first bytes are enough. */
 static void
 so_much_of_a_message_does(void **state)
@@ -642,6 +661,7 @@ main(void)
 		cmocka_unit_test(a_transaction_keeps_it),
 		cmocka_unit_test(sequences_are_discarded),
 		cmocka_unit_test(half_a_message_takes_nothing),
+		cmocka_unit_test(no_message_is_waited_for),
 		cmocka_unit_test(so_much_of_a_message_does),
 		cmocka_unit_test(parameters_are_told),
 		cmocka_unit_test(who_came_too_early_is_asked),

@@ -66,11 +66,16 @@ pg_turn_init(struct pg_session *s)
 bool
 pg_turn_is_whole(struct span in)
 {
+	uint32_t length;
 	size_t n;
 
 	if (in.n < 5)
 		return false;
-	n = (size_t)pg_get_u32(in.p + 1) + 1;
+	length = pg_get_u32(in.p + 1);
+	/* What is no message is refused at once. */
+	if (length < 4 || length > pg_length_max(PG_FRONT, in.p[0]))
+		return true;
+	n = (size_t)length + 1;
 	return in.n >= (n < PG_RELAY_WHOLE_MAX ? n : PG_RELAY_WHOLE_MAX);
 }
 
