@@ -97,6 +97,24 @@ it_has_gone(void **state)
 	}
 }
 
+/* What is queued strays while EXEC waits behind it. */
+static void
+the_node_has_gone(void **state)
+{
+	(void)state;
+	start(true);
+	say(1, "WATCH w\r\nGET a\r\n");
+	settle();
+	run.peers.astray = "-MOVED 1 h:1\r\n";
+	say(1, "MULTI\r\nGET a\r\nEXEC\r\n");
+	for (int i = 0; i < 3; i++)
+		turn(10 * MS);
+	run.peers.astray = NULL;
+	settle();
+	got_is(1, "$1\r\nw\r\n$1\r\na\r\n+OK\r\n+QUEUED\r\n*-1\r\n");
+	finish();
+}
+
 /* The question has no connection: EXEC is an error, and nothing stays open. */
 static void
 nobody_answers(void **state)
@@ -182,6 +200,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_is_asked_for_before_exec),
 		cmocka_unit_test(it_has_gone),
+		cmocka_unit_test(the_node_has_gone),
 		cmocka_unit_test(nobody_answers),
 		cmocka_unit_test(a_hold_comes),
 		cmocka_unit_test(there_is_a_bound),

@@ -347,9 +347,9 @@ whole_of_node(struct relay *r, struct lane *lane, const struct pending *e,
 		astray_keep(r, lane, e, request, reply);
 	else if (!astray_take(r, lane, e, request, reply))
 		whole_of_session(r, lane, *e, request, reply);
-	if (s->link == NULL)
-		session_replied(r, s);
-	else if (s->inflight == 0 && astray_is_on(s))
+	if (s->link == NULL || !astray_is_on(s))
+		session_replied(r, s); /* EXEC may wait behind it */
+	else if (s->inflight == 0)
 		astray_settle(r, s);
 	if (lane->left && lane->link != NULL && ring_n(&lane->fifo) == 0)
 		lane_end(r, lane, false);
