@@ -157,6 +157,13 @@ warmed(struct run *r, const struct mail *m)
 }
 
 static void
+troubled(struct run *r, const char *text)
+{
+	(void)snprintf(r->trouble, sizeof(r->trouble), "%s", text);
+	run_event(r, "trouble", "%s", text);
+}
+
+static void
 one(struct run *r, const struct mail *m)
 {
 	switch (m->kind) {
@@ -184,10 +191,7 @@ one(struct run *r, const struct mail *m)
 		}
 		return;
 	case MAIL_STALE: r->is_stale = true; return;
-	case MAIL_TROUBLE:
-		(void)snprintf(r->trouble, sizeof(r->trouble), "%s", m->text);
-		run_event(r, "trouble", "%s", m->text);
-		return;
+	case MAIL_TROUBLE: troubled(r, m->text); return;
 	case MAIL_STOPPED: bit(&r->stopped, m->who); return;
 	case MAIL_ASTRAY: health_hurry(r, m->side); return;
 	case MAIL_ROUTE:
@@ -212,6 +216,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_THAW:
 	case MAIL_FLIP:
 	case MAIL_SCOPE:
+	case MAIL_BOTH:
 	case MAIL_HEARTBEAT:
 	case MAIL_SLOTS:
 	case MAIL_EXPOSED:

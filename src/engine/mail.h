@@ -65,6 +65,10 @@ enum mail_kind {
 	                  * the stream of this one's authority (position of
 	                  * the other's MAIL_PASSED) and of its other side
 	                  * (position of the other's MAIL_BARRIER)            */
+	MAIL_BOTH,      /* flag: from now on the streams of both sides are
+	                 * applied, each to the other one (1), or the authority's
+	                 * alone (0); as MAIL_SCOPE only while barriers stand.
+	                 * MAIL_BARRIER and MAIL_PASSED name the stream: side  */
 	MAIL_HEARTBEAT, /* token: prove the reverse path                     */
 	MAIL_SLOTS,     /* pair: struct mover_slots: the slots that it carries
 	                 * from now on; epoch: for board.slots_epoch         */

@@ -86,6 +86,10 @@ struct mover_conf {
 	 * a mover for each direction); see docs/internals/split.md. */
 	const struct scope *scope;
 	enum side scope_side;
+	/* A split by tables: one mover carries both ways (MAIL_BOTH). */
+	bool is_both;
+	/* NULL, or what is told of the stream that is not the authority's. */
+	struct board *reverse;
 	/* Nodes of clusters: a bit for each slot that they own (slot % 8 of byte
 	 * slot / 8), kept alive; other keys are not carried. NULL: every key. */
 	const uint8_t *slots;

@@ -313,6 +313,10 @@ mail(struct play *f)
 
 	if (v == 255)
 		m.kind = MAIL_STOP;
+	if (v >= 240 && v < 250) {
+		m.kind = MAIL_BOTH;
+		m.flag = v & 1;
+	}
 	world_tell(&f->w, &ev);
 }
 

@@ -3,8 +3,8 @@
  * engine/postgres/mover/feed.c: a side's change stream, transaction by transaction.
  *
  * What comes goes into a spool, and is read from there: at once, or when the other side
- * can take it. The authority's is applied to the other side. The other side's own feed
- * runs as well: what comes there with our origin is what we applied; anything else,
+ * can take it. The authority's is applied to the other side; in a split, where each side
+ * rules its own tables, both are. The other side's own feed runs in any case: what comes there with our origin is what we applied; anything else,
  * while that side is shut, was written by somebody who came in nevertheless, and is
  * kept, unread, until that side has authority or the migration ends.
  *
@@ -57,10 +57,16 @@ is_read(const struct pg_mover *m)
 }
 
 /* Is what this feed carries applied? */
-static bool
-rules(const struct pg_mover *m, const struct pg_feed *f)
+bool
+pg_feed_applies(const struct pg_mover *m, enum side s)
 {
-	return f->side == m->from;
+	return s == m->from || m->is_both;
+}
+
+static bool
+applies(const struct pg_mover *m, const struct pg_feed *f)
+{
+	return pg_feed_applies(m, f->side);
 }
 
 static struct pg_apply *
@@ -76,11 +82,11 @@ on_begin(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 {
 	f->in_tx = true;
 	/* It is there already. */
-	f->skips = rules(m, f) && p->lsn.v < f->start;
+	f->skips = applies(m, f) && p->lsn.v < f->start;
 	f->is_empty = true;
 	f->commit_lsn = p->lsn.v;
 	f->commit_us = p->time_us;
-	if (rules(m, f))
+	if (applies(m, f))
 		pg_apply_begin(m, target(m, f));
 }
 
@@ -89,7 +95,7 @@ on_commit(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 {
 	f->in_tx = false;
 	f->read = later(f->read, p->end.v);
-	if (!rules(m, f) || f->is_empty) {
+	if (!applies(m, f) || f->is_empty) {
 		pg_mover_moved(m);
 		return;
 	}
@@ -112,11 +118,11 @@ static void
 on_message(struct pg_mover *m, struct pg_feed *f,
            const struct pg_output_part *p)
 {
-	if (span_eq(p->name, SPAN("godwit:beat")) && rules(m, f)) {
-		m->beat_read = number_of(p->content);
-		m->beat_lsn = f->commit_lsn;
+	if (span_eq(p->name, SPAN("godwit:beat")) && applies(m, f)) {
+		m->beat[f->side].read = number_of(p->content);
+		m->beat[f->side].lsn = f->commit_lsn;
 	}
-	if (span_eq(p->name, SPAN("godwit:heart")) && !rules(m, f)) {
+	if (span_eq(p->name, SPAN("godwit:heart")) && f->side != m->from) {
 		struct mail mail = { .kind = MAIL_HEARTBEAT_BACK,
 			             .token = number_of(p->content) };
 
@@ -135,7 +141,7 @@ on_words(struct pg_mover *m, struct pg_feed *f, const struct pg_relation *r,
 	struct span rest = p->new.items;
 	struct pg_cell c = { .kind = PG_CELL_NULL };
 
-	if (f->skips || !rules(m, f) || p->kind != PG_CHANGE_INSERT)
+	if (f->skips || !applies(m, f) || p->kind != PG_CHANGE_INSERT)
 		return;
 	while (pg_cell_next(&rest, &c))
 		continue;
@@ -166,7 +172,7 @@ on_change(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 	}
 	if (f->skips || r->is_own || pg_since_has(m, f, p->oid))
 		return true;
-	if (!rules(m, f)) {
+	if (!applies(m, f)) {
 		/* A marker that was put right before the switch. */
 		if (r->is_mark)
 			return true;
@@ -190,7 +196,7 @@ on_truncate(struct pg_mover *m, struct pg_feed *f,
 {
 	if (f->skips)
 		return true;
-	if (!rules(m, f)) {
+	if (!applies(m, f)) {
 		f->is_foreign = true;
 		pg_mover_foreign(m, f, NULL);
 		return false;
@@ -262,9 +268,9 @@ on_part(struct pg_mover *m, struct pg_feed *f, const struct pg_output_part *p)
 static bool
 may_read(struct pg_mover *m, struct pg_feed *f)
 {
-	if (!rules(m, f))
+	if (!applies(m, f))
 		return true;
-	if (!f->in_tx && (m->stands || m->paused_apply))
+	if (!f->in_tx && (m->stands[f->side] || m->paused_apply))
 		return false;
 	return target(m, f)->is_ready && pg_apply_has_room(target(m, f));
 }
@@ -324,7 +330,7 @@ pg_feed_read(struct pg_mover *m, struct pg_feed *f)
 static uint64_t
 flushed(const struct pg_mover *m, const struct pg_feed *f)
 {
-	return rules(m, f) ? later(f->done, f->spool.durable) : f->done;
+	return applies(m, f) ? later(f->done, f->spool.durable) : f->done;
 }
 
 void
@@ -443,24 +449,20 @@ pg_feed_tend(struct pg_mover *m, struct pg_feed *f)
 	if (spool_is_used(s) && spool_is_read(s) && !s->in_tx &&
 	    f->done >= s->whole)
 		spool_reset(s);
-	if (is_late(m, f) && rules(m, f) && s->disk != NULL &&
+	if (is_late(m, f) && applies(m, f) && s->disk != NULL &&
 	    m->port->now_ns >= f->sync_ns)
 		keep(m, f);
 	if (l != NULL && l->read_off != spool_is_full(s))
 		m->port->ops->read(m->port, l, !spool_is_full(s));
 	if (flushed(m, f) > f->told &&
-	    ((m->is_awaited && rules(m, f)) ||
+	    ((m->is_awaited && applies(m, f)) ||
 	     m->port->now_ns >= f->told_ns + FEED_TELL_NS))
 		pg_feed_tell(m, f);
 }
 
-void
-pg_feed_keep(struct pg_mover *m)
+static void
+keep_one(struct pg_mover *m, struct pg_feed *f)
 {
-	struct pg_feed *f = &m->feed[m->from];
-
-	if (!m->streams || m->stage == STAGE_IDLE || m->stage >= STAGE_STOPPED)
-		return;
 	if (f->is_bad && !is_read(m))
 		pg_feed_forget(m, f);
 	if (is_read(m) || m->port->now_ns < f->retry_ns)
@@ -474,22 +476,37 @@ pg_feed_keep(struct pg_mover *m)
 }
 
 void
-pg_feed_load(struct pg_mover *m)
+pg_feed_keep(struct pg_mover *m)
 {
-	struct pg_feed *f = &m->feed[m->from];
+	if (!m->streams || m->stage == STAGE_IDLE || m->stage >= STAGE_STOPPED)
+		return;
+	for (int s = 0; s < SIDE_N; s++) {
+		if (applies(m, &m->feed[s]))
+			keep_one(m, &m->feed[s]);
+	}
+}
 
+static void
+load_one(struct pg_mover *m, struct pg_feed *f)
+{
 	if (f->is_loaded)
 		return;
-	if (!spool_load(&f->spool))
+	if (!applies(m, f))
+		spool_clear(&f->spool);
+	else if (!spool_load(&f->spool)) {
 		pg_mover_fail(m, ERR_IO, "%s: its spool cannot be read: %s",
 		              m->conf->side[f->side].label,
 		              f->spool.disk->ops->why(f->spool.disk));
-	else
-		f->is_loaded = true;
-	f = &m->feed[side_other(m->from)];
-	if (!f->is_loaded)
-		spool_clear(&f->spool);
+		return;
+	}
 	f->is_loaded = true;
+}
+
+void
+pg_feed_load(struct pg_mover *m)
+{
+	load_one(m, &m->feed[m->from]);
+	load_one(m, &m->feed[side_other(m->from)]);
 }
 
 static void

@@ -145,7 +145,7 @@ pg_mover_foreign(struct pg_mover *m, const struct pg_feed *f,
 	struct span t = r != NULL ? buf_span(&r->target) : SPAN("its tables");
 
 	/* Right behind a switch it is the new authority's own. */
-	if (m->stands)
+	if (m->stands[SIDE_OLD] || m->stands[SIDE_NEW])
 		return;
 	pg_mover_note(m, "%s: somebody else wrote to %.*s while it was shut",
 	              m->conf->side[f->side].label, (int)t.n,
@@ -193,7 +193,7 @@ forget_all(struct pg_mover *m, bool streams)
 		struct pg_feed *f = &m->feed[s];
 
 		pg_conn_close(&m->ask[s]);
-		if (streams && (enum side)s == m->from && f->runs &&
+		if (streams && pg_feed_applies(m, f->side) && f->runs &&
 		    f->c.link != NULL && !f->is_bad)
 			pg_feed_rest(m, f);
 		else
@@ -211,10 +211,14 @@ forget_all(struct pg_mover *m, bool streams)
 	m->has_slot = false;
 	m->snapshot[0] = '\0';
 	m->chunks_open = 0;
-	m->stands = false;
-	m->beat_token = m->beat_back;
-	m->beat_base = m->beat_token;
-	m->beat_read = 0;
+	for (int s = 0; s < SIDE_N; s++) {
+		struct pg_beat *b = &m->beat[s];
+
+		m->stands[s] = false;
+		b->token = b->back;
+		b->base = b->token;
+		b->read = 0;
+	}
 }
 
 static void
@@ -250,47 +254,50 @@ broken(struct pg_mover *m)
 /* ---- positions -------------------------------------------------------------- */
 
 static void
-pass_barrier(struct pg_mover *m)
+pass_barrier(struct pg_mover *m, enum side s)
 {
-	const struct pg_feed *f = &m->feed[m->from];
+	const struct pg_feed *f = &m->feed[s];
 	struct mail mail = { .kind = MAIL_PASSED,
 		             .epoch = m->barrier_epoch,
-		             .side = m->from,
-		             .position = m->feed[side_other(m->from)].read,
+		             .side = s,
+		             .position = m->feed[side_other(s)].read,
 		             .token = f->done,
 		             .text = "pg",
 		             .history = "pg" };
 
-	if (m->barrier == 0 || m->stands || f->done < m->barrier)
+	if (m->barrier[s] == 0 || m->stands[s] || f->done < m->barrier[s])
 		return;
-	m->stands = true;
+	m->stands[s] = true;
 	m->port->ops->mail(m->port, &mail);
+}
+
+static void
+moved(struct pg_mover *m, enum side s)
+{
+	struct pg_feed *f = &m->feed[s];
+	struct pg_apply *a = &m->apply[side_other(s)];
+	struct pg_beat *b = &m->beat[s];
+	bool applies = pg_feed_applies(m, s);
+	bool is_empty = applies ? a->due_n == 0 && !a->is_open : !f->is_foreign;
+
+	if (is_empty && !f->in_tx && f->read > f->done)
+		f->done = f->read;
+	else if (applies && !f->in_tx)
+		pg_apply_raise(a, f->read);
+	if (atomic_exchange(&m->conf->board->passed[s], f->done) != f->done &&
+	    applies)
+		m->port->ops->poke(m->port);
+	if (b->read == b->token && f->done >= b->lsn)
+		b->back = b->read;
 }
 
 void
 pg_mover_moved(struct pg_mover *m)
 {
-	struct board *b = m->conf->board;
-
-	for (int s = 0; s < SIDE_N; s++) {
-		struct pg_feed *f = &m->feed[s];
-		const struct pg_apply *a = &m->apply[side_other((enum side)s)];
-		bool empty = (enum side)s != m->from
-		                     ? !f->is_foreign
-		                     : a->due_n == 0 && !a->is_open;
-
-		if (empty && !f->in_tx && f->read > f->done)
-			f->done = f->read;
-		else if ((enum side)s == m->from && !f->in_tx)
-			pg_apply_raise(&m->apply[side_other(m->from)], f->read);
-		if (atomic_exchange(&b->passed[s], f->done) != f->done &&
-		    (enum side)s == m->from)
-			m->port->ops->poke(m->port);
-	}
-	if (m->beat_read == m->beat_token &&
-	    m->feed[m->from].done >= m->beat_lsn)
-		m->beat_back = m->beat_read;
-	pass_barrier(m);
+	for (int s = 0; s < SIDE_N; s++)
+		moved(m, (enum side)s);
+	for (int s = 0; s < SIDE_N; s++)
+		pass_barrier(m, (enum side)s);
 }
 
 static void
@@ -311,41 +318,75 @@ tell_progress(struct pg_mover *m)
 	}
 }
 
+/* What is told of a side's stream; NULL: nobody wants to know. */
+static struct board *
+board_of(const struct pg_mover *m, enum side s)
+{
+	if (s == m->from)
+		return m->conf->board;
+	return m->is_both ? m->conf->reverse : NULL;
+}
+
 /* The stream is as late as the oldest beat that is under way. */
 static void
-beat(struct pg_mover *m)
+beat(struct pg_mover *m, enum side s)
 {
 	uint64_t now = m->port->now_ns;
-	bool under_way = m->beat_back < m->beat_token;
-	struct board *b = m->conf->board;
+	struct pg_beat *t = &m->beat[s];
+	bool under_way = t->back < t->token;
+	struct board *b = board_of(m, s);
 
-	if (under_way && now - m->beat_ns > BEAT_NS)
-		atomic_store(&b->lag_ms, (now - m->beat_ns) / MILLI);
-	else if (!under_way)
+	if (b != NULL && under_way && now - t->ns > BEAT_NS)
+		atomic_store(&b->lag_ms, (now - t->ns) / MILLI);
+	else if (b != NULL && !under_way)
 		atomic_store(&b->lag_ms, 0);
-	if (under_way || now < m->beat_ns + BEAT_NS || m->stands)
+	if (!pg_feed_applies(m, s) || under_way || now < t->ns + BEAT_NS ||
+	    m->stands[s])
 		return;
-	if (pg_attach_emit(m, m->from, "godwit:beat", m->beat_token + 1)) {
-		m->beat_token++;
-		m->beat_ns = now;
+	if (pg_attach_emit(m, s, "godwit:beat", t->token + 1)) {
+		t->token++;
+		t->ns = now;
 	}
+}
+
+static void
+gauge(struct pg_mover *m, enum side s)
+{
+	struct board *b = board_of(m, s);
+	const struct pg_feed *f = &m->feed[s];
+	uint64_t lag = f->seen > f->done ? f->seen - f->done : 0;
+
+	if (b == NULL)
+		return;
+	atomic_store(&b->told_ns, m->port->now_ns);
+	atomic_store(&b->stream_position, f->seen);
+	atomic_store(&b->lag_bytes, lag);
+	atomic_store(&b->pending_records, m->stage == STAGE_IN_STEP ? 0 : 1);
+	if (f->spool.disk != NULL)
+		atomic_store(&b->spool_bytes,
+		             f->spool.disk->ops->bytes(f->spool.disk));
 }
 
 static void
 gauges(struct pg_mover *m)
 {
-	struct board *b = m->conf->board;
-	const struct pg_feed *f = &m->feed[m->from];
-	uint64_t lag = f->seen > f->done ? f->seen - f->done : 0;
+	gauge(m, SIDE_OLD);
+	gauge(m, SIDE_NEW);
+	atomic_store(&m->conf->board->mover_mem, m->port->mem->used);
+}
 
-	atomic_store(&b->told_ns, m->port->now_ns);
-	atomic_store(&b->stream_position, f->seen);
-	atomic_store(&b->lag_bytes, lag);
-	atomic_store(&b->pending_records, m->stage == STAGE_IN_STEP ? 0 : 1);
-	atomic_store(&b->mover_mem, m->port->mem->used);
-	if (f->spool.disk != NULL)
-		atomic_store(&b->spool_bytes,
-		             f->spool.disk->ops->bytes(f->spool.disk));
+/* All that was asked of the streams that are applied has come back. */
+static bool
+has_beaten(const struct pg_mover *m)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		const struct pg_beat *b = &m->beat[s];
+
+		if (pg_feed_applies(m, (enum side)s) &&
+		    (b->token <= b->base || b->back != b->token))
+			return false;
+	}
+	return true;
 }
 
 static void
@@ -377,13 +418,13 @@ run_stream(struct pg_mover *m)
 		return;
 	pg_sets_ask(m, SIDE_OLD);
 	pg_sets_ask(m, SIDE_NEW);
-	beat(m);
+	beat(m, m->from);
 	if (m->heart_token != 0 &&
 	    pg_attach_emit(m, side_other(m->from), "godwit:heart",
 	                   m->heart_token))
 		m->heart_token = 0;
-	if (m->stage == STAGE_STREAM && m->beat_token > m->beat_base &&
-	    m->beat_back == m->beat_token && !pg_build_waits(m))
+	beat(m, side_other(m->from));
+	if (m->stage == STAGE_STREAM && has_beaten(m) && !pg_build_waits(m))
 		settle(m);
 	if (m->stage == STAGE_IN_STEP)
 		pg_build_fully(m);
@@ -408,21 +449,52 @@ stop(struct pg_mover *m)
 	m->port->ops->mail(m->port, &mail);
 }
 
+/* Nothing stands any more. */
+static void
+thaw(struct pg_mover *m)
+{
+	for (int s = 0; s < SIDE_N; s++) {
+		m->barrier[s] = 0;
+		m->stands[s] = false;
+	}
+}
+
+/* From now on what this side's stream carries is applied. */
+static void
+begin_to_apply(struct pg_mover *m, enum side s)
+{
+	struct pg_beat *b = &m->beat[s];
+
+	m->feed[s].is_foreign = false;
+	b->token++;
+	b->back = b->token;
+	b->base = b->token;
+	b->read = 0;
+	b->ns = 0;
+}
+
 static void
 flip(struct pg_mover *m, enum side to)
 {
-	m->barrier = 0;
-	m->stands = false;
+	thaw(m);
+	m->is_both = false;
 	if (m->from == to)
 		return;
 	m->from = to;
-	m->feed[to].is_foreign = false;
-	m->beat_token++;
-	m->beat_back = m->beat_token;
-	m->beat_read = 0;
-	m->beat_ns = 0;
+	begin_to_apply(m, to);
 	if (m->stage == STAGE_IN_STEP)
 		pg_mover_stage(m, STAGE_STREAM);
+}
+
+/* A split begins, goes on or ends; the authority stays. */
+static void
+divide(struct pg_mover *m, bool is_both)
+{
+	bool was = m->is_both;
+
+	m->is_both = is_both;
+	if (is_both && !was)
+		begin_to_apply(m, side_other(m->from));
 }
 
 static void
@@ -431,20 +503,19 @@ on_mail(struct pg_mover *m, const struct mail *mail)
 	switch ((int)mail->kind) {
 	case MAIL_MOVE:
 		m->from = mail->side;
+		m->is_both = m->conf->is_both;
 		if (m->stage == STAGE_IDLE)
 			dial(m);
 		break;
 	case MAIL_MOVE_PAUSE: m->paused = true; break;
 	case MAIL_MOVE_RESUME: m->paused = false; break;
 	case MAIL_BARRIER:
-		m->barrier = mail->position;
+		m->barrier[mail->side] = mail->position;
 		m->barrier_epoch = mail->epoch;
-		pass_barrier(m);
+		pass_barrier(m, mail->side);
 		break;
-	case MAIL_THAW:
-		m->barrier = 0;
-		m->stands = false;
-		break;
+	case MAIL_THAW: thaw(m); break;
+	case MAIL_BOTH: divide(m, mail->flag != 0); break;
 	case MAIL_FLIP: flip(m, mail->side); break;
 	case MAIL_HEARTBEAT: m->heart_token = mail->token; break;
 	case MAIL_STOP: stop(m); break;
@@ -654,8 +725,11 @@ show(const void *self, struct buf *text)
 	const struct pg_mover *m = self;
 
 	buf_putf(text,
-	         "mover: %s, %s has authority, %u tables, %llu waited for\n",
-	         stages[m->stage].name, side_name(m->from), m->table_n,
+	         "mover: %s, %s has authority%s, %u tables, %llu waited for\n",
+	         stages[m->stage].name, side_name(m->from),
+	         m->is_both ? " but for the tables that are the other side's"
+	                    : "",
+	         m->table_n,
 	         (unsigned long long)m->apply[side_other(m->from)].due_n);
 	for (int s = 0; s < SIDE_N; s++)
 		buf_putf(text, "  %s: read %llu, done %llu, seen %llu%s%s\n",

@@ -238,6 +238,16 @@ struct pg_apply {
 	uint32_t falls;  /* so often a set did not do              */
 };
 
+/* Words in a side's stream that is applied: how late is it? */
+struct pg_beat {
+	uint64_t token; /* sent; and all before it is on the other side */
+	uint64_t back;
+	uint64_t base; /* by connections that are gone */
+	uint64_t read; /* it has been read, there */
+	uint64_t lsn;
+	uint64_t ns;
+};
+
 struct pg_mover {
 	const struct mover_conf *conf;
 	struct port *port;
@@ -290,17 +300,12 @@ struct pg_mover {
 		FULLY_DONE,
 	} fully; /* ANALYZE of whole samples */
 
-	uint64_t barrier; /* 0: none */
+	bool is_both; /* a split: the other side's stream is applied, too */
+	uint64_t barrier[SIDE_N]; /* of a side's stream; 0: none */
 	uint64_t barrier_epoch;
-	bool stands; /* it has passed; nothing is applied */
+	bool stands[SIDE_N]; /* it has passed; nothing of it is applied */
 
-	uint64_t beat_token; /* of the authority's feed: sent; and all before
-	                      * it is on the other side                     */
-	uint64_t beat_back;
-	uint64_t beat_base; /* by connections that are gone */
-	uint64_t beat_read; /* it has been read, there */
-	uint64_t beat_lsn;
-	uint64_t beat_ns;
+	struct pg_beat beat[SIDE_N];
 	bool is_awaited;      /* commits of the authority wait for standbys */
 	uint64_t heart_token; /* the way back: wished for by control */
 	uint64_t progress_ns;
@@ -428,6 +433,8 @@ void pg_feed_keep(struct pg_mover *m);
 void pg_feed_rest(struct pg_mover *m, struct pg_feed *f);
 /* What another process left in the spools, once. */
 void pg_feed_load(struct pg_mover *m);
+/* Is what a side's feed carries applied to the other one? */
+bool pg_feed_applies(const struct pg_mover *m, enum side s);
 /* Tell the server how far it may forget. */
 void pg_feed_tell(struct pg_mover *m, struct pg_feed *f);
 void pg_feed_forget(struct pg_mover *m, struct pg_feed *f);

@@ -345,6 +345,7 @@ on_mail(struct mover *m, const struct mail *mail)
 			           "%s: another node has its slots now",
 			           m->conf->side[mail->side].label);
 		break;
+	case MAIL_BOTH:
 	case MAIL_ROUTE:
 	case MAIL_HOLD:
 	case MAIL_RELEASE:

@@ -227,6 +227,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_THAW:
 	case MAIL_FLIP:
 	case MAIL_SCOPE:
+	case MAIL_BOTH:
 	case MAIL_HEARTBEAT:
 	case MAIL_SLOTS:
 	case MAIL_EXPOSED:
