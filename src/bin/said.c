@@ -25,6 +25,14 @@ traffic(const json_t *s, char *ret, size_t n)
 		               "rollback loses nothing",
 		               json_array_size(look_at(s, "scope.prefixes")),
 		               look_real(s, "hold.last_ms"));
+	else if (look_at(s, "scope.features") != NULL)
+		(void)snprintf(
+			ret, n,
+			"the tables of %zu features are new's, reads and "
+			"writes; clients were held for %.0f ms; "
+			"rollback loses nothing",
+			json_array_size(look_at(s, "scope.features")),
+			look_real(s, "hold.last_ms"));
 	else if (look_at(s, "scope") != NULL)
 		(void)snprintf(ret, n,
 		               "a part of the keys is new's, reads and writes "

@@ -23,6 +23,27 @@ struct run;
 struct verify_conf;
 struct verify_result;
 
+/* Writes that move by tables (control/parts.h). moved: features whose tables are new's, a
+ * bit each; 0 for none. */
+struct parts {
+	/* Is there anything in the way now? ERR_UNABLE names it. */
+	int (*gate)(struct run *r, struct err *err) MUST;
+	/* What its server needs for it; before any hold. */
+	int (*begin)(struct run *r, enum side s, struct err *err) MUST;
+	/* No application may write the other side's tables here, and none is about to;
+	 * what else is shut stays so. Stale epochs are refused as by dialect.shut. */
+	int (*shut)(struct run *r, enum side s, uint64_t epoch, uint64_t moved,
+	            struct err *err) MUST;
+	/* Its own tables may be written here. */
+	int (*open)(struct run *r, enum side s, uint64_t epoch, uint64_t moved,
+	            struct err *err) MUST;
+	/* ERR_STATE: a table of the other side may be written here. */
+	int (*holds)(struct run *r, enum side s, uint64_t epoch, uint64_t moved,
+	             struct err *err) MUST;
+	/* As dialect.carry, of what belongs to the tables. */
+	int (*carry)(struct run *r, enum side from, struct err *err) MUST;
+};
+
 struct dialect {
 	const char *name;  /* "redis": in URLs, status and messages */
 	bool spools;       /* streams may have to be kept on disk   */
@@ -32,7 +53,10 @@ struct dialect {
 	 * that begin with it name this one; NULL: TLS from the first byte. */
 	const char *alpn;
 	bool can_view;   /* its relays know MAIL_VIEW        */
-	bool can_divide; /* writes can move in parts            */
+	bool can_divide; /* writes can move by share            */
+	/* NULL: writes cannot move by tables. Outside of a split lift() opens what of
+	 * it is left. */
+	const struct parts *parts;
 	bool can_repair; /* verify_conf.repair is known         */
 
 	/* Machines, and how they take a struct relay_conf, a struct mover_conf. */

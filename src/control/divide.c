@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "control/parts.h"
 #include "control/run_parts.h"
 #include "control/spec/spec.h"
 
@@ -26,7 +27,9 @@ run_wants_open(const struct run *r, enum side s)
 {
 	struct authority a = journal_authority(r->journal);
 
-	return authority_side(a.state) == s && !authority_is_split(&a);
+	if (authority_is_split(&a))
+		return parts_has(r);
+	return authority_side(a.state) == s;
 }
 
 uint64_t
@@ -67,6 +70,18 @@ divide_block(const struct run *r, uint32_t id)
 	return s != NULL ? s->block : NULL;
 }
 
+static uint64_t
+units_of(const json_t *def)
+{
+	return (uint64_t)json_integer_value(json_object_get(def, "units"));
+}
+
+uint64_t
+divide_units(const struct run *r, uint32_t id)
+{
+	return units_of(divide_def(r, id));
+}
+
 static struct scope *
 build(struct run *r, const json_t *def)
 {
@@ -94,9 +109,9 @@ divide_define(struct run *r, uint32_t id, json_t *def, struct err *err)
 	struct divide_scope *s = calloc(1, sizeof(*s));
 
 	REQUIRE(id != AUTHORITY_NO_SCOPE && id != AUTHORITY_ALL);
-	if (s != NULL)
+	if (s != NULL && !parts_has(r))
 		s->block = build(r, def);
-	if (s == NULL || s->block == NULL) {
+	if (s == NULL || (s->block == NULL && !parts_has(r))) {
 		free(s);
 		json_decref(def);
 		return err_set(err, ERR_NOMEM,
@@ -189,6 +204,8 @@ divide_holds(const json_t *a, const json_t *b)
 		return true;
 	if (b == NULL || (in_a == NULL) != (in_b == NULL))
 		return false;
+	if (json_object_get(a, "units") != NULL)
+		return (units_of(a) & ~units_of(b)) == 0;
 	if (in_a == NULL)
 		return json_integer_value(json_object_get(a, "ppm")) <=
 		       json_integer_value(json_object_get(b, "ppm"));
@@ -218,12 +235,33 @@ of_units(const struct run *r, uint64_t units)
 	return NULL;
 }
 
+/* The moved features, and their tables. */
+static json_t *
+of_tables(const struct run *r, uint64_t units)
+{
+	json_t *all = rulebook_words(r, FACTS_RELATION);
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < r->strategy.unit_n; i++) {
+		if ((units & UNIT(i)) != 0)
+			(void)json_array_append(list, json_array_get(all, i));
+	}
+	json_decref(all);
+	if (units != 0)
+		return json_pack("{s:I,s:o}", "units", (json_int_t)units,
+		                 "features", list);
+	json_decref(list);
+	return NULL;
+}
+
 int
 divide_wants(const struct run *r, const struct strategy_move *m, json_t **ret,
              struct err *err)
 {
 	*ret = NULL;
-	if (r->strategy.unit_writes)
+	if (r->strategy.unit_writes && parts_has(r))
+		*ret = of_tables(r, m->units);
+	else if (r->strategy.unit_writes)
 		*ret = of_units(r, m->units);
 	else if (m->write_ppm > 0)
 		*ret = json_pack("{s:I}", "ppm", (json_int_t)m->write_ppm);
@@ -250,8 +288,9 @@ scripts_used(const struct run *r)
 	return n;
 }
 
-int
-divide_gate(struct run *r, struct err *err)
+/* Of keys. */
+static int
+gate_keys(struct run *r, struct err *err)
 {
 	uint64_t scripts = scripts_used(r);
 
@@ -272,6 +311,23 @@ divide_gate(struct run *r, struct err *err)
 		return err_set(err, ERR_UNABLE,
 		               "writes cannot move in parts in a cluster; move "
 		               "all of a node in one cutover");
+	if (scripts > 0)
+		return err_set(err, ERR_UNABLE,
+		               "writes cannot move in parts: clients have "
+		               "used scripts or functions (%llu times) whose "
+		               "keys cannot be known; move all in one cutover",
+		               (unsigned long long)scripts);
+	if (r->new_keys > 0 && r->conf->conflict != CONFLICT_REPLACE)
+		return err_set(err, ERR_UNABLE,
+		               "writes cannot move in parts: new had records "
+		               "of its own that are kept (conflict rule); use "
+		               "replace, or move all in one cutover");
+	return fence_only_default(r, SIDE_OLD, err);
+}
+
+int
+divide_gate(struct run *r, struct err *err)
+{
 	if (r->home != NULL && r->home->leg_n > 1)
 		return err_set(
 			err, ERR_UNABLE,
@@ -279,35 +335,42 @@ divide_gate(struct run *r, struct err *err)
 			"%u pairs of servers, which switch together; move "
 			"all in one cutover",
 			r->home->leg_n);
-	if (scripts > 0)
-		return err_set(err, ERR_UNABLE,
-		               "writes cannot move in parts: clients have "
-		               "used scripts or functions (%llu times) whose "
-		               "keys cannot be known; move all in one cutover",
-		               (unsigned long long)scripts);
 	if (proof_is_on(r))
 		return err_set(err, ERR_STATE,
 		               "a verification is running; it would compare "
 		               "sides that change their roles; try again when "
 		               "it has ended");
-	if (r->new_keys > 0 && r->conf->conflict != CONFLICT_REPLACE)
-		return err_set(err, ERR_UNABLE,
-		               "writes cannot move in parts: new had records "
-		               "of its own that are kept (conflict rule); use "
-		               "replace, or move all in one cutover");
 	if (r->write.mode == WRITE_DUAL)
 		return err_set(err, ERR_UNABLE,
 		               "writes move in parts with write_mode cutover, "
 		               "not with dual_write");
-	return fence_only_default(r, SIDE_OLD, err);
+	return parts_has(r) ? r->dialect->parts->gate(r, err)
+	                    : gate_keys(r, err);
+}
+
+/* By tables: what takes long is done while nobody waits. New is shut as a whole before
+ * the first of them move, so its triggers are made now. */
+static int
+prepare_parts(struct run *r, uint64_t moved, struct err *err)
+{
+	struct authority a = journal_authority(r->journal);
+	int rc = 0;
+
+	for (int s = 0; rc == 0 && s < SIDE_N; s++)
+		rc = r->dialect->parts->begin(r, (enum side)s, err);
+	if (rc == 0 && !authority_is_split(&a))
+		rc = r->dialect->parts->shut(r, SIDE_NEW, a.epoch, moved, err);
+	return rc;
 }
 
 int
-divide_prepare(struct run *r, struct err *err)
+divide_prepare(struct run *r, const json_t *def, struct err *err)
 {
 	struct divide *p = &r->split;
 	int rc = 0;
 
+	if (parts_has(r))
+		return prepare_parts(r, units_of(def), err);
 	r->split.writer = true;
 	/* Still ending: the next look finds it gone. */
 	if (p->loop != NULL && p->end_ns != 0)

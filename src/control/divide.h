@@ -27,8 +27,10 @@ struct run;
 
 struct divide_scope {
 	uint32_t id;
-	json_t *def; /* {"ppm":n} or {"prefixes":[..],"units":bits} */
-	struct scope *block;
+	/* {"ppm":n}, {"prefixes":[..]}, or by tables {"units":bits,"features":[
+	 * {"name":..,"schemas":[..],"tables":[..]}]} */
+	json_t *def;
+	struct scope *block; /* NULL: by tables */
 	struct divide_scope *next;
 };
 
@@ -64,8 +66,10 @@ bool divide_is_now(const struct run *r, const json_t *def);
 bool divide_holds(const json_t *a, const json_t *b);
 /* The definition of R's scope; NULL: none. Borrowed. */
 const json_t *divide_def(const struct run *r, uint32_t id);
-/* Its block. */
+/* Its block; by tables NULL. */
 const struct scope *divide_block(const struct run *r, uint32_t id);
+/* By tables: the features whose tables are new's, a bit each. */
+uint64_t divide_units(const struct run *r, uint32_t id);
 /* Make the scope of that number; def is stolen. */
 int divide_define(struct run *r, uint32_t id, json_t *def,
                   struct err *err) MUST;
@@ -76,9 +80,9 @@ uint64_t divide_salt(const struct run *r);
 uint32_t divide_ppm(const struct run *r);
 /* Why it cannot be done here at all, by name. */
 int divide_gate(struct run *r, struct err *err) MUST;
-/* What a switch needs that takes time: the second mover, the writer's user. 1: not
- * there yet, ask again soon. */
-int divide_prepare(struct run *r, struct err *err) MUST;
+/* What a switch to this scope needs that takes time: the second mover, the writer's
+ * user. 1: not there yet, ask again soon. */
+int divide_prepare(struct run *r, const json_t *def, struct err *err) MUST;
 /* The second mover ends when nothing needs it. */
 void divide_tick(struct run *r, uint64_t now_ns);
 void divide_fini(struct run *r);

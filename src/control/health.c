@@ -8,6 +8,7 @@
  * the way back, and the end of being behind.
  */
 #define _DEFAULT_SOURCE
+#include "control/parts.h"
 #include "control/run_parts.h"
 
 /* What the side has to be: shut or open. */
@@ -18,6 +19,8 @@ put_right(struct run *r, enum side s, struct err *err)
 
 	if (r->state == LIFE_COMPLETED && s == SIDE_OLD)
 		return 0;
+	if (authority_is_split(&a) && parts_has(r))
+		return parts_settle(r, err);
 	if (run_wants_open(r, s))
 		return r->dialect->lift(r, s, a.epoch, err);
 	return r->dialect->shut(r, s, a.epoch, err);
@@ -176,6 +179,8 @@ health_settle(struct run *r, struct err *err)
 	int rc = 0;
 
 	REQUIRE(!authority_is_frozen(a.state));
+	if (authority_is_split(&a) && parts_has(r))
+		return parts_settle(r, err);
 	/* Shut first: at no moment two are open. A side that is away is put
 	 * right by health.c when it comes back. */
 	if (r->at[other].is_up && r->is_resumed &&
@@ -324,6 +329,8 @@ health_tick(struct run *r, uint64_t now_ns)
 	look_at_fence(r, SIDE_OLD);
 	look_at_fence(r, SIDE_NEW);
 	look_at_open(r);
+	if (run_is_split(r) && parts_has(r) && !r->record_owed)
+		parts_look(r);
 	r->dialect->tend_replicas(r, SIDE_OLD);
 	r->dialect->tend_replicas(r, SIDE_NEW);
 	if (r->record_owed)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/parts.h"
 #include "control/run_parts.h"
 #include "core/marks.h"
 #include "engine/mover.h"
@@ -55,10 +56,11 @@ machines_route(struct run *r)
 		.ack_timeout_ms = r->write.ack_timeout_ms,
 		.salt = divide_salt(r),
 		.scope = divide_block(r, a.scope),
+		.moved = divide_units(r, a.scope),
 	};
 	r->routed_ns = os_mono_ns();
 	r->acked_ns = 0;
-	REQUIRE(!authority_is_split(&a) || ret.scope != NULL);
+	REQUIRE(!authority_is_split(&a) || ret.scope != NULL || ret.moved != 0);
 	rulebook_fill(r, &ret);
 	return ret;
 }
@@ -326,6 +328,8 @@ make_mover(struct run *r, struct err *err)
 	/* What new had before is its own; the fence's token is ours. */
 	conf->keep_extra = r->new_keys > 0 || r->conf->copy_mode == COPY_NONE;
 	conf->scope = divide_block(r, a.scope);
+	conf->is_both = divide_units(r, a.scope) != 0;
+	conf->reverse = &r->split.board;
 	conf->scope_side = SIDE_OLD;
 	conf->refill =
 		(r->is_resumed || r->conf->new_is_stale) && !conf->fill_done;
@@ -469,6 +473,7 @@ attach(struct run *r, struct err *err)
 
 	p.route.authority = SIDE_OLD;
 	p.route.scope = NULL;
+	p.route.moved = 0;
 	p.route.read_ppm = 0;
 	p.route.ack = ACK_AUTHORITY;
 	for (uint32_t i = 0; rc == 0 && i < r->interlay_n; i++) {
@@ -585,7 +590,7 @@ machines_make(struct run *r, struct err *err)
 		rc = make_mover(r, err);
 	if (rc == 0 && r->mover != NULL)
 		rc = loop_start(r->mover, err);
-	if (rc == 0 && run_is_split(r))
+	if (rc == 0 && run_is_split(r) && !parts_has(r))
 		rc = machines_make_back(r, err);
 	return rc;
 }

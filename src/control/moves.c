@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE
 #include <stdio.h>
 
+#include "control/parts.h"
 #include "control/run_parts.h"
 #include "control/spec/spec.h"
 
@@ -122,6 +123,27 @@ try_scope(struct run *r, struct err *err)
 	return rc;
 }
 
+/* In a split by tables the words of the features say which server has a table. */
+static int
+try_words(struct run *r, struct spec *before, struct err *err)
+{
+	struct spec *now = r->spec;
+	json_t *words = rulebook_words(r, FACTS_RELATION);
+	json_t *was;
+	bool same;
+
+	r->spec = before;
+	was = rulebook_words(r, FACTS_RELATION);
+	r->spec = now;
+	same = words != NULL && json_equal(words, was);
+	json_decref(words);
+	json_decref(was);
+	return same ? 0
+	            : err_set(err, ERR_UNABLE,
+	                      "the tables of features cannot change while some "
+	                      "of them are new's; roll back first");
+}
+
 /* What can never be is said before anything has changed. */
 static int
 try_patch(struct run *r, const struct question *q, struct err *err)
@@ -136,6 +158,8 @@ try_patch(struct run *r, const struct question *q, struct err *err)
 	rc = r->spec == NULL && spec != NULL
 	             ? err_set(err, ERR_NOMEM, "out of memory")
 	             : r->dialect->can(r, err);
+	if (rc == 0 && run_is_split(r) && parts_has(r))
+		rc = try_words(r, spec, err);
 	if (rc == 0 && run_authority(r) == SIDE_OLD)
 		rc = try_scope(r, err);
 	if (r->spec != spec)

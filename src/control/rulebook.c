@@ -118,17 +118,29 @@ fill_shadow(const struct run *r, struct route *to)
 		                            .timeout_ms = x->timeout_ms };
 }
 
+/* A split by tables: whose each is. Without memory for it nothing can be routed. */
+static void
+fill_sides(struct run *r, struct route *to)
+{
+	make(r, to->generation);
+	to->rules = r->book.made ? r->book.now : NULL;
+}
+
 void
 rulebook_fill(struct run *r, struct route *to)
 {
 	sweep(r);
 	/* In a split reads follow the writes. */
-	if (to->scope != NULL)
+	if (to->scope != NULL || to->moved != 0)
 		to->read_ppm = 0;
 	if (r->spec == NULL || to->authority != SIDE_OLD || to->scope != NULL)
 		return;
 	to->strict = r->spec->write.mode == WRITE_DUAL &&
 	             r->spec->write.policy == POLICY_BOTH_REQUIRED;
+	if (to->moved != 0) {
+		fill_sides(r, to);
+		return;
+	}
 	fill_shadow(r, to);
 	if (r->units == 0 && r->read_ppm == 0)
 		return; /* nothing is moved: no reader, no look at rules */

@@ -58,6 +58,7 @@ struct run_side {
 	bool is_up;
 	bool users_made; /* Godwit's, as far as we know              */
 	bool fenced;     /* shut, as far as we know                  */
+	bool parted;     /* so are the other side's tables in it     */
 	bool has_aclfile;
 	bool has_config;     /* CONFIG REWRITE is possible               */
 	bool kept;           /* rules with a fence were made to last */
@@ -291,7 +292,8 @@ void run_event(struct run *r, const char *name, const char *fmt, ...)
 enum side run_authority(const struct run *r);
 /* Each side rules its part of the keys (docs/internals/split.md). */
 bool run_is_split(const struct run *r);
-/* Does R want this side open for applications? In a split neither is. */
+/* Does R want this side open for applications? In a split by keys neither is, in one
+ * by tables both are. */
 bool run_wants_open(const struct run *r, enum side s);
 /* Journal a change of state and make it. ERR_STATE or ERR_IO: nothing changed. */
 int run_apply(struct run *r, enum life_verb verb, const char *reason,

@@ -8,6 +8,7 @@
 #define _DEFAULT_SOURCE
 #include <string.h>
 
+#include "control/parts.h"
 #include "control/run_parts.h"
 
 static void drive(struct run *r, enum cutover_step step);
@@ -55,7 +56,11 @@ shift_gates(const struct run *r, struct gates *ret)
 		.back_lag_ms = atomic_load(&r->split.board.lag_ms),
 		.back_pending = atomic_load(&r->split.board.pending_records),
 	};
-	if (ret->is_split)
+	if (parts_has(r))
+		ret->back = ret->move;
+	if (ret->is_split && parts_has(r))
+		ret->fenced = r->at[SIDE_OLD].parted && r->at[SIDE_NEW].parted;
+	else if (ret->is_split)
 		ret->fenced = ret->fenced && r->at[side_other(other)].fenced;
 	if (r->proof_last != NULL)
 		ret->verified_different =
@@ -220,7 +225,7 @@ do_announce(struct run *r, struct err *err)
 static void
 tell_mover_of(struct run *r, enum side s, const struct mail *m)
 {
-	if (!r->cut.two || s == SIDE_OLD)
+	if (!r->cut.two || s == SIDE_OLD || parts_has(r))
 		machines_tell_mover(r, m);
 	else if (r->split.loop != NULL)
 		loop_post(r->split.loop, m);
@@ -263,6 +268,17 @@ send_scope(struct run *r)
 	tell_mover_of(r, cutover_second(c), &gets);
 }
 
+/* The same by tables: one mover, which carries both ways as long as both rule. */
+static void
+send_both(struct run *r)
+{
+	struct mail m = { .kind = MAIL_BOTH,
+		          .epoch = r->cut.r.epoch,
+		          .flag = divide_units(r, r->cut.r.scope) != 0 };
+
+	machines_tell_mover(r, &m);
+}
+
 /* The movers turn round, or go on; after the last scope the second one ends. */
 static void
 release_movers(struct run *r, bool committed)
@@ -275,7 +291,9 @@ release_movers(struct run *r, bool committed)
 		          .position = c->position };
 	bool ends = committed && c->two && c->r.scope == AUTHORITY_NO_SCOPE;
 
-	if (committed && c->keeps)
+	if (committed && c->keeps && parts_has(r))
+		send_both(r);
+	else if (committed && c->keeps)
 		send_scope(r);
 	if (ends)
 		machines_stop_back(r);
@@ -323,6 +341,8 @@ do_fence(struct run *r, struct err *err)
 		rc = group_enter(r->op.group, r->op.member, r->wake_fd, err);
 	if (rc != 0)
 		return rc;
+	if (parts_switches(r))
+		return parts_fence(r, err);
 	rc = r->dialect->shut(r, c->rules, c->r.epoch, err);
 
 	if (rc == 0)
@@ -337,8 +357,11 @@ static int
 do_check(struct run *r, struct err *err)
 {
 	struct cutover *c = &r->cut;
-	int rc = r->dialect->holds(r, c->rules, c->r.epoch, err);
+	int rc;
 
+	if (parts_switches(r))
+		return parts_check(r, err);
+	rc = r->dialect->holds(r, c->rules, c->r.epoch, err);
 	if (rc == 0)
 		rc = r->dialect->hold_replicas(r, c->rules, err);
 	if (rc == 0 && c->two)
@@ -356,6 +379,8 @@ do_open(struct run *r, struct err *err)
 	enum side to;
 	int rc = 0;
 
+	if (parts_switches(r))
+		return parts_open(r, err);
 	/* Inside a split nothing opens but to the writer. */
 	if (!cutover_opens(&r->cut, false, &to))
 		return 0;
@@ -369,6 +394,8 @@ do_back_unfence(struct run *r, struct err *err)
 {
 	enum side s;
 
+	if (parts_switches(r))
+		return parts_unfence(r, err);
 	if (!cutover_opens(&r->cut, true, &s))
 		return 0;
 	/* Else who is released here would be shut out by one that fences. */
@@ -471,9 +498,11 @@ over(struct run *r)
 		run_event(r, "switched",
 		          "%s has authority%s (epoch %llu), held %llu ms%s",
 		          side_name(to),
-		          authority_is_split(&c->r) ? " for all keys but those "
-		                                      "of the scope"
-		                                    : "",
+		          !authority_is_split(&c->r) ? ""
+		          : parts_has(r) ? " for all tables but those that are "
+		                           "new's"
+		                         : " for all keys but those of the "
+		                           "scope",
 		          (unsigned long long)c->r.epoch,
 		          (unsigned long long)r->hold_last_ms,
 		          c->lossy ? "; writes may be lost" : "");
@@ -595,8 +624,8 @@ shift_begin_scope(struct run *r, json_t *def, bool forced, struct err *err)
 	ev.now_ns = os_mono_ns();
 	cutover_init_scope(&r->cut, &a, &limits, &to, forced);
 	r->cut_on = true;
-	run_event(r, "switch", "%s keys become %s's",
-	          to.grows ? "more" : "fewer", "new");
+	run_event(r, "switch", "%s %s become %s's", to.grows ? "more" : "fewer",
+	          parts_has(r) ? "tables" : "keys", "new");
 	feed(r, &ev);
 	return 0;
 }
@@ -720,7 +749,9 @@ shift_tick(struct run *r, uint64_t now_ns)
 		return;
 	if (r->cut.step == CUT_ANNOUNCE && (r->marked == machines_all_bits(r) ||
 	                                    now_ns >= r->marked_until_ns)) {
-		int rc = r->dialect->kill(r, r->cut.rules, &err);
+		int rc = parts_switches(r)
+		                 ? parts_kill(r, &err)
+		                 : r->dialect->kill(r, r->cut.rules, &err);
 
 		answer(r, CUT_ANNOUNCE, rc, &err);
 		if (!r->cut_on)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/hist.h"
+#include "control/parts.h"
 #include "control/run_parts.h"
 
 #ifndef GODWIT_VERSION
@@ -269,13 +270,15 @@ scope_json(const struct run *r)
 	const struct board *b = &r->split.board;
 	json_t *j = json_deep_copy(
 		divide_def(r, journal_authority(r->journal).scope));
-	json_t *stream = json_pack(
-		"{s:b,s:I,s:I,s:I,s:I,s:s,s:s}", "in_step",
-		r->split.loop != NULL && r->split.move == MOVE_IN_STEP,
-		"lag_records", LOAD(b->lag_records), "lag_ms", LOAD(b->lag_ms),
-		"pending", LOAD(b->pending_records), "stream_units",
-		LOAD(b->stream_units), "direction", "new->old", "trouble",
-		r->split.trouble);
+	json_t *stream =
+		json_pack("{s:b,s:I,s:I,s:I,s:I,s:s,s:s}", "in_step",
+	                  parts_has(r) ? r->move == MOVE_IN_STEP
+	                               : r->split.loop != NULL &&
+	                                         r->split.move == MOVE_IN_STEP,
+	                  "lag_records", LOAD(b->lag_records), "lag_ms",
+	                  LOAD(b->lag_ms), "pending", LOAD(b->pending_records),
+	                  "stream_units", LOAD(b->stream_units), "direction",
+	                  "new->old", "trouble", r->split.trouble);
 
 	(void)json_object_update(j, stream);
 	json_decref(stream);

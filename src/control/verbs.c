@@ -11,6 +11,7 @@
 #define _DEFAULT_SOURCE
 #include <stdlib.h>
 
+#include "control/parts.h"
 #include "control/run_parts.h"
 
 static const char *
@@ -147,7 +148,8 @@ say_share(struct run *r)
 
 	if (run_is_split(r) && r->strategy.unit_writes)
 		run_event(r, "share",
-		          "reads and writes of the features' keys go to new");
+		          "reads and writes of the features' %s go to new",
+		          parts_has(r) ? "tables" : "keys");
 	else if (run_is_split(r))
 		run_event(r, "share",
 		          "reads and writes of new's keys go to new (%u.%u %% "
@@ -182,7 +184,7 @@ to_scope(struct run *r, json_t *def)
 	int rc = moves_scope(r, def, &err);
 
 	if (rc == 0)
-		rc = divide_prepare(r, &err);
+		rc = divide_prepare(r, def, &err);
 	if (rc == 1) {
 		r->op.retry_ns = os_mono_ns() + LIMIT_SPLIT_LOOK_MS * NS_PER_MS;
 		json_decref(def);
@@ -273,6 +275,9 @@ warmed(struct run *r, uint64_t now_ns)
 static bool
 is_ready(struct run *r, struct err *err)
 {
+	/* Large objects stay where they are in a split. */
+	if (run_is_split(r) && parts_has(r) && r->op.kind == OP_ROLLBACK)
+		return true;
 	return r->dialect->ready == NULL || r->dialect->ready(r, err) == 0;
 }
 
@@ -523,6 +528,14 @@ verify(struct run *r)
 		(void)err_set(&err, ERR_UNABLE,
 		              "a repair is for PostgreSQL; of Redis write the "
 		              "key again, and it is carried");
+		refuse(r, &err);
+		return;
+	}
+	if (run_is_split(r) && parts_has(r)) {
+		(void)err_set(&err, ERR_UNABLE,
+		              "verify is not possible while some tables are "
+		              "new's and others old's; move all (cutover), or "
+		              "none (rollback), first");
 		refuse(r, &err);
 		return;
 	}

@@ -86,6 +86,14 @@ pg_ready(struct run *r, struct err *err)
 int
 pg_carry(struct run *r, enum side from, struct err *err)
 {
+	int rc = pg_carry_sequences(r, from, err);
+
+	return rc == 0 ? pg_object_carry(r, from, err) : rc;
+}
+
+int
+pg_carry_sequences(struct run *r, enum side from, struct err *err)
+{
 	enum side to = side_other(from);
 	char *list;
 	int rc = check_published(r, from, err);
@@ -104,5 +112,5 @@ pg_carry(struct run *r, enum side from, struct err *err)
 		rc = pg_tell(r, to, "SELECT @.set_sequences($1::json)", list,
 		             err);
 	free(list);
-	return rc == 0 ? pg_object_carry(r, from, err) : rc;
+	return rc;
 }

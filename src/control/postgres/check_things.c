@@ -44,6 +44,7 @@ static const struct thing things[] = {
 	{ "triggers", CHECK_FAIL,
 	  "SELECT format('%I on %s', tgname, tgrelid::regclass) FROM"
 	  " pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('A', 'R')"
+	  " AND tgname !~ '^godwit_.*_part$'"
 	  " UNION ALL SELECT format('%I on %s', rulename, ev_class::regclass)"
 	  " FROM pg_rewrite WHERE ev_enabled IN ('A', 'R')",
 	  "triggers or rules that are ENABLE ALWAYS or ENABLE REPLICA",

@@ -10,32 +10,14 @@
  * behind "schema." only that schema's; so do the functions that it calls. Who makes up
  * statements, or is in a language that is not read, cannot be told, and is named as well.
  */
+#include "control/postgres/cross.h"
+
 #include <stdlib.h>
 
 #include "control/postgres/side.h"
 #include "control/rulebook.h"
 
 #define LINES_MAX 16 /* of what crosses; the rest is counted */
-
-/* Features in their order, relations, and whose each is: the first one that matches; a
- * partition is its table's, a sequence its owner's. */
-#define SCOPES                                                                \
-	"WITH RECURSIVE unit AS MATERIALIZED (SELECT i, u->>'name' AS name,"  \
-	" u->'schemas' AS s, u->'tables' AS t FROM"                           \
-	" jsonb_array_elements($1::text::jsonb) WITH ORDINALITY x(u, i)),"    \
-	" rel AS MATERIALIZED (SELECT c.oid, c.relkind, n.nspname::text AS"   \
-	" sn, c.relname::text AS rn, coalesce((SELECT d.refobjid FROM"        \
-	" pg_depend d WHERE c.relkind = 'S' AND d.classid ="                  \
-	" 'pg_class'::regclass AND d.objid = c.oid AND d.refclassid ="        \
-	" 'pg_class'::regclass AND d.deptype IN ('a', 'i') LIMIT 1), c.oid)"  \
-	" AS owner FROM pg_class c JOIN pg_namespace n ON n.oid ="            \
-	" c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"   \
-	" AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT LIKE"             \
-	" 'godwit\\_%' AND n.nspname <> 'information_schema'),"               \
-	" own AS MATERIALIZED (SELECT r.oid, coalesce((SELECT min(u.i) FROM"  \
-	" unit u WHERE (u.s IS NULL OR u.s ? w.sn) AND (u.t IS NULL OR u.t ?" \
-	" w.rn OR u.t ? (w.sn || '.' || w.rn))), 0) AS u FROM rel r JOIN rel" \
-	" w ON w.oid = coalesce(pg_partition_root(r.owner), r.owner)),"
 
 /* Objects and the relations that they name; views stand for what is behind them. */
 #define NAMED                                                                 \
@@ -123,7 +105,7 @@
 /* kind, text: n, a feature and how many tables are its; x, what crosses; u, what
  * cannot be told. */
 static const char *const question[] = {
-	(SCOPES NAMED),
+	(PG_SCOPES NAMED),
 	(FUNCTIONS),
 	(TIES),
 	(" SELECT 'n', format('%s: %s', unit.name, (SELECT count(*) FROM own"
@@ -161,9 +143,10 @@ whole_question(void)
 	return ret;
 }
 
-/* One line a row, up to a limit. */
+/* One line a row, up to a limit. What ties is in the way of features that move with
+ * their writes. */
 static void
-tell(struct checks *c, const PGresult *res)
+tell(struct checks *c, const PGresult *res, enum check_result ties)
 {
 	char text[sizeof(c->line[0].detail)];
 	uint32_t told = 0;
@@ -195,11 +178,11 @@ tell(struct checks *c, const PGresult *res)
 		               kind == 'x' ? "crosses: %s"
 		                           : "cannot be told: function %s",
 		               what);
-		checks_add(c, "features", CHECK_WARN, text);
+		checks_add(c, "features", ties, text);
 	}
 	if (more > 0) {
 		(void)snprintf(text, sizeof(text), "%u more cross", more);
-		checks_add(c, "features", CHECK_WARN, text);
+		checks_add(c, "features", ties, text);
 	}
 	if (told == 0)
 		checks_add(c, "features", CHECK_PASS,
@@ -207,29 +190,59 @@ tell(struct checks *c, const PGresult *res)
 		           "tables of none");
 }
 
-int
-pg_check_features(struct run *r, struct err *err)
+/* *ret NULL: no feature is told by tables. */
+static int
+ask(struct run *r, PGresult **ret, struct err *err)
 {
 	const char *param[] = { NULL, NULL };
-	PGresult *res = NULL;
-	json_t *list;
-	char *text;
-	char *sql;
+	json_t *list = rulebook_words(r, FACTS_RELATION);
+	char *text = json_dumps(list, JSON_COMPACT);
+	char *sql = whole_question();
 	int rc = 0;
 
-	list = rulebook_words(r, FACTS_RELATION);
-	text = json_dumps(list, JSON_COMPACT);
-	sql = whole_question();
+	*ret = NULL;
 	param[0] = text;
 	if (text == NULL || sql == NULL)
 		rc = err_set(err, ERR_NOMEM, "out of memory");
 	else if (json_array_size(list) > 0)
-		rc = pg_ask(r, SIDE_OLD, sql, param, &res, err);
-	if (rc == 0 && res != NULL)
-		tell(&r->checks, res);
-	PQclear(res);
+		rc = pg_ask(r, SIDE_OLD, sql, param, ret, err);
 	free(sql);
 	free(text);
 	json_decref(list);
+	return rc;
+}
+
+int
+pg_check_features(struct run *r, struct err *err)
+{
+	PGresult *res;
+	int rc = ask(r, &res, err);
+
+	if (res != NULL)
+		tell(&r->checks, res,
+		     r->strategy.unit_writes ? CHECK_FAIL : CHECK_WARN);
+	PQclear(res);
+	return rc;
+}
+
+int
+pg_crosses(struct run *r, struct err *err)
+{
+	PGresult *res;
+	int rc = ask(r, &res, err);
+
+	for (int i = 0; rc == 0 && i < PQntuples(res); i++) {
+		char kind = PQgetvalue(res, i, 0)[0];
+
+		if (kind == 'n')
+			continue;
+		rc = err_set(err, ERR_UNABLE,
+		             "writes cannot move in parts: %s%s",
+		             kind == 'x' ? ""
+		                         : "it cannot be told what a function "
+		                           "touches: ",
+		             PQgetvalue(res, i, 1));
+	}
+	PQclear(res);
 	return rc;
 }

@@ -55,6 +55,10 @@ static const char words[] =
 
 static const char heard[] =
 	"CREATE TABLE IF NOT EXISTS @.ddl (content text NOT NULL);"
+	/* parts.c's: a row while there is a split. */
+	"CREATE TABLE IF NOT EXISTS @.part ("
+	" one bool PRIMARY KEY DEFAULT true CHECK (one),"
+	" features text NOT NULL, moved bigint NOT NULL);"
 	"CREATE OR REPLACE FUNCTION @.put_ddl(reason text, said text,"
 	" path text) RETURNS void LANGUAGE sql SET search_path = pg_catalog"
 	" AS $f$ INSERT INTO @.ddl SELECT concat_ws(chr(1), reason,"
@@ -82,6 +86,11 @@ static const char heard[] =
 	"   pg_event_trigger_ddl_commands() WHERE in_extension OR"
 	"   schema_name ~ '^pg_temp') THEN RETURN; END IF;"
 	" END IF;"
+	/* Each has the tables of its own, and rows of both. */
+	" IF EXISTS (SELECT FROM @.part) THEN RAISE EXCEPTION USING ERRCODE ="
+	"  'feature_not_supported', MESSAGE = 'godwit: changes of the schema"
+	" wait while some tables are on another server', HINT = 'Promote to the"
+	" cutover, or roll back, first.'; END IF;"
 	" said := regexp_replace(said, " BLANK ", '');"
 	" IF tag IN ('CREATE INDEX', 'DROP INDEX') THEN"
 	"  said := regexp_replace(said,"
@@ -117,6 +126,7 @@ static const char heard[] =
 	"  END LOOP; END IF;"
 	/* A fault of ours is nobody else's. */
 	" EXCEPTION WHEN OTHERS THEN"
+	"  IF sqlerrm LIKE 'godwit: %' THEN RAISE; END IF;"
 	"  PERFORM @.put_ddl('Godwit failed at it (' || sqlerrm || ')', said,"
 	"   path);"
 	" END $f$;";

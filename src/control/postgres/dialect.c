@@ -64,7 +64,8 @@ wrong_kind(const struct run *r)
 	if (moves_writes(&r->strategy))
 		return "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";
-	if (pg_moves_reads(&r->strategy) && has_pool(r, true))
+	if (!r->strategy.unit_writes && pg_moves_reads(&r->strategy) &&
+	    has_pool(r, true))
 		return "reads on new together with a pool of transactions "
 		       "(--pool transaction, or of the interlay); use a pool "
 		       "of sessions, or one of them";
@@ -113,6 +114,8 @@ can(const struct run *r, struct err *err)
 	if (what != NULL)
 		return err_set(err, ERR_UNABLE,
 		               "not possible for PostgreSQL yet: %s", what);
+	if (r->strategy.unit_writes && pg_parts_can(r, err) != 0)
+		return -(int)err->code;
 	if (c->newer != NULL && c->conflict != CONFLICT_MERGE)
 		return err_set(err, ERR_USAGE,
 		               "--newer goes with --conflict merge only");
@@ -276,6 +279,7 @@ tend_replicas(struct run *r, enum side s)
 		pg_object_tend(r);
 	else
 		pg_both_look(r);
+	pg_parts_tend(r, s);
 }
 
 static void
@@ -309,7 +313,17 @@ put_checks(const struct run *r, json_t *list)
 	(void)list;
 }
 
+static const struct parts by_tables = {
+	.gate = pg_parts_gate,
+	.begin = pg_parts_begin,
+	.shut = pg_parts_shut,
+	.open = pg_parts_open,
+	.holds = pg_parts_holds,
+	.carry = pg_carry_sequences,
+};
+
 const struct dialect dialect_postgres = {
+	.parts = &by_tables,
 	.name = "postgres",
 	.warms = true,
 	.can_ack_both = true,

@@ -111,7 +111,13 @@ pg_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 int
 pg_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
-	int rc = call(r, s, "SELECT @.lift($1)", epoch, err);
+	int rc = 0;
+
+	/* Tables that were shut in a split that has ended. */
+	if (!run_is_split(r))
+		rc = pg_parts_lift(r, s, err);
+	if (rc == 0)
+		rc = call(r, s, "SELECT @.lift($1)", epoch, err);
 
 	if (rc == 0)
 		r->at[s].fenced = false;
@@ -224,6 +230,8 @@ pg_is_open(struct run *r, enum side s, struct err *err)
 	struct look l;
 	int rc = look(r, s, &l, err);
 
+	if (rc == 0 && !run_is_split(r))
+		rc = pg_parts_are_open(r, s, err);
 	if (rc != 0 || l.closed == 0)
 		return rc;
 	return err_set(err, ERR_STATE, "%s: %llu roles are fenced",

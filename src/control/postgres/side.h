@@ -29,7 +29,8 @@ struct pg_side {
 	json_t *conflicts;          /* both_told.c's; of new's alone       */
 	bool conflicts_owed;        /* no event tells them yet             */
 	uint64_t conflicts_ns;
-	char lacks[200]; /* roles that it had not when it was looked at */
+	bool may_have_parts; /* triggers of parts.c; not looked at yet: true */
+	char lacks[200];     /* roles that it had not when it was looked at */
 };
 
 /* In pg_roles: roles of applications, whom a fence shuts out. */
@@ -102,6 +103,24 @@ int pg_kill(struct run *r, enum side s, struct err *err) MUST;
 void pg_kill_late(struct run *r, enum side s);
 int pg_kill_left(struct run *r, enum side s, struct err *err) MUST;
 
+/* ---- parts.c: a split, in the servers (control/dialect.h: struct parts) ---- */
+/* Can the strategy's features move with their writes? */
+int pg_parts_can(const struct run *r, struct err *err) MUST;
+int pg_parts_gate(struct run *r, struct err *err) MUST;
+int pg_parts_begin(struct run *r, enum side s, struct err *err) MUST;
+int pg_parts_shut(struct run *r, enum side s, uint64_t epoch, uint64_t moved,
+                  struct err *err) MUST;
+int pg_parts_open(struct run *r, enum side s, uint64_t epoch, uint64_t moved,
+                  struct err *err) MUST;
+int pg_parts_holds(struct run *r, enum side s, uint64_t epoch, uint64_t moved,
+                   struct err *err) MUST;
+/* There is no split (any more): all tables of this side may be written. */
+int pg_parts_lift(struct run *r, enum side s, struct err *err) MUST;
+/* ERR_STATE: that was not done. */
+int pg_parts_are_open(struct run *r, enum side s, struct err *err) MUST;
+/* Triggers that are switched off are dropped, where nobody has to wait for it. */
+void pg_parts_tend(struct run *r, enum side s);
+
 /* ---- check.c ---- */
 int pg_check(struct run *r, struct err *err) MUST;
 
@@ -112,6 +131,8 @@ int pg_check_things(struct run *r, struct err *err) MUST;
 /* Where features are told by schemas and tables: what ties their tables to others
  * becomes warnings, each by its name. */
 int pg_check_features(struct run *r, struct err *err) MUST;
+/* ERR_UNABLE: something does, by its name. */
+int pg_crosses(struct run *r, struct err *err) MUST;
 
 /* ---- schema.c: what old has and new has not, made there without its indexes and
  * keys, which become r->build; publications on both ---- */
@@ -137,3 +158,5 @@ int pg_watch_ddl(struct run *r, enum side s, struct err *err) MUST;
 /* Before a switch: can carry() be short? Roles that the other side has not are told. */
 int pg_ready(struct run *r, struct err *err) MUST;
 int pg_carry(struct run *r, enum side from, struct err *err) MUST;
+/* The sequences alone. */
+int pg_carry_sequences(struct run *r, enum side from, struct err *err) MUST;

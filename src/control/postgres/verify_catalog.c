@@ -41,7 +41,7 @@ static const char all[] =
 					  " c.relname, g.tgname), pg_get_triggerdef(g.oid) || ' ' ||"
 					  " g.tgenabled::text FROM pg_trigger g JOIN pg_class c ON"
 					  " c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-					  " WHERE NOT g.tgisinternal" NOT_THEIRS NO_EXTENSION(
+					  " WHERE NOT g.tgisinternal AND g.tgname !~ '^godwit_.*_part$'" NOT_THEIRS NO_EXTENSION(
 						  "pg_class",
 						  "c.oid") " UNION ALL SELECT CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'v'"
 							   " THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'p' THEN"
