@@ -39,6 +39,8 @@
 #define LISTENERS_MAX   8
 #define ACCEPTS_MAX     64 /* a listener and batch: others want turns too */
 #define ACCEPT_PAUSE_NS 100000000ull /* out of descriptors: do not spin    */
+#define CROWD_MIN       4            /* connections with news at a time    */
+#define CROWD_NS        50000000ull  /* so long is that remembered         */
 
 /* epoll data: 0 the eventfd, odd a listener, else a struct conn. */
 #define DATA_LISTENER(i) (((uint64_t)(i) << 1) | 1u)
@@ -70,7 +72,9 @@ struct loop {
 	atomic_bool lends;
 	atomic_bool stopping;
 	atomic_bool deaf; /* the listeners are to be closed */
+	bool may_wait;    /* loop_conf.is_patient */
 	bool is_patient;
+	uint64_t crowded_ns; /* patient up to then */
 	bool is_tls_asked;
 	bool started;
 	pthread_t thread;
@@ -398,6 +402,8 @@ finish_batch(struct loop *l, bool own)
 
 	tell(l, EV_BATCH);
 	show_wish(l);
+	if (l->port.lends)
+		l->crowded_ns = l->port.now_ns + CROWD_NS;
 	if (l->poke && l->crowd != NULL)
 		lent = poke_crowd(l, own);
 	l->poke = false;
@@ -461,10 +467,31 @@ end_batch(struct loop *l)
 	pool_publish(&l->pool);
 }
 
+/* Whether this thread leaves the core to a running one when bytes come. With few
+ * connections at a time that is latency; with many the running one is likely to
+ * have more for us, and one pass serves them all. Of a machine that lends itself
+ * the running one is who will do its work (finish_batch()). */
+static void
+choose_patience(struct loop *l, int n)
+{
+	struct sched_param any = { .sched_priority = 0 };
+	bool wants;
+
+	if (n >= CROWD_MIN)
+		l->crowded_ns = l->port.now_ns + CROWD_NS;
+	wants = l->may_wait && l->port.now_ns < l->crowded_ns;
+	if (wants == l->is_patient)
+		return;
+	l->is_patient = wants;
+	/* Refused: then as every thread. */
+	(void)sched_setscheduler(0, wants ? SCHED_BATCH : SCHED_OTHER, &any);
+}
+
 static void
 run_batch(struct loop *l, const struct epoll_event *evs, int n)
 {
 	read_clocks(l);
+	choose_patience(l, n);
 	/* Before the mails: the machine may be told to stop by one. */
 	if (l->listen_n > 0 && atomic_load(&l->deaf))
 		close_listeners(l);
@@ -575,13 +602,7 @@ loop_run(struct loop *l)
 static void *
 thread_main(void *arg)
 {
-	struct loop *l = arg;
-	struct sched_param any = { .sched_priority = 0 };
-
-	/* Refused: then as every thread. */
-	if (l->is_patient)
-		(void)sched_setscheduler(0, SCHED_BATCH, &any);
-	loop_run(l);
+	loop_run(arg);
 	return NULL;
 }
 
@@ -629,7 +650,7 @@ set_up(struct loop *l, const struct loop_conf *conf)
 	l->crowd = conf->crowd;
 	l->workers = conf->workers;
 	l->port.worker_at = conf->worker_at;
-	l->is_patient = conf->is_patient;
+	l->may_wait = conf->is_patient;
 	l->is_tls_asked = conf->is_tls_asked;
 	l->listen_again_ns = UINT64_MAX;
 	l->epoll_fd = -1;

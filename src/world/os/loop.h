@@ -51,7 +51,8 @@ struct loop_conf {
 	/* Clients ask for TLS in their own protocol: EV_ACCEPT comes at once,
 	 * with link.may_secure. */
 	bool is_tls_asked;
-	/* Its thread takes no core from a running one when bytes come
+	/* While many connections have something at a time, or its machine lends
+	 * itself, its thread takes no core from a running one when bytes come
 	 * (SCHED_BATCH): more come meanwhile, and one pass serves them all. */
 	bool is_patient;
 	size_t mem_limit; /* 0: none                               */

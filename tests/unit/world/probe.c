@@ -58,6 +58,7 @@ probe_make(struct probe *p)
 		.to_control = p->inbox,
 		.crowd = p->crowd,
 		.mem_limit = p->mem_limit,
+		.is_patient = p->is_patient,
 		.listen_n = 1,
 		.name = "probe",
 	};

@@ -17,6 +17,7 @@ struct probe {
 	struct crowd *crowd; /* may be NULL */
 	struct inbox *inbox; /* may be NULL */
 	size_t mem_limit;
+	bool is_patient; /* loop_conf.is_patient */
 	struct loop *loop;
 	uint16_t port; /* where it listens */
 };
