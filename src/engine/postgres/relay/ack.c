@@ -30,8 +30,8 @@ pg_acks_fini(struct pg_relay *r)
 bool
 pg_acks_is_on(const struct pg_relay *r)
 {
-	return r->route.ack == ACK_BOTH && !r->acks.is_unbound &&
-	       r->conf->board != NULL;
+	return r->route.ack == ACK_BOTH && r->route.moved == 0 &&
+	       !r->acks.is_unbound && r->conf->board != NULL;
 }
 
 bool

@@ -343,6 +343,26 @@ on_parse(struct pg_session *s, const struct pg_message *m)
 	return ALIAS_END;
 }
 
+bool
+pg_alias_learn(struct pg_session *s, const struct pg_message *m)
+{
+	struct pg_parse p;
+	uint64_t digest[2];
+
+	if (!pg_read_parse(m->body, &p))
+		return true;
+	if (p.name.n == 0) {
+		keep_unnamed(s, m->raw);
+		s->turn.is_prepared = false;
+		return true;
+	}
+	digest_of(s, &p, digest);
+	if (!keep(s, m, &p, digest))
+		return false;
+	((struct pg_named *)map_get(&s->named, p.name))->alias.series = 0;
+	return true;
+}
+
 /* The statement without a name, as this client left it. */
 static void
 prepare_unnamed(struct pg_session *s)

@@ -55,6 +55,7 @@ enum pg_owner {
 	OWNER_SERVER,
 	OWNER_MIRROR,
 	OWNER_KEEPER,
+	OWNER_APART,
 };
 
 /* ---- of a session ------------------------------------------------------------ */

@@ -56,7 +56,7 @@ pg_backend_open(struct pg_session *s)
 		return false;
 	if (pg_warm_adopt(s))
 		return true;
-	b->side = r->route.authority;
+	b->side = pg_apart_side(s);
 	b->link = r->port->ops->open(r->port, &r->conf->side[b->side].at, b);
 	if (b->link == NULL) {
 		pg_turn_lost(s);
@@ -140,6 +140,7 @@ is_word(const struct pg_backend *b, uint8_t type)
 	return type == PG_READY || type == PG_COPY_IN_RESPONSE ||
 	       (b->s->probes && type == PG_ROW_DESCRIPTION) ||
 	       type == PG_PARAMETER_STATUS || pg_ack_wants(b->s, type) ||
+	       pg_apart_wants(b->s, type) ||
 	       (type == PG_ERROR_RESPONSE && pg_session_is_quiet(b->s));
 }
 
@@ -152,7 +153,7 @@ is_of_a_switch(const struct pg_backend *b)
 
 	return b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN &&
 	       b->s->auth.tries < LOGIN_TRIES &&
-	       (r->held || b->side != r->route.authority ||
+	       (r->held || !pg_apart_has_side(r, b->side) ||
 	        (r->released_ns != 0 &&
 	         r->port->now_ns < r->released_ns + LOGIN_SWITCH_NS));
 }
@@ -378,7 +379,8 @@ give_kept(struct pg_backend *b, uint8_t type, struct span body)
 		return false;
 	}
 	buf_init(&ours, s->r->mem);
-	if (type == PG_ERROR_RESPONSE && pg_ack_refusal(s, body, &ours))
+	if (type == PG_ERROR_RESPONSE && (pg_ack_refusal(s, body, &ours) ||
+	                                  pg_apart_refusal(s, body, &ours)))
 		pg_backend_give(b, buf_span(&ours));
 	else
 		give_whole(b, type, body);
@@ -481,8 +483,10 @@ on_swept(struct pg_backend *b, const struct pg_part *p)
 	}
 	if (b->type == PG_PARAMETER_STATUS && p->left == 0)
 		on_parameter(b, buf_span(&b->word));
+	if (b->s->apart.says > 0)
+		pg_apart_swept(b, p);
 	if (b->type == PG_READY && p->left == 0)
-		b->sweeps = false;
+		b->sweeps--;
 }
 
 /* Parts that follow each other in what came go to the client at once: *run. */
@@ -528,8 +532,9 @@ on_head(struct pg_backend *b, const struct pg_part *p, struct span *run)
 		pg_ack_note_error(b->s);
 	}
 	b->reads = reads || is_word(b, p->type);
-	b->is_kept = b->at == BACKEND_OPEN && !b->is_ours &&
-	             pg_ack_wants(b->s, p->type);
+	b->is_kept =
+		b->at == BACKEND_OPEN && !b->is_ours &&
+		(pg_ack_wants(b->s, p->type) || pg_apart_wants(b->s, p->type));
 	buf_clear(&b->word);
 	if (buf_len(&b->s->params) > 0 && !b->is_ours &&
 	    !pg_session_is_quiet(b->s)) {
@@ -542,7 +547,7 @@ on_head(struct pg_backend *b, const struct pg_part *p, struct span *run)
 static bool
 on_part(struct pg_backend *b, const struct pg_part *p, struct span *run)
 {
-	if (b->sweeps) {
+	if (b->sweeps > 0) {
 		on_swept(b, p);
 		return true;
 	}
@@ -628,7 +633,7 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 	struct pg_session *s = b->s;
 	struct pg_relay *r = s->r;
 	bool quiet = s->at == SESSION_OPEN && pg_session_is_quiet(s);
-	bool lost_to_us = r->held || b->side != r->route.authority ||
+	bool lost_to_us = r->held || !pg_apart_has_side(r, b->side) ||
 	                  b->at == BACKEND_LOGIN || b->at == BACKEND_RESTORES;
 
 	if (b->at == BACKEND_SPARE) {

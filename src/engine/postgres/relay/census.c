@@ -152,7 +152,7 @@ put_question(struct pg_session *s)
 	if (!pg_turn_is_on(s->r))
 		buf_put_str(&b->link->tx, question_named);
 	pg_custom_put(s, &b->link->tx);
-	if (s->r->reads.is_on)
+	if (s->r->reads.is_on || pg_apart_is_on(s->r))
 		buf_put_str(&b->link->tx, question_read);
 	buf_put_str(&b->link->tx, question_role);
 	buf_put(&b->link->tx, "", 1);

@@ -56,7 +56,8 @@ tell_quiet(struct pg_relay *r, struct mail *m)
 	buf_clear(&r->quiet);
 	list_each(pg_session, s, all, &r->sessions) {
 		if (s->at != SESSION_OPEN || s->b.at != BACKEND_OPEN ||
-		    !pg_session_is_quiet(s) || s->b.key.process == 0)
+		    !pg_session_is_quiet(s) || s->b.key.process == 0 ||
+		    s->b.side != r->route.authority)
 			continue;
 		buf_put(&r->quiet, &s->b.key.process, sizeof(s->b.key.process));
 		n++;
@@ -121,6 +122,7 @@ pg_hold_begin(struct pg_relay *r, const struct mail *m)
 	r->held_ns = r->port->now_ns;
 	list_each(pg_session, s, all, &r->sessions)
 		pg_away_stop(s);
+	pg_apart_hold(r);
 	pg_reads_route(r);
 	pg_pool_drop_all(r);
 	pg_turn_drop_idle(r);
@@ -215,6 +217,7 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	if (r->route.authority != m->route.authority)
 		pg_turn_forget(r);
 	r->route = m->route;
+	pg_apart_route(r);
 	pg_reads_route(r);
 	ack.route = r->route;
 	r->port->ops->mail(r->port, &ack);
@@ -222,7 +225,7 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 		begin_again(s);
 	list_each(pg_session, s, all, &r->sessions) {
 		if (s->at == SESSION_OPEN &&
-		    (s->b.link == NULL || s->b.side != r->route.authority))
+		    (s->b.link == NULL || !pg_apart_has_side(r, s->b.side)))
 			go_over(s);
 	}
 	pg_acks_route(r);

@@ -23,6 +23,7 @@
  *   verdicts.h what a catalog says of statements, of each of these
  *   shadow.h   reads asked there as well (shadow.c, mirror.c, keeper.c)
  *   guard.h    a connection of Godwit's that is read only
+ *   apart.h    tables on both sides: whose turn is where
  *   view.c     pools, clients and servers for an operator
  *   hold.c     hold, drained, release: sessions change sides
  *
@@ -37,6 +38,7 @@
 #include "engine/postgres/conn.h"
 #include "engine/postgres/login.h"
 #include "engine/postgres/relay/ack.h"
+#include "engine/postgres/relay/apart.h"
 #include "engine/postgres/relay/away.h"
 #include "engine/postgres/relay/relay.h"
 #include "engine/postgres/relay/shadow.h"
@@ -106,7 +108,7 @@ struct pg_backend {
 	bool slow;       /* not read, because of the client            */
 	bool hears;      /* the census' own answer has not ended       */
 	bool aliases;    /* ... by alias.c                              */
-	bool sweeps;     /* answers up to ReadyForQuery are ours       */
+	uint32_t sweeps; /* ReadyForQuery up to which answers are ours */
 	uint32_t due;    /* ReadyForQuery of restoring that will come  */
 	uint64_t until_ns;
 	uint64_t born_ns; /* it was opened                             */
@@ -206,6 +208,7 @@ struct pg_session {
 	struct pg_reading reading;
 	struct pg_acking ack;
 	struct pg_turn turn;
+	struct pg_apart apart;
 	uint32_t process; /* the cancel key that it has */
 	uint32_t secret;
 	uint32_t due_query; /* ReadyForQuery that will come */
@@ -234,9 +237,9 @@ LIST_OF(pg_session, turn.waiting, pg_waiters);
 /* A pool: of a user in a database. */
 struct pg_place {
 	LIST_LINK(pg_place) all;
-	uint32_t refs;     /* groups, sessions in turn.place          */
-	uint32_t server_n; /* of all its groups                       */
-	struct pg_waiters_list waiters;
+	uint32_t refs;             /* groups, sessions in turn.place          */
+	uint32_t server_n[SIDE_N]; /* of all its groups, by their side */
+	struct pg_waiters_list waiters[SIDE_N];
 	struct buf key; /* user NUL database NUL                   */
 	/* what is for certain nothing of a session: place.c */
 	struct pg_verdicts verdicts;
@@ -275,6 +278,7 @@ struct pg_relay {
 	struct pg_counts n;
 	struct pg_reads reads;
 	struct pg_acks acks;
+	struct pg_apart_all apart;
 	struct pg_shadow *shadow; /* NULL: nothing was mirrored */
 	struct pg_shadow_counts shadowed;
 	bool held;    /* between MAIL_HOLD and MAIL_RELEASE */

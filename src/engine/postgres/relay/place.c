@@ -78,7 +78,8 @@ pg_place_leave(struct pg_relay *r, struct pg_place *p)
 {
 	if (--p->refs > 0)
 		return;
-	REQUIRE(p->waiters.n == 0 && p->server_n == 0);
+	for (int i = 0; i < SIDE_N; i++)
+		REQUIRE(p->waiters[i].n == 0 && p->server_n[i] == 0);
 	pg_verdicts_fini(&p->verdicts);
 	map_fini(&p->custom);
 	map_fini(&p->coded);

@@ -118,8 +118,8 @@ pg_reads_route(struct pg_relay *r)
 	struct pg_reads *a = &r->reads;
 	const struct route_shadow *shadow = &r->route.shadow;
 	bool on = (r->route.read_ppm > 0 || shadow->ppm > 0) &&
-	          r->route.scope == NULL && r->conf->board != NULL &&
-	          !a->is_behind && !r->held;
+	          r->route.scope == NULL && r->route.moved == 0 &&
+	          r->conf->board != NULL && !a->is_behind && !r->held;
 
 	if (r->shadow != NULL &&
 	    (!on || shadow->ppm == 0 || shadow->inflight != r->shadow->cap))

@@ -192,6 +192,7 @@ pair(struct pg_relay *r, const struct mail *m)
 			x->side = (uint8_t)m->token;
 	}
 	pg_turn_forget(r);
+	pg_apart_route(r);
 	pg_reads_route(r);
 	pg_pool_drop_all(r);
 	pg_turn_drop_idle(r);
@@ -215,6 +216,7 @@ on_mail(struct pg_relay *r, const struct mail *m)
 	switch ((int)m->kind) {
 	case MAIL_ROUTE:
 		r->route = m->route;
+		pg_apart_route(r);
 		pg_reads_route(r);
 		pg_acks_route(r);
 		ack_route(r);
@@ -259,6 +261,8 @@ on_up(struct pg_relay *r, struct link *l)
 		pg_mirror_up(l->owner);
 	else if (*o == OWNER_KEEPER)
 		pg_keeper_up(l->owner);
+	else if (*o == OWNER_APART)
+		pg_apart_up(r);
 	else if (*o == OWNER_CANCEL)
 		put_cancel(r, l->owner);
 }
@@ -289,6 +293,8 @@ on_bytes(struct pg_relay *r, const struct event *ev)
 		pg_mirror_take(ev->link->owner, ev->bytes);
 	else if (*o == OWNER_KEEPER)
 		pg_keeper_take(ev->link->owner, ev->bytes);
+	else if (*o == OWNER_APART)
+		pg_apart_hear(r, ev->bytes);
 	else if (*o == OWNER_POOLED)
 		pg_pool_bytes(ev->link->owner, ev->bytes);
 }
@@ -319,6 +325,8 @@ on_down(struct pg_relay *r, const struct event *ev)
 		pg_mirror_down(ev->link->owner, ev->err);
 	else if (*o == OWNER_KEEPER)
 		pg_keeper_down(ev->link->owner, ev->err);
+	else if (*o == OWNER_APART)
+		pg_apart_down(r, ev->err);
 	else if (*o == OWNER_POOLED)
 		pg_pool_down(ev->link->owner);
 	else
@@ -386,6 +394,7 @@ work(struct pg_relay *r)
 	retry(r);
 	pg_reads_work(r);
 	pg_acks_work(r);
+	pg_apart_work(r);
 	pg_shadow_work(r);
 	if (r->held)
 		pg_hold_look(r);
@@ -426,6 +435,7 @@ step(void *self, struct port *p, const struct event *ev)
 		pg_reads_init(r);
 		pg_reads_route(r);
 		pg_acks_init(r);
+		pg_apart_init(r);
 		r->turns.seed[0] = p->entropy(p);
 		r->turns.seed[1] = p->entropy(p);
 		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
@@ -458,6 +468,7 @@ fini(void *self, struct port *p)
 	}
 	pg_reads_fini(r);
 	pg_acks_fini(r);
+	pg_apart_fini(r);
 	pg_turn_drop_idle(r);
 	pg_pool_drop_all(r);
 	pg_conn_close(&r->ask);

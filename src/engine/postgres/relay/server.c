@@ -23,9 +23,9 @@ pg_server_new(struct pg_session *s)
 	x->r = r;
 	x->s = s;
 	x->place = s->turn.place;
-	x->place->server_n++;
+	x->side = (uint8_t)pg_apart_side(s);
+	x->place->server_n[x->side]++;
 	x->place->refs++;
-	x->side = (uint8_t)r->route.authority;
 	x->born_ns = r->port->now_ns;
 	x->number = ++r->turns.numbers;
 	pg_idle_init(&x->in, r->mem);
@@ -69,7 +69,7 @@ pg_server_free(struct pg_server *x)
 		x->group->server_n--;
 		pg_group_leave(r, x->group);
 	}
-	x->place->server_n--;
+	x->place->server_n[x->side]--;
 	pg_place_leave(r, x->place);
 	pg_servers_remove(&r->turns.servers, x);
 	mem_free(r->mem, x, sizeof(*x));

@@ -84,6 +84,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	         r->port->entropy(r->port));
 	pg_frame_init(&s->in, PG_FRONT);
 	pg_turn_init(s);
+	pg_apart_begin(s);
 	pg_sessions_push(&r->sessions, s);
 	if (!take_key(s))
 		pg_session_end(s, SPAN("53200"), "out of memory");
@@ -99,6 +100,7 @@ pg_session_free(struct pg_session *s)
 	pg_turn_fini(s);
 	pg_backend_close(&s->b);
 	pg_ack_free(s);
+	pg_apart_free(s);
 	pg_reader_free(s);
 	pg_shadow_left(s);
 	if (s->client != NULL)
@@ -500,6 +502,15 @@ is_looked_at(const struct pg_session *s)
 	       pg_frame_is_between(&s->in);
 }
 
+/* Does it have to be found out where a message that begins goes? */
+static bool
+is_apart(const struct pg_session *s)
+{
+	return (pg_apart_is_on(s->r) || s->apart.is_opened) &&
+	       s->in.left == 0 && pg_frame_is_between(&s->in) &&
+	       !s->turn.drops;
+}
+
 /* It has no server for that. */
 static bool
 says_goodbye(const struct pg_session *s, struct span in)
@@ -534,6 +545,12 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	if (by_turns && says_goodbye(s, in)) {
 		pg_session_free(s);
 		return -1;
+	}
+	if (by_turns && is_apart(s)) {
+		enum pg_apart_rc to = pg_apart_take(s, in, ret_used);
+
+		if (to != APART_PASS)
+			return to == APART_DONE ? 1 : to == APART_END ? -1 : 0;
 	}
 	if (stays(s, in, quiet))
 		return 0;
@@ -672,7 +689,8 @@ need_backend(struct pg_session *s)
 	    s->auth.is_alone ||
 	    (buf_len(&s->rx) == 0 && s->at != SESSION_LOGIN) ||
 	    (pg_turn_is_on(s->r) && s->at == SESSION_OPEN &&
-	     !pg_turn_is_whole(buf_span(&s->rx))))
+	     !pg_turn_is_whole(buf_span(&s->rx))) ||
+	    pg_apart_waits(s))
 		return false;
 	if (s->r->port->now_ns < s->auth.retry_ns) {
 		s->r->retries = true;
@@ -718,7 +736,7 @@ pg_session_take(struct pg_session *s, struct span bytes)
 	}
 	/* With one of the idle servers it need not be kept first. */
 	if (by_turns && s->at == SESSION_OPEN && s->b.link == NULL &&
-	    !s->r->held && pg_turn_is_whole(bytes) &&
+	    !s->r->held && !pg_apart_is_on(s->r) && pg_turn_is_whole(bytes) &&
 	    bytes.p[0] != PG_TERMINATE)
 		(void)pg_turn_begin(s);
 	if (!walk(s, bytes, &used) || !keep(s, span_skip(bytes, used)))

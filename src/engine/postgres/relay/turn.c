@@ -92,7 +92,7 @@ stop_waiting(struct pg_session *s)
 	if (!s->turn.is_waiting)
 		return;
 	s->turn.is_waiting = false;
-	pg_waiters_remove(&s->turn.place->waiters, s);
+	pg_waiters_remove(&s->turn.place->waiters[s->turn.waits_for], s);
 	s->r->turns.waiting_n--;
 }
 
@@ -125,7 +125,8 @@ find_idle(const struct pg_session *s)
 	list_each(pg_server, x, all, &s->r->turns.servers) {
 		int fit;
 
-		if (!pg_server_is_idle(x) || x->group != s->turn.group)
+		if (!pg_server_is_idle(x) || x->group != s->turn.group ||
+		    x->side != pg_apart_side(s))
 			continue;
 		fit = was_last(s, x) ? 2 : x->dress == s->turn.dress ? 1 : 0;
 		if (fit > best) {
@@ -141,7 +142,8 @@ static bool
 drop_other(struct pg_session *s)
 {
 	list_each(pg_server, x, all, &s->r->turns.servers) {
-		if (pg_server_is_idle(x) && x->place == s->turn.place) {
+		if (pg_server_is_idle(x) && x->place == s->turn.place &&
+		    x->side == pg_apart_side(s)) {
 			pg_server_free(x);
 			return true;
 		}
@@ -167,10 +169,10 @@ ask(struct pg_session *s)
 
 /* Somebody waits: those who may have nothing are asked. */
 static void
-ask_somebody(struct pg_place *p, struct pg_relay *r)
+ask_somebody(struct pg_relay *r, struct pg_place *p, enum side side)
 {
 	list_each(pg_server, x, all, &r->turns.servers) {
-		if (x->place == p && may_ask(x->s)) {
+		if (x->place == p && x->side == side && may_ask(x->s)) {
 			ask(x->s);
 			return;
 		}
@@ -196,7 +198,8 @@ wait(struct pg_session *s)
 	if (!t->is_waiting) {
 		t->is_waiting = true;
 		t->since_ns = s->r->port->now_ns;
-		pg_waiters_push(&t->place->waiters, s);
+		t->waits_for = (uint8_t)pg_apart_side(s);
+		pg_waiters_push(&t->place->waiters[t->waits_for], s);
 		s->r->turns.waiting_n++;
 	}
 	return POOL_ASKS;
@@ -217,7 +220,7 @@ take(struct pg_session *s, struct pg_server *x)
 	else if (!is_same && x->is_numbered) {
 		pg_put_query(&s->b.link->tx, SPAN("DISCARD SEQUENCES"));
 		port_touch(s->r->port, s->b.link);
-		s->b.sweeps = true;
+		s->b.sweeps++;
 		x->is_numbered = false;
 	}
 	s->b.due = due;
@@ -230,20 +233,23 @@ seek(struct pg_session *s)
 {
 	struct pg_relay *r = s->r;
 	struct pg_place *p = s->turn.place;
+	enum side side = pg_apart_side(s);
 	struct pg_server *x;
 
+	if (s->turn.is_waiting && s->turn.waits_for != side)
+		stop_waiting(s);
 	/* Who came first is first. */
-	if (p->waiters.n > 0 && p->waiters.first != s)
+	if (p->waiters[side].n > 0 && p->waiters[side].first != s)
 		return wait(s);
 	x = s->turn.group != NULL ? find_idle(s) : NULL;
-	if (x != NULL && p->server_n > r->conf->pool_max) {
+	if (x != NULL && p->server_n[side] > r->conf->pool_max) {
 		/* The pool has become smaller. */
 		pg_server_free(x);
 		return wait(s);
 	}
 	if (x != NULL)
 		return take(s, x);
-	if (p->server_n >= r->conf->pool_max && !drop_other(s))
+	if (p->server_n[side] >= r->conf->pool_max && !drop_other(s))
 		return wait(s);
 	stop_waiting(s);
 	return POOL_NONE;
@@ -330,7 +336,7 @@ pg_turn_lost(struct pg_session *s)
 		return;
 	s->turn.server = NULL;
 	x->s = NULL;
-	s->b.sweeps = false;
+	s->b.sweeps = 0;
 	buf_clear(&s->turn.due);
 	s->turn.waits_shape = false;
 	s->turn.skips = false;
@@ -422,8 +428,8 @@ may_leave(const struct pg_session *s)
 
 	return s->turn.server != NULL && b->link != NULL && b->link->is_up &&
 	       s->at == SESSION_OPEN && pg_session_is_quiet(s) &&
-	       pg_frame_is_between(&b->in) && !b->slow && !b->sweeps &&
-	       !buf_failed(&b->link->tx) && b->side == s->r->route.authority;
+	       pg_frame_is_between(&b->in) && !b->slow && b->sweeps == 0 &&
+	       !buf_failed(&b->link->tx) && pg_apart_has_side(s->r, b->side);
 }
 
 /* It was called wild for want of the catalog, which is there now; or the catalog is
@@ -449,7 +455,7 @@ pg_turn_settle(struct pg_session *s)
 	/* It has waited for its turn, which has just begun. */
 	if (t->is_fresh && has_more(s))
 		return;
-	if (t->place->waiters.n == 0) {
+	if (t->place->waiters[t->server->side].n == 0) {
 		if (has_more(s))
 			return;
 		/* Nobody needs it; and what it may have is not asked for. */
@@ -589,13 +595,14 @@ pg_turn_note_again(struct pg_session *s, struct span text, uint64_t form[2])
 /* ---- once a batch ---------------------------------------------------------------- */
 
 static void
-serve(struct pg_relay *r, struct pg_place *p)
+serve(struct pg_relay *r, struct pg_place *p, enum side side)
 {
+	struct pg_waiters_list *waiters = &p->waiters[side];
 	uint64_t wait_ns = r->conf->pool_wait_ms * MILLI;
-	size_t most = p->waiters.n;
+	size_t most = waiters->n;
 
-	while (p->waiters.n > 0 && most-- > 0) {
-		struct pg_session *s = p->waiters.first;
+	while (waiters->n > 0 && most-- > 0) {
+		struct pg_session *s = waiters->first;
 
 		if (wait_ns > 0 &&
 		    r->port->now_ns > s->turn.since_ns + wait_ns) {
@@ -609,8 +616,8 @@ serve(struct pg_relay *r, struct pg_place *p)
 			return;
 		}
 		pg_session_pump(s);
-		if (p->waiters.first == s) {
-			ask_somebody(p, r);
+		if (waiters->first == s) {
+			ask_somebody(r, p, side);
 			return;
 		}
 	}
@@ -631,7 +638,7 @@ look_at_old(struct pg_relay *r)
 		ask_the_silent(r);
 	list_each(pg_server, x, all, &r->turns.servers) {
 		if (pg_server_is_idle(x) &&
-		    (x->place->server_n > r->conf->pool_max ||
+		    (x->place->server_n[x->side] > r->conf->pool_max ||
 		     now > x->since_ns + idle ||
 		     now > x->born_ns + PG_RELAY_LIFE_NS))
 			pg_server_free(x);
@@ -647,7 +654,8 @@ pg_turn_work(struct pg_relay *r)
 		/* One of them may go with its last session. */
 		list_each(pg_place, p, all, &r->places) {
 			p->refs++;
-			serve(r, p);
+			for (int i = 0; i < SIDE_N; i++)
+				serve(r, p, (enum side)i);
 			pg_place_leave(r, p);
 		}
 	}
@@ -670,7 +678,9 @@ pg_turn_forget(struct pg_relay *r)
 		g->is_known = false;
 	list_each(pg_place, p, all, &r->places) {
 		p->verdicts.is_stale = true;
-		list_each(pg_session, s, turn.waiting, &p->waiters)
-			s->turn.since_ns = r->port->now_ns;
+		for (int i = 0; i < SIDE_N; i++) {
+			list_each(pg_session, s, turn.waiting, &p->waiters[i])
+				s->turn.since_ns = r->port->now_ns;
+		}
 	}
 }

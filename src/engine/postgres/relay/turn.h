@@ -141,6 +141,7 @@ struct pg_turn {
 	uint64_t number; /* of the session, never another's */
 	uint64_t ticket; /* of the last server that it had  */
 	bool is_waiting;
+	uint8_t waits_for; /* ... for a server of that side */
 	bool is_wild;     /* perhaps it has something of its own */
 	bool is_guessed;  /* ... for the catalog was not known           */
 	bool is_asked;    /* the census was begun for somebody who waits */
@@ -278,6 +279,8 @@ enum alias_rc pg_alias_take(struct pg_session *s, struct span in,
  * without a Sync something is said that tells an error of theirs, behind which the server
  * passes over the Query, from the Query's own. */
 void pg_alias_divide(struct pg_session *s, uint8_t type);
+/* A Parse that no server has heard of: it is kept as if one had. False: it cannot be. */
+bool pg_alias_learn(struct pg_session *s, const struct pg_message *m);
 /* An entry of the session's statements is no more. */
 void pg_alias_forget(struct pg_session *s, struct map_entry *e);
 
