@@ -268,6 +268,23 @@ def test_search_path_decides(apart):
                 assert one(c, "SELECT who FROM orders WHERE id = 0") == side, path
     with apart.pg(options="-c search_path=shop") as c:
         assert one(c, "SELECT who FROM orders WHERE id = 0") == "new"
+    # In a transaction it holds what was known at its beginning, whatever was called since.
+    with apart.pg(autocommit=False) as c:
+        c.execute("SET search_path = tenant, shop, public")
+        c.commit()
+        for first, side in (("SELECT who FROM users WHERE id = 0", "old"), ("SELECT buy('z')::text", None)):
+            assert one(c, first) == side or side is None
+            if side:
+                assert one(c, "SELECT who FROM orders WHERE id = 0") == side
+            else:
+                assert one(c, "SELECT who FROM lines WHERE id = 0") == "new"
+            c.rollback()
+        c.execute("SET search_path = ''")
+        c.commit()
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            c.execute("SELECT * FROM orders")
+        c.rollback()
+        assert one(c, "SELECT who FROM shop.orders WHERE id = 0") == "new"
 
 
 def test_copy(apart):
@@ -345,3 +362,24 @@ def test_pgbench(apart, servers, tmp_path, mode):
     assert n == 500
     for s, t in ((new, "shop.orders"), (old, "public.users")):
         s.sql("DELETE FROM %s WHERE who = 'bench'" % t, database="app")
+
+
+def test_new_dies(apart, servers):
+    """Home goes on; what has moved is there again with its server."""
+    old, new = servers
+    with apart.pg() as c, apart.pg() as d:
+        assert one(d, "SELECT who FROM shop.orders WHERE id = 0") == "new"
+        new.kill()
+        try:
+            for _ in range(3):
+                assert one(c, "SELECT who FROM users WHERE id = 0") == "old"
+            got = []
+            t = threading.Thread(target=lambda: got.append(one(d, "SELECT who FROM shop.orders WHERE id = 0")))
+            t.start()
+            time.sleep(0.3)
+            assert one(c, "SELECT who FROM users WHERE id = 0") == "old" and not got
+        finally:
+            new.start()
+        t.join(20)
+        assert got == ["new"]
+        assert one(c, "SELECT who FROM shop.orders WHERE id = 0") == "new"

@@ -240,8 +240,8 @@ say(char ret[SQL_SIDE_WHAT], const struct sql_touch *t)
 	ret[at] = '\0';
 }
 
-static enum side
-side_of(const struct sql_side_of *of, const struct sql_touch *t)
+enum side
+sql_side_of_table(const struct sql_side_of *of, const struct sql_touch *t)
 {
 	struct rules_request q = { .schema = t->schema, .table = t->table };
 	uint32_t rule = t->is_shared ? RULES_MAX
@@ -255,7 +255,7 @@ static void
 count(void *self, const struct sql_touch *t)
 {
 	struct judge *j = self;
-	enum side side = side_of(j->of, t);
+	enum side side = sql_side_of_table(j->of, t);
 
 	if (t->is_doubtful) {
 		j->ret->doubtful |= (uint8_t)SQL_SIDE_BIT(side);

@@ -57,6 +57,9 @@ struct sql_side {
 void sql_side_judge(const struct sql_sides *s, const struct sql_side_of *of,
                     struct span text, struct sql_side *ret);
 
+enum side sql_side_of_table(const struct sql_side_of *of,
+                            const struct sql_touch *t);
+
 /* What a text does to a transaction, when that is all it does. */
 enum sql_frame {
 	SQL_FRAME_NONE,  /* anything else, or several statements           */

@@ -6,6 +6,8 @@
  * Sync; then it is known which side the session needs a server of. Everything behind that
  * is compared with the side it has.
  */
+#include "engine/postgres/relay/apart.h"
+
 #include "engine/postgres/relay/inside.h"
 
 /* Nobody prepares this. */
@@ -606,15 +608,10 @@ ask_path(struct pg_session *s)
 	}
 	s->turn.is_wild = false;
 	s->apart.wants_path = false;
+	s->apart.knows_path = true;
 	s->apart.is_ready = false;
 	pg_census_ask(s);
 	return APART_MORE;
-}
-
-static bool
-path_is_known(const struct pg_session *s)
-{
-	return !s->turn.is_wild && buf_len(&s->state.found->path) > 0;
 }
 
 /* It stands still, and something new is in front. */
@@ -629,7 +626,8 @@ begin(struct pg_session *s, struct span in)
 	if (!u.is_whole)
 		return more(s, in);
 	s->turn.wants = 0;
-	if (u.needs_path && !path_is_known(s))
+	if (!pg_apart_knows_path(s) &&
+	    (u.needs_path || pg_apart_needs_paths(s->r)))
 		return ask_path(s);
 	if (u.sides == 0)
 		side = s->b.link != NULL && !x->is_opened ? s->b.side : home;
@@ -673,6 +671,14 @@ follow(struct pg_session *s, struct span in)
 	return check(s, in);
 }
 
+static bool
+is_no_message(struct span in)
+{
+	uint32_t length = in.n < 5 ? 4 : pg_get_u32(in.p + 1);
+
+	return length < 4 || length > pg_length_max(PG_FRONT, in.p[0]);
+}
+
 /* It was opened in a split that is over. */
 static enum pg_apart_rc
 open_at_home(struct pg_session *s)
@@ -696,8 +702,8 @@ pg_apart_take(struct pg_session *s, struct span in, size_t *ret_used)
 		pg_session_end(s, SPAN("53200"), "out of memory");
 		return APART_END;
 	}
-	/* Another database does not move. */
-	if (!pg_away_is_moved(s)) {
+	/* Another database does not move, and what is no message is refused. */
+	if (!pg_away_is_moved(s) || is_no_message(in)) {
 		x->is_ready = true;
 		return APART_PASS;
 	}

@@ -48,6 +48,7 @@ struct pg_apart {
 	bool is_ready;      /* ... which is decided for what is in front */
 	bool is_opened;     /* there is a frame                          */
 	bool wants_path;    /* its path is asked for                     */
+	bool knows_path;    /* ... was, as long as nothing changed it    */
 	uint32_t says;      /* the answer to a frame is swept            */
 };
 
@@ -64,6 +65,8 @@ struct pg_apart_all {
 	bool failed;
 	bool is_wanted; /* the catalog is to be read                */
 	bool is_known;
+	bool needs_paths;  /* some name is on both sides          */
+	bool is_looked_at; /* ... which holds for this route      */
 	uint64_t retry_ns;
 	uint64_t seed[2];
 	struct sql_sides sides;
@@ -103,6 +106,9 @@ void pg_apart_hear(struct pg_relay *r, struct span bytes);
 void pg_apart_down(struct pg_relay *r, const struct err *err);
 /* Is the catalog known? */
 bool pg_apart_is_known(const struct pg_relay *r);
+/* Does the path decide about some table's side? Is this session's known? */
+bool pg_apart_needs_paths(struct pg_relay *r);
+bool pg_apart_knows_path(const struct pg_session *s);
 /* SQL_SIDE_BIT of each side; *ret_path: the path decides, which is not known. */
 uint8_t pg_apart_judge(struct pg_session *s, struct span text, bool *ret_path);
 /* The same, with names. */

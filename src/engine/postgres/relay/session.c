@@ -507,8 +507,7 @@ static bool
 is_apart(const struct pg_session *s)
 {
 	return (pg_apart_is_on(s->r) || s->apart.is_opened) &&
-	       s->in.left == 0 && pg_frame_is_between(&s->in) &&
-	       !s->turn.drops;
+	       s->in.left == 0 && pg_frame_is_between(&s->in) && !s->turn.drops;
 }
 
 /* It has no server for that. */
@@ -532,6 +531,25 @@ stays(struct pg_session *s, struct span in, bool quiet)
 	return true;
 }
 
+/* Before it has a server for what is in front. -2: go on. */
+static int
+take_turn(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	if (says_goodbye(s, in)) {
+		pg_session_free(s);
+		return -1;
+	}
+	if (!is_apart(s))
+		return -2;
+	switch (pg_apart_take(s, in, ret_used)) {
+	case APART_PASS: return -2;
+	case APART_MORE: return 0;
+	case APART_DONE: return 1;
+	case APART_END: break;
+	}
+	return -1;
+}
+
 /* One step through in. 0: no more now; -1: the session is gone. */
 static int
 pass(struct pg_session *s, struct span in, size_t *ret_used)
@@ -540,18 +558,12 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	enum wire_rc rc;
 	bool quiet = pg_session_is_quiet(s);
 	bool by_turns = pg_turn_is_on(s->r);
+	int done;
 
 	*ret_used = 0;
-	if (by_turns && says_goodbye(s, in)) {
-		pg_session_free(s);
-		return -1;
-	}
-	if (by_turns && is_apart(s)) {
-		enum pg_apart_rc to = pg_apart_take(s, in, ret_used);
-
-		if (to != APART_PASS)
-			return to == APART_DONE ? 1 : to == APART_END ? -1 : 0;
-	}
+	done = by_turns ? take_turn(s, in, ret_used) : -2;
+	if (done != -2)
+		return done;
 	if (stays(s, in, quiet))
 		return 0;
 	if (s->r->reads.is_on && quiet) {
@@ -565,8 +577,7 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	if (is_looked_at(s) && pg_ack_may(s, in) == 0)
 		return 0;
 	if (by_turns && !s->ack.drops && pg_frame_is_between(&s->in)) {
-		int done = pass_turn(s, in, ret_used);
-
+		done = pass_turn(s, in, ret_used);
 		if (done != -2)
 			return done;
 	}

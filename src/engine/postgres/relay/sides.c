@@ -32,6 +32,7 @@ pg_apart_init(struct pg_relay *r)
 static void
 clear(struct pg_apart_all *a)
 {
+	a->is_looked_at = false;
 	if (a->cache != NULL)
 		memset(a->cache, 0, PG_APART_CACHE_N * sizeof(*a->cache));
 }
@@ -214,13 +215,59 @@ pg_apart_work(struct pg_relay *r)
 
 /* ---- texts ----------------------------------------------------------------------- */
 
-/* Its schemas, as far as they are known. */
+bool
+pg_apart_knows_path(const struct pg_session *s)
+{
+	return !s->turn.is_wild && s->apart.knows_path;
+}
+
+/* Its schemas, as far as they are known; p NULL: not. In a transaction those of its
+ * beginning. */
 static struct span
 path_of(const struct pg_session *s)
 {
 	struct span path = buf_span(&s->state.found->path);
 
-	return s->turn.is_wild || path.n == 0 ? span_of(NULL, 0) : path;
+	if (!s->apart.knows_path || (s->turn.is_wild && pg_session_is_quiet(s)))
+		return span_of(NULL, 0);
+	return path.n > 0 ? path : span_of("", 0);
+}
+
+/* Is there a name that is on both sides, in different schemas? */
+static bool
+is_ambiguous(struct pg_relay *r, struct span name)
+{
+	struct sql_side_of of = { .rules = r->route.rules,
+		                  .moved = r->route.moved };
+	uint8_t sides = 0;
+	struct sql_touch first = { .in = { NULL, 0 } };
+	struct sql_touch t;
+	uint32_t at = 0;
+	bool differs = false;
+
+	while (sql_scope_next(&r->apart.sides.scope, name, &at, &t)) {
+		differs = differs ||
+		          (first.in.p != NULL && !span_eq(first.in, t.in));
+		first = t;
+		sides |= (uint8_t)SQL_SIDE_BIT(sql_side_of_table(&of, &t));
+	}
+	return differs && sides == SQL_SIDE_BOTH;
+}
+
+bool
+pg_apart_needs_paths(struct pg_relay *r)
+{
+	struct pg_apart_all *a = &r->apart;
+
+	if (a->is_looked_at || !a->is_known)
+		return a->needs_paths;
+	a->needs_paths = false;
+	map_each(e, &a->sides.scope.names)
+		a->needs_paths =
+			a->needs_paths ||
+			is_ambiguous(r, map_key(&a->sides.scope.names, e));
+	a->is_looked_at = true;
+	return a->needs_paths;
 }
 
 void
@@ -244,7 +291,8 @@ find(struct pg_session *s, struct span text, uint64_t digest[2])
 		                    PG_APART_CACHE_N * sizeof(*a->cache));
 	for (int i = 0; i < 2; i++)
 		digest[i] = hash_bytes(text, a->seed[i]) ^
-		            hash_mix(hash_bytes(path, a->seed[i]));
+		            hash_mix(hash_bytes(path, a->seed[i]) +
+		                     (path.p != NULL));
 	return a->cache != NULL ? &a->cache[digest[0] & (PG_APART_CACHE_N - 1)]
 	                        : NULL;
 }

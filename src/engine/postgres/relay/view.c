@@ -108,7 +108,7 @@ client_at(const struct pg_session *s, const char **ret_why)
 	}
 	if (is_busy(s))
 		return VIEW_CLIENT_ACTIVE;
-	if (s->status != PG_IDLE)
+	if (s->status != PG_IDLE || s->apart.is_opened)
 		return VIEW_CLIENT_IN_TRANSACTION;
 	if (s->turn.server != NULL && s->turn.is_wild && pins == 0)
 		*ret_why = "keeps its connection until somebody needs one";
