@@ -28,6 +28,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static const struct span client_words[] = {
 	SPAN("Q\0\0\0\015SELECT 1\0"),
 	SPAN("Q\0\0\0\024SET a.b TO 'x';\0"),
+	SPAN("Q\0\0\0\012BEGIN\0"),
+	SPAN("Q\0\0\0\013COMMIT\0"),
+	SPAN("Q\0\0\0\014TABLE t\0"),
+	SPAN("P\0\0\0\015\0BEGIN\0\0\0"
+	     "B\0\0\0\014\0\0\0\0\0\0\0\0"
+	     "E\0\0\0\011\0\0\0\0\0"
+	     "S\0\0\0\4"),
+	SPAN("P\0\0\0\020t\0TABLE t\0\0\0"
+	     "B\0\0\0\015\0t\0\0\0\0\0\0\0"
+	     "E\0\0\0\011\0\0\0\0\0"),
 	SPAN("P\0\0\0\020\0SELECT 1\0\0\0"
 	     "B\0\0\0\014\0\0\0\0\0\0\0\0"
 	     "D\0\0\0\6P\0"
@@ -178,6 +188,10 @@ help(struct play *f, int i)
 		          : o == OWNER_ACK
 		                  ? ((struct pg_ack_ask *)l->owner)->c.state ==
 		                            PG_CONN_LOGIN
+		          : o == OWNER_APART
+		                  ? ((struct pg_relay *)f->w.self)
+		                                    ->apart.c.state ==
+		                            PG_CONN_LOGIN
 		                  : ((struct pg_look *)l->owner)->c.state ==
 		                            PG_CONN_LOGIN;
 	buf_init(&b, &f->w.heap.mem);
@@ -197,12 +211,33 @@ help(struct play *f, int i)
 		buf_put_span(
 			&b,
 			SPAN("D\0\0\0\026\0\3\0\0\0\1g\0\0\0\003now\0\0\0\0"));
+		buf_put_span(&b,
+		             SPAN("D\0\0\0\031\0\3\0\0\0\1t\0\0\0\1t\0\0\0\5"
+		                  "s\1s\1t"));
 	}
 	if (!logs_in)
 		buf_put_span(&b, SPAN("C\0\0\0\015SELECT 1\0"));
 	buf_put_span(&b, SPAN("Z\0\0\0\5I"));
 	world_bytes(&f->w, i, buf_span(&b));
 	buf_fini(&b);
+}
+
+static struct rules *rules; /* of heap, which outlives each run */
+static struct heap heap;
+
+static void
+make_rules(void)
+{
+	static const struct rules_term word = { 0, FACT_SCHEMA, "s" };
+	struct rules_in in = {
+		.term = &word, .term_n = 1, .rule_n = 1, .ppm = { 1000000 }
+	};
+
+	if (rules != NULL)
+		return;
+	heap = heap_make();
+	rules = rules_build(&heap.mem, &in);
+	REQUIRE(rules != NULL);
 }
 
 static void
@@ -221,7 +256,10 @@ mail(struct play *f)
 	m.route.scope = NULL;
 	if (m.kind == MAIL_RELEASE)
 		m.route.authority = (enum side)(v >> 2 & 1);
-	m.route.read_ppm = v & 64 ? 1000000 : 0;
+	/* Some tables are new's, for those who take turns. */
+	m.route.moved = m.kind != MAIL_HOLD && (v & 0x90) == 0x90;
+	m.route.rules = rules;
+	m.route.read_ppm = v & 64 && m.route.moved == 0 ? 1000000 : 0;
 	m.route.ack = v & 32 ? ACK_BOTH : ACK_AUTHORITY;
 	m.route.strict = (v & 16) != 0;
 	m.route.ack_timeout_ms = 10;
@@ -314,6 +352,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	static struct play f;
 	static uint64_t away;
 
+	make_rules();
 	memset(&f, 0, sizeof(f));
 	world_begin(&f.w, &pg_relay_machine, data, n);
 	f.conf.board = &f.board;

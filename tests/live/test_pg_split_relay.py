@@ -365,10 +365,10 @@ def test_pgbench(apart, servers, tmp_path, mode):
 
 
 def test_new_dies(apart, servers):
-    """Home goes on; what has moved is there again with its server."""
+    """Home goes on; what has moved is there again with its server. (Who has a connection
+    there when it dies loses it, as everywhere.)"""
     old, new = servers
     with apart.pg() as c, apart.pg() as d:
-        assert one(d, "SELECT who FROM shop.orders WHERE id = 0") == "new"
         new.kill()
         try:
             for _ in range(3):
