@@ -142,17 +142,17 @@ struct pg_turn {
 	uint64_t ticket; /* of the last server that it had  */
 	bool is_waiting;
 	uint8_t waits_for; /* ... for a server of that side */
-	bool is_wild;     /* perhaps it has something of its own */
-	bool is_guessed;  /* ... for the catalog was not known           */
-	bool is_asked;    /* the census was begun for somebody who waits */
-	bool is_plain;    /* its last statement leaves nothing behind */
-	bool is_fresh;    /* nothing was said to the server in this turn */
-	bool is_prepared; /* the statement without a name is the server's */
-	bool waits_shape; /* of a statement that was prepared again */
-	bool skips;       /* the server does, up to Sync       */
-	bool drops;       /* the rest of a Bind is not for it  */
-	bool is_divided;  /* pg_alias_divide() was said        */
-	bool fails;       /* the error under way is of DUE_FAILURE */
+	bool is_wild;      /* perhaps it has something of its own */
+	bool is_guessed;   /* ... for the catalog was not known           */
+	bool is_asked;     /* the census was begun for somebody who waits */
+	bool is_plain;     /* its last statement leaves nothing behind */
+	bool is_fresh;     /* nothing was said to the server in this turn */
+	bool is_prepared;  /* the statement without a name is the server's */
+	bool waits_shape;  /* of a statement that was prepared again */
+	bool skips;        /* the server does, up to Sync       */
+	bool drops;        /* the rest of a Bind is not for it  */
+	bool is_divided;   /* pg_alias_divide() was said        */
+	bool fails;        /* the error under way is of DUE_FAILURE */
 	bool deallocates; /* what the server has is not known behind its answer */
 	size_t wants;     /* bytes of a message that is needed whole */
 	uint16_t pins;    /* for ever                          */
