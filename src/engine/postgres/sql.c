@@ -174,13 +174,6 @@ class_of_first(const struct sql_token *t)
 	return SQL_WRITE;
 }
 
-/* It begins or ends a transaction: what runs then was left there by a statement before. */
-static bool
-is_control(const struct sql_token *t)
-{
-	return sql_token_is(t, " begin start commit end rollback abort ");
-}
-
 static enum sql_class
 judge(const struct sql_names *n, struct span text, bool is_hidden)
 {
@@ -193,8 +186,7 @@ judge(const struct sql_names *n, struct span text, bool is_hidden)
 		return SQL_WRITE;
 	sql_scan_next(&s, &t);
 	ret = class_of_first(&t);
-	if (ret == SQL_WRITE ||
-	    (ret == SQL_MILD && n->has_code && !is_control(&t)))
+	if (ret == SQL_WRITE || (ret == SQL_MILD && n->has_code))
 		return SQL_WRITE;
 	l.may_write = ret == SQL_MILD;
 	while (t.kind != SQL_END) {
