@@ -268,7 +268,7 @@ def test_by_patch(tmp_path):
             d.must_patch(features={"sides": True})
             d.away(c)
             s.until(lambda: min(s.new) > 5)
-            for strategy, words in (({"writes": True}, "recognised by tables"), ({"match": {"sides": {"key_prefixes": ["x"]}}}, "key_prefixes")):
+            for strategy, words in (({"writes": True}, "--pool transaction"), ({"match": {"sides": {"key_prefixes": ["x"]}}}, "key_prefixes")):
                 got = d.patch(**strategy)
                 assert got.status == 422 and words in got.message, got
             d.away(c)

@@ -288,8 +288,9 @@ def test_what_cannot_be(tmp_path):
             ({"type": "canary", "steps": [{"read_percentage": 0.5, "write_percentage": 0.5}]}, "a transaction has one server"),
             ({"type": "feature_flag", "flags": {"a": False}, "segments": {"a": {"key_prefixes": ["x"]}}}, "to tell reads by key_prefixes"),
             ({"type": "geographic", "regions": {"a": False}, "locate": {"proxy_v2": True}}, "cidr, mmdb or label"),
-            ({"type": "time_window", **YEARS, "strategy": {"type": "strangler_fig", "writes": True, "features": {"a": False}}}, "writes by schema or table"),
-            ({"type": "strangler_fig", "writes": True, "features": {"a": False}, "match": {"a": {"tables": ["x"]}}}, "recognised by tables")):
+            ({"type": "time_window", **YEARS, "strategy": {"type": "strangler_fig", "writes": True, "features": {"a": False}}}, "told by schemas and tables alone"),
+            ({"type": "strangler_fig", "writes": True, "features": {"a": False}, "match": {"a": {"tables": ["x"]}}}, "--pool transaction"),
+            ({"type": "strangler_fig", "writes": True, "features": {"a": False}, "match": {"a": {"users": ["x"]}}}, "recognised by users")):
         path = tmp_path / "x.json"
         path.write_text(json.dumps(strategy))
         code, out, err = run("migrate", "postgres://a@127.0.0.1:1/x", "postgres://a@127.0.0.1:2/y", "--listen", "127.0.0.1:0",

@@ -57,10 +57,6 @@ wrong_kind(const struct run *r)
 {
 	enum strategy_kind k = strategy_base(&r->strategy);
 
-	if (r->strategy.unit_writes)
-		return "writes by schema or table; without \"writes\" the "
-		       "reads of a feature move, and the writes of all of "
-		       "them with the cutover";
 	if (moves_writes(&r->strategy))
 		return "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";

@@ -190,7 +190,8 @@ kinds_warn_reads(struct fields *f, const struct spec *s)
 		               "reads follow the side of their key");
 }
 
-/* Authority goes by key: what is recognised otherwise keeps its writes on old. */
+/* Authority goes by key, or by table: what is recognised otherwise keeps its writes on
+ * old. */
 static void
 check_writes(struct fields *f, const struct spec *s)
 {
@@ -199,14 +200,18 @@ check_writes(struct fields *f, const struct spec *s)
 	for (uint32_t i = 0; y->unit_writes && i < s->term_n; i++) {
 		const struct rules_term *t = &s->term[i];
 
+		if ((FACT_BIT(t->fact) & FACTS_RELATION) != 0)
+			continue;
 		if (t->fact != FACT_KEY)
-			fields_fault(f, ERR_UNABLE, "writes",
-			             "feature %s is recognised by %s: writes "
-			             "move by key_prefixes alone, for it is a "
-			             "key that has one side with authority; "
-			             "without writes its reads move",
-			             y->unit[t->rule],
-			             fact_name((enum fact)t->fact));
+			fields_fault(
+				f, ERR_UNABLE, "writes",
+				"feature %s is recognised by %s: writes "
+				"move by key_prefixes, or schemas and "
+				"tables, alone, for it is a key or a table "
+				"that has one side with authority; "
+				"without writes its reads move",
+				y->unit[t->rule],
+				fact_name((enum fact)t->fact));
 		for (uint32_t k = 0; k < s->term_n; k++) {
 			const struct rules_term *o = &s->term[k];
 
