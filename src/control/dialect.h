@@ -76,6 +76,13 @@ struct dialect {
 	 * data, and more checks. NULL: who asks knows the kind himself. */
 	int (*probe)(const struct url *u, json_t *data, json_t *checks,
 	             struct err *err) MUST;
+	/* Queries of a template there (a list of [text, parameter or null, ..]); several
+	 * are one transaction, is_read: what writes is refused. *ret: the answer, typed.
+	 * ERR_AUTH, ERR_LOST: nothing was done; ERR_TIMEOUT: nobody knows whether.
+	 * NULL: it has no queries. */
+	int (*query)(const struct url *u, const char *label,
+	             const json_t *queries, bool is_read, json_t **ret,
+	             struct err *err) MUST;
 	/* Both sides: can they be moved? r->checks is filled, and what is known
 	 * of the sides. ERR_REFUSED with the first failure's text. */
 	int (*check)(struct run *r, struct err *err) MUST;

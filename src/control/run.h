@@ -76,7 +76,12 @@ struct run_conf {
 	                       * from the start on are carried            */
 	bool new_is_stale;    /* what new holds is a copy that was left behind:
 	                    * what old does not have is removed there    */
-	uint32_t fail_ms;     /* a daemon's leg has failed when its stream was
+	char left_at[24]; /* ... PostgreSQL: the next transaction of then; ""
+	                       * not known                                 */
+	char left_id[16]; /* ... for a check that changes nothing: whose it
+	                       * was, and the password of its role         */
+	char left_pass[96];
+	uint32_t fail_ms; /* a daemon's leg has failed when its stream was
 	                   * broken for so long and old has authority    */
 	bool is_auto;
 	uint32_t step_seconds;  /* --auto: stay this long on a step      */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/fuzz/fuzz_api.c: method, target and body of a request, up to the handler.
- * Sources: src/control/api/router.c src/control/api/shape.c src/control/api/params.c src/control/store/uuid.c
+ * Sources: src/control/api/router.c src/control/api/shape.c src/control/api/params.c src/control/api/queries.c src/engine/postgres/sql_scan.c src/control/store/uuid.c
  * Libraries: -ljansson
  *
  * Input: "METHOD TARGET\n" and the body. The router finds the row, the body is
@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "control/api/params.h"
+#include "control/api/queries.h"
 #include "control/api/router.h"
 #include "control/api/shape.h"
 
@@ -56,6 +57,37 @@ bind(const json_t *commands, const json_t *fields, const json_t *given)
 	json_decref(texts);
 }
 
+/* What is sent beside the text is what was given, place by place; the text has no place
+ * of its own left, and stays what was scanned. */
+static void
+bind_queries(const json_t *commands, const json_t *fields, const json_t *given)
+{
+	char param[SHAPE_PARAM];
+	json_t *texts = NULL;
+	json_t *bound;
+	struct err err;
+
+	if (params_check(fields, given, &texts, param, &err) != 0)
+		return;
+	bound = queries_bind(commands, texts, &err);
+	ENSURE(json_array_size(bound) == json_array_size(commands));
+	for (size_t i = 0; i < json_array_size(bound); i++) {
+		const json_t *from = json_array_get(commands, i);
+		const json_t *query = json_array_get(bound, i);
+		const json_t *text = json_array_get(query, 0);
+
+		ENSURE(json_array_size(query) == json_array_size(from));
+		ENSURE(json_equal(text, json_array_get(from, 0)));
+		for (size_t k = 1; k < json_array_size(query); k++) {
+			const json_t *v = json_array_get(query, k);
+
+			ENSURE(json_is_null(v) || json_is_string(v));
+		}
+	}
+	json_decref(bound);
+	json_decref(texts);
+}
+
 /* What somebody would give who wants to break out. */
 static json_t *
 evil(const json_t *fields)
@@ -76,15 +108,22 @@ try_template(const json_t *body)
 {
 	json_t *given;
 	struct err err;
-	json_t *made = params_commands(json_object_get(body, "template"), &err);
+	const json_t *text = json_object_get(body, "template");
+	bool is_sql = queries_are(text);
+	json_t *made = is_sql ? queries_commands(text, &err)
+	                      : params_commands(text, &err);
 	json_t *commands = json_object_get(made, "commands");
 	json_t *fields = json_deep_copy(json_object_get(body, "fields"));
 
 	if (fields == NULL)
 		fields = json_array();
 	given = evil(fields);
-	if (made != NULL && params_declare(commands, fields, &err) == 0)
-		bind(commands, fields, given);
+	if (made != NULL && params_declare(commands, fields, &err) == 0) {
+		if (is_sql)
+			bind_queries(commands, fields, given);
+		else
+			bind(commands, fields, given);
+	}
 	json_decref(given);
 	json_decref(fields);
 	json_decref(made);

@@ -93,7 +93,7 @@ def test_repair_and_large_objects(tmp_path):
         # What is Redis' stays Redis'.
         d.serve.must("POST", "endpoints", {"id": "redis", "config": {"url": "redis://127.0.0.1:1"}})
         d.serve.must("POST", "templates", {"id": "t", "endpoint": "redis", "kind": "read", "template": {"command": "GET a"}})
-        refused(d.serve.patch("templates/t", {"endpoint": "old"}), 422, "templates are commands of Redis")
+        refused(d.serve.patch("templates/t", {"endpoint": "old"}), 422, "its templates have query or queries")
         d.serve.must("POST", "apis", {"id": "a", "fields": [], "bindings": [{"template": "t"}]})
         d.make(pairs=(), id="apis")
         refused(d.serve.post("migrations/apis/api/a", {"endpoint": "new"}), 422, "kinds")

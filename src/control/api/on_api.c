@@ -236,16 +236,53 @@ endpoint_of(const json_t *api, const json_t *template)
 	return moved != NULL ? moved : endpoint;
 }
 
+/* One template with its parameters, at an endpoint. */
+static int
+run_at(struct call *c, const json_t *template, const json_t *params,
+       const char *endpoint, json_t **ret, struct err *err)
+{
+	char *url = endpoint_url_of(c->api, endpoint, err);
+	json_t *migration;
+	int rc;
+
+	if (url == NULL)
+		return -(int)err->code;
+	migration = migration_from(c->api, endpoint);
+	rc = template_call(c->api, template, params, url,
+	                   migration != NULL ? entity_uuid(migration) : NULL,
+	                   ret, c->param, err);
+	auth_wipe(url);
+	json_decref(migration);
+	return rc;
+}
+
+/* It was refused where the api was when the call came; its migration may have been
+ * completed meanwhile. */
+static bool
+has_moved(struct call *c, const json_t *template, char ret[STORE_UUID])
+{
+	struct err ignored;
+	json_t *now =
+		entity_by_uuid(c->api->store, entity_uuid(c->row), &ignored);
+	const char *endpoint = now != NULL ? endpoint_of(now, template) : NULL;
+	bool moved = endpoint != NULL &&
+	             strcmp(endpoint, endpoint_of(c->row, template)) != 0;
+
+	if (moved)
+		(void)snprintf(ret, STORE_UUID, "%s", endpoint);
+	json_decref(now);
+	return moved;
+}
+
 static int
 run_binding(struct call *c, const json_t *binding, json_t *results,
             struct err *err)
 {
 	json_t *template = entity_by_uuid(c->api->store,
 	                                  call_text(binding, "template"), err);
-	json_t *migration = NULL;
 	json_t *params = NULL;
 	json_t *value = NULL;
-	char *url = NULL;
+	char endpoint[STORE_UUID];
 	int rc = template != NULL ? 0 : -(int)err->code;
 
 	if (rc == 0 && !template_is_read(template))
@@ -254,24 +291,16 @@ run_binding(struct call *c, const json_t *binding, json_t *results,
 	if (rc == 0 && !template_is_read(template))
 		rc = trail_intend(c, err);
 	if (rc == 0) {
-		const char *endpoint = endpoint_of(c->row, template);
-
-		url = endpoint_url_of(c->api, endpoint, err);
-		rc = url != NULL ? 0 : -(int)err->code;
-		migration = migration_from(c->api, endpoint);
-	}
-	if (rc == 0) {
 		params = params_of(binding, template, c->body);
-		rc = template_call(c->api, template, params, url,
-		                   migration != NULL ? entity_uuid(migration)
-		                                     : NULL,
-		                   &value, c->param, err);
+		rc = run_at(c, template, params, endpoint_of(c->row, template),
+		            &value, err);
+		/* Nothing of it was done. */
+		if (rc == -ERR_AUTH && has_moved(c, template, endpoint))
+			rc = run_at(c, template, params, endpoint, &value, err);
 	}
 	if (rc == 0)
 		(void)json_object_set_new(results, entity_id(template), value);
-	auth_wipe(url);
 	json_decref(params);
-	json_decref(migration);
 	json_decref(template);
 	return rc;
 }

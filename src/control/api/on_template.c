@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "control/api/params.h"
+#include "control/api/queries.h"
 #include "control/api/trail.h"
 
 /* A transaction is one script: all its commands run, with nobody in between, or
@@ -53,6 +54,19 @@ append_command(json_t *argv, json_t *bound)
 	return rc;
 }
 
+/* Its text is one of PostgreSQL. */
+static bool
+is_sql(const json_t *row)
+{
+	return queries_are(json_object_get(entity_body(row), "template"));
+}
+
+static const char *
+kind_of(const json_t *row)
+{
+	return is_sql(row) ? "postgres" : "redis";
+}
+
 /* All commands as the argv of one. */
 static json_t *
 make_argv(const json_t *row, const json_t *texts, struct err *err)
@@ -61,6 +75,8 @@ make_argv(const json_t *row, const json_t *texts, struct err *err)
 	bool is_script = strcmp(entity_text(row, "kind"), "transaction") == 0;
 	json_t *argv;
 
+	if (is_sql(row))
+		return queries_bind(commands, texts, err);
 	if (!is_script)
 		return params_bind(json_array_get(commands, 0), texts, err);
 	argv = json_pack("[s,s,s]", "EVAL", script, "0");
@@ -101,6 +117,9 @@ template_call(struct api *a, const json_t *row, const json_t *params,
 	if (a->host == NULL)
 		rc = err_set(err, ERR_POSTPONED,
 		             "Godwit is starting or stopping; try again");
+	else if (is_sql(row))
+		rc = host_query(a->host, where, argv, template_is_read(row),
+		                ret, err);
 	else
 		rc = host_command(a->host, where, argv, template_is_read(row),
 		                  ret, err);
@@ -137,7 +156,8 @@ on_template_run(struct call *c, struct err *err)
 	if (rc != 0)
 		return rc;
 	return call_data(
-		c, json_pack("{s:s,s:o}", "kind", "redis", "value", value),
+		c,
+		json_pack("{s:s,s:o}", "kind", kind_of(c->row), "value", value),
 		err);
 }
 
@@ -149,7 +169,8 @@ complete(struct call *c, json_t *body, struct err *err)
 {
 	const json_t *text = json_object_get(body, "template");
 	const char *kind = call_text(body, "kind");
-	json_t *made = params_commands(text, err);
+	json_t *made = queries_are(text) ? queries_commands(text, err)
+	                                 : params_commands(text, err);
 	json_t *commands = json_object_get(made, "commands");
 	json_t *fields;
 	int rc;
@@ -161,7 +182,7 @@ complete(struct call *c, json_t *body, struct err *err)
 	    json_array_size(commands) != 1) {
 		json_decref(made);
 		return err_set(err, ERR_BAD,
-		               "template: several commands need the kind "
+		               "template: several of them need the kind "
 		               "transaction");
 	}
 	fields = json_deep_copy(json_object_get(body, "fields"));
@@ -176,19 +197,22 @@ complete(struct call *c, json_t *body, struct err *err)
 	return rc;
 }
 
-/* Commands are Redis'. */
+/* Commands are Redis', queries PostgreSQL's. */
 static int
-check_kind(struct call *c, const json_t *endpoint, struct err *err)
+check_kind(struct call *c, const json_t *endpoint, const json_t *text,
+           struct err *err)
 {
 	const char *kind = entity_text(endpoint, "kind");
+	bool is_redis = kind == NULL || strcmp(kind, "redis") == 0;
 
-	if (kind == NULL || strcmp(kind, "redis") == 0)
+	if (is_redis != queries_are(text))
 		return 0;
 	(void)snprintf(c->param, sizeof(c->param), "endpoint");
 	return err_set(err, ERR_UNABLE,
-	               "endpoint: templates are commands of Redis; not "
-	               "possible for %s yet",
-	               kind);
+	               is_redis ? "endpoint: it is a Redis; its templates have "
+	                          "command or commands"
+	                        : "endpoint: it is a PostgreSQL; its templates "
+	                          "have query or queries");
 }
 
 static int
@@ -217,7 +241,8 @@ on_template_create(struct call *c, struct err *err)
 
 	if (endpoint == NULL)
 		return -(int)err->code;
-	if (check_kind(c, endpoint, err) != 0) {
+	if (check_kind(c, endpoint, json_object_get(c->body, "template"),
+	               err) != 0) {
 		json_decref(endpoint);
 		return -(int)err->code;
 	}
@@ -262,9 +287,14 @@ on_template_patch(struct call *c, struct err *err)
 	if (json_object_get(c->body, "template") != NULL)
 		(void)json_object_del(body, "fields");
 	call_merge(body, c->body, names);
-	if (rc == 0 && id != NULL) {
-		endpoint = call_find(c, ENTITY_ENDPOINT, id, "endpoint", err);
-		if (endpoint == NULL || check_kind(c, endpoint, err) != 0)
+	if (rc == 0) {
+		endpoint =
+			call_find(c, ENTITY_ENDPOINT,
+		                  id != NULL ? id : call_text(body, "endpoint"),
+		                  "endpoint", err);
+		if (endpoint == NULL ||
+		    check_kind(c, endpoint, json_object_get(body, "template"),
+		               err) != 0)
 			rc = -(int)err->code;
 		else
 			(void)json_object_set_new(

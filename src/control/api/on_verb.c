@@ -489,6 +489,23 @@ swapped(const json_t *row)
 	return ret;
 }
 
+/* What is left behind there is emptied; a rule for rows that both have was for the way
+ * there. */
+static bool
+is_postgres(struct api *a, const json_t *body)
+{
+	const json_t *first =
+		json_array_get(json_object_get(body, "resources"), 0);
+	struct err ignored;
+	json_t *row =
+		entity_by_uuid(a->store, call_text(first, "old"), &ignored);
+	const char *kind = row != NULL ? entity_text(row, "kind") : NULL;
+	bool ret = kind != NULL && strcmp(kind, "postgres") == 0;
+
+	json_decref(row);
+	return ret;
+}
+
 static json_t *
 reverse_body(struct call *c)
 {
@@ -505,6 +522,9 @@ reverse_body(struct call *c)
 	                  "first", strategy, "resources", swapped(c->row));
 
 	call_merge(body, from, names);
+	if (is_postgres(c->api, body))
+		(void)json_object_set_new(
+			body, "data", json_pack("{s:s}", "type", "snapshot"));
 	return body;
 }
 

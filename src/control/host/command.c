@@ -2,11 +2,6 @@
 /*
  * control/host/command.c: one command for a template, and its typed answer.
  *
- * Goes through an interlay, as any client: so routing, causal reads, holds and
- * the switch are the relays' business here, too. An endpoint that is part of a
- * migration is reached through one of that migration's interlays, another one
- * directly.
- *
  * Limits: COMMAND_MS a command, COMMAND_ARGS arguments, COMMAND_DEPTH nested
  *         arrays, COMMAND_ITEMS items.
  * Thread: any.
@@ -29,112 +24,6 @@
 static const uint8_t proxy_local[] = { 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d,
 	                               0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a,
 	                               0x20, 0x00, 0x00, 0x00 };
-
-struct place {
-	struct url url;    /* user, password and database         */
-	struct address at; /* where to connect                    */
-	bool proxy;        /* it wants to hear who we are first   */
-	char what[96];     /* for messages                        */
-};
-
-/* ---- where ---------------------------------------------------------------- */
-
-static void
-set_address(const struct line *n, struct place *ret)
-{
-	const char *colon = strrchr(n->l->listen, ':');
-	size_t len = colon != NULL ? (size_t)(colon - n->l->listen) : 0;
-	char host[sizeof(ret->at.host)] = "";
-
-	if (len > 0 && len < sizeof(host)) {
-		memcpy(host, n->l->listen, len);
-		host[len] = '\0';
-	}
-	if (strcmp(host, "[::]") == 0 || strcmp(host, "[::1]") == 0)
-		(void)snprintf(ret->at.host, sizeof(ret->at.host), "::1");
-	else if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)
-		(void)snprintf(ret->at.host, sizeof(ret->at.host), "127.0.0.1");
-	else
-		(void)snprintf(ret->at.host, sizeof(ret->at.host), "%s", host);
-	ret->at.port = n->l->port;
-}
-
-static void
-through(const struct line *n, struct place *ret)
-{
-	if (listen_is_path(n->l->listen))
-		(void)snprintf(ret->at.host, sizeof(ret->at.host), "%.107s",
-		               n->l->listen);
-	else
-		set_address(n, ret);
-	ret->proxy = n->l->proxy;
-	if (n->l->door != NULL) {
-		(void)snprintf(ret->url.user, sizeof(ret->url.user), "%s",
-		               DOOR_OWN_USER);
-		(void)snprintf(ret->url.pass, sizeof(ret->url.pass), "%s",
-		               n->own_pass);
-	}
-	(void)snprintf(ret->what, sizeof(ret->what), "interlay %.72s", n->id);
-}
-
-/* Is the server a part of a migration that runs? Then its first interlay. */
-static const struct line *
-line_of_url(struct host *h, const struct url *u)
-{
-	for (struct migration *m = h->migrations; m != NULL; m = m->next) {
-		for (uint32_t i = 0; i < m->leg_n; i++) {
-			const struct leg *l = m->leg[i];
-			struct url old;
-			struct url new;
-			struct err err;
-
-			if (!leg_is_on(l) || l->line_n == 0 ||
-			    url_parse(l->conf.old_url, &old, &err) != 0 ||
-			    url_parse(l->conf.new_url, &new, &err) != 0)
-				continue;
-			if (url_same(u, &old) || url_same(u, &new))
-				return l->line[0];
-		}
-	}
-	return NULL;
-}
-
-static int
-find_place(struct host *h, const json_t *where, struct place *ret,
-           struct err *err)
-{
-	const char *uuid =
-		json_string_value(json_object_get(where, "interlay"));
-	const char *text = json_string_value(json_object_get(where, "url"));
-	const struct line *n = NULL;
-	int rc = 0;
-
-	host_lock(h);
-	if (uuid != NULL) {
-		n = line_find(h, uuid);
-		if (n == NULL)
-			rc = err_set(err, ERR_MISSING,
-			             "interlay %s does not run", uuid);
-	}
-	if (rc == 0 && text == NULL && n != NULL)
-		text = n->url;
-	if (rc == 0 && text == NULL)
-		rc = err_set(err, ERR_USAGE,
-		             "where: an interlay or a url is needed");
-	if (rc == 0)
-		rc = url_parse(text, &ret->url, err);
-	if (rc == 0 && n == NULL)
-		n = line_of_url(h, &ret->url);
-	if (rc == 0 && n != NULL) {
-		through(n, ret);
-	} else if (rc == 0) {
-		ret->at = ret->url.at;
-		(void)snprintf(ret->what, sizeof(ret->what), "%.95s",
-		               ret->url.label);
-	}
-	host_unlock(h);
-	return rc;
-}
 
 /* ---- typed answers -------------------------------------------------------- */
 
@@ -324,7 +213,7 @@ host_command(struct host *h, const json_t *where, const json_t *argv,
 {
 	struct place p = { .what = "" };
 	struct client *c;
-	int rc = find_place(h, where, &p, err);
+	int rc = place_find(h, where, &p, err);
 
 	/* The relay knows by the command which reads may go where. */
 	(void)is_read;

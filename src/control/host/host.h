@@ -139,6 +139,11 @@ json_t *host_migration_recorded(struct host *h, const char *uuid);
  * error. */
 int host_command(struct host *h, const json_t *where, const json_t *argv,
                  bool is_read, json_t **ret, struct err *err) MUST;
+/* The same for PostgreSQL. queries: a list of [text, parameter, ..], a parameter being
+ * a text or null, bound by the protocol; several are one transaction. is_read: the
+ * server refuses what writes. *ret: see control/postgres/query.h. ERR_REFUSED. */
+int host_query(struct host *h, const json_t *where, const json_t *queries,
+               bool is_read, json_t **ret, struct err *err) MUST;
 
 /* Prometheus lines of everything that runs; malloced. */
 char *host_metrics(struct host *h);

@@ -119,8 +119,9 @@ struct migration {
 	_Atomic uint32_t slot_left; /* run_part.left                      */
 	struct cluster_slots whole; /* of all legs, at the beginning      */
 	struct interlay *lines[PART_LINES_MAX]; /* ... of all legs        */
-	bool again;             /* migrated again after a rollback            */
-	bool begun;             /* the strategy's first state was asked for */
+	bool held;  /* its templates wait until it is known which side rules  */
+	bool again; /* migrated again after a rollback            */
+	bool begun; /* the strategy's first state was asked for */
 	bool starting;          /* its state is not told yet               */
 	bool ending;            /* the host ends                            */
 	char told[16];          /* the state that was told last            */
@@ -191,8 +192,12 @@ struct line *line_find(struct host *h, const char *uuid);
 /* pooling.c: before its start. */
 int pooling_start(struct line *n, const json_t *pool, struct err *err) MUST;
 /* A listener that only this process knows, for templates. */
-struct line *line_private(struct host *h, const char *url, struct err *err);
+struct line *line_private(struct host *h, const char *url, bool held,
+                          struct err *err);
 void line_drop(struct host *h, struct line *n);
+/* Out of the list; then, without the lock: its running requests end, and it goes. */
+void line_unlink(struct host *h, struct line *n);
+void line_end(struct line *n);
 /* It was started held: its clients are served by the server of this URL. Without
  * the lock; whoever calls has it in use. */
 int line_release(struct line *n, const char *url, struct err *err) MUST;
@@ -223,6 +228,8 @@ bool leg_again(struct leg *l) MUST;
 /* Wait for the end of its thread. */
 void leg_join(struct leg *l);
 bool leg_is_on(const struct leg *l); /* host.lock is held */
+/* Would it begin (run_check())? */
+int leg_try(struct leg *l, json_t **ret, struct err *err) MUST;
 
 /* migration.c */
 /* Of a spec; in no list, one reference. */
@@ -275,6 +282,22 @@ int part_whole(struct migration *m, const char *verb, struct err *err) MUST;
 /* Does the journal say that it was completed or rolled back? */
 bool leg_was_over(const struct leg *l);
 bool leg_was_completed(const struct leg *l);
+
+/* place.c */
+struct place {
+	struct url url;    /* user, password and database         */
+	struct url other;  /* ... of the side that does not rule  */
+	struct address at; /* where to connect                    */
+	bool has_other;
+	bool is_through; /* an interlay, not the server itself  */
+	bool is_tls;     /* ... which wants TLS                 */
+	bool proxy;      /* it wants to hear who we are first   */
+	char what[96];   /* for messages                        */
+};
+
+/* where: as host_command() has it; *ret is zeroed. ERR_MISSING, ERR_USAGE. */
+int place_find(struct host *h, const json_t *where, struct place *ret,
+               struct err *err) MUST;
 
 /* over.c */
 /* After a restart, before its legs begin: nobody waits for those that are over. */

@@ -154,10 +154,13 @@ leg_free(struct leg *l)
 	free(l);
 }
 
-/* Its interlays are the host's again; they serve the side with authority. */
-static void
+/* Its interlays are the host's again; they serve the side with authority. The private
+ * one is nobody's any more: behind the lock, because its requests end first. */
+static struct line *
 give_back(struct leg *l)
 {
+	struct line *own = NULL;
+
 	const char *rules =
 		json_string_value(json_object_get(l->status, "authority"));
 	bool is_new = rules != NULL && strcmp(rules, "new") == 0;
@@ -171,11 +174,14 @@ give_back(struct leg *l)
 			                      : l->conf.old_url);
 		n->used_by[0] = '\0';
 		n->held = false;
-		if (n->is_private)
-			line_drop(l->host, n);
+		if (n->is_private) {
+			line_unlink(l->host, n);
+			own = n; /* a leg has one at most */
+		}
 	}
 	l->line_n = 0;
 	part_speakers(l->host);
+	return own;
 }
 
 static void
@@ -205,16 +211,19 @@ ended(struct leg *l, struct run *r)
 	static const struct err over = { .code = ERR_STATE,
 		                         .text = "it is over" };
 	json_t *status = run_status(r);
+	struct line *own = NULL;
 
 	desk_close(&l->desk, &over);
 	host_lock(l->host);
 	keep_status(l, status);
 	to(l, LEG_OVER);
 	if (run_has_left(r))
-		give_back(l);
+		own = give_back(l);
 	else
 		l->run = r;
 	host_unlock(l->host);
+	if (own != NULL)
+		line_end(own);
 	if (l->run == NULL)
 		run_free(r);
 }
@@ -258,6 +267,20 @@ find_first(struct leg *l, const char *label)
 	return by;
 }
 
+/* A process before has made room there already (PostgreSQL). */
+static bool
+is_emptied(struct leg *l)
+{
+	struct err err;
+	struct journal *j = journal_open_leg(l->host->state, l->name, &err);
+	char *done = j != NULL ? journal_meta(j, "emptied") : NULL;
+	bool ret = done != NULL;
+
+	journal_close(j);
+	free(done);
+	return ret;
+}
+
 /* Its names; those that shared the server with the first one are behind it. */
 static uint32_t
 find_left(struct leg *l, struct left *ret)
@@ -267,17 +290,12 @@ find_left(struct leg *l, struct left *ret)
 	uint32_t n = 0;
 	char *first;
 
-	if (url_parse(l->conf.new_url, &url, &err) != 0)
+	if (url_parse(l->conf.new_url, &url, &err) != 0 ||
+	    (l->home.resume && (url.kind == URL_REDIS || is_emptied(l))))
 		return 0;
 	first = find_first(l, url.label);
 	if (first == NULL)
 		return 0;
-	/* Its way back is not known (dialect.can says so): it stays shut. */
-	if (url.kind != URL_REDIS) {
-		l->conf.new_is_stale = true;
-		free(first);
-		return 0;
-	}
 	ret[n++].by = first;
 	for (uint32_t i = 0; i < GROUP_MAX && n < GROUP_MAX; i++) {
 		char by[sizeof(l->name)];
@@ -288,6 +306,79 @@ find_left(struct leg *l, struct left *ret)
 			ret[n++].by = strdup(by);
 	}
 	return n;
+}
+
+/* When it was left is known (PostgreSQL): whether somebody has written there since is
+ * to be seen there, so that it was shut is no proof that is needed. */
+static void
+leg_left(struct leg *l, const char *by)
+{
+	struct err err;
+	struct journal *j = journal_peek_leg(l->host->state, by, &err);
+	char *at = j != NULL ? journal_meta(j, "left_at") : NULL;
+
+	journal_close(j);
+	if (at == NULL)
+		return;
+	(void)snprintf(l->conf.left_at, sizeof(l->conf.left_at), "%s", at);
+	/* A rule says which rows stay; then nothing is emptied. */
+	l->conf.new_is_stale = !l->conf.conflict_said;
+	free(at);
+}
+
+/* For a check: is its new side what an earlier migration has left behind, and how does
+ * one log in there? */
+static void
+look_left(struct leg *l, struct run_conf *c)
+{
+	struct err err;
+	struct url url;
+	struct journal *j;
+	char *by;
+	char *id;
+	char *pass;
+
+	*c = l->conf;
+	if (url_parse(c->new_url, &url, &err) != 0)
+		return;
+	j = journal_peek(l->host->state, &err);
+	by = j != NULL ? journal_fenced_by(j, url.label, false) : NULL;
+	journal_close(j);
+	j = by != NULL ? journal_peek_leg(l->host->state, by, &err) : NULL;
+	id = j != NULL ? journal_meta(j, "id") : NULL;
+	pass = j != NULL ? journal_meta(j, "old_pass") : NULL;
+	journal_close(j);
+	if (by != NULL)
+		leg_left(l, by);
+	*c = l->conf;
+	if (id != NULL && pass != NULL) {
+		(void)snprintf(c->left_id, sizeof(c->left_id), "%s", id);
+		(void)snprintf(c->left_pass, sizeof(c->left_pass), "%s", pass);
+	}
+	free(by);
+	free(id);
+	free(pass);
+}
+
+int
+leg_try(struct leg *l, json_t **ret, struct err *err)
+{
+	struct run_conf *c = malloc(sizeof(*c));
+	char lock[sizeof(c->state) + 8];
+	int rc;
+
+	*ret = NULL;
+	if (c == NULL)
+		return err_set(err, ERR_NOMEM, "out of memory");
+	look_left(l, c);
+	/* By a journal that is nobody's. */
+	(void)snprintf(c->state, sizeof(c->state), "%.400s.test-%016llx",
+	               l->host->state, (unsigned long long)os_entropy());
+	(void)snprintf(lock, sizeof(lock), "%s.lock", c->state);
+	rc = run_check(c, ret, err);
+	(void)unlink(lock);
+	free(c);
+	return rc;
 }
 
 /* What is to be opened: the new side of ours was the old one of theirs. */
@@ -314,6 +405,7 @@ release_one(struct leg *l, struct left *x, bool is_first)
 	struct err err = { .code = ERR_NONE };
 
 	conf_of_left(l, x);
+	leg_left(l, x->by);
 	x->home = (struct run_home){ .leg = x->by,
 		                     .desk = &l->desk,
 		                     .wake_fd = l->wake_fd,
@@ -324,7 +416,7 @@ release_one(struct leg *l, struct left *x, bool is_first)
 	x->run = run_new(&x->conf, &x->home, &err);
 	if (x->run != NULL && run_begin(x->run, &err) == 0) {
 		/* Nobody has written there since. */
-		if (is_first)
+		if (is_first && l->conf.left_at[0] == '\0')
 			l->conf.new_is_stale = run_was_shut(x->run);
 		return;
 	}
@@ -333,15 +425,33 @@ release_one(struct leg *l, struct left *x, bool is_first)
 	x->run = NULL;
 }
 
-static struct left *
-release(struct leg *l, uint32_t *ret_n)
+/* Whoever is to be emptied is not opened for nothing. */
+static int
+look_before(struct leg *l, uint32_t left_n, struct err *err)
+{
+	struct url url;
+	json_t *checks = NULL;
+	int rc = url_parse(l->conf.new_url, &url, err);
+
+	if (rc != 0 || left_n == 0 || url.kind == URL_REDIS || l->home.resume)
+		return rc;
+	rc = leg_try(l, &checks, err);
+	json_decref(checks);
+	return rc;
+}
+
+static int
+release(struct leg *l, struct left **ret, uint32_t *ret_n, struct err *err)
 {
 	struct left *all = calloc(GROUP_MAX, sizeof(*all));
+	uint32_t n = all != NULL ? find_left(l, all) : 0;
+	int rc = look_before(l, n, err);
 
-	*ret_n = all != NULL ? find_left(l, all) : 0;
-	for (uint32_t i = 0; i < *ret_n; i++)
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
 		release_one(l, &all[i], i == 0);
-	return all;
+	*ret = all;
+	*ret_n = n;
+	return rc;
 }
 
 /* Refused: the server is shut again, so that what it holds stays a stale copy. */
@@ -391,14 +501,16 @@ work(void *arg)
 	struct err err = { .code = ERR_NONE };
 	struct left *left = NULL;
 	uint32_t left_n = 0;
-	struct run *r;
+	struct run *r = NULL;
 	bool is_stuck;
-	int rc;
+	int rc = 0;
 
-	if (!l->home.resume && !is_later(l))
-		left = release(l, &left_n);
-	r = run_new(&l->conf, &l->home, &err);
-	rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
+	if (!is_later(l))
+		rc = release(l, &left, &left_n, &err);
+	if (rc == 0) {
+		r = run_new(&l->conf, &l->home, &err);
+		rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
+	}
 	released(l, left, left_n, rc == 0);
 
 	if (rc != 0) {

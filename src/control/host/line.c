@@ -168,14 +168,11 @@ static int
 refuse_kind(const struct line *n, const struct opening *o,
             const struct dialect *d, struct err *err)
 {
-	const json_t *proxy = json_object_get(o->settings, "proxy_protocol");
 	const char *what = NULL;
 
 	if (json_is_object(o->auth))
 		what = "users of its own; clients log in as roles of the "
 		       "server";
-	else if (proxy != NULL && !json_is_null(proxy) && !json_is_false(proxy))
-		what = "settings.proxy_protocol";
 	else if (n->is_instance)
 		what = "instances";
 	if (what == NULL)
@@ -396,11 +393,11 @@ host_interlay_auth(struct host *h, const char *uuid, const json_t *auth,
 }
 
 struct line *
-line_private(struct host *h, const char *url, struct err *err)
+line_private(struct host *h, const char *url, bool held, struct err *err)
 {
 	const struct opening o = { .listen = "127.0.0.1:0",
 		                   .workers = 1,
-		                   .held = true };
+		                   .held = held };
 	struct line *n = calloc(1, sizeof(*n));
 
 	if (n == NULL) {
@@ -421,8 +418,8 @@ line_private(struct host *h, const char *url, struct err *err)
 	return n;
 }
 
-static void
-unlink_line(struct host *h, struct line *n)
+void
+line_unlink(struct host *h, struct line *n)
 {
 	struct line **at = &h->lines;
 
@@ -435,7 +432,15 @@ unlink_line(struct host *h, struct line *n)
 void
 line_drop(struct host *h, struct line *n)
 {
-	unlink_line(h, n);
+	line_unlink(h, n);
+	close_line(n);
+}
+
+void
+line_end(struct line *n)
+{
+	interlay_stop(n->l);
+	n->l = NULL;
 	close_line(n);
 }
 
@@ -456,14 +461,11 @@ host_interlay_stop(struct host *h, const char *uuid, struct err *err)
 		             "it back or complete it first",
 		             n->id, n->used_by);
 	else
-		unlink_line(h, n);
+		line_unlink(h, n);
 	host_unlock(h);
 	if (rc != 0 || n == NULL)
 		return rc;
-	/* Running requests end; nobody finds it any more. */
-	interlay_stop(n->l);
-	n->l = NULL;
-	close_line(n);
+	line_end(n);
 	return 0;
 }
 

@@ -351,7 +351,7 @@ migration_take_lines(struct migration *m, uint32_t k, struct err *err)
 	}
 	if (rc == 0 && l->line_n == 0) {
 		/* Templates need somebody who knows the route. */
-		n = line_private(m->host, l->conf.old_url, err);
+		n = line_private(m->host, l->conf.old_url, m->held, err);
 		if (n == NULL)
 			rc = -(int)err->code;
 		if (n != NULL) {
@@ -528,7 +528,7 @@ migration_rejoin(struct migration *m, struct leg *l, struct err *err)
 	if (!leg_again(l))
 		return err_set(err, ERR_STATE, "%s does not run", l->name);
 	host_lock(m->host);
-	n = line_private(m->host, l->conf.old_url, err);
+	n = line_private(m->host, l->conf.old_url, true, err);
 	if (n == NULL) {
 		rc = -(int)err->code;
 	} else {
@@ -620,6 +620,7 @@ host_migration_start(struct host *h, const json_t *spec, struct err *err)
 		return -(int)err->code;
 	for (uint32_t i = 0; resume && i < m->leg_n; i++)
 		m->leg[i]->was_over = leg_was_over(m->leg[i]);
+	m->held = resume;
 	rc = enter(h, m, &older, err);
 	m->again = older != NULL && !resume;
 	if (older != NULL && rc == 0)

@@ -86,6 +86,7 @@ join_one(struct migration *m, uint32_t k, struct err *err)
 	int rc;
 
 	host_lock(m->host);
+	m->held = true;
 	rc = migration_take_lines(m, k, err);
 	host_unlock(m->host);
 	if (rc == 0 && !leg_again(l))

@@ -107,6 +107,7 @@ start(const struct backend_conf *f)
 		               "sslrootcert",
 		               "client_encoding",
 		               "gssencmode",
+		               "options",
 		               NULL };
 	const char *values[] = {
 		dir,
@@ -121,6 +122,7 @@ start(const struct backend_conf *f)
 		backend_ca(u),
 		"UTF8",
 		"disable",
+		f->options,
 		NULL,
 	};
 
@@ -214,6 +216,23 @@ send_all(struct backend *b, uint64_t until_ns, struct err *err)
 	return rc == 0 ? 0 : fail(b, ERR_LOST, err);
 }
 
+int
+backend_next(struct backend *b, uint64_t until_ns, PGresult **ret,
+             struct err *err)
+{
+	*ret = NULL;
+	while (PQisBusy(b->c)) {
+		int rc = wait_for(b, POLLIN, until_ns, err);
+
+		if (rc != 0)
+			return rc;
+		if (!PQconsumeInput(b->c))
+			return fail(b, ERR_LOST, err);
+	}
+	*ret = PQgetResult(b->c);
+	return 0;
+}
+
 /* The last result; an error among them is kept instead. */
 static int
 gather(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
@@ -222,19 +241,12 @@ gather(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
 
 	*ret = NULL;
 	for (;;) {
-		while (PQisBusy(b->c)) {
-			int rc = wait_for(b, POLLIN, until_ns, err);
+		int rc = backend_next(b, until_ns, &one, err);
 
-			if (rc != 0) {
-				PQclear(*ret);
-				return rc;
-			}
-			if (!PQconsumeInput(b->c)) {
-				PQclear(*ret);
-				return fail(b, ERR_LOST, err);
-			}
+		if (rc != 0) {
+			PQclear(*ret);
+			return rc;
 		}
-		one = PQgetResult(b->c);
 		if (one == NULL)
 			return *ret != NULL ? 0 : fail(b, ERR_LOST, err);
 		if (*ret != NULL && PQresultStatus(*ret) == PGRES_FATAL_ERROR) {
@@ -265,6 +277,23 @@ take(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
 		return err_set(err, ERR_LOST, "%s: %s", b->conf.label, text);
 	}
 	return err_set(err, ERR_REFUSED, "%s: %s", b->conf.label, text);
+}
+
+void
+backend_words(const PGresult *res, char *ret, size_t n)
+{
+	one_line(PQresultErrorMessage(res), ret, n);
+}
+
+int
+backend_begin(struct backend *b, uint64_t until_ns, const char *sql, int n,
+              const char *const *param, struct err *err)
+{
+	(void)PQsetnonblocking(b->c, 1);
+	if (!PQsendQueryParams(b->c, sql, n, NULL, param, NULL, NULL, 0) ||
+	    !PQsetSingleRowMode(b->c))
+		return fail(b, ERR_LOST, err);
+	return send_all(b, until_ns, err);
 }
 
 int

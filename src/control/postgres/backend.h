@@ -23,6 +23,7 @@ struct backend_conf {
 	const char *database; /* NULL: the URL's                  */
 	const char *name;     /* application_name                 */
 	const char *label;    /* "old postgres://h:5432/app"      */
+	const char *options;  /* settings of the session; NULL    */
 	_Atomic bool *stop;   /* set: ERR_TIMEOUT; NULL: nobody does */
 };
 
@@ -48,3 +49,13 @@ int backend_ask(struct backend *b, uint32_t timeout_ms, const char *sql,
 /* Several statements, no result, all or nothing. */
 int backend_run(struct backend *b, uint32_t timeout_ms, const char *sql,
                 struct err *err) MUST;
+
+/* The same piece by piece: one statement with n texts as parameters, then its results,
+ * a row each, the last one without rows; an error is a result. *ret is NULL behind
+ * the last one. Until until_ns. */
+int backend_begin(struct backend *b, uint64_t until_ns, const char *sql, int n,
+                  const char *const *param, struct err *err) MUST;
+int backend_next(struct backend *b, uint64_t until_ns, PGresult **ret,
+                 struct err *err) MUST;
+/* The server's words for a result, in one line. */
+void backend_words(const PGresult *res, char *ret, size_t n);

@@ -153,7 +153,7 @@ judge_objects(const struct run *r, const struct pg_facts f[SIDE_N],
 {
 	long long n = f[SIDE_OLD].v[PGF_OBJECTS];
 
-	if (!r->is_resumed && f[SIDE_NEW].v[PGF_OBJECTS] > 0)
+	if (!r->is_resumed && f[SIDE_NEW].v[PGF_OBJECTS] > 0 && !pg_left_is(r))
 		say(c, "large_objects", CHECK_FAIL,
 		    "%s has %lld large objects; give an empty database "
 		    "(createdb)",
@@ -184,7 +184,8 @@ judge_both(const struct run *r, const struct pg_facts f[SIDE_N],
 		say(c, "two_servers", CHECK_FAIL,
 		    "old and new are databases of one server; its roles, and "
 		    "so its fence, are the same for both");
-	if (!r->is_resumed && new->v[PGF_TABLES] > 0 && !pg_both_is_said(r))
+	if (!r->is_resumed && new->v[PGF_TABLES] > 0 && !pg_both_is_said(r) &&
+	    !pg_left_is(r))
 		say(c, "contents", CHECK_FAIL,
 		    "%s has %lld tables; give an empty database (createdb), or "
 		    "say which rows stay: --conflict none, replace or merge",
@@ -205,6 +206,7 @@ judge_both(const struct run *r, const struct pg_facts f[SIDE_N],
 static int
 judge_left(struct run *r, enum side s, struct checks *c, struct err *err)
 {
+	const char *param[] = { s == SIDE_NEW ? r->conf->left_id : "", NULL };
 	PGresult *res;
 	int rc = pg_ask(
 		r, s,
@@ -212,8 +214,9 @@ judge_left(struct run *r, enum side s, struct checks *c, struct err *err)
 		" FROM pg_namespace UNION SELECT pubname FROM pg_publication"
 		" UNION SELECT slot_name FROM pg_replication_slots WHERE"
 		" database = current_database()) x(n) WHERE n LIKE"
-		" 'godwit\\_%' AND n NOT IN ('@', '@_again')",
-		NULL, &res, err);
+		" 'godwit\\_%' AND n NOT IN ('@', '@_again') AND n <> 'godwit_'"
+		" || $1",
+		param, &res, err);
 
 	if (rc == 0 && PQgetvalue(res, 0, 0)[0] != '\0')
 		say(c, "left", CHECK_FAIL,
@@ -286,6 +289,10 @@ pg_check(struct run *r, struct err *err)
 	judge_old(&f[SIDE_OLD], r->side[SIDE_OLD].label, c);
 	judge_both(r, f, c);
 	judge_objects(r, f, c);
+	if (!r->is_resumed && pg_left_is(r))
+		rc = pg_left_check(r, f[SIDE_NEW].v[PGF_TABLES], err);
+	if (rc != 0)
+		return rc;
 	preflight_tls(r->side, c);
 	rc = judge_extensions(r, &f[SIDE_OLD], c, err);
 	if (rc == 0)

@@ -11,6 +11,7 @@
 
 #include "control/postgres/both.h"
 #include "control/postgres/object.h"
+#include "control/postgres/query.h"
 #include "control/postgres/verify.h"
 #include "engine/postgres/mover/mover.h"
 #include "engine/postgres/relay/relay.h"
@@ -77,6 +78,18 @@ wrong_kind(const struct run *r)
 	 FACT_BIT(FACT_CLIENT) | FACT_BIT(FACT_COMMENT) | \
 	 FACT_BIT(FACT_REGION) | FACT_BIT(FACT_LABEL) | FACTS_RELATION)
 
+/* Does nobody say, in front of the protocol, where a client is? (A test before the start
+ * has no interlays, and nowhere to listen.) */
+static bool
+has_no_proxy(const struct run *r)
+{
+	bool ret = r->home != NULL || r->conf->listen[0] != '\0';
+
+	for (uint32_t i = 0; r->home != NULL && i < r->home->interlay_n; i++)
+		ret = ret && !r->home->interlays[i]->proxy;
+	return ret;
+}
+
 /* Words that nothing of PostgreSQL has. */
 static int
 check_words(const struct run *r, struct err *err)
@@ -93,10 +106,12 @@ check_words(const struct run *r, struct err *err)
 		               "comments, regions or labels",
 		               fact_name(odd));
 	if (strategy_base(&r->strategy) == STRATEGY_GEOGRAPHIC &&
-	    rulebook_is_headed(r))
+	    rulebook_is_headed(r) && has_no_proxy(r))
 		return err_set(err, ERR_UNABLE,
-		               "not possible for PostgreSQL: locate by "
-		               "proxy_v2 or header; use cidr, mmdb or label");
+		               "not possible for PostgreSQL: locate by header, "
+		               "or by proxy_v2 where no interlay has "
+		               "settings.proxy_protocol; use cidr, mmdb or "
+		               "label");
 	return 0;
 }
 
@@ -115,12 +130,13 @@ can(const struct run *r, struct err *err)
 	if (c->newer != NULL && c->conflict != CONFLICT_MERGE)
 		return err_set(err, ERR_USAGE,
 		               "--newer goes with --conflict merge only");
-	if (c->copy_mode != COPY_AUTO || c->new_is_stale)
-		what = c->new_is_stale
-		               ? "a way back to a server that was left behind; "
-		                 "release it and give it an empty database"
-		               : "another way of copying than its own; with "
-		                 "the daemon data is \"snapshot\"";
+	if (c->copy_mode != COPY_AUTO)
+		what = "another way of copying than its own; with the daemon "
+		       "data is \"snapshot\"";
+	else if (c->new_is_stale && c->left_at[0] == '\0' && !c->conflict_said)
+		what = "a way back to a server that an earlier version of "
+		       "Godwit has left behind; release it and give it an "
+		       "empty database";
 	else if (r->home != NULL && strcmp(r->at[SIDE_OLD].url.database,
 	                                   r->at[SIDE_NEW].url.database) != 0)
 		what = "another name of the database on new in a daemon: its "
@@ -335,6 +351,7 @@ const struct dialect dialect_postgres = {
 	.end = pg_end,
 	.can = can,
 	.probe = probe,
+	.query = pg_query,
 	.check = pg_check,
 	.reach = reach,
 	.meet = meet,

@@ -212,6 +212,7 @@ pg_users(struct run *r, enum side s, struct err *err)
 	if (rc != 0)
 		return rc;
 	r->at[s].users_made = true;
+	p->is_removed = false;
 	/* From now on as ourselves: the URL's user may be fenced. */
 	return pg_reach(r, s, err);
 }
@@ -248,6 +249,8 @@ pg_clean(struct run *r, enum side s, bool keep_users)
 	if (p == NULL)
 		return;
 	pg_object_end(r);
+	if (rc == 0 && keep_users)
+		pg_left_note(r, s);
 	if (rc == 0 && !keep_users)
 		rc = pg_run(r, s, no_schema, &err);
 	if (rc == 0 && !keep_users && p->is_plain) {

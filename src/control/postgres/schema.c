@@ -263,7 +263,23 @@ reads_passwords(struct run *r, bool *ret, struct err *err)
 	" WHERE rolname NOT LIKE 'pg\\_%' AND rolname NOT LIKE"         \
 	" 'godwit-%' AND rolname <> current_user"
 
-/* Roles that new has already stay as they are. Who may not read passwords carries
+/* A server that was left behind is shut while this happens: who may log in is in
+ * @.closed. */
+static const char again[] =
+	"DROP TABLE IF EXISTS @.again; CREATE TABLE @.again (but name);"
+	"CREATE OR REPLACE FUNCTION @.role_again(n name, o text) RETURNS void"
+	" LANGUAGE plpgsql AS $$ BEGIN"
+	" IF NOT EXISTS (SELECT 1 FROM @.again) OR EXISTS (SELECT 1 FROM"
+	"  @.again WHERE but = n) THEN RETURN; END IF;"
+	" BEGIN EXECUTE format('ALTER ROLE %I %s', n, regexp_replace(o,"
+	"  '(NO)?LOGIN CONNECTION LIMIT', 'CONNECTION LIMIT'));"
+	" EXCEPTION WHEN insufficient_privilege THEN RETURN; END;"
+	" DELETE FROM @.closed WHERE role = n;"
+	" IF o ~ '(^| )LOGIN CONNECTION LIMIT' THEN"
+	"  INSERT INTO @.closed VALUES (n); END IF; END $$;";
+
+/* Roles that new has already stay as they are; on a server that was left behind they
+ * become what they are now, but the one that Godwit came in as. Who may not read passwords carries
  * roles without them; who is no superuser makes none that only a superuser could. */
 static int
 put_roles(struct run *r, struct err *err)
@@ -286,6 +302,14 @@ put_roles(struct run *r, struct err *err)
 		                 err);
 	if (rc != 0)
 		return rc;
+	rc = pg_run(r, SIDE_NEW, again, err);
+	if (rc == 0 && pg_left_is(r))
+		rc = pg_tell(r, SIDE_NEW, "INSERT INTO @.again VALUES ($1)",
+		             r->at[SIDE_NEW].url.user, err);
+	if (rc != 0) {
+		free(list);
+		return rc;
+	}
 	rc = pg_run(r, SIDE_NEW,
 	            "CREATE OR REPLACE FUNCTION @.roles(l json) RETURNS void"
 	            " LANGUAGE plpgsql AS $$ DECLARE x record; m text;"
@@ -297,7 +321,8 @@ put_roles(struct run *r, struct err *err)
 	            "  EXECUTE format('CREATE ROLE %I %s', x.n, x.o);"
 	            "  IF plain THEN EXECUTE format('GRANT %I TO %I', x.n,"
 	            "   current_user); END IF;"
-	            "  EXCEPTION WHEN duplicate_object THEN NULL; END;"
+	            "  EXCEPTION WHEN duplicate_object THEN"
+	            "   PERFORM @.role_again(x.n, x.o); END;"
 	            " END LOOP;"
 	            " FOR x IN SELECT * FROM json_to_recordset(l) AS"
 	            "  j(n name, s bool, m json) WHERE NOT (s AND plain) LOOP"
@@ -473,6 +498,8 @@ make(struct run *r, const char *now, const char *later, struct err *err)
 	bool loaded = false;
 	int rc = is_loaded(r, &loaded, err);
 
+	if (rc == 0)
+		rc = pg_left_empty(r, err);
 	if (rc == 0 && !loaded)
 		rc = pg_both_note(r, err);
 	if (rc == 0)

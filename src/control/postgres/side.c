@@ -79,6 +79,23 @@ log_in(struct run *r, enum side s, bool own, struct err *err)
 	return rc;
 }
 
+/* A check that changes nothing, of a server that an earlier migration has shut. */
+static int
+log_in_as_left(struct run *r, struct err *err)
+{
+	struct pg_side *p = r->at[SIDE_NEW].pg;
+	int rc;
+
+	(void)snprintf(p->left_user, sizeof(p->left_user), "godwit-%s",
+	               r->conf->left_id);
+	p->b.conf.user = p->left_user;
+	p->b.conf.pass = r->conf->left_pass;
+	rc = backend_open(&p->b, LIMIT_PREFLIGHT_MS, err);
+	if (rc == 0)
+		note_rank(p);
+	return rc;
+}
+
 int
 pg_reach(struct run *r, enum side s, struct err *err)
 {
@@ -97,6 +114,8 @@ pg_reach(struct run *r, enum side s, struct err *err)
 		rc = log_in(r, s, true, err);
 	if (rc == -ERR_AUTH)
 		rc = log_in(r, s, false, err);
+	if (rc == -ERR_AUTH && s == SIDE_NEW && r->conf->left_id[0] != '\0')
+		rc = log_in_as_left(r, err);
 	return rc;
 }
 

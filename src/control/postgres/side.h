@@ -30,6 +30,7 @@ struct pg_side {
 	bool conflicts_owed;        /* no event tells them yet             */
 	uint64_t conflicts_ns;
 	bool may_have_parts; /* triggers of parts.c; not looked at yet: true */
+	char left_user[32];  /* the role of the migration that left it       */
 	char lacks[200];     /* roles that it had not when it was looked at */
 };
 
@@ -126,6 +127,9 @@ int pg_check(struct run *r, struct err *err) MUST;
 
 /* ---- check_things.c: what of old is not carried as it is, by name ---- */
 int pg_check_things(struct run *r, struct err *err) MUST;
+/* Does a side refuse changes of rows that are named by all columns, where one of these
+ * is generated? */
+bool pg_refuses_generated(const struct run *r);
 
 /* ---- cross.c ---- */
 /* Where features are told by schemas and tables: what ties their tables to others
@@ -150,6 +154,15 @@ int pg_catalog_is(struct run *r, const char *digest_before,
 /* Before new gets anything: what is there stays. And all else goes. */
 int pg_catalog_note(struct run *r, struct err *err) MUST;
 int pg_catalog_wipe(struct run *r, struct err *err) MUST;
+
+/* ---- left.c: new is what an earlier migration has left behind ---- */
+/* What it is is noted: from now on nobody is to write there. */
+void pg_left_note(struct run *r, enum side s);
+bool pg_left_is(const struct run *r);
+/* Has somebody? A check says so. tables: what would go. */
+int pg_left_check(struct run *r, long long tables, struct err *err) MUST;
+/* Shut, looked at, emptied; once. ERR_REFUSED: somebody has written there. */
+int pg_left_empty(struct run *r, struct err *err) MUST;
 
 /* ---- ddl.c: changes of the schema get into the stream ---- */
 int pg_watch_ddl(struct run *r, enum side s, struct err *err) MUST;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "control/api/params.h"
+#include "control/api/queries.h"
 #include "control/api/router.h"
 #include "control/api/shape.h"
 
@@ -308,6 +309,79 @@ a_parameter_stays_in_its_argument(void **state)
 	}
 }
 
+/* ---- queries --------------------------------------------------------------------- */
+
+static json_t *
+query(const char *text)
+{
+	struct err err;
+	json_t *template = json_pack("{s:s}", "query", text);
+	json_t *ret = queries_commands(template, &err);
+
+	json_decref(template);
+	return ret;
+}
+
+static void
+a_place_becomes_a_parameter(void **state)
+{
+	struct err err;
+	json_t *made = query("SELECT '$9' || {{a}}::text, {{b}}, {{a}} "
+	                     "/* it's */ -- $");
+	json_t *want = json_loads(
+		"[[\"SELECT '$9' ||  $1 ::text,  $2 ,  $3  /* it's */ -- $\","
+		"\"{{a}}\",\"{{b}}\",\"{{a}}\"]]",
+		0, NULL);
+	json_t *texts = json_pack("{s:s}", "a", "'; DROP TABLE t; --");
+	json_t *bound;
+
+	(void)state;
+	assert_true(json_equal(json_object_get(made, "commands"), want));
+	bound = queries_bind(want, texts, &err);
+	assert_int_equal(json_array_size(json_array_get(bound, 0)), 4);
+	assert_string_equal(
+		json_string_value(json_array_get(json_array_get(bound, 0), 1)),
+		"'; DROP TABLE t; --");
+	assert_true(json_is_null(json_array_get(json_array_get(bound, 0), 2)));
+	json_decref(bound);
+	json_decref(texts);
+	json_decref(want);
+	json_decref(made);
+}
+
+static void
+a_place_in_quotes_is_refused(void **state)
+{
+	static const char *const texts[] = {
+		"SELECT '{{a}}'",
+		"SELECT \"{{a}}\"",
+		"SELECT 1 -- {{a}}",
+		"SELECT /* /* */ {{a}} */ 1",
+		"SELECT $x$ {{a}} $x$",
+		"SELECT E'\\'', {{a}}, ''",
+		"SELECT '\\', {{a}}, ''",
+		"SELECT 'it''s {{a}}'",
+		"SELECT 'open {{a}}",
+		"SELECT $1",
+		"SELECT {{a}}, $2",
+		"SELECT $2, {{a}}",
+		"COMMIT",
+		"  /* x */ rollback",
+		"EXECUTE s({{a}})",
+		"",
+		"  ",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		json_t *made = query(texts[i]);
+
+		if (made != NULL)
+			fail_msg("taken: %s", texts[i]);
+		json_decref(made);
+	}
+}
+
 int
 main(void)
 {
@@ -320,6 +394,8 @@ main(void)
 		cmocka_unit_test(content_is_strict),
 		cmocka_unit_test(depth_is_bounded),
 		cmocka_unit_test(a_parameter_stays_in_its_argument),
+		cmocka_unit_test(a_place_becomes_a_parameter),
+		cmocka_unit_test(a_place_in_quotes_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

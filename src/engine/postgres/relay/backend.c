@@ -304,16 +304,14 @@ on_login(struct pg_backend *b, uint8_t type, struct span body)
 		}
 		if (pg_turn_is_on(b->s->r)) {
 			pg_session_end(
-				b->s, e.code,
-				"no other connection to the server: "
-				"%.*s",
+				b->s, e.code, PG_RELAY_NONE ": %.*s",
 				(int)(e.message.n < 200 ? e.message.n : 200),
 				(const char *)e.message.p);
 			return false;
 		}
 		pg_session_end(b->s, SPAN("57P01"),
-		               "terminating connection: its session could not "
-		               "go over to the new server: %.*s",
+		               "terminating connection: its "
+		               "session " PG_RELAY_STAYS ": %.*s",
 		               (int)(e.message.n < 200 ? e.message.n : 200),
 		               (const char *)e.message.p);
 		return false;

@@ -40,6 +40,11 @@
 /* How long running transactions may take once the machine is told to stop. */
 #define PG_RELAY_STOP_NS    2000000000ull
 
+/* In the last words to a client whose session ended because no server of the side that
+ * rules now takes it: what it has no answer to was sent to no server. */
+#define PG_RELAY_STAYS "could not go over to the new server"
+#define PG_RELAY_NONE  "no other connection to the server"
+
 /* What clients say in TLS that they will speak (ALPN). */
 #define PG_RELAY_ALPN "postgresql"
 
