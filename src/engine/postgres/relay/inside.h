@@ -223,6 +223,8 @@ struct pg_session {
 	bool is_stopped; /* the client is not read  */
 	bool has_asked_tls;
 	bool has_asked_gss;
+	bool is_proxied; /* the header of the proxy in front comes first */
+	struct pg_proxied *front; /* what it said (proxied.c); NULL: none */
 	bool waits; /* has bytes for a backend that is not there */
 	uint64_t began_ns;
 	uint64_t waits_ns;
@@ -230,6 +232,14 @@ struct pg_session {
 	uint64_t asked_ns; /* its last request               */
 	uint64_t requests;
 };
+
+/* proxied.c */
+/* The header: 1 it is there and gone, 0 more is wanted, -1 the session is gone. */
+int pg_proxied_read(struct pg_session *s, struct span in, size_t *ret_used);
+/* Who the client is, by the header or by its connection; the region that was named. */
+struct origin pg_proxied_origin(const struct pg_session *s);
+struct span pg_proxied_region(const struct pg_session *s);
+void pg_proxied_fini(struct pg_session *s);
 
 LIST_OF(pg_session, all, pg_sessions);
 LIST_OF(pg_session, turn.waiting, pg_waiters);

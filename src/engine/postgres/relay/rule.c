@@ -51,22 +51,14 @@ pg_rule_rename(struct pg_session *s, struct span name)
 	a->ruled = 0;
 }
 
-static struct cidr_address
-address_of(const struct pg_session *s)
-{
-	struct port *p = s->r->port;
-	struct cidr_address none = { .is_known = false };
-
-	if (s->client == NULL || p->ops->origin == NULL)
-		return none;
-	return p->ops->origin(p, s->client).at;
-}
-
 static struct span
 region_of(const struct pg_session *s)
 {
-	struct cidr_address at = address_of(s);
+	struct cidr_address at = pg_proxied_origin(s).at;
+	struct span told = pg_proxied_region(s);
 
+	if (told.n > 0)
+		return told;
 	return rules_region(s->r->route.rules, &at,
 	                    span_str(s->r->conf->labels));
 }
@@ -92,7 +84,7 @@ hash_of(const struct pg_session *s, enum assign assign)
 			return hash_bytes(application, 1);
 		break;
 	case ASSIGN_ADDRESS:
-		at = address_of(s);
+		at = pg_proxied_origin(s).at;
 		return at.is_known ? hash_bytes(span_of(at.b, 16), 2)
 		                   : id_of(s);
 	case ASSIGN_KEY:

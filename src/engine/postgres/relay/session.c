@@ -59,6 +59,7 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	}
 	s->r = r;
 	s->client = client;
+	s->is_proxied = r->conf->proxy;
 	client->owner = s;
 	s->status = PG_IDLE;
 	s->began_ns = r->port->now_ns;
@@ -107,6 +108,7 @@ pg_session_free(struct pg_session *s)
 		r->port->ops->close(r->port, s->client, true);
 	(void)map_remove(&r->keys, key_of(key));
 	pg_auth_fini(s);
+	pg_proxied_fini(s);
 	pg_census_forget(s);
 	map_fini(&s->named);
 	map_fini(&s->custom);
@@ -647,6 +649,8 @@ start(struct pg_session *s, struct span in, size_t *ret_used)
 	enum wire_rc rc;
 
 	*ret_used = 0;
+	if (s->is_proxied)
+		return pg_proxied_read(s, in, ret_used);
 	if (in.p[0] == PG_TLS_FIRST && s->client->may_secure) {
 		*ret_used = in.n;
 		s->has_asked_tls = true;

@@ -126,13 +126,10 @@ application_of(const struct pg_session *s)
 static void
 put_client(const struct pg_session *s, struct view_client *c)
 {
-	struct port *p = s->r->port;
-
 	c->number = s->turn.number;
 	keep_who(pg_session_startup(s), c->user, c->database);
 	keep(c->application, application_of(s));
-	if (s->client != NULL && p->ops->origin != NULL)
-		c->from = p->ops->origin(p, s->client);
+	c->from = pg_proxied_origin(s);
 	c->at = client_at(s, &c->why);
 	c->has_server = s->b.link != NULL;
 	c->side = s->b.side;
