@@ -19,37 +19,40 @@
 #define COUNT_MS  60000
 
 /* A table as JSON: what has to agree, and what is to be known. */
-#define DESCRIBE                                                                         \
-	"SELECT coalesce(json_agg(json_build_object('t', format('%I.%I',"                \
-	" nspname, relname), 'kind', relkind::text || relpersistence::text, 'identity'," \
-	" relreplident, 'cols', (SELECT json_object_agg(attname, format_type("           \
-	"atttypid, atttypmod) || CASE WHEN attgenerated <> '' THEN"                      \
-	" ' GENERATED' ELSE '' END || CASE WHEN attidentity = 'a' THEN"                  \
-	" ' IDENTITY' ELSE '' END) FROM pg_attribute WHERE attrelid = c.oid"             \
-	" AND attnum > 0 AND NOT attisdropped), 'must', (SELECT json_agg("               \
-	"attname) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND"           \
-	" NOT attisdropped AND attnotnull), 'key', (SELECT string_agg(attname,"          \
-	" ', ' ORDER BY i) FROM pg_index, generate_series(1, indnkeyatts) i"             \
-	" JOIN pg_attribute ON true WHERE indrelid = c.oid AND indisprimary"             \
-	" AND attrelid = indrelid AND attnum = indkey[i - 1]), 'late', EXISTS"           \
-	" (SELECT FROM pg_index WHERE indrelid = c.oid AND NOT indimmediate),"           \
-	" 'unique', (SELECT count(*) FROM pg_index WHERE indrelid = c.oid AND"           \
-	" (indisunique OR indisexclusion) AND NOT indisprimary), 'refers',"              \
-	" (SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND c.oid IN"          \
-	" (conrelid, confrelid)), 'always', EXISTS (SELECT FROM pg_trigger"              \
-	" WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled IN ('A',"             \
-	" 'R')) OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid),"              \
-	" 'fires', EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND"             \
-	" NOT tgisinternal AND tgenabled = 'O'))), '[]')::text" BOTH_THEIRS              \
+#define DESCRIBE                                                                                                                                                       \
+	"SELECT coalesce(json_agg(json_build_object('t', format('%I.%I',"                                                                                              \
+	" nspname, relname), 'kind', relkind::text || relpersistence::text, 'identity',"                                                                               \
+	" relreplident, 'cols', (SELECT json_object_agg(attname, format_type("                                                                                         \
+	"atttypid, atttypmod) || CASE WHEN attgenerated <> '' THEN"                                                                                                    \
+	" ' GENERATED' ELSE '' END || CASE WHEN attidentity = 'a' THEN"                                                                                                \
+	" ' IDENTITY' ELSE '' END) FROM pg_attribute WHERE attrelid = c.oid"                                                                                           \
+	" AND attnum > 0 AND NOT attisdropped), 'must', (SELECT json_agg("                                                                                             \
+	"attname) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND"                                                                                         \
+	" NOT attisdropped AND attnotnull), 'key', (SELECT string_agg(attname,"                                                                                        \
+	" ', ' ORDER BY i) FROM pg_index, generate_series(1, indnkeyatts) i"                                                                                           \
+	" JOIN pg_attribute ON true WHERE indrelid = c.oid AND indisprimary"                                                                                           \
+	" AND attrelid = indrelid AND attnum = indkey[i - 1]), 'late', EXISTS"                                                                                         \
+	" (SELECT FROM pg_index WHERE indrelid = c.oid AND NOT indimmediate),"                                                                                         \
+	" 'unique', (SELECT count(*) FROM pg_index WHERE indrelid = c.oid AND"                                                                                         \
+	" (indisunique OR indisexclusion) AND NOT indisprimary), 'refers',"                                                                                            \
+	" (SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND c.oid IN"                                                                                        \
+	" (conrelid, confrelid)), 'always', EXISTS (SELECT FROM pg_trigger"                                                                                            \
+	" WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled IN ('A',"                                                                                           \
+	" 'R')) OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid),"                                                                                            \
+	" 'fires', EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND"                                                                                           \
+	" NOT tgisinternal AND tgenabled = 'O'), 'made', EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attgenerated <> ''), 'checks', (SELECT json_agg(" \
+	"pg_get_constraintdef(oid)) FROM pg_constraint WHERE contype = 'c' AND"                                                                                        \
+	" conrelid = c.oid))), '[]')::text" BOTH_THEIRS                                                                                                                \
 	" AND relkind IN ('r', 'p')"
 
 /* $1: old's list, $2: new's. A row for each table that new has: what is wrong with it. */
 static const char compare[] =
 	"WITH o AS (SELECT * FROM json_to_recordset($1::json) AS x(t text,"
-	" kind text, identity text, cols json, must json, key text)),"
+	" kind text, identity text, cols json, must json, key text, checks"
+	" json)),"
 	" n AS (SELECT * FROM json_to_recordset($2::json) AS x(t text,"
 	" kind text, identity text, cols json, must json, key text, late bool,"
-	" \"unique\" int, refers int, always bool, fires bool))"
+	" \"unique\" int, refers int, always bool, fires bool, checks json, made bool))"
 	" SELECT n.t, (o.t IS NOT NULL)::int, coalesce(CASE WHEN o.t IS NULL THEN"
 	" NULL WHEN o.kind <> n.kind THEN 'is another kind of table' ELSE"
 	" coalesce((SELECT format('%I: %s / %s', coalesce(a.key, b.key),"
@@ -62,7 +65,9 @@ static const char compare[] =
 	"  FROM n.key THEN format('primary key (%s) / (%s)', o.key, n.key) END)"
 	" END, ''), (n.key IS NOT NULL)::int, n.late::int, (o.identity = 'i' OR"
 	" n.identity = 'i')::int, n.always::int, n.\"unique\", n.refers,"
-	" n.fires::int, (n.kind ~ '^r')::int"
+	" n.fires::int, (n.kind ~ '^r')::int, coalesce((SELECT string_agg(e, ' ')"
+	"  FROM json_array_elements_text(n.checks) e WHERE e NOT IN (SELECT"
+	"  json_array_elements_text(o.checks))), ''), n.made::int"
 	" FROM n LEFT JOIN o USING (t) ORDER BY 1";
 
 enum column {
@@ -77,6 +82,8 @@ enum column {
 	C_REFERS,
 	C_FIRES,
 	C_PLAIN,
+	C_CHECKS,
+	C_MADE,
 };
 
 /* Names of one kind of finding. */
@@ -95,6 +102,8 @@ enum finding {
 	F_UNIQUE,
 	F_REFERS,
 	F_FIRES,
+	F_CHECKS,
+	F_MADE,
 	F_ALONE, /* new alone has it */
 	F_N,
 };
@@ -130,6 +139,14 @@ static const struct {
 	[F_FIRES] = { "triggers", CHECK_WARN,
 	              "hold rows on new and have triggers: they do not fire for "
 	              "what comes" },
+	[F_CHECKS] = { "both_checks", CHECK_WARN,
+	               "are on both sides, and new's have these constraints that "
+	               "old's have not: a row of old that breaks one stops the "
+	               "copy, by name" },
+	[F_MADE] = { "both_generated", CHECK_FAIL,
+	             "hold rows on new and have generated columns: PostgreSQL 18 "
+	             "refuses changes of such rows when all columns name them; "
+	             "empty them" },
 	[F_ALONE] = { "new_alone", CHECK_WARN,
 	              "are on new alone: they stay, and writes to them are not "
 	              "carried to old after the cutover" },
@@ -196,6 +213,8 @@ judge(struct run *r, const PGresult *res, int row, struct found f[F_N],
 		find(&f[F_WRONG], name, wrong);
 	if (is(res, row, C_ALWAYS))
 		find(&f[F_ALWAYS], name, "");
+	if (PQgetvalue(res, row, C_CHECKS)[0] != '\0')
+		find(&f[F_CHECKS], name, PQgetvalue(res, row, C_CHECKS));
 	rc = is(res, row, C_PLAIN) ? count(r, name, &n, err) : 0;
 	if (rc != 0 || n == 0)
 		return rc;
@@ -208,6 +227,8 @@ judge(struct run *r, const PGresult *res, int row, struct found f[F_N],
 		find(&f[F_LATE], name, "");
 	if (is(res, row, C_INDEX))
 		find(&f[F_INDEX], name, "");
+	if (is(res, row, C_MADE) && pg_refuses_generated(r))
+		find(&f[F_MADE], name, "");
 	if (is(res, row, C_UNIQUE))
 		find(&f[F_UNIQUE], name, "");
 	if (is(res, row, C_REFERS))

@@ -81,6 +81,32 @@ static const struct thing things[] = {
 	  "on new they are in the database's" },
 };
 
+/* From 18 on a server refuses UPDATE and DELETE there. */
+static const struct thing generated = {
+	"generated", CHECK_WARN,
+	TABLE OF_THEIRS
+	"relkind = 'r' AND relpersistence = 'p' AND (relreplident = 'f' OR"
+	" relreplident <> 'i' AND NOT EXISTS (SELECT 1 FROM pg_index WHERE"
+	" indrelid = c.oid AND indisprimary)) AND EXISTS (SELECT 1 FROM"
+	" pg_attribute WHERE attrelid = c.oid AND attgenerated <> '')",
+	"tables without a primary key that have a generated column",
+	"while they are published, PostgreSQL 18 refuses UPDATE and DELETE of "
+	"them; give them a primary key first"
+};
+
+bool
+pg_refuses_generated(const struct run *r)
+{
+	bool ret = false;
+
+	for (int s = 0; s < SIDE_N; s++) {
+		const PGconn *c = r->at[s].pg->b.c;
+
+		ret = ret || (c != NULL && PQserverVersion(c) >= 180000);
+	}
+	return ret;
+}
+
 static int
 tell(struct run *r, const struct thing *t, struct err *err)
 {
@@ -120,5 +146,7 @@ pg_check_things(struct run *r, struct err *err)
 	for (size_t i = 0; rc == 0 && i < sizeof(things) / sizeof(things[0]);
 	     i++)
 		rc = tell(r, &things[i], err);
+	if (rc == 0 && pg_refuses_generated(r))
+		rc = tell(r, &generated, err);
 	return rc;
 }
