@@ -92,8 +92,14 @@ def test_a_pool_of_the_daemon(tmp_path):
         d.until(lambda s: s["authority"] == "new")
         assert work() and {s["side"] for s in d.serve.must("GET", "interlays/i_old/servers") if s["client"]} <= {"new"}
         assert busy(3)["servers_active"] == 3
+        # One of them keeps its server over the end, and takes it with it.
+        kept = d.conn()
+        kept.execute("CREATE TEMPORARY TABLE mine (a int)")
         d.verb("complete", {"force": True})
+        kept.execute("BEGIN; SELECT * FROM mine")
+        kept.close()
         work()
+        assert busy(3)["servers_active"] == 3
         for c in cs:
             c.close()
         d.serve.stop()

@@ -653,6 +653,44 @@ a_read_does_not(void **state)
 	end();
 }
 
+/* A migration is over: new's servers are old's from then on, and are counted as such. */
+static void
+servers_go_with_their_side(void **state)
+{
+	struct relay_conf conf;
+	struct mail m = { .kind = MAIL_PAIR,
+		          .side = SIDE_NEW,
+		          .token = SIDE_OLD,
+		          .pair = &conf };
+	struct event ev = { .kind = EV_MAIL, .mail = &m };
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	tell_mail(MAIL_ROUTE, SIDE_NEW);
+	c = first(&s);
+	d = another();
+	say_query(c, "BEGIN");
+	answers(s, "Cz");
+	conf = run.conf;
+	conf.side[SIDE_OLD] = run.conf.side[SIDE_NEW];
+	world_tell(&run.w, &ev);
+	world_batch(&run.w);
+	/* That one is all there may be. */
+	bytes(d, READ);
+	world_batch(&run.w);
+	assert_int_equal(dialed(), -1);
+	/* It goes with its client, and makes room. */
+	bytes(c, BYE);
+	world_batch(&run.w);
+	assert_false(is_there(s));
+	s = opens_one();
+	assert_string_equal(types(s), "Q");
+	answers(s, "CZ");
+	assert_string_equal(types(d), "CZ");
+	end();
+}
+
 int
 main(void)
 {
@@ -676,6 +714,7 @@ main(void)
 		cmocka_unit_test(who_goes_leaves_nothing),
 		cmocka_unit_test(a_write_that_waits_keeps_it),
 		cmocka_unit_test(a_read_does_not),
+		cmocka_unit_test(servers_go_with_their_side),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

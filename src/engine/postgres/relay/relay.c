@@ -187,10 +187,7 @@ pair(struct pg_relay *r, const struct mail *m)
 			s->b.side = (enum side)m->token;
 	}
 	r->held = r->conf->held;
-	list_each(pg_server, x, all, &r->turns.servers) {
-		if (x->side == m->side)
-			x->side = (uint8_t)m->token;
-	}
+	pg_server_rename(r, m->side, (enum side)m->token);
 	pg_turn_forget(r);
 	pg_apart_route(r);
 	pg_reads_route(r);

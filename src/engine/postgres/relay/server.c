@@ -37,6 +37,18 @@ pg_server_new(struct pg_session *s)
 	return x;
 }
 
+void
+pg_server_rename(struct pg_relay *r, enum side from, enum side to)
+{
+	list_each(pg_server, x, all, &r->turns.servers) {
+		if (x->side != from)
+			continue;
+		x->place->server_n[from]--;
+		x->place->server_n[to]++;
+		x->side = (uint8_t)to;
+	}
+}
+
 bool
 pg_server_is_idle(const struct pg_server *x)
 {

@@ -226,6 +226,8 @@ uint32_t pg_turn_pins(const struct pg_session *s);
 struct pg_server *pg_server_new(struct pg_session *s);
 /* Its link is closed when it has one. */
 void pg_server_free(struct pg_server *x);
+/* A side has another name: all servers there, and their count, go along. */
+void pg_server_rename(struct pg_relay *r, enum side from, enum side to);
 /* From a session, and to one. */
 void pg_server_take_back(struct pg_session *s);
 void pg_server_give(struct pg_server *x, struct pg_session *s);
