@@ -91,7 +91,17 @@ class Copy:
 
     def kill_at(self, n):
         """SIGKILL when n chunks are there; what had come when all of it has ended."""
-        until(lambda: len(self.chunks()) >= n, 60, text="%d chunks" % n, step=0.005)
+        import psycopg
+
+        # A connection that stays: by psql the whole copy may have passed between two looks.
+        with psycopg.connect(host=self.new.home, port=self.new.port, user="godwit-check", dbname="app", autocommit=True) as c:
+            def there():
+                schema = c.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^godwit_'").fetchone()
+                try:
+                    return schema and c.execute("SELECT count(*) FROM %s.chunk" % schema[0]).fetchone()[0] >= n
+                except psycopg.errors.UndefinedTable:
+                    return False
+            until(there, 60, text="%d chunks" % n, step=0.005)
         self.g.kill()
         until(lambda: self.rows("new", "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^godwit:'") == [["0"]], 20)
         return self.chunks()

@@ -83,7 +83,7 @@ static const struct thing things[] = {
 
 /* From 18 on a server refuses UPDATE and DELETE there. */
 static const struct thing generated = {
-	"generated", CHECK_WARN,
+	"generated", CHECK_FAIL,
 	TABLE OF_THEIRS
 	"relkind = 'r' AND relpersistence = 'p' AND (relreplident = 'f' OR"
 	" relreplident <> 'i' AND NOT EXISTS (SELECT 1 FROM pg_index WHERE"

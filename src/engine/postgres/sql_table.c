@@ -47,11 +47,18 @@ struct with_name {
 
 #define RING 4 /* words: three of before, and the next one */
 
+/* Code that stands in what is looked at. */
+struct codes {
+	struct span text[SQL_TABLE_CODES];
+	size_t n;
+};
+
 struct look {
 	const struct sql_scope *s;
 	struct span path; /* p NULL: not known */
 	sql_table_f *found;
 	void *self;
+	struct codes *codes;
 	struct sql_words words;
 	struct sql_word ring[RING];
 	uint32_t at; /* of the word in hand */
@@ -226,27 +233,17 @@ find_words(struct look *l, struct span text)
 	}
 }
 
-static void scan(struct look *l, struct span text);
-
-/* Statements of a language that has others in it. */
+/* Statements of a language that has others in it: behind this text. When there are too many
+ * of them their words are looked at, and not what is in quotes there. */
 static void
 find_code(struct look *l, struct span text)
 {
-	struct look in;
-	struct sql_words s;
-	struct sql_word w;
+	struct codes *c = l->codes;
 
-	memset(&in, 0, offsetof(struct look, level));
-	in.s = l->s;
-	in.path = l->path;
-	in.found = l->found;
-	in.self = l->self;
-	in.is_code = true;
-	sql_words_init(&s, text);
-	for (sql_words_next(&s, &w); w.kind != SQL_WORD_END;
-	     sql_words_next(&s, &w))
-		in.is_dynamic = in.is_dynamic || sql_word_is(&w, " execute ");
-	scan(&in, text);
+	if (c->n < SQL_TABLE_CODES)
+		c->text[c->n++] = text;
+	else
+		find_words(l, text);
 }
 
 /* ---- where it stands ------------------------------------------------------------- */
@@ -373,20 +370,10 @@ is_between(const struct look *l, const struct level *v)
 	       sql_word_is(w, " temp temporary unlogged local global ");
 }
 
-/* A word of the grammar's, which says what comes. */
 static bool
-is_word(struct look *l, struct level *v)
+is_join(const struct sql_word *w, struct level *v)
 {
-	const struct sql_word *w = word(l, 0);
-
-	if (is_between(l, v))
-		return true;
-	if (sql_word_is(w, " from ")) {
-		if (sql_word_is(word(l, -1), " delete "))
-			expect(v, EXPECTS_TARGET, EXPECTS_NONE);
-		else if (!v->not_from && !compares(l))
-			expect(v, EXPECTS_FROM, EXPECTS_FROM);
-	} else if (sql_word_is(w, " join ")) {
+	if (sql_word_is(w, " join ")) {
 		v->expects = EXPECTS_FROM;
 		v->list = EXPECTS_FROM;
 		v->joined = true;
@@ -394,7 +381,19 @@ is_word(struct look *l, struct level *v)
 		if (!v->joined)
 			expect(v, EXPECTS_FROM, EXPECTS_FROM);
 		v->joined = false;
-	} else if (sql_word_is(w, " into ")) {
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* What is changed comes. */
+static bool
+is_target(struct look *l, struct level *v)
+{
+	const struct sql_word *w = word(l, 0);
+
+	if (sql_word_is(w, " into ")) {
 		/* Of code: into a variable. */
 		expect(v,
 		       !l->is_code || sql_word_is(word(l, -1), " insert merge ")
@@ -407,6 +406,25 @@ is_word(struct look *l, struct level *v)
 	} else if (sql_word_is(w, " table ")) {
 		if (!l->is_catalog)
 			v->expects = EXPECTS_TARGET;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* A word of the grammar's, which says what comes. */
+static bool
+is_word(struct look *l, struct level *v)
+{
+	const struct sql_word *w = word(l, 0);
+
+	if (is_between(l, v) || is_join(w, v) || is_target(l, v))
+		return true;
+	if (sql_word_is(w, " from ")) {
+		if (sql_word_is(word(l, -1), " delete "))
+			expect(v, EXPECTS_TARGET, EXPECTS_NONE);
+		else if (!v->not_from && !compares(l))
+			expect(v, EXPECTS_FROM, EXPECTS_FROM);
 	} else if (sql_word_is(w, " with ")) {
 		if (word(l, 1)->kind == SQL_WORD_NAME &&
 		    !sql_word_is(word(l, 1), " ordinality ties time hold check"
@@ -581,10 +599,28 @@ static void
 scan(struct look *l, struct span text)
 {
 	sql_words_init(&l->words, text);
+	memset(l->ring, 0, sizeof(l->ring));
+	l->at = 0;
+	l->is_recursive = false;
 	begin(l);
 	step(l);
 	for (step(l); word(l, 0)->kind != SQL_WORD_END; step(l))
 		on_word(l);
+}
+
+static void
+scan_code(struct look *l, struct span text)
+{
+	struct sql_words s;
+	struct sql_word w;
+
+	l->is_code = true;
+	l->is_dynamic = false;
+	sql_words_init(&s, text);
+	for (sql_words_next(&s, &w); w.kind != SQL_WORD_END;
+	     sql_words_next(&s, &w))
+		l->is_dynamic = l->is_dynamic || sql_word_is(&w, " execute ");
+	scan(l, text);
 }
 
 void
@@ -592,14 +628,20 @@ sql_table_find(const struct sql_scope *s, const struct sql_table_in *in,
                sql_table_f *found, void *self)
 {
 	struct look l;
+	struct codes codes;
 
 	memset(&l, 0, offsetof(struct look, level));
+	codes.n = 0;
 	l.s = s;
 	l.path = in->path;
 	l.found = found;
 	l.self = self;
+	l.codes = &codes;
 	if (in->is_code)
 		find_code(&l, in->text);
 	else
 		scan(&l, in->text);
+	/* What they have inside is put behind them. */
+	for (size_t i = 0; i < codes.n; i++)
+		scan_code(&l, codes.text[i]);
 }

@@ -13,8 +13,9 @@
  * It is no proof of anything: a name that is made up is not seen. engine/postgres/sql.h
  * is for who must not be deceived.
  *
- * Limits: SQL_TABLE_DEPTH brackets, SQL_TABLE_WITH names by WITH at once: what is deeper is
- *         read as if it stood in the last one, what is more is taken for tables.
+ * Limits: SQL_TABLE_DEPTH brackets, SQL_TABLE_WITH names by WITH at once, SQL_TABLE_CODES
+ *         texts of code in it (DO in DO): what is deeper is read as if it stood in the
+ *         last one, what is more is taken for tables (of code: but for what is quoted).
  * Thread: any.
  */
 #pragma once
@@ -22,6 +23,7 @@
 #include "engine/postgres/sql_scope.h"
 
 #define SQL_TABLE_DEPTH 64
+#define SQL_TABLE_CODES 64
 #define SQL_TABLE_WITH  32
 
 struct sql_table_in {

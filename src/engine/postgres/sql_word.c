@@ -142,7 +142,7 @@ take_name(struct sql_words *s, struct sql_word *ret)
 	if (ret->n != 1 || s->at == s->text.n)
 		return;
 	/* E'', B'', X'', N'', U&'', U&"" */
-	if (byte_at(s, 0) == '\'' && memchr("ebxn", ret->name[0], 4) != NULL) {
+	if (byte_at(s, 0) == '\'' && strchr("ebxn", ret->name[0]) != NULL) {
 		bool escapes = ret->name[0] == 'e';
 
 		ret->n = 0;
@@ -202,6 +202,19 @@ take_number(struct sql_words *s)
 	}
 }
 
+static enum sql_word_kind
+mark_kind(uint8_t c)
+{
+	switch (c) {
+	case '(': return SQL_WORD_OPEN;
+	case ')': return SQL_WORD_CLOSE;
+	case ',': return SQL_WORD_COMMA;
+	case '.': return SQL_WORD_DOT;
+	case ';': return SQL_WORD_SEMICOLON;
+	default: return SQL_WORD_OTHER;
+	}
+}
+
 static void
 take(struct sql_words *s, struct sql_word *ret)
 {
@@ -223,12 +236,7 @@ take(struct sql_words *s, struct sql_word *ret)
 		ret->kind = SQL_WORD_CAST;
 	} else {
 		s->at++;
-		ret->kind = c == '('   ? SQL_WORD_OPEN
-		            : c == ')' ? SQL_WORD_CLOSE
-		            : c == ',' ? SQL_WORD_COMMA
-		            : c == '.' ? SQL_WORD_DOT
-		            : c == ';' ? SQL_WORD_SEMICOLON
-		                       : SQL_WORD_OTHER;
+		ret->kind = mark_kind(c);
 	}
 }
 

@@ -331,6 +331,35 @@ test_limits(void **state)
 	end(&x);
 }
 
+/* Code in code, also deeper than any stack; beyond SQL_TABLE_CODES it is not looked at, and
+ * the fence of the servers has the word. */
+static void
+test_nested(void **state)
+{
+	static const int deep[] = { 1, SQL_TABLE_CODES - 1, 60000 };
+	size_t room = (size_t)60000 * 24 + 200;
+	char *text = malloc(room);
+	struct scene x;
+
+	(void)state;
+	assert_non_null(text);
+	begin(&x);
+	for (size_t k = 0; k < sizeof(deep) / sizeof(deep[0]); k++) {
+		size_t n = 0;
+
+		for (int i = 0; i < deep[k]; i++)
+			n += (size_t)snprintf(text + n, room - n, "DO $a%d$",
+			                      i);
+		n += (size_t)snprintf(text + n, room - n, "DELETE FROM users");
+		for (int i = deep[k]; i-- > 0;)
+			n += (size_t)snprintf(text + n, room - n, "$a%d$", i);
+		assert_string_equal(side(&x, text),
+		                    deep[k] < SQL_TABLE_CODES ? "o" : "");
+	}
+	free(text);
+	end(&x);
+}
+
 static void
 test_frames(void **state)
 {
@@ -380,7 +409,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_texts),  cmocka_unit_test(test_path),
 		cmocka_unit_test(test_what),   cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_frames), cmocka_unit_test(test_nested),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

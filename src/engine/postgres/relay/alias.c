@@ -34,10 +34,12 @@ put_hex(uint32_t v, char *ret)
 static struct span
 name_of(const uint64_t digest[2], char ret[NAME_N])
 {
-	memcpy(ret, "godwit_", 7);
+	struct span lead = SPAN("godwit_");
+
+	memcpy(ret, lead.p, lead.n);
 	for (size_t i = 0; i < 4; i++)
 		put_hex((uint32_t)(digest[i / 2] >> (i % 2 == 0 ? 32 : 0)),
-		        ret + 7 + 8 * i);
+		        ret + lead.n + 8 * i);
 	return span_of(ret, NAME_N);
 }
 

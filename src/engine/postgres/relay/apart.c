@@ -644,6 +644,7 @@ go_on(struct pg_session *s, struct span in)
 {
 	struct pg_apart *x = &s->apart;
 
+	REQUIRE(s->b.link != NULL);
 	if (x->wants_path)
 		return ask_path(s);
 	x->is_ready = false;
@@ -683,8 +684,10 @@ is_no_message(struct span in)
 static enum pg_apart_rc
 open_at_home(struct pg_session *s)
 {
-	if (!s->r->held && s->b.at == BACKEND_OPEN && pg_session_is_quiet(s))
+	if (!s->r->held && s->b.at == BACKEND_OPEN && pg_session_is_quiet(s)) {
+		REQUIRE(s->b.link != NULL);
 		say_frame(s);
+	}
 	return APART_PASS;
 }
 
