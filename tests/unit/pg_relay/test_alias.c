@@ -396,6 +396,35 @@ the_one_without_a_name(void **state)
 	end();
 }
 
+/* Nobody else had the server, but Godwit asked it for the catalog, and a simple query makes
+ * an end of the statement without a name. */
+static void
+a_question_of_ours_ends_it(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	world_pass_time(&run.w, 6000 * MS);
+	say_parse(c, "", "SELECT 1");
+	say_sync(c);
+	assert_string_equal(types(s), "PS");
+	answers(s, "1Z");
+	is_asked(s);
+	say_bind(c, "");
+	say_sync(c);
+	assert_true(has_sent(s, SPAN("SELECT 1")));
+	assert_string_equal(types(s), "PBS");
+	answers(s, "12Z");
+	assert_string_equal(types(c), "1Z2Z");
+	/* Nobody has asked it since. */
+	say_bind(c, "");
+	say_sync(c);
+	assert_string_equal(types(s), "BS");
+	end();
+}
+
 /* Its Bind may leave something behind, in another turn than its Parse. */
 static void
 its_bind_counts_as_well(void **state)
@@ -514,6 +543,7 @@ main(void)
 		cmocka_unit_test(a_deallocate_that_fails),
 		cmocka_unit_test(what_is_gone_is_made_again),
 		cmocka_unit_test(the_one_without_a_name),
+		cmocka_unit_test(a_question_of_ours_ends_it),
 		cmocka_unit_test(its_bind_counts_as_well),
 		cmocka_unit_test(a_copy_keeps_the_order),
 		cmocka_unit_test(an_odd_copy_keeps_its_server),

@@ -536,6 +536,42 @@ who_goes_leaves_nothing(void **state)
 	end();
 }
 
+/* It goes while it is asked what it has, and the catalog is due: what is answered first is
+ * not the catalog's, and nobody has the server before all is. */
+static void
+who_goes_while_asked(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	bytes(c, WILD);
+	(void)types(s);
+	world_pass_time(&run.w, 6000 * MS);
+	bytes(d, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(s), "Q");
+	world_down(&run.w, c);
+	world_batch(&run.w);
+	got(s, SPAN("Q\0\0\0\020DISCARD ALL\0"));
+	answers(s, "TCZ");
+	world_pass_time(&run.w, 20 * MS);
+	world_batch(&run.w);
+	assert_string_equal(types(s), "");
+	answers(s, "CZ");
+	world_pass_time(&run.w, 20 * MS);
+	world_batch(&run.w);
+	assert_true(is_there(s));
+	got(s, READ);
+	answers(s, "CZ");
+	/* Now the catalog. */
+	is_asked(s);
+	assert_string_equal(types(d), "CZ");
+	end();
+}
+
 /* ---- ack both -------------------------------------------------------------------- */
 
 static int probe;
@@ -712,6 +748,7 @@ main(void)
 		cmocka_unit_test(who_is_silent_is_asked),
 		cmocka_unit_test(a_cancel_meets_nobody_else),
 		cmocka_unit_test(who_goes_leaves_nothing),
+		cmocka_unit_test(who_goes_while_asked),
 		cmocka_unit_test(a_write_that_waits_keeps_it),
 		cmocka_unit_test(a_read_does_not),
 		cmocka_unit_test(servers_go_with_their_side),

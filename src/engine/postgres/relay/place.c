@@ -282,6 +282,7 @@ pg_place_ask(struct pg_server *x)
 	/* Behind what was done: it changes nothing that is read now. */
 	pg_verdicts_begin(&p->verdicts);
 	x->loads = true;
+	x->is_bare = true;
 	x->failed = false;
 	x->resets = 1;
 }

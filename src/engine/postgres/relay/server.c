@@ -100,6 +100,7 @@ pg_server_take_back(struct pg_session *s)
 	struct pg_relay *r = s->r;
 	struct pg_backend *b = &s->b;
 	struct pg_server *x = s->turn.server;
+	bool asks = b->at == BACKEND_CENSUS;
 
 	x->s = NULL;
 	x->link = b->link;
@@ -118,7 +119,8 @@ pg_server_take_back(struct pg_session *s)
 	buf_release(&b->word);
 	buf_clear(&s->turn.due);
 	pg_block_give(&s->turn.due, &r->lent_due);
-	if (pg_place_wants(r, x->place))
+	/* Answers that are on their way would be taken for the catalog's. */
+	if (!asks && pg_place_wants(r, x->place))
 		pg_place_ask(x);
 }
 

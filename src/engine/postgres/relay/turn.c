@@ -214,7 +214,8 @@ take(struct pg_session *s, struct pg_server *x)
 
 	stop_waiting(s);
 	pg_server_give(x, s);
-	pg_due_begin(s, is_same);
+	pg_due_begin(s, is_same && !x->is_bare);
+	x->is_bare = false;
 	if (!is_same && (x->is_touched || x->dress != s->turn.dress))
 		due = pg_turn_dress(s);
 	else if (!is_same && x->is_numbered) {

@@ -118,6 +118,7 @@ struct pg_server {
 	bool is_touched;  /* perhaps more is set than is seen */
 	bool is_numbered; /* sequences have spoken to last   */
 	bool loads;       /* it is asked for the catalog     */
+	bool is_bare;     /* ... and has no statement without a name since */
 	bool failed;
 	uint32_t resets;  /* ReadyForQuery that will come    */
 	uint32_t cancels; /* ... that may hit it             */
