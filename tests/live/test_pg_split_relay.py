@@ -164,6 +164,20 @@ def test_a_transaction_of_nothing(apart):
         assert one(c, "SELECT who FROM shop.orders WHERE id = 0") == "new"
 
 
+def test_the_statement_without_a_name_stays(apart):
+    """A BEGIN that has a name ends no statement without one, whoever says it to the server."""
+    with apart.pg() as c:
+        pg = c.pgconn
+        assert pg.prepare(b"begin", b"BEGIN").error_message == b""
+        for table, side in (("shop.orders", b"new"), ("users", b"old")) * 2:
+            assert pg.prepare(b"", ("SELECT who FROM %s WHERE id = 0" % table).encode()).error_message == b""
+            assert pg.exec_prepared(b"begin", None).command_status == b"BEGIN"
+            for _ in range(2):
+                got = pg.exec_prepared(b"", None)
+                assert (got.error_message, got.get_value(0, 0)) == (b"", side)
+            c.execute("ROLLBACK")
+
+
 CROSSING = ["SELECT * FROM shop.orders, users", "INSERT INTO shop.orders (who) SELECT who FROM users", "INSERT INTO users (who) VALUES ('x'); INSERT INTO shop.lines VALUES (9, 'x')",
             "WITH x AS (DELETE FROM users RETURNING 1) INSERT INTO shop.lines SELECT 9, 'x' FROM x", "SELECT shop.buy(who) FROM users", "SELECT pg_advisory_xact_lock(1) FROM shop.lines"]
 

@@ -382,6 +382,9 @@ say_frame(struct pg_session *s)
 
 	pg_put_query(&s->b.link->tx, buf_span(&x->p->frame));
 	port_touch(s->r->port, s->b.link);
+	/* A query makes an end of the statement without a name; the client's may have been
+	 * a statement that has one. */
+	s->turn.is_prepared = false;
 	s->b.sweeps++;
 	x->says = s->b.sweeps;
 	x->is_opened = false;
