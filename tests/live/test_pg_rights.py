@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 
 import pytest
 
@@ -49,7 +50,8 @@ def give(m, passwords=True):
                 getattr(m, side).sql(text, database="app")
     assert code == 0, text
     if passwords:
-        m.old.sql("GRANT SELECT (rolname, rolpassword) ON pg_authid TO mover", database="app")
+        for s in (m.old, m.new):
+            s.sql("GRANT SELECT (rolname, rolpassword) ON pg_authid TO mover", database="app")
 
 
 @pytest.mark.limit(180)
@@ -88,6 +90,60 @@ def test_there_and_back_without_a_superuser(tmp_path, version):
             assert m.rows(side, "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^godwit_'") == [["0"]]
             assert m.rows(side, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'app'") == [["t"]]
             assert m.rows(side, "SELECT relreplident FROM pg_class WHERE relname = 'silent'") == [["d"]]
+
+
+def logins_meanwhile(m, *verbs):
+    """How many connections came through, and what the others heard."""
+    import psycopg
+
+    over, good, heard = threading.Event(), [], []
+
+    def come_and_go():
+        while not over.is_set():
+            try:
+                with m.conn() as c:
+                    good.append(c.execute("SELECT 1").fetchone()[0])
+            except psycopg.Error as e:
+                heard.append(str(e))
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(6)]
+    for t in threads:
+        t.start()
+    try:
+        for verb in verbs:
+            m.in_step()
+            m.g.must(verb)
+    finally:
+        over.set()
+        for t in threads:
+            t.join()
+    return len(good), heard
+
+
+@pytest.mark.limit(120)
+def test_logins_during_switches(tmp_path):
+    """Where passwords can be read on both sides nobody who comes just then hears of it."""
+    with Plain(tmp_path, "--strategy", "big_bang") as m:
+        give(m)
+        m.g.start(seconds=60)
+        good, heard = logins_meanwhile(m, *["promote", "rollback"] * 5)
+        assert good > 0 and heard == []
+
+
+@pytest.mark.limit(120)
+def test_logins_that_cannot_be_repeated(tmp_path):
+    """Passwords can be read on old only, as the check says. A login on new that is under way at
+    a rollback may be lost then, but nobody is told that his role may not log in."""
+    with Plain(tmp_path, "--strategy", "big_bang") as m:
+        give(m)
+        m.new.sql("REVOKE SELECT (rolname, rolpassword) ON pg_authid FROM mover", database="app")
+        _, out, _ = run("migrate", *m.urls, "--check", "--strategy", "big_bang")
+        assert "connect again at a rollback" in out, out
+        m.g.start(seconds=60)
+        good, heard = logins_meanwhile(m, *["promote", "rollback"] * 10)
+        assert good > 0
+        rest = [t for t in heard if "terminating connection" not in t and "connect again" not in t]
+        assert rest == []
 
 
 @pytest.mark.limit(60)

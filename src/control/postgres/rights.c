@@ -198,6 +198,16 @@ tell_limits(struct run *r, enum side s, struct err *err)
 		               who, r->at[s].url.user);
 		checks_add(&r->checks, "passwords", CHECK_WARN, text);
 	}
+	if (s == SIDE_NEW && PQgetvalue(res, 0, 1)[0] == '0') {
+		(void)snprintf(text, sizeof(text),
+		               "%s: sessions that log in with SCRAM or md5 "
+		               "behind the cutover connect again at a "
+		               "rollback; else a superuser says there: GRANT "
+		               "SELECT (rolname, rolpassword) ON pg_authid TO "
+		               "\"%s\"",
+		               who, r->at[s].url.user);
+		checks_add(&r->checks, "passwords", CHECK_WARN, text);
+	}
 	PQclear(res);
 	return 0;
 }

@@ -194,6 +194,17 @@ pg_auth_hear(void *self, struct pg_conn *c, const struct pg_message *m)
 	return true;
 }
 
+/* What passes cannot be repeated once it has begun, and behind a hold there may be a
+ * fence: then it begins behind the release. */
+static void
+pass_first(struct pg_session *s, struct span body)
+{
+	if (s->r->held && pg_auth_again(s))
+		pg_backend_close(&s->b);
+	else
+		pass_on(s, body);
+}
+
 /* It is known whether there is one. */
 void
 pg_auth_known(struct pg_session *s)
@@ -205,7 +216,7 @@ pg_auth_known(struct pg_session *s)
 		return;
 	}
 	if (!a->is_alone) {
-		pass_on(s, buf_span(&a->asked));
+		pass_first(s, buf_span(&a->asked));
 		buf_release(&a->asked);
 		return;
 	}
@@ -241,6 +252,7 @@ pg_auth_again(struct pg_session *s)
 		if (s->r->asks_for == s)
 			s->r->asks_for = NULL;
 		a->is_alone = false;
+		a->was_asked = false;
 		a->at = AUTH_NEW;
 		return true;
 	case AUTH_FIRST:
@@ -280,7 +292,10 @@ pg_auth_challenge(struct pg_session *s, struct span body)
 	    (m.code != PG_AUTH_SASL && m.code != PG_AUTH_MD5)) {
 		a->is_clear = pg_read_authentication(body, &m) &&
 		              m.code == PG_AUTH_CLEARTEXT;
-		pass_on(s, body);
+		if (a->at == AUTH_PASSES || m.code == PG_AUTH_OK)
+			pass_on(s, body);
+		else
+			pass_first(s, body);
 		return;
 	}
 	buf_clear(&a->asked);

@@ -9,9 +9,8 @@
 #include "engine/postgres/relay/inside.h"
 
 /* A refusal so long behind a switch may still be of its fence: the side that won may
- * be opened late. So often, and so far apart, else all tries are made at once. */
+ * be opened late. Tries are so far apart, else all are made at once. */
 #define LOGIN_SWITCH_NS (1000 * MILLI)
-#define LOGIN_TRIES     100
 #define LOGIN_PACE_NS   (10 * MILLI)
 
 /* A database of another name on that side. */
@@ -152,7 +151,6 @@ is_of_a_switch(const struct pg_backend *b)
 	const struct pg_relay *r = b->s->r;
 
 	return b->at == BACKEND_LOGIN && b->s->at == SESSION_LOGIN &&
-	       b->s->auth.tries < LOGIN_TRIES &&
 	       (r->held || !pg_apart_has_side(r, b->side) ||
 	        (r->released_ns != 0 &&
 	         r->port->now_ns < r->released_ns + LOGIN_SWITCH_NS));
@@ -330,7 +328,6 @@ on_login(struct pg_backend *b, uint8_t type, struct span body)
 static void
 login_again(struct pg_session *s)
 {
-	s->auth.tries++;
 	s->auth.retry_ns = s->r->port->now_ns + LOGIN_PACE_NS;
 	s->r->retries = true;
 }
@@ -341,6 +338,7 @@ on_first_login(struct pg_backend *b, uint8_t type, struct span body)
 {
 	struct pg_session *s = b->s;
 	struct pg_error e;
+	bool is_fence;
 
 	if (type == PG_AUTHENTICATION)
 		pg_auth_challenge(s, body);
@@ -348,15 +346,24 @@ on_first_login(struct pg_backend *b, uint8_t type, struct span body)
 		open_now(b);
 	if (type != PG_ERROR_RESPONSE)
 		return true;
-	if (!pg_read_error(body, &e) ||
-	    !(span_eq(e.code, SPAN("28000")) ||
-	      span_has_prefix(e.code, SPAN("57P"))) ||
-	    !pg_auth_again(s)) {
+	is_fence = pg_read_error(body, &e) && span_eq(e.code, SPAN("28000"));
+	if ((is_fence || span_has_prefix(e.code, SPAN("57P"))) &&
+	    pg_auth_again(s)) {
+		pg_backend_close(b);
+		login_again(s);
+		return false;
+	}
+	if (!is_fence) {
 		give_whole(b, type, body);
 		return true;
 	}
-	pg_backend_close(b);
-	login_again(s);
+	/* The role's right comes back: the client may try again. */
+	pg_session_end(
+		s, SPAN("57P03"),
+		"the database moves to another server, and Godwit cannot "
+		"log in there for the client; connect again: %.*s",
+		(int)(e.message.n < 200 ? e.message.n : 200),
+		(const char *)e.message.p);
 	return false;
 }
 

@@ -161,7 +161,6 @@ struct pg_auth {
 	bool was_asked;    /* the server asked it for anything        */
 	bool is_alone;     /* it proves itself before it has a backend */
 	bool is_told;      /* the client knows that it is let in */
-	uint32_t tries;    /* logins that a switch cut off       */
 	uint64_t retry_ns; /* no other one before                */
 	bool has_keys;
 	bool is_md5;      /* secret is the server's hash, not a password */
