@@ -150,9 +150,9 @@ SAN_FILES = ["tests/live/test_%s.py" % x for x in
 LIVE_SAN = ["tests/live"] if FULL else SAN_FILES
 LIVE_PLAIN = ["tests/live"] if FULL else [
     "tests/live", *["--ignore=" + x for x in SAN_FILES]]
-SAMPLE = {} if FULL else {"GODWIT_SAMPLE": "15"}  # per cent
-# clang-tidy takes minutes of two cores: of the files 25 %, drawn by the seed.
-TIDY = {} if FULL else {"TIDY_SAMPLE": "25"}
+SAMPLE = {} if FULL else {"GODWIT_SAMPLE": "10"}  # per cent
+# clang-tidy takes minutes of two cores: of the files 8 %, drawn by the seed.
+TIDY = {} if FULL else {"TIDY_SAMPLE": "8"}
 
 # The oracle's suites once more over each of these (tests/live/harness/over.py): all
 # of them with --full, under the sanitizers; else some over one, both drawn by the
