@@ -360,6 +360,38 @@ look_left(struct leg *l, struct run_conf *c)
 	free(pass);
 }
 
+/* How its interlays share connections: of several the one that is in the way. */
+static void
+look_pools(const struct leg *l, struct run_conf *c)
+{
+	bool parts = l->m->spec->strategy.unit_writes;
+	bool is_first = true;
+	const json_t *x;
+	size_t i;
+
+	host_lock(l->host);
+	json_array_foreach(l->m->resources, i, x)
+	{
+		const char *uuid =
+			json_string_value(json_object_get(x, "uuid"));
+		json_int_t k = json_integer_value(json_object_get(x, "leg"));
+		const struct line *n =
+			uuid != NULL ? line_find(l->host, uuid) : NULL;
+		bool by_turns;
+
+		if (n == NULL || l->m->leg[k] != l)
+			continue;
+		by_turns = n->l->pool.max > 0 &&
+		           n->l->pool.mode == RELAY_POOL_TRANSACTION;
+		if (!is_first && by_turns == parts)
+			continue;
+		c->pool = n->l->pool.mode;
+		c->pool_max = n->l->pool.max;
+		is_first = false;
+	}
+	host_unlock(l->host);
+}
+
 int
 leg_try(struct leg *l, json_t **ret, struct err *err)
 {
@@ -371,6 +403,7 @@ leg_try(struct leg *l, json_t **ret, struct err *err)
 	if (c == NULL)
 		return err_set(err, ERR_NOMEM, "out of memory");
 	look_left(l, c);
+	look_pools(l, c);
 	/* By a journal that is nobody's. */
 	(void)snprintf(c->state, sizeof(c->state), "%.400s.test-%016llx",
 	               l->host->state, (unsigned long long)os_entropy());
