@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "control/parts.h"
 #include "control/run_parts.h"
 #include "control/verify.h"
 #include "engine/mover.h"
@@ -78,7 +79,9 @@ proof_start(struct run *r, bool repair, struct err *err)
 	r->proof_spent = false;
 	run_event(r, "verifying", "%s against %s%s",
 	          side_name(side_other(rules)), side_name(rules),
-	          p->conf.scope != NULL ? ", new's keys the other way" : "");
+	          !run_is_split(r) ? ""
+	          : parts_has(r)   ? ", new's tables the other way"
+	                           : ", new's keys the other way");
 	return 0;
 }
 
@@ -114,7 +117,7 @@ finds(const struct run_proof *p)
 			"{s:s,s:i,s:s,s:s}", "kind", verify_kind_name(f->kind),
 			"db", (int)f->db, "key", f->key, "detail", f->detail);
 
-		if (p->conf.scope != NULL)
+		if (v->is_split)
 			(void)json_object_set_new(
 				j, "authority",
 				json_string(f->is_back ? "new" : "old"));

@@ -531,14 +531,6 @@ verify(struct run *r)
 		refuse(r, &err);
 		return;
 	}
-	if (run_is_split(r) && parts_has(r)) {
-		(void)err_set(&err, ERR_UNABLE,
-		              "verify is not possible while some tables are "
-		              "new's and others old's; move all (cutover), or "
-		              "none (rollback), first");
-		refuse(r, &err);
-		return;
-	}
 	/* It would find what is on its way, and be in the way of a switch. */
 	if (settle_is_in_way(r, why, sizeof(why))) {
 		(void)err_set(&err, ERR_POSTPONED,

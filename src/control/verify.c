@@ -314,6 +314,7 @@ verify_run(const struct verify_conf *c, struct verify_result *ret,
 	ret->finds = calloc(VERIFY_LIST_MAX, sizeof(*ret->finds));
 	if (ret->finds == NULL)
 		return err_set(err, ERR_NOMEM, "no memory for a comparison");
+	ret->is_split = c->scope != NULL;
 	rc = pass(c, false, ret, err);
 	back.side[0] = c->side[1];
 	back.side[1] = c->side[0];

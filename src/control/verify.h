@@ -14,7 +14,8 @@
  *
  * With a scope (a split) each key is judged against the side that has authority
  * over it, in two passes: first the keys of side[0], then those of side[1], with a
- * marker that travels the other way.
+ * marker that travels the other way. (Of PostgreSQL each table is judged against the side
+ * that may write it, which the servers say: parts.c.)
  *
  * Limits: memory about 16 MiB whatever the data, more only for single elements
  *         of many MiB; VERIFY_LIST_MAX keys are named, all are counted.
@@ -54,7 +55,7 @@ enum verify_kind {
 struct verify_find {
 	enum verify_kind kind;
 	uint32_t db;
-	bool is_back;     /* with a scope: side[1] has authority over it     */
+	bool is_back;     /* in a split: new has authority over it           */
 	char key[256];    /* printable; binary bytes as \xNN                */
 	char detail[128]; /* "type hash / string", "ttl +1200 ms", "hash:
 	                   * field "x" differs"; authority first           */
@@ -76,6 +77,7 @@ struct verify_result {
 	bool marker_lost;    /* live, but a marker did not arrive
 	                              * within recheck_ms: the stream does
 	                              * not pass, so all that differs counts */
+	bool is_split;       /* each find says whose it is (is_back)  */
 	uint64_t took_ms;
 	uint64_t finds_n;          /* min(all, VERIFY_LIST_MAX)           */
 	struct verify_find *finds; /* malloc; verify_result_fini          */

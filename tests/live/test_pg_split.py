@@ -33,11 +33,11 @@ ROWS = {"shop.orders": "(who) VALUES ('%s')", "hr.staff": "(who) VALUES ('%s')",
 
 
 class Split(Move):
-    def __init__(self, directory, fig=None, schema="", seconds=60, args=()):
+    def __init__(self, directory, fig=None, schema="", seconds=60, args=(), new_version=15):
         self.path = directory / "fig.json"
         self.path.write_text(json.dumps(fig or FIG))
         super().__init__(directory, "--definition", str(self.path), "--pool", "transaction", "--pool-size", "4", *args, scale=0,
-                         start=False)
+                         start=False, new_version=new_version)
         try:
             self.sql("old", SCHEMA + schema)
             self.g.start(seconds=seconds)
@@ -248,7 +248,7 @@ def test_an_open_transaction_is_waited_for_or_ended(tmp_path):
 @pytest.mark.limit(120)
 def test_the_schema_stands_still(tmp_path):
     """In a split changes of the schema are refused on both servers, but what is temporary; behind it they are carried
-    again. A comparison is refused as well."""
+    again."""
     with Split(tmp_path) as m:
         m.promote()
         for side in ("old", "new"):
@@ -259,8 +259,6 @@ def test_the_schema_stands_still(tmp_path):
                     assert "changes of the schema wait" in str(e.value) or "must be owner" in str(e.value) or "permission" in str(e.value), e.value
                 c.execute("CREATE TEMP TABLE t AS SELECT 1 AS i")
                 c.execute("CREATE INDEX ON t (i)")
-        got = m.g.verb("verify")
-        assert got[0] == 3 and "some tables are new's" in got[1] + got[2], got
         m.in_step()
         m.g.must("rollback")
         with m.direct("old", "postgres") as c:

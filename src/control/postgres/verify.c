@@ -66,6 +66,7 @@ pgv_find(struct pgv *v, enum verify_kind kind, const char *name,
 	f = &r->finds[r->finds_n++];
 	memset(f, 0, sizeof(*f));
 	f->kind = kind;
+	f->is_back = v->is_split && v->first != pgv_old(v);
 	pgv_print(span_str(name), f->key, sizeof(f->key));
 	pgv_print(span_str(detail), f->detail, sizeof(f->detail));
 }
@@ -156,6 +157,7 @@ compare_table(struct pgv *v, const struct pgv_table *a,
 		           "unlogged: its rows are not carried");
 		return 0;
 	}
+	pgv_turn(v, a);
 	rc = pgv_plan_make(v, a, b, err);
 	if (rc == 0)
 		rc = pgv_scan(v, err);
@@ -205,8 +207,12 @@ compare(struct pgv *v, struct err *err)
 		             "stream a row could go");
 	for (int s = 0; rc == 0 && s < 2; s++)
 		rc = pgv_tables_read(&v->side[s], &v->tables[s], err);
+	if (rc == 0 && v->is_split)
+		rc = pgv_tables_whose(v, err);
 	if (rc == 0)
 		rc = compare_tables(v, err);
+	/* What is no table stays old's. */
+	pgv_turn(v, NULL);
 	if (rc == 0)
 		rc = pgv_objects(v, err);
 	return rc == 0 ? pgv_catalog(v, err) : rc;
@@ -236,7 +242,7 @@ static struct pgv *new (const struct verify_conf *c, struct verify_result *ret)
 	v->ret = ret;
 	os_mem_init(&v->mem, 0);
 	buf_init(&v->sql, &v->mem);
-	v->nonce = os_entropy() >> 1;
+	v->nonce = os_entropy() >> 2;
 	v->seed[0] = os_entropy();
 	v->seed[1] = os_entropy();
 	v->doubt = calloc(PGV_DOUBTS, sizeof(*v->doubt));
@@ -263,8 +269,9 @@ pg_verify(const struct verify_conf *c, struct verify_result *ret,
 	}
 	rc = compare(v, err);
 	pgv_mark_end(v);
-	ret->compared = v->rows[0];
-	ret->equal = v->rows[0] > v->bad ? v->rows[0] - v->bad : 0;
+	ret->is_split = v->is_split;
+	ret->compared = v->compared;
+	ret->equal = v->compared > v->bad ? v->compared - v->bad : 0;
 	ret->keys_old = v->rows[pgv_old(v)];
 	ret->keys_new = v->rows[1 - pgv_old(v)];
 	ret->took_ms = (os_mono_ns() - began) / 1000000;

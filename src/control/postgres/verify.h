@@ -9,7 +9,8 @@
  *   verify_plan.c     the statements that read one table
  *   verify_scan.c     all rows of it, merged in the order of their keys
  *   verify_doubt.c    what differed is looked at again around markers
- *   verify_mark.c     a marker: from the authority to the other side
+ *   verify_mark.c     a marker: from the authority to the other side; in a split each
+ *                     table has its own authority, and markers go both ways
  *   verify_mend.c     rows that differ are made the authority's, if wished
  *   verify_object.c   large objects
  *   verify_catalog.c  indexes, constraints, triggers, functions
@@ -75,6 +76,7 @@ struct pgv_table {
 	const char *name;
 	bool is_unlogged;
 	bool is_extension;
+	bool is_news;           /* in a split: new alone may write it         */
 	struct pgv_column *col; /* by name                               */
 	uint32_t n;
 };
@@ -130,7 +132,10 @@ struct pgv {
 	struct mem mem;
 	struct pgv_side side[2];
 	struct pgv_tables tables[2];
-	int rules;       /* which side's changes are streamed to the other */
+	int rules;       /* which side's changes are streamed to the other: in a
+	                  * split those of the table that is looked at      */
+	bool is_split;   /* some tables are new's, the others old's         */
+	int first;       /* side[first] has what is missing on the other one */
 	char schema[64]; /* of the marker; "": none                        */
 	bool has_marker; /* and it arrives                                 */
 	bool mends;      /* what is put together is for those that want it */
@@ -140,6 +145,7 @@ struct pgv {
 	uint64_t marks;
 	uint64_t seed[2];
 	uint64_t bad; /* rows among missing and different, and unstable   */
+	uint64_t compared; /* rows of side[first]                         */
 	uint64_t rows[2];
 	struct pgv_plan plan;
 	struct pgv_doubt *doubt; /* PGV_DOUBTS                           */
@@ -181,6 +187,13 @@ int pgv_doubt_settle(struct pgv *v, struct err *err) MUST;
 /* ---- verify_mark.c ---- */
 /* Which schema carries markers, and which side rules. */
 int pgv_mark_find(struct pgv *v, struct err *err) MUST;
+/* The number that rows of ours have which are written on that side: each removes its own,
+ * and nobody the other's. */
+uint64_t pgv_mark_run(const struct pgv *v, int side);
+/* In a split: tables of both sides that are new's are marked. */
+int pgv_tables_whose(struct pgv *v, struct err *err) MUST;
+/* Which side rules this table, or what is no table (NULL). */
+void pgv_turn(struct pgv *v, const struct pgv_table *t);
 /* has_marker is false when it was refused or did not arrive. */
 int pgv_mark(struct pgv *v, struct err *err) MUST;
 void pgv_mark_end(struct pgv *v);
@@ -191,7 +204,8 @@ void pgv_mark_end(struct pgv *v);
 int pgv_mend(struct pgv *v, struct err *err) MUST;
 /* Behind such a row's next marker: why not? "": nobody knows. */
 void pgv_mend_why(struct pgv *v, char *ret, size_t n);
-void pgv_mend_end(struct pgv *v);
+/* What that side was told to mend is removed there. */
+void pgv_mend_end(struct pgv *v, int side);
 
 /* ---- verify_catalog.c ---- */
 int pgv_catalog(struct pgv *v, struct err *err) MUST;

@@ -224,8 +224,8 @@ explain(struct pgv *v, uint32_t at, char *ret, size_t n, struct err *err)
 {
 	const struct pgv_doubt *d = &v->doubt[at];
 	PGresult *res[2] = { NULL, NULL };
-	uint64_t rows[2] = { v->rules == 0 ? d->x2.n : d->y.n,
-		             v->rules == 0 ? d->y.n : d->x2.n };
+	uint64_t rows[2] = { v->rules == v->first ? d->x2.n : d->y.n,
+		             v->rules == v->first ? d->y.n : d->x2.n };
 	int rc = 0;
 
 	(void)snprintf(ret, n, "%llu / %llu rows", (unsigned long long)rows[0],
@@ -233,11 +233,13 @@ explain(struct pgv *v, uint32_t at, char *ret, size_t n, struct err *err)
 	if (rows[0] != 1 || rows[1] != 1)
 		return 0;
 	(void)snprintf(ret, n, "a value differed");
-	for (int s = 0; rc == 0 && s < 2; s++) {
+	for (int i = 0; rc == 0 && i < 2; i++) {
+		int s = i == 0 ? v->first : 1 - v->first;
+
 		rc = pgv_put_look(v, s, at, at + 1, err);
 		if (rc == 0)
 			rc = pgv_ask(&v->side[s], &v->side[s].look,
-			             (const char *)buf_span(&v->sql).p, &res[s],
+			             (const char *)buf_span(&v->sql).p, &res[i],
 			             err);
 	}
 	if (rc == 0 && PQntuples(res[0]) == 1 && PQntuples(res[1]) == 1)
@@ -264,8 +266,8 @@ static int
 report(struct pgv *v, uint32_t at, enum verdict verdict, struct err *err)
 {
 	const struct pgv_doubt *d = &v->doubt[at];
-	uint64_t first = v->rules == 0 ? d->x2.n : d->y.n;
-	uint64_t second = v->rules == 0 ? d->y.n : d->x2.n;
+	uint64_t first = v->rules == v->first ? d->x2.n : d->y.n;
+	uint64_t second = v->rules == v->first ? d->y.n : d->x2.n;
 	enum verify_kind kind = verdict == EQUAL      ? VERIFY_REPAIRED
 	                        : verdict == UNSTABLE ? VERIFY_UNSTABLE
 	                        : second == 0         ? VERIFY_MISSING

@@ -42,6 +42,40 @@ is_open(struct pgv *v, int side, bool *ret, struct err *err)
 	return rc == -ERR_REFUSED ? 0 : rc;
 }
 
+/* Do both say that some tables are new's? (parts.c) */
+static int
+look_for_split(struct pgv *v, struct err *err)
+{
+	uint32_t n = 0;
+	int rc = 0;
+
+	for (int s = 0; rc == 0 && s < 2; s++) {
+		char sql[200];
+		PGresult *res;
+
+		(void)snprintf(sql, sizeof(sql),
+		               "SELECT 1 FROM pg_class WHERE relname = 'part'"
+		               " AND relnamespace = to_regnamespace('\"%s\"')",
+		               v->schema);
+		rc = pgv_ask(&v->side[s], &v->side[s].look, sql, &res, err);
+		if (rc == 0 && PQntuples(res) == 0) {
+			PQclear(res);
+			return 0;
+		}
+		PQclear(res);
+		(void)snprintf(sql, sizeof(sql), "SELECT 1 FROM \"%s\".part",
+		               v->schema);
+		if (rc == 0)
+			rc = pgv_ask(&v->side[s], &v->side[s].look, sql, &res,
+			             err);
+		n += rc == 0 && PQntuples(res) == 1;
+		if (rc == 0)
+			PQclear(res);
+	}
+	v->is_split = n == 2;
+	return rc;
+}
+
 /* Without a migration of ours that asks: perhaps one runs between them. */
 static int
 search(struct pgv *v, struct err *err)
@@ -56,9 +90,12 @@ search(struct pgv *v, struct err *err)
 	PQclear(res);
 	for (int s = 0; rc == 0 && v->schema[0] != '\0' && s < 2; s++)
 		rc = is_open(v, s, &open[s], err);
-	if (open[0] == open[1])
-		v->schema[0] = '\0';
 	v->rules = open[1] ? 1 : 0;
+	/* Both are open where each has tables of its own. */
+	if (rc == 0 && open[0] && open[1])
+		rc = look_for_split(v, err);
+	if (open[0] == open[1] && !v->is_split)
+		v->schema[0] = '\0';
 	return rc;
 }
 
@@ -75,9 +112,26 @@ pgv_mark_find(struct pgv *v, struct err *err)
 		               user + 7);
 	else
 		rc = search(v, err);
+	if (rc == 0 && v->schema[0] != '\0' && !v->is_split)
+		rc = look_for_split(v, err);
 	v->has_marker = v->schema[0] != '\0';
 	v->ret->marker_refused = !v->has_marker;
 	return rc;
+}
+
+uint64_t
+pgv_mark_run(const struct pgv *v, int side)
+{
+	return v->nonce + (uint64_t)side;
+}
+
+void
+pgv_turn(struct pgv *v, const struct pgv_table *t)
+{
+	if (!v->is_split)
+		return;
+	v->rules = t != NULL && t->is_news ? 1 - pgv_old(v) : pgv_old(v);
+	v->first = v->rules;
 }
 
 static int
@@ -91,7 +145,7 @@ is_there(struct pgv *v, bool *ret, struct err *err)
 	(void)snprintf(sql, sizeof(sql),
 	               "SELECT 1 FROM \"%s\".marker WHERE run = %" PRIu64
 	               " AND n = %" PRIu64,
-	               v->schema, v->nonce, v->marks);
+	               v->schema, pgv_mark_run(v, v->rules), v->marks);
 	rc = pgv_ask(s, &s->look, sql, &res, err);
 	*ret = rc == 0 && PQntuples(res) == 1;
 	PQclear(res);
@@ -133,7 +187,7 @@ pgv_mark(struct pgv *v, struct err *err)
 	(void)snprintf(sql, sizeof(sql),
 	               "INSERT INTO \"%s\".marker VALUES (%" PRIu64 ", %" PRIu64
 	               ")",
-	               v->schema, v->nonce, v->marks);
+	               v->schema, pgv_mark_run(v, v->rules), v->marks);
 	rc = pgv_run(s, &s->look, sql, err);
 	if (rc == -ERR_REFUSED) {
 		v->has_marker = false;
@@ -143,19 +197,30 @@ pgv_mark(struct pgv *v, struct err *err)
 	return rc == 0 ? wait_there(v, err) : rc;
 }
 
-void
-pgv_mark_end(struct pgv *v)
+static void
+remove_marks(struct pgv *v, int side)
 {
-	struct pgv_side *s = &v->side[v->rules];
+	struct pgv_side *s = &v->side[side];
 	struct err ignored; /* all of the table goes with the migration */
 	char sql[160];
 
-	if (v->marks == 0 || s->look.c == NULL || pgv_stopped(v))
+	if (s->look.c == NULL)
 		return;
 	(void)snprintf(sql, sizeof(sql),
 	               "DELETE FROM \"%s\".marker WHERE run = %" PRIu64,
-	               v->schema, v->nonce);
+	               v->schema, pgv_mark_run(v, side));
 	if (pgv_run(s, &s->look, sql, &ignored) != 0)
 		return;
-	pgv_mend_end(v);
+	pgv_mend_end(v, side);
+}
+
+void
+pgv_mark_end(struct pgv *v)
+{
+	if (v->marks == 0 || pgv_stopped(v))
+		return;
+	for (int s = 0; s < 2; s++) {
+		if (v->is_split || s == v->rules)
+			remove_marks(v, s);
+	}
 }

@@ -140,7 +140,7 @@ put_request(struct pgv *v, uint32_t from, uint32_t to,
 	buf_putf(&all,
 	         " IN SHARE MODE; INSERT INTO \"%s\".mend SELECT %" PRIu64
 	         ", %" PRIu64 ", ",
-	         v->schema, v->nonce, ++v->mend_n);
+	         v->schema, pgv_mark_run(v, v->rules), ++v->mend_n);
 	pgv_put_literal(&all, buf_span(&gone));
 	buf_put_str(&all, " || coalesce(");
 	pgv_put_literal(&all, buf_span(&head));
@@ -189,9 +189,9 @@ mend(struct pgv *v, uint32_t from, uint32_t to, const PGresult *generated,
 }
 
 static int
-forget_why(struct pgv *v, struct err *err)
+forget_why(struct pgv *v, int side, struct err *err)
 {
-	struct pgv_side *s = &v->side[1 - v->rules];
+	struct pgv_side *s = &v->side[1 - side];
 	char sql[120];
 
 	(void)snprintf(sql, sizeof(sql), "DELETE FROM \"%s\".unmended",
@@ -203,7 +203,7 @@ int
 pgv_mend(struct pgv *v, struct err *err)
 {
 	PGresult *generated = NULL;
-	int rc = forget_why(v, err);
+	int rc = forget_why(v, v->rules, err);
 	bool many = false;
 
 	if (rc == 0)
@@ -257,9 +257,9 @@ pgv_mend_why(struct pgv *v, char *ret, size_t n)
 }
 
 void
-pgv_mend_end(struct pgv *v)
+pgv_mend_end(struct pgv *v, int side)
 {
-	struct pgv_side *s = &v->side[v->rules];
+	struct pgv_side *s = &v->side[side];
 	struct err ignored; /* all of the table goes with the migration */
 	char sql[160];
 
@@ -267,8 +267,8 @@ pgv_mend_end(struct pgv *v)
 		return;
 	(void)snprintf(sql, sizeof(sql),
 	               "DELETE FROM \"%s\".mend WHERE run = %" PRIu64,
-	               v->schema, v->nonce);
+	               v->schema, pgv_mark_run(v, side));
 	if (pgv_run(s, &s->look, sql, &ignored) != 0 ||
-	    forget_why(v, &ignored) != 0)
+	    forget_why(v, side, &ignored) != 0)
 		return;
 }

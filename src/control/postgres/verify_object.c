@@ -106,14 +106,14 @@ static void
 report(struct pgv *v, struct object *o, const char *y, bool is_unstable)
 {
 	const char *x = o->was;
-	bool swap = v->rules != 0;
+	bool swap = v->rules != v->first;
 	enum verify_kind kind = is_unstable    ? VERIFY_UNSTABLE
 	                        : y[0] == '\0' ? VERIFY_MISSING
 	                        : x[0] == '\0' ? VERIFY_EXTRA
 	                                       : VERIFY_DIFFERENT;
 	char name[40];
 
-	/* What side[0] has counts, whichever rules. */
+	/* What the first side has counts, whichever rules. */
 	if (swap && kind == VERIFY_MISSING)
 		kind = VERIFY_EXTRA;
 	else if (swap && kind == VERIFY_EXTRA)
@@ -197,6 +197,8 @@ begin(struct pgv *v, struct objects *all, struct err *err)
 	if (rc == 0) {
 		v->rows[v->rules] += (uint64_t)PQntuples(res[0]);
 		v->rows[1 - v->rules] += (uint64_t)PQntuples(res[1]);
+		v->compared +=
+			(uint64_t)PQntuples(res[v->first == v->rules ? 0 : 1]);
 		all->o = calloc((size_t)PQntuples(res[0]) +
 		                        (size_t)PQntuples(res[1]) + 1,
 		                sizeof(*all->o));

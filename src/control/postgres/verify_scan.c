@@ -285,5 +285,6 @@ pgv_scan(struct pgv *v, struct err *err)
 		buf_fini(&r[s].key.text);
 		buf_fini(&g[s].key.text);
 	}
+	v->compared += r[v->first].rows;
 	return rc == 0 ? pgv_doubt_settle(v, err) : rc;
 }

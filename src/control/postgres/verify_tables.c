@@ -2,6 +2,7 @@
 /*
  * control/postgres/verify_tables.c: the tables and columns of a side.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +113,58 @@ pgv_tables_read(struct pgv_side *s, struct pgv_tables *ret, struct err *err)
 			t->col[t->n++] = column_of(res, row);
 	}
 	return 0;
+}
+
+static struct pgv_table *
+find(struct pgv_tables *t, const char *schema, const char *name)
+{
+	uint32_t low = 0;
+	uint32_t high = t->n;
+
+	while (low < high) {
+		uint32_t i = low + (high - low) / 2;
+		int cmp = strcmp(schema, t->table[i].schema);
+
+		if (cmp == 0)
+			cmp = strcmp(name, t->table[i].name);
+		if (cmp == 0)
+			return &t->table[i];
+		if (cmp < 0)
+			high = i;
+		else
+			low = i + 1;
+	}
+	return NULL;
+}
+
+/* As both servers refuse writes: parts.c. */
+int
+pgv_tables_whose(struct pgv *v, struct err *err)
+{
+	struct pgv_side *s = &v->side[pgv_old(v)];
+	PGresult *res;
+	char sql[400];
+	int rc;
+
+	(void)snprintf(sql, sizeof(sql),
+	               "SELECT n.nspname, c.relname FROM \"%s\".part p,"
+	               " LATERAL \"%s\".theirs(p.features, p.moved, true) t"
+	               " JOIN pg_class c ON c.oid = t JOIN pg_namespace n ON"
+	               " n.oid = c.relnamespace",
+	               v->schema, v->schema);
+	rc = pgv_ask(s, &s->look, sql, &res, err);
+	for (int i = 0; rc == 0 && i < PQntuples(res); i++) {
+		for (int k = 0; k < 2; k++) {
+			struct pgv_table *t =
+				find(&v->tables[k], PQgetvalue(res, i, 0),
+			             PQgetvalue(res, i, 1));
+
+			if (t != NULL)
+				t->is_news = true;
+		}
+	}
+	PQclear(res);
+	return rc;
 }
 
 void
