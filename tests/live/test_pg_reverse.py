@@ -130,7 +130,6 @@ def test_what_was_written_there_is_named(tmp_path, what, names):
             assert c.execute("SELECT v FROM kept WHERE id = 1").fetchone() == ("v1",)
 
 
-@pytest.mark.xfail(strict=False, reason="a kill in the middle of taking old again may leave it to `godwit release`: refused by name")
 @pytest.mark.limit(240)
 def test_killed_while_it_begins(tmp_path):
     """The daemon is killed again and again while the way back begins: it goes on, the sides become equal, and

@@ -267,7 +267,8 @@ find_first(struct leg *l, const char *label)
 	return by;
 }
 
-/* A process before has made room there already (PostgreSQL). */
+/* It has made room there already (PostgreSQL): nothing of theirs is left, and its own
+ * fence is what shuts it. */
 static bool
 is_emptied(struct leg *l)
 {
@@ -281,6 +282,20 @@ is_emptied(struct leg *l)
 	return ret;
 }
 
+/* The process was killed before it could say so. */
+static void
+note_released(struct leg *l, const char *by)
+{
+	struct err err;
+	struct journal *j = journal_open_leg(l->host->state, by, &err);
+	int rc = j != NULL ? journal_set_meta(j, "released", "1", &err)
+	                   : -(int)err.code;
+
+	journal_close(j);
+	if (rc != 0)
+		host_say(l->host, l->m, "left", err.text);
+}
+
 /* Its names; those that shared the server with the first one are behind it. */
 static uint32_t
 find_left(struct leg *l, struct left *ret)
@@ -291,11 +306,16 @@ find_left(struct leg *l, struct left *ret)
 	char *first;
 
 	if (url_parse(l->conf.new_url, &url, &err) != 0 ||
-	    (l->home.resume && (url.kind == URL_REDIS || is_emptied(l))))
+	    (l->home.resume && url.kind == URL_REDIS))
 		return 0;
 	first = find_first(l, url.label);
 	if (first == NULL)
 		return 0;
+	if (is_emptied(l)) {
+		note_released(l, first);
+		free(first);
+		return 0;
+	}
 	ret[n++].by = first;
 	for (uint32_t i = 0; i < GROUP_MAX && n < GROUP_MAX; i++) {
 		char by[sizeof(l->name)];
@@ -458,7 +478,22 @@ release_one(struct leg *l, struct left *x, bool is_first)
 	x->run = NULL;
 }
 
-/* Whoever is to be emptied is not opened for nothing. */
+/* A process before has begun it, and was killed before the daemon had noted that. */
+static bool
+is_begun(struct leg *l)
+{
+	struct err err;
+	struct journal *j = journal_peek_leg(l->host->state, l->name, &err);
+	char *id = j != NULL ? journal_meta(j, "id") : NULL;
+	bool ret = id != NULL;
+
+	journal_close(j);
+	free(id);
+	return ret;
+}
+
+/* Whoever is to be emptied is not opened for nothing. What has begun is judged by its
+ * own start: a check takes what is there already for another migration's. */
 static int
 look_before(struct leg *l, uint32_t left_n, struct err *err)
 {
@@ -466,7 +501,8 @@ look_before(struct leg *l, uint32_t left_n, struct err *err)
 	json_t *checks = NULL;
 	int rc = url_parse(l->conf.new_url, &url, err);
 
-	if (rc != 0 || left_n == 0 || url.kind == URL_REDIS || l->home.resume)
+	if (rc != 0 || left_n == 0 || url.kind == URL_REDIS || l->home.resume ||
+	    is_begun(l))
 		return rc;
 	rc = leg_try(l, &checks, err);
 	json_decref(checks);
@@ -544,7 +580,8 @@ work(void *arg)
 		r = run_new(&l->conf, &l->home, &err);
 		rc = r != NULL ? run_begin(r, &err) : -(int)err.code;
 	}
-	released(l, left, left_n, rc == 0);
+	/* Refused behind that, the fence is this one's, and stays for the next start. */
+	released(l, left, left_n, rc == 0 || is_emptied(l));
 
 	if (rc != 0) {
 		desk_close(&l->desk, &err);
