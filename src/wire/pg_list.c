@@ -186,3 +186,15 @@ pg_text_next(struct span *rest, struct span *ret)
 	*rest = t.rest;
 	return true;
 }
+
+bool
+pg_text_come(struct span *rest, struct span *ret)
+{
+	const uint8_t *end = rest->n > 0 ? memchr(rest->p, 0, rest->n) : NULL;
+
+	if (end == NULL)
+		return false;
+	*ret = span_of(rest->p, (size_t)(end - rest->p));
+	*rest = span_skip(*rest, ret->n + 1);
+	return true;
+}

@@ -68,3 +68,5 @@ struct span pg_take_texts(struct pg_take *t);
 /* Takes n texts. */
 struct span pg_take_n_texts(struct pg_take *t, size_t n);
 bool pg_text_next(struct span *rest, struct span *ret);
+/* The text at the front of what has come of a message. False: it has no end yet. */
+bool pg_text_come(struct span *rest, struct span *ret);

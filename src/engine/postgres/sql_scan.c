@@ -5,6 +5,7 @@
 #include "engine/postgres/sql_scan.h"
 
 #include "base/utf8.h"
+#include "engine/postgres/sql_text.h"
 
 /* What a byte may be. */
 enum {
@@ -97,49 +98,20 @@ is_operator(uint8_t c)
 	return is[c] == IS_OPERATOR;
 }
 
-/* Behind what two slashes and stars enclose, which may lie in each other. */
-static bool
-skip_block(struct sql_scan *s)
-{
-	size_t depth = 0;
-
-	while (s->at < s->text.n) {
-		uint8_t c = byte_at(s, 0);
-		uint8_t next = byte_at(s, 1);
-
-		if (c == '/' && next == '*') {
-			depth++;
-			s->at++;
-		} else if (c == '*' && next == '/') {
-			depth--;
-			s->at++;
-		}
-		s->at++;
-		if (depth == 0)
-			return true;
-	}
-	return false;
-}
-
 /* False: a comment has no end. */
 static bool
 skip_blank(struct sql_scan *s)
 {
 	while (s->at < s->text.n) {
-		uint8_t c = byte_at(s, 0);
+		size_t end = is[byte_at(s, 0)] == IS_BLANK
+		                     ? s->at + 1
+		                     : sql_comment_end(s->text, s->at);
 
-		if (is[c] == IS_BLANK) {
-			s->at++;
-		} else if (c == '-' && byte_at(s, 1) == '-') {
-			while (s->at < s->text.n && byte_at(s, 0) != '\n' &&
-			       byte_at(s, 0) != '\r')
-				s->at++;
-		} else if (c == '/' && byte_at(s, 1) == '*') {
-			if (!skip_block(s))
-				return false;
-		} else {
+		if (end == s->at)
 			return true;
-		}
+		if (end > s->text.n)
+			return false;
+		s->at = end;
 	}
 	return true;
 }
@@ -304,12 +276,5 @@ sql_scan_next(struct sql_scan *s, struct sql_token *ret)
 bool
 sql_token_is(const struct sql_token *t, const char *list)
 {
-	char word[SQL_NAME_MAX + 2];
-	size_t n = t->name_n;
-
-	word[0] = ' ';
-	memcpy(word + 1, t->name, n);
-	word[n + 1] = ' ';
-	return n > 0 && memchr(t->name, ' ', n) == NULL &&
-	       span_holds(span_str(list), span_of(word, n + 2));
+	return sql_is_listed(span_of(t->name, t->name_n), list);
 }

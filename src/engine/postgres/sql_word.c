@@ -4,6 +4,8 @@
  */
 #include "engine/postgres/sql_word.h"
 
+#include "engine/postgres/sql_text.h"
+
 void
 sql_words_init(struct sql_words *s, struct span text)
 {
@@ -40,49 +42,18 @@ is_blank(uint8_t c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Behind what two slashes and stars enclose, which may lie in each other. */
-static void
-skip_block(struct sql_words *s)
-{
-	size_t depth = 0;
-
-	while (s->at < s->text.n) {
-		uint8_t c = byte_at(s, 0);
-		uint8_t next = byte_at(s, 1);
-
-		if (c == '/' && next == '*') {
-			depth++;
-			s->at++;
-		} else if (c == '*' && next == '/') {
-			depth--;
-			s->at++;
-		}
-		s->at++;
-		if (depth == 0)
-			return;
-	}
-}
-
 static void
 skip_blank(struct sql_words *s)
 {
 	while (s->at < s->text.n) {
-		uint8_t c = byte_at(s, 0);
+		size_t end = is_blank(byte_at(s, 0))
+		                     ? s->at + 1
+		                     : sql_comment_end(s->text, s->at);
 
-		if (is_blank(c)) {
-			s->at++;
-		} else if (c == '-' && byte_at(s, 1) == '-') {
-			while (s->at < s->text.n && byte_at(s, 0) != '\n' &&
-			       byte_at(s, 0) != '\r')
-				s->at++;
-		} else if (c == '/' && byte_at(s, 1) == '*') {
-			skip_block(s);
-		} else {
+		if (end == s->at)
 			return;
-		}
+		s->at = end < s->text.n ? end : s->text.n;
 	}
-	if (s->at > s->text.n)
-		s->at = s->text.n;
 }
 
 /* Up to the quote that ends it; two of them are one of its own. */
@@ -256,19 +227,6 @@ sql_words_next(struct sql_words *s, struct sql_word *ret)
 bool
 sql_word_is(const struct sql_word *w, const char *list)
 {
-	size_t n = w->n;
-
-	if (w->kind != SQL_WORD_NAME || w->is_quoted || n == 0)
-		return false;
-	for (const char *p = list; *p != '\0'; p++) {
-		size_t i = 0;
-
-		if (*p != ' ' || p[1] != w->name[0])
-			continue;
-		while (i < n && p[1 + i] == w->name[i])
-			i++;
-		if (i == n && p[1 + n] == ' ')
-			return true;
-	}
-	return false;
+	return w->kind == SQL_WORD_NAME && !w->is_quoted &&
+	       sql_is_listed(span_of(w->name, w->n), list);
 }

@@ -148,3 +148,9 @@ void pg_ack_note_parsed(struct pg_session *s);
 int pg_ack_may(struct pg_session *s, struct span in);
 /* The server's error about that: ours instead. False: it is another one. */
 bool pg_ack_refusal(struct pg_session *s, struct span body, struct buf *ret);
+/* Instead of a message something that the server fails at, so that its error comes in its
+ * turn, fails the transaction it is in, and ends a pipeline as any other: the use of a
+ * statement of a name that nobody prepares. */
+void pg_ack_replace(struct pg_session *s, uint8_t type, struct span name);
+/* The body of an ErrorResponse: is it about that? */
+bool pg_ack_is_about(struct span body, struct span name);

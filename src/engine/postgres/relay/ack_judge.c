@@ -5,9 +5,6 @@
  * Told by the scanner and the authority's catalog (engine/postgres/sql.h). Whatever is
  * not known writes: then its answer waits for the other side, which has nothing to do
  * for it, or is refused while both_required and the other side is behind.
- *
- * What is refused is replaced by something that the server fails at, so that its error
- * comes in its turn, fails the transaction it is in, and ends a pipeline as any other.
  */
 #include "engine/postgres/relay/inside.h"
 #include "engine/postgres/sql_change.h"
@@ -17,7 +14,7 @@
 #define LOOK_MAX ((size_t)64 * 1024)
 
 /* Nobody prepares this. */
-#define REFUSED "godwit both_required"
+#define REFUSED SPAN("godwit both_required")
 
 /* ---- a text ----------------------------------------------------------------- */
 
@@ -205,20 +202,33 @@ may(struct pg_session *s, const struct pg_message *m)
 	}
 }
 
-static void
-refuse(struct pg_session *s, uint8_t type)
+void
+pg_ack_replace(struct pg_session *s, uint8_t type, struct span name)
 {
 	struct buf *tx = &s->b.link->tx;
-	struct pg_bind nothing = { .portal = SPAN(""),
-		                   .statement = SPAN(REFUSED) };
+	struct pg_bind nothing = { .portal = SPAN(""), .statement = name };
+	size_t at;
 
-	if (type == PG_QUERY || type == PG_FUNCTION_CALL)
-		pg_put_query(tx, SPAN("EXECUTE \"" REFUSED "\""));
-	else
+	if (type == PG_QUERY || type == PG_FUNCTION_CALL) {
+		at = pg_put_begin(tx, PG_QUERY);
+		buf_put_str(tx, "EXECUTE \"");
+		buf_put_span(tx, name);
+		buf_put(tx, "\"", 2);
+		pg_put_end(tx, at);
+	} else {
 		pg_put_bind(tx, &nothing);
+	}
 	s->ack.drops = true;
-	s->ack.was_refused = true;
 	s->r->n.refused++;
+}
+
+bool
+pg_ack_is_about(struct span body, struct span name)
+{
+	struct pg_error e;
+
+	return pg_read_error(body, &e) && span_eq(e.code, SPAN("26000")) &&
+	       span_holds(e.message, name);
 }
 
 int
@@ -241,7 +251,8 @@ pg_ack_may(struct pg_session *s, struct span in)
 		if (rc != WIRE_PART || may(s, &m))
 			return 1;
 	}
-	refuse(s, in.p[0]);
+	pg_ack_replace(s, in.p[0], REFUSED);
+	s->ack.was_refused = true;
 	return -1;
 }
 
@@ -257,11 +268,8 @@ pg_ack_refusal(struct pg_session *s, struct span body, struct buf *ret)
 		.hint = SPAN("Nothing was executed. Try again when it has "
 		             "caught up."),
 	};
-	struct pg_error e;
 
-	if (!s->ack.was_refused || !pg_read_error(body, &e) ||
-	    !span_eq(e.code, SPAN("26000")) ||
-	    !span_holds(e.message, SPAN(REFUSED)))
+	if (!s->ack.was_refused || !pg_ack_is_about(body, REFUSED))
 		return false;
 	pg_put_error(ret, PG_ERROR_RESPONSE, &ours);
 	return true;

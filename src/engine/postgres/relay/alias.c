@@ -472,19 +472,6 @@ on_target(struct pg_session *s, const struct pg_message *m)
 	return ALIAS_DONE;
 }
 
-/* A name at the front, as far as it has come. */
-static bool
-next_name(struct span *rest, struct span *ret)
-{
-	const uint8_t *end = rest->n > 0 ? memchr(rest->p, 0, rest->n) : NULL;
-
-	if (end == NULL)
-		return false;
-	*ret = span_of(rest->p, (size_t)(end - rest->p));
-	*rest = span_skip(*rest, ret->n + 1);
-	return true;
-}
-
 /* Its names are at the front: what is behind them passes as it comes. */
 static enum alias_rc
 on_bind(struct pg_session *s, struct span in, size_t *ret_used)
@@ -500,7 +487,7 @@ on_bind(struct pg_session *s, struct span in, size_t *ret_used)
 	size_t used = 0;
 	size_t n;
 
-	if (!next_name(&rest, &portal) || !next_name(&rest, &name))
+	if (!pg_text_come(&rest, &portal) || !pg_text_come(&rest, &name))
 		return in.n >= size || in.n > WORDS_MAX ? ALIAS_NOT
 		                                        : ALIAS_MORE;
 	n = in.n - rest.n;

@@ -11,7 +11,7 @@
 #include "engine/postgres/relay/inside.h"
 
 /* Nobody prepares this. */
-#define REFUSED "godwit split"
+#define REFUSED SPAN("godwit split")
 
 bool
 pg_apart_is_on(const struct pg_relay *r)
@@ -112,18 +112,6 @@ body_of(struct span in, struct span *ret)
 	return true;
 }
 
-static bool
-next_name(struct span *rest, struct span *ret)
-{
-	const uint8_t *end = rest->n > 0 ? memchr(rest->p, 0, rest->n) : NULL;
-
-	if (end == NULL)
-		return false;
-	*ret = span_of(rest->p, (size_t)(end - rest->p));
-	*rest = span_skip(*rest, ret->n + 1);
-	return true;
-}
-
 /* The text of what the session has prepared; p NULL: nothing is known of it. */
 static struct span
 text_of(const struct pg_session *s, struct span name)
@@ -158,14 +146,15 @@ text_in(const struct pg_session *s, struct span in, struct span *ret_name,
 	case PG_PARSE:
 		if (!body_of(in, &rest))
 			return false;
-		if (next_name(&rest, ret_name) && !next_name(&rest, ret))
+		if (pg_text_come(&rest, ret_name) && !pg_text_come(&rest, ret))
 			*ret = rest;
 		return true;
 	case PG_BIND:
 		if (in.n < 5)
 			return false;
 		rest = span_of(in.p + 5, in.n - 5);
-		if (!next_name(&rest, &portal) || !next_name(&rest, ret_name))
+		if (!pg_text_come(&rest, &portal) ||
+		    !pg_text_come(&rest, ret_name))
 			return in.n >= size_of(in) || in.n > PG_APART_LOOK_MAX;
 		*ret = text_of(s, *ret_name);
 		return true;
@@ -461,23 +450,6 @@ say_why(struct pg_session *s, const struct sql_side *is, enum side has)
 		         name_of(has));
 }
 
-/* Instead of the message something that the server fails at: its error comes in its turn,
- * fails the transaction and ends a pipeline as any other. */
-static void
-refuse(struct pg_session *s, uint8_t type)
-{
-	struct buf *tx = &s->b.link->tx;
-	struct pg_bind nothing = { .portal = SPAN(""),
-		                   .statement = SPAN(REFUSED) };
-
-	if (type == PG_QUERY || type == PG_FUNCTION_CALL)
-		pg_put_query(tx, SPAN("EXECUTE \"" REFUSED "\""));
-	else
-		pg_put_bind(tx, &nothing);
-	s->ack.drops = true;
-	s->r->n.refused++;
-}
-
 bool
 pg_apart_wants(const struct pg_session *s, uint8_t type)
 {
@@ -497,11 +469,9 @@ pg_apart_refusal(struct pg_session *s, struct span body, struct buf *ret)
 			"while they are apart a transaction is of one "
 			"feature's tables, or of the others'."),
 	};
-	struct pg_error e;
 
-	if (!pg_apart_wants(s, PG_ERROR_RESPONSE) || !pg_read_error(body, &e) ||
-	    !span_eq(e.code, SPAN("26000")) ||
-	    !span_holds(e.message, SPAN(REFUSED)))
+	if (!pg_apart_wants(s, PG_ERROR_RESPONSE) ||
+	    !pg_ack_is_about(body, REFUSED))
 		return false;
 	ours.message = buf_span(&s->apart.p->why);
 	pg_put_error(ret, PG_ERROR_RESPONSE, &ours);
@@ -555,7 +525,7 @@ check(struct pg_session *s, struct span in)
 	if (text.p != NULL)
 		pg_apart_name(s, text, &is);
 	say_why(s, &is, has);
-	refuse(s, in.p[0]);
+	pg_ack_replace(s, in.p[0], REFUSED);
 	return APART_PASS;
 }
 

@@ -602,7 +602,7 @@ ask_one(struct relay *r, struct session *s)
 	if (k->asked_ns != 0 && k->asked_ns + ASK_NS > r->port->now_ns)
 		return;
 	lane = lane_admin(r, (enum side)s->lane->side);
-	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
+	if (!lane_is_open(lane))
 		return;
 	k->asked_ns = r->port->now_ns;
 	resp_put_array(&lane->link->tx, k->told_error ? 4 : 3);

@@ -240,7 +240,7 @@ ask_for(struct relay *r, struct lane *lane)
 	if (lane->seg_known == lane->seg_tail || lane->asks_for)
 		return false;
 	admin = lane_admin(r, (enum side)lane->side);
-	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
+	if (!lane_is_open(admin))
 		return true;
 	e = lane_ask(r, admin, PEND_ROLE_FOR,
 	             causal_question(r, (enum side)lane->side));
@@ -334,7 +334,7 @@ causal_ask_user(struct relay *r)
 	if (r->board == NULL)
 		return;
 	lane = lane_admin(r, r->route.authority);
-	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
+	if (!lane_is_open(lane))
 		return;
 	(void)lane_ask(r, lane, PEND_USER,
 	               SPAN("*3\r\n$3\r\nACL\r\n$7\r\nGETUSER\r\n"

@@ -326,8 +326,7 @@ try_reader(struct relay *r, struct session *s, struct span raw,
 		return false;
 	home->idle_ns = r->port->now_ns;
 	lane = lane_reader(r, side_other(r->route.authority), s->db, s->resp3);
-	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up ||
-	    buf_len(&lane->link->tx) > RELAY_LANE_TX_MAX)
+	if (!lane_is_open(lane) || buf_len(&lane->link->tx) > RELAY_LANE_TX_MAX)
 		return false;
 	if (s->lane != lane && s->inflight > 0)
 		return false;

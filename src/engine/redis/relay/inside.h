@@ -478,6 +478,13 @@ struct lane *lane_shadow(struct relay *r, enum side side, uint32_t db,
 struct lane *lane_own(struct relay *r, struct session *s);
 struct lane *lane_sub(struct relay *r, struct session *s, enum side side,
                       bool as_reader);
+/* Does it take requests now? NULL does not. */
+static inline bool
+lane_is_open(const struct lane *lane)
+{
+	return lane != NULL && lane->state == LANE_READY && lane->link->is_up;
+}
+
 /* May requests of clients go there under the route of now? */
 bool lane_is_of_route(const struct relay *r, const struct lane *lane);
 /* Make lane the session's lane (NULL: none). Nothing of it is under way. */

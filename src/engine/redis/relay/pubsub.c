@@ -214,7 +214,7 @@ sub_send_one(struct relay *r, struct lane *lane, struct sub_verb v,
 	struct buf *tx;
 	struct pending *e;
 
-	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
+	if (!lane_is_open(lane))
 		return; /* everything is sent when it becomes ready */
 	tx = &lane->link->tx;
 	resp_put_array(tx, 2);
@@ -320,7 +320,7 @@ is_lane_ready(struct relay *r, struct session *s, struct lane **at)
 		session_close(r, s, "ERR godwit: out of memory");
 		return false;
 	}
-	if (lane->state == LANE_READY && lane->link->is_up)
+	if (lane_is_open(lane))
 		return true;
 	lane_want(r, lane);
 	session_wait(r, s, &lane->waiters);

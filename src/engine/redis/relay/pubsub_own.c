@@ -97,7 +97,7 @@ say_marker(struct relay *r)
 	char text[40];
 	struct buf *b = &r->scratch;
 
-	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
+	if (!lane_is_open(admin))
 		return;
 	buf_clear(b);
 	buf_put_u64(b, r->own.number);

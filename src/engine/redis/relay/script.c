@@ -133,7 +133,7 @@ script_share(struct relay *r, struct span sha_hex)
 	if (sc == NULL || sc->told || r->board == NULL)
 		return;
 	lane = lane_admin(r, side_other(r->route.authority));
-	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
+	if (!lane_is_open(lane))
 		return; /* it is given all of them when it is ready */
 	sc->told = true;
 	put_load(&lane->link->tx, span_of(sc->p, sc->n));
@@ -157,7 +157,7 @@ script_preload(struct relay *r, enum side side)
 		return;
 	}
 	lane = lane_admin(r, side);
-	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up)
+	if (!lane_is_open(lane))
 		return; /* done when it is ready */
 	r->loading[side] = true;
 	map_each(e, &r->scripts) {

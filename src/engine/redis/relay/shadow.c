@@ -181,7 +181,7 @@ usable(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
 	struct lane *lane = lane_shadow(r, side, db, resp3);
 
-	if (lane == NULL || lane->state != LANE_READY || !lane->link->is_up ||
+	if (!lane_is_open(lane) ||
 	    ring_n(&lane->fifo) >= r->route.shadow.inflight)
 		return NULL;
 	lane->idle_ns = r->port->now_ns;
@@ -347,7 +347,7 @@ ask_position(struct relay *r, struct ask *a)
 
 	next_state(r, a, ASK_POSITION);
 	a->pos = UINT64_MAX;
-	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
+	if (!lane_is_open(admin))
 		return;
 	e = lane_ask(r, admin, PEND_SHADOW_ROLE,
 	             causal_question(r, r->route.authority));

@@ -465,7 +465,7 @@ ask(struct relay *r)
 	struct lane *admin = lane_admin(r, other);
 	struct pending *e;
 
-	if (admin == NULL || admin->state != LANE_READY || !admin->link->is_up)
+	if (!lane_is_open(admin))
 		return;
 	e = lane_ask(r, admin, PEND_WHOLE, causal_question(r, other));
 	if (e == NULL)

@@ -109,7 +109,7 @@ watched_ask(struct relay *r, struct session *s)
 		return DISPATCH_CLOSED;
 	}
 	lane->idle_ns = r->port->now_ns;
-	if (lane->state == LANE_READY && lane->link->is_up)
+	if (lane_is_open(lane))
 		return ask(r, s, lane);
 	lane_want(r, lane);
 	session_wait(r, s, &lane->waiters);
