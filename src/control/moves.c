@@ -312,7 +312,7 @@ moves_try(struct run *r, struct err *err)
 	                         r->op.move.kind == MOVE_BACK)) ||
 	            (r->op.kind == OP_ROLLBACK &&
 	             (run_authority(r) == SIDE_NEW || run_is_split(r)));
-	shift_gates(r, &g);
+	gates_look(r, &g);
 	if (is_move && r->op.move.kind == MOVE_TO_SHARE &&
 	    r->op.move.ppm > r->read_ppm)
 		gate = migration_gate_share(&g, why, sizeof(why));

@@ -482,8 +482,18 @@ int shift_begin_scope(struct run *r, json_t *def, bool forced,
 void shift_mail(struct run *r, const struct mail *m);
 void shift_tick(struct run *r, uint64_t now_ns);
 uint64_t shift_wake_ns(const struct run *r);
-void shift_gates(const struct run *r, struct gates *ret);
 void shift_stop(struct run *r, const char *why);
+
+/* shift_record.c: R in the journal */
+int shift_record_freeze(struct run *r, struct err *err) MUST;
+/* 1: the others are not there yet. */
+int shift_record_commit(struct run *r, struct err *err) MUST;
+int shift_record_of_group(struct run *r, enum group_state s,
+                          struct err *err) MUST;
+int shift_record_abort(struct run *r, struct err *err) MUST;
+
+/* gates.c */
+void gates_look(const struct run *r, struct gates *ret);
 
 /* verbs_ask.c */
 const char *verbs_name(enum op_kind k);

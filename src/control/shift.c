@@ -29,165 +29,7 @@ limits_of(const struct run_conf *c)
 	};
 }
 
-void
-shift_gates(const struct run *r, struct gates *ret)
-{
-	enum side other = side_other(run_authority(r));
-	uint64_t now = os_mono_ns();
-
-	*ret = (struct gates){
-		.move = r->mover != NULL ? r->move : MOVE_IDLE,
-		.lag_ms = atomic_load(&r->board.lag_ms),
-		.lag_ms_max = r->conf->lag_max_ms,
-		.pending = atomic_load(&r->board.pending_records),
-		.reverse_proven = r->proven_ns != 0,
-		.reverse_age_ms = (now - r->proven_ns) / NS_PER_MS,
-		.reverse_age_ms_max = LIMIT_REVERSE_AGE_MS,
-		.is_verifying = proof_is_on(r),
-		.suspect = atomic_load(&r->board.suspects) != 0,
-		.relays = r->relay_n,
-		.sides_up = { r->at[0].is_up, r->at[1].is_up },
-		.fenced = r->at[other].fenced,
-		.record_owed = r->record_owed,
-		.is_split = run_is_split(r),
-		.back = r->split.loop != NULL && r->split.end_ns == 0
-		                ? r->split.move
-		                : MOVE_IDLE,
-		.back_lag_ms = atomic_load(&r->split.board.lag_ms),
-		.back_pending = atomic_load(&r->split.board.pending_records),
-	};
-	if (parts_has(r))
-		ret->back = ret->move;
-	if (ret->is_split && parts_has(r))
-		ret->fenced = r->at[SIDE_OLD].parted && r->at[SIDE_NEW].parted;
-	else if (ret->is_split)
-		ret->fenced = ret->fenced && r->at[side_other(other)].fenced;
-	if (r->proof_last != NULL)
-		ret->verified_different =
-			strcmp(json_string_value(
-				       json_object_get(r->proof_last, "state")),
-		               "different") == 0;
-	for (uint32_t i = 0; i < r->relay_n; i++)
-		ret->relays_current += r->acked[i] >= r->generation ? 1 : 0;
-}
-
 /* ---- one step each; 0 or an error ---------------------------------------- */
-
-static enum side
-winner(const struct cutover *c)
-{
-	return c->keeps ? c->rules : side_other(c->rules);
-}
-
-/* "from", "to", and the scope it leads to where it is one. */
-static json_t *
-about(const struct run *r, bool define)
-{
-	const struct cutover *c = &r->cut;
-	json_t *j = json_pack("{s:s,s:s}", "from", side_name(c->rules), "to",
-	                      side_name(winner(c)));
-
-	if (!c->keeps)
-		return j;
-	(void)json_object_set_new(j, "scope_id",
-	                          json_integer((json_int_t)c->scope_to));
-	if (define && divide_def(r, c->scope_to) != NULL)
-		(void)json_object_set_new(
-			j, "scope", json_deep_copy(divide_def(r, c->scope_to)));
-	return j;
-}
-
-static int
-do_freeze(struct run *r, struct err *err)
-{
-	struct authority a = journal_authority(r->journal);
-	struct authority to = authority_freeze_scope(&a, r->cut.scope_to);
-	int rc = r->cut.forced ? 0 : layout_check(r, err);
-
-	if (rc != 0)
-		return rc;
-	return journal_move(r->journal, JOURNAL_FREEZE, &a, &to, about(r, true),
-	                    err);
-}
-
-/* 1: the others are not there yet. */
-static int
-group_rc(struct run *r, enum group_state s, struct err *err)
-{
-	int rc;
-
-	if (s == GROUP_OPEN)
-		return 1;
-	if (s != GROUP_COMMITTED) {
-		r->group_unsure = s == GROUP_UNSURE;
-		return -(int)err->code;
-	}
-	/* The record is there; without reading it nothing may open. */
-	rc = journal_reread(r->journal, err);
-	r->group_unsure = rc != 0;
-	return rc;
-}
-
-static int
-commit_with_others(struct run *r, const struct authority *to, struct err *err)
-{
-	struct group_offer o = {
-		.until_ns = r->cut.forced ? UINT64_MAX
-		                          : r->cut.hold_at_ns +
-		                                    r->cut.limits.hold_ns -
-		                                    r->cut.limits.margin_ns,
-		.wake_fd = r->wake_fd,
-	};
-	enum group_state s;
-
-	journal_flip_of(r->journal, to, &o.flip);
-	o.body = json_pack("{s:s,s:I,s:s,s:s,s:I,s:b}", "leg", o.flip.leg,
-	                   "epoch", (json_int_t)to->epoch, "from",
-	                   side_name(r->cut.from), "to",
-	                   side_name(side_other(r->cut.from)), "position",
-	                   (json_int_t)r->cut.position, "lossy", r->cut.lossy);
-	s = group_put(r->op.group, r->op.member, &o, r->journal, err);
-	json_decref(o.body);
-	return group_rc(r, s, err);
-}
-
-static int
-do_commit(struct run *r, struct err *err)
-{
-	struct authority a = journal_authority(r->journal);
-	struct authority to = authority_commit(&a);
-	json_t *body;
-
-	/* The sides will not be equal: whoever comes later compares them. */
-	if (r->cut.lossy)
-		journal_stage_forget(r->journal);
-	/* Its resume points are those of this split only. */
-	if (r->cut.two && (!authority_is_split(&a) || !authority_is_split(&to)))
-		journal_stage_forget_back(r->journal);
-	if (r->op.group != NULL)
-		return commit_with_others(r, &to, err);
-	body = about(r, false);
-	(void)json_object_set_new(body, "position",
-	                          json_integer((json_int_t)r->cut.position));
-	(void)json_object_set_new(body, "lossy", json_boolean(r->cut.lossy));
-	return journal_move(r->journal, JOURNAL_COMMIT, &a, &to, body, err);
-}
-
-static int
-do_back_record(struct run *r, struct err *err)
-{
-	struct authority a = journal_authority(r->journal);
-	struct authority to = authority_abort(&a);
-
-	if (r->op.group != NULL)
-		(void)group_break(r->op.group, r->cut.why);
-	journal_unstage(r->journal);
-	return journal_move(r->journal, JOURNAL_ABORT, &a, &to,
-	                    json_pack("{s:s,s:s}", "at",
-	                              cutover_step_name(r->cut.died), "why",
-	                              r->cut.why),
-	                    err);
-}
 
 static int
 do_hold(struct run *r)
@@ -414,7 +256,7 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	int rc;
 
 	switch (step) {
-	case CUT_FREEZE: return do_freeze(r, err);
+	case CUT_FREEZE: return shift_record_freeze(r, err);
 	case CUT_HOLD: rc = do_hold(r); return rc == 0 ? 1 : rc;
 	case CUT_FENCE: return do_fence(r, err);
 	case CUT_ANNOUNCE: rc = do_announce(r, err); return rc == 0 ? 1 : rc;
@@ -427,10 +269,10 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 	case CUT_BARRIER_2:
 		return do_barrier(r, cutover_second(c), c->position_2, err);
 	case CUT_CHECK: return do_check(r, err);
-	case CUT_COMMIT: return do_commit(r, err);
+	case CUT_COMMIT: return shift_record_commit(r, err);
 	case CUT_OPEN: return do_open(r, err);
 	case CUT_RELEASE: send_release(r, true); return 1;
-	case CUT_BACK_RECORD: return do_back_record(r, err);
+	case CUT_BACK_RECORD: return shift_record_abort(r, err);
 	case CUT_BACK_UNFENCE: return do_back_unfence(r, err);
 	case CUT_BACK_RELEASE: send_release(r, false); return 1;
 	case CUT_IDLE:
@@ -488,7 +330,7 @@ static void
 over(struct run *r)
 {
 	struct cutover *c = &r->cut;
-	enum side to = winner(c);
+	enum side to = cutover_winner(c);
 	struct err err;
 
 	hold_ended(r);
@@ -728,7 +570,7 @@ look_at_group(struct run *r, uint64_t now_ns)
 	                                        r->cut.limits.margin_ns)
 		(void)group_break(r->op.group,
 		                  "the others were not ready in time");
-	rc = group_rc(r, group_look(r->op.group, &err), &err);
+	rc = shift_record_of_group(r, group_look(r->op.group, &err), &err);
 	if (rc == 1)
 		return;
 	ev.kind = rc == 0 ? CUT_EV_OK : CUT_EV_FAIL;

@@ -486,7 +486,7 @@ rollback_json(const struct run *r)
 	if (run_authority(r) == SIDE_OLD && !run_is_split(r))
 		return json_string("free: old has authority, nothing would be "
 		                   "lost");
-	shift_gates(r, &g);
+	gates_look(r, &g);
 	if (migration_gate_switch(&g, why, sizeof(why)) == GATE_OPEN)
 		return json_string("one short hold, nothing would be lost");
 	if (r->move == MOVE_IN_STEP || r->move == MOVE_CATCHING_UP)

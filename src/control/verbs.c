@@ -191,7 +191,7 @@ to_scope(struct run *r, json_t *def)
 		return;
 	}
 	if (rc == 0) {
-		shift_gates(r, &g);
+		gates_look(r, &g);
 		g.is_split = true;
 		if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN)
 			rc = err_set(&err, ERR_POSTPONED, "%s", why);
@@ -224,7 +224,7 @@ to_share(struct run *r)
 		return;
 	}
 	json_decref(def);
-	shift_gates(r, &g);
+	gates_look(r, &g);
 	/* Fewer reads on the other side is always possible. */
 	if ((m->ppm > r->read_ppm || (m->units & ~r->units) != 0) &&
 	    migration_gate_share(&g, why, sizeof(why)) != GATE_OPEN) {
@@ -289,7 +289,7 @@ promote_switch(struct run *r)
 	struct err err;
 	char why[200];
 
-	shift_gates(r, &g);
+	gates_look(r, &g);
 	if (migration_gate_switch(&g, why, sizeof(why)) != GATE_OPEN) {
 		(void)later(r, why);
 		return;
@@ -377,7 +377,7 @@ rollback_switch(struct run *r)
 
 	r->op.is_forced =
 		json_is_true(json_object_get(r->op.args, "accept_data_loss"));
-	shift_gates(r, &g);
+	gates_look(r, &g);
 	gate = migration_gate_switch(&g, why, sizeof(why));
 	/* An accepted loss opens every gate but that of the journal. */
 	if (gate != GATE_OPEN && (!r->op.is_forced || gate == GATE_DISK)) {
@@ -475,7 +475,7 @@ complete(struct run *r)
 		refuse(r, &err);
 		return;
 	}
-	shift_gates(r, &g);
+	gates_look(r, &g);
 	g.verified_different = false;
 	if (!r->op.is_forced &&
 	    migration_gate_share(&g, why, sizeof(why)) != GATE_OPEN) {

@@ -179,10 +179,16 @@ cutover_second(const struct cutover *c)
 	return side_other(c->from);
 }
 
+enum side
+cutover_winner(const struct cutover *c)
+{
+	return c->keeps ? c->rules : side_other(c->rules);
+}
+
 bool
 cutover_opens(const struct cutover *c, bool aborted, enum side *ret)
 {
-	*ret = aborted || c->keeps ? c->rules : side_other(c->rules);
+	*ret = aborted ? c->rules : cutover_winner(c);
 	if (aborted)
 		return c->scope == AUTHORITY_NO_SCOPE;
 	return !c->keeps || c->scope_to == AUTHORITY_NO_SCOPE;

@@ -118,6 +118,8 @@ void cutover_init_scope(struct cutover *c, const struct authority *r,
                         const struct cutover_scope *to, bool forced);
 /* The side of the second mark and barrier. */
 enum side cutover_second(const struct cutover *c);
+/* Whose authority it is when it commits. */
+enum side cutover_winner(const struct cutover *c);
 /* Is anything open after it, or, aborted, before it? Which one? */
 bool cutover_opens(const struct cutover *c, bool aborted, enum side *ret);
 

@@ -169,7 +169,7 @@ class_of_first(const struct sql_token *t)
 	if (sql_token_is(t, " select values table with "))
 		return SQL_READ;
 	if (sql_token_is(t, " insert update delete begin start commit end "
-	                    "rollback abort "))
+	                    "rollback abort savepoint release "))
 		return SQL_MILD;
 	return SQL_WRITE;
 }

@@ -315,6 +315,49 @@ a_statement_without_a_name_goes_along(void **state)
 	}
 }
 
+/* A query that its server passed over has no answer: the session is asked, and what the
+ * question makes an end of is made again. */
+static void
+a_session_of_which_nothing_is_sure_is_asked(void **state)
+{
+	static const struct span bad = WORD("P\0\0\0\013\0bad\0\0\0"),
+				 good = WORD("P\0\0\0\020\0SELECT 2\0\0\0"),
+				 sync = WORD("S\0\0\0\4");
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens(&s);
+	bytes(c, bad);
+	bytes(c, QUERY);
+	bytes(c, sync);
+	bytes(c, good);
+	bytes(c, sync);
+	assert_string_equal(types(s), "PQSPS");
+	say(s, 'E', B("SERROR\0C42601\0"));
+	say(s, 'Z', SPAN("I"));
+	say(s, '1', SPAN(""));
+	say(s, 'Z', SPAN("I"));
+	assert_string_equal(types(c), "EZ1Z");
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	assert_string_equal(types(s), "");
+	world_pass_time(&run.w, 40 * MS);
+	assert_string_equal(types(s), "QPS");
+	say(s, 'T',
+	    SPAN("\0\1godwit_census\0\0\0\0\0\0\0\0\0\0\027\0\4\377\377\377"
+	         "\377\0\0"));
+	say(s, 'C', B("SELECT 0"));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+	assert_int_equal(run.drained, 0);
+	say(s, '1', SPAN(""));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+	assert_int_equal(run.drained, 1);
+	assert_string_equal(types(c), "");
+	end();
+}
+
 static void
 what_cannot_go_is_named(void **state)
 {
@@ -429,6 +472,7 @@ main(void)
 		cmocka_unit_test(a_message_that_is_cut_is_waited_for),
 		cmocka_unit_test(what_a_session_has_goes_along),
 		cmocka_unit_test(a_statement_without_a_name_goes_along),
+		cmocka_unit_test(a_session_of_which_nothing_is_sure_is_asked),
 		cmocka_unit_test(what_cannot_go_is_named),
 		cmocka_unit_test(
 			other_parameters_are_told_in_front_of_an_answer),

@@ -264,6 +264,70 @@ nothing_is_left(void **state)
 	end();
 }
 
+/* The beginning of a part of a transaction leaves nothing, nor does its end. */
+static void
+a_savepoint_leaves_nothing(void **state)
+{
+	static const char *const all[] = { "BEGIN", "SAVEPOINT a",
+		                           "RELEASE SAVEPOINT a",
+		                           "ROLLBACK TO SAVEPOINT b",
+		                           "COMMIT" };
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		say_query(c, all[i]);
+		answers(s, i < 4 ? "Cz" : "CZ");
+	}
+	(void)types(c);
+	(void)types(s);
+	bytes(d, READ);
+	got(s, READ);
+	answers(s, "TCZ");
+	assert_string_equal(types(d), "TCZ");
+	end();
+}
+
+/* Nobody gets a server of which it is not known what is there: it is asked until it
+ * tells, and in the end it stays. */
+static void
+who_is_not_told_asks_again(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	for (int told = 0; told < 2; told++) {
+		begin_turns(1);
+		c = first(&s);
+		d = another();
+		bytes(c, WILD);
+		answers(s, "CZ");
+		(void)types(c);
+		(void)types(s);
+		bytes(d, READ);
+		for (int i = 0; i < (told ? 3 : 8); i++) {
+			assert_true(has_sent(s, SPAN("godwit_census")));
+			assert_string_equal(types(s), "Q");
+			answers(s, "EZ");
+		}
+		if (told) {
+			assert_string_equal(types(s), "Q");
+			say(s, 'T', SPAN("\0\0"));
+			has(s, "s", "a.b", "1");
+			answers(s, "CZ");
+			assert_true(has_sent(s, SPAN("RESET ALL")));
+		}
+		(void)types(s);
+		bytes(c, READ);
+		if (!told)
+			got(s, READ);
+		end();
+	}
+}
+
 /* Who was given a server, made ready for it, says something there before it goes on to
  * the next one who waits. */
 static void
@@ -740,6 +804,8 @@ main(void)
 		cmocka_unit_test(parameters_are_told),
 		cmocka_unit_test(who_came_too_early_is_asked),
 		cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(a_savepoint_leaves_nothing),
+		cmocka_unit_test(who_is_not_told_asks_again),
 		cmocka_unit_test(each_has_its_turn),
 		cmocka_unit_test(what_cannot_go_stays),
 		cmocka_unit_test(its_own_of_before_is_looked_at),

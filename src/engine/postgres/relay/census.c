@@ -174,6 +174,7 @@ void
 pg_census_probe(struct pg_session *s)
 {
 	put_question(s);
+	s->b.due += put_unnamed(s, &s->b.link->tx);
 	s->probes = true;
 }
 
@@ -369,8 +370,11 @@ pg_census_hear(struct pg_session *s, uint8_t type, struct span body)
 	if (type == PG_ERROR_RESPONSE)
 		s->state.failed = true;
 	if (type == PG_READY && s->state.failed &&
-	    ++s->state.tries < CENSUS_TRIES)
+	    ++s->state.tries < CENSUS_TRIES) {
+		/* It has its server until that is known. */
+		s->turn.is_wild = pg_turn_is_on(s->r);
 		return;
+	}
 	if (type == PG_READY)
 		hear_end(s);
 	if (type != PG_DATA_ROW || !pg_read_row(body, &row) || row.n != 3)

@@ -336,6 +336,7 @@ pg_turn_lost(struct pg_session *s)
 	if (x == NULL)
 		return;
 	s->turn.server = NULL;
+	s->turn.ticket = 0;
 	x->s = NULL;
 	s->b.sweeps = 0;
 	buf_clear(&s->turn.due);
