@@ -5,25 +5,6 @@
  */
 #include "turns.h"
 
-/* The census' rows: kind, a, b. */
-static void
-has(int s, const char *kind, const char *a, const char *b)
-{
-	const char *text[3] = { kind, a, b };
-	uint8_t n[4];
-	struct buf row;
-
-	buf_init(&row, &run.w.heap.mem);
-	buf_put(&row, "\0\3", 2);
-	for (int i = 0; i < 3; i++) {
-		pg_set_u32(n, (uint32_t)strlen(text[i]));
-		buf_put(&row, n, 4);
-		buf_put_str(&row, text[i]);
-	}
-	say(s, 'D', buf_span(&row));
-	buf_fini(&row);
-}
-
 static void
 by_turns(void **state)
 {
@@ -195,137 +176,6 @@ parameters_are_told(void **state)
 		assert_string_equal(types(i == 0 ? d : c), "TCZ");
 	}
 	end();
-}
-
-/* Before the catalog is there anything may have been left. It is asked once. */
-static void
-who_came_too_early_is_asked(void **state)
-{
-	int s, c, x;
-
-	(void)state;
-	begin_turns(2);
-	c = opens(&s);
-	world_batch(&run.w);
-	bytes(c, READ);
-	x = opens_one();
-	answers(x, "TCZ");
-	assert_string_equal(types(c), "TCZ");
-	say(s, 'C', B("SELECT 0"));
-	say(s, 'Z', SPAN("I"));
-	world_batch(&run.w);
-	(void)types(x);
-	bytes(c, READ);
-	assert_string_equal(types(x), "Q");
-	answers(x, "TCZ");
-	assert_true(has_sent(x, SPAN("godwit_census")));
-	assert_string_equal(types(c), "TCZ");
-	end();
-}
-
-/* What one may have left is made an end of before the next one's words; and what one set
- * is made again for it. */
-static void
-nothing_is_left(void **state)
-{
-	int s, c, d;
-
-	(void)state;
-	begin_turns(1);
-	c = first(&s);
-	d = another();
-	bytes(c, WILD);
-	got(s, WILD);
-	answers(s, "CZ");
-	(void)types(c);
-	/* Nobody waits: it stays. */
-	assert_string_equal(types(s), "");
-	bytes(d, READ);
-	assert_true(has_sent(s, SPAN("godwit_census")));
-	assert_string_equal(types(s), "Q");
-	say(s, 'T', SPAN("\0\0"));
-	has(s, "s", "a.b", "1");
-	has(s, "u", "ann", "");
-	answers(s, "CZ");
-	assert_true(has_sent(s, SPAN("RESET ALL")));
-	assert_false(has_sent(s, SPAN("set_config")));
-	assert_false(has_sent(s, SPAN("SELECT 1")));
-	(void)types(s);
-	answers(s, "CCCZ");
-	got(s, READ);
-	answers(s, "CZ");
-	assert_string_equal(types(d), "CZ");
-	bytes(c, READ);
-	assert_true(has_sent(s, SPAN("set_config('a.b','1',false)")));
-	assert_false(has_sent(s, SPAN("SELECT 1")));
-	(void)types(s);
-	answers(s, "CZ");
-	got(s, READ);
-	end();
-}
-
-/* The beginning of a part of a transaction leaves nothing, nor does its end. */
-static void
-a_savepoint_leaves_nothing(void **state)
-{
-	static const char *const all[] = { "BEGIN", "SAVEPOINT a",
-		                           "RELEASE SAVEPOINT a",
-		                           "ROLLBACK TO SAVEPOINT b",
-		                           "COMMIT" };
-	int s, c, d;
-
-	(void)state;
-	begin_turns(1);
-	c = first(&s);
-	d = another();
-	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		say_query(c, all[i]);
-		answers(s, i < 4 ? "Cz" : "CZ");
-	}
-	(void)types(c);
-	(void)types(s);
-	bytes(d, READ);
-	got(s, READ);
-	answers(s, "TCZ");
-	assert_string_equal(types(d), "TCZ");
-	end();
-}
-
-/* Nobody gets a server of which it is not known what is there: it is asked until it
- * tells, and in the end it stays. */
-static void
-who_is_not_told_asks_again(void **state)
-{
-	int s, c, d;
-
-	(void)state;
-	for (int told = 0; told < 2; told++) {
-		begin_turns(1);
-		c = first(&s);
-		d = another();
-		bytes(c, WILD);
-		answers(s, "CZ");
-		(void)types(c);
-		(void)types(s);
-		bytes(d, READ);
-		for (int i = 0; i < (told ? 3 : 8); i++) {
-			assert_true(has_sent(s, SPAN("godwit_census")));
-			assert_string_equal(types(s), "Q");
-			answers(s, "EZ");
-		}
-		if (told) {
-			assert_string_equal(types(s), "Q");
-			say(s, 'T', SPAN("\0\0"));
-			has(s, "s", "a.b", "1");
-			answers(s, "CZ");
-			assert_true(has_sent(s, SPAN("RESET ALL")));
-		}
-		(void)types(s);
-		bytes(c, READ);
-		if (!told)
-			got(s, READ);
-		end();
-	}
 }
 
 /* Who was given a server, made ready for it, says something there before it goes on to
@@ -802,10 +652,6 @@ main(void)
 		cmocka_unit_test(no_message_is_waited_for),
 		cmocka_unit_test(so_much_of_a_message_does),
 		cmocka_unit_test(parameters_are_told),
-		cmocka_unit_test(who_came_too_early_is_asked),
-		cmocka_unit_test(nothing_is_left),
-		cmocka_unit_test(a_savepoint_leaves_nothing),
-		cmocka_unit_test(who_is_not_told_asks_again),
 		cmocka_unit_test(each_has_its_turn),
 		cmocka_unit_test(what_cannot_go_stays),
 		cmocka_unit_test(its_own_of_before_is_looked_at),

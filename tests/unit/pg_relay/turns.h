@@ -150,3 +150,22 @@ has_sent(int i, struct span text)
 	}
 	return false;
 }
+
+/* The census' rows: kind, a, b. */
+static inline void
+has(int s, const char *kind, const char *a, const char *b)
+{
+	const char *text[3] = { kind, a, b };
+	uint8_t n[4];
+	struct buf row;
+
+	buf_init(&row, &run.w.heap.mem);
+	buf_put(&row, "\0\3", 2);
+	for (int i = 0; i < 3; i++) {
+		pg_set_u32(n, (uint32_t)strlen(text[i]));
+		buf_put(&row, n, 4);
+		buf_put_str(&row, text[i]);
+	}
+	say(s, 'D', buf_span(&row));
+	buf_fini(&row);
+}
