@@ -3,7 +3,9 @@
  * tests/fuzz/pg_batch.h: changes of rows, from the mover's applier into the server of
  * pg_table.h, beside a source that does the same by itself.
  *
- * Whenever nothing is under way both are equal, and every row that was changed was met.
+ * Whenever nothing is under way both are equal, and every row that was changed was met. Of
+ * the table that the target had rows of before it has those that were never changed, too
+ * (conflict.c).
  */
 #pragma once
 
@@ -20,6 +22,7 @@ struct batch {
 	struct link link;
 	struct pt_server sv;
 	struct pt_table source[PT_TABLES];
+	struct pt_table want; /* of PT_MIXED */
 	uint64_t lsn;
 	uint32_t troubles;
 	bool says_sets; /* tables' types are known */
@@ -55,6 +58,9 @@ batch_relation(int t)
 static inline bool
 batch_is_key(const struct pt_shape *s, int c)
 {
+	/* It is logged whole. */
+	if (s == &pt_shapes[PT_MIXED])
+		return true;
 	return s->keys == 0 || (s->keys >> c & 1) != 0;
 }
 
@@ -67,7 +73,9 @@ batch_learn(int t)
 		                    .oid = (uint32_t)t + 1,
 		                    .schema = SPAN("s"),
 		                    .name = span_str(s->name),
-		                    .identity = s->keys != 0 ? 'd' : 'f',
+		                    .identity = s->keys == 0 || t == PT_MIXED
+		                                        ? 'f'
+		                                        : 'd',
 		                    .n = s->n };
 	struct heap heap = heap_make();
 	struct buf b;
@@ -98,6 +106,42 @@ batch_learn(int t)
 	return ret;
 }
 
+/* What the target says of the tables that are on both. */
+static inline void
+batch_there(const char *is_both, const char *has_rows, const char *key)
+{
+	const char *text[5] = { "s.mix", "\"s\".\"mix\"", is_both, has_rows,
+		                key };
+	struct heap heap = heap_make();
+	struct pg_values row = { .n = 5 };
+	struct buf b;
+
+	buf_init(&b, &heap.mem);
+	for (int i = 0; i < 5; i++)
+		pg_put_value(&b, span_str(text[i]));
+	row.items = buf_span(&b);
+	REQUIRE(pg_there_hear(&batch.m, row));
+	buf_fini(&b);
+}
+
+/* Rows that only the target has, some of them of keys that will be drawn. */
+static inline void
+batch_own_rows(void)
+{
+	static const char keys[] = { 'a', 'c', 'e', 'z' };
+
+	for (size_t i = 0; i < sizeof(keys); i++) {
+		struct pt_row r = { .is = true };
+
+		r.v[0] = (struct pt_value){ .n = 1, .text = { keys[i] } };
+		r.v[1] = (struct pt_value){ .n = 3, .text = "own" };
+		r.v[2] = (struct pt_value){ .n = PT_NULL };
+		pt_put(&batch.want, &pt_shapes[PT_MIXED], &r);
+	}
+	batch.sv.table[PT_MIXED] = batch.want;
+	batch.sv.kept[PT_MIXED] = batch.want;
+}
+
 static inline void
 batch_begin(bool says_sets)
 {
@@ -113,6 +157,9 @@ batch_begin(bool says_sets)
 	m->conf = &batch.conf;
 	m->port = &batch.port;
 	memcpy(m->slot, "godwit_x", 9);
+	map_init(&m->there, &batch.heap.mem, sizeof(struct pg_there), 7);
+	batch_there("1", "1", "c0");
+	batch_own_rows();
 	buf_init(&batch.link.tx, &batch.heap.mem);
 	for (int i = 0; i < SIDE_N; i++) {
 		struct pg_apply *a = &m->apply[i];
@@ -124,6 +171,7 @@ batch_begin(bool says_sets)
 		map_init(&a->statements, &batch.heap.mem, sizeof(uint32_t), 7);
 		buf_init(&a->images, &batch.heap.mem);
 		buf_init(&a->key, &batch.heap.mem);
+		buf_init(&a->whole, &batch.heap.mem);
 	}
 	batch_apply()->c.link = &batch.link;
 	batch_apply()->is_ready = true;
@@ -145,8 +193,11 @@ batch_end(void)
 		map_fini(&batch.m.apply[i].statements);
 		buf_fini(&batch.m.apply[i].images);
 		buf_fini(&batch.m.apply[i].key);
+		buf_fini(&batch.m.apply[i].whole);
 	}
 	buf_fini(&batch.link.tx);
+	pg_there_forget(&batch.m);
+	map_fini(&batch.m.there);
 	REQUIRE(batch.heap.mem.used == 0);
 }
 
@@ -170,11 +221,32 @@ batch_cells(struct buf *b, const struct pt_shape *s, const struct pt_row *r,
 	}
 }
 
+/* What both are to be. */
+static inline void
+batch_want(int t, const struct pt_row *was, const struct pt_row *is)
+{
+	const struct pt_shape *s = &pt_shapes[t];
+
+	if (was != NULL)
+		pt_find(&batch.source[t], was, pt_all(s))->is = false;
+	if (is != NULL)
+		pt_put(&batch.source[t], s, is);
+	if (t != PT_MIXED)
+		return;
+	if (was != NULL)
+		pt_drop(&batch.want, s, was);
+	if (is != NULL) {
+		pt_drop(&batch.want, s, is);
+		pt_put(&batch.want, s, is);
+	}
+}
+
 /* was: NULL, or the row that it was; is: the row that it becomes. */
 static inline void
 batch_change(int t, const struct pt_row *was, const struct pt_row *is)
 {
 	const struct pt_shape *s = &pt_shapes[t];
+	bool is_whole = s->keys == 0 || t == PT_MIXED;
 	struct pg_output_part p = { .oid = (uint32_t)t + 1 };
 	struct heap heap = heap_make();
 	struct pt_row now = is != NULL ? *is : (struct pt_row){ .is = false };
@@ -198,20 +270,20 @@ batch_change(int t, const struct pt_row *was, const struct pt_row *is)
 			                   .items = buf_span(&new) };
 	}
 	if (was != NULL &&
-	    (is == NULL || s->keys == 0 || !pt_same(was, is, s->keys))) {
-		batch_cells(&old, s, was, s->keys != 0 ? s->keys : pt_all(s));
-		p.old = (struct pg_tuple){ .kind = s->keys != 0 ? PG_TUPLE_KEY
-			                                        : PG_TUPLE_OLD,
+	    (is == NULL || is_whole || !pt_same(was, is, s->keys))) {
+		batch_cells(&old, s, was, is_whole ? pt_all(s) : s->keys);
+		p.old = (struct pg_tuple){ .kind = is_whole ? PG_TUPLE_OLD
+			                                    : PG_TUPLE_KEY,
 			                   .n = s->n,
 			                   .items = buf_span(&old) };
 	}
-	pg_apply_change(&batch.m, batch_apply(), batch_relation(t), &p);
+	if (batch_relation(t)->is_mixed)
+		pg_mixed_change(&batch.m, batch_apply(), batch_relation(t), &p);
+	else
+		pg_apply_change(&batch.m, batch_apply(), batch_relation(t), &p);
 	buf_fini(&old);
 	buf_fini(&new);
-	if (was != NULL)
-		pt_find(&batch.source[t], was, pt_all(s))->is = false;
-	if (is != NULL)
-		pt_put(&batch.source[t], s, is);
+	batch_want(t, was, is);
 }
 
 static inline void
@@ -262,7 +334,8 @@ static inline bool
 batch_is_equal(void)
 {
 	for (int i = 0; i < PT_TABLES; i++) {
-		if (!pt_equal(&batch.source[i], &batch.sv.kept[i]))
+		if (!pt_equal(i == PT_MIXED ? &batch.want : &batch.source[i],
+		              &batch.sv.kept[i]))
 			return false;
 	}
 	return batch_apply()->due_n == 0 && !batch_apply()->is_open;
@@ -365,6 +438,8 @@ batch_truncate(int t)
 	p.items = span_of(oid, 4);
 	pg_apply_truncate(&batch.m, &batch.m.feed[SIDE_OLD], batch_apply(), &p);
 	memset(&batch.source[t], 0, sizeof(batch.source[t]));
+	if (t == PT_MIXED)
+		memset(&batch.want, 0, sizeof(batch.want));
 }
 
 static inline void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/fuzz/pg_table.h: a server with three small tables, which reads what the mover
- * says of rows: one by one, or in sets.
+ * tests/fuzz/pg_table.h: a server with four small tables, which reads what the mover
+ * says of rows: one by one, or in sets. The last one had rows of its own.
  *
  * Statements are told by their shape; every key is looked up, a second row of one key
  * ends the program, and each answer says how many rows were met.
@@ -17,7 +17,8 @@
 #define PT_COLUMNS   4
 #define PT_ROWS      64
 #define PT_VALUE_MAX 12
-#define PT_TABLES    3
+#define PT_TABLES    4
+#define PT_MIXED     3  /* the table that both had rows of */
 #define PT_SAID_MAX  64 /* statements, and parameters of one */
 #define PT_TEXT_MAX  900
 
@@ -46,6 +47,7 @@ static const struct pt_shape pt_shapes[PT_TABLES] = {
 	{ "one", 3, 1, 4 },
 	{ "two", 4, 10, 4 },
 	{ "bag", 3, 0, 4 },
+	{ "mix", 3, 1, 4 },
 };
 
 struct pt_table {
@@ -129,6 +131,26 @@ pt_put(struct pt_table *t, const struct pt_shape *s, const struct pt_row *r)
 		}
 	}
 	NEVER("a table of these tests is full");
+}
+
+/* Its row goes, where there is one of its key. */
+static inline void
+pt_drop(struct pt_table *t, const struct pt_shape *s, const struct pt_row *r)
+{
+	struct pt_row *is = pt_find(t, r, s->keys);
+
+	if (is != NULL)
+		is->is = false;
+}
+
+/* INSERT, as it is said. */
+static inline void
+pt_insert(struct pt_table *t, const struct pt_shape *s, const char *text,
+          const struct pt_row *r)
+{
+	if (strstr(text, " ON CONFLICT (\"c0\") DO UPDATE SET ") != NULL)
+		pt_drop(t, s, r);
+	pt_put(t, s, r);
 }
 
 /* The same rows, so many times each. */
@@ -245,7 +267,7 @@ pt_do_set(struct pt_server *sv, const char *text)
 			deletes && s->keys == 0 ? pt_times(sv, s->n, i) : 1;
 
 		if (strncmp(text, "INSERT", 6) == 0) {
-			pt_put(t, s, &r);
+			pt_insert(t, s, text, &r);
 			met++;
 			continue;
 		}
@@ -286,7 +308,7 @@ pt_do_row(struct pt_server *sv, const char *text)
 	if (strncmp(text, "INSERT", 6) == 0) {
 		for (; k < sv->value_n; k++)
 			r.v[k] = sv->value[k];
-		pt_put(t, s, &r);
+		pt_insert(t, s, text, &r);
 		return 1;
 	}
 	REQUIRE(where != NULL);

@@ -10,7 +10,8 @@
 enum {
 	ONE,
 	TWO,
-	BAG
+	BAG,
+	MIX
 };
 
 static struct pt_value
@@ -293,6 +294,136 @@ test_a_side_that_differs(void **state)
 	batch_end();
 }
 
+/* Where both had rows a change is put or goes, whatever the target has of it. */
+static void
+test_rows_that_both_had(void **state)
+{
+	(void)state;
+	batch_begin(true);
+	/* Over one of the target's own, beside it, and a key that goes to another one. */
+	put(MIX, row("a", "v", "long"));
+	put(MIX, row("b", "v", "long"));
+	turn(MIX, row("b", "v", "long"), row("c", "v", "long"));
+	turn(MIX, row("a", "v", "long"), row("a", NULL, "long"));
+	drop(MIX, row("c", "v", "long"));
+	batch_commit(true);
+	assert_true(batch_is_equal());
+	assert_false(batch.m.failed);
+	/* What was never changed is there still: a, e, z. */
+	assert_int_equal(
+		pt_count(&batch.sv.kept[MIX], &(struct pt_row){ 0 }, 0), 3);
+	/* A row that somebody has removed there is no difference. */
+	memset(&batch.sv.table[MIX], 0, sizeof(batch.sv.table[MIX]));
+	turn(MIX, row("a", NULL, "long"), row("a", "w", "long"));
+	drop(MIX, row("a", "w", "long"));
+	batch_commit(true);
+	assert_false(batch.m.failed);
+	batch_end();
+}
+
+/* The first statement that was put since at. */
+static const char *
+said(uint32_t at)
+{
+	return batch.sv.said_n > at ? batch.sv.said[at].text : "";
+}
+
+/* Nobody logs its rows whole any more: what the log tells is changed. */
+static void
+test_an_identity_that_is_gone(void **state)
+{
+	static const char cells[] = "t\0\0\0\1at\0\0\0\1wu";
+	struct pg_output_part p = { .kind = PG_CHANGE_UPDATE, .oid = MIX + 1 };
+	uint32_t at;
+
+	(void)state;
+	for (int sets = 0; sets < 2; sets++) {
+		batch_begin(sets);
+		put(MIX, row("a", "v", "long"));
+		batch_commit(true);
+		at = batch.sv.said_n;
+		batch_open();
+		p.new = (struct pg_tuple){ .kind = PG_TUPLE_NEW,
+			                   .n = 3,
+			                   .items = span_of(
+						   cells, sizeof(cells) - 1) };
+		pg_mixed_change(&batch.m, batch_apply(), batch_relation(MIX),
+		                &p);
+		batch_want(MIX,
+		           &(struct pt_row){
+				   true,
+				   { value("a"), value("v"), value("long") } },
+		           &(struct pt_row){
+				   true,
+				   { value("a"), value("w"), value("long") } });
+		batch_commit(true);
+		assert_memory_equal(said(at), "UPDATE ONLY ", 12);
+		assert_true(batch_is_equal());
+		assert_false(batch.m.failed);
+		batch_end();
+	}
+}
+
+/* A row that others are in the way of is put by Godwit's function there: cells as they
+ * would be written in an array. */
+static void
+test_a_row_that_has_to_have_room(void **state)
+{
+	struct pt_row r = { .is = true };
+	struct span tx;
+
+	(void)state;
+	batch_begin(true);
+	batch_open();
+	batch_apply()->by_row = batch.lsn + 1;
+	r.v[0] = value("a\"b\\c");
+	r.v[1] = value(NULL);
+	r.v[2] = value("");
+	batch_change(MIX, NULL, &r);
+	tx = buf_span(&batch.link.tx);
+	assert_true(
+		span_holds(tx, SPAN("SELECT \"godwit_x\".put('\"s\".\"mix\"', "
+	                            "'{\"c0\",\"c1\",\"c2\"}', $1::text[])")));
+	assert_true(span_holds(tx, SPAN("{\"a\\\"b\\\\c\",NULL,\"\"}")));
+	buf_clear(&batch.link.tx);
+	batch_end();
+}
+
+/* What both have, and what only one has. */
+static void
+test_whose_tables_are_whose(void **state)
+{
+	struct pg_relation *r;
+
+	(void)state;
+	batch_begin(true);
+	r = batch_relation(MIX);
+	assert_true(r->is_mixed && !r->is_own && r->identity == 'd');
+	assert_true(r->field[0].is_key && !r->field[1].is_key);
+	assert_false(batch_relation(ONE)->is_mixed);
+	/* A second column of its key. */
+	batch_there("1", "1", "c2");
+	assert_true(batch_learn(MIX));
+	r = batch_relation(MIX);
+	assert_true(r->field[0].is_key && !r->field[1].is_key &&
+	            r->field[2].is_key);
+	/* It had none. */
+	pg_there_forget(&batch.m);
+	batch_there("1", "0", "c0");
+	assert_true(batch_learn(MIX));
+	assert_false(batch_relation(MIX)->is_mixed);
+	assert_false(batch_relation(MIX)->is_own);
+	/* Old has none of that name. */
+	pg_there_forget(&batch.m);
+	batch_there("0", "1", "c0");
+	assert_true(batch_learn(MIX));
+	assert_true(batch_relation(MIX)->is_own);
+	assert_false(batch_relation(MIX)->is_mixed);
+	/* What no server says. */
+	assert_false(pg_there_hear(&batch.m, (struct pg_values){ .n = 4 }));
+	batch_end();
+}
+
 /* Whatever request for memory fails: nothing is committed that is not whole. */
 static void
 test_no_memory(void **state)
@@ -357,6 +488,10 @@ main(void)
 		cmocka_unit_test(test_images_have_a_bound),
 		cmocka_unit_test(test_a_set_that_is_refused),
 		cmocka_unit_test(test_a_side_that_differs),
+		cmocka_unit_test(test_rows_that_both_had),
+		cmocka_unit_test(test_an_identity_that_is_gone),
+		cmocka_unit_test(test_a_row_that_has_to_have_room),
+		cmocka_unit_test(test_whose_tables_are_whose),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_any_changes),
 	};

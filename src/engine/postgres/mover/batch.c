@@ -190,6 +190,9 @@ take_keyed(struct pg_apply *a, struct pg_relation *r,
 	if (!put_key(&a->key, r,
 	             p->kind == PG_CHANGE_DELETE ? p->old.items : p->new.items))
 		return false;
+	/* It cannot be put: it is changed, in its order. */
+	if (r->is_mixed && p->kind == PG_CHANGE_UPDATE)
+		return false;
 	n = net_of(a, r);
 	if (n == NULL)
 		return true;
