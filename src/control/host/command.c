@@ -212,7 +212,9 @@ host_command(struct host *h, const json_t *where, const json_t *argv,
              bool is_read, json_t **ret, struct err *err)
 {
 	struct place p = { .what = "" };
+	struct side_conf to;
 	struct client *c;
+	struct url u;
 	int rc = place_find(h, where, &p, err);
 
 	/* The relay knows by the command which reads may go where. */
@@ -220,7 +222,11 @@ host_command(struct host *h, const json_t *where, const json_t *argv,
 	*ret = NULL;
 	if (rc != 0)
 		return rc;
-	c = client_open(&p.at, COMMAND_MS, err);
+	u = place_url(&p, &p.url);
+	rc = url_side(&u, SIDE_OLD, &to, err);
+	if (rc != 0)
+		return rc;
+	c = client_open(&to.at, COMMAND_MS, err);
 	rc = c != NULL ? talk(c, &p, argv, ret, err) : -(int)err->code;
 	client_close(c);
 	return rc == 0 || rc == -ERR_USAGE ? rc : err_wrap(err, "%s", p.what);

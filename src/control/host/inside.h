@@ -298,6 +298,10 @@ struct place {
 /* where: as host_command() has it; *ret is zeroed. ERR_MISSING, ERR_USAGE. */
 int place_find(struct host *h, const json_t *where, struct place *ret,
                struct err *err) MUST;
+/* What is to be called, as user (url or other): the server, or an interlay before it,
+ * which is this very process: there is nobody in between, and its certificate has the
+ * names that clients use. */
+struct url place_url(const struct place *p, const struct url *user);
 
 /* over.c */
 /* After a restart, before its legs begin: nobody waits for those that are over. */

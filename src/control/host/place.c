@@ -129,3 +129,17 @@ place_find(struct host *h, const json_t *where, struct place *ret,
 	host_unlock(h);
 	return rc;
 }
+
+struct url
+place_url(const struct place *p, const struct url *user)
+{
+	struct url u = *user;
+
+	u.at = p->at;
+	if (p->is_through) {
+		memset(&u.tls, 0, sizeof(u.tls));
+		u.tls.is_on = p->is_tls;
+		u.tls.insecure = p->is_tls;
+	}
+	return u;
+}

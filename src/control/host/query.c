@@ -17,28 +17,12 @@
 #define QUERY_MS 5000
 #define PAUSE_NS 20000000 /* between two tries */
 
-/* The server, or an interlay before it, which is this very process: there is nobody
- * in between, and its certificate has the names that clients use. */
-static struct url
-url_of(const struct place *p, const struct url *user)
-{
-	struct url u = *user;
-
-	u.at = p->at;
-	if (p->is_through) {
-		memset(&u.tls, 0, sizeof(u.tls));
-		u.tls.is_on = p->is_tls;
-		u.tls.insecure = p->is_tls;
-	}
-	return u;
-}
-
 static int
 ask(const struct place *p, const json_t *queries, bool is_read, json_t **ret,
     struct err *err)
 {
 	const struct dialect *d = dialect_of(p->url.kind);
-	struct url u = url_of(p, &p->url);
+	struct url u = place_url(p, &p->url);
 	int rc;
 
 	if (d->query == NULL)
@@ -47,7 +31,7 @@ ask(const struct place *p, const json_t *queries, bool is_read, json_t **ret,
 	rc = d->query(&u, p->what, queries, is_read, ret, err);
 	/* It was switched between a look and the login, or behind it. */
 	if (rc == -ERR_AUTH && p->has_other) {
-		u = url_of(p, &p->other);
+		u = place_url(p, &p->other);
 		rc = d->query(&u, p->what, queries, is_read, ret, err);
 	}
 	return rc;
