@@ -136,6 +136,9 @@ struct dialect {
 	/* Between the barrier and the commit: what does not travel by the stream
 	 * goes from the losing side to the other one. */
 	int (*carry)(struct run *r, enum side from, struct err *err) MUST;
+	/* The same where a loss was accepted and it could not be carried: what can be
+	 * saved. NULL: nothing needs it. */
+	void (*salvage)(struct run *r, enum side from);
 	/* Behind a switch, or a fence made again: the rules of now survive a restart of the
 	 * server, where it can; who is left on a side that is shut goes. */
 	void (*persist)(struct run *r, enum side s);

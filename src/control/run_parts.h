@@ -482,6 +482,9 @@ int shift_begin_scope(struct run *r, json_t *def, bool forced,
 void shift_mail(struct run *r, const struct mail *m);
 void shift_tick(struct run *r, uint64_t now_ns);
 uint64_t shift_wake_ns(const struct run *r);
+/* shift_check.c: CHECK. Of a switch that accepts a loss: what can be carried is, and the
+ * answer is what could not. */
+int shift_check(struct run *r, struct err *err) MUST;
 void shift_stop(struct run *r, const char *why);
 
 /* shift_record.c: R in the journal */

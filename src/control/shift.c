@@ -195,25 +195,6 @@ do_fence(struct run *r, struct err *err)
 	return rc;
 }
 
-static int
-do_check(struct run *r, struct err *err)
-{
-	struct cutover *c = &r->cut;
-	int rc;
-
-	if (parts_switches(r))
-		return parts_check(r, err);
-	rc = r->dialect->holds(r, c->rules, c->r.epoch, err);
-	if (rc == 0)
-		rc = r->dialect->hold_replicas(r, c->rules, err);
-	if (rc == 0 && c->two)
-		rc = r->dialect->holds(r, side_other(c->rules), c->r.epoch,
-		                       err);
-	if (rc == 0 && !c->keeps)
-		rc = r->dialect->carry(r, c->rules, err);
-	return rc;
-}
-
 /* What the winner says to subscribers from here on counts (pubsub_flip.c). */
 static int
 do_open(struct run *r, struct err *err)
@@ -268,7 +249,7 @@ perform(struct run *r, enum cutover_step step, struct err *err)
 		                            &c->position_2, err);
 	case CUT_BARRIER_2:
 		return do_barrier(r, cutover_second(c), c->position_2, err);
-	case CUT_CHECK: return do_check(r, err);
+	case CUT_CHECK: return shift_check(r, err);
 	case CUT_COMMIT: return shift_record_commit(r, err);
 	case CUT_OPEN: return do_open(r, err);
 	case CUT_RELEASE: send_release(r, true); return 1;

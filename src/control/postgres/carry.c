@@ -6,6 +6,11 @@
  * Between the barrier and the commit, when nobody can take a value on the losing
  * side: a sequence of the other side is set to the same value, and only forwards,
  * so that no value is ever handed out twice, in either direction.
+ *
+ * A switch that accepts a loss may find the losing side gone. Then nobody knows what its
+ * sequences have given, but the rows that came from it are here: a sequence goes behind the
+ * greatest value of each column that takes its values, and ROOM further, so that what is lost
+ * gives its names to nothing else.
  */
 #define _DEFAULT_SOURCE
 #include <stdio.h>
@@ -113,4 +118,102 @@ pg_carry_sequences(struct run *r, enum side from, struct err *err)
 		             err);
 	free(list);
 	return rc;
+}
+
+/* ---- what is left where the losing side cannot say it ----------------------------- */
+
+#define ROOM "1000"
+
+/* A statement for each sequence: its name, what it may have at least, what to say. $1: how
+ * much further. One that goes round has no greatest value; one without so much room gets
+ * none. */
+static const char words[] =
+	"WITH uses AS (SELECT d.objid AS s, d.refobjid AS t, d.refobjsubid AS col"
+	" FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND"
+	" d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND"
+	" d.refobjsubid > 0 UNION SELECT d.refobjid, a.adrelid, a.adnum FROM"
+	" pg_depend d JOIN pg_attrdef a ON a.oid = d.objid WHERE d.classid ="
+	" 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass),"
+	" seqs AS (SELECT q.*, format('%I.%I', n.nspname, c.relname) AS name,"
+	" seqincrement > 0 AS up FROM pg_sequence q JOIN pg_class c ON c.oid ="
+	" seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE"
+	" c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' AND"
+	" n.nspname NOT LIKE 'godwit\\_%')"
+	" SELECT name, format('SELECT setval(%L, (CASE WHEN v + %s %s %s THEN"
+	" v + %s ELSE v END)::bigint) FROM (SELECT last_value, %s(%s(last_value,"
+	" %s), %s)::numeric AS v FROM %s) x WHERE %s OR v %s last_value',"
+	" name, $1::numeric * seqincrement, CASE WHEN up THEN '<=' ELSE '>='"
+	" END, CASE WHEN up THEN seqmax ELSE seqmin END, $1::numeric *"
+	" seqincrement, CASE WHEN up THEN 'least' ELSE 'greatest' END, CASE"
+	" WHEN up THEN 'greatest' ELSE 'least' END, coalesce((SELECT"
+	" string_agg(format('(SELECT trunc(%s(%I))::numeric FROM %I.%I)', CASE"
+	" WHEN up THEN 'max' ELSE 'min' END, attname, tn.nspname, t.relname),"
+	" ', ') FROM uses JOIN pg_class t ON t.oid = uses.t JOIN pg_namespace"
+	" tn ON tn.oid = t.relnamespace JOIN pg_attribute a ON attrelid = t.oid"
+	" AND attnum = col AND atttypid IN (20, 21, 23, 1700) WHERE uses.s ="
+	" seqrelid AND NOT seqcycle), 'NULL'), CASE WHEN up THEN seqmax ELSE"
+	" seqmin END, name, ($1::numeric > 0)::text, CASE WHEN up THEN '>' ELSE '<'"
+	" END) FROM seqs";
+
+/* One that takes too long, or may not be set, is named. */
+static void
+by_columns(struct run *r, enum side s, const char *room)
+{
+	const char *param[] = { room, NULL };
+	PGresult *all;
+	PGresult *res;
+	struct err err;
+	int set = 0;
+
+	if (pg_ask(r, s, words, param, &all, &err) != 0) {
+		run_event(r, "sequences", "not set on %s: %s", r->side[s].label,
+		          err.text);
+		return;
+	}
+	for (int i = 0; i < PQntuples(all); i++) {
+		/* Not pg_ask(): names of theirs may have the sign that stands
+		 * for our schema. */
+		int rc = pg_reach(r, s, &err);
+
+		res = NULL;
+		if (rc == 0)
+			rc = backend_ask(&r->at[s].pg->b, pg_call_ms(r),
+			                 PQgetvalue(all, i, 1), NULL, &res,
+			                 &err);
+		if (rc != 0)
+			run_event(r, "sequences",
+			          "%s: not set on %s, do it by setval: %s",
+			          PQgetvalue(all, i, 0), r->side[s].label,
+			          err.text);
+		else
+			set += PQntuples(res);
+		PQclear(res);
+	}
+	if (set > 0)
+		run_event(r, "sequences",
+		          "%d on %s go on behind what its columns hold", set,
+		          r->side[s].label);
+	PQclear(all);
+}
+
+void
+pg_salvage(struct run *r, enum side from)
+{
+	struct err err;
+
+	if (r->at[from].is_up && pg_carry_sequences(r, from, &err) == 0)
+		return;
+	r->at[side_other(from)].pg->salvaged = true;
+	by_columns(r, side_other(from), ROOM);
+}
+
+void
+pg_salvage_tend(struct run *r, enum side s)
+{
+	struct pg_side *p = r->at[s].pg;
+
+	if (p == NULL || !p->salvaged || r->cut_on || !r->at[s].is_up)
+		return;
+	p->salvaged = false;
+	by_columns(r, s, "0");
 }

@@ -292,6 +292,7 @@ tend_replicas(struct run *r, enum side s)
 	else
 		pg_both_look(r);
 	pg_parts_tend(r, s);
+	pg_salvage_tend(r, s);
 }
 
 static void
@@ -373,6 +374,7 @@ const struct dialect dialect_postgres = {
 	.position = position,
 	.ready = pg_ready,
 	.carry = pg_carry,
+	.salvage = pg_salvage,
 	.persist = pg_kill_late,
 	.clean = pg_clean,
 	.tend_replicas = tend_replicas,

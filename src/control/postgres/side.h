@@ -29,6 +29,7 @@ struct pg_side {
 	json_t *conflicts;          /* both_told.c's; of new's alone       */
 	bool conflicts_owed;        /* no event tells them yet             */
 	uint64_t conflicts_ns;
+	bool salvaged;       /* by its columns, and to be looked at again   */
 	bool may_have_parts; /* triggers of parts.c; not looked at yet: true */
 	char left_user[32];  /* the role of the migration that left it       */
 	char lacks[200];     /* roles that it had not when it was looked at */
@@ -173,3 +174,8 @@ int pg_ready(struct run *r, struct err *err) MUST;
 int pg_carry(struct run *r, enum side from, struct err *err) MUST;
 /* The sequences alone. */
 int pg_carry_sequences(struct run *r, enum side from, struct err *err) MUST;
+/* The same for a switch that accepts a loss, as far as it goes: by what the losing side says,
+ * else by what the other side's columns hold. */
+void pg_salvage(struct run *r, enum side from);
+/* Once more behind the switch, for rows that were on their way. */
+void pg_salvage_tend(struct run *r, enum side s);
