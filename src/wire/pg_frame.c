@@ -29,6 +29,18 @@ pg_frame_init(struct pg_frame *f, enum pg_side from)
 }
 
 void
+pg_frame_rest(struct pg_frame *f, enum pg_side from)
+{
+	*f = (struct pg_frame){ .from = (uint8_t)from, .state = SESSION };
+}
+
+bool
+pg_frame_rests(const struct pg_frame *f)
+{
+	return f->state == SESSION && pg_frame_is_between(f);
+}
+
+void
 pg_frame_answer(struct pg_frame *f)
 {
 	REQUIRE(f->from == PG_BACK && f->state == SESSION);

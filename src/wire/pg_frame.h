@@ -52,6 +52,10 @@ struct pg_frame {
 /* A client starts with packets before the session, a server with messages. */
 void pg_frame_init(struct pg_frame *f, enum pg_side from);
 
+/* In its session, between two messages; is it? */
+void pg_frame_rest(struct pg_frame *f, enum pg_side from);
+bool pg_frame_rests(const struct pg_frame *f);
+
 /* The client has sent SSLRequest or GSSENCRequest: of the server comes one byte,
  * 'S', 'N' or 'G'; or an ErrorResponse, which nobody has authenticated. Bytes
  * that come in clear behind the request or its answer are not of the session that

@@ -178,7 +178,7 @@ digest_of(struct pg_session *s, const struct pg_parse *p, uint64_t ret[2])
 		                  s->turn.dress);
 		/* What it may have set since is not known yet. */
 		if (s->turn.is_wild)
-			ret[i] ^= hash_mix(s->turn.number + 1);
+			ret[i] ^= hash_mix(s->c.number + 1);
 	}
 }
 

@@ -152,7 +152,7 @@ is_taken(struct pg_session *s, const struct group *g)
 	uint64_t words = g->digest[0];
 
 	if (!g->is_simple)
-		words ^= hash_bytes(g->bind.values.items, s->process);
+		words ^= hash_bytes(g->bind.values.items, s->c.process);
 	return pg_rule_takes(s, g->text, words);
 }
 

@@ -56,6 +56,7 @@ enum pg_owner {
 	OWNER_MIRROR,
 	OWNER_KEEPER,
 	OWNER_APART,
+	OWNER_SLEEPER,
 };
 
 /* ---- of a session ------------------------------------------------------------ */

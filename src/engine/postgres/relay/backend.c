@@ -201,8 +201,8 @@ on_key(struct pg_backend *b, struct span body)
 	pg_own_key_set(&b->key, s->r->mem, &key);
 	if (s->at != SESSION_LOGIN)
 		return;
-	pg_set_u32(secret, s->secret);
-	key.process = s->process;
+	pg_set_u32(secret, s->c.secret);
+	key.process = s->c.process;
 	key.secret = span_of(secret, sizeof(secret));
 	pg_put_key(&s->client->tx, key);
 }
@@ -680,29 +680,31 @@ pg_backend_down(struct pg_backend *b, const struct err *err)
 void
 pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
 {
-	uint32_t own[2] = { key->process, 0 };
-	struct pg_session **s;
+	struct pg_client *who;
+	const struct pg_session *s;
 	struct pg_cancel *c;
 
 	if (key->secret.n != 4)
 		return;
-	own[1] = pg_get_u32(key->secret.p);
-	s = map_get(&r->keys, span_of(own, sizeof(own)));
-	if (s != NULL && pg_away_cancel(*s))
+	who = pg_keys_find(&r->keys, key->process, pg_get_u32(key->secret.p));
+	/* Who sleeps has asked for nothing. */
+	if (who == NULL || who->owner != OWNER_CLIENT ||
+	    pg_away_cancel((void *)who))
 		return;
+	s = (const void *)who;
 	/* Godwit's own questions are not what the client means. */
-	if (s == NULL || (*s)->b.link == NULL || (*s)->b.key.secret_n == 0 ||
-	    (*s)->b.at == BACKEND_CENSUS || (*s)->b.at == BACKEND_RESTORES)
+	if (s->b.link == NULL || s->b.key.secret_n == 0 ||
+	    s->b.at == BACKEND_CENSUS || s->b.at == BACKEND_RESTORES)
 		return;
 	c = mem_zero(r->mem, sizeof(*c));
 	if (c == NULL)
 		return;
 	c->owner = OWNER_CANCEL;
-	c->server = (*s)->turn.server;
+	c->server = s->turn.server;
 	if (c->server != NULL)
 		c->server->cancels++;
-	c->process = (*s)->b.key.process;
-	c->secret_n = (*s)->b.key.secret_n;
-	memcpy(c->secret, (*s)->b.key.secret, c->secret_n);
-	pg_relay_send_cancel(r, c, (*s)->b.side);
+	c->process = s->b.key.process;
+	c->secret_n = s->b.key.secret_n;
+	memcpy(c->secret, s->b.key.secret, c->secret_n);
+	pg_relay_send_cancel(r, c, s->b.side);
 }

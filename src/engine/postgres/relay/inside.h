@@ -24,6 +24,8 @@
  *   shadow.h   reads asked there as well (shadow.c, mirror.c, keeper.c)
  *   guard.h    a connection of Godwit's that is read only
  *   apart.h    tables on both sides: whose turn is where
+ *   keys.h     who is connected, by cancel keys
+ *   sleeper.h  what is left of a client that does nothing
  *   view.c     pools, clients and servers for an operator
  *   hold.c     hold, drained, release: sessions change sides
  *
@@ -40,8 +42,10 @@
 #include "engine/postgres/relay/ack.h"
 #include "engine/postgres/relay/apart.h"
 #include "engine/postgres/relay/away.h"
+#include "engine/postgres/relay/keys.h"
 #include "engine/postgres/relay/relay.h"
 #include "engine/postgres/relay/shadow.h"
+#include "engine/postgres/relay/sleeper.h"
 #include "engine/postgres/relay/turn.h"
 #include "wire/pg_back.h"
 #include "wire/pg_frame.h"
@@ -181,7 +185,7 @@ struct pg_named {
 };
 
 struct pg_session {
-	enum pg_owner owner;
+	struct pg_client c; /* first */
 	LIST_LINK(pg_session) all;
 	struct pg_relay *r;
 	struct link *client; /* NULL: gone, ends with its backend */
@@ -208,8 +212,6 @@ struct pg_session {
 	struct pg_acking ack;
 	struct pg_turn turn;
 	struct pg_apart apart;
-	uint32_t process; /* the cancel key that it has */
-	uint32_t secret;
 	uint32_t due_query; /* ReadyForQuery that will come */
 	uint32_t due_sync;
 	uint8_t status;   /* of the last ReadyForQuery */
@@ -230,6 +232,8 @@ struct pg_session {
 	uint64_t heard_ns; /* bytes of its backend came last */
 	uint64_t asked_ns; /* its last request               */
 	uint64_t requests;
+	uint64_t
+		restless; /* requests + 1 when it could not fall asleep; 0: never */
 };
 
 /* proxied.c */
@@ -272,13 +276,14 @@ struct pg_relay {
 	struct port *port;
 	struct mem *mem;
 	struct route route;
-	struct pg_sessions_list sessions;
+	struct pg_clients_list clients;   /* all, as they came          */
+	struct pg_sessions_list sessions; /* of them those that are awake */
 	struct pg_cancels_list cancels;
 	struct pg_pool_list pool;
 	struct pg_turns turns;
 	struct pg_places_list places;
-	struct map keys;    /* process and secret -> struct pg_session * */
-	struct pg_conn ask; /* as Godwit's role: verifiers       */
+	struct pg_keys keys;
+	struct pg_conn ask;          /* as Godwit's role: verifiers       */
 	struct pg_session *asks_for; /* NULL: nobody     */
 	bool has_asked;
 	struct buf lent_rx; /* blocks for the next session that needs one */
@@ -310,6 +315,8 @@ struct pg_relay {
 	uint64_t hold_max_ns;
 	uint64_t rare_ns;
 	bool retries; /* some session looks for a backend */
+	bool dozes;   /* some fell asleep, others may as well */
+	uint64_t sleep_ns;
 };
 
 /* ---- relay.c ---- */
@@ -318,6 +325,9 @@ void pg_relay_send_cancel(struct pg_relay *r, struct pg_cancel *c, enum side s);
 
 /* ---- session.c ---- */
 void pg_session_accept(struct pg_relay *r, struct link *client);
+/* s is all zero: as it is made, but nobody knows of it. */
+void pg_session_init(struct pg_session *s, struct pg_relay *r,
+                     struct link *client);
 void pg_session_take(struct pg_session *s, struct span bytes);
 /* The client has gone. */
 void pg_session_left(struct pg_session *s);

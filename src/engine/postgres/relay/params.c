@@ -18,7 +18,7 @@ struct told {
 static uint64_t
 hash(const struct pg_session *s, struct span text)
 {
-	return hash_bytes(text, s->secret);
+	return hash_bytes(text, s->r->turns.seed[0]);
 }
 
 /* Does the client know this value? It does from now on. */

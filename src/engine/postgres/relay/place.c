@@ -128,6 +128,7 @@ pg_group_leave(struct pg_relay *r, struct pg_group *g)
 		return;
 	buf_fini(&g->startup);
 	buf_fini(&g->says);
+	pg_alike_leave(r, g->alike);
 	pg_groups_remove(&r->turns.groups, g);
 	mem_free(r->mem, g, sizeof(*g));
 }

@@ -162,10 +162,10 @@ pg_pool_let_in(struct pg_session *s, struct span says)
 	struct pg_authentication ok = { .code = PG_AUTH_OK };
 	struct buf *tx = &s->client->tx;
 	uint8_t secret[4];
-	struct pg_key key = { .process = s->process,
+	struct pg_key key = { .process = s->c.process,
 		              .secret = span_of(secret, sizeof(secret)) };
 
-	pg_set_u32(secret, s->secret);
+	pg_set_u32(secret, s->c.secret);
 	pg_put_authentication(tx, &ok);
 	buf_put_span(&s->params, says);
 	pg_params_give(s);

@@ -102,7 +102,7 @@ publish(struct pg_relay *r)
 	PUT(withheld, r->acks.waited);
 	PUT(bytes_in, r->n.bytes_in);
 	PUT(bytes_out, r->n.bytes_out);
-	PUT(clients, (uint32_t)r->sessions.n);
+	PUT(clients, (uint32_t)r->clients.n);
 	PUT(generation, r->route.generation);
 	PUT(hold_last_ns, r->hold_last_ns);
 	PUT(hold_max_ns, r->hold_max_ns);
@@ -265,6 +265,15 @@ on_up(struct pg_relay *r, struct link *l)
 }
 
 static void
+wake(struct pg_relay *r, struct pg_sleeper *x, struct span bytes)
+{
+	struct pg_session *s = pg_sleeper_wake(r, x);
+
+	if (s != NULL)
+		pg_session_take(s, bytes);
+}
+
+static void
 on_bytes(struct pg_relay *r, const struct event *ev)
 {
 	enum pg_owner *o = ev->link->owner;
@@ -294,6 +303,8 @@ on_bytes(struct pg_relay *r, const struct event *ev)
 		pg_apart_hear(r, ev->bytes);
 	else if (*o == OWNER_POOLED)
 		pg_pool_bytes(ev->link->owner, ev->bytes);
+	else if (*o == OWNER_SLEEPER)
+		wake(r, ev->link->owner, ev->bytes);
 }
 
 static void
@@ -326,6 +337,8 @@ on_down(struct pg_relay *r, const struct event *ev)
 		pg_apart_down(r, ev->err);
 	else if (*o == OWNER_POOLED)
 		pg_pool_down(ev->link->owner);
+	else if (*o == OWNER_SLEEPER)
+		pg_sleeper_drop(r, ev->link->owner, false);
 	else
 		drop_cancel(r, ev->link->owner);
 }
@@ -371,13 +384,17 @@ end_sessions(struct pg_relay *r)
 {
 	bool late = r->port->now_ns >= r->stop_ns;
 
+	list_each(pg_client, c, all, &r->clients) {
+		if (c->owner == OWNER_SLEEPER)
+			(void)pg_sleeper_wake(r, (void *)c);
+	}
 	list_each(pg_session, s, all, &r->sessions) {
 		if (late || pg_session_is_quiet(s) || s->at != SESSION_OPEN)
 			pg_session_end(s, SPAN("57P01"),
 			               "terminating connection due to "
 			               "administrator command");
 	}
-	if (r->sessions.n > 0)
+	if (r->clients.n > 0)
 		return;
 	r->stops = false;
 	answer(r, MAIL_STOPPED, 0);
@@ -402,13 +419,15 @@ work(struct pg_relay *r)
 	if (r->pool.n > 0)
 		pg_pool_drop_old(r);
 	pg_turn_work(r);
+	pg_sleepers_work(r);
 	r->port->skips_board = r->acks.out.n == 0 && r->reads.out.n == 0;
 	r->port->lends = pg_acks_may_lend(r) && r->reads.out.n == 0 &&
 	                 !r->held && !r->stops && !r->locking && !r->warms;
 	publish(r);
 	port_wake(r->port,
 	          now + (r->retries || r->held || r->stops || r->locking ||
-	                                 r->warms || r->turns.waiting_n > 0
+	                                 r->warms || r->dozes ||
+	                                 r->turns.waiting_n > 0
 	                         ? RETRY_NS
 	                         : TICK_NS));
 }
@@ -435,8 +454,6 @@ step(void *self, struct port *p, const struct event *ev)
 		pg_apart_init(r);
 		r->turns.seed[0] = p->entropy(p);
 		r->turns.seed[1] = p->entropy(p);
-		map_init(&r->keys, r->mem, sizeof(struct pg_session *),
-		         p->entropy(p));
 		break;
 	case EV_ACCEPT: pg_session_accept(r, ev->link); break;
 	case EV_UP: on_up(r, ev->link); break;
@@ -457,8 +474,12 @@ fini(void *self, struct port *p)
 	struct pg_relay *r = self;
 
 	r->port = p;
-	list_each(pg_session, s, all, &r->sessions)
-		pg_session_free(s);
+	list_each(pg_client, c, all, &r->clients) {
+		if (c->owner == OWNER_SLEEPER)
+			pg_sleeper_drop(r, (void *)c, true);
+		else
+			pg_session_free((void *)c);
+	}
 	list_each(pg_cancel, c, all, &r->cancels) {
 		p->ops->close(p, c->link, false);
 		drop_cancel(r, c);
@@ -473,7 +494,7 @@ fini(void *self, struct port *p)
 	buf_fini(&r->quiet);
 	buf_fini(&r->lent_rx);
 	buf_fini(&r->lent_due);
-	map_fini(&r->keys);
+	pg_keys_fini(&r->keys, r->mem);
 }
 
 static void
@@ -482,7 +503,7 @@ show(const void *self, struct buf *text)
 	const struct pg_relay *r = self;
 
 	buf_putf(text, "relay: %s has authority, %zu sessions%s\n",
-	         side_name(r->route.authority), r->sessions.n,
+	         side_name(r->route.authority), r->clients.n,
 	         r->held ? ", held" : "");
 	if (r->reads.is_on)
 		buf_putf(text,

@@ -67,7 +67,7 @@ region_of(const struct pg_session *s)
 static uint64_t
 id_of(const struct pg_session *s)
 {
-	return hash_mix((uint64_t)s->process << 32 | s->secret);
+	return hash_mix((uint64_t)s->c.process << 32 | s->c.secret);
 }
 
 /* What is assigned by, unless it is the statement; an application without a name is

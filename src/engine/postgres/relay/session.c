@@ -13,57 +13,30 @@
 /* Longer than `SET SESSION name` with the space that people put into it. */
 #define SEAM ((size_t)256)
 
-static struct span
-key_of(const uint32_t key[2])
-{
-	return span_of(key, 2 * sizeof(key[0]));
-}
-
 /* A cancel key that nobody else has. */
 static bool
 take_key(struct pg_session *s)
 {
 	struct pg_relay *r = s->r;
-	uint32_t key[2];
-	bool is_new = false;
-	struct map_entry *e;
 
-	struct pg_session **mine;
-
-	while (!is_new) {
+	do {
 		uint64_t v = r->port->entropy(r->port);
 
 		/* A process number is a positive int in many clients. */
-		key[0] = (uint32_t)(v >> 33);
-		key[1] = (uint32_t)v;
-		e = map_put(&r->keys, key_of(key), &is_new);
-		if (e == NULL)
-			return false;
-		mine = map_value(e);
-		if (is_new)
-			*mine = s;
-	}
-	s->process = key[0];
-	s->secret = key[1];
-	return true;
+		s->c.process = (uint32_t)(v >> 33);
+		s->c.secret = (uint32_t)v;
+	} while (pg_keys_find(&r->keys, s->c.process, s->c.secret) != NULL);
+	return pg_keys_put(&r->keys, r->mem, &s->c);
 }
 
 void
-pg_session_accept(struct pg_relay *r, struct link *client)
+pg_session_init(struct pg_session *s, struct pg_relay *r, struct link *client)
 {
-	struct pg_session *s = mem_zero(r->mem, sizeof(*s));
-
-	if (s == NULL) {
-		r->port->ops->close(r->port, client, false);
-		return;
-	}
+	s->c.owner = OWNER_CLIENT;
 	s->r = r;
 	s->client = client;
 	s->is_proxied = r->conf->proxy;
-	client->owner = s;
 	s->status = PG_IDLE;
-	s->began_ns = r->port->now_ns;
-	s->owner = OWNER_CLIENT;
 	s->b.owner = OWNER_BACKEND;
 	s->b.s = s;
 	buf_init(&s->rx, r->mem);
@@ -80,12 +53,27 @@ pg_session_accept(struct pg_relay *r, struct link *client)
 	buf_init(&s->reading.application, r->mem);
 	s->state.found = &r->nothing;
 	s->reading.is_wild = true;
-	map_init(&s->custom, r->mem, 0, r->port->entropy(r->port));
-	map_init(&s->named, r->mem, sizeof(struct pg_named),
-	         r->port->entropy(r->port));
+	map_init(&s->custom, r->mem, 0, r->turns.seed[1]);
+	map_init(&s->named, r->mem, sizeof(struct pg_named), r->turns.seed[1]);
 	pg_frame_init(&s->in, PG_FRONT);
 	pg_turn_init(s);
 	pg_apart_begin(s);
+}
+
+void
+pg_session_accept(struct pg_relay *r, struct link *client)
+{
+	struct pg_session *s = mem_zero(r->mem, sizeof(*s));
+
+	if (s == NULL) {
+		r->port->ops->close(r->port, client, false);
+		return;
+	}
+	pg_session_init(s, r, client);
+	client->owner = s;
+	s->began_ns = r->port->now_ns;
+	s->c.number = ++r->turns.numbers;
+	pg_clients_push(&r->clients, &s->c);
 	pg_sessions_push(&r->sessions, s);
 	if (!take_key(s))
 		pg_session_end(s, SPAN("53200"), "out of memory");
@@ -95,7 +83,6 @@ void
 pg_session_free(struct pg_session *s)
 {
 	struct pg_relay *r = s->r;
-	uint32_t key[2] = { s->process, s->secret };
 
 	pg_warm_drop(s);
 	pg_turn_fini(s);
@@ -106,7 +93,7 @@ pg_session_free(struct pg_session *s)
 	pg_shadow_left(s);
 	if (s->client != NULL)
 		r->port->ops->close(r->port, s->client, true);
-	(void)map_remove(&r->keys, key_of(key));
+	pg_keys_drop(&r->keys, &s->c);
 	pg_auth_fini(s);
 	pg_proxied_fini(s);
 	pg_census_forget(s);
@@ -123,6 +110,7 @@ pg_session_free(struct pg_session *s)
 	pg_own_key_drop(&s->b.key, r->mem);
 	buf_fini(&s->b.word);
 	buf_fini(&s->reading.application);
+	pg_clients_remove(&r->clients, &s->c);
 	pg_sessions_remove(&r->sessions, s);
 	mem_free(r->mem, s, sizeof(*s));
 }

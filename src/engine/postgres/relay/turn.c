@@ -58,7 +58,6 @@ pg_turn_pins(const struct pg_session *s)
 void
 pg_turn_init(struct pg_session *s)
 {
-	s->turn.number = ++s->r->turns.numbers;
 	s->turn.series = 1;
 	buf_init(&s->turn.due, s->r->mem);
 }

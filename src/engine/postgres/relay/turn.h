@@ -91,6 +91,7 @@ struct pg_group {
 	uint8_t side;
 	struct buf startup;
 	struct buf says;
+	struct pg_alike *alike; /* of who fell asleep last; NULL: nobody did */
 };
 
 LIST_OF(pg_group, all, pg_groups);
@@ -139,7 +140,6 @@ struct pg_turn {
 	struct pg_place *place;
 	struct pg_group *group;
 	struct pg_server *server;
-	uint64_t number; /* of the session, never another's */
 	uint64_t ticket; /* of the last server that it had  */
 	bool is_waiting;
 	uint8_t waits_for; /* ... for a server of that side */

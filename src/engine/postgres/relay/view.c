@@ -126,7 +126,7 @@ application_of(const struct pg_session *s)
 static void
 put_client(const struct pg_session *s, struct view_client *c)
 {
-	c->number = s->turn.number;
+	c->number = s->c.number;
 	keep_who(pg_session_startup(s), c->user, c->database);
 	keep(c->application, application_of(s));
 	c->from = pg_proxied_origin(s);
@@ -141,13 +141,15 @@ put_client(const struct pg_session *s, struct view_client *c)
 }
 
 static void
-put_clients(const struct pg_relay *r, const struct view_ask *ask)
+put_clients(struct pg_relay *r, const struct view_ask *ask)
 {
-	list_each(pg_session, s, all, &r->sessions) {
-		union view_row *row = next_row(ask, s->turn.number);
+	struct pg_session room;
+
+	list_each(pg_client, c, all, &r->clients) {
+		union view_row *row = next_row(ask, c->number);
 
 		if (row != NULL)
-			put_client(s, &row->client);
+			put_client(pg_client_look(r, c, &room), &row->client);
 		if (ask->into->has_more)
 			return;
 	}
@@ -183,7 +185,7 @@ put_owner(const struct pg_session *s, struct view_server *to)
 {
 	keep_who(pg_session_startup(s), to->user, to->database);
 	to->what = "";
-	to->client = s->turn.number;
+	to->client = s->c.number;
 }
 
 static void
@@ -301,11 +303,16 @@ static void
 put_sessions(const struct pg_relay *r, const struct view_ask *ask,
              enum view_server_kind kind)
 {
-	list_each(pg_session, s, all, &r->sessions) {
-		const struct pg_away *p = s->reading.p;
-		uint64_t number = number_of(kind, s->turn.number);
+	list_each(pg_client, c, all, &r->clients) {
+		const struct pg_session *s = (const void *)c;
+		const struct pg_away *p;
+		uint64_t number = number_of(kind, c->number);
 		union view_row *row;
 
+		/* Who sleeps has none. */
+		if (c->owner != OWNER_CLIENT)
+			continue;
+		p = s->reading.p;
 		if (kind == VIEW_OF_CLIENT
 		            ? s->b.link == NULL || s->turn.server != NULL
 		            : p == NULL || p->c.link == NULL)
@@ -462,11 +469,12 @@ static void
 put_pools(struct pg_relay *r, struct view *v)
 {
 	struct tally t = { .r = r, .v = v };
+	struct pg_session room;
 
 	map_init(&t.at, r->mem, sizeof(struct view_pool *),
 	         r->port->entropy(r->port));
-	list_each(pg_session, s, all, &r->sessions)
-		count_session(&t, s);
+	list_each(pg_client, c, all, &r->clients)
+		count_session(&t, pg_client_look(r, c, &room));
 	list_each(pg_pooled, x, all, &r->pool)
 		count_server(pool_of(&t, buf_span(&x->startup), x->side),
 		             x->is_ready ? VIEW_SERVER_IDLE
