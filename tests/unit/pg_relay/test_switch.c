@@ -138,6 +138,99 @@ a_login_waits_until_the_new_side_is_open(void **state)
 	end();
 }
 
+/* A login that passes through: its client has heard a question of the server's, body. */
+static int
+begins_to_log_in(int *ret, struct span body)
+{
+	int c = comes();
+	int asks;
+
+	starts(c);
+	*ret = dialed();
+	up(*ret);
+	buf_clear(&run.w.sent[*ret]);
+	say(*ret, 'R', body);
+	world_batch(&run.w);
+	/* No verifier is found. */
+	asks = dialed();
+	if (asks >= 0) {
+		up(asks);
+		lets_in(asks);
+		say(asks, 'C', B("SELECT 0"));
+		say(asks, 'Z', SPAN("I"));
+	}
+	got(c, body.p[3] == 3 ? SPAN("R\0\0\0\10\0\0\0\3")
+	                      : SPAN("R\0\0\0\027\0\0\0\012SCRAM-SHA-256\0\0"));
+	return c;
+}
+
+/* Who has not answered the server's question yet answers that of the other one. */
+static void
+a_question_is_asked_again_by_the_other_side(void **state)
+{
+	const struct span asks[] = { SPAN("\0\0\0\3"),
+		                     SPAN("\0\0\0\012SCRAM-SHA-256\0\0") };
+	int s, t, c;
+
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		bool is_early = (i & 2) != 0; /* it answers in the hold */
+		bool is_ended = (i & 4) != 0; /* and the fence ends it  */
+
+		begin();
+		c = begins_to_log_in(&s, asks[i & 1]);
+		tell_mail(MAIL_HOLD, SIDE_OLD);
+		world_pass_time(&run.w, 60 * MS);
+		world_batch(&run.w);
+		assert_int_equal(run.drained, 1);
+		if (is_early)
+			say(c, 'p', B("mine"));
+		assert_string_equal(types(s), "");
+		if (is_ended) {
+			say(s, 'E', B("SFATAL\0C57P01\0Mterminating\0"));
+			world_batch(&run.w);
+			assert_false(is_there(s));
+		}
+		tell_mail(MAIL_RELEASE, SIDE_NEW);
+		world_pass_time(&run.w, 12 * MS);
+		world_batch(&run.w);
+		t = dialed();
+		assert_true(t >= 0 && run.w.to[t] == PORT_NEW);
+		up(t);
+		buf_clear(&run.w.sent[t]);
+		say(t, 'R', asks[i & 1]);
+		world_batch(&run.w);
+		if (!is_early) {
+			assert_string_equal(types(t), "");
+			say(c, 'p', B("mine"));
+		}
+		got(t, SPAN("p\0\0\0\011mine\0"));
+		got(c, SPAN(""));
+		lets_in(t);
+		assert_string_equal(types(c), "RSKZ");
+		end();
+	}
+	/* It is given up: its own server has the answer. */
+	begin();
+	c = begins_to_log_in(&s, asks[0]);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	say(c, 'p', B("mine"));
+	assert_string_equal(types(s), "");
+	tell_mail(MAIL_RELEASE, SIDE_OLD);
+	assert_string_equal(types(s), "p");
+	end();
+	/* The other one asks in another way. */
+	begin();
+	c = begins_to_log_in(&s, asks[1]);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	tell_mail(MAIL_RELEASE, SIDE_NEW);
+	t = dialed();
+	up(t);
+	say(t, 'R', SPAN("\0\0\0\5salt"));
+	assert_true(left_with(c, SPAN("57P03")));
+	end();
+}
+
 static void
 an_open_transaction_is_waited_for(void **state)
 {
@@ -466,6 +559,7 @@ main(void)
 		cmocka_unit_test(a_quiet_session_stands_still),
 		cmocka_unit_test(a_switch_that_is_given_up_lets_it_go_on),
 		cmocka_unit_test(a_login_waits_until_the_new_side_is_open),
+		cmocka_unit_test(a_question_is_asked_again_by_the_other_side),
 		cmocka_unit_test(an_open_transaction_is_waited_for),
 		cmocka_unit_test(an_error_ends_at_its_sync),
 		cmocka_unit_test(syncs_are_counted),

@@ -132,6 +132,9 @@ pass_on(struct pg_session *s, struct span body)
 	}
 	pg_put_end(&s->client->tx, at);
 	port_touch(s->r->port, s->client);
+	s->auth.is_open =
+		pg_read_authentication(body, &m) &&
+		(m.code == PG_AUTH_SASL || m.code == PG_AUTH_CLEARTEXT);
 	s->auth.at = pg_read_authentication(body, &m) && m.code == PG_AUTH_OK
 	                     ? AUTH_OVER
 	                     : AUTH_PASSES;
@@ -257,8 +260,13 @@ pg_auth_again(struct pg_session *s)
 		return true;
 	case AUTH_FIRST:
 	case AUTH_LAST: a->is_alone = true; return true;
+	case AUTH_REPEATS: return true;
 	case AUTH_PASSES:
 	case AUTH_OVER:
+		if (a->at == AUTH_PASSES && a->is_open) {
+			a->at = AUTH_REPEATS;
+			return true;
+		}
 		/* The server's own hash proves nothing of the client, until that
 		 * server has let it in. */
 		if (a->at == AUTH_PASSES && a->is_md5)
@@ -275,18 +283,53 @@ pg_auth_again(struct pg_session *s)
 
 /* ---- the first login ---------------------------------------------------------- */
 
+static bool
+has_name(struct span names, struct span name)
+{
+	struct span one;
+
+	while (pg_text_next(&names, &one)) {
+		if (span_eq(one, name))
+			return true;
+	}
+	return false;
+}
+
+/* What the client was asked on another side: it is not asked twice. False: it cannot
+ * answer, and is gone. */
+static bool
+repeat(struct pg_session *s, struct span body)
+{
+	struct pg_auth *a = &s->auth;
+	struct pg_authentication m;
+
+	if (pg_read_authentication(body, &m) &&
+	    (a->is_clear ? m.code == PG_AUTH_CLEARTEXT
+	                 : m.code == PG_AUTH_SASL &&
+	                           has_name(m.data, SPAN(PG_SCRAM_NAME)))) {
+		a->at = AUTH_PASSES;
+		return true;
+	}
+	pg_session_end(s, SPAN("57P03"),
+	               "the database has moved to another server, which asks "
+	               "for a password in another way; connect again");
+	return false;
+}
+
 /* How the server wants it. */
-void
+bool
 pg_auth_challenge(struct pg_session *s, struct span body)
 {
 	struct pg_auth *a = &s->auth;
 	struct pg_authentication m;
 
+	if (a->at == AUTH_REPEATS)
+		return repeat(s, body);
 	if (!pg_read_authentication(body, &m) || m.code != PG_AUTH_OK)
 		a->was_asked = true;
 	if (a->at == AUTH_DONE) {
 		pg_auth_answer(s, body);
-		return;
+		return true;
 	}
 	if (a->at == AUTH_PASSES || !pg_read_authentication(body, &m) ||
 	    (m.code != PG_AUTH_SASL && m.code != PG_AUTH_MD5)) {
@@ -296,13 +339,14 @@ pg_auth_challenge(struct pg_session *s, struct span body)
 			pass_on(s, body);
 		else
 			pass_first(s, body);
-		return;
+		return true;
 	}
 	buf_clear(&a->asked);
 	buf_put_span(&a->asked, body);
 	a->wants_scram = m.code == PG_AUTH_SASL;
 	a->at = AUTH_ASKS;
 	pg_auth_next(s->r);
+	return true;
 }
 
 static int
@@ -400,6 +444,7 @@ pg_auth_password(struct pg_session *s, const struct pg_message *m)
 			buf_clear(&a->secret);
 			buf_put_span(&a->secret, text);
 		}
+		a->is_open = false;
 		buf_put_span(&s->b.link->tx, m->raw);
 		port_touch(s->r->port, s->b.link);
 		return true;

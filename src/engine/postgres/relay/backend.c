@@ -340,8 +340,8 @@ on_first_login(struct pg_backend *b, uint8_t type, struct span body)
 	struct pg_error e;
 	bool is_fence;
 
-	if (type == PG_AUTHENTICATION)
-		pg_auth_challenge(s, body);
+	if (type == PG_AUTHENTICATION && !pg_auth_challenge(s, body))
+		return false;
 	if (type == PG_READY)
 		open_now(b);
 	if (type != PG_ERROR_RESPONSE)

@@ -149,10 +149,11 @@ struct pg_state {
 
 enum auth_at {
 	AUTH_NEW,
-	AUTH_DENIED, /* not by ourselves; the same as new otherwise      */
-	AUTH_PASSES, /* what server and client say to each other passes   */
-	AUTH_ASKS,   /* for the role's verifier                          */
-	AUTH_FIRST,  /* of the client's messages of SCRAM is waited for  */
+	AUTH_DENIED,  /* not by ourselves; the same as new otherwise      */
+	AUTH_PASSES,  /* what server and client say to each other passes   */
+	AUTH_REPEATS, /* another server asks what the client was asked   */
+	AUTH_ASKS,    /* for the role's verifier                          */
+	AUTH_FIRST,   /* of the client's messages of SCRAM is waited for  */
 	AUTH_LAST,
 	AUTH_DONE, /* it has proved its password to us                 */
 	AUTH_OVER, /* it is let in: what it says now is of its session */
@@ -165,6 +166,7 @@ struct pg_auth {
 	bool was_asked;    /* the server asked it for anything        */
 	bool is_alone;     /* it proves itself before it has a backend */
 	bool is_told;      /* the client knows that it is let in */
+	bool is_open;      /* it has heard a question that any server may ask */
 	uint64_t retry_ns; /* no other one before                */
 	bool has_keys;
 	bool is_md5;      /* secret is the server's hash, not a password */
@@ -370,7 +372,7 @@ void pg_backend_cancel(struct pg_relay *r, const struct pg_key *key);
 /* ---- auth.c ---- */
 void pg_auth_fini(struct pg_session *s);
 /* The server of its first backend says how it wants it: the body of a message. */
-void pg_auth_challenge(struct pg_session *s, struct span body);
+bool pg_auth_challenge(struct pg_session *s, struct span body);
 /* The client's answer, whole. False: the session is gone. */
 bool pg_auth_password(struct pg_session *s, const struct pg_message *m);
 /* A challenge that Godwit answers. False: it cannot. */

@@ -611,7 +611,11 @@ log_in(struct pg_session *s, struct span in, size_t *ret_used)
 	*ret_used = 0;
 	if ((s->b.at != BACKEND_LOGIN && !s->auth.is_alone) ||
 	    s->auth.at == AUTH_NEW || s->auth.at == AUTH_DENIED ||
-	    s->auth.at == AUTH_ASKS || s->auth.at == AUTH_OVER)
+	    s->auth.at == AUTH_ASKS || s->auth.at == AUTH_OVER ||
+	    s->auth.at == AUTH_REPEATS)
+		return 0;
+	/* Behind a hold another server may ask it the same. */
+	if (s->r->held && s->auth.at == AUTH_PASSES && s->auth.is_open)
 		return 0;
 	rc = pg_frame_whole(&s->in, in, &m);
 	if (rc == WIRE_MORE)
