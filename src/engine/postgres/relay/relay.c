@@ -419,7 +419,8 @@ work(struct pg_relay *r)
 	if (r->pool.n > 0)
 		pg_pool_drop_old(r);
 	pg_turn_work(r);
-	pg_sleepers_work(r);
+	if (now >= r->sleep_ns)
+		pg_sleepers_work(r);
 	r->port->skips_board = r->acks.out.n == 0 && r->reads.out.n == 0;
 	r->port->lends = pg_acks_may_lend(r) && r->reads.out.n == 0 &&
 	                 !r->held && !r->stops && !r->locking && !r->warms;

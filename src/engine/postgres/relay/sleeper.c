@@ -460,10 +460,10 @@ pg_sleepers_work(struct pg_relay *r)
 	size_t n = r->sessions.n;
 
 	r->dozes = false;
-	if (!pg_turn_is_on(r) || r->held || r->stops || r->locking ||
-	    pg_apart_is_on(r) || r->port->now_ns < r->sleep_ns)
-		return;
 	r->sleep_ns = r->port->now_ns + LOOK_NS;
+	if (!pg_turn_is_on(r) || r->held || r->stops || r->locking ||
+	    pg_apart_is_on(r))
+		return;
 	for (n = n < PG_SLEEP_LOOKS ? n : PG_SLEEP_LOOKS; n > 0; n--) {
 		struct pg_session *s = pg_sessions_pop(&r->sessions);
 

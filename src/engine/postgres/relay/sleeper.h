@@ -42,7 +42,7 @@ struct pg_sleeper {
 	uint64_t requests;
 };
 
-/* Once a batch: who does nothing falls asleep. */
+/* At r->sleep_ns: who does nothing falls asleep. */
 void pg_sleepers_work(struct pg_relay *r);
 
 /* The session again. NULL: no memory, and the client is closed. */
