@@ -63,21 +63,22 @@ take_tag(struct run *r, const char *tag)
 		               "%s", tag);
 }
 
-/* "<kin>.<index>": the names of all legs begin alike. */
+/* "<kin>_<index>": the names of all legs begin alike. */
 void
 layout_name(const struct run *r, char *id, size_t n)
 {
 	const struct run_part *p = r->home != NULL ? r->home->part : NULL;
 
 	if (p != NULL)
-		(void)snprintf(id, n, "%.16s.%u", p->kin, p->index);
+		(void)snprintf(id, n, "%.16s_%u", p->kin, p->index);
 }
 
 void
 layout_know_kin(struct run *r)
 {
 	const struct run_part *p = r->home != NULL ? r->home->part : NULL;
-	const char *dot = strchr(r->id, '.');
+	/* A dot in files of an earlier version. */
+	const char *dot = strpbrk(r->id, "_.");
 
 	r->is_part = dot != NULL;
 	if (!r->is_part)

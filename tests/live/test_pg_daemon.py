@@ -98,20 +98,3 @@ def test_repair_and_large_objects(tmp_path):
         d.make(pairs=(), id="apis")
         refused(d.serve.post("migrations/apis/api/a", {"endpoint": "new"}), 422, "kinds")
         refused(d.serve.patch("interlays/i_old", {"auth": {"users": [{"name": "a", "password": "b"}]}}), 422, "users of its own")
-
-
-@pytest.mark.limit(120)
-def test_two_databases_of_one_server(tmp_path):
-    """A fence is a server's, so two databases of one server cannot be two pairs of a
-    migration: said by name, before anything is changed."""
-    with Daemon(tmp_path) as d:
-        for side in ("old", "new"):
-            d.side[side].sql("CREATE DATABASE second")
-            d.serve.must("POST", "endpoints", {"id": side + "_2", "kind": "postgres", "config": {"url": d.url(side, "second")}})
-        d.port["second"] = ports.take()
-        d.serve.must("POST", "interlays", {"id": "i_old_2", "endpoint": "old_2", "port": d.port["second"]})
-        d.make(pairs=(("old", "new"), ("old_2", "new_2")))
-        got = d.serve.post("migrations/m/migrate")
-        print(got, got.message)
-        refused(got, 422, "server")
-        assert d.rows("new", "SELECT rolname FROM pg_roles WHERE rolname ~ '^godwit-' AND rolname <> 'godwit-check'") == []

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * control/host/part.c: legs that share servers: a cluster's masters whose slots go
- * to servers with other slots.
+ * to servers with other slots, or databases of one PostgreSQL server.
  *
  * Each instance of an interlay (in_cluster) has some slots, and they go from one
- * server to one other: a leg. A server is shared by all legs from it, or to it, so
- * they begin, switch and go back together (control/layout.c, group.h).
+ * server to one other: a leg. So does each database. A server is shared by all legs
+ * from it, or to it, so they begin, switch and go back together (control/layout.c,
+ * group.h).
  */
 #define _DEFAULT_SOURCE
 #include <stdio.h>
@@ -14,6 +15,7 @@
 
 #include "base/check.h"
 #include "control/host/inside.h"
+#include "control/journal.h"
 
 static bool
 is_from(const struct leg *a, const struct leg *b)
@@ -76,6 +78,72 @@ find_slots(struct migration *m, uint32_t k)
 	return any;
 }
 
+/* Databases of one server, each in one leg: with one user, so that the fence of one leg
+ * spares the others'. */
+static int
+judge_pair(const char *a, const char *b, bool same_side, struct err *err)
+{
+	struct url x;
+	struct url y;
+	int rc = url_parse(a, &x, err);
+
+	if (rc == 0)
+		rc = url_parse(b, &y, err);
+	if (rc != 0 || !same_side)
+		return rc;
+	if (strcmp(x.database, y.database) == 0)
+		return err_set(
+			err, ERR_UNABLE,
+			"two pairs of this migration share the database "
+			"%s; a database can be moved from, or to, in one "
+			"pair only",
+			x.label);
+	if (strcmp(x.user, y.user) != 0)
+		return err_set(err, ERR_UNABLE,
+		               "%s and %s share a server, and so its fence; "
+		               "their URLs have to name the same user",
+		               x.label, y.label);
+	return 0;
+}
+
+/* Do all legs move databases? */
+static bool
+has_databases(const struct migration *m)
+{
+	bool ret = true;
+
+	for (uint32_t k = 0; k < m->leg_n; k++) {
+		struct url u;
+		struct err err;
+
+		ret = ret &&
+		      url_parse(m->leg[k]->conf.old_url, &u, &err) == 0 &&
+		      u.kind == URL_POSTGRES;
+	}
+	return ret;
+}
+
+static int
+judge_databases(const struct migration *m, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t a = 0; a < m->leg_n; a++) {
+		for (uint32_t b = a + 1; rc == 0 && b < m->leg_n; b++) {
+			const struct leg *l = m->leg[a];
+			const struct leg *o = m->leg[b];
+
+			rc = judge_pair(l->conf.old_url, o->conf.old_url,
+			                is_from(l, o), err);
+			if (rc == 0)
+				rc = judge_pair(l->conf.new_url,
+				                o->conf.new_url, is_to(l, o),
+				                err);
+		}
+	}
+	return rc;
+}
+
 static int
 judge(const struct migration *m, struct err *err)
 {
@@ -85,13 +153,13 @@ judge(const struct migration *m, struct err *err)
 	    k != STRATEGY_CANARY)
 		return err_set(err, ERR_UNABLE,
 		               "strategy %s does not go with servers that "
-		               "several instances share; take big_bang, "
+		               "several pairs share; take big_bang, "
 		               "blue_green or canary",
 		               strategy_name(k));
 	if (m->spec->failure.kind == FAILURE_ALLOW_PARTIAL)
 		return err_set(err, ERR_UNABLE,
 		               "failure allow_partial does not go with servers "
-		               "that several instances share: none of them "
+		               "that several pairs share: none of them "
 		               "stays behind");
 	return 0;
 }
@@ -158,7 +226,7 @@ part_tie(struct migration *m, bool resume, struct err *err)
 {
 	bool shares = false;
 	bool known = true;
-	int rc;
+	int rc = 0;
 
 	for (uint32_t a = 0; a < m->leg_n; a++) {
 		for (uint32_t b = a + 1; b < m->leg_n; b++)
@@ -171,14 +239,17 @@ part_tie(struct migration *m, bool resume, struct err *err)
 	host_unlock(m->host);
 	if (!shares && !(known && m->leg_n == 1))
 		return 0;
-	if (!known && !resume)
+	if (has_databases(m))
+		rc = judge_databases(m, err);
+	else if (!known && !resume)
 		return err_set(err, ERR_UNABLE,
 		               "two pairs of this migration share a server; "
 		               "that is possible for instances behind an "
 		               "interlay with in_cluster: true, which has to "
 		               "run; else a server can be moved from, or to, "
 		               "in one pair only");
-	rc = judge(m, err);
+	if (rc == 0)
+		rc = judge(m, err);
 	if (rc != 0)
 		return rc;
 	m->is_parts = shares;
@@ -252,9 +323,56 @@ int
 part_alone(const struct migration *m, struct err *err)
 {
 	return err_set(err, ERR_UNABLE,
-	               "the instances of %s share servers: they go back "
+	               "the resources of %s share servers: they go back "
 	               "together; ask for rollback",
 	               m->id);
+}
+
+/* Does new rule, by its journal? */
+static bool
+rules_new(const struct leg *l)
+{
+	struct err err;
+	struct journal *j = journal_peek_leg(l->host->state, l->name, &err);
+	bool ret = j != NULL &&
+	           authority_side(journal_authority(j).state) == SIDE_NEW;
+
+	journal_close(j);
+	return ret;
+}
+
+/* A database that stayed out and that new rules: old must not be opened for it by the
+ * way back of the others. ERR_STATE: it cannot go on. */
+static int
+bring_back(struct migration *m, struct leg *l, struct err *err)
+{
+	bool is_left;
+
+	host_lock(m->host);
+	is_left = l->phase == LEG_REFUSED && l->is_out;
+	host_unlock(m->host);
+	if (!is_left || !rules_new(l))
+		return 0;
+	if (migration_rejoin(m, l, err) != 0)
+		return err_set(err, ERR_STATE,
+		               "%s cannot go on, and goes back with the others "
+		               "or not at all: %.200s",
+		               merge_name(l), l->err.text);
+	host_lock(m->host);
+	l->is_out = false;
+	host_unlock(m->host);
+	return 0;
+}
+
+static int
+bring_all_back(struct migration *m, struct err *err)
+{
+	bool is_meant = m->is_parts && has_databases(m);
+	int rc = 0;
+
+	for (uint32_t k = 0; rc == 0 && is_meant && k < m->leg_n; k++)
+		rc = bring_back(m, m->leg[k], err);
+	return rc;
 }
 
 int
@@ -265,6 +383,8 @@ part_whole(struct migration *m, const char *verb, struct err *err)
 	bool is_meant = false;
 	int rc = 0;
 
+	if (strcmp(verb, "rollback") == 0)
+		return bring_all_back(m, err);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		is_meant |= strcmp(verb, names[i]) == 0;
 	if (!is_meant || !m->is_parts)

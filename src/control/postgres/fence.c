@@ -31,7 +31,8 @@ pg_save(struct run *r, enum side s, struct err *err)
 	json_t *now;
 	int rc = pg_ask(
 		r, s,
-		"SELECT rolname FROM pg_roles WHERE rolcanlogin AND " PG_THEIRS,
+		"SELECT rolname FROM pg_roles WHERE (rolcanlogin OR rolname IN"
+		" (SELECT role FROM @.closed)) AND " PG_THEIRS,
 		NULL, &res, err);
 
 	if (rc != 0)

@@ -14,9 +14,9 @@
 #include "control/postgres/both.h"
 #include "control/postgres/object.h"
 
-/* closed: roles that had LOGIN before the fence; identity: tables whose rows are named
- * by all their columns meanwhile. The functions are what the files of this folder
- * call; a token of a later epoch refuses shut() and lift(). */
+/* identity: tables whose rows are named by all their columns meanwhile. The functions are
+ * what the files of this folder call; a token of a later epoch refuses shut() and
+ * lift(). */
 static const char schema[] =
 	"CREATE SCHEMA IF NOT EXISTS @;"
 	"REVOKE ALL ON SCHEMA @ FROM PUBLIC;"
@@ -25,7 +25,6 @@ static const char schema[] =
 	" epoch bigint NOT NULL, is_shut bool NOT NULL);"
 	"INSERT INTO @.fence (epoch, is_shut) VALUES (0, false)"
 	" ON CONFLICT DO NOTHING;"
-	"CREATE TABLE IF NOT EXISTS @.closed (role name PRIMARY KEY);"
 	"CREATE TABLE IF NOT EXISTS @.identity ("
 	" t text PRIMARY KEY, was \"char\" NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS @.marker ("
@@ -39,20 +38,22 @@ static const char schema[] =
 	" LANGUAGE plpgsql AS $$ DECLARE n name; BEGIN"
 	" SET LOCAL synchronous_commit = on;"
 	" PERFORM @.token(e, true);"
+	" PERFORM @.list_begin();"
 	" FOR n IN SELECT rolname FROM pg_catalog.pg_roles"
 	"  WHERE rolcanlogin AND " PG_THEIRS " LOOP"
-	"  INSERT INTO @.closed VALUES (n) ON CONFLICT DO NOTHING;"
+	"  PERFORM @.list_put(n);"
 	"  EXECUTE pg_catalog.format('ALTER ROLE %I NOLOGIN', n);"
 	" END LOOP; END $$;"
 	"CREATE OR REPLACE FUNCTION @.lift(e bigint) RETURNS void"
 	" LANGUAGE plpgsql AS $$ DECLARE n name; BEGIN"
 	" SET LOCAL synchronous_commit = on;"
 	" PERFORM @.token(e, false);"
+	" PERFORM @.list_begin();"
 	" FOR n IN SELECT role FROM @.closed JOIN pg_catalog.pg_roles"
 	"  ON rolname = role LOOP"
 	"  EXECUTE pg_catalog.format('ALTER ROLE %I LOGIN', n);"
 	" END LOOP;"
-	" DELETE FROM @.closed; END $$;"
+	" PERFORM @.list_end(); END $$;"
 	"CREATE OR REPLACE FUNCTION @.name_rows() RETURNS void"
 	" LANGUAGE plpgsql AS $$ DECLARE x text; BEGIN"
 	" FOR x IN SELECT t FROM @.identity"
@@ -76,6 +77,54 @@ static const char schema[] =
 	"   INTO v, called;"
 	"  RETURN NEXT;"
 	" END LOOP; END $$;";
+
+/* closed: roles that had LOGIN before the fence. The list of a leg alone is a table. */
+static const char list_alone[] =
+	"CREATE TABLE IF NOT EXISTS @.closed (role name PRIMARY KEY);"
+	"CREATE OR REPLACE FUNCTION @.list_begin() RETURNS void"
+	" LANGUAGE sql AS '';"
+	"CREATE OR REPLACE FUNCTION @.list_put(n name) RETURNS void LANGUAGE"
+	" sql AS $$ INSERT INTO @.closed VALUES (n) ON CONFLICT DO NOTHING $$;"
+	"CREATE OR REPLACE FUNCTION @.list_drop(n name) RETURNS void LANGUAGE"
+	" sql AS $$ DELETE FROM @.closed WHERE role = n $$;"
+	"CREATE OR REPLACE FUNCTION @.list_end() RETURNS void"
+	" LANGUAGE sql AS $$ DELETE FROM @.closed $$;";
+
+/* Of legs that share a server it has to be what all databases see: who is a member of the
+ * role godwit-<kin>, which is there while somebody is shut out. LOGIN and membership
+ * change in one transaction, so whichever leg lifts gives back all that any has taken.
+ * A comment on the role is a lock that holds in all databases until the transaction
+ * ends; there is no other one that needs no superuser. */
+static const char list_shared[] =
+	"CREATE OR REPLACE FUNCTION @.list() RETURNS name LANGUAGE sql"
+	" IMMUTABLE AS $$ SELECT ('godwit-' || split_part('@', '_', 2))::name"
+	" $$;"
+	"CREATE OR REPLACE VIEW @.closed AS SELECT r.rolname AS role"
+	" FROM pg_catalog.pg_auth_members m"
+	" JOIN pg_catalog.pg_roles r ON r.oid = m.member"
+	" JOIN pg_catalog.pg_roles g ON g.oid = m.roleid"
+	" WHERE g.rolname = @.list() AND r.rolname <> current_user"
+	" AND r.rolname NOT LIKE 'godwit-%';"
+	"CREATE OR REPLACE FUNCTION @.list_begin() RETURNS void"
+	" LANGUAGE plpgsql AS $$ BEGIN LOOP"
+	"  BEGIN EXECUTE pg_catalog.format('COMMENT ON ROLE %I IS %L',"
+	"   @.list(), 'Godwit: its members are shut out of this server');"
+	"   RETURN;"
+	"  EXCEPTION WHEN undefined_object THEN"
+	"   BEGIN EXECUTE pg_catalog.format('CREATE ROLE %I', @.list());"
+	"   EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;"
+	"   END;"
+	"  END; END LOOP; END $$;"
+	"CREATE OR REPLACE FUNCTION @.list_put(n name) RETURNS void LANGUAGE"
+	" plpgsql AS $$ BEGIN EXECUTE pg_catalog.format('GRANT %I TO %I',"
+	" @.list(), n); END $$;"
+	"CREATE OR REPLACE FUNCTION @.list_drop(n name) RETURNS void LANGUAGE"
+	" plpgsql AS $$ BEGIN IF EXISTS (SELECT 1 FROM @.closed WHERE role ="
+	" n) THEN EXECUTE pg_catalog.format('REVOKE %I FROM %I', @.list(), n);"
+	" END IF; END $$;"
+	"CREATE OR REPLACE FUNCTION @.list_end() RETURNS void LANGUAGE plpgsql"
+	" AS $$ BEGIN EXECUTE pg_catalog.format('DROP ROLE %I', @.list());"
+	" END $$;";
 
 /* What is called in a hold: functions, because the server keeps their plans. oust:
  * terminates who is there but the quiet ones; remain: of those, and of logins that had
@@ -197,6 +246,8 @@ pg_users(struct run *r, enum side s, struct err *err)
 		rc = p->is_plain ? pg_be_plain(r, s, err) : put_role(r, s, err);
 	if (rc == 0)
 		rc = pg_run(r, s, schema, err);
+	if (rc == 0)
+		rc = pg_run(r, s, r->is_part ? list_shared : list_alone, err);
 	if (rc == 0)
 		rc = pg_run(r, s, held, err);
 	if (rc == 0)

@@ -274,9 +274,9 @@ static const char again[] =
 	" BEGIN EXECUTE format('ALTER ROLE %I %s', n, regexp_replace(o,"
 	"  '(NO)?LOGIN CONNECTION LIMIT', 'CONNECTION LIMIT'));"
 	" EXCEPTION WHEN insufficient_privilege THEN RETURN; END;"
-	" DELETE FROM @.closed WHERE role = n;"
+	" PERFORM @.list_drop(n);"
 	" IF o ~ '(^| )LOGIN CONNECTION LIMIT' THEN"
-	"  INSERT INTO @.closed VALUES (n); END IF; END $$;";
+	"  PERFORM @.list_put(n); END IF; END $$;";
 
 /* Roles that new has already stay as they are; on a server that was left behind they
  * become what they are now, but the one that Godwit came in as. Who may not read passwords carries

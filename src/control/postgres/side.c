@@ -60,6 +60,13 @@ note_rank(struct pg_side *p)
 	p->is_plain = is == NULL || strcmp(is, "on") != 0;
 }
 
+static uint32_t
+login_ms(const struct run *r)
+{
+	return r->relay_n == 0 || r->has_time ? LIMIT_PREFLIGHT_MS
+	                                      : LIMIT_CONNECT_MS;
+}
+
 /* As the role that is Godwit's own, else as the URL says. */
 static int
 log_in(struct run *r, enum side s, bool own, struct err *err)
@@ -69,10 +76,7 @@ log_in(struct run *r, enum side s, bool own, struct err *err)
 
 	p->b.conf.user = own ? r->side[s].own_user : NULL;
 	p->b.conf.pass = own ? r->side[s].own_pass : NULL;
-	rc = backend_open(&p->b,
-	                  r->relay_n == 0 || r->has_time ? LIMIT_PREFLIGHT_MS
-	                                                 : LIMIT_CONNECT_MS,
-	                  err);
+	rc = backend_open(&p->b, login_ms(r), err);
 	if (rc == 0 && !own)
 		note_rank(p);
 	p->as_own = rc == 0 && (own || (p->is_plain && r->at[s].users_made));
@@ -86,9 +90,9 @@ log_in_as_left(struct run *r, struct err *err)
 	struct pg_side *p = r->at[SIDE_NEW].pg;
 	int rc;
 
-	(void)snprintf(p->left_user, sizeof(p->left_user), "godwit-%s",
+	(void)snprintf(p->other_user, sizeof(p->other_user), "godwit-%s",
 	               r->conf->left_id);
-	p->b.conf.user = p->left_user;
+	p->b.conf.user = p->other_user;
 	p->b.conf.pass = r->conf->left_pass;
 	rc = backend_open(&p->b, LIMIT_PREFLIGHT_MS, err);
 	if (rc == 0)
@@ -116,6 +120,12 @@ pg_reach(struct run *r, enum side s, struct err *err)
 		rc = log_in(r, s, false, err);
 	if (rc == -ERR_AUTH && s == SIDE_NEW && r->conf->left_id[0] != '\0')
 		rc = log_in_as_left(r, err);
+	/* Another leg has shut it. */
+	if (rc == -ERR_AUTH && r->is_part) {
+		rc = pg_kin_log_in(r, s, login_ms(r), err);
+		if (rc == 0)
+			note_rank(p);
+	}
 	return rc;
 }
 

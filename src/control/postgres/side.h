@@ -31,8 +31,10 @@ struct pg_side {
 	uint64_t conflicts_ns;
 	bool salvaged;       /* by its columns, and to be looked at again   */
 	bool may_have_parts; /* triggers of parts.c; not looked at yet: true */
-	char left_user[32];  /* the role of the migration that left it       */
-	char lacks[200];     /* roles that it had not when it was looked at */
+	/* The role of a migration that left it, or of a leg that shares it. */
+	char other_user[32];
+	char other_pass[96];
+	char lacks[200]; /* roles that it had not when it was looked at */
 };
 
 /* In pg_roles: roles of applications, whom a fence shuts out. */
@@ -77,6 +79,11 @@ int pg_tell_rows(struct run *r, enum side from, const char *table,
                  struct err *err) MUST;
 /* A statement without a result, or several statements in one transaction. */
 int pg_run(struct run *r, enum side s, const char *sql, struct err *err) MUST;
+
+/* ---- kin.c: legs that share a server ---- */
+/* As the role of another leg there. ERR_AUTH: none may; err stays. */
+int pg_kin_log_in(struct run *r, enum side s, uint32_t timeout_ms,
+                  struct err *err) MUST;
 
 /* ---- own.c: Godwit's role and schema ---- */
 /* What ends a stream, each by itself: a slot keeps the server's log for ever. */
