@@ -10,11 +10,20 @@
 #include "control/group.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "world/os/loop.h"
+
+/* What a leg has told of its connections to one server. */
+struct quiet {
+	struct url url;
+	uint32_t *process;
+	uint32_t n;
+};
 
 struct group {
 	pthread_mutex_t lock;
@@ -27,6 +36,7 @@ struct group {
 	uint32_t inside_n; /* that are; of all that ever came   */
 	uint32_t entered;
 	struct group_offer offer[GROUP_MAX];
+	struct quiet quiet[GROUP_MAX];
 	struct err why;
 };
 
@@ -50,8 +60,10 @@ group_free(struct group *g)
 {
 	if (g == NULL)
 		return;
-	for (uint32_t i = 0; i < g->n; i++)
+	for (uint32_t i = 0; i < g->n; i++) {
 		json_decref(g->offer[i].body);
+		free(g->quiet[i].process);
+	}
 	(void)pthread_mutex_destroy(&g->lock);
 	free(g);
 }
@@ -195,6 +207,56 @@ group_leave(struct group *g, uint32_t who)
 		g->inside_n--;
 	}
 	ret = g->inside_n == 0;
+	(void)pthread_mutex_unlock(&g->lock);
+	return ret;
+}
+
+int
+group_let_be(struct group *g, uint32_t who, const struct url *u,
+             const uint32_t *process, uint32_t n, struct err *err)
+{
+	struct quiet *q = &g->quiet[who];
+	uint32_t *more;
+
+	REQUIRE(who < g->n);
+	if (n == 0)
+		return 0;
+	(void)pthread_mutex_lock(&g->lock);
+	REQUIRE(q->n == 0 || url_same_server(&q->url, u));
+	more = realloc(q->process, ((size_t)q->n + n) * sizeof(*more));
+	if (more != NULL) {
+		memcpy(more + q->n, process, n * sizeof(*more));
+		q->process = more;
+		q->n += n;
+		q->url = *u;
+	}
+	(void)pthread_mutex_unlock(&g->lock);
+	return more != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+}
+
+char *
+group_left(struct group *g, const struct url *u)
+{
+	size_t n = 1;
+	size_t used = 0;
+	char *ret;
+
+	(void)pthread_mutex_lock(&g->lock);
+	for (uint32_t i = 0; i < g->n; i++)
+		n += (size_t)g->quiet[i].n * sizeof("4294967295,");
+	ret = malloc(n);
+	if (ret != NULL)
+		ret[0] = '\0';
+	for (uint32_t i = 0; ret != NULL && i < g->n; i++) {
+		const struct quiet *q = &g->quiet[i];
+
+		for (uint32_t k = 0; q->n > 0 && k < q->n; k++) {
+			if (!url_same_server(&q->url, u))
+				break;
+			used += (size_t)snprintf(ret + used, n - used, "%u,",
+			                         q->process[k]);
+		}
+	}
 	(void)pthread_mutex_unlock(&g->lock);
 	return ret;
 }

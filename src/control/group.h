@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #include "control/journal.h"
+#include "control/url.h"
 
 #define GROUP_MAX 32
 
@@ -49,6 +50,13 @@ enum group_state group_look(struct group *g, struct err *err);
  * is broken. Out: this leg fences no more; true: nobody does. */
 int group_enter(struct group *g, uint32_t who, int wake_fd, struct err *err);
 bool group_leave(struct group *g, uint32_t who);
+
+/* Connections of leg `who` to the server u that nothing is on its way to, told before it
+ * enters: whoever shuts that server lets them be. Copied; may be told piece by piece. */
+int group_let_be(struct group *g, uint32_t who, const struct url *u,
+                 const uint32_t *process, uint32_t n, struct err *err) MUST;
+/* All of them there, as "1,2,"; malloc. NULL: no memory. */
+char *group_left(struct group *g, const struct url *u);
 
 /* A leg turns back. GROUP_BROKEN, unless the commit was made or is unsure. */
 enum group_state group_break(struct group *g, const char *why);

@@ -211,6 +211,7 @@ struct run {
 		const uint32_t *process;
 		uint32_t n;
 	} quiet[RUN_RELAYS_MAX];
+	bool quiet_told; /* to the group */
 	bool mover_stopped;
 	enum move_phase move;
 	uint64_t broken_ns; /* the stream has been broken since; 0: it is not */

@@ -40,6 +40,7 @@ do_hold(struct run *r)
 		                  r->cut.hold_at_ns + r->cut.limits.drain_ns };
 
 	r->drained = 0;
+	r->quiet_told = false;
 	memset(r->quiet, 0, sizeof(r->quiet));
 	machines_tell(r, &m);
 	return 0;
@@ -171,6 +172,21 @@ send_release(struct run *r, bool committed)
 	machines_tell(r, &m);
 }
 
+/* Before anybody fences, and once: those that nothing is on its way to. */
+static int
+enter(struct run *r, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && !r->quiet_told && i < r->relay_n; i++)
+		rc = group_let_be(r->op.group, r->op.member,
+		                  &r->at[r->cut.rules].url, r->quiet[i].process,
+		                  r->quiet[i].n, err);
+	r->quiet_told = true;
+	return rc == 0 ? group_enter(r->op.group, r->op.member, r->wake_fd, err)
+	               : rc;
+}
+
 /* The master first: a stale controller is refused there. */
 static int
 do_fence(struct run *r, struct err *err)
@@ -180,7 +196,7 @@ do_fence(struct run *r, struct err *err)
 
 	/* What it shuts serves the others' clients, too: all are held first. */
 	if (r->is_part && r->op.group != NULL)
-		rc = group_enter(r->op.group, r->op.member, r->wake_fd, err);
+		rc = enter(r, err);
 	if (rc != 0)
 		return rc;
 	if (parts_switches(r))

@@ -3,7 +3,6 @@
 repair, large objects, bounds; what it cannot is refused by name and changes nothing."""
 import pytest
 
-from harness import ports
 from harness.postgres import available
 from harness.process import until
 from test_pg_api import Daemon

@@ -11,11 +11,12 @@ import threading
 
 import psycopg
 import pytest
+import test_pg_api
 
 from conftest import FULL, SEED
 from harness import ports
 from harness.godwit import run
-from harness.postgres import available
+from harness.postgres import PASSWORD, Postgres, available
 from harness.process import until
 from test_pg_api import Daemon
 
@@ -473,6 +474,46 @@ def test_one_that_cannot_go_on(tmp_path):
         for side in ("old", "new"):
             until(lambda s=side: d.rows(s, OWN) == [], 60)
             d.is_open(side)
+
+
+@pytest.mark.limit(240)
+@pytest.mark.parametrize("version", [v for v in (15, 18) if v in available()])
+def test_without_a_superuser(tmp_path, monkeypatch, version):
+    """With the rights that `test` asks for, in each database, and nothing else: there, back, there."""
+    monkeypatch.setattr(test_pg_api, "Postgres", lambda path, name: Postgres(path, name, version=version if name == "new" else 15))
+    monkeypatch.setattr(Two, "url", lambda self, name, database="app": "postgres://mover:%s@127.0.0.1:%d/%s" % (
+        PASSWORD, self.side[name].port, database))
+    with Two(tmp_path) as d:
+        for side in ("old", "new"):
+            d.side[side].sql("CREATE ROLE mover LOGIN PASSWORD '%s'; GRANT SELECT (rolname, rolpassword) ON pg_authid TO mover" % PASSWORD)
+            for name in BOTH:
+                d.in_(name, side, "GRANT SELECT (rolname, rolpassword) ON pg_authid TO mover")
+        d.make(pairs=(("old", "new"), ("old_2", "new_2")))
+        for _ in range(4):
+            got = d.serve.must("POST", "migrations/m/test")
+            for c in got["checks"]:
+                if c["name"] == "rights" and c["result"] == "fail":
+                    side, url = c["detail"].split(": ")[0].split(" ")
+                    d.in_(url.rsplit("/", 1)[1], side, c["detail"].split("a superuser says there: ")[1])
+        assert got["valid"], got
+        c = Counter(d)
+        d.serve.must("POST", "migrations/m/migrate", status=202)
+        d.in_step()
+        may = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND NOT rolsuper AND rolname <> 'mover' ORDER BY 1"
+        everybody = [["app"], ["other"]]
+        for verb, rules, other in (("promote", "new", "old"), ("rollback", "old", "new")):
+            d.in_step()
+            assert d.rows(other, may) == everybody and d.rows(rules, may) == []
+            d.verb(verb)
+            assert d.state() == [rules, rules]
+            assert d.rows(rules, may) == everybody
+            c.wait()
+        c.stop()
+        c.holds("old")
+        for side in ("old", "new"):
+            until(lambda s=side: d.rows(s, "SELECT rolname FROM pg_roles WHERE rolname ~ '^godwit-' AND rolname <> 'godwit-check'") == [], 60)
+            assert d.rows(side, may) == everybody
+            assert d.in_("second", side, "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^godwit_'") == [["0"]]
 
 
 @pytest.mark.sweep

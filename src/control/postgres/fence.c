@@ -125,6 +125,21 @@ pg_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 	return rc;
 }
 
+/* Of all legs of a switch: a session may be in the database of another one. */
+static char *
+quiet_of_all(const struct run *r, enum side s)
+{
+	char *list = group_left(r->op.group, &r->at[s].url);
+	size_t n = list != NULL ? strlen(list) : 0;
+	char *ret = list != NULL ? malloc(n + sizeof("{}")) : NULL;
+
+	if (ret != NULL)
+		(void)snprintf(ret, n + sizeof("{}"), "{%.*s}",
+		               n > 0 ? (int)n - 1 : 0, list);
+	free(list);
+	return ret;
+}
+
 /* Backends that a relay has told quiet in this switch, as "{1,2}"; malloc. */
 static char *
 quiet_text(const struct run *r, enum side s)
@@ -133,6 +148,9 @@ quiet_text(const struct run *r, enum side s)
 	size_t used = 0;
 	char *ret;
 
+	if (r->cut_on && r->quiet_told && s == r->cut.rules && r->is_part &&
+	    r->op.group != NULL)
+		return quiet_of_all(r, s);
 	for (uint32_t i = 0; i < r->relay_n; i++)
 		n += (size_t)r->quiet[i].n * sizeof("4294967295,");
 	ret = malloc(n);

@@ -230,6 +230,40 @@ none_fences_when_one_opens(void **state)
 	group_free(g);
 }
 
+/* A number says something on its own server only. */
+static void
+who_is_quiet_is_told_by_server(void **state)
+{
+	struct err err;
+	struct group *g = group_new(N, &err);
+	const uint32_t some[] = { 7, 8 };
+	const uint32_t others[] = { 9, 4294967295u };
+	struct url a;
+	struct url b;
+	struct url elsewhere;
+	char *list;
+
+	(void)state;
+	assert_int_equal(url_parse("postgres://h:1/app", &a, &err), 0);
+	assert_int_equal(url_parse("postgres://h:1/second", &b, &err), 0);
+	assert_int_equal(url_parse("postgres://h:2/app", &elsewhere, &err), 0);
+	list = group_left(g, &a);
+	assert_string_equal(list, "");
+	free(list);
+	assert_int_equal(group_let_be(g, 0, &a, some, 2, &err), 0);
+	assert_int_equal(group_let_be(g, 1, &b, others, 1, &err), 0);
+	assert_int_equal(group_let_be(g, 1, &b, others + 1, 1, &err), 0);
+	assert_int_equal(group_let_be(g, 1, &b, NULL, 0, &err), 0);
+	assert_int_equal(group_let_be(g, 2, &elsewhere, some, 2, &err), 0);
+	list = group_left(g, &b);
+	assert_string_equal(list, "7,8,9,4294967295,");
+	free(list);
+	list = group_left(g, &elsewhere);
+	assert_string_equal(list, "7,8,");
+	free(list);
+	group_free(g);
+}
+
 int
 main(void)
 {
@@ -244,6 +278,7 @@ main(void)
 		                                set_up, tear_down),
 		cmocka_unit_test(all_are_held_before_one_fences),
 		cmocka_unit_test(none_fences_when_one_opens),
+		cmocka_unit_test(who_is_quiet_is_told_by_server),
 	};
 	int rc;
 
