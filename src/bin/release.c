@@ -133,7 +133,7 @@ mark(const struct release *r, const char *value, struct err *err)
 static void
 know_kin(struct release *r, const char *id)
 {
-	const char *dot = strchr(id, '.');
+	const char *dot = strpbrk(id, "_.");
 
 	if (dot == NULL)
 		return;
