@@ -5,7 +5,7 @@
 #include "engine/postgres/sql_text.h"
 
 static bool
-is_pair(struct span text, size_t at, char first, char second)
+is_pair(struct span text, size_t at, uint8_t first, uint8_t second)
 {
 	return text.n - at >= 2 && text.p[at] == first &&
 	       text.p[at + 1] == second;
