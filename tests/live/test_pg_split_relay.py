@@ -301,6 +301,37 @@ def test_search_path_decides(apart):
         assert one(c, "SELECT who FROM shop.orders WHERE id = 0") == "new"
 
 
+MOVES = ("SET LOCAL search_path = %s", "SET search_path TO %s", "SELECT set_config('Search_Path', '%s', true)", "SET SCHEMA '%s'", "/* x */ set local \"search_path\" = %s; SELECT 1")
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_path_that_a_transaction_changes(apart, servers, move):
+    """From then on a name that both sides have is nobody's without its schema: refused, not looked up on the wrong
+    server. Another name is where it is, and behind the transaction all is as before."""
+    for path, other in (("tenant", "shop"), ("shop", "tenant")):
+        with apart.pg(autocommit=False, options="-c search_path=%s,public" % path) as c:
+            side = {"tenant": "old", "shop": "new"}[path]
+            assert one(c, "SELECT who FROM orders WHERE id = 0") == side
+            c.commit()
+            for sql in ("SELECT who FROM orders WHERE id = 0", "INSERT INTO orders (id, who) VALUES (77, 'no')"):
+                c.execute(move % other)
+                with pytest.raises(psycopg.errors.FeatureNotSupported, match="search_path decides"):
+                    c.execute(sql)
+                c.rollback()
+            c.execute(move % other)
+            assert one(c, "SELECT who FROM tenant.orders WHERE id = 0") == "old"
+            c.rollback()
+            assert one(c, "SELECT who FROM orders WHERE id = 0") == side
+            c.rollback()
+    with apart.pg() as c:
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="search_path decides"):
+            c.execute("SET LOCAL search_path = shop; SELECT who FROM orders")
+        c.execute("SET search_path = tenant")
+        assert one(c, "SELECT who FROM orders WHERE id = 0") == "old"
+    for server in servers:
+        assert server.sql("SELECT count(*) FROM shop.orders WHERE id = 77", database="app") == [["0"]]
+
+
 def test_copy(apart):
     with apart.pg() as c:
         for table, side in (("shop.lines", "new"), ("users", "old")):

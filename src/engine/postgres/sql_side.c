@@ -303,6 +303,45 @@ sql_side_judge(const struct sql_sides *s, const struct sql_side_of *of,
 		add_doubtful(ret);
 }
 
+/* The name of a setting, in a statement or in a call of set_config. */
+static bool
+is_path(const struct sql_word *w)
+{
+	static const char name[] = "search_path";
+
+	if (w->kind == SQL_WORD_NAME)
+		return strcmp(w->name, name) == 0;
+	if (w->kind != SQL_WORD_STRING || w->inside.n != sizeof(name) - 1)
+		return false;
+	for (size_t i = 0; i < w->inside.n; i++) {
+		if ((w->inside.p[i] | 0x20) != (name[i] | 0x20))
+			return false;
+	}
+	return true;
+}
+
+bool
+sql_side_moves_path(struct span text)
+{
+	struct sql_words s;
+	struct sql_word w = { .kind = SQL_WORD_SEMICOLON };
+	bool is_first = true;
+	bool sets = false;
+
+	sql_words_init(&s, text);
+	while (w.kind != SQL_WORD_END) {
+		is_first = w.kind == SQL_WORD_SEMICOLON;
+		sql_words_next(&s, &w);
+		if (is_first)
+			sets = sql_word_is(&w, " set reset discard ");
+		if (is_path(&w) ||
+		    (sets &&
+		     sql_word_is(&w, " schema role authorization all ")))
+			return true;
+	}
+	return false;
+}
+
 /* ---- a transaction's frame -------------------------------------------------------- */
 
 static const struct {

@@ -60,6 +60,10 @@ void sql_side_judge(const struct sql_sides *s, const struct sql_side_of *of,
 enum side sql_side_of_table(const struct sql_side_of *of,
                             const struct sql_touch *t);
 
+/* May it change what a name without a schema means from then on (search_path, or who the
+ * session is)? What a function does inside is not seen. */
+bool sql_side_moves_path(struct span text);
+
 /* What a text does to a transaction, when that is all it does. */
 enum sql_frame {
 	SQL_FRAME_NONE,  /* anything else, or several statements           */

@@ -592,10 +592,12 @@ static enum pg_apart_rc
 begin(struct pg_session *s, struct span in)
 {
 	struct pg_apart *x = &s->apart;
-	struct unit u = peek(s, in);
 	enum side home = s->r->route.authority;
+	struct unit u;
 	enum side side;
 
+	x->path_moves = false;
+	u = peek(s, in);
 	if (!u.is_whole)
 		return more(s, in);
 	s->turn.wants = 0;

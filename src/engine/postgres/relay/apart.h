@@ -49,6 +49,7 @@ struct pg_apart {
 	bool is_opened;     /* there is a frame                          */
 	bool wants_path;    /* its path is asked for                     */
 	bool knows_path;    /* ... was, as long as nothing changed it    */
+	bool path_moves;    /* what its transaction says may change it   */
 	uint32_t says;      /* the answer to a frame is swept            */
 };
 

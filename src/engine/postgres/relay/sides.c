@@ -13,6 +13,7 @@
 /* In a verdict beside the sides. */
 #define NEEDS_PATH 4u
 #define IS_KNOWN   8u
+#define MOVES_PATH 16u
 
 void
 pg_apart_init(struct pg_relay *r)
@@ -222,13 +223,14 @@ pg_apart_knows_path(const struct pg_session *s)
 }
 
 /* Its schemas, as far as they are known; p NULL: not. In a transaction those of its
- * beginning. */
+ * beginning, until it says something that may change them. */
 static struct span
 path_of(const struct pg_session *s)
 {
 	struct span path = buf_span(&s->state.found->path);
 
-	if (!s->apart.knows_path || (s->turn.is_wild && pg_session_is_quiet(s)))
+	if (!s->apart.knows_path || s->apart.path_moves ||
+	    (s->turn.is_wild && pg_session_is_quiet(s)))
 		return span_of(NULL, 0);
 	return path.n > 0 ? path : span_of("", 0);
 }
@@ -297,8 +299,8 @@ find(struct pg_session *s, struct span text, uint64_t digest[2])
 	                        : NULL;
 }
 
-uint8_t
-pg_apart_judge(struct pg_session *s, struct span text, bool *ret_path)
+static uint8_t
+known_of(struct pg_session *s, struct span text)
 {
 	uint64_t digest[2];
 	struct pg_side_known *k = find(s, text, digest);
@@ -306,15 +308,26 @@ pg_apart_judge(struct pg_session *s, struct span text, bool *ret_path)
 	uint8_t known;
 
 	if (k != NULL && k->known != 0 && k->digest[0] == digest[0] &&
-	    k->digest[1] == digest[1]) {
-		known = k->known;
-	} else {
-		pg_apart_name(s, text, &is);
-		known = (uint8_t)(is.sides | IS_KNOWN |
-		                  (is.needs_path ? NEEDS_PATH : 0));
-		if (k != NULL)
-			*k = (struct pg_side_known){ { digest[0], digest[1] },
-				                     known };
+	    k->digest[1] == digest[1])
+		return k->known;
+	pg_apart_name(s, text, &is);
+	known = (uint8_t)(is.sides | IS_KNOWN |
+	                  (is.needs_path ? NEEDS_PATH : 0) |
+	                  (sql_side_moves_path(text) ? MOVES_PATH : 0));
+	if (k != NULL)
+		*k = (struct pg_side_known){ { digest[0], digest[1] }, known };
+	return known;
+}
+
+uint8_t
+pg_apart_judge(struct pg_session *s, struct span text, bool *ret_path)
+{
+	uint8_t known = known_of(s, text);
+
+	/* Behind it, also in the same text, nobody knows the schemas. */
+	if ((known & MOVES_PATH) != 0 && !s->apart.path_moves) {
+		s->apart.path_moves = true;
+		known = known_of(s, text);
 	}
 	*ret_path = (known & NEEDS_PATH) != 0;
 	return known & SQL_SIDE_BOTH;
