@@ -257,14 +257,23 @@ def test_the_schema_stands_still(tmp_path):
                     with pytest.raises(psycopg.Error) as e:
                         c.execute(sql)
                     assert "changes of the schema wait" in str(e.value) or "must be owner" in str(e.value) or "permission" in str(e.value), e.value
+                # Nothing of a transaction that tries it is anywhere.
+                with pytest.raises(psycopg.errors.FeatureNotSupported), c.transaction():
+                    c.execute("INSERT INTO %s (who) VALUES ('never')" % {"old": "plain", "new": "shop.orders"}[side])
+                    c.execute("CREATE TABLE hr.more (i int)")
+                m.write(side, {"old": "plain", "new": "shop.orders"}[side], "behind it")
                 c.execute("CREATE TEMP TABLE t AS SELECT 1 AS i")
                 c.execute("CREATE INDEX ON t (i)")
+        m.same()
+        for side in ("old", "new"):
+            assert m.rows(side, "SELECT (SELECT string_agg(who, ',') FROM plain), (SELECT string_agg(who, ',') FROM shop.orders), to_regclass('hr.more')") == [
+                ["behind it", "behind it", None]]
         m.in_step()
         m.g.must("rollback")
         with m.direct("old", "postgres") as c:
             c.execute("ALTER TABLE shop.orders ADD c int DEFAULT 7")
         m.write("old", "shop.orders")
-        until(lambda: m.rows("new", "SELECT c FROM shop.orders") == [["7"]], 20, text="a new column on new")
+        until(lambda: m.rows("new", "SELECT c FROM shop.orders") == [["7"]] * 2, 20, text="a new column on new")
 
 
 CROSSES = ("CREATE TABLE hr.bills (id int PRIMARY KEY, o int REFERENCES shop.orders)", "a foreign key"), \
