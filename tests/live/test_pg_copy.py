@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness.godwit import Godwit
+from harness.godwit import Godwit, run
 from harness.postgres import PASSWORD, Postgres, available
 from harness.process import until
 
@@ -186,4 +186,93 @@ def test_killed_while_indexes_are_built(tmp_path):
         c.g.start(seconds=30)
         c.g.until(lambda s: s["stream"]["in_step"], 60)
         assert c.chunks() == there
+        c.same()
+
+
+class Fixed(Copy):
+    """With columns of a fixed length, in tables large enough for their length to be taken
+    while they are copied: odd names, characters of several bytes, a key, an array, a domain.
+    Leaves of a partitioned table keep theirs."""
+
+    def make(self, big):
+        super().make(big)
+        self.rows("old", """
+            CREATE DOMAIN letters AS char(9);
+            CREATE SCHEMA "It's"; CREATE TABLE "It's"."a ""b" (id int, "o'ne" char(30) NOT NULL, two varchar(40), three char(3)[], four letters,
+                five char, six char(700) GENERATED ALWAYS AS (two) STORED, CHECK (length("o'ne") < 31), PRIMARY KEY (id, "o'ne"));
+            INSERT INTO "It's"."a ""b" SELECT g, repeat('ü', g % 31), g, array['é', 'ab', NULL], repeat('€', g % 9), '' FROM generate_series(1, 8000) g;
+            CREATE TABLE parted (id int, c char(100)) PARTITION BY RANGE (id);
+            CREATE TABLE leaf1 PARTITION OF parted FOR VALUES FROM (0) TO (20000); CREATE TABLE leaf2 PARTITION OF parted FOR VALUES FROM (20000) TO (40000);
+            INSERT INTO parted SELECT g, g FROM generate_series(0, 39999) g; CREATE INDEX ON parted (c);
+            CREATE TABLE little (c char(5)); INSERT INTO little VALUES ('x')""")
+
+    def lengths(self, side):
+        return {(r[0], r[1]): r[2] for r in self.rows(side, "SELECT attrelid::regclass, attname, format_type(atttypid, atttypmod)"
+                " FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE attnum > 0 AND relnamespace IN ('public'::regnamespace, to_regnamespace('\"It''s\"'))")}
+
+    def taken(self):
+        """The columns that have no length now."""
+        old, new = self.lengths("old"), self.lengths("new")
+        return {k for k in new if old[k] != new[k]}
+
+    BYTES = """SELECT sum(octet_length("o'ne")), sum(octet_length(three::text)), sum(octet_length(four)), sum(octet_length(six)), md5(string_agg(x::text, '' ORDER BY id))
+               FROM "It's"."a ""b" x; SELECT sum(octet_length(c)), md5(string_agg(c, '' ORDER BY id)) FROM parted; SELECT octet_length(c) FROM little"""
+    TAKEN = {('"It\'s"."a ""b"', "o'ne"), ('"It\'s"."a ""b"', "five")}
+
+
+@pytest.mark.limit(180)
+def test_columns_of_a_fixed_length(tmp_path):
+    """They have no length on new as long as rows are copied, across a SIGKILL, and have it
+    again when there are keys; all values are as long as they were."""
+    with Fixed(tmp_path) as c:
+        c.g.start(seconds=30)
+        c.kill_at(1)
+        assert c.taken() == c.TAKEN
+        c.g.start(seconds=30)
+        c.g.until(lambda s: s["stream"]["in_step"], 60)
+        assert c.taken() == set()
+        assert c.rows("new", "SELECT count(*) FROM pg_constraint WHERE contype = 'p' AND conrelid = '\"It''s\".\"a \"\"b\"'::regclass") == [["1"]]
+        assert c.rows("new", c.BYTES) == c.rows("old", c.BYTES)
+        c.same()
+        c.g.must("promote")
+        c.g.must("verify")
+
+
+@pytest.mark.limit(180)
+@pytest.mark.parametrize("how", ["rollback", "release"])
+def test_a_fixed_length_is_given_back(tmp_path, how):
+    """Whoever ends a migration in the middle of its copy leaves new's columns as they were."""
+    with Fixed(tmp_path) as c:
+        c.g.start(seconds=30)
+        until(lambda: len(c.chunks()) >= 1, 60, step=0.005)
+        c.g.must("pause")
+        assert c.taken() == c.TAKEN
+        c.g.must("rollback")
+        if how == "release":
+            c.g.kill()
+            code, out, err = run("release", c.g.argv[3], "--state", c.g.state)
+            assert code == 0, out + err
+        else:
+            c.g.stop()
+        assert c.rows("new", "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^godwit_'") == [["0"]]
+        assert c.taken() == set()
+
+
+@pytest.mark.limit(180)
+def test_a_fixed_length_that_is_missed(tmp_path):
+    """A server that does not take rows without it has it back, and the copy goes on."""
+    with Fixed(tmp_path) as c:
+        c.g.start(seconds=30)
+        c.kill_at(1)
+        schema = c.rows("new", "SELECT nspname FROM pg_namespace WHERE nspname ~ '^godwit_'")[0][0]
+        c.rows("new", "DELETE FROM %s.chunk WHERE t IN (SELECT oid FROM pg_class WHERE relname ~ '^leaf'); TRUNCATE parted;"
+               "INSERT INTO %s.loose SELECT attrelid, attnum, atttypmod FROM pg_attribute WHERE attrelid IN ('leaf1'::regclass, 'leaf2'::regclass) AND attname = 'c';"
+               "UPDATE pg_attribute SET atttypmod = -1 FROM %s.loose WHERE attrelid = t AND attnum = n" % (schema, schema, schema))
+        assert ("leaf1", "c") in c.taken()
+        c.g.start(seconds=30)
+        c.g.until(lambda s: s["stream"]["in_step"], 60)
+        with open(c.g.log, encoding="utf-8") as f:
+            print(f.read())
+        assert c.taken() == set()
+        assert c.rows("new", c.BYTES) == c.rows("old", c.BYTES)
         c.same()

@@ -182,6 +182,33 @@ static const char list[] =
 	" t bigint, page bigint, node bigint NOT NULL, lsn pg_lsn NOT NULL,"
 	" is_last bool NOT NULL, rows bigint NOT NULL, PRIMARY KEY (t, page));";
 
+/* Columns that have no length while rows are copied into them (the mover's loose.c): t,
+ * n name one, m is what it has else. Only where the same bytes are as many characters,
+ * and only of tables that Godwit has made. tighten: all as it was. */
+static const char loose[] =
+	"CREATE TABLE IF NOT EXISTS @.loose ("
+	" t oid, n int2, m int NOT NULL, PRIMARY KEY (t, n));"
+	"CREATE OR REPLACE FUNCTION @.loosen(j json) RETURNS void LANGUAGE"
+	" plpgsql SET search_path = pg_catalog AS $$ BEGIN"
+	" IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
+	"  THEN RETURN; END IF;"
+	" DELETE FROM @.loose WHERE NOT EXISTS (SELECT 1 FROM pg_class WHERE"
+	"  oid = t);"
+	" INSERT INTO @.loose SELECT attrelid, attnum, x.m FROM"
+	"  json_to_recordset(j) x(t text, c name, m int) JOIN"
+	"  pg_attribute ON attrelid = to_regclass(x.t) AND attname = x.c"
+	"  WHERE atttypid = 'bpchar'::regtype AND atttypmod = x.m AND x.t"
+	"  NOT IN (SELECT h.t FROM @.there h) ON CONFLICT DO NOTHING;"
+	" UPDATE pg_attribute SET atttypmod = -1 FROM @.loose WHERE"
+	"  attrelid = t AND attnum = n; END $$;"
+	"CREATE OR REPLACE FUNCTION @.tighten() RETURNS void LANGUAGE"
+	" plpgsql SET search_path = pg_catalog AS $$ BEGIN"
+	" IF EXISTS (SELECT 1 FROM @.loose) THEN"
+	"  UPDATE pg_attribute SET atttypmod = m FROM @.loose WHERE"
+	"   attrelid = t AND attnum = n AND atttypmod = -1 AND"
+	"   atttypid = 'bpchar'::regtype;"
+	"  DELETE FROM @.loose; END IF; END $$;";
+
 /* Rows that are to be as the authority's (verify_mend.c): words for the other side, and
  * why some were not done there. A failure ends no stream. */
 static const char mends[] =
@@ -203,7 +230,9 @@ static const char mends[] =
 
 static const char no_schema[] =
 	"DO $$ BEGIN IF to_regnamespace('@') IS NOT NULL THEN"
-	" PERFORM @.unname_rows(); END IF; END $$;"
+	" PERFORM @.unname_rows(); END IF;"
+	" IF to_regproc('@.tighten') IS NOT NULL THEN"
+	"  PERFORM @.tighten(); END IF; END $$;"
 	"DROP SCHEMA IF EXISTS @ CASCADE;";
 
 /* CREATE or ALTER ROLE with a verifier, so that no log shows the password. */
@@ -252,6 +281,8 @@ pg_users(struct run *r, enum side s, struct err *err)
 		rc = pg_run(r, s, held, err);
 	if (rc == 0)
 		rc = pg_run(r, s, list, err);
+	if (rc == 0)
+		rc = pg_run(r, s, loose, err);
 	if (rc == 0)
 		rc = pg_run(r, s, mends, err);
 	if (rc == 0)

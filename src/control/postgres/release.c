@@ -100,7 +100,10 @@ lift(struct backend *b, const struct names *n, uint64_t epoch, bool alone,
 	for (int i = 0; rc == 0 && alone && i < PG_ENDS_N; i++)
 		rc = say(b, n, pg_ends[i], err);
 	if (rc == 0 && is_there)
-		rc = say(b, n, "SELECT @.unname_rows(); DROP SCHEMA @ CASCADE",
+		rc = say(b, n,
+		         "DO $$ BEGIN PERFORM @.unname_rows(); IF"
+		         " to_regproc('@.tighten') IS NOT NULL THEN PERFORM"
+		         " @.tighten(); END IF; END $$; DROP SCHEMA @ CASCADE",
 		         err);
 	return rc;
 }

@@ -25,17 +25,12 @@
 #define SQL_ORIGIN                                            \
 	"SELECT pg_replication_origin_create('%s') WHERE NOT" \
 	" EXISTS (SELECT 1 FROM pg_replication_origin WHERE roname = '%s')"
-#define THEIRS                                                                \
-	" c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT LIKE"  \
-	" 'pg\\_%%' AND n.nspname <> 'information_schema' AND n.nspname NOT"  \
-	" LIKE 'godwit\\_%%' AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE" \
-	" d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype" \
-	" = 'e')"
 /* A copy that was not finished is begun again. */
 #define SQL_EMPTY                                                           \
 	"DO $$ DECLARE t text; BEGIN SELECT string_agg(format('%%I.%%I',"   \
 	" n.nspname, c.relname), ',') INTO t FROM pg_class c JOIN"          \
-	" pg_namespace n ON n.oid = c.relnamespace WHERE" THEIRS " AND"     \
+	" pg_namespace n ON n.oid = c.relnamespace WHERE" PG_MOVER_THEIRS   \
+	" AND"                                                              \
 	" format('%%I.%%I', n.nspname, c.relname) NOT IN (SELECT h.t"       \
 	" FROM %s.there h);"                                                \
 	" IF t IS NOT NULL THEN EXECUTE 'TRUNCATE ' || t || ' CASCADE';"    \
@@ -57,7 +52,8 @@
 	" pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_attribute a"   \
 	" ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND"   \
 	" a.attgenerated = '' LEFT JOIN pg_type t ON t.oid = a.atttypid"       \
-	" WHERE" THEIRS " GROUP BY c.oid, n.nspname, c.relname, c.reltuples"   \
+	" WHERE" PG_MOVER_THEIRS                                               \
+	" GROUP BY c.oid, n.nspname, c.relname, c.reltuples"                   \
 	" ORDER BY 3 DESC"
 #define SQL_SINCE "SELECT t, min(lsn) FROM %s.chunk GROUP BY t"
 #define SQL_BACK                                                      \
@@ -86,10 +82,11 @@ set_up(struct pg_mover *m)
 		return true;
 	case 4: pg_there_ask(m); return true;
 	case 5:
-		if (!m->fill_done)
-			return false;
-		pg_conn_query(&m->ask[SIDE_NEW], SQL_SINCE, m->slot);
-		return true;
+		if (m->fill_done)
+			pg_conn_query(&m->ask[SIDE_NEW], SQL_SINCE, m->slot);
+		else if (m->is_strict)
+			pg_loose_none(m);
+		return m->fill_done || m->is_strict;
 	default: return false;
 	}
 }
@@ -207,7 +204,8 @@ next_tables(struct pg_mover *m)
 {
 	struct pg_conn *c = &m->ask[m->from];
 
-	if (c->state != PG_CONN_IDLE)
+	if (c->state != PG_CONN_IDLE ||
+	    m->ask[side_other(m->from)].state != PG_CONN_IDLE)
 		return;
 	switch (m->ask_at[m->from]++) {
 	case 0:
@@ -218,7 +216,11 @@ next_tables(struct pg_mover *m)
 			m->snapshot);
 		break;
 	case 1: pg_attach_ask_tables(m); break;
-	case 2: pg_conn_query(c, "COMMIT"); break;
+	case 2: pg_loose_ask(m); break;
+	case 3:
+		pg_conn_query(c, "COMMIT");
+		pg_loose_begin(m);
+		break;
 	default: pg_mover_stage(m, STAGE_COPY);
 	}
 }
@@ -334,6 +336,9 @@ hear_since(struct pg_mover *m, struct pg_values row)
 static bool
 hear_row(struct pg_mover *m, struct pg_values row)
 {
+	/* The one behind the list. */
+	if (m->stage == STAGE_TABLES && m->ask_at[m->from] == 3)
+		return pg_loose_hear(m, row);
 	if (m->stage == STAGE_TABLES)
 		return pg_copy_add_table(m, row);
 	if (m->stage == STAGE_LOOK)
@@ -370,6 +375,10 @@ pg_attach_hear(struct pg_mover *m, enum side s, const struct pg_message *msg)
 			pg_sets_hear(m, s, row);
 		return true;
 	}
+	/* new's word that it was told is nothing to read. */
+	if (msg->type == PG_DATA_ROW && s != m->from &&
+	    m->stage == STAGE_TABLES)
+		return true;
 	if (msg->type == PG_DATA_ROW && s == m->from &&
 	    (m->stage == STAGE_STREAM || m->stage == STAGE_IN_STEP))
 		hear_beat(m, msg->body);

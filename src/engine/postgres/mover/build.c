@@ -115,6 +115,7 @@ pg_build_forget(struct pg_mover *m)
 	         (m->statement_n + 1) * sizeof(struct span));
 	m->statement = NULL;
 	m->statement_n = 0;
+	m->tight = TIGHT_DUE;
 	if (m->fully != FULLY_DONE)
 		m->fully = FULLY_DUE;
 }
@@ -184,6 +185,8 @@ pg_build_next(struct pg_mover *m)
 			m->statement_done++;
 		l->builds = false;
 	}
+	if (!pg_loose_end(m, &m->lane[0].to))
+		return;
 	for (int i = 0; i < PG_MOVER_LANES; i++) {
 		uint32_t at = m->statement_next;
 		bool alone = at >= m->statement_free;

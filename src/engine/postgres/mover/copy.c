@@ -396,6 +396,7 @@ pg_copy_hear(struct pg_mover *m, struct pg_lane *l, struct pg_conn *c,
 		struct span t = l->table != NULL ? buf_span(&l->table->name)
 		                                 : SPAN("the copy");
 
+		m->is_strict = m->is_strict || c == &l->to;
 		pg_mover_fail(m, ERR_REFUSED, "%s: %.*s: %s", c->side->label,
 		              (int)t.n, (const char *)t.p, c->said);
 		return true;

@@ -677,6 +677,7 @@ pg_mover_start(struct pg_mover *m)
 		if (a->due == NULL)
 			pg_mover_fail(m, ERR_NOMEM, "out of memory");
 	}
+	buf_init(&m->loose, m->port->mem);
 	set_conn(m, &m->hold, SIDE_OLD, "hold");
 	set_conn(m, &m->snap, SIDE_OLD, "slot");
 	m->snap.is_replication = true;
@@ -709,6 +710,7 @@ fini(void *self, struct port *p)
 		mem_free(p->mem, m->apply[s].due,
 		         PG_APPLY_RING * sizeof(struct pg_due));
 	}
+	buf_fini(&m->loose);
 	pg_conn_fini(&m->hold);
 	pg_conn_fini(&m->snap);
 	map_fini(&m->since);

@@ -6,6 +6,7 @@
  *   attach.c    questions before and between: slots, origins, tables, progress
  *   resume.c    what an earlier process had copied, and the snapshot that it left
  *   copy.c      the snapshot, chunk by chunk
+ *   loose.c     columns of a fixed length, while rows are copied
  *   build.c     indexes and keys
  *   feed.c      a side's change stream, transaction by transaction
  *   relation.c  tables as the stream names them, and statements for their rows
@@ -52,8 +53,15 @@
 #define BATCH_BYTES_MAX   ((size_t)1024 * 1024)
 /* Fewer changes of a kind are said one by one. */
 #define BATCH_SET_MIN     4
+/* Which tables of pg_class c, pg_namespace n are to be copied. */
+#define PG_MOVER_THEIRS                                                       \
+	" c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT LIKE"  \
+	" 'pg\\_%%' AND n.nspname <> 'information_schema' AND n.nspname NOT"  \
+	" LIKE 'godwit\\_%%' AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE" \
+	" d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype" \
+	" = 'e')"
 /* Pages of a chunk: about 64 MiB. */
-#define CHUNK_PAGES       8192u
+#define CHUNK_PAGES 8192u
 
 enum stage {
 	STAGE_IDLE,
@@ -288,6 +296,13 @@ struct pg_mover {
 	uint32_t table_n;
 	uint32_t table_cap;
 	uint32_t chunks_open;
+	struct buf loose; /* columns of old's, as a literal; loose.c */
+	bool is_strict;   /* ... has failed: none are */
+	enum {
+		TIGHT_DUE,
+		TIGHT_ASKED,
+		TIGHT_DONE,
+	} tight; /* new's columns have their length again */
 
 	struct span *statement; /* build.c: into conf->build */
 	uint32_t statement_n;
@@ -382,6 +397,18 @@ void pg_mixed_change(struct pg_mover *m, struct pg_apply *a,
 /* A row is put; others that have a unique key of it go. */
 void pg_mixed_put(struct pg_mover *m, struct pg_apply *a,
                   const struct pg_relation *r, const struct pg_output_part *p);
+
+/* ---- loose.c ---- */
+/* Which columns may go without their length while they are copied: asked of the
+ * authority, in the snapshot. False: that is no answer. */
+void pg_loose_ask(struct pg_mover *m);
+bool pg_loose_hear(struct pg_mover *m, struct pg_values row);
+/* New is told, by its questions' connection, if there are any. */
+void pg_loose_begin(struct pg_mover *m);
+/* They get it back, by c, whichever process took it. True: they have it. */
+bool pg_loose_end(struct pg_mover *m, struct pg_conn *c);
+/* The same at once, by new's questions' connection: the copy is begun again. */
+void pg_loose_none(struct pg_mover *m);
 
 /* ---- build.c ---- */
 void pg_build_begin(struct pg_mover *m);
