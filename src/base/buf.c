@@ -176,6 +176,13 @@ buf_putv(struct buf *b, const char *fmt, va_list ap)
 }
 
 void
+buf_drop_end(struct buf *b, size_t n)
+{
+	REQUIRE(n <= buf_len(b));
+	b->end -= (uint32_t)n;
+}
+
+void
 buf_take(struct buf *b, size_t n)
 {
 	REQUIRE(n <= buf_len(b));

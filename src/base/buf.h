@@ -83,6 +83,8 @@ void buf_putf(struct buf *b, const char *fmt, ...)
 void buf_putv(struct buf *b, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 
+/* Take n bytes from the end. */
+void buf_drop_end(struct buf *b, size_t n);
 /* Take n bytes from the front. An empty buf starts again at its block's start;
  * a block above BUF_KEEP bytes is given back when the buf becomes empty. */
 void buf_take(struct buf *b, size_t n);

@@ -226,6 +226,7 @@ add_pool(json_t *rows, uint32_t workers, const struct view_pool *p)
 	add(row, "servers_used", p->servers_used);
 	add(row, "servers_idle", p->servers_idle);
 	add(row, "servers_login", p->servers_login);
+	add(row, "sent_ahead", p->sent_ahead);
 	(void)json_object_set_new(row, "size",
 	                          number_or_null((uint64_t)p->size * workers));
 	(void)json_object_set_new(

@@ -75,6 +75,7 @@ struct view_pool {
 	uint32_t servers_idle;
 	uint32_t servers_login; /* or forgetting who had it */
 	uint64_t wait_ms;       /* of who waits now, the longest */
+	uint64_t sent_ahead;    /* reads, so far, behind other clients' */
 };
 
 struct view_client {

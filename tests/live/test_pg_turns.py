@@ -24,6 +24,8 @@ class Turns(Move):
         try:
             self.old.hba = "host app,alone raw 127.0.0.1/32 trust\n" + HBA
             self.old.reload()
+            self.new.hba = "host app raw 127.0.0.1/32 trust\n" + HBA
+            self.new.reload()
             self.old.sql("CREATE ROLE raw LOGIN")
             self.old.sql("CREATE DATABASE alone")
             for database in ("app", "alone"):

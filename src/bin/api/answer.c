@@ -55,6 +55,7 @@ static const struct column columns[] = {
 	{ "interlay_pool", "SV_IDLE", "servers_idle" },
 	{ "interlay_pool", "SV_LOGIN", "servers_login" },
 	{ "interlay_pool", "MAXWAIT_MS", "longest_wait_ms" },
+	{ "interlay_pool", "AHEAD", "sent_ahead" },
 	{ "interlay_client", "CLIENT", "id" },
 	{ "interlay_client", "USER", "user" },
 	{ "interlay_client", "DATABASE", "database" },

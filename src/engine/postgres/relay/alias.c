@@ -472,6 +472,37 @@ on_target(struct pg_session *s, const struct pg_message *m)
 	return ALIAS_DONE;
 }
 
+/* The head of a Bind of size bytes, and its names; they were n bytes, with the head. */
+static void
+put_names(struct buf *tx, size_t size, size_t n, struct span portal,
+          struct span name)
+{
+	uint8_t head[5] = { PG_BIND };
+
+	pg_set_u32(head + 1,
+	           (uint32_t)(size - 1 + portal.n + name.n + 2 - (n - 5)));
+	buf_put_span(tx, span_of(head, sizeof(head)));
+	buf_put_span(tx, portal);
+	buf_put(tx, "", 1);
+	buf_put_span(tx, name);
+	buf_put(tx, "", 1);
+}
+
+void
+pg_alias_put_bind(struct buf *tx, struct span raw, const struct pg_named *to)
+{
+	struct span rest = span_skip(raw, 5);
+	struct span portal;
+	struct span name;
+	char alias[NAME_N];
+
+	if (!pg_text_come(&rest, &portal) || !pg_text_come(&rest, &name))
+		return;
+	put_names(tx, raw.n, raw.n - rest.n, portal,
+	          name_of(to->alias.digest, alias));
+	buf_put_span(tx, rest);
+}
+
 /* Its names are at the front: what is behind them passes as it comes. */
 static enum alias_rc
 on_bind(struct pg_session *s, struct span in, size_t *ret_used)
@@ -483,7 +514,6 @@ on_bind(struct pg_session *s, struct span in, size_t *ret_used)
 	struct pg_part p;
 	char alias[NAME_N];
 	enum alias_rc rc;
-	uint8_t head[5] = { PG_BIND };
 	size_t used = 0;
 	size_t n;
 
@@ -512,13 +542,7 @@ on_bind(struct pg_session *s, struct span in, size_t *ret_used)
 		s->turn.drops = s->in.left > 0;
 		return ALIAS_DONE;
 	}
-	pg_set_u32(head + 1,
-	           (uint32_t)(size - 1 + portal.n + name.n + 2 - (n - 5)));
-	buf_put_span(&s->b.link->tx, span_of(head, sizeof(head)));
-	buf_put_span(&s->b.link->tx, portal);
-	buf_put(&s->b.link->tx, "", 1);
-	buf_put_span(&s->b.link->tx, name);
-	buf_put(&s->b.link->tx, "", 1);
+	put_names(&s->b.link->tx, size, n, portal, name);
 	return ALIAS_DONE;
 }
 

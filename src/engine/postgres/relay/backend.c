@@ -606,6 +606,11 @@ pg_backend_take(struct pg_backend *b, struct span bytes)
 		}
 		if (!on_part(b, &p, &run))
 			return;
+		if (b->type == PG_READY && p.left == 0 &&
+		    s->turn.server != NULL && s->turn.server->ahead.n > 0 &&
+		    b->sweeps == 0 && pg_session_is_quiet(s) &&
+		    pg_ahead_next(s, bytes))
+			return;
 	}
 	give_run(b, &run);
 	pg_turn_settle(s);
@@ -701,8 +706,11 @@ pg_backend_cancel(struct pg_relay *r, const struct pg_key *key)
 		return;
 	c->owner = OWNER_CANCEL;
 	c->server = s->turn.server;
-	if (c->server != NULL)
+	if (c->server != NULL) {
+		/* It may hit who is behind. */
+		pg_ahead_release(c->server);
 		c->server->cancels++;
+	}
 	c->process = s->b.key.process;
 	c->secret_n = s->b.key.secret_n;
 	memcpy(c->secret, s->b.key.secret, c->secret_n);

@@ -233,4 +233,7 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 	r->locking_ns = r->port->now_ns + LOCKS_WAIT_NS;
 	list_each(pg_session, s, all, &r->sessions)
 		pg_session_pump(s);
+	/* Whose request ended in the hold has its server still. */
+	list_each(pg_session, s, all, &r->sessions)
+		pg_turn_settle(s);
 }

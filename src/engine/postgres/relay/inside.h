@@ -15,6 +15,7 @@
  *   place.c    pools, and what leaves nothing behind in their databases
  *   alias.c    names of statements that many sessions share
  *   due.c      which answer is which message's
+ *   ahead.h    requests that are sent behind the one under way
  *   params.c   what the client knows of the server's parameters
  *   custom.c   names of settings that no server lists
  *   warm.c     before a hold: questions, and connections that will be needed
@@ -259,6 +260,7 @@ struct pg_place {
 	/* what is for certain nothing of a session: place.c */
 	struct pg_verdicts verdicts;
 	uint64_t used_ns;
+	uint64_t ahead_n;  /* requests that were sent ahead, and answered */
 	struct map custom; /* names of settings in functions */
 	struct map
 		coded; /* names behind which a language keeps state, small letters */
@@ -335,6 +337,8 @@ void pg_session_take(struct pg_session *s, struct span bytes);
 void pg_session_left(struct pg_session *s);
 /* Pass on what was kept, as far as it may go now. */
 void pg_session_pump(struct pg_session *s);
+/* Pass on so much of it. False: the session is gone. */
+bool pg_session_repeat(struct pg_session *s, size_t n);
 /* The pairs of its startup packet; good until it ends. */
 struct span pg_session_startup(const struct pg_session *s);
 /* Who is idle has no block: an empty buf's is the next one's who puts something. */

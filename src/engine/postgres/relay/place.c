@@ -14,6 +14,8 @@
 #define CACHE_N    1024 /* verdicts; a power of two */
 /* A verdict beside enum pg_leaves: anything, and perhaps in the catalog. */
 #define CHANGES    (LEAVES_NOTHING + 1)
+/* ... nothing, and is a read. */
+#define READS      (LEAVES_NOTHING + 2)
 /* Settings whose names stand in functions. */
 #define CUSTOM_MAX 64
 /* Names behind which a language keeps state. */
@@ -145,7 +147,7 @@ static int
 judge(const struct sql_names *n, struct span text)
 {
 	switch (sql_judge(n, text)) {
-	case SQL_READ: return LEAVES_NOTHING;
+	case SQL_READ: return READS;
 	case SQL_MILD:
 		/* The beginning or end of a transaction. */
 		return pg_ack_judge(n, text) == ACK_CONTROLS ? LEAVES_NOTHING
@@ -155,9 +157,9 @@ judge(const struct sql_names *n, struct span text)
 	return sql_may_change(text) ? CHANGES : LEAVES_ANYTHING;
 }
 
-enum pg_leaves
-pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
-               const uint64_t form[2])
+static int
+find(struct pg_relay *r, struct pg_place *p, struct span text,
+     const uint64_t form[2])
 {
 	struct pg_verdicts *v = &p->verdicts;
 	int known;
@@ -168,6 +170,26 @@ pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
 		known = judge(&v->names, text);
 		pg_verdicts_put(v, form, (uint8_t)known);
 	}
+	return known;
+}
+
+bool
+pg_place_is_quick_read(struct pg_relay *r, struct pg_place *p, struct span text,
+                       const uint64_t form[2])
+{
+	return find(r, p, text, form) == READS &&
+	       !pg_verdicts_is_slow(&p->verdicts, form);
+}
+
+enum pg_leaves
+pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
+               const uint64_t form[2])
+{
+	struct pg_verdicts *v = &p->verdicts;
+	int known = find(r, p, text, form);
+
+	if (known == READS)
+		return LEAVES_NOTHING;
 	if (known != CHANGES)
 		return (enum pg_leaves)known;
 	v->is_stale = true;

@@ -373,7 +373,7 @@ retry(struct pg_relay *r)
 	r->retries = false;
 	list_each(pg_session, s, all, &r->sessions) {
 		if ((s->waits || s->at == SESSION_LOGIN) && s->b.link == NULL &&
-		    !s->turn.is_waiting)
+		    !pg_turn_waits(&s->turn))
 			pg_session_pump(s);
 	}
 }
@@ -430,7 +430,8 @@ work(struct pg_relay *r)
 	                                 r->warms || r->dozes ||
 	                                 r->turns.waiting_n > 0
 	                         ? RETRY_NS
-	                         : TICK_NS));
+	                 : r->turns.behind_n > 0 ? PG_AHEAD_NS
+	                                         : TICK_NS));
 }
 
 static void

@@ -60,6 +60,7 @@ pg_server_free(struct pg_server *x)
 {
 	struct pg_relay *r = x->r;
 
+	pg_ahead_release(x);
 	list_each(pg_cancel, c, all, &r->cancels) {
 		if (c->server == x)
 			c->server = NULL;
@@ -120,7 +121,7 @@ pg_server_take_back(struct pg_session *s)
 	buf_clear(&s->turn.due);
 	pg_block_give(&s->turn.due, &r->lent_due);
 	/* Answers that are on their way would be taken for the catalog's. */
-	if (!asks && pg_place_wants(r, x->place))
+	if (!asks && x->ahead.n == 0 && pg_place_wants(r, x->place))
 		pg_place_ask(x);
 }
 

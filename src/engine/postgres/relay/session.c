@@ -287,7 +287,7 @@ may_begin(struct pg_session *s)
 {
 	if (s->b.at != BACKEND_OPEN || pg_away_is_out(s))
 		return false;
-	if (s->probes || s->turn.waits_shape)
+	if (s->probes || s->turn.waits_shape || pg_ahead_stops(s))
 		return false;
 	/* What is locked may be what it is about to ask for. */
 	if (s->r->locking && !s->state.is_urgent)
@@ -765,6 +765,19 @@ pg_session_pump(struct pg_session *s)
 		pg_block_give(&s->rx, &s->r->lent_rx);
 		slow_down(s);
 	} while (need_backend(s));
+}
+
+bool
+pg_session_repeat(struct pg_session *s, size_t n)
+{
+	size_t used;
+
+	s->turn.repeats = true;
+	if (!walk(s, span_of(buf_span(&s->rx).p, n), &used))
+		return false;
+	s->turn.repeats = false;
+	buf_take(&s->rx, used);
+	return true;
 }
 
 void

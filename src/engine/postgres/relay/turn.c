@@ -204,6 +204,25 @@ wait(struct pg_session *s)
 	return POOL_ASKS;
 }
 
+void
+pg_turn_wait_first(struct pg_session *s, enum side side)
+{
+	s->turn.is_waiting = true;
+	s->turn.waits_for = (uint8_t)side;
+	pg_waiters_push_front(&s->turn.place->waiters[side], s);
+	s->r->turns.waiting_n++;
+}
+
+void
+pg_turn_follows(struct pg_session *s, struct pg_server *x)
+{
+	pg_server_give(x, s);
+	pg_due_begin(s, false);
+	x->is_bare = false;
+	s->b.due = 0;
+	s->b.at = BACKEND_OPEN;
+}
+
 /* It has x now. */
 static enum pool_rc
 take(struct pg_session *s, struct pg_server *x)
@@ -236,6 +255,8 @@ seek(struct pg_session *s)
 	enum side side = pg_apart_side(s);
 	struct pg_server *x;
 
+	if (s->turn.behind != NULL)
+		return POOL_ASKS;
 	if (s->turn.is_waiting && s->turn.waits_for != side)
 		stop_waiting(s);
 	/* Who came first is first. */
@@ -249,10 +270,14 @@ seek(struct pg_session *s)
 	}
 	if (x != NULL)
 		return take(s, x);
-	if (p->server_n[side] >= r->conf->pool_max && !drop_other(s))
+	if (p->server_n[side] < r->conf->pool_max || drop_other(s)) {
+		stop_waiting(s);
+		return POOL_NONE;
+	}
+	if (!pg_ahead_send(s))
 		return wait(s);
 	stop_waiting(s);
-	return POOL_NONE;
+	return POOL_ASKS;
 }
 
 /* A client of a kind that the server has let in before. */
@@ -422,8 +447,8 @@ pg_turn_dress(struct pg_session *s)
 
 /* ---- it gives it back ------------------------------------------------------------ */
 
-static bool
-may_leave(const struct pg_session *s)
+bool
+pg_turn_may_leave(const struct pg_session *s)
 {
 	const struct pg_backend *b = &s->b;
 
@@ -451,7 +476,8 @@ pg_turn_settle(struct pg_session *s)
 	struct pg_relay *r = s->r;
 
 	if (s->b.at != BACKEND_OPEN || t->server == NULL || r->held ||
-	    !may_leave(s) || s->client == NULL)
+	    t->server->ahead.n > 0 || !pg_turn_may_leave(s) ||
+	    s->client == NULL)
 		return;
 	/* It has waited for its turn, which has just begun. */
 	if (t->is_fresh && has_more(s))
@@ -501,9 +527,10 @@ pg_turn_fini(struct pg_session *s)
 	bool asks = s->b.at == BACKEND_CENSUS;
 
 	stop_waiting(s);
-	if (x != NULL && x->group != NULL && !r->held && !r->stops &&
-	    (t->pins & PIN_ORDER) == 0 && (asks || s->b.at == BACKEND_OPEN) &&
-	    may_leave(s)) {
+	pg_ahead_leave(s);
+	if (x != NULL && x->group != NULL && x->ahead.n == 0 && !r->held &&
+	    !r->stops && (t->pins & PIN_ORDER) == 0 &&
+	    (asks || s->b.at == BACKEND_OPEN) && pg_turn_may_leave(s)) {
 		uint32_t due = asks ? s->b.due : 0;
 		bool clean = !asks && !t->is_wild && pg_turn_pins(s) == 0;
 
@@ -575,10 +602,12 @@ pg_turn_note(struct pg_session *s, struct span text, bool whole)
 {
 	uint64_t form[2] = { 0, 0 };
 
-	if (whole)
+	if (whole) {
 		pg_turn_note_again(s, text, form);
-	else if (s->turn.place != NULL && s->turn.server != NULL)
+	} else if (s->turn.place != NULL && s->turn.server != NULL) {
+		s->turn.server->ahead.is_read = false;
 		note(s, text, LEAVES_ANYTHING);
+	}
 }
 
 void
@@ -591,6 +620,9 @@ pg_turn_note_again(struct pg_session *s, struct span text, uint64_t form[2])
 	if ((form[0] | form[1]) == 0)
 		pg_place_form(t->place, text, form);
 	note(s, text, pg_place_judge(s->r, t->place, text, form));
+	t->server->ahead.is_read =
+		pg_place_is_quick_read(s->r, t->place, text, form);
+	memcpy(t->server->ahead.form, form, sizeof(t->server->ahead.form));
 }
 
 /* ---- once a batch ---------------------------------------------------------------- */
@@ -651,6 +683,7 @@ pg_turn_work(struct pg_relay *r)
 {
 	if (!pg_turn_is_on(r))
 		return;
+	pg_ahead_work(r);
 	if (r->turns.waiting_n > 0 && !r->held) {
 		/* One of them may go with its last session. */
 		list_each(pg_place, p, all, &r->places) {
@@ -667,6 +700,7 @@ void
 pg_turn_drop_idle(struct pg_relay *r)
 {
 	list_each(pg_server, x, all, &r->turns.servers) {
+		pg_ahead_release(x);
 		if (x->s == NULL)
 			pg_server_free(x);
 	}

@@ -21,6 +21,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "engine/postgres/relay/ahead.h"
 #include "engine/postgres/relay/away.h"
 #include "engine/postgres/relay/idle.h"
 #include "engine/postgres/sql.h"
@@ -30,6 +31,7 @@ struct pg_message;
 struct pg_relay;
 struct pg_session;
 struct pg_place;
+struct pg_named;
 struct pg_part;
 
 /* Why a session keeps its server: tables/pin.tbl says it in words. */
@@ -127,9 +129,10 @@ struct pg_server {
 	uint64_t since_ns; /* nobody has it                   */
 	struct pg_idle in;
 	struct pg_own_key key;
-	struct buf says; /* all parameters as it said them last    */
-	uint64_t said;   /* who these are, in whatever order       */
-	struct map has;  /* digest -> shape of its statements */
+	struct buf says;        /* all parameters as it said them last    */
+	uint64_t said;          /* who these are, in whatever order       */
+	struct map has;         /* digest -> shape of its statements */
+	struct pg_aheads ahead; /* requests of others, behind */
 };
 
 LIST_OF(pg_server, all, pg_servers);
@@ -140,7 +143,8 @@ struct pg_turn {
 	struct pg_place *place;
 	struct pg_group *group;
 	struct pg_server *server;
-	uint64_t ticket; /* of the last server that it had  */
+	struct pg_server *behind; /* its request was sent there (ahead.h) */
+	uint64_t ticket;          /* of the last server that it had  */
 	bool is_waiting;
 	uint8_t waits_for; /* ... for a server of that side */
 	bool is_wild;      /* perhaps it has something of its own */
@@ -152,6 +156,7 @@ struct pg_turn {
 	bool waits_shape;  /* of a statement that was prepared again */
 	bool skips;        /* the server does, up to Sync       */
 	bool drops;        /* the rest of a Bind is not for it  */
+	bool repeats;      /* its request, which was sent ahead */
 	bool is_divided;   /* pg_alias_divide() was said        */
 	bool fails;        /* the error under way is of DUE_FAILURE */
 	bool deallocates; /* what the server has is not known behind its answer */
@@ -175,7 +180,9 @@ struct pg_turns {
 	uint64_t numbers;
 	uint64_t looked_ns;
 	size_t waiting_n;
-	size_t idle_n; /* servers that nobody has */
+	size_t idle_n;    /* servers that nobody has */
+	size_t behind_n;  /* sessions with turn.behind */
+	uint64_t late_ns; /* pg_ahead_work() looks again then */
 };
 
 enum pool_rc {
@@ -205,6 +212,18 @@ void pg_turn_logged_in(struct pg_session *s);
 uint32_t pg_turn_dress(struct pg_session *s);
 /* All that came of its backend is read: may it give it back? */
 void pg_turn_settle(struct pg_session *s);
+/* Has it nothing on its server, but for what others sent behind it? */
+bool pg_turn_may_leave(const struct pg_session *s);
+/* It has x now, which has got its request already. */
+void pg_turn_follows(struct pg_session *s, struct pg_server *x);
+/* It waits again, in front of those that came after it. */
+void pg_turn_wait_first(struct pg_session *s, enum side side);
+/* Does it wait for a server? */
+static inline bool
+pg_turn_waits(const struct pg_turn *t)
+{
+	return t->is_waiting || t->behind != NULL;
+}
 /* The census is known. */
 void pg_turn_known(struct pg_session *s);
 /* A statement of the client's that is passed on. whole: all of its text is there. */
@@ -259,6 +278,9 @@ enum pg_leaves {
 void pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2]);
 enum pg_leaves pg_place_judge(struct pg_relay *r, struct pg_place *p,
                               struct span text, const uint64_t form[2]);
+/* A read, and one of a form that seldom takes long? */
+bool pg_place_is_quick_read(struct pg_relay *r, struct pg_place *p,
+                            struct span text, const uint64_t form[2]);
 /* Does a text name what a language may keep state behind? */
 bool pg_place_is_coded(const struct pg_place *p, struct span text);
 /* Should the catalog be read anew? Then ask x for it; its rows; its end. */
@@ -282,6 +304,9 @@ enum alias_rc pg_alias_take(struct pg_session *s, struct span in,
  * without a Sync something is said that tells an error of theirs, behind which the server
  * passes over the Query, from the Query's own. */
 void pg_alias_divide(struct pg_session *s, uint8_t type);
+/* A whole Bind of the client's, as a server has to hear it. */
+void pg_alias_put_bind(struct buf *tx, struct span raw,
+                       const struct pg_named *n);
 /* A Parse that no server has heard of: it is kept as if one had. False: it cannot be. */
 bool pg_alias_learn(struct pg_session *s, const struct pg_message *m);
 /* An entry of the session's statements is no more. */

@@ -8,6 +8,10 @@
 #include "base/check.h"
 #include "engine/postgres/sql_form.h"
 
+/* What one that takes long counts, and how much is slow. */
+#define LATE 16
+#define SLOW 64
+
 void
 pg_verdicts_init(struct pg_verdicts *v, struct mem *mem, size_t cache_n,
                  const uint64_t seed[2])
@@ -148,4 +152,25 @@ pg_verdicts_put(struct pg_verdicts *v, const uint64_t form[2], uint8_t verdict)
 		.form = { form[0], form[1] },
 		.known = (uint8_t)(verdict + 1),
 	};
+}
+
+void
+pg_verdicts_note(struct pg_verdicts *v, const uint64_t form[2], bool took_long)
+{
+	struct pg_verdict *at;
+
+	if (pg_verdicts_find(v, form) < 0)
+		return;
+	at = &v->cache[form[0] & (v->cache_n - 1)];
+	if (!took_long)
+		at->late = (uint8_t)(at->late - (at->late > 0));
+	else if (at->late < SLOW)
+		at->late = (uint8_t)(at->late + LATE);
+}
+
+bool
+pg_verdicts_is_slow(const struct pg_verdicts *v, const uint64_t form[2])
+{
+	return pg_verdicts_find(v, form) >= 0 &&
+	       v->cache[form[0] & (v->cache_n - 1)].late >= SLOW;
 }

@@ -25,6 +25,7 @@
 struct pg_verdict {
 	uint64_t form[2];
 	uint8_t known; /* the verdict + 1; 0: none */
+	uint8_t late;  /* more with each that took long, less with others */
 };
 
 struct pg_verdicts {
@@ -66,6 +67,11 @@ void pg_verdicts_form(const struct pg_verdicts *v, struct span text,
                       uint64_t ret[2]);
 /* What was said of it, by these names; -1: nothing. */
 int pg_verdicts_find(const struct pg_verdicts *v, const uint64_t form[2]);
+/* One of that form took long, or did not. */
+void pg_verdicts_note(struct pg_verdicts *v, const uint64_t form[2],
+                      bool took_long);
+/* Does more than one of sixteen? */
+bool pg_verdicts_is_slow(const struct pg_verdicts *v, const uint64_t form[2]);
 /* Without memory, or names, it is not kept. */
 void pg_verdicts_put(struct pg_verdicts *v, const uint64_t form[2],
                      uint8_t verdict);

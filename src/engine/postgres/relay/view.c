@@ -85,8 +85,9 @@ waits_for(const struct pg_session *s, const char **ret_why)
 		*ret_why = "a switch";
 		return VIEW_CLIENT_HELD;
 	}
-	*ret_why = s->turn.is_waiting ? "all connections of its pool are in use"
-	                              : "a connection to the server";
+	*ret_why = pg_turn_waits(&s->turn)
+	                   ? "all connections of its pool are in use"
+	                   : "a connection to the server";
 	return VIEW_CLIENT_WAITING;
 }
 
@@ -96,10 +97,10 @@ client_at(const struct pg_session *s, const char **ret_why)
 	uint32_t pins = s->turn.server != NULL ? pg_turn_pins(s) : 0;
 
 	*ret_why = pg_pin_text(pins);
-	if (s->at != SESSION_OPEN && !s->turn.is_waiting &&
+	if (s->at != SESSION_OPEN && !pg_turn_waits(&s->turn) &&
 	    (!s->r->held || s->b.link != NULL || pg_session_startup(s).n == 0))
 		return VIEW_CLIENT_LOGIN;
-	if (s->turn.is_waiting || s->waits || s->at != SESSION_OPEN ||
+	if (pg_turn_waits(&s->turn) || s->waits || s->at != SESSION_OPEN ||
 	    (s->r->held && buf_len(&s->rx) > 0 && !is_at_work(s)))
 		return waits_for(s, ret_why);
 	if (pg_ack_is_withheld(s)) {
@@ -427,9 +428,9 @@ count_server(struct view_pool *p, enum view_server_at at)
 static uint64_t
 waits_since(const struct pg_session *s)
 {
-	return s->turn.is_waiting ? s->turn.since_ns
-	       : s->r->held       ? s->r->held_ns
-	                          : s->waits_ns;
+	return pg_turn_waits(&s->turn) ? s->turn.since_ns
+	       : s->r->held            ? s->r->held_ns
+	                               : s->waits_ns;
 }
 
 static void
@@ -448,6 +449,8 @@ count_session(struct tally *t, const struct pg_session *s)
 		return;
 	at = client_at(s, &why);
 	row->clients++;
+	if (s->turn.place != NULL)
+		row->sent_ahead = s->turn.place->ahead_n;
 	row->clients_active +=
 		at == VIEW_CLIENT_ACTIVE || at == VIEW_CLIENT_IN_TRANSACTION;
 	if (at == VIEW_CLIENT_WAITING || at == VIEW_CLIENT_HELD) {
