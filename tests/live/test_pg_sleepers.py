@@ -5,6 +5,8 @@ import psycopg
 import pytest
 
 from harness.postgres import available
+from harness.process import until
+from test_pg_console import look
 from test_pg_transaction_pool import Turns
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -33,8 +35,11 @@ def settled(m):
 
 
 def all_asleep(m, before):
-    return m.g.until(lambda s: s["clients"]["total"] >= CROWD and bytes_of(s) - before < CROWD * EACH,
-                     text="%d bytes a client" % EACH)
+    """Nobody has a server. Who may have something of its own (set_config, current_setting) keeps its server until
+    it is silent for a second and asked; what happens to the server meanwhile is that client's."""
+    m.g.until(lambda s: s["clients"]["total"] >= CROWD and bytes_of(s) - before < CROWD * EACH,
+              text="%d bytes a client" % EACH)
+    until(lambda: all(p["servers_active"] + p["servers_used"] == 0 for p in look(m, "pools")), 30, text=lambda: str(look(m, "pools")))
 
 
 @pytest.mark.limit(300)
@@ -69,7 +74,9 @@ def test_who_wakes_is_who_fell_asleep(tmp_path):
 
         ask()
         all_asleep(m, before)
-        m.old.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+        m.old.sql("SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE usename = 'app'")
+        # Who asks before the relay has heard of it has asked a server that goes.
+        until(lambda: [p["servers_idle"] for p in look(m, "pools")] == [0], 30, text=lambda: str(look(m, "pools")))
         ask()
         all_asleep(m, before)
         m.g.must("promote")
