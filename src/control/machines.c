@@ -58,6 +58,8 @@ machines_route(struct run *r)
 		.scope = divide_block(r, a.scope),
 		.moved = divide_units(r, a.scope),
 	};
+	ret.own_only = r->is_part && ret.ack == ACK_BOTH &&
+	               r->write.mode == WRITE_DUAL;
 	r->routed_ns = os_mono_ns();
 	r->acked_ns = 0;
 	REQUIRE(!authority_is_split(&a) || ret.scope != NULL || ret.moved != 0);

@@ -36,6 +36,9 @@ struct route {
 	uint64_t salt; /* of the assignment hash: per migration   */
 	struct route_shadow shadow;
 	bool strict; /* refuse writes while the other side is behind */
+	/* An answer waits for the stream of the relay's own database, and was promised
+	 * to wait: clients of other databases are turned away. */
+	bool own_only;
 	/* NULL: read_ppm is everybody's share. Else the rules' word, and
 	 * read_ppm is rules_max(); see core/rules.h for how long it lives. */
 	const struct rules *rules;

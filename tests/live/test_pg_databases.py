@@ -5,6 +5,7 @@ than one behind."""
 import glob
 import os
 import random
+import re
 import socket
 import sqlite3
 import threading
@@ -393,6 +394,47 @@ def test_one_address_for_both(tmp_path):
         c.holds("old")
         with pytest.raises(psycopg.OperationalError, match='database "third" does not exist'):
             d.conn("old", dbname="third")
+
+
+@pytest.mark.limit(200)
+def test_an_acknowledgement_that_is_promised(tmp_path):
+    """dual_write promises that both sides have what was answered. An interlay's relay waits for its own database's
+    stream: while the promise holds, a client of `second` by the port of `app` is turned away, with the reason, on
+    either side of the switch; by its own port it is served, and waits. Without the promise it is served again."""
+    dual = {"strategy": {"type": "big_bang", "write_mode": {"mode": "dual_write"}}}
+    words = 'this interlay is of database "app".*connect by the interlay of that database'
+
+    def turned_away():
+        try:
+            d.conn("old", dbname="second").close()
+        except psycopg.OperationalError as e:
+            assert re.search(words, str(e)), e
+            return True
+
+    with Two(tmp_path) as d:
+        with d.conn("old", dbname="second") as p:
+            p.execute("INSERT INTO gone_by VALUES (-1)")
+            d.begin(**dual)
+            until(turned_away, 30)
+            # Whoever was there is told as it asks again.
+            with pytest.raises(psycopg.OperationalError, match=words):
+                p.execute("INSERT INTO gone_by VALUES (-2)")
+        c = Counter(d)
+        c.wait()
+        with d.second() as own:
+            own.execute("INSERT INTO gone_by VALUES (-3)")
+        until(lambda: d.status()["reverse"]["waited"] > 0, 30)
+        d.in_step()
+        d.verb("promote")
+        assert turned_away()
+        c.wait()
+        d.in_step()
+        d.verb("rollback")
+        until(lambda: not turned_away(), 30)
+        c.wait()
+        c.stop()
+        c.holds("old")
+        assert d.in_("second", "old", "SELECT n FROM gone_by WHERE n < 0 ORDER BY 1") == [["-3"], ["-1"]]
 
 
 @pytest.mark.limit(240)

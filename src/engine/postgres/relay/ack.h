@@ -125,6 +125,9 @@ void pg_ack_ask_down(struct pg_relay *r, struct pg_ack_ask *l,
                      const struct err *err);
 
 /* ---- ack_judge.c ---- */
+/* May it be served, by the database that it is in (route.own_only)? False: it has been
+ * ended, with the reason. */
+bool pg_ack_serves(struct pg_session *s);
 enum pg_ack_class {
 	ACK_WRITES,   /* or not known                               */
 	ACK_CHANGES,  /* ... and perhaps the catalog                */

@@ -181,6 +181,25 @@ pg_ack_note_parsed(struct pg_session *s)
 
 /* ---- what is refused ----------------------------------------------------------- */
 
+bool
+pg_ack_serves(struct pg_session *s)
+{
+	struct span database = pg_rule_database(s);
+
+	if (!s->r->route.own_only || pg_away_is_moved(s))
+		return true;
+	s->r->n.refused++;
+	pg_session_end(s, s->at == SESSION_OPEN ? SPAN("57P01") : SPAN("0A000"),
+	               "this interlay is of database \"%s\": with write_mode "
+	               "dual_write an answer to a client of \"%.*s\" would not "
+	               "wait for both sides; connect by the interlay of that "
+	               "database",
+	               s->r->conf->side[SIDE_OLD].database,
+	               (int)(database.n < 64 ? database.n : 64),
+	               (const char *)database.p);
+	return false;
+}
+
 static bool
 may_text(struct pg_session *s, struct span text)
 {

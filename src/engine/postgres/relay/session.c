@@ -275,6 +275,8 @@ on_packet(struct pg_session *s, const struct pg_message *m, size_t behind)
 		pg_session_end(s, SPAN("53200"), "out of memory");
 		return false;
 	}
+	if (!pg_ack_serves(s))
+		return false;
 	s->at = SESSION_LOGIN;
 	return true;
 }
@@ -551,6 +553,8 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	int done;
 
 	*ret_used = 0;
+	if (pg_frame_is_between(&s->in) && !pg_ack_serves(s))
+		return -1;
 	done = by_turns ? take_turn(s, in, ret_used) : -2;
 	if (done != -2)
 		return done;
