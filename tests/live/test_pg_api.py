@@ -21,6 +21,8 @@ if 15 not in available():
 class Daemon:
     """A daemon; servers with a database `app` of the role `app`, and an interlay each."""
 
+    pool = None  # of all interlays: test_pg_pool_strategies.py
+
     def __init__(self, directory, names=("old", "new"), tls=None, interlay_tls=None):
         self.dir = str(directory)
         self.side, self.port = {}, {}
@@ -41,6 +43,8 @@ class Daemon:
             if name.startswith("old"):
                 self.port[name] = ports.take()
                 body = {"id": "i_" + name, "endpoint": name, "port": self.port[name]}
+                if self.pool:
+                    body["pool"] = self.pool
                 if interlay_tls:
                     cert, key = (open(interlay_tls.path("srv." + x)).read() for x in ("crt", "key"))
                     body["tls"] = {"server_cert": cert, "server_key": key}

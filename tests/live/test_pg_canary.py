@@ -391,7 +391,7 @@ def test_a_share_of_the_writes_is_refused(tmp_path):
             s.connect(m.g.state + ".sock")
             s.sendall(b'{"verb":"traffic","args":{"write_percentage":0.5}}\n')
             assert b"move as a whole" in s.recv(65536)
-    for strategy, pool, why in (("canary", "transaction", "together with a pool of transactions"), ("shadow_traffic", "session", "together with a pool")):
+    for strategy, pool, why in (("shadow_traffic", "session", "together with a pool"), ("shadow_traffic", "transaction", "together with a pool")):
         code, out, err = run("migrate", "postgres://a@127.0.0.1:1/x", "postgres://a@127.0.0.1:2/y", "--listen", "127.0.0.1:0", "--state",
                              tmp_path / "x.db", "--strategy", strategy, "--pool", pool)
         assert code != 0 and why in out + err

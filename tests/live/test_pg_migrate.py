@@ -24,6 +24,8 @@ TABLES = ("accounts", "branches", "tellers", "history")
 class Move:
     """Two servers, a database `app` of a role `app` with a password, and Godwit."""
 
+    pool = ()  # of all of them: test_pg_pool_strategies.py
+
     def __init__(self, directory, *args, scale=1, new_version=15, start=True):
         self.old = Postgres(str(directory / "old"))
         self.new = Postgres(str(directory / "new"), version=new_version)
@@ -36,7 +38,7 @@ class Move:
         if scale:
             self.pgbench(self.old.port, "-i", "-s", str(scale))
         url = "postgres://postgres:%s@127.0.0.1:%d/app"
-        self.g = Godwit(str(directory), *(url % (PASSWORD, s.port) for s in (self.old, self.new)), *args)
+        self.g = Godwit(str(directory), *(url % (PASSWORD, s.port) for s in (self.old, self.new)), *args, *self.pool)
         if start:
             self.g.start(seconds=30)
 

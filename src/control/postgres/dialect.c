@@ -36,19 +36,14 @@ pg_moves_reads(const struct strategy *s)
 	       k == STRATEGY_FEATURE_FLAG || k == STRATEGY_GEOGRAPHIC;
 }
 
-/* Do its clients share connections; by turns? */
+/* Do its clients share connections? */
 static bool
-has_pool(const struct run *r, bool by_turns)
+has_pool(const struct run *r)
 {
-	bool ret = r->conf->pool_max > 0 &&
-	           (!by_turns || r->conf->pool == RELAY_POOL_TRANSACTION);
+	bool ret = r->conf->pool_max > 0;
 
-	for (uint32_t i = 0; r->home != NULL && i < r->home->interlay_n; i++) {
-		const struct interlay_pool *p = &r->home->interlays[i]->pool;
-
-		ret = ret || (p->max > 0 &&
-		              (!by_turns || p->mode == RELAY_POOL_TRANSACTION));
-	}
+	for (uint32_t i = 0; r->home != NULL && i < r->home->interlay_n; i++)
+		ret = ret || r->home->interlays[i]->pool.max > 0;
 	return ret;
 }
 
@@ -61,12 +56,7 @@ wrong_kind(const struct run *r)
 	if (moves_writes(&r->strategy))
 		return "write_percentage other than 0 and 1: a transaction "
 		       "has one server; use shares of reads, then the cutover";
-	if (!r->strategy.unit_writes && pg_moves_reads(&r->strategy) &&
-	    has_pool(r, true))
-		return "reads on new together with a pool of transactions "
-		       "(--pool transaction, or of the interlay); use a pool "
-		       "of sessions, or one of them";
-	if (k == STRATEGY_SHADOW_TRAFFIC && has_pool(r, false))
+	if (k == STRATEGY_SHADOW_TRAFFIC && has_pool(r))
 		return "reads that are compared together with a pool (--pool, "
 		       "or of the interlay); use one of them";
 	return NULL;

@@ -365,6 +365,13 @@ pg_alias_learn(struct pg_session *s, const struct pg_message *m)
 	return true;
 }
 
+void
+pg_alias_end_unnamed(struct pg_session *s)
+{
+	buf_release(&s->unnamed);
+	s->turn.is_prepared = false;
+}
+
 /* The statement without a name, as this client left it. */
 static void
 prepare_unnamed(struct pg_session *s)

@@ -308,9 +308,7 @@ answer_one(struct pg_session *s, struct span in, const struct unit *u,
 	case PG_BIND: pg_put_empty(tx, PG_BIND_COMPLETE); break;
 	case PG_DESCRIBE: put_describe(tx, m.body); break;
 	case PG_QUERY:
-		/* It makes an end of the statement without a name. */
-		buf_release(&s->unnamed);
-		s->turn.is_prepared = false;
+		pg_alias_end_unnamed(s);
 		pg_put_complete(tx, span_str(u->tag));
 		pg_put_ready(tx, at);
 		break;

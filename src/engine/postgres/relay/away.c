@@ -23,12 +23,48 @@ struct group {
 	bool has_bind;
 	bool has_fields; /* it asks for them */
 	bool has_execute;
+	uint64_t
+		shape; /* of its columns, as the client knows them; 0: it does not */
 };
 
 bool
 pg_away_is_out(const struct pg_session *s)
 {
 	return s->reading.p != NULL && s->reading.p->at != READ_NONE;
+}
+
+static struct pg_away *
+make(struct pg_session *s)
+{
+	struct pg_away *rd = mem_zero(s->r->mem, sizeof(*rd));
+
+	if (rd == NULL)
+		return NULL;
+	rd->s = s;
+	buf_init(&rd->request, s->r->mem);
+	buf_init(&rd->ask, s->r->mem);
+	buf_init(&rd->answer, s->r->mem);
+	buf_init(&rd->unnamed, s->r->mem);
+	return rd;
+}
+
+void
+pg_away_free(struct pg_session *s)
+{
+	struct pg_away *rd = s->reading.p;
+
+	if (rd == NULL)
+		return;
+	if (rd->at != READ_NONE)
+		pg_reads_out_remove(&s->r->reads.out, rd);
+	pg_reader_rest(rd);
+	pg_reader_drop(rd);
+	buf_fini(&rd->request);
+	buf_fini(&rd->ask);
+	buf_fini(&rd->answer);
+	buf_fini(&rd->unnamed);
+	mem_free(s->r->mem, rd, sizeof(*rd));
+	s->reading.p = NULL;
 }
 
 /* ---- what it is ------------------------------------------------------------------ */
@@ -60,8 +96,12 @@ find(struct pg_session *s, struct group *g)
 
 	if (g->bind.statement.n > 0) {
 		n = map_get(&s->named, g->bind.statement);
-		if (n != NULL)
+		if (n != NULL) {
 			raw = &n->raw;
+			g->shape = n->alias.shape;
+		}
+	} else if (pg_turn_is_on(s->r)) {
+		raw = &s->unnamed;
 	} else if (s->reading.p != NULL) {
 		raw = &s->reading.p->unnamed;
 	}
@@ -164,10 +204,13 @@ pg_away_is_moved(const struct pg_session *s)
 	               span_str(s->r->conf->side[SIDE_OLD].database));
 }
 
-/* Is it known what the session is, and can it be the same there? */
+/* Is it known what the session is, and can it be the same there? What pins it to a
+ * server of its turns is there. */
 static bool
 is_like(struct pg_session *s)
 {
+	if (pg_turn_is_on(s->r) && pg_turn_pins(s) != 0)
+		return false;
 	if (s->reading.like == LIKE_UNKNOWN)
 		s->reading.wants_census = true;
 	return s->reading.like == LIKE_YES;
@@ -182,16 +225,8 @@ is_ready(struct pg_session *s)
 	if (!is_like(s))
 		return false;
 	if (a->p == NULL)
-		a->p = pg_reader_new(s);
-	if (a->p == NULL)
-		return false;
-	if (a->p->reader == READER_OPEN &&
-	    a->p->restored !=
-	            hash_bytes(buf_span(&s->state.found->settings), 0))
-		pg_reader_close(a->p);
-	if (a->p->reader == READER_OFF)
-		pg_reader_open(a->p);
-	return a->p->reader == READER_OPEN;
+		a->p = make(s);
+	return a->p != NULL && pg_reader_may(a->p);
 }
 
 /* The same question once more, with a description of the columns. */
@@ -215,10 +250,21 @@ put_ask(struct buf *b, struct group *g)
 	pg_put_empty(b, PG_SYNC);
 }
 
-/* What the client may bind later without saying it again. */
+/* What the client may bind later without saying it again; in: what it said. */
 static void
-keep_unnamed(struct pg_away *rd, const struct group *g)
+keep_unnamed(struct pg_away *rd, const struct group *g, struct span in)
 {
+	struct pg_message m = { .type = PG_PARSE };
+
+	if (pg_turn_is_on(rd->s->r)) {
+		m.raw = span_of(in.p, 1 + (size_t)pg_get_u32(in.p + 1));
+		m.body = span_skip(m.raw, 5);
+		if (g->has_parse)
+			rd->unnamed.failed = !pg_alias_learn(rd->s, &m);
+		else if (g->is_simple)
+			pg_alias_end_unnamed(rd->s);
+		return;
+	}
 	if (!g->has_parse)
 		return;
 	buf_clear(&rd->unnamed);
@@ -246,16 +292,16 @@ mirror(struct pg_session *s, struct group *g)
 	buf_fini(&ask);
 }
 
-enum pg_take_rc
-pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
+static enum pg_take_rc
+take(struct pg_session *s, struct span in, size_t *ret_used)
 {
 	struct group g = { .n = 0 };
 	struct pg_reading *a = &s->reading;
 	enum pg_take_rc rc;
 	struct pg_away *rd;
 
-	*ret_used = 0;
-	if (!pg_frame_is_between(&s->in) || a->to_authority ||
+	if (!s->r->reads.is_on || a->to_authority ||
+	    !pg_frame_is_between(&s->in) || s->apart.is_opened ||
 	    !pg_session_is_quiet(s) || in.n == 0 ||
 	    (in.p[0] != PG_QUERY && in.p[0] != PG_PARSE && in.p[0] != PG_BIND))
 		return TAKE_NOT;
@@ -270,7 +316,7 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 			mirror(s, &g);
 		return TAKE_NOT;
 	}
-	if (!is_ready(s))
+	if (!is_ready(s) || !pg_turn_yield(s))
 		return TAKE_NOT;
 	rd = a->p;
 	buf_clear(&rd->request);
@@ -279,12 +325,13 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	rd->hides_parse = !g.has_parse;
 	rd->hides_fields = !g.is_simple && !g.has_fields;
 	put_ask(&rd->ask, &g);
-	keep_unnamed(rd, &g);
+	keep_unnamed(rd, &g, in);
 	if (buf_failed(&rd->request) || buf_failed(&rd->ask) ||
 	    buf_failed(&rd->unnamed)) {
-		pg_reader_free(s);
+		pg_away_free(s);
 		return TAKE_NOT;
 	}
+	rd->shape = g.has_fields || g.is_simple ? 0 : g.shape;
 	memcpy(rd->digest, g.digest, sizeof(g.digest));
 	*ret_used = g.n;
 	s->r->n.requests++;
@@ -296,6 +343,20 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	pg_reads_out_push(&s->r->reads.out, rd);
 	pg_away_look(rd);
 	return TAKE_DONE;
+}
+
+enum pg_take_rc
+pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
+{
+	enum pg_take_rc rc;
+
+	*ret_used = 0;
+	rc = take(s, in, ret_used);
+	/* By turns it is found out before it has a server, and once. */
+	s->reading.is_cut = pg_turn_is_on(s->r) && rc == TAKE_MORE;
+	if (pg_turn_is_on(s->r) && rc == TAKE_NOT)
+		s->reading.to_authority = true;
+	return rc;
 }
 
 /* ---- its life ------------------------------------------------------------------------- */
@@ -310,12 +371,12 @@ pg_away_look(struct pg_away *rd)
 	if (rd->at == READ_OUT && late) {
 		/* Too slow there: once is enough. */
 		pg_reads_refuse(r, rd->digest);
-		pg_reader_close(rd);
+		pg_reader_drop(rd);
 		rd->failed = true;
 		rd->at = READ_ENDED;
 	}
-	if (rd->at == READ_WAITS && r->reads.is_on &&
-	    rd->reader == READER_OPEN && pg_reads_passed(s)) {
+	if (rd->at == READ_WAITS && r->reads.is_on && pg_reads_passed(s) &&
+	    pg_reader_of(rd) != NULL) {
 		rd->at = READ_OUT;
 		rd->until_ns = r->port->now_ns + PG_READ_ANSWER_NS;
 		rd->unsettled = atomic_load(&r->conf->board->unsettled);
@@ -352,8 +413,9 @@ end(struct pg_away *rd)
 	rd->at = READ_NONE;
 	buf_release(&rd->answer);
 	buf_release(&rd->ask);
+	pg_reader_rest(rd);
 	if (!rd->s->r->reads.is_on)
-		pg_reader_close(rd);
+		pg_reader_drop(rd);
 }
 
 void
@@ -395,7 +457,7 @@ pg_away_stop(struct pg_session *s)
 	if (!pg_away_is_out(s))
 		return;
 	if (rd->at == READ_OUT)
-		pg_reader_close(rd);
+		pg_reader_drop(rd);
 	put_back(rd);
 	end(rd);
 	s->waits = true;
@@ -414,7 +476,7 @@ pg_away_cancel(struct pg_session *s)
 	if (!pg_away_is_out(s))
 		return false;
 	if (rd->at == READ_OUT)
-		pg_reader_close(rd);
+		pg_reader_drop(rd);
 	pg_put_error(&s->client->tx, PG_ERROR_RESPONSE, &e);
 	pg_put_ready(&s->client->tx, PG_IDLE);
 	port_touch(s->r->port, s->client);
@@ -505,7 +567,17 @@ pg_away_note_parse(struct pg_session *s, const struct pg_message *m)
 	buf_clear(&rd->unnamed);
 	buf_put_span(&rd->unnamed, m->raw);
 	if (buf_failed(&rd->unnamed))
-		pg_reader_free(s);
+		pg_away_free(s);
+}
+
+void
+pg_away_note_wild(struct pg_session *s, struct span text)
+{
+	s->reading.like = LIKE_UNKNOWN;
+	if (s->r->reads.is_on && sql_may_change(text)) {
+		s->r->reads.verdicts.is_stale = true;
+		s->reading.is_schema = true;
+	}
 }
 
 void
@@ -513,6 +585,9 @@ pg_away_note_error(struct pg_session *s)
 {
 	struct pg_away *rd = s->reading.p;
 
+	/* By turns it is known what it left behind. */
+	if (pg_turn_is_on(s->r))
+		return;
 	s->reading.like = LIKE_UNKNOWN;
 	/* Perhaps it was this one. */
 	if (rd != NULL && rd->at == READ_NONE) {
@@ -524,6 +599,8 @@ pg_away_note_error(struct pg_session *s)
 void
 pg_away_census(struct pg_session *s)
 {
+	/* What was found is gone until the answer is there. */
+	s->reading.like = LIKE_UNKNOWN;
 	if (s->reading.p != NULL && buf_len(&s->reading.p->unnamed) > 0)
 		s->reading.p->is_away = true;
 }
@@ -553,7 +630,7 @@ pg_away_known(struct pg_session *s)
 {
 	struct pg_reading *a = &s->reading;
 
-	if (!s->r->reads.is_on)
+	if (!s->r->reads.is_on || !s->state.tells_reads)
 		return;
 	a->like = s->is_lossy || buf_len(&s->state.found->stays) > 0 ||
 	                          buf_failed(&s->state.found->settings) ||
@@ -561,6 +638,9 @@ pg_away_known(struct pg_session *s)
 	                  ? LIKE_NO
 	                  : LIKE_YES;
 	a->is_wild = false;
+	/* By turns each Bind is looked at. */
+	if (pg_turn_is_on(s->r))
+		return;
 	map_each(e, &s->named) {
 		const struct pg_named *n = map_value(e);
 		struct pg_parse p;

@@ -6,7 +6,7 @@
  *             the authority, asked for many sessions at once
  *   away.c    of a session: which request goes there, and when
  *   rule.c    is it eligible? A share, or rules
- *   reader.c  its connection there, and the answers
+ *   reader.c  connections there, and the answers
  *
  *                 ┌── not a read, not taken, not like both sides ──→ authority
  *   request ──────┤
@@ -42,6 +42,7 @@
 struct pg_session;
 struct pg_relay;
 struct pg_part;
+struct pg_place;
 struct pg_ask;
 
 enum pg_owner {
@@ -82,15 +83,36 @@ enum pg_like {
 	LIKE_NO, /* it has what cannot be made elsewhere */
 };
 
-struct pg_away {
+struct pg_away;
+
+/* A connection to the other side: one session's own; by turns any's that is in the same
+ * way, for a read (no more of them for a pool than it has connections). */
+struct pg_reader {
 	enum pg_owner owner; /* OWNER_READER: of c's link */
+	LIST_LINK(pg_reader) all;
+	struct pg_relay *r;
+	struct pg_away *of;     /* whose it is; NULL: nobody's */
+	struct pg_place *place; /* by turns: of that pool      */
+	struct pg_conn c;
+	enum pg_reader_at at;
+	bool is_guarded;     /* the server says so                   */
+	bool is_bad;         /* it cannot be what it should          */
+	bool is_anys;        /* it has logged in with no words of a client's */
+	uint64_t number;     /* never another's                      */
+	uint64_t dress;      /* hash of what was made there; 0: nothing */
+	uint64_t since_ns;   /* it is nobody's                      */
+	struct buf startup;  /* pairs of who it was opened for      */
+	struct buf settings; /* what is being made there            */
+	struct buf user;
+};
+
+LIST_OF(pg_reader, all, pg_readers);
+
+struct pg_away {
 	LIST_LINK(pg_away) out;
 	struct pg_session *s;
-	struct pg_conn c;
-	enum pg_reader_at reader;
+	struct pg_reader *x; /* NULL: none */
 	enum pg_read_at at;
-	uint64_t restored; /* hash of what was made there */
-	bool is_guarded;   /* ... and it says so          */
 	/* the request under way */
 	struct buf request; /* the client's words             */
 	struct buf ask;     /* ours                           */
@@ -98,12 +120,12 @@ struct pg_away {
 	uint64_t digest[2];
 	uint64_t until_ns;
 	uint64_t unsettled;
+	uint64_t shape; /* of the columns that the client knows; 0: none */
 	bool hides_parse;
 	bool hides_fields;
 	bool failed;
-	bool is_cancelled;
 	/* The client's last Parse without a name; is_away: the authority has not
-	 * heard of it, or has forgotten it. */
+	 * heard of it, or has forgotten it. (By turns that is alias.c's.) */
 	struct buf unnamed;
 	bool is_away;
 };
@@ -116,7 +138,8 @@ struct pg_reading {
 	enum pg_like like;
 	bool wants_census;
 	bool is_wild;      /* a statement that it prepared may do anything */
-	bool to_authority; /* the request in front was put back            */
+	bool to_authority; /* the request in front goes to the authority    */
+	bool is_cut;       /* ... is not there as a whole: no server for it  */
 	bool is_schema;    /* it changes the schema, until it is quiet      */
 	bool counts;       /* a read is under way at the authority         */
 	bool is_seen;      /* seen holds                                   */
@@ -164,11 +187,13 @@ struct pg_reads {
 	struct sql_scope next_scope;
 	bool loads_scope;
 	uint64_t retry_ns;        /* of catalogs and probe */
-	uint64_t reader_retry_ns; /* of sessions' readers  */
+	uint64_t retry_reader_ns; /* of connections for reads */
 	struct pg_share *shares;  /* as many; NULL: none is known */
 	uint64_t seed[2];
 	struct map refused; /* digests */
 	struct pg_reads_out_list out;
+	struct pg_readers_list readers;
+	uint64_t looked_ns; /* for those that grow old */
 	/* probes are numbered */
 	uint64_t sent;
 	uint64_t done;
@@ -210,13 +235,13 @@ bool pg_reads_position(const struct pg_relay *r, uint64_t probe, uint64_t *ret);
 /* Has the other side all that the session saw? */
 bool pg_reads_passed(struct pg_session *s);
 
-/* ---- read.c ---- */
+/* ---- away.c ---- */
 enum pg_take_rc {
 	TAKE_NOT,  /* it goes the usual way              */
 	TAKE_MORE, /* not enough bytes to say            */
 	TAKE_DONE, /* *ret_used bytes are a read's       */
 };
-/* A quiet session, at the beginning of a message. */
+/* A session that may begin a message. */
 enum pg_take_rc pg_away_take(struct pg_session *s, struct span in,
                              size_t *ret_used);
 /* A part on its way to the authority; a Parse, whole; an error of its. */
@@ -224,6 +249,8 @@ void pg_away_note(struct pg_session *s, const struct pg_part *p,
                   bool was_quiet);
 void pg_away_note_parse(struct pg_session *s, const struct pg_message *m);
 void pg_away_note_error(struct pg_session *s);
+/* By turns: a statement that may leave anything behind. */
+void pg_away_note_wild(struct pg_session *s, struct span text);
 /* The session is quiet again, or the census is known. */
 void pg_away_quiet(struct pg_session *s);
 void pg_away_known(struct pg_session *s);
@@ -241,6 +268,7 @@ bool pg_away_cancel(struct pg_session *s);
 bool pg_away_is_out(const struct pg_session *s);
 /* Is it in the database that moves? */
 bool pg_away_is_moved(const struct pg_session *s);
+void pg_away_free(struct pg_session *s);
 
 /* ---- rule.c ---- */
 /* Is the read eligible? words: a hash of what it says. */
@@ -253,11 +281,19 @@ void pg_rule_rename(struct pg_session *s, struct span name);
 struct span pg_rule_database(const struct pg_session *s);
 
 /* ---- reader.c ---- */
-struct pg_away *pg_reader_new(struct pg_session *s);
-void pg_reader_free(struct pg_session *s);
-void pg_reader_open(struct pg_away *rd);
-void pg_reader_close(struct pg_away *rd);
-void pg_reader_up(struct pg_away *rd);
-void pg_reader_take(struct pg_away *rd, struct span bytes);
-void pg_reader_down(struct pg_away *rd, const struct err *err);
+/* Has the session a way to the other side? What is missing for it is begun. */
+bool pg_reader_may(struct pg_away *rd);
+/* Its connection, which is what the session is; NULL: not yet. */
+struct pg_reader *pg_reader_of(struct pg_away *rd);
+/* The question is put; its answer is rd->answer. */
 void pg_reader_ask(struct pg_away *rd);
+/* The read is over: by turns its connection is anybody's. */
+void pg_reader_rest(struct pg_away *rd);
+/* rd has none then. */
+void pg_reader_drop(struct pg_away *rd);
+void pg_reader_close(struct pg_reader *x);
+void pg_reader_up(struct pg_reader *x);
+void pg_reader_take(struct pg_reader *x, struct span bytes);
+void pg_reader_down(struct pg_reader *x, const struct err *err);
+/* Once a batch: those that nobody needs for long are closed. */
+void pg_reader_work(struct pg_relay *r);

@@ -42,12 +42,14 @@ static const char question_named[] =
 	" UNION ALL SELECT 'n', name, parameter_types::oid[]::text || statement"
 	" FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql";
 
-/* What the role or the database sets at the login, which is not the session's there;
- * and where its names are looked for. */
-static const char question_read[] =
+/* What the role or the database sets at the login, which is not the session's there
+ * (by turns also its startup packet, which is nobody's there); and where its names are
+ * looked for. */
+static const char question_login[] =
 	" UNION ALL SELECT 'r', name, setting FROM pg_catalog.pg_settings"
-	" WHERE source IN ('global', 'database', 'user', 'database user') AND"
-	" context IN ('user', 'superuser') UNION ALL SELECT 'w', s, '' FROM"
+	" WHERE source IN ('global', 'database', 'user', 'database user'";
+static const char question_read[] =
+	") AND context IN ('user', 'superuser') UNION ALL SELECT 'w', s, '' FROM"
 	" pg_catalog.unnest(pg_catalog.current_schemas(false)) s";
 
 /* At the end: what is set before may be too much for them. */
@@ -152,8 +154,13 @@ put_question(struct pg_session *s)
 	if (!pg_turn_is_on(s->r))
 		buf_put_str(&b->link->tx, question_named);
 	pg_custom_put(s, &b->link->tx);
-	if (s->r->reads.is_on || pg_apart_is_on(s->r))
+	s->state.tells_reads = s->r->reads.is_on;
+	if (s->r->reads.is_on || pg_apart_is_on(s->r)) {
+		buf_put_str(&b->link->tx, question_login);
+		if (pg_turn_is_on(s->r))
+			buf_put_str(&b->link->tx, ", 'client'");
 		buf_put_str(&b->link->tx, question_read);
+	}
 	buf_put_str(&b->link->tx, question_role);
 	buf_put(&b->link->tx, "", 1);
 	pg_put_end(&b->link->tx, at);

@@ -302,6 +302,12 @@ shape_of(struct span body, uint64_t seed)
 	return h;
 }
 
+uint64_t
+pg_due_shape(const struct pg_session *s, struct span body)
+{
+	return shape_of(body, s->r->turns.seed[0]) | 1;
+}
+
 /* What the client knows, of all names that it has for it. */
 static void
 described(struct pg_session *s, const struct pg_due *d, uint64_t shape)
@@ -354,6 +360,6 @@ pg_due_body(struct pg_session *s, uint8_t type, struct span body)
 		return;
 	take(s);
 	described(s, &d,
-	          (type == PG_ROW_DESCRIPTION ? shape_of(body, seed) : seed) |
-	                  1);
+	          type == PG_ROW_DESCRIPTION ? pg_due_shape(s, body)
+	                                     : seed | 1);
 }

@@ -142,10 +142,11 @@ struct pg_state {
 	struct pg_found *found;
 	bool is_urgent; /* it listens, or holds locks: others wait for it */
 	bool listens;
-	bool failed;    /* the server refused to tell                     */
-	uint32_t tries; /* ... so often                                   */
-	bool is_known;  /* nothing was done since it was asked          */
-	uint16_t pins;  /* enum pg_pin: what keeps it at its server      */
+	bool failed;      /* the server refused to tell                     */
+	bool tells_reads; /* the question was also for reads elsewhere   */
+	uint32_t tries;   /* ... so often                                   */
+	bool is_known;    /* nothing was done since it was asked          */
+	uint16_t pins;    /* enum pg_pin: what keeps it at its server      */
 };
 
 enum auth_at {

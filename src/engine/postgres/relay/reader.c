@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/postgres/relay/reader.c: a session's connection to the side without authority.
+ * engine/postgres/relay/reader.c: connections to the side without authority.
  *
  * That side is shut, so Godwit's role logs in; then it becomes the session's user, with
  * the settings that the authority told of. READ ONLY is set last, and looked at; what
  * could change it is never sent there.
+ *
+ *   LOGIN ──→ RESTORES ──→ OPEN: of its session, until that ends
+ *                 ↑          │    by turns: of a read, then nobody's
+ *                 └──────────┘ by turns: of one who has other settings
  */
 #include "base/hash.h"
 #include "engine/postgres/relay/guard.h"
@@ -15,124 +19,329 @@
 #define TYPE_RECORD  2249u
 #define TYPE_RECORDS 2287u
 #define RETRY_NS     (1000 * MILLI)
+#define LOOK_NS      (1000 * MILLI)
 
-struct pg_away *
-pg_reader_new(struct pg_session *s)
+/* What its session is; never 0. */
+static uint64_t
+dress_of(const struct pg_session *s)
 {
-	struct pg_away *rd = mem_zero(s->r->mem, sizeof(*rd));
+	return hash_bytes(buf_span(&s->state.found->settings), 0) | 1;
+}
 
-	if (rd == NULL)
-		return NULL;
-	rd->owner = OWNER_READER;
-	rd->s = s;
-	rd->c.id = s->r->conf->id;
-	rd->c.what = "read";
-	pg_conn_init(&rd->c, s->r->port);
-	buf_init(&rd->request, s->r->mem);
-	buf_init(&rd->ask, s->r->mem);
-	buf_init(&rd->answer, s->r->mem);
-	buf_init(&rd->unnamed, s->r->mem);
-	return rd;
+static void
+copy(struct buf *to, struct span what)
+{
+	buf_clear(to);
+	buf_put_span(to, what);
+}
+
+/* What it is to become is kept: whoever it is opened for may have gone by then. */
+static bool
+keep_dress(struct pg_reader *x, const struct pg_session *s)
+{
+	x->dress = dress_of(s);
+	x->is_guarded = false;
+	copy(&x->settings, buf_span(&s->state.found->settings));
+	copy(&x->user, buf_span(&s->state.found->user));
+	return !buf_failed(&x->settings) && !buf_failed(&x->user);
 }
 
 void
-pg_reader_close(struct pg_away *rd)
+pg_reader_close(struct pg_reader *x)
 {
-	if (rd->c.link != NULL && rd->c.state == PG_CONN_IDLE) {
-		pg_put_empty(&rd->c.link->tx, PG_TERMINATE);
-		port_touch(rd->c.port, rd->c.link);
+	struct pg_relay *r = x->r;
+
+	if (x->c.link != NULL && x->c.state == PG_CONN_IDLE) {
+		pg_put_empty(&x->c.link->tx, PG_TERMINATE);
+		port_touch(x->c.port, x->c.link);
 		/* What is for it still leaves. */
-		rd->c.port->ops->close(rd->c.port, rd->c.link, true);
-		rd->c.link = NULL;
+		x->c.port->ops->close(x->c.port, x->c.link, true);
+		x->c.link = NULL;
 	}
-	pg_conn_close(&rd->c);
-	rd->reader = READER_OFF;
+	pg_conn_close(&x->c);
+	pg_conn_fini(&x->c);
+	if (x->of != NULL)
+		x->of->x = NULL;
+	if (x->place != NULL)
+		pg_place_leave(r, x->place);
+	buf_fini(&x->startup);
+	buf_fini(&x->settings);
+	buf_fini(&x->user);
+	pg_readers_remove(&r->reads.readers, x);
+	mem_free(r->mem, x, sizeof(*x));
 }
 
 void
-pg_reader_free(struct pg_session *s)
+pg_reader_drop(struct pg_away *rd)
 {
-	struct pg_away *rd = s->reading.p;
-
-	if (rd == NULL)
-		return;
-	if (rd->at != READ_NONE)
-		pg_reads_out_remove(&s->r->reads.out, rd);
-	pg_reader_close(rd);
-	pg_conn_fini(&rd->c);
-	buf_fini(&rd->request);
-	buf_fini(&rd->ask);
-	buf_fini(&rd->answer);
-	buf_fini(&rd->unnamed);
-	mem_free(s->r->mem, rd, sizeof(*rd));
-	s->reading.p = NULL;
+	if (rd->x != NULL)
+		pg_reader_close(rd->x);
 }
 
-void
-pg_reader_open(struct pg_away *rd)
+/* Is all that its startup packet sets told by the census? Not options, which may be
+ * anything, nor settings of people's own making. */
+static bool
+is_told(const struct pg_session *s)
 {
-	struct pg_relay *r = rd->s->r;
+	struct span rest = pg_session_startup(s);
+	struct pg_pair p;
 
-	if (r->port->now_ns < r->reads.reader_retry_ns)
-		return;
-	rd->c.side = &r->conf->side[side_other(r->route.authority)];
-	if (pg_conn_open(&rd->c) != 0)
-		return;
-	rd->c.link->owner = rd;
-	rd->reader = READER_LOGIN;
+	while (pg_pair_next(&rest, &p)) {
+		if (span_eq(p.name, SPAN("options")) ||
+		    span_holds(p.name, SPAN(".")))
+			return false;
+	}
+	return true;
+}
+
+/* For what s is now; NULL: not now. It is nobody's. */
+static struct pg_reader *
+open_for(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_reader *x;
+
+	if (r->port->now_ns < r->reads.retry_reader_ns)
+		return NULL;
+	x = mem_zero(r->mem, sizeof(*x));
+	if (x == NULL)
+		return NULL;
+	x->owner = OWNER_READER;
+	x->r = r;
+	x->number = ++r->turns.numbers;
+	x->c.id = r->conf->id;
+	x->c.what = "read";
+	x->c.side = &r->conf->side[side_other(r->route.authority)];
+	pg_conn_init(&x->c, r->port);
+	buf_init(&x->startup, r->mem);
+	buf_init(&x->settings, r->mem);
+	buf_init(&x->user, r->mem);
+	pg_readers_push(&r->reads.readers, x);
+	if (pg_turn_is_on(r)) {
+		x->place = s->turn.place;
+		x->place->refs++;
+		x->is_anys = is_told(s);
+	}
+	copy(&x->startup, pg_session_startup(s));
+	if (buf_failed(&x->startup) || !keep_dress(x, s) ||
+	    pg_conn_open(&x->c) != 0) {
+		pg_reader_close(x);
+		return NULL;
+	}
+	x->c.link->owner = x;
+	x->at = READER_LOGIN;
+	return x;
 }
 
 /* The session's own words, as Godwit's role, for the database of that side. */
 void
-pg_reader_up(struct pg_away *rd)
+pg_reader_up(struct pg_reader *x)
 {
-	struct pg_session *s = rd->s;
-	const struct side_conf *side = rd->c.side;
-	struct span rest = pg_session_startup(s);
+	const struct side_conf *side = x->c.side;
+	struct span rest = buf_span(&x->startup);
 	struct pg_pair p;
 	struct buf pairs;
 
-	buf_init(&pairs, s->r->mem);
+	buf_init(&pairs, x->r->mem);
 	pg_put_pair(&pairs, SPAN("user"),
 	            span_str(side->own_user[0] != '\0' ? side->own_user
 	                                               : side->url_user));
 	pg_put_pair(&pairs, SPAN("database"), span_str(side->database));
 	while (pg_pair_next(&rest, &p)) {
-		if (!span_eq(p.name, SPAN("database")) &&
+		if (!x->is_anys && !span_eq(p.name, SPAN("database")) &&
 		    !span_eq(p.name, SPAN("user")))
 			pg_put_pair(&pairs, p.name, p.value);
 	}
 	pg_put_pair(&pairs, SPAN("default_transaction_read_only"), SPAN("on"));
-	pg_put_startup(&rd->c.link->tx, PG_VERSION_3_0, buf_span(&pairs));
-	if (buf_failed(&pairs))
-		pg_reader_close(rd);
-	else
-		port_touch(s->r->port, rd->c.link);
+	pg_put_startup(&x->c.link->tx, PG_VERSION_3_0, buf_span(&pairs));
+	port_touch(x->r->port, x->c.link);
+	x->is_bad = buf_failed(&pairs);
 	buf_fini(&pairs);
+	if (x->is_bad)
+		pg_reader_close(x);
 }
 
+/* It becomes what was kept; is_fresh: nobody had it before. */
 static void
-restore(struct pg_away *rd)
+restore(struct pg_reader *x, bool is_fresh)
 {
-	struct span settings = buf_span(&rd->s->state.found->settings);
+	struct buf sql;
 
-	rd->restored = hash_bytes(settings, 0);
-	rd->is_guarded = false;
-	rd->reader = READER_RESTORES;
-	if (!pg_guard_ask(&rd->c, settings, 0))
-		pg_reader_close(rd);
+	buf_init(&sql, x->r->mem);
+	/* READ ONLY is of the login, so it is never off meanwhile. */
+	if (!is_fresh)
+		buf_put_str(&sql, "RESET SESSION AUTHORIZATION; RESET ROLE; "
+		                  "RESET ALL; ");
+	buf_put_span(&sql, buf_span(&x->settings));
+	x->at = READER_RESTORES;
+	x->is_bad = !pg_guard_ask(&x->c, buf_span(&sql), 0) || buf_failed(&sql);
+	buf_fini(&sql);
 }
 
 /* It is what the session is, or it cannot be. */
 static void
-restored(struct pg_away *rd)
+restored(struct pg_reader *x)
 {
-	if (rd->c.state_5[0] != '\0' || !rd->is_guarded) {
-		rd->s->reading.like = LIKE_NO;
-		pg_reader_close(rd);
+	x->is_bad = x->c.state_5[0] != '\0' || !x->is_guarded;
+	if (x->is_bad && x->of != NULL)
+		x->of->s->reading.like = LIKE_NO;
+	else if (x->is_bad)
+		x->r->reads.retry_reader_ns = x->r->port->now_ns + RETRY_NS;
+	x->at = READER_OPEN;
+	x->since_ns = x->r->port->now_ns;
+}
+
+/* ---- by turns ------------------------------------------------------------------- */
+
+static bool
+is_for(const struct pg_reader *x, const struct pg_session *s)
+{
+	if (x->place != s->turn.place)
+		return false;
+	return x->is_anys
+	               ? is_told(s)
+	               : span_eq(buf_span(&x->startup), pg_session_startup(s));
+}
+
+static bool
+is_idle(const struct pg_reader *x)
+{
+	return x->of == NULL && x->at == READER_OPEN;
+}
+
+/* One that may log in for s, if need be instead of another one's. */
+static void
+open_more(struct pg_session *s)
+{
+	struct pg_relay *r = s->r;
+	struct pg_reader *other = NULL;
+	uint32_t n = 0;
+
+	list_each(pg_reader, x, all, &r->reads.readers) {
+		if (x->place != s->turn.place)
+			continue;
+		/* One comes: that is enough. */
+		if (x->at == READER_LOGIN)
+			return;
+		n++;
+		if (is_idle(x) && !is_for(x, s))
+			other = x;
+	}
+	if (n >= r->conf->pool_max && other != NULL) {
+		pg_reader_close(other);
+		n--;
+	}
+	if (n < r->conf->pool_max)
+		(void)open_for(s);
+}
+
+/* Is there one that s may get in time? */
+static bool
+may_turn(struct pg_session *s)
+{
+	bool ret = false;
+	bool idle = false;
+
+	list_each(pg_reader, x, all, &s->r->reads.readers) {
+		if (!is_for(x, s))
+			continue;
+		ret = ret || x->at == READER_OPEN;
+		idle = idle || is_idle(x);
+	}
+	if (!idle)
+		open_more(s);
+	return ret;
+}
+
+/* An idle one that is dressed alike, or any that may be dressed. */
+static struct pg_reader *
+turn(struct pg_away *rd)
+{
+	struct pg_session *s = rd->s;
+	uint64_t dress = dress_of(s);
+	struct pg_reader *found = NULL;
+
+	list_each(pg_reader, x, all, &s->r->reads.readers) {
+		if (is_idle(x) && is_for(x, s) &&
+		    (found == NULL || x->dress == dress))
+			found = x;
+	}
+	if (found == NULL)
+		return NULL;
+	found->of = rd;
+	rd->x = found;
+	if (found->dress != dress) {
+		if (!keep_dress(found, s)) {
+			pg_reader_close(found);
+			return NULL;
+		}
+		restore(found, false);
+	}
+	return rd->x;
+}
+
+void
+pg_reader_work(struct pg_relay *r)
+{
+	uint64_t now = r->port->now_ns;
+	uint64_t idle = r->conf->pool_idle_ms > 0
+	                        ? r->conf->pool_idle_ms * MILLI
+	                        : PG_RELAY_POOL_NS;
+
+	if (!pg_turn_is_on(r) || now < r->reads.looked_ns + LOOK_NS)
+		return;
+	r->reads.looked_ns = now;
+	list_each(pg_reader, x, all, &r->reads.readers) {
+		if (is_idle(x) && now > x->since_ns + idle)
+			pg_reader_close(x);
+	}
+}
+
+/* ---- for a read ----------------------------------------------------------------- */
+
+bool
+pg_reader_may(struct pg_away *rd)
+{
+	struct pg_session *s = rd->s;
+
+	if (pg_turn_is_on(s->r))
+		return s->turn.place != NULL && may_turn(s);
+	if (rd->x != NULL && rd->x->at == READER_OPEN &&
+	    rd->x->dress != dress_of(s))
+		pg_reader_close(rd->x);
+	if (rd->x == NULL) {
+		rd->x = open_for(s);
+		if (rd->x != NULL)
+			rd->x->of = rd;
+	}
+	return rd->x != NULL && rd->x->at == READER_OPEN;
+}
+
+struct pg_reader *
+pg_reader_of(struct pg_away *rd)
+{
+	struct pg_reader *x = rd->x;
+
+	if (x == NULL && pg_turn_is_on(rd->s->r))
+		x = turn(rd);
+	return x != NULL && x->at == READER_OPEN && !x->is_bad ? x : NULL;
+}
+
+void
+pg_reader_rest(struct pg_away *rd)
+{
+	struct pg_reader *x = rd->x;
+
+	if (x == NULL || !pg_turn_is_on(rd->s->r))
+		return;
+	/* An answer is on its way that nobody wants. */
+	if (x->at == READER_OPEN && x->c.state != PG_CONN_IDLE) {
+		pg_reader_close(x);
 		return;
 	}
-	rd->reader = READER_OPEN;
+	x->of = NULL;
+	rd->x = NULL;
+	x->since_ns = x->r->port->now_ns;
 }
 
 /* ---- answers ------------------------------------------------------------------------ */
@@ -140,10 +349,12 @@ restored(struct pg_away *rd)
 void
 pg_reader_ask(struct pg_away *rd)
 {
-	buf_put_span(&rd->c.link->tx, buf_span(&rd->ask));
-	rd->c.state_5[0] = '\0';
+	struct pg_conn *c = &rd->x->c;
+
+	buf_put_span(&c->link->tx, buf_span(&rd->ask));
+	c->state_5[0] = '\0';
 	buf_clear(&rd->answer);
-	pg_conn_asked(&rd->c);
+	pg_conn_asked(c);
 }
 
 /* Numbers of tables and types of people's own are that server's: tables are left
@@ -160,7 +371,10 @@ hear_fields(struct pg_away *rd, const struct pg_message *m)
 		rd->failed = true;
 		return;
 	}
-	buf_init(&items, rd->c.port->mem);
+	/* What the client was told of them does not hold: the authority says so. */
+	if (rd->shape != 0 && pg_due_shape(rd->s, m->body) != rd->shape)
+		rd->failed = true;
+	buf_init(&items, rd->s->r->mem);
 	rest = fields.items;
 	while (pg_field_next(&rest, &f)) {
 		f.table = 0;
@@ -183,7 +397,7 @@ hear_fields(struct pg_away *rd, const struct pg_message *m)
 static void
 hear_error(struct pg_away *rd)
 {
-	const char *code = rd->c.state_5;
+	const char *code = rd->x->c.state_5;
 
 	rd->failed = true;
 	/* Read only; not known there; not possible there: not again. */
@@ -236,23 +450,22 @@ hear_answer(struct pg_away *rd, const struct pg_message *m)
 static bool
 hear(void *self, struct pg_conn *c, const struct pg_message *m)
 {
-	struct pg_away *rd = self;
+	struct pg_reader *x = self;
 
 	(void)c;
-	switch (rd->reader) {
+	switch (x->at) {
 	case READER_LOGIN:
 		if (m->type == PG_READY)
-			restore(rd);
+			restore(x, true);
 		break;
 	case READER_RESTORES:
-		pg_guard_hear(m, buf_span(&rd->s->state.found->user),
-		              &rd->is_guarded);
+		pg_guard_hear(m, buf_span(&x->user), &x->is_guarded);
 		if (m->type == PG_READY)
-			restored(rd);
+			restored(x);
 		break;
 	case READER_OPEN:
-		if (rd->at == READ_OUT)
-			hear_answer(rd, m);
+		if (x->of != NULL && x->of->at == READ_OUT)
+			hear_answer(x->of, m);
 		break;
 	case READER_OFF: break;
 	}
@@ -261,35 +474,45 @@ hear(void *self, struct pg_conn *c, const struct pg_message *m)
 
 /* What it was to read goes to the authority. */
 static void
-lost(struct pg_away *rd)
+lost(struct pg_reader *x)
 {
-	struct pg_relay *r = rd->s->r;
+	struct pg_away *rd = x->of;
+	struct pg_relay *r = x->r;
 
-	rd->reader = READER_OFF;
-	r->reads.reader_retry_ns = r->port->now_ns + RETRY_NS;
-	if (rd->at != READ_OUT)
+	pg_reader_close(x);
+	r->reads.retry_reader_ns = r->port->now_ns + RETRY_NS;
+	if (rd == NULL || rd->at != READ_OUT)
 		return;
 	rd->failed = true;
 	rd->at = READ_ENDED;
 }
 
 void
-pg_reader_take(struct pg_away *rd, struct span bytes)
+pg_reader_take(struct pg_reader *x, struct span bytes)
 {
-	if (pg_conn_take(&rd->c, bytes, hear, rd) != 0)
-		lost(rd);
-	/* An answer of a megabyte and no end: it is given up early. */
-	if (rd->at == READ_OUT && rd->failed && rd->c.state_5[0] == '\0') {
-		pg_reader_close(rd);
+	struct pg_away *rd = x->of;
+
+	if (pg_conn_take(&x->c, bytes, hear, x) != 0) {
+		lost(x);
+	} else if (x->is_bad) {
+		pg_reader_close(x);
+	} else if (rd != NULL && rd->at == READ_OUT && rd->failed &&
+	           x->c.state_5[0] == '\0') {
+		/* An answer of a megabyte and no end: it is given up early. */
+		pg_reader_close(x);
 		rd->at = READ_ENDED;
 	}
-	pg_away_settle(rd);
+	if (rd != NULL)
+		pg_away_settle(rd);
 }
 
 void
-pg_reader_down(struct pg_away *rd, const struct err *err)
+pg_reader_down(struct pg_reader *x, const struct err *err)
 {
-	pg_conn_down(&rd->c, err);
-	lost(rd);
-	pg_away_settle(rd);
+	struct pg_away *rd = x->of;
+
+	pg_conn_down(&x->c, err);
+	lost(x);
+	if (rd != NULL)
+		pg_away_settle(rd);
 }

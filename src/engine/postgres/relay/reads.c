@@ -92,8 +92,10 @@ pg_reads_forget(struct pg_relay *r)
 		s->reading.wants_census = false;
 		/* Nobody looked at what its transaction did. */
 		s->reading.is_schema = !pg_session_is_quiet(s);
-		if (s->reading.p != NULL && s->reading.p->at == READ_NONE)
-			pg_reader_close(s->reading.p);
+	}
+	list_each(pg_reader, x, all, &a->readers) {
+		if (x->of == NULL || x->of->at == READ_NONE)
+			pg_reader_close(x);
 	}
 }
 
@@ -392,6 +394,7 @@ pg_reads_work(struct pg_relay *r)
 		load(r);
 		probe(r);
 	}
+	pg_reader_work(r);
 	if (a->out.n > 0)
 		port_wake(r->port, r->port->now_ns + WAIT_NS);
 }

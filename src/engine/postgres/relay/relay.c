@@ -47,11 +47,10 @@ publish_rare(struct pg_relay *r, struct traffic *t)
 
 	list_each(pg_session, s, all, &r->sessions) {
 		up[s->b.side] += s->b.link != NULL;
-		up[side_other(r->route.authority)] +=
-			s->reading.p != NULL && s->reading.p->c.link != NULL;
 		busy += s->status != PG_IDLE;
 		waiting += s->waits;
 	}
+	up[side_other(r->route.authority)] += (uint32_t)r->reads.readers.n;
 	list_each(pg_pooled, x, all, &r->pool)
 		up[x->side]++;
 	list_each(pg_server, x, all, &r->turns.servers)

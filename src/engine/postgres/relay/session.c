@@ -89,7 +89,7 @@ pg_session_free(struct pg_session *s)
 	pg_backend_close(&s->b);
 	pg_ack_free(s);
 	pg_apart_free(s);
-	pg_reader_free(s);
+	pg_away_free(s);
 	pg_shadow_left(s);
 	if (s->client != NULL)
 		r->port->ops->close(r->port, s->client, true);
@@ -283,11 +283,13 @@ on_packet(struct pg_session *s, const struct pg_message *m, size_t behind)
 
 /* ---- the session ----------------------------------------------------------- */
 
-/* May a message begin now? */
+/* May a message begin now? anywhere: on the other side, if it has no server. */
 static bool
-may_begin(struct pg_session *s)
+may_begin(struct pg_session *s, bool anywhere)
 {
-	if (s->b.at != BACKEND_OPEN || pg_away_is_out(s))
+	if (s->b.at != BACKEND_OPEN && !(anywhere && s->b.at == BACKEND_OFF))
+		return false;
+	if (pg_away_is_out(s))
 		return false;
 	if (s->probes || s->turn.waits_shape || pg_ahead_stops(s))
 		return false;
@@ -313,6 +315,7 @@ account(struct pg_session *s, uint8_t type)
 
 	s->state.is_known = false;
 	s->turn.is_fresh = false;
+	s->reading.to_authority = false;
 	if (type == PG_QUERY || type == PG_FUNCTION_CALL ||
 	    type == PG_EXECUTE) {
 		s->r->n.requests++;
@@ -510,17 +513,22 @@ says_goodbye(const struct pg_session *s, struct span in)
 	       pg_frame_is_between(&s->in);
 }
 
-/* What is in front may not go now, or is half of what it has to be. */
+/* What is in front may not go now. */
 static bool
-stays(struct pg_session *s, struct span in, bool quiet)
+stays(struct pg_session *s, struct span in)
 {
-	if (pg_turn_is_on(s->r) && quiet && pg_frame_is_between(&s->in) &&
-	    !pg_turn_is_whole(in))
-		return true;
-	if (s->in.left > 0 || may_begin(s))
+	if (s->in.left > 0 || may_begin(s, false))
 		return false;
 	s->waits = in.n > 0;
 	return true;
+}
+
+/* ... is half of what it has to be. */
+static bool
+is_half(const struct pg_session *s, struct span in, bool quiet)
+{
+	return pg_turn_is_on(s->r) && quiet && pg_frame_is_between(&s->in) &&
+	       !pg_turn_is_whole(in);
 }
 
 /* Before it has a server for what is in front. -2: go on. */
@@ -558,14 +566,16 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	done = by_turns ? take_turn(s, in, ret_used) : -2;
 	if (done != -2)
 		return done;
-	if (stays(s, in, quiet))
+	if (is_half(s, in, quiet))
 		return 0;
-	if (s->r->reads.is_on && quiet) {
+	if (s->in.left == 0 && may_begin(s, by_turns)) {
 		enum pg_take_rc take = pg_away_take(s, in, ret_used);
 
 		if (take != TAKE_NOT)
 			return take == TAKE_DONE;
 	}
+	if (stays(s, in))
+		return 0;
 	if (by_turns)
 		pg_alias_divide(s, in.p[0]);
 	if (is_looked_at(s) && pg_ack_may(s, in) == 0)
@@ -697,7 +707,7 @@ static bool
 need_backend(struct pg_session *s)
 {
 	if (s->at == SESSION_STARTS || s->r->held || s->b.link != NULL ||
-	    s->auth.is_alone ||
+	    s->auth.is_alone || s->reading.is_cut || pg_away_is_out(s) ||
 	    (buf_len(&s->rx) == 0 && s->at != SESSION_LOGIN) ||
 	    (pg_turn_is_on(s->r) && s->at == SESSION_OPEN &&
 	     !pg_turn_is_whole(buf_span(&s->rx))) ||
@@ -747,8 +757,8 @@ pg_session_take(struct pg_session *s, struct span bytes)
 	}
 	/* With one of the idle servers it need not be kept first. */
 	if (by_turns && s->at == SESSION_OPEN && s->b.link == NULL &&
-	    !s->r->held && !pg_apart_is_on(s->r) && pg_turn_is_whole(bytes) &&
-	    bytes.p[0] != PG_TERMINATE)
+	    !s->r->held && !pg_apart_is_on(s->r) && !s->r->reads.is_on &&
+	    pg_turn_is_whole(bytes) && bytes.p[0] != PG_TERMINATE)
 		(void)pg_turn_begin(s);
 	if (!walk(s, bytes, &used) || !keep(s, span_skip(bytes, used)))
 		return;

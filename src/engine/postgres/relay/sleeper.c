@@ -175,8 +175,11 @@ tidy(struct pg_session *s)
 	s->turn.shape = 0;
 	s->apart.side = (uint8_t)s->r->route.authority;
 	s->apart.is_ready = false;
-	if (!s->r->reads.is_on)
+	if (!s->r->reads.is_on) {
 		s->reading.probe = 0;
+		s->reading.is_schema = false;
+		s->state.tells_reads = false;
+	}
 	s->restless = 0;
 	s->b = none;
 	s->b.s = s;
@@ -468,6 +471,9 @@ pg_sleepers_work(struct pg_relay *r)
 	r->sleep_ns = r->port->now_ns + LOOK_NS;
 	if (!pg_turn_is_on(r) || r->held || r->stops || r->locking ||
 	    pg_apart_is_on(r))
+		return;
+	/* What they have seen has to be known. */
+	if (r->reads.is_on)
 		return;
 	for (n = n < PG_SLEEP_LOOKS ? n : PG_SLEEP_LOOKS; n > 0; n--) {
 		struct pg_session *s = pg_sessions_pop(&r->sessions);

@@ -500,6 +500,18 @@ pg_turn_settle(struct pg_session *s)
 	pg_server_take_back(s);
 }
 
+bool
+pg_turn_yield(struct pg_session *s)
+{
+	if (s->turn.server == NULL)
+		return true;
+	if (s->turn.server->ahead.n > 0 || s->turn.is_wild ||
+	    pg_turn_pins(s) != 0 || !pg_turn_may_leave(s))
+		return false;
+	pg_server_take_back(s);
+	return true;
+}
+
 void
 pg_turn_known(struct pg_session *s)
 {
@@ -579,6 +591,7 @@ note(struct pg_session *s, struct span text, enum pg_leaves left)
 	t->is_plain = left != LEAVES_ANYTHING;
 	if (t->is_plain)
 		return;
+	pg_away_note_wild(s, text);
 	t->is_wild = true;
 	t->is_guessed = t->is_guessed || !t->place->verdicts.names.is_done;
 	t->server->is_touched = true;

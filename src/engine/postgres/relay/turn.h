@@ -226,6 +226,8 @@ pg_turn_waits(const struct pg_turn *t)
 }
 /* The census is known. */
 void pg_turn_known(struct pg_session *s);
+/* What is in front goes elsewhere: it has no server, or gives it back. */
+bool pg_turn_yield(struct pg_session *s);
 /* A statement of the client's that is passed on. whole: all of its text is there. */
 void pg_turn_note(struct pg_session *s, struct span text, bool whole);
 /* Are the bytes in front of in enough for a turn? A client that stops in the middle of
@@ -309,6 +311,8 @@ void pg_alias_put_bind(struct buf *tx, struct span raw,
                        const struct pg_named *n);
 /* A Parse that no server has heard of: it is kept as if one had. False: it cannot be. */
 bool pg_alias_learn(struct pg_session *s, const struct pg_message *m);
+/* A Query that no server has heard of: it makes an end of the statement without a name. */
+void pg_alias_end_unnamed(struct pg_session *s);
 /* An entry of the session's statements is no more. */
 void pg_alias_forget(struct pg_session *s, struct map_entry *e);
 
@@ -330,6 +334,8 @@ void pg_due_note(struct pg_session *s, uint8_t type);
 bool pg_due_hear(struct pg_session *s, uint8_t type, bool *ret_reads);
 /* The body that was wanted. */
 void pg_due_body(struct pg_session *s, uint8_t type, struct span body);
+/* The columns that a RowDescription tells of; never 0. */
+uint64_t pg_due_shape(const struct pg_session *s, struct span body);
 /* Nothing is outstanding any more. */
 void pg_due_clear(struct pg_session *s);
 /* Another server, or the same again. */

@@ -230,19 +230,26 @@ put_pooled(const struct pg_pooled *x, struct view_server *to)
 	to->process = x->key.process;
 }
 
-static void
-put_reader(const struct pg_session *s, struct view_server *to)
+static enum view_server_at
+reader_at(const struct pg_reader *x)
 {
-	const struct pg_away *p = s->reading.p;
+	if (x->at == READER_LOGIN)
+		return VIEW_SERVER_LOGIN;
+	if (x->of == NULL)
+		return x->at == READER_OPEN ? VIEW_SERVER_IDLE
+		                            : VIEW_SERVER_RESETS;
+	return x->of->at == READ_OUT ? VIEW_SERVER_ACTIVE : VIEW_SERVER_USED;
+}
 
-	put_owner(s, to);
-	to->side = side_other(s->r->route.authority);
-	to->at = p->reader == READER_LOGIN ? VIEW_SERVER_LOGIN
-	         : p->at == READ_OUT       ? VIEW_SERVER_ACTIVE
-	                                   : VIEW_SERVER_USED;
+static void
+put_reader(const struct pg_reader *x, struct view_server *to)
+{
+	keep_who(buf_span(&x->startup), to->user, to->database);
+	if (x->of != NULL)
+		to->client = x->of->s->c.number;
+	to->side = side_other(x->r->route.authority);
+	to->at = reader_at(x);
 	to->what = "reads";
-	to->age_ms = 0;
-	to->process = 0;
 }
 
 /* The connections that are Godwit's own, for what; NULL: behind the last one. */
@@ -299,24 +306,17 @@ put_own(const struct pg_relay *r, const struct view_ask *ask)
 	}
 }
 
-/* Of clients, and for their reads. */
 static void
-put_sessions(const struct pg_relay *r, const struct view_ask *ask,
-             enum view_server_kind kind)
+put_sessions(const struct pg_relay *r, const struct view_ask *ask)
 {
 	list_each(pg_client, c, all, &r->clients) {
 		const struct pg_session *s = (const void *)c;
-		const struct pg_away *p;
-		uint64_t number = number_of(kind, c->number);
+		uint64_t number = number_of(VIEW_OF_CLIENT, c->number);
 		union view_row *row;
 
 		/* Who sleeps has none. */
-		if (c->owner != OWNER_CLIENT)
-			continue;
-		p = s->reading.p;
-		if (kind == VIEW_OF_CLIENT
-		            ? s->b.link == NULL || s->turn.server != NULL
-		            : p == NULL || p->c.link == NULL)
+		if (c->owner != OWNER_CLIENT || s->b.link == NULL ||
+		    s->turn.server != NULL)
 			continue;
 		row = next_row(ask, number);
 		if (ask->into->has_more)
@@ -324,10 +324,21 @@ put_sessions(const struct pg_relay *r, const struct view_ask *ask,
 		if (row == NULL)
 			continue;
 		row->server.number = number;
-		if (kind == VIEW_OF_CLIENT)
-			put_backend(s, &row->server);
-		else
-			put_reader(s, &row->server);
+		put_backend(s, &row->server);
+	}
+}
+
+static void
+put_readers(const struct pg_relay *r, const struct view_ask *ask)
+{
+	list_each(pg_reader, x, all, &r->reads.readers) {
+		uint64_t number = number_of(VIEW_OF_READER, x->number);
+		union view_row *row = next_row(ask, number);
+
+		if (row == NULL)
+			continue;
+		row->server.number = number;
+		put_reader(x, &row->server);
 	}
 }
 
@@ -349,7 +360,7 @@ put_servers(const struct pg_relay *r, const struct view_ask *ask)
 {
 	union view_row *row;
 
-	put_sessions(r, ask, VIEW_OF_CLIENT);
+	put_sessions(r, ask);
 	list_each(pg_server, x, all, &r->turns.servers) {
 		uint64_t number = number_of(VIEW_OF_POOL, x->number);
 
@@ -368,7 +379,7 @@ put_servers(const struct pg_relay *r, const struct view_ask *ask)
 		row->server.number = number;
 		put_pooled(x, &row->server);
 	}
-	put_sessions(r, ask, VIEW_OF_READER);
+	put_readers(r, ask);
 	put_own(r, ask);
 	put_addresses(r, ask->into);
 }
@@ -436,11 +447,9 @@ waits_since(const struct pg_session *s)
 static void
 count_session(struct tally *t, const struct pg_session *s)
 {
-	const struct pg_away *p = s->reading.p;
 	struct span startup = pg_session_startup(s);
 	enum side side = s->b.link != NULL ? s->b.side : t->r->route.authority;
 	struct view_pool *row;
-	struct view_server reader;
 	const char *why;
 	enum view_client_at at;
 
@@ -462,10 +471,6 @@ count_session(struct tally *t, const struct pg_session *s)
 	}
 	if (s->b.link != NULL)
 		count_server(row, backend_at(s));
-	if (p == NULL || p->c.link == NULL)
-		return;
-	put_reader(s, &reader);
-	count_server(pool_of(t, startup, reader.side), reader.at);
 }
 
 static void
@@ -478,6 +483,10 @@ put_pools(struct pg_relay *r, struct view *v)
 	         r->port->entropy(r->port));
 	list_each(pg_client, c, all, &r->clients)
 		count_session(&t, pg_client_look(r, c, &room));
+	list_each(pg_reader, x, all, &r->reads.readers)
+		count_server(pool_of(&t, buf_span(&x->startup),
+		                     side_other(r->route.authority)),
+		             reader_at(x));
 	list_each(pg_pooled, x, all, &r->pool)
 		count_server(pool_of(&t, buf_span(&x->startup), x->side),
 		             x->is_ready ? VIEW_SERVER_IDLE
