@@ -357,6 +357,90 @@ by_the_other_protocol(void **state)
 	end();
 }
 
+/* From now on reads may go to new; Godwit's own questions are answered: nothing is known. */
+static void
+reads_go_away(void)
+{
+	struct mail m = { .kind = MAIL_ROUTE, .epoch = 1 };
+	struct event ev = { .kind = EV_MAIL, .mail = &m };
+	int s;
+
+	m.route = (struct route){ .authority = SIDE_OLD,
+		                  .epoch = 1,
+		                  .read_ppm = 1000000 };
+	world_tell(&run.w, &ev);
+	world_batch(&run.w);
+	while ((s = dialed()) >= 0) {
+		up(s);
+		buf_clear(&run.w.sent[s]);
+		lets_in(s);
+		world_batch(&run.w);
+		answers(s, "CZ");
+	}
+}
+
+/* What was sent ahead before that is answered as it would have been, and nothing comes in
+ * between; behind that reads wait for their turns. */
+static void
+reads_that_go_elsewhere(void **state)
+{
+	int s, d, e;
+	int c = two(&s, &d);
+
+	(void)state;
+	e = another();
+	bytes(e, READ);
+	got(s, READ);
+	reads_go_away();
+	bytes(d, READ);
+	bytes(c, READ);
+	assert_string_equal(types(s), "");
+	answers(s, "CZ");
+	assert_string_equal(types(c), "CZ");
+	assert_string_equal(types(s), "");
+	answers(s, "CZ");
+	assert_string_equal(types(d), "CZ");
+	assert_string_equal(types(s), "");
+	answers(s, "CZ");
+	assert_string_equal(types(e), "CZ");
+	end();
+}
+
+/* Who waits already, with a half of it, gets a server for that: nobody waits behind one who
+ * asks for none. */
+static void
+half_of_a_read_that_waits(void **state)
+{
+	struct pg_relay *r;
+	int s, c, d, e;
+
+	(void)state;
+	begin_turns(1);
+	r = run.w.self;
+	c = first(&s);
+	d = another();
+	e = another();
+	reads_go_away();
+	say_query(c, "BEGIN");
+	answers(s, "Cz");
+	(void)types(s);
+	/* Behind a switch, before all locks are there again. */
+	r->locking = true;
+	say_parse(d, "", "SELECT 1");
+	world_batch(&run.w);
+	bytes(e, READ);
+	say_query(c, "COMMIT");
+	assert_string_equal(types(s), "Q");
+	answers(s, "CZ");
+	assert_true(has_sent(s, SPAN("SELECT 1")));
+	assert_string_equal(types(s), "P");
+	say_bind(d, "");
+	say_execute(d);
+	say_sync(d);
+	assert_string_equal(types(s), "BES");
+	end();
+}
+
 int
 main(void)
 {
@@ -365,6 +449,8 @@ main(void)
 		cmocka_unit_test(so_many_behind_one),
 		cmocka_unit_test(only_reads),
 		cmocka_unit_test(nobody_overtakes),
+		cmocka_unit_test(reads_that_go_elsewhere),
+		cmocka_unit_test(half_of_a_read_that_waits),
 		cmocka_unit_test(the_first_is_silent),
 		cmocka_unit_test(the_second_goes),
 		cmocka_unit_test(the_server_goes),

@@ -300,9 +300,10 @@ take(struct pg_session *s, struct span in, size_t *ret_used)
 	enum pg_take_rc rc;
 	struct pg_away *rd;
 
-	if (!s->r->reads.is_on || a->to_authority ||
-	    !pg_frame_is_between(&s->in) || s->apart.is_opened ||
-	    !pg_session_is_quiet(s) || in.n == 0 ||
+	/* Who waits for a server, or has sent it ahead, asks there. */
+	if (!s->r->reads.is_on || a->to_authority || pg_turn_waits(&s->turn) ||
+	    s->turn.repeats || !pg_frame_is_between(&s->in) ||
+	    s->apart.is_opened || !pg_session_is_quiet(s) || in.n == 0 ||
 	    (in.p[0] != PG_QUERY && in.p[0] != PG_PARSE && in.p[0] != PG_BIND))
 		return TAKE_NOT;
 	rc = look(s, in, &g);
@@ -618,7 +619,7 @@ pg_away_quiet(struct pg_session *s)
 		s->reading.is_schema = false;
 	}
 	if (!s->reading.wants_census || s->r->held || s->b.at != BACKEND_OPEN ||
-	    !pg_session_is_quiet(s))
+	    !pg_session_is_quiet(s) || pg_ahead_stops(s))
 		return;
 	s->reading.wants_census = false;
 	if (s->reading.like == LIKE_UNKNOWN)

@@ -327,8 +327,7 @@ account(struct pg_session *s, uint8_t type)
 	switch (type) {
 	case PG_QUERY:
 	case PG_FUNCTION_CALL:
-		/* A query makes an end of the statement without a name. */
-		/* The server passes over it. */
+		/* A query ends the unnamed statement, if it is not skipped. */
 		if (by_turns && s->turn.skips)
 			break;
 		if (type == PG_QUERY)
