@@ -641,10 +641,41 @@ servers_go_with_their_side(void **state)
 	end();
 }
 
+/* Who waited while nobody could log in without a server, and says nothing then, keeps it
+ * from nobody. */
+static void
+a_login_that_waited(void **state)
+{
+	int s, c, d, e;
+
+	(void)state;
+	begin_turns(1);
+	c = comes();
+	starts(c);
+	s = dialed();
+	d = comes();
+	starts(d);
+	up(s);
+	lets_in(s);
+	world_batch(&run.w);
+	assert_string_equal(types(d), "RSKZ");
+	say(s, 'C', B("SELECT 0"));
+	say(s, 'Z', SPAN("I"));
+	world_batch(&run.w);
+	buf_clear(&run.w.sent[s]);
+	e = another();
+	bytes(e, READ);
+	got(s, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(e), "CZ");
+	end();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_login_that_waited),
 		cmocka_unit_test(by_turns),
 		cmocka_unit_test(a_transaction_keeps_it),
 		cmocka_unit_test(sequences_are_discarded),

@@ -455,8 +455,8 @@ may_sleep(const struct pg_session *s)
 	uint64_t since = s->asked_ns > s->began_ns ? s->asked_ns : s->began_ns;
 
 	return s->at == SESSION_OPEN && s->turn.group != NULL &&
-	       s->client != NULL && s->client->is_up &&
-	       since + PG_SLEEP_NS < s->r->port->now_ns &&
+	       !pg_turn_waits(&s->turn) && s->client != NULL &&
+	       s->client->is_up && since + PG_SLEEP_NS < s->r->port->now_ns &&
 	       s->restless != s->requests + 1 && !has_backend(s) &&
 	       buf_len(&s->rx) == 0 && !s->is_stopped &&
 	       pg_session_is_quiet(s) && pg_frame_rests(&s->in);

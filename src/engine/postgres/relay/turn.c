@@ -291,6 +291,8 @@ log_in(struct pg_session *s, enum pool_rc *ret)
 	g = pg_group_find(s->r, pg_session_startup(s));
 	if (g == NULL || !g->is_known || g->server_n == 0)
 		return false;
+	/* It logs in without a server, and may have nothing to ask. */
+	stop_waiting(s);
 	if (g->by_scram) {
 		pg_pool_ask(s);
 		*ret = POOL_ASKS;
