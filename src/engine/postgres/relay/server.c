@@ -11,6 +11,29 @@
  */
 #include "engine/postgres/relay/inside.h"
 
+void
+pg_block_give(struct buf *b, struct buf *lent)
+{
+	if (b->p == NULL || buf_len(b) > 0)
+		return;
+	if (lent->p != NULL || buf_failed(b)) {
+		buf_release(b);
+		return;
+	}
+	buf_clear(b);
+	*lent = *b;
+	buf_init(b, lent->mem);
+}
+
+void
+pg_block_take(struct buf *b, struct buf *lent)
+{
+	if (b->p != NULL || lent->p == NULL || buf_failed(b))
+		return;
+	*b = *lent;
+	buf_init(lent, b->mem);
+}
+
 struct pg_server *
 pg_server_new(struct pg_session *s)
 {

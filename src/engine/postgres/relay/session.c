@@ -152,31 +152,6 @@ pg_session_is_quiet(const struct pg_session *s)
 	       !pg_away_is_out(s) && !pg_ack_is_withheld(s);
 }
 
-/* ---- blocks ------------------------------------------------------------- */
-
-void
-pg_block_give(struct buf *b, struct buf *lent)
-{
-	if (b->p == NULL || buf_len(b) > 0)
-		return;
-	if (lent->p != NULL || buf_failed(b)) {
-		buf_release(b);
-		return;
-	}
-	buf_clear(b);
-	*lent = *b;
-	buf_init(b, lent->mem);
-}
-
-void
-pg_block_take(struct buf *b, struct buf *lent)
-{
-	if (b->p != NULL || lent->p == NULL || buf_failed(b))
-		return;
-	*b = *lent;
-	buf_init(lent, b->mem);
-}
-
 /* ---- before the session ---------------------------------------------------- */
 
 static void
@@ -549,6 +524,13 @@ take_turn(struct pg_session *s, struct span in, size_t *ret_used)
 	return -1;
 }
 
+static int
+invalid(struct pg_session *s)
+{
+	pg_session_end(s, SPAN("08P01"), "invalid message from the client");
+	return -1;
+}
+
 /* One step through in. 0: no more now; -1: the session is gone. */
 static int
 pass(struct pg_session *s, struct span in, size_t *ret_used)
@@ -587,11 +569,8 @@ pass(struct pg_session *s, struct span in, size_t *ret_used)
 	rc = pg_frame_feed(&s->in, in, &p, ret_used);
 	if (rc == WIRE_MORE)
 		return 0;
-	if (rc != WIRE_PART) {
-		pg_session_end(s, SPAN("08P01"),
-		               "invalid message from the client");
-		return -1;
-	}
+	if (rc != WIRE_PART)
+		return invalid(s);
 	if (p.kind == PG_HEAD && p.type == PG_TERMINATE) {
 		pg_pool_keep(s);
 		pg_session_free(s);
