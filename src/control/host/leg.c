@@ -267,19 +267,26 @@ find_first(struct leg *l, const char *label)
 	return by;
 }
 
+/* Is that in its journal? */
+static bool
+has_noted(struct leg *l, const char *key)
+{
+	struct err err;
+	struct journal *j = journal_peek_leg(l->host->state, l->name, &err);
+	char *value = j != NULL ? journal_meta(j, key) : NULL;
+	bool ret = value != NULL;
+
+	journal_close(j);
+	free(value);
+	return ret;
+}
+
 /* It has made room there already (PostgreSQL): nothing of theirs is left, and its own
  * fence is what shuts it. */
 static bool
 is_emptied(struct leg *l)
 {
-	struct err err;
-	struct journal *j = journal_open_leg(l->host->state, l->name, &err);
-	char *done = j != NULL ? journal_meta(j, "emptied") : NULL;
-	bool ret = done != NULL;
-
-	journal_close(j);
-	free(done);
-	return ret;
+	return has_noted(l, "emptied");
 }
 
 /* The process was killed before it could say so. */
@@ -482,14 +489,7 @@ release_one(struct leg *l, struct left *x, bool is_first)
 static bool
 is_begun(struct leg *l)
 {
-	struct err err;
-	struct journal *j = journal_peek_leg(l->host->state, l->name, &err);
-	char *id = j != NULL ? journal_meta(j, "id") : NULL;
-	bool ret = id != NULL;
-
-	journal_close(j);
-	free(id);
-	return ret;
+	return has_noted(l, "id");
 }
 
 /* Whoever is to be emptied is not opened for nothing. What has begun is judged by its
