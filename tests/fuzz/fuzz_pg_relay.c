@@ -183,7 +183,7 @@ help(struct play *f, int i)
 		                  ? ((struct pg_backend *)l->owner)->at ==
 		                            BACKEND_LOGIN
 		          : o == OWNER_READER
-		                  ? ((struct pg_away *)l->owner)->reader ==
+		                  ? ((struct pg_reader *)l->owner)->at ==
 		                            READER_LOGIN
 		          : o == OWNER_ACK
 		                  ? ((struct pg_ack_ask *)l->owner)->c.state ==
