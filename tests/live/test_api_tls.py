@@ -82,9 +82,9 @@ def test_through_an_interlay_in_tls(place, certs, serve):
     assert put(v="1").data["value"] == "OK"
     assert a.cmd("GET", "k") == b"1"
     look = lambda: serve.must("GET", "migrations/m")
-    until(lambda: look().get("stream", {}).get("in_step"), 30, "both to be in step")
+    until(lambda: look().get("stream", {}).get("in_step"), 30, text="both to be in step")
     serve.must("POST", "migrations/m/promote", {"to": "cutover"})
-    until(lambda: look()["authority"] == "new", 30, "the cutover")
+    until(lambda: look()["authority"] == "new", 30, text="the cutover")
     assert put(v="2").data["value"] == "OK"
-    until(lambda: b.cmd("GET", "k") == b"2", 10, "it is on the new one")
+    until(lambda: b.cmd("GET", "k") == b"2", 10, text="it is on the new one")
     ports.give(port)
