@@ -264,7 +264,7 @@ STEPS = [
       if FULL else []),
     ("fuzz", lambda: simple(
         "fuzz", ["tools/fuzz.py", "--time", "60"] if FULL else
-        ["tools/fuzz.py", "--replay"], 3600 if FULL else 300)),
+        ["tools/fuzz.py", "--replay", "--of", "build-asan"], 3600 if FULL else 300)),
     ("live", lambda: live("live", "build", SAMPLE,
                           limit_s=7200 if FULL else 1500, tests=LIVE_PLAIN)),
     ("live-asan", lambda: live("live-asan", "build-asan",

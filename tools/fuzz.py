@@ -6,8 +6,11 @@ Each tests/fuzz/fuzz_NAME.c is linked with the pure layers, built by clang. One
 that needs more says so in its first comment: " * Sources: src/x.c src/y.c" and
 " * Libraries: -la -lb".
 
-    tools/fuzz.py --replay            run each target over its corpus, once
-    tools/fuzz.py --time 60 [NAME]    look for T seconds, each target or one
+    tools/fuzz.py --replay [--of build-asan]   run each target over its corpus, once
+    tools/fuzz.py --time 60 [NAME]             look for T seconds, each target or one
+
+A replay needs nothing that counts branches, so that it can take the layers from
+a build under the sanitizers by clang (--of) instead of making them once more.
 
 The corpus of the tree is tests/fuzz/corpus/NAME. What a search finds is kept in
 build-fuzz/found/NAME; a crash becomes build-fuzz/crash-NAME-*.
@@ -62,28 +65,49 @@ def named(name, what):
     return []
 
 
-def build(names):
-    os.makedirs(BUILD, exist_ok=True)
+def pure_layers(shared):
+    """The archive of the pure layers and of what targets share, made here."""
     pure = [s for layer in PURE for s in
             glob.glob(os.path.join(ROOT, "src", layer, "**", "*.c"),
                       recursive=True)]
-    fuzz = os.path.join(ROOT, "tests", "fuzz")
-    shared = [s for s in glob.glob(os.path.join(fuzz, "*.c"))
-              if not os.path.basename(s).startswith("fuzz_")]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         objs = list(pool.map(compile_one, sorted(pure) + shared))
-        mains = list(pool.map(compile_one, [os.path.join(
-            fuzz, "fuzz_%s.c" % n) for n in names]))
     archive = os.path.join(BUILD, "libpure.a")
     if os.path.exists(archive):
         os.unlink(archive)
     subprocess.run(["ar", "rcs", archive, *objs], check=True)
-    for name, main_obj in zip(names, mains):
+    return [archive]
+
+
+def built_layers(folder, shared):
+    """The same out of a build that is there."""
+    libs = [os.path.join(folder, "src", layer, "lib%s.a" % layer)
+            for layer in PURE]
+    missing = [x for x in libs if not os.path.exists(x)]
+    if missing:
+        sys.exit("fuzz: %s has no %s; build it, or leave --of away" %
+                 (folder, os.path.relpath(missing[0], folder)))
+    return [*map(compile_one, shared), "-Wl,--start-group", *libs,
+            "-Wl,--end-group"]
+
+
+def build(names, folder):
+    os.makedirs(BUILD, exist_ok=True)
+    fuzz = os.path.join(ROOT, "tests", "fuzz")
+    shared = [s for s in glob.glob(os.path.join(fuzz, "*.c"))
+              if not os.path.basename(s).startswith("fuzz_")]
+    layers = built_layers(folder, shared) if folder else pure_layers(shared)
+
+    def link(name):
+        main_obj = compile_one(os.path.join(fuzz, "fuzz_%s.c" % name))
         more = [compile_one(os.path.join(ROOT, x))
                 for x in named(name, "Sources")]
         subprocess.run([CC, "-fsanitize=fuzzer,address,undefined", main_obj,
-                        *more, archive, *named(name, "Libraries"), "-o",
+                        *more, *layers, *named(name, "Libraries"), "-o",
                         os.path.join(BUILD, "fuzz_" + name)], check=True)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(link, names))
 
 
 def run(name, seconds):
@@ -101,8 +125,10 @@ def run(name, seconds):
         command += ["-max_total_time=%d" % seconds, "-print_final_stats=1",
                     "-timeout=10", "-rss_limit_mb=2048", found, corpus]
         what = "%d s" % seconds
+    # The layers of another build go on behind what UBSan reports, unless told.
+    env = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", **os.environ}
     out = subprocess.run(command, cwd=BUILD, text=True, errors="replace",
-                         capture_output=True, check=False)
+                         capture_output=True, check=False, env=env)
     good = out.returncode == 0
     if seconds is not None:
         for line in out.stderr.splitlines():
@@ -118,6 +144,7 @@ def run(name, seconds):
 def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--replay", action="store_true")
+    args.add_argument("--of", metavar="BUILD-DIRECTORY")
     args.add_argument("--time", type=int, default=60)
     args.add_argument("name", nargs="*")
     args = args.parse_args()
@@ -127,7 +154,9 @@ def main():
     if not names:
         print("fuzz: no tests/fuzz/fuzz_*.c")
         return 1
-    build(names)
+    if args.of and not args.replay:
+        sys.exit("fuzz: --of goes with --replay: a search counts branches")
+    build(names, args.of)
     seconds = None if args.replay else args.time
     good = [run(n, seconds) for n in names]
     print("fuzz: %d passed, %d failed" % (sum(good), len(good) - sum(good)))
