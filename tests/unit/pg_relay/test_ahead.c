@@ -357,6 +357,40 @@ by_the_other_protocol(void **state)
 	end();
 }
 
+/* Its statement without a name is not the one that the copy behind it has left there. */
+static void
+the_second_leaves_its_statement(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	for (int i = 0; i < 2; i++) {
+		int k = i == 0 ? c : d;
+
+		say_parse(k, "", i == 0 ? "SELECT 1" : "SELECT 2");
+		say_bind(k, "");
+		say_execute(k);
+		say_sync(k);
+		assert_string_equal(types(s), "PBES");
+	}
+	say_bind(c, "");
+	say_execute(c);
+	say_sync(c);
+	bytes(d, BYE);
+	world_down(&run.w, d);
+	world_batch(&run.w);
+	answers(s, "12CZ");
+	assert_string_equal(types(c), "12CZ");
+	assert_true(has_sent(s, SPAN("SELECT 1")));
+	assert_string_equal(types(s), "PBES");
+	answers(s, "12CZ12CZ");
+	assert_string_equal(types(c), "2CZ");
+	end();
+}
+
 /* From now on reads may go to new; Godwit's own questions are answered: nothing is known. */
 static void
 reads_go_away(void)
@@ -459,6 +493,7 @@ main(void)
 		cmocka_unit_test(a_hold_comes),
 		cmocka_unit_test(a_cancel_hits_nobody_else),
 		cmocka_unit_test(by_the_other_protocol),
+		cmocka_unit_test(the_second_leaves_its_statement),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

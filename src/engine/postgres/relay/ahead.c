@@ -323,6 +323,8 @@ pg_ahead_next(struct pg_session *s, struct span rest)
 		pg_ahead_release(x);
 		s->b.sweeps += x->ahead.n;
 		x->ahead.n = 0;
+		/* The statement without a name is the one of the last copy. */
+		s->turn.is_prepared = false;
 		return false;
 	}
 	pg_verdicts_note(&x->place->verdicts, x->ahead.form, false);
