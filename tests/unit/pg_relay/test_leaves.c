@@ -72,6 +72,48 @@ nothing_is_left(void **state)
 	end();
 }
 
+/* A catalog that was read before a transaction has changed it tells nothing of what is
+ * said behind that: who says it is asked what it left. */
+static void
+a_catalog_of_before(void **state)
+{
+	int s, s2, c, d;
+
+	(void)state;
+	begin_turns(2);
+	c = first(&s);
+	d = another();
+	bytes(c, READ);
+	(void)types(s);
+	say_query(d, "BEGIN");
+	s2 = opens_one();
+	answers(s2, "Cz");
+	say_query(d, "CREATE VIEW v AS SELECT 1");
+	answers(s2, "Cz");
+	(void)types(s2);
+	(void)types(d);
+	/* Nobody knows what this one left, until the catalog is read. */
+	answers(s, "CZ");
+	assert_string_equal(types(c), "CZ");
+	if (has_sent(s, SPAN("godwit_census"))) {
+		(void)types(s);
+		answers(s, "TCZ");
+	}
+	is_asked(s);
+	say_query(d, "COMMIT");
+	assert_string_equal(types(s2), "Q");
+	answers(s2, "CZ");
+	assert_string_equal(types(d), "CZ");
+	(void)types(s2);
+	bytes(c, READ);
+	got(s, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(c), "CZ");
+	assert_true(has_sent(s, SPAN("godwit_census")) ||
+	            has_sent(s2, SPAN("godwit_census")));
+	end();
+}
+
 /* The beginning of a part of a transaction leaves nothing, nor does its end. */
 static void
 a_savepoint_leaves_nothing(void **state)
@@ -142,6 +184,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_came_too_early_is_asked),
 		cmocka_unit_test(nothing_is_left),
+		cmocka_unit_test(a_catalog_of_before),
 		cmocka_unit_test(a_savepoint_leaves_nothing),
 		cmocka_unit_test(who_is_not_told_asks_again),
 	};

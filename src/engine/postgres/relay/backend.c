@@ -228,6 +228,7 @@ on_ready(struct pg_session *s, struct span body)
 	else
 		s->r->n.answered[s->b.side]++;
 	s->reading.counts = false;
+	pg_turn_ready(s);
 	pg_away_quiet(s);
 }
 

@@ -12,10 +12,8 @@
 #include "engine/postgres/sql_change.h"
 
 #define CACHE_N    1024 /* verdicts; a power of two */
-/* A verdict beside enum pg_leaves: anything, and perhaps in the catalog. */
-#define CHANGES    (LEAVES_NOTHING + 1)
-/* ... nothing, and is a read. */
-#define READS      (LEAVES_NOTHING + 2)
+/* A verdict beside enum pg_leaves: nothing, and is a read. */
+#define READS      (LEAVES_NOTHING + 1)
 /* Settings whose names stand in functions. */
 #define CUSTOM_MAX 64
 /* Names behind which a language keeps state. */
@@ -144,6 +142,12 @@ pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2])
 }
 
 static int
+judge_unknown(struct span text)
+{
+	return sql_may_change(text) ? LEAVES_CATALOG : LEAVES_ANYTHING;
+}
+
+static int
 judge(const struct sql_names *n, struct span text)
 {
 	switch (sql_judge(n, text)) {
@@ -154,7 +158,7 @@ judge(const struct sql_names *n, struct span text)
 		                                             : LEAVES_NUMBERS;
 	case SQL_WRITE: break;
 	}
-	return sql_may_change(text) ? CHANGES : LEAVES_ANYTHING;
+	return judge_unknown(text);
 }
 
 static int
@@ -165,6 +169,9 @@ find(struct pg_relay *r, struct pg_place *p, struct span text,
 	int known;
 
 	p->used_ns = r->port->now_ns;
+	/* By names that are no more nothing is said. */
+	if (v->is_stale)
+		return judge_unknown(text);
 	known = pg_verdicts_find(v, form);
 	if (known < 0) {
 		known = judge(&v->names, text);
@@ -181,19 +188,23 @@ pg_place_is_quick_read(struct pg_relay *r, struct pg_place *p, struct span text,
 	       !pg_verdicts_is_slow(&p->verdicts, form);
 }
 
+/* A catalog is one for all users, and some of it for all databases. */
+void
+pg_places_doubt(struct pg_relay *r)
+{
+	list_each(pg_place, p, all, &r->places)
+		p->verdicts.is_stale = true;
+}
+
 enum pg_leaves
 pg_place_judge(struct pg_relay *r, struct pg_place *p, struct span text,
                const uint64_t form[2])
 {
-	struct pg_verdicts *v = &p->verdicts;
 	int known = find(r, p, text, form);
 
-	if (known == READS)
-		return LEAVES_NOTHING;
-	if (known != CHANGES)
-		return (enum pg_leaves)known;
-	v->is_stale = true;
-	return LEAVES_ANYTHING;
+	if (known == LEAVES_CATALOG)
+		pg_places_doubt(r);
+	return known == READS ? LEAVES_NOTHING : (enum pg_leaves)known;
 }
 
 static uint8_t
@@ -270,6 +281,12 @@ static const char coded[] =
 	" LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass"
 	" AND k.oid = d.objid JOIN pg_class c ON c.oid = coalesce(t.tgrelid,"
 	" a.adrelid, w.ev_class, y.polrelid, k.conrelid))";
+
+bool
+pg_place_knows(const struct pg_place *p)
+{
+	return p->verdicts.names.is_done && !p->verdicts.is_stale;
+}
 
 bool
 pg_place_wants(const struct pg_relay *r, const struct pg_place *p)

@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "engine/postgres/relay/inside.h"
+#include "engine/postgres/sql_change.h"
 
 #define LOOK_NS (1000 * MILLI)
 
@@ -361,6 +362,9 @@ pg_turn_lost(struct pg_session *s)
 
 	if (x == NULL)
 		return;
+	if (s->turn.is_schema)
+		pg_places_doubt(s->r);
+	s->turn.is_schema = false;
 	s->turn.server = NULL;
 	s->turn.ticket = 0;
 	x->s = NULL;
@@ -467,7 +471,7 @@ is_worth_asking(const struct pg_session *s)
 {
 	const struct pg_place *p = s->turn.place;
 
-	return (s->turn.is_guessed && p->verdicts.names.is_done) ||
+	return (s->turn.is_guessed && pg_place_knows(p)) ||
 	       pg_place_wants(s->r, p);
 }
 
@@ -500,6 +504,19 @@ pg_turn_settle(struct pg_session *s)
 	if (pg_turn_pins(s) != 0)
 		return;
 	pg_server_take_back(s);
+}
+
+void
+pg_turn_ready(struct pg_session *s)
+{
+	struct pg_turn *t = &s->turn;
+
+	/* Before its end the catalog did not show it. */
+	if (!t->is_schema || s->status != PG_IDLE || s->due_query > 0 ||
+	    s->due_sync > 0 || s->in_extended)
+		return;
+	t->is_schema = false;
+	pg_places_doubt(s->r);
 }
 
 bool
@@ -590,12 +607,13 @@ note(struct pg_session *s, struct span text, enum pg_leaves left)
 
 	if (left != LEAVES_NOTHING)
 		t->server->is_numbered = true;
-	t->is_plain = left != LEAVES_ANYTHING;
+	t->is_plain = left == LEAVES_NUMBERS || left == LEAVES_NOTHING;
 	if (t->is_plain)
 		return;
+	t->is_schema = t->is_schema || left == LEAVES_CATALOG;
 	pg_away_note_wild(s, text);
 	t->is_wild = true;
-	t->is_guessed = t->is_guessed || !t->place->verdicts.names.is_done;
+	t->is_guessed = t->is_guessed || !pg_place_knows(t->place);
 	t->server->is_touched = true;
 	if (says(text, SPAN("deallocate")) || says(text, SPAN("discard"))) {
 		map_clear(&t->server->has);
@@ -620,8 +638,12 @@ pg_turn_note(struct pg_session *s, struct span text, bool whole)
 	if (whole) {
 		pg_turn_note_again(s, text, form);
 	} else if (s->turn.place != NULL && s->turn.server != NULL) {
+		bool changes = sql_may_change(text);
+
 		s->turn.server->ahead.is_read = false;
-		note(s, text, LEAVES_ANYTHING);
+		if (changes)
+			pg_places_doubt(s->r);
+		note(s, text, changes ? LEAVES_CATALOG : LEAVES_ANYTHING);
 	}
 }
 
@@ -726,8 +748,8 @@ pg_turn_forget(struct pg_relay *r)
 {
 	list_each(pg_group, g, all, &r->turns.groups)
 		g->is_known = false;
+	pg_places_doubt(r);
 	list_each(pg_place, p, all, &r->places) {
-		p->verdicts.is_stale = true;
 		for (int i = 0; i < SIDE_N; i++) {
 			list_each(pg_session, s, turn.waiting, &p->waiters[i])
 				s->turn.since_ns = r->port->now_ns;

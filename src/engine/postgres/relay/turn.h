@@ -151,14 +151,15 @@ struct pg_turn {
 	bool is_guessed;   /* ... for the catalog was not known           */
 	bool is_asked;     /* the census was begun for somebody who waits */
 	bool is_plain;     /* its last statement leaves nothing behind */
-	bool is_fresh;     /* nothing was said to the server in this turn */
-	bool is_prepared;  /* the statement without a name is the server's */
-	bool waits_shape;  /* of a statement that was prepared again */
-	bool skips;        /* the server does, up to Sync       */
-	bool drops;        /* the rest of a Bind is not for it  */
-	bool repeats;      /* its request, which was sent ahead */
-	bool is_divided;   /* pg_alias_divide() was said        */
-	bool fails;        /* the error under way is of DUE_FAILURE */
+	bool is_schema;   /* it may have changed the catalog, and is not done */
+	bool is_fresh;    /* nothing was said to the server in this turn */
+	bool is_prepared; /* the statement without a name is the server's */
+	bool waits_shape; /* of a statement that was prepared again */
+	bool skips;       /* the server does, up to Sync       */
+	bool drops;       /* the rest of a Bind is not for it  */
+	bool repeats;     /* its request, which was sent ahead */
+	bool is_divided;  /* pg_alias_divide() was said        */
+	bool fails;       /* the error under way is of DUE_FAILURE */
 	bool deallocates; /* what the server has is not known behind its answer */
 	size_t wants;     /* bytes of a message that is needed whole */
 	uint16_t pins;    /* for ever                          */
@@ -224,6 +225,8 @@ pg_turn_waits(const struct pg_turn *t)
 {
 	return t->is_waiting || t->behind != NULL;
 }
+/* ReadyForQuery has come. */
+void pg_turn_ready(struct pg_session *s);
 /* The census is known. */
 void pg_turn_known(struct pg_session *s);
 /* What is in front goes elsewhere: it has no server, or gives it back. */
@@ -272,6 +275,7 @@ void pg_group_leave(struct pg_relay *r, struct pg_group *g);
 /* What a statement leaves behind, in its session. */
 enum pg_leaves {
 	LEAVES_ANYTHING, /* or not known                            */
+	LEAVES_CATALOG,  /* ... and perhaps another catalog         */
 	LEAVES_NUMBERS,  /* sequences may have spoken               */
 	LEAVES_NOTHING,
 };
@@ -285,6 +289,10 @@ bool pg_place_is_quick_read(struct pg_relay *r, struct pg_place *p,
                             struct span text, const uint64_t form[2]);
 /* Does a text name what a language may keep state behind? */
 bool pg_place_is_coded(const struct pg_place *p, struct span text);
+/* The catalog may have changed: what is known of it, of all pools, is not said any more. */
+void pg_places_doubt(struct pg_relay *r);
+/* Is its catalog known, as far as anybody has heard? */
+bool pg_place_knows(const struct pg_place *p);
 /* Should the catalog be read anew? Then ask x for it; its rows; its end. */
 bool pg_place_wants(const struct pg_relay *r, const struct pg_place *p);
 void pg_place_ask(struct pg_server *x);
