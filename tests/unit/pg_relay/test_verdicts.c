@@ -10,7 +10,10 @@
 #include <cmocka.h>
 // clang-format on
 
+#include <stdio.h>
+
 #include "engine/postgres/relay/verdicts.h"
+#include "engine/postgres/sql_form.h"
 #include "heap.h"
 
 static const uint64_t seed[2] = { 1, 2 };
@@ -104,6 +107,48 @@ one_for_all_constants(void **state)
 	                 2);
 	assert_int_equal(find(&v, "SELECT a FROM t WHERE b = d AND c = 'x'"),
 	                 -1);
+	pg_verdicts_fini(&v);
+	assert_int_equal(h.mem.used, 0);
+}
+
+/* A text that is said again has the form that it had, also when others came between that
+ * are kept in the same places. */
+static void
+said_again(void **state)
+{
+	struct heap h = heap_make();
+	struct pg_verdicts v;
+	uint64_t now[2];
+	uint64_t want[2];
+
+	(void)state;
+	pg_verdicts_init(&v, &h.mem, 4, seed);
+	for (int i = 0; i < 4000; i++) {
+		char text[64];
+		int n = snprintf(text, sizeof(text),
+		                 "SELECT a%d FROM t WHERE b = %d", i % 500, i);
+		struct span all = span_of(text, (size_t)n);
+
+		sql_form(all, seed, want);
+		for (int k = 0; k < 2; k++) {
+			pg_verdicts_form(&v, all, now);
+			assert_memory_equal(now, want, sizeof(want));
+		}
+		/* The same bytes, but for the last one. */
+		all.n--;
+		sql_form(all, seed, want);
+		pg_verdicts_form(&v, all, now);
+		assert_memory_equal(now, want, sizeof(want));
+	}
+	assert_non_null(v.texts);
+	/* It is not scanned: what is kept is what is said. */
+	pg_verdicts_form(&v, SPAN("SELECT 1"), want);
+	for (size_t i = 0; i < 256; i++)
+		v.texts[i].form[0] = 7;
+	pg_verdicts_form(&v, SPAN("SELECT 1"), now);
+	assert_int_equal(now[0], 7);
+	pg_verdicts_form(&v, SPAN("SELECT 2"), now);
+	assert_int_equal(now[0], want[0]);
 	pg_verdicts_fini(&v);
 	assert_int_equal(h.mem.used, 0);
 }
@@ -242,6 +287,7 @@ main(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(kept_while_names_are),
 		cmocka_unit_test(one_for_all_constants),
+		cmocka_unit_test(said_again),
 		cmocka_unit_test(never_anothers),
 		cmocka_unit_test(when_it_is_due),
 		cmocka_unit_test(by_its_names),

@@ -184,10 +184,11 @@ pg_ack_note_parsed(struct pg_session *s)
 bool
 pg_ack_serves(struct pg_session *s)
 {
-	struct span database = pg_rule_database(s);
+	struct span database;
 
 	if (!s->r->route.own_only || pg_away_is_moved(s))
 		return true;
+	database = pg_rule_database(s);
 	s->r->n.refused++;
 	pg_session_end(s, s->at == SESSION_OPEN ? SPAN("57P01") : SPAN("0A000"),
 	               "this interlay is of database \"%s\": with write_mode "

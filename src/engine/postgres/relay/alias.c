@@ -12,8 +12,10 @@
 #include "engine/postgres/relay/inside.h"
 
 /* A statement that is not bound by its end may be so long until it is. */
-#define WORDS_MAX ((size_t)2 * 1024)
-#define NAME_N    39 /* "godwit_" and 32 digits */
+#define WORDS_MAX    ((size_t)2 * 1024)
+#define NAME_N       39 /* "godwit_" and 32 digits */
+/* A block of the statement without a name that is kept for the next one. */
+#define UNNAMED_KEEP ((size_t)1024)
 
 /* Eight digits, the first one highest: each gets a byte. */
 static void
@@ -294,7 +296,10 @@ keep(struct pg_session *s, const struct pg_message *m, const struct pg_parse *p,
 static void
 keep_unnamed(struct pg_session *s, struct span raw)
 {
-	buf_release(&s->unnamed);
+	/* Most have room where the one before was; a large one leaves none behind. */
+	if (raw.n == 0 || s->unnamed.cap > UNNAMED_KEEP)
+		buf_release(&s->unnamed);
+	buf_clear(&s->unnamed);
 	if (raw.n <= PG_RELAY_KEEP_MAX)
 		buf_put_span(&s->unnamed, raw);
 	s->turn.is_prepared = true;

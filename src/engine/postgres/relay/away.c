@@ -27,12 +27,6 @@ struct group {
 		shape; /* of its columns, as the client knows them; 0: it does not */
 };
 
-bool
-pg_away_is_out(const struct pg_session *s)
-{
-	return s->reading.p != NULL && s->reading.p->at != READ_NONE;
-}
-
 static struct pg_away *
 make(struct pg_session *s)
 {
@@ -292,6 +286,19 @@ mirror(struct pg_session *s, struct group *g)
 	buf_fini(&ask);
 }
 
+/* May it go there, as far as is known before it is looked at? Who waits for a server, or
+ * has sent it ahead, asks there. */
+static bool
+may_look(const struct pg_session *s, struct span in)
+{
+	return s->r->reads.is_on && !s->reading.to_authority &&
+	       !pg_turn_waits(&s->turn) && !s->turn.repeats &&
+	       pg_frame_is_between(&s->in) && !s->apart.is_opened &&
+	       pg_session_is_quiet(s) && in.n > 0 &&
+	       (in.p[0] == PG_QUERY || in.p[0] == PG_PARSE ||
+	        in.p[0] == PG_BIND);
+}
+
 static enum pg_take_rc
 take(struct pg_session *s, struct span in, size_t *ret_used)
 {
@@ -300,12 +307,6 @@ take(struct pg_session *s, struct span in, size_t *ret_used)
 	enum pg_take_rc rc;
 	struct pg_away *rd;
 
-	/* Who waits for a server, or has sent it ahead, asks there. */
-	if (!s->r->reads.is_on || a->to_authority || pg_turn_waits(&s->turn) ||
-	    s->turn.repeats || !pg_frame_is_between(&s->in) ||
-	    s->apart.is_opened || !pg_session_is_quiet(s) || in.n == 0 ||
-	    (in.p[0] != PG_QUERY && in.p[0] != PG_PARSE && in.p[0] != PG_BIND))
-		return TAKE_NOT;
 	rc = look(s, in, &g);
 	if (rc != TAKE_DONE)
 		return rc;
@@ -352,7 +353,7 @@ pg_away_take(struct pg_session *s, struct span in, size_t *ret_used)
 	enum pg_take_rc rc;
 
 	*ret_used = 0;
-	rc = take(s, in, ret_used);
+	rc = may_look(s, in) ? take(s, in, ret_used) : TAKE_NOT;
 	/* By turns it is found out before it has a server, and once. */
 	s->reading.is_cut = pg_turn_is_on(s->r) && rc == TAKE_MORE;
 	if (pg_turn_is_on(s->r) && rc == TAKE_NOT)

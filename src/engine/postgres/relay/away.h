@@ -265,7 +265,6 @@ void pg_away_settle(struct pg_away *rd);
 void pg_away_stop(struct pg_session *s);
 /* The client does not want the answer any more. False: none is under way. */
 bool pg_away_cancel(struct pg_session *s);
-bool pg_away_is_out(const struct pg_session *s);
 /* Is it in the database that moves? */
 bool pg_away_is_moved(const struct pg_session *s);
 void pg_away_free(struct pg_session *s);

@@ -565,6 +565,13 @@ on_part(struct pg_backend *b, const struct pg_part *p, struct span *run)
 		pg_shadow_passed(b->s, p->raw);
 	if (!b->reads)
 		return true;
+	/* One that is there as a whole is read where it is; of an error more may be
+	 * wanted (say_last()). */
+	if (p->kind == PG_BODY && p->left == 0 && buf_len(&b->word) == 0 &&
+	    b->type != PG_ERROR_RESPONSE) {
+		give_run(b, run);
+		return on_word(b, b->type, p->raw) && b->link != NULL;
+	}
 	if (p->kind == PG_BODY)
 		buf_put_span(&b->word, p->raw);
 	if (buf_failed(&b->word)) {

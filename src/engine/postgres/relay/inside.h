@@ -324,6 +324,20 @@ struct pg_relay {
 	uint64_t sleep_ns;
 };
 
+/* Does it give sessions a server for a transaction? (turn.h) */
+static inline bool
+pg_turn_is_on(const struct pg_relay *r)
+{
+	return r->conf->pool == RELAY_POOL_TRANSACTION && r->conf->pool_max > 0;
+}
+
+/* Is a read of it on its way to the other side? (away.h) */
+static inline bool
+pg_away_is_out(const struct pg_session *s)
+{
+	return s->reading.p != NULL && s->reading.p->at != READ_NONE;
+}
+
 /* ---- relay.c ---- */
 /* Takes c over. */
 void pg_relay_send_cancel(struct pg_relay *r, struct pg_cancel *c, enum side s);

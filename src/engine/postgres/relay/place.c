@@ -136,7 +136,7 @@ pg_group_leave(struct pg_relay *r, struct pg_group *g)
 /* ---- what is left behind --------------------------------------------------------- */
 
 void
-pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2])
+pg_place_form(struct pg_place *p, struct span text, uint64_t ret[2])
 {
 	pg_verdicts_form(&p->verdicts, text, ret);
 }

@@ -14,12 +14,6 @@
 
 #define LOOK_NS (1000 * MILLI)
 
-bool
-pg_turn_is_on(const struct pg_relay *r)
-{
-	return r->conf->pool == RELAY_POOL_TRANSACTION && r->conf->pool_max > 0;
-}
-
 const char *
 pg_pin_text(uint32_t pins)
 {

@@ -192,8 +192,6 @@ enum pool_rc {
 	POOL_ASKS, /* the session may be gone */
 };
 
-bool pg_turn_is_on(const struct pg_relay *r);
-
 /* ---- turn.c ---- */
 void pg_turn_init(struct pg_session *s);
 /* It ends: what it has goes back, or is closed. */
@@ -281,7 +279,7 @@ enum pg_leaves {
 };
 
 /* Who a statement is, whatever its constants; what one of that form leaves behind. */
-void pg_place_form(const struct pg_place *p, struct span text, uint64_t ret[2]);
+void pg_place_form(struct pg_place *p, struct span text, uint64_t ret[2]);
 enum pg_leaves pg_place_judge(struct pg_relay *r, struct pg_place *p,
                               struct span text, const uint64_t form[2]);
 /* A read, and one of a form that seldom takes long? */

@@ -6,11 +6,15 @@
 #include "engine/postgres/relay/verdicts.h"
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "engine/postgres/sql_form.h"
 
 /* What one that takes long counts, and how much is slow. */
 #define LATE 16
 #define SLOW 64
+
+/* Texts that are known again; a power of two. */
+#define TEXTS_N ((size_t)256)
 
 void
 pg_verdicts_init(struct pg_verdicts *v, struct mem *mem, size_t cache_n,
@@ -31,6 +35,8 @@ pg_verdicts_fini(struct pg_verdicts *v)
 	pg_verdicts_forget(v);
 	mem_free(v->mem, v->cache, v->cache_n * sizeof(*v->cache));
 	v->cache = NULL;
+	mem_free(v->mem, v->texts, TEXTS_N * sizeof(*v->texts));
+	v->texts = NULL;
 }
 
 static void
@@ -121,9 +127,25 @@ pg_verdicts_read(struct span body, struct span ret_row[3])
 /* ---- verdicts --------------------------------------------------------------- */
 
 void
-pg_verdicts_form(const struct pg_verdicts *v, struct span text, uint64_t ret[2])
+pg_verdicts_form(struct pg_verdicts *v, struct span text, uint64_t ret[2])
 {
-	sql_form(text, v->seed, ret);
+	struct pg_formed now;
+	struct pg_formed *at;
+
+	if (v->texts == NULL)
+		v->texts = mem_zero(v->mem, TEXTS_N * sizeof(*v->texts));
+	if (v->texts == NULL) {
+		sql_form(text, v->seed, ret);
+		return;
+	}
+	now.digest[0] = hash_bytes(text, v->seed[0]);
+	now.digest[1] = hash_bytes(text, v->seed[1]) | 1; /* never none */
+	at = &v->texts[now.digest[0] & (TEXTS_N - 1)];
+	if (at->digest[0] != now.digest[0] || at->digest[1] != now.digest[1]) {
+		sql_form(text, v->seed, now.form);
+		*at = now;
+	}
+	memcpy(ret, at->form, sizeof(at->form));
 }
 
 int

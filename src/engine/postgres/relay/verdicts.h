@@ -11,7 +11,7 @@
  * is kept while the names are known; of two statements with the same place the younger
  * one stays.
  *
- * Owns:   the names, and its table once a verdict was put.
+ * Owns:   the names, and its tables once a verdict was put, a text was looked at.
  * Thread: its machine's.
  */
 #pragma once
@@ -28,6 +28,12 @@ struct pg_verdict {
 	uint8_t late;  /* more with each that took long, less with others */
 };
 
+/* A text that was looked at, and what came of it. */
+struct pg_formed {
+	uint64_t digest[2]; /* 0, 0: none */
+	uint64_t form[2];
+};
+
 struct pg_verdicts {
 	struct mem *mem;
 	struct sql_names names;
@@ -38,6 +44,7 @@ struct pg_verdicts {
 	uint64_t seed[2];
 	size_t cache_n;
 	struct pg_verdict *cache; /* NULL: nothing was put yet */
+	struct pg_formed *texts;  /* NULL: none was looked at yet */
 };
 
 /* cache_n: verdicts that are kept, a power of two. */
@@ -62,9 +69,9 @@ void pg_verdicts_stop(struct pg_verdicts *v);
 /* A DataRow of three texts. False: it is none. */
 bool pg_verdicts_read(struct span body, struct span ret_row[3]);
 
-/* Who the statement is in the table: whatever its constants (sql_form.h). */
-void pg_verdicts_form(const struct pg_verdicts *v, struct span text,
-                      uint64_t ret[2]);
+/* Who the statement is in the table: whatever its constants (sql_form.h). A text that is
+ * said again (by the extended protocol most are) is not scanned again. */
+void pg_verdicts_form(struct pg_verdicts *v, struct span text, uint64_t ret[2]);
 /* What was said of it, by these names; -1: nothing. */
 int pg_verdicts_find(const struct pg_verdicts *v, const uint64_t form[2]);
 /* One of that form took long, or did not. */
