@@ -249,6 +249,36 @@ one_takes_long(void **state)
 	end();
 }
 
+/* Who was behind waits as long as others, from its request on: it had said nothing for
+ * longer than that. */
+static void
+its_wait_begins_with_its_request(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	run.conf.pool_wait_ms = 1000;
+	c = first(&s);
+	d = another();
+	world_pass_time(&run.w, 2000 * MS);
+	bytes(c, READ);
+	got(s, READ);
+	/* In two parts, so it is not in the queue before it is sent. */
+	bytes(d, span_of(OTHER.p, 7));
+	bytes(d, span_skip(OTHER, 7));
+	got(s, OTHER);
+	world_pass_time(&run.w, PG_AHEAD_NS * 2);
+	world_batch(&run.w);
+	assert_string_equal(types(d), "");
+	assert_true(is_there(d));
+	answers(s, "CZTCZ");
+	got(s, OTHER);
+	answers(s, "TCZ");
+	assert_string_equal(types(d), "TCZ");
+	end();
+}
+
 /* A hold: what was sent behind is nobody's, and is said again behind the release. */
 static void
 a_hold_comes(void **state)
@@ -490,6 +520,7 @@ main(void)
 		cmocka_unit_test(the_server_goes),
 		cmocka_unit_test(the_first_goes),
 		cmocka_unit_test(one_takes_long),
+		cmocka_unit_test(its_wait_begins_with_its_request),
 		cmocka_unit_test(a_hold_comes),
 		cmocka_unit_test(a_cancel_hits_nobody_else),
 		cmocka_unit_test(by_the_other_protocol),

@@ -203,6 +203,8 @@ pg_ahead_send(struct pg_session *s)
 	a->n = q.n;
 	digest_tail(s->r, tx, from, a);
 	s->turn.behind = x;
+	if (!s->turn.is_waiting)
+		s->turn.since_ns = s->r->port->now_ns;
 	s->r->turns.behind_n++;
 	return true;
 }
