@@ -387,6 +387,40 @@ by_the_other_protocol(void **state)
 	end();
 }
 
+/* One Sync, and all before it: a transaction that begins so is no place for another's. */
+static void
+all_of_a_request_counts(void **state)
+{
+	int s, c, d;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another();
+	for (int i = 0; i < 2; i++) {
+		say_parse(c, "", i == 0 ? "BEGIN" : "SELECT 1");
+		say_bind(c, "");
+		say_execute(c);
+	}
+	say_sync(c);
+	assert_string_equal(types(s), "PBEPBES");
+	bytes(d, OTHER);
+	assert_string_equal(types(s), "");
+	answers(s, "12C12Cz");
+	say_query(c, "COMMIT");
+	assert_string_equal(types(s), "Q");
+	answers(s, "CZ");
+	got(s, OTHER);
+	answers(s, "CZ");
+	assert_string_equal(types(d), "CZ");
+	/* Of the next one that was not said. */
+	bytes(c, READ);
+	got(s, READ);
+	bytes(d, OTHER);
+	got(s, OTHER);
+	end();
+}
+
 /* Its statement without a name is not the one that the copy behind it has left there. */
 static void
 the_second_leaves_its_statement(void **state)
@@ -524,6 +558,7 @@ main(void)
 		cmocka_unit_test(a_hold_comes),
 		cmocka_unit_test(a_cancel_hits_nobody_else),
 		cmocka_unit_test(by_the_other_protocol),
+		cmocka_unit_test(all_of_a_request_counts),
 		cmocka_unit_test(the_second_leaves_its_statement),
 	};
 

@@ -48,8 +48,9 @@ struct pg_ahead {
 struct pg_aheads {
 	struct pg_ahead at[PG_AHEAD_MAX];
 	uint32_t n;
-	bool is_read; /* the last statement of who has it: a read that is quick */
-	uint64_t form[2]; /* ... which one                                */
+	bool is_read; /* what who has it has said since it had nothing under way:
+	               * nothing but reads that are quick */
+	uint64_t form[2]; /* ... the last one                             */
 };
 
 /* A session that found no server: its request is sent behind another's. False: it has to

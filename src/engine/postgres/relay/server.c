@@ -45,6 +45,7 @@ pg_server_new(struct pg_session *s)
 	x->owner = OWNER_SERVER;
 	x->r = r;
 	x->s = s;
+	x->ahead.is_read = true;
 	x->place = s->turn.place;
 	x->side = (uint8_t)pg_apart_side(s);
 	x->place->server_n[x->side]++;
@@ -164,6 +165,7 @@ pg_server_give(struct pg_server *x, struct pg_session *s)
 	pg_own_key_move(&b->key, &x->key);
 	x->link = NULL;
 	x->s = s;
+	x->ahead.is_read = true;
 	s->r->turns.idle_n--;
 	s->turn.server = x;
 	pg_block_take(&s->turn.due, &s->r->lent_due);

@@ -505,9 +505,12 @@ pg_turn_ready(struct pg_session *s)
 {
 	struct pg_turn *t = &s->turn;
 
+	if (t->server == NULL || s->due_query > 0 || s->due_sync > 0 ||
+	    s->in_extended)
+		return;
+	t->server->ahead.is_read = true;
 	/* Before its end the catalog did not show it. */
-	if (!t->is_schema || s->status != PG_IDLE || s->due_query > 0 ||
-	    s->due_sync > 0 || s->in_extended)
+	if (!t->is_schema || s->status != PG_IDLE)
 		return;
 	t->is_schema = false;
 	pg_places_doubt(s->r);
@@ -651,8 +654,8 @@ pg_turn_note_again(struct pg_session *s, struct span text, uint64_t form[2])
 	if ((form[0] | form[1]) == 0)
 		pg_place_form(t->place, text, form);
 	note(s, text, pg_place_judge(s->r, t->place, text, form));
-	t->server->ahead.is_read =
-		pg_place_is_quick_read(s->r, t->place, text, form);
+	if (!pg_place_is_quick_read(s->r, t->place, text, form))
+		t->server->ahead.is_read = false;
 	memcpy(t->server->ahead.form, form, sizeof(t->server->ahead.form));
 }
 
