@@ -31,18 +31,26 @@ class One:
         self.thread.start()
 
     def request(self, n):
-        """A request, what its answer has, and how many ReadyForQuery come."""
+        """A request, how often its answer has what, and the state in each ReadyForQuery."""
         word = b"w%dx" % n
-        k = self.rng.randrange(10)
+        text = "SELECT 'w%dx'" % n
+        whole = parse(text) + bind() + execute()
+        k = self.rng.randrange(13)
         if k < 4:
-            return query("SELECT 'w%dx'" % n), word, 1
+            return query(text), {word: 1}, b"I"
         if k < 6:
-            return parse("SELECT 'w%dx'" % n) + bind() + describe(b"P") + execute() + SYNC, word, 1
+            return parse(text) + bind() + describe(b"P") + execute() + SYNC, {word: 1}, b"I"
         if k < 8:
-            return bind(word, name="s") + describe(b"P") + execute() + SYNC, word, 1
+            return bind(word, name="s") + describe(b"P") + execute() + SYNC, {word: 1}, b"I"
         if k == 8:
-            return query("SELECT 'w%dx', 1/0" % n), b"22012", 1
-        return query("SELECT 'w%dx'" % n) + query("SELECT 'again'"), word, 2
+            return query(text + ", 1/0"), {b"22012": 1}, b"I"
+        if k == 9:  # in the middle of a chain
+            return parse(text + ", 1/0") + bind() + execute() + SYNC, {b"22012": 1}, b"I"
+        if k == 10:  # as pgjdbc begins a transaction
+            return parse("BEGIN") + bind() + execute() + whole + SYNC + query("COMMIT"), {word: 1, b"COMMIT": 1}, b"TI"
+        if k == 11:  # the statement without a name is used again
+            return whole + SYNC + bind() + execute() + SYNC, {word: 2}, b"II"
+        return query(text) + query("SELECT 'again'"), {word: 1, b"again": 1}, b"II"
 
     def cancel(self, c):
         with socket.create_connection(("127.0.0.1", self.m.g.port), 60) as s:
@@ -50,17 +58,24 @@ class One:
             s.recv(1)
 
     def one(self, c, n):
-        text, word, count = self.request(n)
+        text, words, states = self.request(n)
         k = self.rng.randrange(40)
         self.said += 1
-        c.sock.sendall(text)
+        cut = self.rng.randrange(len(text)) if k < 20 else 0
+        c.sock.sendall(text[:cut])
+        c.sock.sendall(text[cut:])
         if k == 0:  # it goes without a word
             c.close()
             return self.begin()
         if k == 1:
             self.cancel(c)
-        out = b"".join(c.until(b"Z", count))
-        if not (word in out or (k == 1 and b"57014" in out)) or out.count(b"\0\0\0\5I") != count or b"T01" in out:
+        said = c.until(b"Z", len(states))
+        out = b"".join(said)
+        was = b"".join(m[5:] for m in said if m[:1] == b"Z")
+        if k == 1 and b"57014" in out:
+            if was[-1:] != b"I":
+                self.wrong.append((n, k, text, out))
+        elif was != states or any(out.count(w) != i for w, i in words.items()) or (b"ERROR" in out) != (b"22012" in words):
             self.wrong.append((n, k, text, out))
         return c
 
