@@ -20,6 +20,7 @@
 
 #include "control/run_parts.h"
 #include "control/spec/spec.h"
+#include "world/os/descriptors.h"
 #include "world/os/loop.h"
 
 /* The one thing a signal handler may touch: the number of a descriptor. */
@@ -408,6 +409,7 @@ run_migration(const struct run_conf *c, int ready_fd, struct err *err)
 
 	if (err == NULL)
 		err = &own;
+	descriptors_raise();
 	r = run_new(c, NULL, err);
 	if (r == NULL) {
 		tell_ready(ready_fd, err);

@@ -129,6 +129,9 @@ struct port {
 	/* The machine writes it: nothing here waits for the board. It counts
 	 * from the end of EV_BATCH on.                                     */
 	bool skips_board;
+	/* The world writes it: few descriptors are left. What only one client
+	 * needs is not opened then, so that there are some for what all need. */
+	bool is_short;
 	/* The machine writes it, as skips_board: what it would do about the board
 	 * is so little that whoever pokes may do it (EV_BOARD, then EV_BATCH in
 	 * that thread, while its own one sleeps).                           */

@@ -67,6 +67,46 @@ def test_two_thousand_connections(place):
     until(lambda: r.g.status()["clients"]["total"] < 10, 10, text="closed clients to be forgotten")
 
 
+def with_descriptors(place, soft, hard):
+    """A migration in step whose process may have so many files."""
+    old, new = place.pair()
+    g = place.godwit(old, new, "--strategy", "big_bang", start=False)
+    g.argv = ["prlimit", "--nofile=%d:%d" % (soft, hard), *g.argv]
+    g.start().until_in_step()
+    return g
+
+
+def test_more_clients_than_a_shell_allows(place):
+    """The usual soft limit is far below what the system would allow."""
+    g = with_descriptors(place, 100, 1000)
+    conns = [Conn(g.port, timeout=10) for _ in range(300)]
+    for i, c in enumerate(conns):
+        assert c.cmd("SET", "conn:%d" % i, i) == b"OK"
+    g.must("promote")
+    assert [c.cmd("GET", "conn:%d" % i) for i, c in enumerate(conns)] == [b"%d" % i for i in range(300)]
+
+
+@pytest.mark.not_over(tls="the gate takes the clients that wait", cluster="a client has a connection for each master")
+def test_clients_do_not_take_the_last_descriptor(place):
+    """Who is too many waits to be let in; verbs and the mover find room."""
+    g = with_descriptors(place, 200, 200)
+    conns = [Conn(g.port, timeout=10) for _ in range(100)]
+    for c in conns:
+        assert c.cmd("PING") == b"PONG"
+    waiting = [Conn(g.port, timeout=10) for _ in range(90)]
+    for i, c in enumerate(conns):  # each wants a connection to the server, too
+        c.sock.sendall(encode(("BLPOP", "nobody:%d" % i, 0)))
+    for c in waiting:
+        c.sock.sendall(encode(("PING",)))
+    g.until(lambda s: s["clients"]["blocked"] > 20, 20, "connections to the server up to the bound")
+    g.must("promote")
+    g.must("rollback")
+    for c in conns:
+        c.close()
+    for c in waiting:
+        assert c.read() == b"PONG"
+
+
 @pytest.mark.limit(60)
 def test_a_slow_reader_costs_nobody_else(place):
     """It asks for 200 MB and reads none of it for a while."""

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include "control/api/http.h"
 #include "control/api/notify.h"
 #include "control/store/lock.h"
+#include "world/os/descriptors.h"
 #include "world/os/loop.h"
 
 #define PATH_LEN      512
@@ -212,17 +212,6 @@ print_token(void *arg, const char *token)
 }
 
 /* ---- start -------------------------------------------------------------------------- */
-
-static void
-raise_files(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= l.rlim_max)
-		return;
-	l.rlim_cur = l.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &l);
-}
 
 static int
 open_auth(struct daemon *d, struct err *err)
@@ -463,7 +452,7 @@ serve(const struct serve_conf *c, struct err *err)
 		conf_fini(&d.conf);
 		return rc;
 	}
-	raise_files();
+	descriptors_raise();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a limit of files is an error */
 	(void)sigemptyset(&set);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "world/os/conns_parts.h"
+#include "world/os/descriptors.h"
 
 static int
 watch(struct conns *cs, struct conn *c)
@@ -96,6 +97,7 @@ conns_open(struct conns *cs, const struct address *to, void *owner)
 		conns_kill(cs, c);
 		return NULL;
 	}
+	cs->port->is_short |= descriptors_are_fewer(c->fd);
 	return &c->link;
 }
 

@@ -17,6 +17,7 @@
 #include "world/os/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -32,6 +33,7 @@
 #include "base/check.h"
 #include "world/os/conns.h"
 #include "world/os/crypt.h"
+#include "world/os/descriptors.h"
 #include "world/os/mailbox.h"
 #include "world/os/pool.h"
 
@@ -58,6 +60,7 @@ struct loop {
 	int listen_fds[LISTENERS_MAX];
 	struct tls_server *listen_tls[LISTENERS_MAX]; /* NULL: plain */
 	uint32_t listen_n;
+	bool is_tight; /* the last client got a descriptor that is kept */
 	uint64_t listen_again_ns; /* UINT64_MAX: listeners are not paused */
 	int epoll_fd;
 	int event_fd;
@@ -292,6 +295,23 @@ watch_listeners(struct loop *l, int op)
 	}
 }
 
+static bool
+has_room(const struct loop *l)
+{
+	return !l->is_tight ||
+	       !descriptors_are_few(descriptors_next(l->epoll_fd));
+}
+
+/* Out of descriptors or memory: let some end. */
+static void
+pause_listeners(struct loop *l)
+{
+	if (l->listen_again_ns != UINT64_MAX)
+		return;
+	watch_listeners(l, EPOLL_CTL_DEL);
+	l->listen_again_ns = l->port.now_ns + ACCEPT_PAUSE_NS;
+}
+
 static void
 run_listener(struct loop *l, uint32_t i)
 {
@@ -302,20 +322,23 @@ run_listener(struct loop *l, uint32_t i)
 	for (int n = 0; n < ACCEPTS_MAX; n++) {
 		struct sockaddr_storage from;
 		socklen_t n_from = sizeof(from);
-		int fd = accept4(l->listen_fds[i], (struct sockaddr *)&from,
-		                 &n_from, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
 
+		if (!has_room(l)) {
+			pause_listeners(l);
+			return;
+		}
+		fd = accept4(l->listen_fds[i], (struct sockaddr *)&from,
+		             &n_from, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
+			l->is_tight = descriptors_are_few(fd);
 			conns_accept(&l->conns, fd, &gate, &from);
 			continue;
 		}
 		if (errno == EINTR || errno == ECONNABORTED)
 			continue;
-		if (errno != EAGAIN && l->listen_again_ns == UINT64_MAX) {
-			/* EMFILE, ENFILE, ENOBUFS, ENOMEM: let some end. */
-			watch_listeners(l, EPOLL_CTL_DEL);
-			l->listen_again_ns = l->port.now_ns + ACCEPT_PAUSE_NS;
-		}
+		if (errno != EAGAIN) /* EMFILE, ENFILE, ENOBUFS, ENOMEM */
+			pause_listeners(l);
 		return;
 	}
 }
@@ -491,6 +514,9 @@ static void
 run_batch(struct loop *l, const struct epoll_event *evs, int n)
 {
 	read_clocks(l);
+	if (l->port.is_short)
+		l->port.is_short =
+			descriptors_are_fewer(descriptors_next(l->epoll_fd));
 	choose_patience(l, n);
 	/* Before the mails: the machine may be told to stop by one. */
 	if (l->listen_n > 0 && atomic_load(&l->deaf))

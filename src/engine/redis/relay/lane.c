@@ -177,7 +177,9 @@ lane_want(struct relay *r, struct lane *lane)
 		port_wake(r->port, lane->retry_ns);
 		return;
 	}
-	lane->link = r->port->ops->open(r->port, detour_address(r, lane), lane);
+	if (lane->mine == NULL || !r->port->is_short)
+		lane->link = r->port->ops->open(r->port,
+		                                detour_address(r, lane), lane);
 	if (lane->link == NULL) {
 		(void)err_set(&lane->cause, ERR_NOMEM,
 		              "out of memory or descriptors");
