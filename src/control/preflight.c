@@ -11,31 +11,36 @@
 #include "control/agent.h"
 #include "control/home.h"
 #include "control/limit.h"
+#include "engine/redis/admin/settings.h"
 #include "engine/redis/admin/users.h"
 #include "world/os/tls.h"
 
-/* A copy of what it says of its users, malloced; NULL: nothing. */
-static char *
-ask_users(struct agent *a, struct span *ret)
+/* What one of the sides says of itself. */
+struct said {
+	char *text; /* malloced; NULL: nothing */
+	struct span acl;
+	struct span settings;
+};
+
+static void
+ask_more(struct agent *a, struct said *ret)
 {
+	uint32_t n = users_put(&a->tx) + settings_put(&a->tx);
 	struct span replies = { NULL, 0 };
 	struct err err;
-	char *copy = NULL;
 
-	*ret = replies;
-	if (agent_call(a, users_put(&a->tx), LIMIT_PREFLIGHT_MS, &replies,
-	               &err) == 0)
-		copy = malloc(replies.n);
-	if (copy == NULL)
-		return NULL;
-	memcpy(copy, replies.p, replies.n);
-	*ret = span_of(copy, replies.n);
-	return copy;
+	if (agent_call(a, n, LIMIT_PREFLIGHT_MS, &replies, &err) == 0)
+		ret->text = malloc(replies.n);
+	if (ret->text == NULL)
+		return;
+	memcpy(ret->text, replies.p, replies.n);
+	ret->settings = span_of(ret->text, replies.n);
+	ret->acl = reply_take(&ret->settings);
 }
 
 static int
-ask(const struct preflight_conf *c, enum side s, struct facts *ret, char **acl,
-    struct span *ret_acl, struct err *err)
+ask(const struct preflight_conf *c, enum side s, struct facts *ret,
+    struct said *said, struct err *err)
 {
 	struct agent a;
 	int rc;
@@ -46,7 +51,7 @@ ask(const struct preflight_conf *c, enum side s, struct facts *ret, char **acl,
 	if (rc == 0)
 		rc = agent_probe(&a, LIMIT_PREFLIGHT_MS, ret, err);
 	if (rc == 0)
-		*acl = ask_users(&a, ret_acl);
+		ask_more(&a, said);
 	agent_fini(&a);
 	if (rc == -ERR_LOST || rc == -ERR_TIMEOUT || rc == -ERR_IO ||
 	    rc == -ERR_PROTO) {
@@ -62,6 +67,19 @@ ask(const struct preflight_conf *c, enum side s, struct facts *ret, char **acl,
 		               text);
 	}
 	return rc;
+}
+
+static void
+judge_said(struct checks *ret, const struct said said[SIDE_N], bool is_resume)
+{
+	const struct span acl[SIDE_N] = { said[SIDE_OLD].acl,
+		                          said[SIDE_NEW].acl };
+	const struct span settings[SIDE_N] = { said[SIDE_OLD].settings,
+		                               said[SIDE_NEW].settings };
+
+	users_judge(ret, acl, is_resume);
+	if (!is_resume)
+		settings_judge(ret, settings);
 }
 
 void
@@ -99,8 +117,7 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 		                .moves_none = c->moves_none,
 		                .empty_ok = c->empty_ok };
 	bool is_later = c->part != NULL && !c->part->first[SIDE_NEW];
-	char *text[SIDE_N] = { NULL, NULL };
-	struct span acl[SIDE_N] = { { NULL, 0 }, { NULL, 0 } };
+	struct said said[SIDE_N] = { { .text = NULL }, { .text = NULL } };
 	int rc = 0;
 
 	*ret = (struct checks){ .n = 0 };
@@ -110,16 +127,16 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 		j.has_new = is_later;
 	}
 	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
-		rc = ask(c, (enum side)s, &f[s], &text[s], &acl[s], err);
+		rc = ask(c, (enum side)s, &f[s], &said[s], err);
 		j.label[s] = c->side[s].label;
 	}
 	if (rc == 0) {
 		probe_judge(f, &j, ret);
 		if (c->needs_fence && !is_later)
-			users_judge(ret, acl, c->is_resume);
+			judge_said(ret, said, c->is_resume);
 	}
 	for (int s = 0; s < SIDE_N; s++)
-		free(text[s]);
+		free(said[s].text);
 	if (rc != 0)
 		return rc;
 	preflight_tls(c->side, ret);

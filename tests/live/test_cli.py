@@ -51,6 +51,14 @@ def test_help_of_everything():
     assert run("help")[1] == top
 
 
+def test_help_names_what_each_takes():
+    """An option of several commands, and the kinds of URLs."""
+    out = run("serve", "--help")[1]
+    assert "127.0.0.1:8000" in out and "serve.db" in out and "Required" not in out, out
+    out = run("migrate", "--help")[1]
+    assert "rediss://" in out and "postgres://" in out, out
+
+
 def test_examples_of_the_help_parse():
     """What the help shows must at least get past the command line."""
     for name in COMMANDS:
@@ -697,6 +705,25 @@ def test_release(place):
     # The wrong server is refused.
     code, _, err = run("release", new.url, "--state", g.state)
     assert code == 3 and "127.0.0.1:%d" % old.port in err
+
+
+def test_settings_that_applications_notice_are_listed(place):
+    """What to type on new, so that it tells and answers as old does."""
+    old = place.server("old", notify_keyspace_events="KEx", lua_time_limit=1234)
+    new = place.server("new")
+
+    def look():
+        code, out, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:0", "--check", "--json")
+        assert code == 0, (out, err)
+        return [c for c in json.loads(out)["checks"] if c["name"] == "settings"]
+
+    found = look()
+    assert [c["result"] for c in found] == ["warn", "warn"], found
+    for c in found:
+        new.cmd(*(w.strip("'") for w in c["detail"].partition("on new: ")[2].split()))
+    found = look()
+    assert [c["result"] for c in found] == ["pass"], found
+    assert old.cmd("CONFIG", "GET", "notify-keyspace-events") == new.cmd("CONFIG", "GET", "notify-keyspace-events")
 
 
 def test_users_are_listed_for_the_operator(place):
