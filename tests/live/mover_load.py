@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random writes of every kind against one server, and an exact compare of two.
 
-    mover_load.py PORT SEED KIND    runs until it is killed; prints its count
+    mover_load.py PORT SEED KIND    says that it writes, runs until it is told to end; prints its count
 """
 import signal
 import sys
@@ -178,6 +178,8 @@ def main():
     # One connection, so that SELECT stays in force.
     w.r = redis.Redis(port=port, single_connection_client=True)
     w.r.response_callbacks.clear()
+    w.batch()
+    print("writes", flush=True)
     while not stop:
         w.batch()
         if pause:

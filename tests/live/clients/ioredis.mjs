@@ -213,8 +213,8 @@ function stream() {
 			}
 		})();
 		await report.job('stream', async (n) => {
+			last = n; // the reader waits for what is on its way
 			await put.xadd(key('stream'), '*', 'n', n);
-			last = n;
 		}, 4);
 		await reader;
 	})());

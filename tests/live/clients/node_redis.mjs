@@ -233,8 +233,8 @@ async function stream() {
 		}
 	})());
 	jobs.push(report.job('stream', async (n) => {
+		last = n; // the reader waits for what is on its way
 		await put.xAdd(key('stream'), '*', { n: String(n) });
-		last = n;
 	}, 4));
 	ends.push(() => report.until('xreadgroup', order, last));
 	ends.push(() => report.fact('length', key('stream'), last));
