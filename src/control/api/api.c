@@ -308,9 +308,10 @@ api_on_state(void *arg, const char *migration, const char *state,
 		complain("state of a migration", &err);
 		return;
 	}
-	post(a, json_pack("{s:s,s:s,s:s,s:O*}", "name", "state", "migration",
+	/* The log's thread reads it: nothing in it is the caller's as well. */
+	post(a, json_pack("{s:s,s:s,s:s,s:o*}", "name", "state", "migration",
 	                  migration, "status", state, "phase",
-	                  json_object_get(status, "phase")));
+	                  json_deep_copy(json_object_get(status, "phase"))));
 }
 
 /* ---- start ---------------------------------------------------------------------- */
