@@ -595,15 +595,19 @@ find_partial(struct migration *m)
 static void
 go(struct migration *m, bool resume)
 {
+	bool in_step[HOST_LEGS_MAX];
+
 	host_lock(m->host);
 	m->starting = false;
 	if (resume)
 		find_partial(m);
+	/* They may have been in step before anybody listened. */
+	for (uint32_t i = 0; i < m->leg_n; i++)
+		in_step[i] = m->leg[i]->in_step;
 	host_unlock(m->host);
 	migration_tell(m);
-	/* They may have been in step before anybody listened. */
 	for (uint32_t i = 0; i < m->leg_n; i++) {
-		if (m->leg[i]->in_step)
+		if (in_step[i])
 			host_chore(m->host, m->leg[i], "in_step", "", 0);
 	}
 }
