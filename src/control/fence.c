@@ -402,6 +402,7 @@ fence_kill(struct run *r, enum side s, struct err *err)
 
 	if (rc != 0)
 		return rc;
+	layout_know_lines(r);
 	n = admin_put_kills(&a->tx, replies, &r->own);
 	/* Some may have gone by themselves meanwhile; that is an error reply
 	 * and just as good. */

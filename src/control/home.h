@@ -28,8 +28,10 @@ struct run_part {
 	const char *kin;                   /* of the names of all of them    */
 	uint32_t index;                    /* of this one                    */
 	bool first[2]; /* no earlier leg has this old, this new (enum side) */
-	struct interlay *const *lines; /* of all legs                    */
-	uint32_t line_n;
+	/* The names of the interlays of all legs, as they are now: one that was
+	 * closed comes back under another one. */
+	uint32_t (*lines)(void *arg, char (*ret)[INTERLAY_ID], uint32_t max);
+	void *arg;
 	/* Not 0: a switch of all is under way, or about to begin. */
 	const _Atomic uint32_t *switching;
 	/* A slot that no leg carries, since it has moved; HASH_SLOTS: none. */

@@ -26,6 +26,7 @@
 #include "world/os/tls.h"
 
 #define INTERLAY_RELAYS_MAX 64
+#define INTERLAY_ID         40 /* bytes of an id, NUL included */
 
 struct dialect;   /* control/dialect.h */
 struct view_room; /* view.c's */
@@ -40,7 +41,7 @@ struct interlay_pool {
 
 struct interlay {
 	const struct dialect *dialect; /* what its clients speak */
-	char id[40]; /* connections are named godwit:<id>:relay<n> */
+	char id[INTERLAY_ID];          /* connections: godwit:<id>:relay<n> */
 	char listen[128];
 	uint16_t port; /* 0: listen is a path                                */
 	bool listens;

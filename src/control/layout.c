@@ -76,7 +76,6 @@ layout_name(const struct run *r, char *id, size_t n)
 void
 layout_know_kin(struct run *r)
 {
-	const struct run_part *p = r->home != NULL ? r->home->part : NULL;
 	/* A dot in files of an earlier version. */
 	const char *dot = strpbrk(r->id, "_.");
 
@@ -90,16 +89,27 @@ layout_know_kin(struct run *r)
 	r->own.kin_users = r->kin_users;
 	r->own.kin_names = r->kin_names;
 	r->kin = (struct agent_kin){ .next = layout_next_kin, .arg = r };
-	/* Their relays are held in the same switch; nobody else is spared. */
-	for (uint32_t i = 0; p != NULL && i < p->line_n; i++) {
-		if (r->own_lines_n == RUN_KIN_MAX)
-			break;
-		(void)snprintf(r->own_line[r->own_lines_n],
-		               sizeof(r->own_line[0]),
-		               "godwit:%s:", p->lines[i]->id);
-		r->own_lines[r->own_lines_n] = r->own_line[r->own_lines_n];
-		r->own_lines_n++;
+	layout_know_lines(r);
+}
+
+void
+layout_know_lines(struct run *r)
+{
+	const struct run_part *p = r->home != NULL ? r->home->part : NULL;
+	char id[RUN_KIN_MAX][INTERLAY_ID];
+	uint32_t n =
+		r->is_part && p != NULL ? p->lines(p->arg, id, RUN_KIN_MAX) : 0;
+
+	if (n == 0)
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		(void)snprintf(r->own_line[i], sizeof(r->own_line[0]),
+		               "godwit:%.*s:", INTERLAY_ID - 1, id[i]);
+		r->own_lines[i] = r->own_line[i];
 	}
+	r->own_lines_n = n;
+	r->own.interlays = r->own_lines;
+	r->own.interlay_n = n;
 }
 
 struct layout_slots {

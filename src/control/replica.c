@@ -212,6 +212,7 @@ cut_clients(struct run *r, struct replica *p, struct err *err)
 
 	if (rc != 0)
 		return rc;
+	layout_know_lines(r);
 	n = admin_put_kills(&a->tx, replies, &r->own);
 	return n > 0 ? agent_call(a, n, call_ms(r), &replies, err) : 0;
 }

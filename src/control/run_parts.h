@@ -404,6 +404,9 @@ int layout_keep(struct run *r, const struct facts f[SIDE_N],
 void layout_name(const struct run *r, char *id, size_t n);
 /* Once its name is known: those of the others. */
 void layout_know_kin(struct run *r);
+/* The names of their relays, which are held in the same switch: nobody else is spared
+ * when clients are cut off. Asked again before each time. */
+void layout_know_lines(struct run *r);
 /* agent_kin.next */
 bool layout_next_kin(void *arg, const struct side_conf *side, uint32_t i,
                      char user[64], char pass[80]);

@@ -38,7 +38,6 @@
 #define HOST_LEGS_MAX  GROUP_MAX
 /* interlays of one leg; control/run_parts.h has the same bound */
 #define HOST_LINES_MAX 16
-#define PART_LINES_MAX HOST_LEGS_MAX /* an instance has one, and one leg */
 
 struct migration;
 struct seek_map;
@@ -118,7 +117,6 @@ struct migration {
 	_Atomic uint32_t switching; /* ... they switch just now           */
 	_Atomic uint32_t slot_left; /* run_part.left                      */
 	struct cluster_slots whole; /* of all legs, at the beginning      */
-	struct interlay *lines[PART_LINES_MAX]; /* ... of all legs        */
 	bool held;  /* its templates wait until it is known which side rules  */
 	bool again; /* migrated again after a rollback            */
 	bool begun; /* the strategy's first state was asked for */
@@ -272,7 +270,6 @@ void owners_follow(struct host *h, struct line *front,
 void owners_give(struct host *h, const struct line *n,
                  const struct cluster_slots *slots);
 void owners_free(struct line *front);
-void part_lines(struct migration *m); /* they are taken; host.lock is held */
 /* ERR_STATE: one of the legs is missing, and nobody switches, or is let go, without
  * those that share its servers. */
 int part_alone(const struct migration *m, struct err *err) MUST; /* why not */

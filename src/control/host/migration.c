@@ -376,8 +376,6 @@ use_lines(struct migration *m, struct err *err)
 	}
 	for (uint32_t k = 0; rc != 0 && k < m->leg_n; k++)
 		leg_free_lines(m->leg[k]);
-	if (rc == 0)
-		part_lines(m);
 	return rc;
 }
 

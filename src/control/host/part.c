@@ -164,6 +164,24 @@ judge(const struct migration *m, struct err *err)
 	return 0;
 }
 
+/* In the thread of a leg. */
+static uint32_t
+lines_of_all(void *arg, char (*ret)[INTERLAY_ID], uint32_t max)
+{
+	const struct migration *m = arg;
+	uint32_t n = 0;
+
+	host_lock(m->host);
+	for (uint32_t k = 0; k < m->leg_n; k++) {
+		const struct leg *l = m->leg[k];
+
+		for (uint32_t i = 0; i < l->line_n && n < max; i++)
+			memcpy(ret[n++], l->line[i]->l->id, INTERLAY_ID);
+	}
+	host_unlock(m->host);
+	return n;
+}
+
 static void
 tie(struct migration *m)
 {
@@ -179,7 +197,8 @@ tie(struct migration *m)
 			                     .kin = m->kin,
 			                     .index = a,
 			                     .first = { true, true },
-			                     .lines = m->lines,
+			                     .lines = lines_of_all,
+			                     .arg = m,
 			                     .switching = &m->switching,
 			                     .left = &m->slot_left };
 		for (uint32_t b = 0; b < m->leg_n; b++) {
@@ -255,21 +274,6 @@ part_tie(struct migration *m, bool resume, struct err *err)
 	m->is_parts = shares;
 	tie(m);
 	return 0;
-}
-
-void
-part_lines(struct migration *m)
-{
-	uint32_t n = 0;
-
-	for (uint32_t k = 0; k < m->leg_n; k++) {
-		for (uint32_t i = 0; i < m->leg[k]->line_n; i++) {
-			if (n < PART_LINES_MAX)
-				m->lines[n++] = m->leg[k]->line[i]->l;
-		}
-	}
-	for (uint32_t k = 0; k < m->leg_n; k++)
-		m->leg[k]->part.line_n = n;
 }
 
 /* The server that an instance's interlay serves now. */
