@@ -43,9 +43,9 @@ check-full: ## every test in both builds, whole sweeps, other versions, fuzzing
 	@tools/setup
 	@FULL=1 tools/check.py --full
 
-check-tsan: ## unit and live tests under ThreadSanitizer
+check-tsan: ## live and unit tests under ThreadSanitizer: half a day
 	@tools/setup
-	@tools/check.py setup build-tsan unit-tsan live-tsan
+	@tools/check.py setup build-tsan oracle-tsan postgres-tsan unit-tsan live-tsan
 
 model: ## the model of the switch, by spin (L=--full: the large runs as well)
 	@tools/setup test
