@@ -179,6 +179,33 @@ reads_do_not(void **state)
 	end();
 }
 
+/* Behind a change of the catalog nothing is called a read by the one before, as long as
+ * that takes to be read. */
+static void
+a_catalog_of_before(void **state)
+{
+	int s, c;
+
+	(void)state;
+	begin();
+	c = opens_with(ACK_BOTH, false, &s);
+	buf_clear(&run.w.sent[names]);
+	world_pass_time(&run.w, 6000 * MS);
+	world_batch(&run.w);
+	assert_string_equal(types(names), "Q");
+	asks(c, "CREATE VIEW v AS SELECT 1");
+	answers(s, "CREATE VIEW", "I");
+	tells_position();
+	passed(0x64);
+	assert_string_equal(types(c), "CZ");
+	asks(c, "SELECT 1");
+	answers(s, "SELECT 1", "I");
+	assert_string_equal(types(c), "");
+	tells_position();
+	assert_string_equal(types(c), "CZ");
+	end();
+}
+
 /* Statements by name, each judged by its own text. */
 static void
 prepared_ones(void **state)
@@ -395,6 +422,7 @@ main(void)
 	const struct CMUnitTest all[] = {
 		cmocka_unit_test(writes_wait),
 		cmocka_unit_test(reads_do_not),
+		cmocka_unit_test(a_catalog_of_before),
 		cmocka_unit_test(prepared_ones),
 		cmocka_unit_test(a_bound),
 		cmocka_unit_test(what_is_refused),

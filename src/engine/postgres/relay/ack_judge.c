@@ -47,14 +47,21 @@ is_control(struct span text)
 	return true;
 }
 
-enum pg_ack_class
-pg_ack_judge(const struct sql_names *n, struct span text)
+/* By no names, or names that are no more, nothing is a read. */
+static enum pg_ack_class
+judge_unknown(struct span text)
 {
 	if (is_control(text))
 		return ACK_CONTROLS;
-	if (sql_judge(n, text) == SQL_READ)
-		return ACK_READS;
 	return sql_may_change(text) ? ACK_CHANGES : ACK_WRITES;
+}
+
+enum pg_ack_class
+pg_ack_judge(const struct sql_names *n, struct span text)
+{
+	if (!is_control(text) && sql_judge(n, text) == SQL_READ)
+		return ACK_READS;
+	return judge_unknown(text);
 }
 
 static enum pg_ack_class
@@ -64,6 +71,8 @@ judge(struct pg_relay *r, struct span text)
 	uint64_t form[2];
 	int known;
 
+	if (v->is_stale)
+		return judge_unknown(text);
 	pg_verdicts_form(v, text, form);
 	known = pg_verdicts_find(v, form);
 	if (known < 0) {
