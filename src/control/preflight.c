@@ -70,15 +70,18 @@ ask(const struct preflight_conf *c, enum side s, struct facts *ret,
 }
 
 static void
-judge_said(struct checks *ret, const struct said said[SIDE_N], bool is_resume)
+judge_said(const struct preflight_conf *c, const struct said said[SIDE_N],
+           struct checks *ret)
 {
 	const struct span acl[SIDE_N] = { said[SIDE_OLD].acl,
 		                          said[SIDE_NEW].acl };
 	const struct span settings[SIDE_N] = { said[SIDE_OLD].settings,
 		                               said[SIDE_NEW].settings };
 
-	users_judge(ret, acl, is_resume);
-	if (!is_resume)
+	users_judge(ret, acl, c->is_resume);
+	if (!c->is_resume && c->part == NULL)
+		users_judge_guests(ret, acl);
+	if (!c->is_resume)
 		settings_judge(ret, settings);
 }
 
@@ -133,7 +136,7 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 	if (rc == 0) {
 		probe_judge(f, &j, ret);
 		if (c->needs_fence && !is_later)
-			judge_said(ret, said, c->is_resume);
+			judge_said(c, said, ret);
 	}
 	for (int s = 0; s < SIDE_N; s++)
 		free(said[s].text);

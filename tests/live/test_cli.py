@@ -726,6 +726,27 @@ def test_settings_that_applications_notice_are_listed(place):
     assert old.cmd("CONFIG", "GET", "notify-keyspace-events") == new.cmd("CONFIG", "GET", "notify-keyspace-events")
 
 
+def test_another_migration_of_the_same_server_is_named(place):
+    """Who begins a second one hears of the first before it matters."""
+    old, first, second = (place.server(n) for n in ("old", "first", "second"))
+
+    def told(new):
+        code, out, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:0", "--check", "--json")
+        assert code == 0, (out, err)
+        return [c["detail"] for c in json.loads(out)["checks"] if "another migration" in c["detail"]]
+
+    assert not told(second)
+    g = place.godwit(old, first, "--strategy", "big_bang")
+    g.until_in_step()
+    lines = told(second)
+    assert len(lines) == 1 and lines[0].startswith("old has the user godwit-"), lines
+    # Its own users are nothing to tell when it comes again.
+    g.kill()
+    g.start()
+    g.until_in_step()
+    assert not [c for c in g.status().get("checks", []) if "another migration" in c["detail"]]
+
+
 def test_users_are_listed_for_the_operator(place):
     """What to type on new for each user that is not there or other; no secret is
     in anything that Godwit says or keeps beside its state."""

@@ -15,7 +15,6 @@
 
 #include "engine/redis/admin/fence.h"
 #include "engine/redis/admin/probe.h"
-#include "engine/redis/admin/users.h"
 #include "world/os/loop.h"
 
 static const struct fence_own own = { .user = "godwit-ab",
@@ -610,74 +609,6 @@ own_keys_have_a_tag_of_the_node(void **state)
 	assert_string_equal(own_name(name, "fence", ""), "__godwit:fence");
 }
 
-/* ACL LIST of that many users, behind what is in rx. */
-static void
-put_list(const char *const *list, size_t n)
-{
-	resp_put_array(&rx, n);
-	for (size_t i = 0; i < n; i++)
-		resp_put_bulk_str(&rx, list[i]);
-}
-
-static void
-users_that_differ_are_named(void **state)
-{
-	static const char *const old[] = {
-		"user default on nopass ~* &* +@all",
-		"user godwit-1 on #9 ~* &* +@all",
-		"user same on #2 #1 ~* resetchannels -@all +get",
-		"user lost on #deadbeef ~a* resetchannels -@all +get",
-		"user weak on #1 ~* resetchannels -@all +get +set",
-		"user other on #1 ~* resetchannels -@all +get",
-		"user sixth on #1 ~* -@all +get", /* of 6.0 */
-	};
-	static const char *const new[] = {
-		"user default on nopass sanitize-payload ~* &* +@all",
-		("user same on sanitize-payload #1 #2 ~* resetchannels -@all "
-		 "+get"),
-		"user sixth on #1 ~* &* -@all +get",
-		"user weak on #1 ~* resetchannels -@all +get",
-		"user other on #2 ~* resetchannels -@all +get",
-	};
-	static const char *const lines[] = {
-		"new lacks the user lost of old; before the cutover, on new: "
-		"ACL SETUSER lost reset on >PASSWORD ~a* resetchannels -@all "
-		"+get",
-		"new has with other rights the user weak of old; before the "
-		"cutover, on new: ACL SETUSER weak reset on >PASSWORD ~* "
-		"resetchannels -@all +get +set",
-		"new has with another password the user other of old; before "
-		"the cutover, on new: ACL SETUSER other reset on >PASSWORD ~* "
-		"resetchannels -@all +get",
-	};
-	static struct checks k;
-	struct span acl[SIDE_N];
-	size_t n;
-
-	(void)state;
-	buf_clear(&rx);
-	put_list(old, 7);
-	n = buf_len(&rx);
-	put_list(new, 5);
-	acl[SIDE_OLD] = span_of(buf_span(&rx).p, n);
-	acl[SIDE_NEW] = span_skip(buf_span(&rx), n);
-	k.n = 0;
-	users_judge(&k, acl, false);
-	assert_int_equal(k.n, 3);
-	for (uint32_t i = 0; i < 3; i++) {
-		assert_int_equal(k.line[i].result, CHECK_WARN);
-		assert_string_equal(k.line[i].detail, lines[i]);
-	}
-	k.n = 0;
-	users_judge(&k, acl, true); /* new is fenced */
-	assert_int_equal(k.n, 1);
-	acl[SIDE_OLD] = acl[SIDE_NEW];
-	k.n = 0;
-	users_judge(&k, acl, false);
-	assert_int_equal(k.line[0].result, CHECK_PASS);
-	buf_clear(&rx);
-}
-
 static void
 info_is_read(void **state)
 {
@@ -786,7 +717,6 @@ main(void)
 		T(nodes_of_clusters_must_be_alike),
 		T(a_node_tells_its_slots),
 		T(own_keys_have_a_tag_of_the_node),
-		T(users_that_differ_are_named),
 		T(info_is_read),
 		T(writer_has_the_rights),
 	};

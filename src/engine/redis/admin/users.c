@@ -180,3 +180,35 @@ users_judge(struct checks *c, const struct span acl[SIDE_N], bool is_resume)
 		           "more users of old are missing or other on new than "
 		           "are named here; compare ACL LIST of both");
 }
+
+void
+users_judge_guests(struct checks *c, const struct span acl[SIDE_N])
+{
+	static const char *const names[SIDE_N] = { "old has the user ",
+		                                   "new has the user " };
+
+	for (int i = 0; i < SIDE_N; i++) {
+		struct span list = acl[i];
+		struct span name = SPAN("");
+		struct span rules;
+		char text[sizeof(c->line[0].detail)] = "";
+
+		if (!open_list(&list))
+			continue;
+		while (acl_next(&list, &nobody, &name, &rules)) {
+			if (span_has_prefix(name, SPAN("godwit-")))
+				break;
+			name = SPAN("");
+		}
+		if (name.n == 0)
+			continue;
+		put(text, sizeof(text), span_str(names[i]));
+		put(text, sizeof(text), name);
+		put(text, sizeof(text),
+		    SPAN(": another migration is at work there, or left it. "
+		         "While both go on, the switch of one shuts the "
+		         "clients of the other out; end one of them first "
+		         "(godwit stop, or complete and release)"));
+		checks_add(c, "users", CHECK_WARN, text);
+	}
+}

@@ -23,3 +23,7 @@ uint32_t users_put(struct buf *tx);
  * did not answer with a list has none. */
 void users_judge(struct checks *c, const struct span acl[SIDE_N],
                  bool is_resume);
+
+/* A line "users" for each side on which a migration has users already: at a start,
+ * of a pair that shares its servers with no other. */
+void users_judge_guests(struct checks *c, const struct span acl[SIDE_N]);
