@@ -314,7 +314,7 @@ enum alias_rc pg_alias_take(struct pg_session *s, struct span in,
 void pg_alias_divide(struct pg_session *s, uint8_t type);
 /* A whole Bind of the client's, as a server has to hear it. */
 void pg_alias_put_bind(struct buf *tx, struct span raw,
-                       const struct pg_named *n);
+                       const struct pg_named *to);
 /* A Parse that no server has heard of: it is kept as if one had. False: it cannot be. */
 bool pg_alias_learn(struct pg_session *s, const struct pg_message *m);
 /* A Query that no server has heard of: it makes an end of the statement without a name. */
