@@ -8,7 +8,8 @@ pgbench -S with 8 clients, by the simple, the extended and the prepared protocol
 and with a new connection for each transaction (-C). The first round warms up and
 does not count. "godwit" is the interlay alone (its migration is completed),
 "godwit-pool" the same with --pool session, "godwit-transaction" with --pool transaction,
-32 connections each; nobody asks for a password.
+32 connections each; "godwit-few" and "pgb-few" have three for the eight clients, which is
+a full pool. Nobody asks for a password.
 
     bench/postgres_proxy.py [--reps 5] [--only direct,godwit] [--quick]
 """
@@ -30,11 +31,14 @@ PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 CLIENTS = 8
 SCALE = 10
 CASES = ["simple", "extended", "prepared", "simple -C"]
-PATHS = ["direct", "relay", "haproxy", "pgb-session", "pgb-transaction", "godwit",
-         "godwit-pool", "godwit-transaction"]
+PATHS = ["direct", "relay", "haproxy", "pgb-session", "pgb-transaction", "pgb-few", "godwit",
+         "godwit-pool", "godwit-transaction", "godwit-few"]
+FEW = 3  # servers, for more clients: a full pool
 POOLED = {"godwit-pool": ("--pool", "session", "--pool-size", "32"),
-          "godwit-transaction": ("--pool", "transaction", "--pool-size", "32")}
-REFUSED = {("pgb-transaction", "prepared")}  # 1.18 has no names of its own
+          "godwit-transaction": ("--pool", "transaction", "--pool-size", "32"),
+          "godwit-few": ("--pool", "transaction", "--pool-size", str(FEW))}
+# 1.18 has no names of its own.
+REFUSED = {("pgb-transaction", "prepared"), ("pgb-few", "prepared")}
 SESSIONS = 600  # of PgBouncer's pool of sessions
 HBA = """local all all trust
 host bench bench 127.0.0.1/32 trust
@@ -97,8 +101,9 @@ def pgbouncer(w, server, mode, auth):
     users = os.path.join(w.dir, "users.txt")
     with open(users, "w", encoding="utf-8") as f:
         f.write('"bench" ""\n"quiet" "sesame"\n')
-    text = {"@LISTEN@": port, "@SERVER@": server.port, "@USERS@": users, "@MODE@": mode, "@AUTH@": auth,
-            "@POOL@": SESSIONS if mode == "session" else 32}
+    text = {"@LISTEN@": port, "@SERVER@": server.port, "@USERS@": users, "@AUTH@": auth,
+            "@MODE@": "session" if mode == "session" else "transaction",
+            "@POOL@": {"session": SESSIONS, "few": FEW}.get(mode, 32)}
     with open(os.path.join(world.HERE, "peers", "pgbouncer.ini"), encoding="utf-8") as f:
         conf = f.read()
     for k, v in text.items():
