@@ -3,6 +3,8 @@
 another migration refuses to begin and says what to do, and `godwit release` takes either
 side."""
 import os
+import signal
+import threading
 
 import pytest
 
@@ -98,3 +100,20 @@ def test_killed_behind_the_completion(tmp_path):
             assert left(m, side) == []
         code, _, err = run("release", url(m.old).replace("127.0.0.1", "localhost"), "--state", m.g.state)
         assert code == 3 and "is between" in err, err
+
+
+@pytest.mark.limit(60)
+def test_a_connection_that_ends_late(tmp_path):
+    """What is in use by a connection of Godwit that new has not seen the end of is removed when it has."""
+    with Move(tmp_path, "--strategy", "big_bang") as m:
+        m.in_step()
+        m.g.must("rollback")
+        appliers = [int(p) for p, in m.rows("new", "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^godwit:.*:apply'")]
+        assert appliers
+        for pid in appliers:
+            os.kill(pid, signal.SIGSTOP)
+        late = threading.Timer(1, lambda: [os.kill(pid, signal.SIGCONT) for pid in appliers])
+        late.start()
+        assert m.g.stop() == 0
+        late.join()
+        assert left(m, "new") == [] and left(m, "old") == []

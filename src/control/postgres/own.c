@@ -299,14 +299,22 @@ pg_users(struct run *r, enum side s, struct err *err)
 	return pg_reach(r, s, err);
 }
 
+/* A connection that was closed holds its slot or its origin until the server has seen it:
+ * tried again, for less than a question may take. */
+#define WHEN_FREE(what, from)                                              \
+	"DO $$ BEGIN FOR i IN 1..50 LOOP"                                  \
+	" BEGIN PERFORM " what " FROM " from "; EXIT;"                     \
+	" EXCEPTION WHEN object_in_use THEN IF i = 50 THEN RAISE; END IF;" \
+	" PERFORM pg_sleep(0.05); END; END LOOP; END $$"
+
 const char *const pg_ends[PG_ENDS_N] = {
 	"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
 	" WHERE slot_name = '@' AND active",
-	"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-	" WHERE slot_name = '@'",
+	WHEN_FREE("pg_drop_replication_slot(slot_name)",
+	          "pg_replication_slots WHERE slot_name = '@'"),
 	"DROP PUBLICATION IF EXISTS @",
-	"SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin"
-	" WHERE roname = '@'",
+	WHEN_FREE("pg_replication_origin_drop(roname)",
+	          "pg_replication_origin WHERE roname = '@'"),
 };
 
 /* It goes first. */
