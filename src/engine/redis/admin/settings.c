@@ -20,8 +20,11 @@ value_of(struct span reply, struct span *ret)
 
 	if (!reply_item(&reply, &it) || it.type != RESP_ARRAY || it.number != 2)
 		return false;
-	if (!reply_item(&reply, &it) || !reply_item(&reply, &it))
-		return false;
+	/* The name, and behind it the value. */
+	for (int i = 0; i < 2; i++) {
+		if (!reply_item(&reply, &it))
+			return false;
+	}
 	*ret = it.text;
 	return true;
 }
