@@ -192,35 +192,21 @@ begin_again(struct pg_session *s)
 		pg_backend_close(&s->b);
 }
 
-void
-pg_hold_end(struct pg_relay *r, const struct mail *m)
+/* How long it was. */
+static void
+note_held(struct pg_relay *r)
 {
-	struct mail ack = { .kind = MAIL_ROUTE_ACK,
-		            .who = r->conf->who,
-		            .epoch = m->route.epoch };
+	if (!r->held)
+		return;
+	r->hold_last_ns = r->port->now_ns - r->held_ns;
+	if (r->hold_last_ns > r->hold_max_ns)
+		r->hold_max_ns = r->hold_last_ns;
+}
 
-	if (r->held) {
-		r->hold_last_ns = r->port->now_ns - r->held_ns;
-		if (r->hold_last_ns > r->hold_max_ns)
-			r->hold_max_ns = r->hold_last_ns;
-	}
-	r->held = false;
-	r->told = false;
-	r->released_ns = r->port->now_ns;
-	if (r->route.authority != m->route.authority) {
-		pg_conn_close(&r->ask);
-		r->asks_for = NULL;
-		r->has_asked = false;
-	} else {
-		pg_warm_drop_all(r);
-	}
-	if (r->route.authority != m->route.authority)
-		pg_turn_forget(r);
-	r->route = m->route;
-	pg_apart_route(r);
-	pg_reads_route(r);
-	ack.route = r->route;
-	r->port->ops->mail(r->port, &ack);
+/* Everybody is where the route says. */
+static void
+send_over(struct pg_relay *r)
+{
 	list_each(pg_session, s, all, &r->sessions)
 		begin_again(s);
 	list_each(pg_session, s, all, &r->sessions) {
@@ -228,6 +214,33 @@ pg_hold_end(struct pg_relay *r, const struct mail *m)
 		    (s->b.link == NULL || !pg_apart_has_side(r, s->b.side)))
 			go_over(s);
 	}
+}
+
+void
+pg_hold_end(struct pg_relay *r, const struct mail *m)
+{
+	struct mail ack = { .kind = MAIL_ROUTE_ACK,
+		            .who = r->conf->who,
+		            .epoch = m->route.epoch };
+
+	note_held(r);
+	r->held = false;
+	r->told = false;
+	r->released_ns = r->port->now_ns;
+	if (r->route.authority != m->route.authority) {
+		pg_conn_close(&r->ask);
+		r->asks_for = NULL;
+		r->has_asked = false;
+		pg_turn_forget(r);
+	} else {
+		pg_warm_drop_all(r);
+	}
+	r->route = m->route;
+	pg_apart_route(r);
+	pg_reads_route(r);
+	ack.route = r->route;
+	r->port->ops->mail(r->port, &ack);
+	send_over(r);
 	pg_acks_route(r);
 	r->locking = locks_are_owed(r);
 	r->locking_ns = r->port->now_ns + LOCKS_WAIT_NS;
