@@ -128,12 +128,33 @@ def clear_left():
 
 
 @functools.lru_cache(None)
-def template(version, options):
-    """A data directory fresh from initdb, made once for all tests of this user: to be
-    copied. It is made anew when the program is another one."""
+def entered(version):
+    """programs(), where the user of the server can enter them: a checkout in /root is
+    root's alone, so there it is a copy, made once."""
     folder = programs(version)
     if folder is None:
         raise RuntimeError("no PostgreSQL %d: tools/servers unpacks it" % version)
+    if subprocess.run(["test", "-x", folder + "/postgres"], preexec_fn=leave_root, cwd="/").returncode == 0:
+        return folder
+    made = os.stat(folder + "/postgres").st_mtime_ns
+    name = hashlib.sha256(repr((folder, made)).encode()).hexdigest()[:16]
+    os.makedirs(TEMPLATES, mode=0o755, exist_ok=True)
+    done = os.path.join(TEMPLATES, "programs-" + name)
+    with open(os.path.join(TEMPLATES, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(done):
+            half = tempfile.mkdtemp(prefix="half-", dir=TEMPLATES)
+            os.chmod(half, 0o755)
+            shutil.copytree(os.path.dirname(folder), half, symlinks=True, dirs_exist_ok=True)
+            os.rename(half, done)
+    return os.path.join(done, "bin")
+
+
+@functools.lru_cache(None)
+def template(version, options):
+    """A data directory fresh from initdb, made once for all tests of this user: to be
+    copied. It is made anew when the program is another one."""
+    folder = entered(version)
     said = subprocess.run([folder + "/postgres", "--version"], capture_output=True, text=True, check=True)
     name = hashlib.sha256(repr((said.stdout, folder, options, PASSWORD, owner())).encode()).hexdigest()[:16]
     os.makedirs(TEMPLATES, mode=0o755, exist_ok=True)
@@ -183,7 +204,7 @@ class Postgres:
     def __init__(self, directory, name="postgres", version=15, initdb=("--locale=C",), hba=HBA, tls=None, **conf):
         self.name = name
         self.version = version
-        self.bin = programs(version)
+        self.bin = programs(version) and entered(version)
         self.options = tuple(initdb)
         self.hba = hba
         os.makedirs(directory, exist_ok=True)
