@@ -252,27 +252,49 @@ check_place(const char *shown, const char *text, struct err *err)
 	return 0;
 }
 
-/* host:port, :port, [v6]:port, /path: only the shape; binding tells the rest. */
+/* Of n bytes. */
 static int
-check_address(const char *shown, const char *text, struct err *err)
+check_port(const char *shown, const char *text, size_t n, struct err *err)
 {
-	const char *colon = strrchr(text, ':');
+	const char *colon = NULL;
+	int len = (int)(n > 200 ? 200 : n);
 	char *end = NULL;
 	unsigned long port;
 
-	if (text[0] == '/')
-		return 0;
+	for (size_t i = 0; i < n; i++)
+		colon = text[i] == ':' ? text + i : colon;
 	if (colon == NULL)
 		return err_set(err, ERR_USAGE,
-		               "%s: \"%s\" has no port; write 127.0.0.1:6400 "
+		               "%s: \"%.*s\" has no port; write 127.0.0.1:6400 "
 		               "or :6400",
-		               shown, text);
+		               shown, len, text);
 	port = strtoul(colon + 1, &end, 10);
-	if (!isdigit((unsigned char)colon[1]) || *end != '\0' || port > 65535)
+	if (!isdigit((unsigned char)colon[1]) || end != text + n ||
+	    port > 65535)
 		return err_set(err, ERR_USAGE,
-		               "%s: \"%s\" is no port from 0 to 65535", shown,
-		               colon + 1);
+		               "%s: \"%.*s\" is no port from 0 to 65535", shown,
+		               (int)(text + len - colon - 1), colon + 1);
 	return 0;
+}
+
+/* host:port, :port, [v6]:port, /path, or NAME=host:port of several: only the shape;
+ * binding tells the rest. */
+static int
+check_address(const char *shown, const char *text, struct err *err)
+{
+	bool is_list = strchr(text, '=') != NULL;
+	int rc;
+
+	if (text[0] == '/')
+		return 0;
+	for (;;) {
+		size_t n = is_list ? strcspn(text, ",") : strlen(text);
+
+		rc = check_port(shown, text, n, err);
+		if (rc != 0 || text[n] == '\0')
+			return rc;
+		text += n + 1;
+	}
 }
 
 /* "0.25" may be a quarter of a percent or a quarter: say which. */

@@ -26,6 +26,8 @@
 #include "base/check.h"
 #include "bin/check.h"
 #include "bin/cluster.h"
+#include "bin/daemon.h"
+#include "bin/databases.h"
 #include "bin/definition.h"
 #include "bin/screen.h"
 #include "bin/state.h"
@@ -40,8 +42,13 @@
 
 #define LINE_MS 5000 /* between status lines                                */
 
-/* run_migration(), or cluster_migrate(). */
-typedef int engine_f(const struct run_conf *c, int ready_fd, struct err *err);
+/* What is to be done. */
+struct job {
+	const struct args *args;
+	struct run_conf conf;
+	struct plan plan;
+	bool has_plan; /* several pairs: a daemon of its own; else one pair */
+};
 
 /* ---- from arguments to struct run_conf --------------------------------- */
 
@@ -57,8 +64,8 @@ fill_state(const struct args *a, struct run_conf *c, struct err *err)
 		               ? 0
 		               : -ERR_USAGE;
 	if (given[0] == '\0')
-		return state_for_listen(a->text[OPT_LISTEN], c->state,
-		                        sizeof(c->state), err);
+		return state_for_listen(c->listen, c->state, sizeof(c->state),
+		                        err);
 	/* Absolute: what we print must be right in any directory. */
 	if (given[0] == '/')
 		here[0] = '\0';
@@ -138,9 +145,14 @@ fill_conf(const struct args *a, struct run_conf *c, struct err *err)
 		return err_set(err, ERR_USAGE,
 		               "--listen is missing: where shall applications "
 		               "connect? For instance --listen 127.0.0.1:6400");
-	if (strlen(listen) >= sizeof(c->listen))
-		return err_set(err, ERR_USAGE, "--listen: too long");
-	(void)snprintf(c->listen, sizeof(c->listen), "%s", listen);
+	rc = databases_listen(listen, c->listen, sizeof(c->listen), err);
+	if (rc != 0)
+		return rc;
+	if (!a->is_given[OPT_DATABASES] && strcmp(c->listen, listen) != 0)
+		return err_set(err, ERR_USAGE,
+		               "--listen %.100s: an address for each database "
+		               "needs --databases",
+		               listen);
 	c->strategy = strategies[a->number[OPT_STRATEGY]];
 	c->step_n = c->strategy == STRATEGY_CANARY
 	                    ? args_steps(a->text[OPT_STEPS], c->step_ppm,
@@ -198,12 +210,80 @@ hide_password(char *url)
 		memset(colon + 1, 'x', (size_t)(at - colon - 1));
 }
 
+/* ---- one pair, or several ----------------------------------------------- */
+
+static const char *
+shown_listen(const struct job *j)
+{
+	return j->has_plan ? j->plan.listen : j->conf.listen;
+}
+
+static int
+engine(const struct job *j, int ready_fd, struct err *err)
+{
+	return j->has_plan ? daemon_migrate(&j->conf, &j->plan, ready_fd, err)
+	                   : run_migration(&j->conf, ready_fd, err);
+}
+
+/* The state file is that of a migration of one pair, or of other databases. */
+static int
+judge_state(const struct job *j, bool has_begun, const json_t *began,
+            struct err *err)
+{
+	const json_t *list = json_object_get(began, "databases");
+	bool is_given = j->args->is_given[OPT_DATABASES];
+
+	if (is_given && !has_begun && access(j->conf.state, F_OK) == 0)
+		return err_set(err, ERR_STATE,
+		               "%s is the state file of a migration without "
+		               "--databases; its command goes on with it, "
+		               "--state names another one",
+		               j->conf.state);
+	if (is_given && began != NULL && list == NULL)
+		return err_set(err, ERR_STATE,
+		               "%s is the state file of a cluster; --state "
+		               "names another one",
+		               j->conf.state);
+	if (!is_given && list != NULL)
+		return err_set(err, ERR_STATE,
+		               "%s is the state file of several databases; say "
+		               "--databases as it was begun",
+		               j->conf.state);
+	return 0;
+}
+
+/* Who has several pairs gets a plan. */
+static int
+make_plan(struct job *j, struct err *err)
+{
+	const struct run_conf *c = &j->conf;
+	bool is_look = j->args->number[OPT_CHECK] != 0;
+	bool has_begun = daemon_has_begun(c);
+	json_t *began = has_begun ? daemon_begun(c) : NULL;
+	int rc = plan_init(&j->plan, err);
+
+	if (rc == 0)
+		rc = judge_state(j, has_begun, began, err);
+	if (rc == 0 && j->args->is_given[OPT_DATABASES]) {
+		j->has_plan = true;
+		rc = databases_plan(j->args, c, began, &j->plan, err);
+	} else if (rc == 0 && (has_begun || (access(c->state, F_OK) != 0 &&
+	                                     cluster_is_meant(c)))) {
+		/* Begun already: the fence may shut us out by now, a server be
+		 * away. */
+		j->has_plan = true;
+		rc = cluster_plan(c, is_look, &j->plan, err);
+	}
+	json_decref(began);
+	return rc;
+}
+
 /* ---- words ------------------------------------------------------------- */
 
 static void
-say_how_to_go_on(const struct run_conf *c)
+say_how_to_go_on(const struct job *j)
 {
-	const char *s = c->state;
+	const char *s = j->conf.state;
 
 	(void)fprintf(stderr,
 	              "The migration goes on without this terminal; clients "
@@ -212,7 +292,7 @@ say_how_to_go_on(const struct run_conf *c)
 	              "  godwit promote|pause|rollback|complete --state %s\n"
 	              "  godwit stop --state %s   stops it; the same migrate "
 	              "command goes on later\n",
-	              c->listen, s, s, s);
+	              shown_listen(j), s, s, s);
 }
 
 /* Wait for the first word of the engine: 0 ready, else its error. */
@@ -239,8 +319,7 @@ read_ready(int fd, struct err *err)
 
 /* The child's life. Never returns. */
 static _Noreturn void
-child(const struct args *a, const struct run_conf *c, engine_f *engine,
-      int ready_fd)
+child(const struct job *j, int ready_fd)
 {
 	char log[STATE_PATH_MAX + 8];
 	struct err err = { .code = ERR_NONE };
@@ -248,7 +327,7 @@ child(const struct args *a, const struct run_conf *c, engine_f *engine,
 	int out;
 	int status;
 
-	(void)snprintf(log, sizeof(log), "%s.log", c->state);
+	(void)snprintf(log, sizeof(log), "%s.log", j->conf.state);
 	out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	(void)setsid();
 	if (null >= 0)
@@ -257,9 +336,9 @@ child(const struct args *a, const struct run_conf *c, engine_f *engine,
 		(void)dup2(out, STDOUT_FILENO);
 		(void)dup2(out, STDERR_FILENO);
 	}
-	status = engine(c, ready_fd, &err);
+	status = engine(j, ready_fd, &err);
 	if (status != 0 && err.code != ERR_NONE)
-		(void)verb_fail(a, &err);
+		(void)verb_fail(j->args, &err);
 	(void)fflush(NULL);
 	_exit(status);
 }
@@ -300,9 +379,9 @@ wait_until_ready(pid_t pid, int fd, struct err *err)
 }
 
 static int
-watch_child(const struct run_conf *c, enum screen_end *ret, struct err *err)
+watch_child(const struct job *j, enum screen_end *ret, struct err *err)
 {
-	struct watch_conf lines = { .to = { .state = c->state },
+	struct watch_conf lines = { .to = { .state = j->conf.state },
 		                    .every_ms = LINE_MS,
 		                    .signal_fd = -1 };
 
@@ -310,14 +389,14 @@ watch_child(const struct run_conf *c, enum screen_end *ret, struct err *err)
 		return screen_run(&lines.to, ret, err);
 	/* A dumb terminal: lines; Ctrl-C ends this process only. */
 	*ret = SCREEN_OVER;
-	say_how_to_go_on(c);
+	say_how_to_go_on(j);
 	return watch_lines(&lines, err);
 }
 
 static int
-run_with_terminal(const struct args *a, const struct run_conf *c,
-                  engine_f *engine)
+run_with_terminal(const struct job *j)
 {
+	const struct args *a = j->args;
 	enum screen_end end = SCREEN_OVER;
 	struct err err = { .code = ERR_NONE };
 	sigset_t set;
@@ -341,7 +420,7 @@ run_with_terminal(const struct args *a, const struct run_conf *c,
 	}
 	if (pid == 0) {
 		(void)close(ready[0]);
-		child(a, c, engine, ready[1]);
+		child(j, ready[1]);
 	}
 	(void)close(ready[1]);
 	rc = wait_until_ready(pid, ready[0], &err);
@@ -350,7 +429,7 @@ run_with_terminal(const struct args *a, const struct run_conf *c,
 		return wait_for(pid);
 	}
 	(void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	rc = watch_child(c, &end, &err);
+	rc = watch_child(j, &end, &err);
 	if (rc != 0)
 		(void)verb_fail(a, &err);
 	if (end == SCREEN_OVER && rc == 0) {
@@ -358,18 +437,17 @@ run_with_terminal(const struct args *a, const struct run_conf *c,
 		(void)fprintf(stderr,
 		              "The migration's process has ended (exit status "
 		              "%d); its messages are in %s.log\n",
-		              rc, c->state);
+		              rc, j->conf.state);
 		return rc;
 	}
-	say_how_to_go_on(c);
+	say_how_to_go_on(j);
 	return rc == 0 ? STATUS_DONE : err_exit(err.code);
 }
 
 /* ---- without a terminal ------------------------------------------------ */
 
 struct lines {
-	const struct args *args;
-	const struct run_conf *conf;
+	const struct job *job;
 	int ready_fd;  /* read end                                         */
 	int over_fd;   /* readable (closed) when run_migration has returned */
 	int signal_fd; /* SIGINT                                           */
@@ -383,7 +461,7 @@ ask_to_stop(const struct lines *l)
 {
 	struct talk p;
 	json_t *args = json_pack("{s:s}", "reason", "SIGINT");
-	int rc = talk_open(&p, &(struct talk_to){ .state = l->conf->state },
+	int rc = talk_open(&p, &(struct talk_to){ .state = l->job->conf.state },
 	                   NULL);
 
 	if (rc == 0)
@@ -409,7 +487,7 @@ on_interrupt(void *arg)
 		              "The migration goes on, silently. Ctrl-C again "
 		              "stops it gracefully; from a second terminal:\n"
 		              "  godwit status --state %s\n",
-		              l->conf->state);
+		              l->job->conf.state);
 		atomic_store(&l->is_silent, true);
 	} else if (l->interrupts == 2) {
 		(void)fprintf(stderr, "Stopping; the same command goes on "
@@ -451,8 +529,8 @@ lines_thread(void *arg)
 {
 	struct lines *l = arg;
 	struct watch_conf conf = {
-		.to = { .state = l->conf->state },
-		.is_json = l->args->number[OPT_JSON] != 0,
+		.to = { .state = l->job->conf.state },
+		.is_json = l->job->args->number[OPT_JSON] != 0,
 		.every_ms = LINE_MS,
 		.signal_fd = l->signal_fd,
 		.on_signal = on_interrupt,
@@ -467,11 +545,12 @@ lines_thread(void *arg)
 		(void)printf("godwit: clients may connect to %s\n"
 		             "godwit: state %s; from a second terminal: godwit "
 		             "status|promote|rollback|complete --state %s\n",
-		             l->conf->listen, l->conf->state, l->conf->state);
+		             shown_listen(l->job), l->job->conf.state,
+		             l->job->conf.state);
 		(void)fflush(stdout);
 	}
 	if (watch_lines(&conf, &err) != 0)
-		(void)verb_fail(l->args, &err);
+		(void)verb_fail(l->job->args, &err);
 	/* The socket is closed before the engine ends; Ctrl-C still counts. */
 	for (;;) {
 		struct pollfd fds[] = {
@@ -488,10 +567,10 @@ lines_thread(void *arg)
 }
 
 static int
-run_without_terminal(const struct args *a, const struct run_conf *c,
-                     engine_f *engine)
+run_without_terminal(const struct job *j)
 {
-	struct lines l = { .args = a, .conf = c };
+	const struct args *a = j->args;
+	struct lines l = { .job = j };
 	struct err err = { .code = ERR_NONE };
 	pthread_t thread;
 	sigset_t set;
@@ -514,7 +593,7 @@ run_without_terminal(const struct args *a, const struct run_conf *c,
 		(void)err_set(&err, ERR_NOMEM, "no thread for the status");
 		return verb_fail(a, &err);
 	}
-	status = engine(c, ready[1], &err);
+	status = engine(j, ready[1], &err);
 	(void)close(over[1]);
 	(void)pthread_join(thread, NULL);
 	if (status != 0 && err.code != ERR_NONE)
@@ -522,31 +601,34 @@ run_without_terminal(const struct args *a, const struct run_conf *c,
 	return status;
 }
 
+static int
+do_job(const struct job *j)
+{
+	const struct args *a = j->args;
+
+	if (a->number[OPT_CHECK] != 0)
+		return j->has_plan ? daemon_check(a, &j->conf, &j->plan)
+		                   : check_both(a, &j->conf);
+	if (a->number[OPT_JSON] == 0 && isatty(STDIN_FILENO) &&
+	    term_is_output())
+		return run_with_terminal(j);
+	return run_without_terminal(j);
+}
+
 int
 verb_migrate(const struct args *a)
 {
-	struct run_conf conf;
-	engine_f *engine;
+	struct job j = { .args = a };
 	struct err err;
-	bool is_cluster;
 	int status;
+	int rc = fill_conf(a, &j.conf, &err);
 
-	if (fill_conf(a, &conf, &err) != 0) {
-		definition_free(&conf);
-		return verb_fail(a, &err);
-	}
-	for (uint32_t i = 0; i < a->operand_n; i++)
+	for (uint32_t i = 0; rc == 0 && i < a->operand_n; i++)
 		hide_password(a->operand[i]);
-	is_cluster = cluster_is_meant(&conf);
-	engine = is_cluster ? cluster_migrate : run_migration;
-	if (a->number[OPT_CHECK] != 0)
-		status = is_cluster ? cluster_check(a, &conf)
-		                    : check_both(a, &conf);
-	else if (a->number[OPT_JSON] == 0 && isatty(STDIN_FILENO) &&
-	         term_is_output())
-		status = run_with_terminal(a, &conf, engine);
-	else
-		status = run_without_terminal(a, &conf, engine);
-	definition_free(&conf);
+	if (rc == 0)
+		rc = make_plan(&j, &err);
+	status = rc == 0 ? do_job(&j) : verb_fail(a, &err);
+	plan_fini(&j.plan);
+	definition_free(&j.conf);
 	return status;
 }

@@ -21,7 +21,8 @@ static const char migrate_text[] =
 	"say complete. OLD and NEW are URLs: "
 	"redis://[user:password@]host[:port] (rediss:// in TLS) or "
 	"unix:///path/of/socket; two PostgreSQL databases: "
-	"postgres://[user:password@]host[:port]/database. "
+	"postgres://[user:password@]host[:port]/database, and with --databases "
+	"several of the same server, in one switch. "
 	"There is no configuration file; applications connect to --listen "
 	"instead of OLD, that is all they notice.\n\n"
 	"The way of a migration:\n"
@@ -139,6 +140,9 @@ const struct page pages[CMD_N] = {
 		{ "By itself, in a script; going back when a check fails",
 		  "godwit migrate redis://old redis://new --listen :6400 --auto "
 		  "--step-duration 2m --json >migration.jsonl" },
+		{ "Two databases of one PostgreSQL server; look first",
+		  "godwit migrate postgres://me@old/app postgres://me@new/app "
+		  "--databases app,shop --listen :6432 --check" },
 		{ "Passwords that do not show in ps",
 		  "GODWIT_OLD_PASSWORD=... godwit migrate redis://app@old "
 		  "redis://new --new-password-file new.secret --listen :6400" },

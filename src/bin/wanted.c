@@ -4,13 +4,15 @@
  */
 #include "bin/wanted.h"
 
+#include <string.h>
+
 #include "control/spec/spec.h"
 
 json_t *
 wanted_endpoint(const char *name, const char *url)
 {
-	return json_pack("{s:s,s:s,s:{s:s}}", "endpoint", name, "kind", "redis",
-	                 "config", "url", url);
+	return json_pack("{s:s,s:{s:s}}", "endpoint", name, "config", "url",
+	                 url);
 }
 
 /* ---- the interlay --------------------------------------------------------- */
@@ -30,18 +32,29 @@ tls(const struct run_conf *c)
 	return j;
 }
 
-json_t *
-wanted_interlay(const struct run_conf *c, const char *id)
+static json_t *
+pool(const struct run_conf *c)
 {
-	const char *at = c->listen;
-	json_t *j = json_pack(
-		"{s:s,s:o,s:s,s:s,s:i}", "id", id, "listen",
-		json_sprintf("%s%s", at[0] == ':' ? "127.0.0.1" : "", at),
-		"masters_of", "old", "toward", "new", "workers",
-		(int)c->workers);
+	return json_pack("{s:s,s:i,s:i,s:i}", "mode",
+	                 c->pool == RELAY_POOL_TRANSACTION ? "transaction"
+	                                                   : "session",
+	                 "size", (int)c->pool_max, "wait_ms",
+	                 (int)c->pool_wait_ms, "idle_ms", (int)c->pool_idle_ms);
+}
+
+json_t *
+wanted_interlay(const struct run_conf *c, const char *id, const char *listen)
+{
+	json_t *j = json_pack("{s:s,s:o,s:i}", "id", id, "listen",
+	                      json_sprintf("%s%s",
+	                                   listen[0] == ':' ? "127.0.0.1" : "",
+	                                   listen),
+	                      "workers", (int)c->workers);
 
 	if (c->tls_cert[0] != '\0' || c->tls_key[0] != '\0')
 		(void)json_object_set_new(j, "tls", tls(c));
+	if (c->pool_max > 0)
+		(void)json_object_set_new(j, "pool", pool(c));
 	return j;
 }
 
@@ -79,10 +92,14 @@ data(const struct run_conf *c)
 		                             [COPY_PACE_FAST] = "fast",
 		                             [COPY_PACE_GENTLE] = "gentle" };
 
-	return json_pack("{s:s,s:s,s:s*,s:s}", "type",
-	                 c->copy_mode == COPY_SCAN ? "scan" : "snapshot",
-	                 "replace", rules[c->conflict], "newer", c->newer,
-	                 "pace", paces[c->copy_pace]);
+	/* PostgreSQL refuses a new that is not empty while no rule is said. */
+	return json_pack(
+		"{s:s,s:s*,s:s*,s:s}", "type",
+		c->copy_mode == COPY_SCAN ? "scan" : "snapshot", "replace",
+		c->conflict_said || strncmp(c->old_url, "postgres", 8) != 0
+			? rules[c->conflict]
+			: NULL,
+		"newer", c->newer, "pace", paces[c->copy_pace]);
 }
 
 /* --auto, beside what a definition says. */
@@ -110,6 +127,7 @@ json_t *
 wanted_migration(const struct run_conf *c, const char *id)
 {
 	json_t *j = c->spec != NULL ? spec_print(c->spec) : json_object();
+	json_t *options;
 
 	(void)json_object_set_new(j, "id", json_string(id));
 	if (c->spec == NULL)
@@ -119,9 +137,12 @@ wanted_migration(const struct run_conf *c, const char *id)
 	if (c->spec == NULL || c->spec->data.move == DATA_NONE)
 		(void)json_object_set_new(j, "data", data(c));
 	put_analysis(j, c);
-	(void)json_object_set_new(j, "options",
-	                          json_pack("{s:i,s:i}", "hold_max_ms",
-	                                    (int)c->hold_max_ms, "lag_max_ms",
-	                                    (int)c->lag_max_ms));
+	options = json_pack("{s:i,s:i}", "hold_max_ms", (int)c->hold_max_ms,
+	                    "lag_max_ms", (int)c->lag_max_ms);
+	if (c->spool_bytes > 0)
+		(void)json_object_set_new(
+			options, "spool_max_mib",
+			json_integer((json_int_t)(c->spool_bytes >> 20)));
+	(void)json_object_set_new(j, "options", options);
 	return j;
 }

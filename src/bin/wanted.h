@@ -10,9 +10,10 @@
 
 #include "control/run.h"
 
-/* New references; NULL: no memory. The interlay stands before the endpoint "old"
- * and knows "new". The migration has the definition, where one was given, else
- * what the options say. */
+/* New references; NULL: no memory. Whose clients the interlay takes is to be added.
+ * The migration has the definition, where one was given, else what the options
+ * say. */
 json_t *wanted_endpoint(const char *name, const char *url);
-json_t *wanted_interlay(const struct run_conf *c, const char *id);
+json_t *wanted_interlay(const struct run_conf *c, const char *id,
+                        const char *listen);
 json_t *wanted_migration(const struct run_conf *c, const char *id);

@@ -81,7 +81,9 @@ struct run_conf {
 	char left_id[16]; /* ... for a check that changes nothing: whose it
 	                       * was, and the password of its role         */
 	char left_pass[96];
-	uint32_t fail_ms; /* a daemon's leg has failed when its stream was
+	uint32_t legs_on[2]; /* legs of its migration that have this old, this
+	                      * new (enum side); 0 as 1                      */
+	uint32_t fail_ms;    /* a daemon's leg has failed when its stream was
 	                   * broken for so long and old has authority    */
 	bool is_auto;
 	uint32_t step_seconds;  /* --auto: stay this long on a step      */

@@ -204,6 +204,8 @@ tie(struct migration *m)
 		for (uint32_t b = 0; b < m->leg_n; b++) {
 			const struct leg *o = m->leg[b];
 
+			l->conf.legs_on[SIDE_OLD] += is_from(l, o);
+			l->conf.legs_on[SIDE_NEW] += is_to(l, o);
 			if (b < a && is_from(l, o))
 				l->part.first[SIDE_OLD] = false;
 			if (b < a && is_to(l, o))

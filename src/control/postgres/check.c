@@ -16,23 +16,31 @@
 #define VERSION_MIN 140000 /* messages in the stream */
 
 /* In the order of the columns of the question. */
-#define PG_FACTS(X)                                                        \
-	X(VERSION, "current_setting('server_version_num')")                \
-	X(LOGICAL, "(current_setting('wal_level') = 'logical')::int")      \
-	X(SLOTS, "current_setting('max_replication_slots')::int - (SELECT" \
-	         " count(*) FROM pg_replication_slots)")                   \
-	X(SENDERS, "current_setting('max_wal_senders')::int - (SELECT"     \
-	           " count(*) FROM pg_stat_replication)")                  \
-	X(SUPER, "(SELECT rolsuper::int FROM pg_roles WHERE rolname ="     \
-	         " current_user)")                                         \
-	X(STANDBY, "pg_is_in_recovery()::int")                             \
-	X(TABLES, "(SELECT count(*) " THEIRS " AND relkind IN ('r','p'))") \
-	X(OBJECTS, "(SELECT count(*) FROM pg_largeobject_metadata)")       \
-	X(ELSEWHERE, "(SELECT count(*) FROM pg_stat_activity WHERE"        \
-	             " backend_type = 'client backend' AND datname <>"     \
-	             " current_database())")                               \
-	X(ENCODING, "(SELECT encoding FROM pg_database WHERE datname ="    \
-	            " current_database())")                                \
+#define PG_FACTS(X)                                                            \
+	X(VERSION, "current_setting('server_version_num')")                    \
+	X(LOGICAL, "(current_setting('wal_level') = 'logical')::int")          \
+	X(SLOTS, "current_setting('max_replication_slots')::int - (SELECT"     \
+	         " count(*) FROM pg_replication_slots WHERE slot_name !~ $1)") \
+	X(SENDERS,                                                             \
+	  "current_setting('max_wal_senders')::int - (SELECT"                  \
+	  " count(*) FROM pg_stat_replication WHERE pid NOT IN (SELECT"        \
+	  " active_pid FROM pg_replication_slots WHERE slot_name ~ $1"         \
+	  " AND active_pid IS NOT NULL))")                                     \
+	X(ORIGINS,                                                             \
+	  "coalesce(current_setting('max_active_replication_origins',"         \
+	  " true), current_setting('max_replication_slots'))::int -"           \
+	  " (SELECT count(*) FROM pg_replication_origin WHERE roname !~"       \
+	  " $1)")                                                              \
+	X(SUPER, "(SELECT rolsuper::int FROM pg_roles WHERE rolname ="         \
+	         " current_user)")                                             \
+	X(STANDBY, "pg_is_in_recovery()::int")                                 \
+	X(TABLES, "(SELECT count(*) " THEIRS " AND relkind IN ('r','p'))")     \
+	X(OBJECTS, "(SELECT count(*) FROM pg_largeobject_metadata)")           \
+	X(ELSEWHERE, "(SELECT count(*) FROM pg_stat_activity WHERE"            \
+	             " backend_type = 'client backend' AND datname <>"         \
+	             " current_database())")                                   \
+	X(ENCODING, "(SELECT encoding FROM pg_database WHERE datname ="        \
+	            " current_database())")                                    \
 	X(BYTES, "pg_database_size(current_database())")
 
 #define THEIRS                                                         \
@@ -56,6 +64,16 @@ struct pg_facts {
 	char extensions[400]; /* names, by commas */
 };
 
+/* What is Godwit's own there, of all legs of this migration. */
+static void
+put_own(const struct run *r, enum side s, char *ret, size_t n)
+{
+	if (r->is_part)
+		(void)snprintf(ret, n, "^godwit_%s_", r->home->part->kin);
+	else
+		(void)snprintf(ret, n, "^%s(_again)?$", r->at[s].pg->schema);
+}
+
 static int
 ask(struct run *r, enum side s, struct pg_facts *ret, struct err *err)
 {
@@ -68,9 +86,13 @@ ask(struct run *r, enum side s, struct pg_facts *ret, struct err *err)
 			" WHERE datname = current_database()),"
 			"(SELECT coalesce(string_agg(extname, ',' ORDER BY"
 			" extname), '') FROM pg_extension)";
+	char own[96];
+	const char *param[] = { own, NULL };
 	PGresult *res;
-	int rc = pg_ask(r, s, sql, NULL, &res, err);
+	int rc;
 
+	put_own(r, s, own, sizeof(own));
+	rc = pg_ask(r, s, sql, param, &res, err);
 	if (rc != 0)
 		return rc;
 	for (int i = 0; i < PGF_N; i++)
@@ -98,9 +120,41 @@ say(struct checks *c, const char *name, enum check_result result,
 	checks_add(c, name, result, text);
 }
 
-/* What each side must be able to do: streams go both ways. */
+/* A leg needs two slots and two senders on each side: streams go both ways, and one of
+ * them may have to begin again. legs: those of its migration on this server. */
 static void
-judge_side(const struct pg_facts *f, const char *who, struct checks *c)
+judge_slots(const struct pg_facts *f, const char *who, uint32_t legs,
+            struct checks *c)
+{
+	const long long *v = f->v;
+	long long need = 2 * (long long)legs;
+	char of[48] = "";
+
+	if (legs > 1)
+		(void)snprintf(of, sizeof(of), " for its %u databases", legs);
+	if (v[PGF_SLOTS] < need || v[PGF_SENDERS] < need)
+		say(c, "slots", CHECK_FAIL,
+		    "%s has %lld replication slots and %lld WAL senders left, "
+		    "%lld of each are needed%s; raise max_replication_slots "
+		    "and max_wal_senders",
+		    who, v[PGF_SLOTS], v[PGF_SENDERS], need, of);
+	else
+		say(c, "slots", CHECK_PASS,
+		    "%s: %lld replication slots and %lld WAL senders are free, "
+		    "%lld of each are needed%s",
+		    who, v[PGF_SLOTS], v[PGF_SENDERS], need, of);
+	if (v[PGF_ORIGINS] < legs)
+		say(c, "slots", CHECK_FAIL,
+		    "%s has %lld replication origins left, %u are needed%s; "
+		    "raise max_active_replication_origins (before 18: "
+		    "max_replication_slots)",
+		    who, v[PGF_ORIGINS], legs, of);
+}
+
+/* What each side must be able to do. */
+static void
+judge_side(const struct pg_facts *f, const char *who, uint32_t legs,
+           struct checks *c)
 {
 	const long long *v = f->v;
 
@@ -115,16 +169,7 @@ judge_side(const struct pg_facts *f, const char *who, struct checks *c)
 	                   : "%s: wal_level is not logical; ALTER SYSTEM SET "
 	                     "wal_level = logical, and restart it",
 	    who);
-	if (v[PGF_SLOTS] < 2 || v[PGF_SENDERS] < 2)
-		say(c, "slots", CHECK_FAIL,
-		    "%s has %lld replication slots and %lld WAL senders left, "
-		    "two of each are needed; raise max_replication_slots and "
-		    "max_wal_senders",
-		    who, v[PGF_SLOTS], v[PGF_SENDERS]);
-	else
-		say(c, "slots", CHECK_PASS,
-		    "%s: %lld replication slots and %lld WAL senders are free",
-		    who, v[PGF_SLOTS], v[PGF_SENDERS]);
+	judge_slots(f, who, legs, c);
 	if (v[PGF_SUPER])
 		say(c, "rights", CHECK_PASS,
 		    "%s: the user of its URL is a superuser", who);
@@ -267,7 +312,9 @@ pg_check(struct run *r, struct err *err)
 			rc = ask(r, (enum side)s, &f[s], err);
 		if (rc != 0)
 			break;
-		judge_side(&f[s], r->side[s].label, c);
+		judge_side(&f[s], r->side[s].label,
+		           r->conf->legs_on[s] > 0 ? r->conf->legs_on[s] : 1,
+		           c);
 		if (r->at[s].pg->is_plain)
 			rc = pg_check_rights(r, (enum side)s, err);
 		if (rc == 0)
@@ -278,7 +325,11 @@ pg_check(struct run *r, struct err *err)
 
 		memcpy(text, err->text, sizeof(text));
 		return err_set(err, ERR_REFUSED,
-		               "%s; is it running, and reachable from here?",
+		               strstr(text, "does not exist") != NULL
+		                       ? "%s; make it there (createdb), or "
+		                         "name another one"
+		                       : "%s; is it running, and reachable "
+		                         "from here?",
 		               text);
 	}
 	if (rc != 0)

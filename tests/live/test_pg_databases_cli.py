@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`godwit migrate --databases`: several databases of one server by one command, no daemon of the user's own. What two
+databases promise each other is in test_pg_databases.py; its client is here, too."""
+import json
+import os
+import re
+import sqlite3
+
+import psycopg
+import pytest
+
+from harness import ports
+from harness.godwit import Godwit, run
+from harness.postgres import PASSWORD, Postgres, available
+from harness.process import until
+from test_pg_databases import ALL, BOTH, OPEN, OWN, Counter
+
+pytestmark = pytest.mark.usefixtures("need_godwit")
+if 15 not in available():
+    pytest.skip("no PostgreSQL 15: tools/setup installs it", allow_module_level=True)
+
+
+class Both:
+    """Two servers with `app` and `second`, and the command."""
+
+    def __init__(self, directory, *args, own_ports=False, version=15, **conf):
+        self.dir = str(directory)
+        self.side = {"old": Postgres(os.path.join(self.dir, "old"), "old", **conf).start(),
+                     "new": Postgres(os.path.join(self.dir, "new"), "new", version=version, **conf).start()}
+        for s in self.side.values():
+            s.sql('CREATE ROLE "godwit-check" SUPERUSER LOGIN')
+        self.side["old"].sql("CREATE ROLE app LOGIN PASSWORD 'sesame'; CREATE ROLE other LOGIN")
+        for name in BOTH:
+            for s in self.side.values():
+                s.sql("CREATE DATABASE " + name)
+            self.side["old"].sql("ALTER DATABASE %s OWNER TO app" % name)
+            self.in_(name, "old", "CREATE TABLE counter (n int); ALTER TABLE counter OWNER TO app; INSERT INTO counter VALUES (0);"
+                     "CREATE TABLE gone_by (n int PRIMARY KEY); ALTER TABLE gone_by OWNER TO app;"
+                     "CREATE TABLE many (n int PRIMARY KEY, v text); ALTER TABLE many OWNER TO app;"
+                     "INSERT INTO many SELECT g, 'v' || g FROM generate_series(1, 2000) g")
+        self.g = Godwit(self.dir, self.url("old"), self.url("new"), "--databases", "app,second", *args)
+        self.port = {"old": self.g.port, "old_2": self.g.port}
+        if own_ports:
+            self.port["old_2"] = ports.take()
+            at = self.g.argv.index("--listen") + 1
+            self.g.argv[at] = "app=%s,second=127.0.0.1:%d" % (self.g.argv[at], self.port["old_2"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.g.close()
+        for s in self.side.values():
+            s.stop()
+
+    def url(self, side, database="app"):
+        return "postgres://postgres:%s@127.0.0.1:%d/%s" % (PASSWORD, self.side[side].port, database)
+
+    def start(self, **k):
+        self.g.start(seconds=60, **k)
+        return self
+
+    def conn(self, name="old", **kw):
+        return psycopg.connect(**{"host": "127.0.0.1", "port": self.port[name], "user": "app", "password": "sesame",
+                                  "dbname": "app", "autocommit": True, **kw})
+
+    def in_(self, database, side, sql):
+        return self.side[side].sql(sql, database=database, user="godwit-check")
+
+    def rows(self, side, sql):
+        return self.in_("app", side, sql)
+
+    def in_step(self):
+        return self.g.until(lambda s: s["status"] == "running" and s["stream"]["in_step"] and s["reverse"]["proven_ms_ago"] >= 0, 60)
+
+    def authority(self):
+        return {r["authority"] for r in self.g.status()["resources"]}
+
+    def state(self):
+        with sqlite3.connect("file:%s?mode=ro" % self.g.state, uri=True, timeout=10) as db:
+            return [s for _, s in db.execute("SELECT leg, state FROM authority")]
+
+    def is_shut(self, side):
+        for name in BOTH:
+            with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+                psycopg.connect(host="127.0.0.1", port=self.side[side].port, user="app", password="sesame", dbname=name)
+        assert self.rows(side, OPEN) == []
+
+    def stop(self):
+        code, _, err = self.g.verb("stop")
+        assert code == 0, err
+        until(lambda: self.g.proc.poll() is not None, 60)
+        assert self.g.proc.returncode == 0
+
+
+@pytest.mark.limit(240)
+@pytest.mark.parametrize("own_ports", (False, True))
+def test_there_and_back(tmp_path, own_ports):
+    """There, back, there again under a client of both, by the verbs of a second terminal; killed in between; verified and
+    completed. By one address, and by one for each."""
+    with Both(tmp_path, "--strategy", "big_bang", own_ports=own_ports, max_replication_slots=4, max_wal_senders=4).start() as d:
+        c = Counter(d)  # the servers have just what --check asks for
+        s = d.in_step()
+        assert s["old"].endswith("/app,second") and s["strategy"]["type"] == "big_bang", (s["old"], s["strategy"])
+        c.wait()
+        d.g.must("promote")
+        assert d.authority() == {"new"}
+        d.is_shut("old")
+        c.wait()
+        d.in_step()
+        d.g.must("rollback")
+        assert d.authority() == {"old"} and d.g.status()["status"] == "rolled_back"
+        c.wait()
+        d.g.must("promote", timeout=120)  # begins again, with the cutover
+        d.in_step()
+        if d.authority() == {"old"}:
+            d.g.must("promote")
+        assert d.authority() == {"new"}
+        c.wait()
+        c.stop()
+        d.g.kill()
+        d.start()
+        d.in_step()
+        assert d.authority() == {"new"}
+        c2 = Counter(d)
+        c2.wait()
+        code, out, err = d.g.verb("verify")
+        assert code == 0 and "clean" in out, (out, err)
+        d.g.must("complete")
+        c2.wait()
+        c2.stop()
+        c2.holds("new")
+        d.is_shut("old")
+        d.stop()
+        assert not os.path.exists(d.g.state + ".sock")
+        d.start()  # it goes on serving new
+        with d.conn("old_2", dbname="second") as p:
+            p.execute("INSERT INTO gone_by VALUES (-7)")
+        assert d.in_("second", "new", "SELECT n FROM gone_by WHERE n < 0") == [["-7"]]
+        d.stop()
+        assert d.rows("new", OWN) == []
+
+
+def lines(out, result, name):
+    return re.findall(r"^%s +%s +(.*)$" % (result, name), out, re.M)
+
+
+def traces(d):
+    """What a look must not leave."""
+    return [(d.rows(s, "SELECT rolname, rolcanlogin FROM pg_roles ORDER BY 1"), d.in_(n, s, "SELECT nspname FROM pg_namespace ORDER BY 1"),
+             d.rows(s, "SELECT slot_name FROM pg_replication_slots")) for s in ("old", "new") for n in BOTH]
+
+
+@pytest.mark.limit(120)
+def test_a_look(tmp_path):
+    """`--check`: every check of every database; slots and WAL senders are counted for all of them together; what one
+    address costs is said, and only where it costs something. Nothing is changed, no file is left."""
+    with Both(tmp_path, max_replication_slots=4, max_wal_senders=4) as d:
+        before, files = traces(d), sorted(os.listdir(d.dir))
+        urls, names = [d.url("old"), d.url("new")], ["--databases", "app,second"]
+        code, out, err = run("migrate", *urls, *names, "--check")
+        assert code == 0 and "It can begin" in out, (code, out, err)
+        found = lines(out, "pass", "slots")
+        assert len(found) == 4 and all("4 replication slots" in x and "4 of each are needed for its 2 databases" in x for x in found), found
+        warned, = lines(out, "warn", "address")
+        assert "that of app" in warned and "may lose" in warned and "reads stay on old" in warned, warned
+        assert "reads stay" not in run("migrate", *urls, *names, "--strategy", "big_bang", "--check")[1]
+        for quiet in (["--strategy", "big_bang", "--ack", "authority"], ["--listen", "app=:1,second=:2"]):
+            code, out, err = run("migrate", *urls, *names, *quiet, "--check")
+            assert code == 0 and not lines(out, "warn", "address"), (quiet, out, err)
+        # All: without templates, and postgres counts when it holds something.
+        for held, want in ((False, ["app", "second"]), (True, ["app", "postgres", "second"])):
+            if held:
+                d.side["old"].sql("CREATE TABLE mine (n int PRIMARY KEY)")
+            code, out, err = run("migrate", *urls, "--databases", "all", "--check", "--json")
+            j = json.loads(out)
+            assert sorted({c["resource"] for c in j["checks"] if "resource" in c}) == want, j
+        assert code == 3 and "6 of each are needed for its 3 databases" in j["reason"], (code, j["reason"])
+        d.side["old"].sql("DROP TABLE mine")
+        assert traces(d) == before and sorted(os.listdir(d.dir)) == files
+
+
+@pytest.mark.limit(200)
+def test_what_is_refused(tmp_path):
+    """By name, before anything is changed; the same command works once it is put right."""
+    with Both(tmp_path, "--strategy", "big_bang") as d:
+        before = traces(d)
+        old, new = d.url("old"), d.url("new")
+        two = ["--databases", "app,second"]
+        for urls, more, status, words in (
+                ((old, new), ["--databases", "app,second,third"], 3, "old postgres://.*third: .*does not exist; make it there"),
+                ((old, new), ["--databases", "second"], 2, "OLD names the database app, and --databases does not"),
+                ((old, d.url("new", "second")), two, 2, "each keeps its name"),
+                ((old, new), ["--databases", "app,app"], 2, "app stands twice"),
+                ((old, new), ["--databases", "app,"], 2, "a name is empty"),
+                ((old, new), ["--databases", ",".join("d%d" % i for i in range(40)) + ",app"], 2, "at most 32 move together"),
+                (("redis://127.0.0.1:1", "redis://127.0.0.1:2"), two, 2, "is for PostgreSQL"),
+                ((old, new), [*two, "--listen", "app=:6401"], 2, "no address for second"),
+                ((old, new), [*two, "--listen", "app=:6401,secnd=:6402"], 2, "secnd is not among the databases"),
+                ((old, new), [*two, "--listen", "app=:6401,second=:6401"], 2, "app and second have one address"),
+                ((old, new), [*two, "--listen", "app=:6401,:6402"], 2, "each with its own"),
+                ((old, new), [*two, "--listen", "app=:6401,second=nowhere"], 2, '"second=nowhere" has no port'),
+                ((old, new), [*two, "--listen", d.dir + "/sock"], 2, "a Unix socket stands for one pair"),
+                ((old, new), ["--listen", "app=:6401"], 2, "needs --databases"),
+                ((old, new), [*two, "--write-mode", "dual_write"], 3, "give each its own: --listen app=ADDR,second=ADDR"),
+                ((old, new), [*two, "--strategy", "shadow_traffic"], 3, "strategy shadow_traffic does not go")):
+            code, out, err = run("migrate", *urls, *more, "--check")
+            assert code == status and re.search(words, out + err), (more, code, out, err)
+        d.in_("second", "new", "CREATE TABLE mine (n int)")
+        d.side["new"].sql("DROP DATABASE app")
+        for words in ("app: .*does not exist; make it there", "new postgres://.*second has 1 tables; give an empty database"):
+            for look in ([], ["--check"]):
+                code, out, err = run(*d.g.argv[1:], *look)
+                assert code == 3 and re.search(words, out + err), (words, look, code, out, err)
+            if "make it" in words:
+                d.side["new"].sql("CREATE DATABASE app")
+        assert traces(d) == before
+        d.in_("second", "new", "DROP TABLE mine")
+        d.start()
+        d.in_step()
+        # It has begun: the same command, and no other one.
+        argv = d.g.argv[1:]
+        code, out, err = run(*argv, "--check")
+        assert code == 3 and "has begun already" in err, (code, out, err)
+        d.stop()
+        at, listen = argv.index("--databases"), argv.index("--listen")
+        for other, words in (([*argv[:at + 1], "app", *argv[at + 2:]], "it has begun with --databases app,second"),
+                             ([*argv[:at], *argv[at + 2:]], "is the state file of several databases"),
+                             ([argv[0], d.url("new"), d.url("old"), *argv[3:]], "the state file is that of postgres://")):
+            code, out, err = run(*other)
+            assert code == 3 and words in err, (other, code, out, err)
+        d.g.argv[1 + at + 1] = "all"  # asks nobody: it is known
+        d.start()
+        d.in_step()
+        d.g.must("promote")
+        with d.conn("old_2", dbname="second") as p:
+            p.execute("INSERT INTO gone_by VALUES (-7)")
+        assert d.in_("second", "new", "SELECT n FROM gone_by") == [["-7"]]
+        d.stop()
