@@ -160,16 +160,19 @@ class Trusted(Move):
     def __init__(self, directory, **kw):
         super().__init__(directory, "--strategy", "big_bang", scale=0, start=False, **kw)
         try:
-            for s in (self.old, self.new):
-                s.hba = "host app raw 127.0.0.1/32 trust\n" + HBA
-                s.reload()
-            self.old.sql("CREATE ROLE raw LOGIN; CREATE ROLE part; GRANT part TO raw")
-            self.rows("old", "CREATE TABLE t (a int); CREATE TABLE once (a int); GRANT ALL ON t, once TO raw; GRANT ALL ON once TO part")
-            self.g.start(seconds=60)
-            self.in_step()
+            self.allow()
         except BaseException:
             self.__exit__()
             raise
+
+    def allow(self):
+        for s in (self.old, self.new):
+            s.hba = "host app raw 127.0.0.1/32 trust\n" + HBA
+            s.reload()
+        self.old.sql("CREATE ROLE raw LOGIN; CREATE ROLE part; GRANT part TO raw")
+        self.rows("old", "CREATE TABLE t (a int); CREATE TABLE once (a int); GRANT ALL ON t, once TO raw; GRANT ALL ON once TO part")
+        self.g.start(seconds=60)
+        self.in_step()
 
     def raw(self, *pairs):
         return Raw(self.g.port, pairs)

@@ -301,24 +301,35 @@ a_hold_comes(void **state)
 	end();
 }
 
-/* A cancel for the one in front may hit the other one: that is asked for anew. */
-static void
-a_cancel_hits_nobody_else(void **state)
+/* A client who is let in without a server, and its CancelRequest. */
+static int
+another_with_key(uint8_t ret[12])
 {
-	uint8_t key[12] = { 4, 210, 22, 46 };
-	int s, c, d, x, y;
+	static const uint8_t lead[4] = { 4, 210, 22, 46 };
 	struct span told;
+	int c = comes();
 
-	(void)state;
-	begin_turns(1);
-	(void)first(&s);
-	c = comes();
 	starts(c);
 	/* Its key stands in front of the ReadyForQuery. */
 	world_batch(&run.w);
 	told = buf_span(&run.w.sent[c]);
-	memcpy(key + 4, told.p + told.n - 14, 8);
+	memcpy(ret, lead, sizeof(lead));
+	memcpy(ret + 4, told.p + told.n - 14, 8);
 	(void)types(c);
+	return c;
+}
+
+/* A cancel for the one in front may hit the other one: that is asked for anew. */
+static void
+a_cancel_hits_nobody_else(void **state)
+{
+	uint8_t key[12];
+	int s, c, d, x, y;
+
+	(void)state;
+	begin_turns(1);
+	(void)first(&s);
+	c = another_with_key(key);
 	d = another();
 	bytes(c, READ);
 	got(s, READ);
@@ -338,6 +349,39 @@ a_cancel_hits_nobody_else(void **state)
 	got(s, OTHER);
 	answers(s, "TCZ");
 	assert_string_equal(types(d), "TCZ");
+	end();
+}
+
+/* One behind is canceled: its client is told at once, the server nothing; and what was sent
+ * is nobody's. */
+static void
+the_second_is_canceled(void **state)
+{
+	uint8_t key[12];
+	int s, c, d, x;
+
+	(void)state;
+	begin_turns(1);
+	c = first(&s);
+	d = another_with_key(key);
+	bytes(c, READ);
+	got(s, READ);
+	bytes(d, OTHER);
+	got(s, OTHER);
+	x = comes();
+	say(x, 0, span_of(key, sizeof(key)));
+	assert_int_equal(dialed(), -1);
+	assert_string_equal(types(d), "EZ");
+	answers(s, "CZ");
+	assert_string_equal(types(c), "CZ");
+	answers(s, "TCZ");
+	assert_string_equal(types(c), "");
+	assert_string_equal(types(d), "");
+	assert_string_equal(types(s), "");
+	bytes(d, READ);
+	got(s, READ);
+	answers(s, "CZ");
+	assert_string_equal(types(d), "CZ");
 	end();
 }
 
@@ -557,6 +601,7 @@ main(void)
 		cmocka_unit_test(its_wait_begins_with_its_request),
 		cmocka_unit_test(a_hold_comes),
 		cmocka_unit_test(a_cancel_hits_nobody_else),
+		cmocka_unit_test(the_second_is_canceled),
 		cmocka_unit_test(by_the_other_protocol),
 		cmocka_unit_test(all_of_a_request_counts),
 		cmocka_unit_test(the_second_leaves_its_statement),

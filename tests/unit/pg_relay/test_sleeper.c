@@ -310,7 +310,7 @@ is_seen(void **state)
 			              .secret = span_of(secret, 4) };
 
 		pg_set_u32(secret, x->secret);
-		pg_backend_cancel(relay(), &key);
+		pg_cancel_take(relay(), &key);
 	}
 	assert_int_equal(relay()->cancels.n, 0);
 	assert_int_equal(awake(), 0);

@@ -468,20 +468,14 @@ pg_away_stop(struct pg_session *s)
 bool
 pg_away_cancel(struct pg_session *s)
 {
-	struct pg_error e = { .severity = SPAN("ERROR"),
-		              .severity_plain = SPAN("ERROR"),
-		              .code = SPAN("57014"),
-		              .message = SPAN("canceling statement due to user "
-		                              "request") };
 	struct pg_away *rd = s->reading.p;
 
 	if (!pg_away_is_out(s))
 		return false;
 	if (rd->at == READ_OUT)
 		pg_reader_drop(rd);
-	pg_put_error(&s->client->tx, PG_ERROR_RESPONSE, &e);
+	pg_cancel_say(s);
 	pg_put_ready(&s->client->tx, PG_IDLE);
-	port_touch(s->r->port, s->client);
 	rd->is_away = rd->is_away || !rd->hides_parse;
 	s->reading.counts = false;
 	end(rd);

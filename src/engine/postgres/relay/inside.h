@@ -26,6 +26,7 @@
  *   guard.h    a connection of Godwit's that is read only
  *   apart.h    tables on both sides: whose turn is where
  *   keys.h     who is connected, by cancel keys
+ *   cancel.c   who does not want an answer any more
  *   sleeper.h  what is left of a client that does nothing
  *   view.c     pools, clients and servers for an operator
  *   hold.c     hold, drained, release: sessions change sides
@@ -224,6 +225,8 @@ struct pg_session {
 	bool is_mixed; /* a query came before the Sync of others: see hold.c */
 	bool probes;   /* the census was sent behind what may be outstanding */
 	bool captures;
+	uint8_t skips;   /* its request was canceled before a server heard of
+	                  * it: up to the end of such a message; 0: none */
 	bool is_lossy;   /* more was prepared than is kept */
 	bool is_stopped; /* the client is not read  */
 	bool has_asked_tls;
@@ -385,8 +388,15 @@ void pg_own_key_set(struct pg_own_key *k, struct mem *mem,
 void pg_own_key_drop(struct pg_own_key *k, struct mem *mem);
 /* From one owner to another, who had none. */
 void pg_own_key_move(struct pg_own_key *to, struct pg_own_key *from);
+
+/* ---- cancel.c ---- */
 /* A CancelRequest of some client. */
-void pg_backend_cancel(struct pg_relay *r, const struct pg_key *key);
+void pg_cancel_take(struct pg_relay *r, const struct pg_key *key);
+/* The server's words for what was canceled. */
+void pg_cancel_say(struct pg_session *s);
+/* More of what was canceled, and no server has heard of. 0: more bytes; -1: it is no
+ * message. */
+int pg_cancel_skip(struct pg_session *s, struct span in, size_t *ret_used);
 
 /* ---- auth.c ---- */
 void pg_auth_fini(struct pg_session *s);

@@ -221,7 +221,7 @@ on_packet(struct pg_session *s, const struct pg_message *m, size_t behind)
 		return true;
 	case PG_CANCEL:
 		if (pg_read_cancel(m->body, &key))
-			pg_backend_cancel(r, &key);
+			pg_cancel_take(r, &key);
 		pg_session_free(s);
 		return false;
 	default: break;
@@ -667,6 +667,8 @@ walk(struct pg_session *s, struct span in, size_t *ret_used)
 			rc = start(s, rest, &n);
 		else if (s->at == SESSION_LOGIN)
 			rc = log_in(s, rest, &n);
+		else if (s->skips != 0)
+			rc = pg_cancel_skip(s, rest, &n);
 		else
 			rc = pass(s, rest, &n);
 		if (rc < 0)
@@ -735,8 +737,9 @@ pg_session_take(struct pg_session *s, struct span bytes)
 	}
 	/* With one of the idle servers it need not be kept first. */
 	if (by_turns && s->at == SESSION_OPEN && s->b.link == NULL &&
-	    !s->r->held && !pg_apart_is_on(s->r) && !s->r->reads.is_on &&
-	    pg_turn_is_whole(bytes) && bytes.p[0] != PG_TERMINATE)
+	    s->skips == 0 && !s->r->held && !pg_apart_is_on(s->r) &&
+	    !s->r->reads.is_on && pg_turn_is_whole(bytes) &&
+	    bytes.p[0] != PG_TERMINATE)
 		(void)pg_turn_begin(s);
 	if (!walk(s, bytes, &used) || !keep(s, span_skip(bytes, used)))
 		return;

@@ -459,7 +459,8 @@ may_sleep(const struct pg_session *s)
 	       s->client->is_up && since + PG_SLEEP_NS < s->r->port->now_ns &&
 	       s->restless != s->requests + 1 && !has_backend(s) &&
 	       buf_len(&s->rx) == 0 && !s->is_stopped &&
-	       pg_session_is_quiet(s) && pg_frame_rests(&s->in);
+	       pg_session_is_quiet(s) && s->skips == 0 &&
+	       pg_frame_rests(&s->in);
 }
 
 void

@@ -90,6 +90,13 @@ stop_waiting(struct pg_session *s)
 	s->r->turns.waiting_n--;
 }
 
+void
+pg_turn_give_up(struct pg_session *s)
+{
+	stop_waiting(s);
+	pg_ahead_leave(s);
+}
+
 /* ---- it gets one ----------------------------------------------------------------- */
 
 static bool

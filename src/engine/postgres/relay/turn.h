@@ -217,6 +217,8 @@ bool pg_turn_may_leave(const struct pg_session *s);
 void pg_turn_follows(struct pg_session *s, struct pg_server *x);
 /* It waits again, in front of those that came after it. */
 void pg_turn_wait_first(struct pg_session *s, enum side side);
+/* It does not wait any more. */
+void pg_turn_give_up(struct pg_session *s);
 /* Does it wait for a server? */
 static inline bool
 pg_turn_waits(const struct pg_turn *t)
