@@ -61,6 +61,26 @@ pg_conn_open(struct pg_conn *c)
 }
 
 void
+pg_conn_part(struct port *port, struct link *link)
+{
+	if (link->is_up) {
+		pg_put_empty(&link->tx, PG_TERMINATE);
+		port_touch(port, link);
+	}
+	port->ops->close(port, link, true);
+}
+
+void
+pg_conn_leave(struct pg_conn *c)
+{
+	if (c->link != NULL && c->state == PG_CONN_IDLE) {
+		pg_conn_part(c->port, c->link);
+		c->link = NULL;
+	}
+	pg_conn_close(c);
+}
+
+void
 pg_conn_close(struct pg_conn *c)
 {
 	if (c->link != NULL)

@@ -53,6 +53,11 @@ void pg_conn_fini(struct pg_conn *c);
 /* Connect; the link's owner is c. ERR_NOMEM. */
 int pg_conn_open(struct pg_conn *c) MUST;
 void pg_conn_close(struct pg_conn *c);
+/* The same with a goodbye, if it is idle: the server does not complain in its log. */
+void pg_conn_leave(struct pg_conn *c);
+/* Goodbye to the server of any link, behind what is to be sent there still; the link is
+ * closed then, and nobody's. */
+void pg_conn_part(struct port *port, struct link *link);
 
 /* EV_UP, EV_BYTES and EV_DOWN of its link. ERR_LOST, ERR_AUTH, ERR_PROTO with the
  * reason in said: it is closed then. hear gets nothing before the login is done,

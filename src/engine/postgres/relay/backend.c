@@ -83,11 +83,7 @@ pg_backend_close(struct pg_backend *b)
 {
 	if (b->link == NULL)
 		return;
-	if (b->link->is_up) {
-		pg_put_empty(&b->link->tx, PG_TERMINATE);
-		port_touch(b->s->r->port, b->link);
-	}
-	b->s->r->port->ops->close(b->s->r->port, b->link, true);
+	pg_conn_part(b->s->r->port, b->link);
 	b->link = NULL;
 	b->at = BACKEND_OFF;
 	pg_own_key_drop(&b->key, b->s->r->mem);

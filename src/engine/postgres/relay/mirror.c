@@ -149,13 +149,7 @@ forget(struct pg_mirror *m)
 void
 pg_mirror_close(struct pg_mirror *m)
 {
-	if (m->c.link != NULL && m->c.state == PG_CONN_IDLE) {
-		pg_put_empty(&m->c.link->tx, PG_TERMINATE);
-		port_touch(m->c.port, m->c.link);
-		m->c.port->ops->close(m->c.port, m->c.link, true);
-		m->c.link = NULL;
-	}
-	pg_conn_close(&m->c);
+	pg_conn_leave(&m->c);
 	(void)forget(m);
 }
 

@@ -19,11 +19,8 @@ drop(struct pg_pooled *x, bool is_there)
 {
 	struct pg_relay *r = x->r;
 
-	if (is_there) {
-		pg_put_empty(&x->link->tx, PG_TERMINATE);
-		port_touch(r->port, x->link);
-		r->port->ops->close(r->port, x->link, true);
-	}
+	if (is_there)
+		pg_conn_part(r->port, x->link);
 	pg_own_key_drop(&x->key, r->mem);
 	pg_idle_fini(&x->in);
 	buf_fini(&x->startup);

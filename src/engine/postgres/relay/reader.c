@@ -51,14 +51,7 @@ pg_reader_close(struct pg_reader *x)
 {
 	struct pg_relay *r = x->r;
 
-	if (x->c.link != NULL && x->c.state == PG_CONN_IDLE) {
-		pg_put_empty(&x->c.link->tx, PG_TERMINATE);
-		port_touch(x->c.port, x->c.link);
-		/* What is for it still leaves. */
-		x->c.port->ops->close(x->c.port, x->c.link, true);
-		x->c.link = NULL;
-	}
-	pg_conn_close(&x->c);
+	pg_conn_leave(&x->c);
 	pg_conn_fini(&x->c);
 	if (x->of != NULL)
 		x->of->x = NULL;

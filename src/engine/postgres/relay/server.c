@@ -89,11 +89,8 @@ pg_server_free(struct pg_server *x)
 		if (c->server == x)
 			c->server = NULL;
 	}
-	if (x->s == NULL && x->link != NULL) {
-		pg_put_empty(&x->link->tx, PG_TERMINATE);
-		port_touch(r->port, x->link);
-		r->port->ops->close(r->port, x->link, true);
-	}
+	if (x->s == NULL && x->link != NULL)
+		pg_conn_part(r->port, x->link);
 	if (x->link != NULL)
 		r->turns.idle_n--;
 	if (x->loads)
