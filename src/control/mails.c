@@ -209,6 +209,7 @@ one(struct run *r, const struct mail *m)
 	case MAIL_CLIENTS_TAKEN:
 	case MAIL_MONITOR:
 	case MAIL_LINES:
+	case MAIL_CANCEL:
 	case MAIL_MOVE:
 	case MAIL_MOVE_PAUSE:
 	case MAIL_MOVE_RESUME:

@@ -100,6 +100,8 @@ enum mail_kind {
 	MAIL_MONITOR,       /* flag: clients of the sender that monitor      */
 	MAIL_LINES,         /* pair: lines for them (struct span)
 	                     * -> MAIL_CLIENTS_TAKEN                         */
+	MAIL_CANCEL,        /* token: of the client that has this key: process
+	                     * and secret, 32 bits each. No answer           */
 
 	/* both */
 	MAIL_STOP, /* finish cleanly -> MAIL_STOPPED                    */

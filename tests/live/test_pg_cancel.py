@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """CancelRequests of clients whose request no server has heard of (relay/cancel.c): they are answered as a
 server would, up to the end of what was canceled, and it is not run."""
+import select
 import socket
 import struct
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 from harness.postgres import available
 from harness.process import die_with_parent, until
-from test_pg_console import look, state
+from test_pg_console import look, named
 from test_pg_migrate import Move
 from test_pg_relay import SYNC, Raw, Trusted, bind, describe, execute, parse, query
 from test_pg_turns import Turns
@@ -129,17 +130,13 @@ def test_who_waits_for_the_end_of_a_hold(tmp_path, pool):
         p = subprocess.Popen([*m.g.argv[:1], "promote", "--state", m.g.state], stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
         n = 0
-        # One that comes before the hold is answered.
-        b.sock.settimeout(0.2)
-        while True:
-            b.sock.sendall(query(INSERT % n))
-            try:
-                b.until(b"Z")
+        b.sock.sendall(query(INSERT % n))
+        while named(m, "b")["state"] != "held":
+            # One that comes before the hold is answered.
+            if select.select([b.sock], [], [], 0.05)[0]:
+                assert kinds(b.until(b"Z")) == b"CZI"
                 n += 1
-            except TimeoutError:
-                break
-        b.sock.settimeout(60)
-        state(m, "b", "held")
+                b.sock.sendall(query(INSERT % n))
         cancel(m.g.port, b)
         said = b.until(b"Z")
         assert kinds(said) == b"EZI" and CANCELED in said[0]
@@ -149,4 +146,20 @@ def test_who_waits_for_the_end_of_a_hold(tmp_path, pool):
         for side in ("old", "new"):
             assert m.rows(side, "SELECT count(*) FROM once") == [[str(n)]], side
         for c in (a, b):
+            c.close()
+
+
+@pytest.mark.limit(200)
+def test_a_client_of_another_worker(tmp_path):
+    """The request comes on a connection of its own, which is anybody's."""
+    with Move(tmp_path, "--strategy", "big_bang", "--workers", "2", scale=0, start=False) as m:
+        Trusted.allow(m)
+        cs = [Raw(m.g.port) for _ in range(12)]
+        for c in cs:
+            c.sock.sendall(query("SELECT pg_sleep(300)"))
+        until(lambda: m.rows("old", "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'pg_sleep.300' AND state = 'active' AND usename = 'raw'") == [["12"]], 30)
+        for c in cs:
+            cancel(m.g.port, c)
+            c.sock.settimeout(60)
+            assert b"C57014" in b"".join(c.until(b"Z"))
             c.close()

@@ -7,7 +7,8 @@
  *   it waits: for a server, its turn, the end of a hold ──→ Godwit answers; of what was
  *       canceled, which may not be there as a whole yet, no server hears
  *
- * Of several requests that wait it is the first one, as on a server.
+ * Of several requests that wait it is the first one, as on a server. A client that is
+ * not here may be another worker's: all are told.
  */
 #include "engine/postgres/relay/inside.h"
 
@@ -122,23 +123,40 @@ send(struct pg_relay *r, const struct pg_session *s)
 	pg_relay_send_cancel(r, c, s->b.side);
 }
 
-void
-pg_cancel_take(struct pg_relay *r, const struct pg_key *key)
+bool
+pg_cancel_own(struct pg_relay *r, uint64_t key)
 {
-	struct pg_client *who;
+	struct pg_client *who =
+		pg_keys_find(&r->keys, (uint32_t)(key >> 32), (uint32_t)key);
 	struct pg_session *s;
 
-	if (key->secret.n != 4)
-		return;
-	who = pg_keys_find(&r->keys, key->process, pg_get_u32(key->secret.p));
+	if (who == NULL)
+		return false;
 	/* Who sleeps has asked for nothing. */
-	if (who == NULL || who->owner != OWNER_CLIENT)
-		return;
+	if (who->owner != OWNER_CLIENT)
+		return true;
 	s = (void *)who;
 	if (pg_away_cancel(s))
-		return;
+		return true;
 	if (waits(s))
 		answer(s);
 	else
 		send(r, s);
+	return true;
+}
+
+void
+pg_cancel_take(struct pg_relay *r, const struct pg_key *key)
+{
+	struct mail m = { .kind = MAIL_CANCEL, .who = r->port->worker_at };
+
+	if (key->secret.n != 4)
+		return;
+	m.token = (uint64_t)key->process << 32 | pg_get_u32(key->secret.p);
+	if (pg_cancel_own(r, m.token))
+		return;
+	for (uint32_t i = 0; i < r->port->worker_n; i++) {
+		if (i != r->port->worker_at)
+			r->port->tell(r->port, i, &m);
+	}
 }

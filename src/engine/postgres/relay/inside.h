@@ -392,6 +392,8 @@ void pg_own_key_move(struct pg_own_key *to, struct pg_own_key *from);
 /* ---- cancel.c ---- */
 /* A CancelRequest of some client. */
 void pg_cancel_take(struct pg_relay *r, const struct pg_key *key);
+/* ... of a client of this worker: process and secret. False: there is none. */
+bool pg_cancel_own(struct pg_relay *r, uint64_t key);
 /* The server's words for what was canceled. */
 void pg_cancel_say(struct pg_session *s);
 /* More of what was canceled, and no server has heard of. 0: more bytes; -1: it is no

@@ -228,6 +228,7 @@ on_mail(struct pg_relay *r, const struct mail *m)
 		break;
 	case MAIL_PAIR: pair(r, m); break;
 	case MAIL_VIEW: pg_view_take(r, m->pair); break;
+	case MAIL_CANCEL: (void)pg_cancel_own(r, m->token); break;
 	case MAIL_STOP: stop(r); break;
 	default: break;
 	}

@@ -491,10 +491,10 @@ says_goodbye(const struct pg_session *s, struct span in)
 static bool
 stays(struct pg_session *s, struct span in)
 {
-	if (s->in.left > 0 || may_begin(s, false))
+	if (s->in.left > 0)
 		return false;
-	s->waits = in.n > 0;
-	return true;
+	s->waits = in.n > 0 && !may_begin(s, false);
+	return s->waits;
 }
 
 /* ... is half of what it has to be. */

@@ -363,6 +363,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_CLIENTS_TAKEN:
 	case MAIL_MONITOR:
 	case MAIL_LINES:
+	case MAIL_CANCEL:
 	case MAIL_MOVE_PHASE:
 	case MAIL_PASSED:
 	case MAIL_PROGRESS:

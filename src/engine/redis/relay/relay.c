@@ -210,6 +210,7 @@ mail(struct relay *r, const struct mail *m)
 		r->hold.told = true;
 		break;
 	case MAIL_VIEW:
+	case MAIL_CANCEL:
 	case MAIL_ROUTE_ACK:
 	case MAIL_DRAINED:
 	case MAIL_WARM:
