@@ -72,3 +72,40 @@ sql_may_change(struct span text)
 	} while (is_plain && t.kind != SQL_UNSURE);
 	return says_change(span_skip(text, from));
 }
+
+/* The next token, which has to be one of these words. */
+static bool
+comes(struct sql_scan *s, struct sql_token *t, const char *list)
+{
+	sql_scan_next(s, t);
+	return t->kind == SQL_NAME && !t->is_quoted && sql_token_is(t, list);
+}
+
+bool
+sql_is_own_change(struct span text)
+{
+	struct sql_scan s;
+	struct sql_token t;
+
+	if (text.n > SQL_TEXT_MAX || !sql_scan_init(&s, text))
+		return false;
+	if (!comes(&s, &t, " create drop "))
+		return false;
+	if (sql_token_is(&t, " create ")) {
+		if (comes(&s, &t, " local global "))
+			sql_scan_next(&s, &t);
+		if (t.kind != SQL_NAME || t.is_quoted ||
+		    !sql_token_is(&t, " temp temporary "))
+			return false;
+	}
+	if (!comes(&s, &t, " table "))
+		return false;
+	while (t.kind != SQL_SEMICOLON && t.kind != SQL_END) {
+		if (t.kind == SQL_UNSURE)
+			return false;
+		sql_scan_next(&s, &t);
+	}
+	if (t.kind == SQL_SEMICOLON)
+		sql_scan_next(&s, &t);
+	return t.kind == SQL_END;
+}

@@ -18,3 +18,8 @@
 
 /* One statement or several. */
 bool sql_may_change(struct span text);
+
+/* Is it one statement that makes a temporary table, or drops tables? Where no event trigger
+ * runs it changes nothing that another session's statement would do unseen: what it makes
+ * is its own session's, and names that are gone do nothing. */
+bool sql_is_own_change(struct span text);

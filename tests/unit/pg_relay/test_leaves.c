@@ -178,6 +178,52 @@ who_is_not_told_asks_again(void **state)
 	}
 }
 
+/* Behind a temporary table of one session nobody else is asked what he left; but behind a
+ * view, and where there are functions of people's. */
+static void
+a_table_of_ones_own(void **state)
+{
+	static const struct {
+		const char *text;
+		bool has_code, doubts;
+	} all[] = {
+		{ "CREATE TEMP TABLE x (a int)", false, false },
+		{ "DROP TABLE x", false, false },
+		{ "CREATE TEMP VIEW x AS SELECT 1", false, true },
+		{ "CREATE TEMP TABLE x (a int)", true, true },
+	};
+	int s, s2, c, d;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		begin_turns(2);
+		c = opens(&s);
+		world_batch(&run.w);
+		if (all[i].has_code)
+			has(s, "c", "", "");
+		answers(s, "CZ");
+		(void)types(s);
+		d = another();
+		say_query(c, "BEGIN");
+		answers(s, "Cz");
+		(void)types(s);
+		(void)types(c);
+		say_query(d, all[i].text);
+		s2 = opens_one();
+		answers(s2, "CZ");
+		(void)types(s2);
+		(void)types(d);
+		say_query(c, "COMMIT");
+		answers(s, "CZ");
+		/* It is given back at once, or the catalog is read. */
+		assert_int_equal(has_sent(s, SPAN("pg_proc")) ||
+		                         has_sent(s, SPAN("godwit_census")),
+		                 all[i].doubts);
+		(void)types(c);
+		end();
+	}
+}
+
 int
 main(void)
 {
@@ -187,6 +233,7 @@ main(void)
 		cmocka_unit_test(a_catalog_of_before),
 		cmocka_unit_test(a_savepoint_leaves_nothing),
 		cmocka_unit_test(who_is_not_told_asks_again),
+		cmocka_unit_test(a_table_of_ones_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

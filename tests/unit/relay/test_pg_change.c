@@ -88,14 +88,47 @@ test_long(void **state)
 	assert_false(sql_may_change(span_of(text, sizeof(text))));
 }
 
+static void
+own(bool want, const char *text)
+{
+	assert_true(sql_may_change(span_str(text)));
+	if (sql_is_own_change(span_str(text)) != want)
+		fail_msg("%s: %s", text, want ? "missed" : "taken for one");
+}
+
+/* What is of one session alone, and what only goes. */
+static void
+test_own(void **state)
+{
+	(void)state;
+	own(true, "CREATE TEMP TABLE t (i int)");
+	own(true, "create /* a */ local temporary table if not exists t ();");
+	own(true, "CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1");
+	own(true, "DROP TABLE t; -- it goes");
+	own(true, "drop table if exists a.t, b CASCADE");
+	own(false, "CREATE TABLE t (i int)");
+	own(false, "CREATE UNLOGGED TABLE temp (i int)");
+	own(false, "CREATE \"temp\" TABLE t ()");
+	own(false, "CREATE LOCAL TABLE t ()");
+	own(false, "CREATE TEMP VIEW v AS SELECT 1");
+	own(false, "CREATE TEMP SEQUENCE s");
+	own(false, "DROP VIEW v");
+	own(false, "DROP FUNCTION f");
+	own(false, "CREATE TEMP TABLE t (); CREATE VIEW v AS SELECT 1");
+	own(false, "DROP TABLE t; DROP TABLE u");
+	own(false, "SELECT 1; CREATE TEMP TABLE t ()");
+	own(false, "EXPLAIN ANALYZE CREATE TEMP TABLE t AS SELECT 1");
+	own(false,
+	    "CREATE TEMP TABLE t (s text DEFAULT E'\\'; GRANT a TO b; --')");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_others),
-		cmocka_unit_test(test_unsure),
-		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_changes), cmocka_unit_test(test_others),
+		cmocka_unit_test(test_unsure),  cmocka_unit_test(test_long),
+		cmocka_unit_test(test_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

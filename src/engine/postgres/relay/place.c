@@ -141,10 +141,16 @@ pg_place_form(struct pg_place *p, struct span text, uint64_t ret[2])
 	pg_verdicts_form(&p->verdicts, text, ret);
 }
 
+/* n: NULL, or names that hold. Functions of people's may be an event trigger's. */
 static int
-judge_unknown(struct span text)
+judge_unknown(const struct sql_names *n, struct span text)
 {
-	return sql_may_change(text) ? LEAVES_CATALOG : LEAVES_ANYTHING;
+	if (!sql_may_change(text))
+		return LEAVES_ANYTHING;
+	return n != NULL && n->is_done && !n->has_code &&
+	                       sql_is_own_change(text)
+	               ? LEAVES_ANYTHING
+	               : LEAVES_CATALOG;
 }
 
 static int
@@ -158,7 +164,7 @@ judge(const struct sql_names *n, struct span text)
 		                                             : LEAVES_NUMBERS;
 	case SQL_WRITE: break;
 	}
-	return judge_unknown(text);
+	return judge_unknown(n, text);
 }
 
 static int
@@ -171,7 +177,7 @@ find(struct pg_relay *r, struct pg_place *p, struct span text,
 	p->used_ns = r->port->now_ns;
 	/* By names that are no more nothing is said. */
 	if (v->is_stale)
-		return judge_unknown(text);
+		return judge_unknown(NULL, text);
 	known = pg_verdicts_find(v, form);
 	if (known < 0) {
 		known = judge(&v->names, text);

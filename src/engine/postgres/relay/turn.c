@@ -611,6 +611,10 @@ note(struct pg_session *s, struct span text, enum pg_leaves left)
 
 	if (left != LEAVES_NOTHING)
 		t->server->is_numbered = true;
+	/* What is behind a write of its own tables (defaults, domains) is in no
+	 * catalog that was read. */
+	if ((t->pinned & PIN_TEMPORARY) != 0 && left == LEAVES_NUMBERS)
+		left = LEAVES_ANYTHING;
 	t->is_plain = left == LEAVES_NUMBERS || left == LEAVES_NOTHING;
 	if (t->is_plain)
 		return;
