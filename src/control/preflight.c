@@ -70,8 +70,8 @@ ask(const struct preflight_conf *c, enum side s, struct facts *ret,
 }
 
 static void
-judge_said(const struct preflight_conf *c, const struct said said[SIDE_N],
-           struct checks *ret)
+judge_said(const struct preflight_conf *c, const struct facts f[SIDE_N],
+           const struct said said[SIDE_N], struct checks *ret)
 {
 	const struct span acl[SIDE_N] = { said[SIDE_OLD].acl,
 		                          said[SIDE_NEW].acl };
@@ -82,7 +82,7 @@ judge_said(const struct preflight_conf *c, const struct said said[SIDE_N],
 	if (!c->is_resume && c->part == NULL)
 		users_judge_guests(ret, acl);
 	if (!c->is_resume)
-		settings_judge(ret, settings);
+		settings_judge(ret, f, settings);
 }
 
 void
@@ -136,7 +136,7 @@ preflight(const struct preflight_conf *c, struct checks *ret,
 	if (rc == 0) {
 		probe_judge(f, &j, ret);
 		if (c->needs_fence && !is_later)
-			judge_said(c, said, ret);
+			judge_said(c, f, said, ret);
 	}
 	for (int s = 0; s < SIDE_N; s++)
 		free(said[s].text);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replicas of both sides are fenced with their masters, and given back."""
+import json
 import time
 
 import pytest
@@ -180,3 +181,30 @@ def test_release_opens_the_replicas(place):
     assert code == 0, err
     assert reads(old) and reads(old_r), err
     assert rules(old_r) == before
+
+
+def test_replicas_that_writes_want(place):
+    """Godwit is counted as one, and the operator is told; a new side that takes no
+    writes yet is refused before anything is touched."""
+    old, new = place.server("old"), place.server("new")
+
+    def look(want):
+        code, out, err = run("migrate", old.url, new.url, "--listen", "127.0.0.1:0", "--check", "--json")
+        assert code == want, (out, err)
+        return [(c["result"], c["detail"]) for c in json.loads(out)["checks"] if c["name"] == "replicas"]
+
+    assert look(0) == []
+    old.cmd("CONFIG", "SET", "min-replicas-to-write", "1")
+    (result, detail), = look(0)
+    assert result == "warn" and "1 on old" in detail and "min-replicas-to-write 2" in detail, detail
+    new.cmd("CONFIG", "SET", "min-replicas-to-write", "2")
+    (result, detail) = look(3)[-1]
+    assert result == "fail" and "new takes no writes" in detail and "and 0 good" in detail, detail
+    old.cmd("CONFIG", "SET", "min-replicas-to-write", "0")
+    new.cmd("CONFIG", "SET", "min-replicas-to-write", "0")
+    g = place.godwit(old, new, "--strategy", "big_bang")
+    g.until_in_step()
+    # As it was said: alone, old would take no write now.
+    with g.conn() as c:
+        assert c.cmd("CONFIG", "SET", "min-replicas-to-write", "1") == b"OK"
+        assert c.cmd("SET", "a", 1) == b"OK"

@@ -12,6 +12,9 @@ static const char *const names[] = {
 };
 #define NAME_N (sizeof(names) / sizeof(names[0]))
 
+/* So many replicas have to be there for a server to take writes. */
+static const char wanted[] = "min-replicas-to-write";
+
 /* The value in an answer of CONFIG GET; false: it has none. */
 static bool
 value_of(struct span reply, struct span *ret)
@@ -50,11 +53,48 @@ settings_put(struct buf *tx)
 {
 	for (size_t i = 0; i < NAME_N; i++)
 		resp_put_cmd(tx, "CONFIG", "GET", names[i], NULL);
-	return NAME_N;
+	resp_put_cmd(tx, "CONFIG", "GET", wanted, NULL);
+	resp_put_cmd(tx, "INFO", "replication", NULL);
+	return NAME_N + 2;
+}
+
+/* Godwit follows a server as a replica does, and is counted; so a server takes
+ * writes that it would refuse without it. New has to take the first ones before. */
+static void
+judge_replicas(struct checks *c, enum side s, bool by_marks, struct span want,
+               struct span info)
+{
+	uint64_t n = reply_u64(want);
+	uint64_t good = reply_info_u64(info, "min_slaves_good_slaves");
+	struct err say;
+
+	if (n == 0)
+		return;
+	if (s == SIDE_NEW && good < n) {
+		(void)err_set(&say, ERR_STATE,
+		              "new takes no writes: %s is %llu there, and %llu "
+		              "good replicas are connected; connect them, or "
+		              "CONFIG SET %s 0 there until they are",
+		              wanted, (unsigned long long)n,
+		              (unsigned long long)good, wanted);
+		checks_add(c, "replicas", CHECK_FAIL, say.text);
+		return;
+	}
+	/* Who learns by marks is no replica. */
+	if (by_marks)
+		return;
+	(void)err_set(&say, ERR_STATE,
+	              "%s is %llu on %s: Godwit is counted as a replica while "
+	              "the migration is there, so writes go on with one less; "
+	              "CONFIG SET %s %llu there meanwhile",
+	              wanted, (unsigned long long)n, side_name(s), wanted,
+	              (unsigned long long)n + 1);
+	checks_add(c, "replicas", CHECK_WARN, say.text);
 }
 
 void
-settings_judge(struct checks *c, const struct span replies[SIDE_N])
+settings_judge(struct checks *c, const struct facts f[SIDE_N],
+               const struct span replies[SIDE_N])
 {
 	struct span at[SIDE_N] = { replies[SIDE_OLD], replies[SIDE_NEW] };
 	bool differ = false;
@@ -69,6 +109,18 @@ settings_judge(struct checks *c, const struct span replies[SIDE_N])
 			continue;
 		name_one(c, names[i], value);
 		differ = true;
+	}
+	for (int s = 0; s < SIDE_N; s++) {
+		struct span want = { NULL, 0 };
+		struct span info = { NULL, 0 };
+		struct resp_item it;
+
+		if (!value_of(reply_take(&at[s]), &want))
+			continue;
+		if (reply_item(&at[s], &it) && it.type == RESP_BULK)
+			info = it.text;
+		judge_replicas(c, (enum side)s, probe_by_marks(&f[s]), want,
+		               info);
 	}
 	if (!differ)
 		checks_add(c, "settings", CHECK_PASS,
