@@ -218,9 +218,10 @@ saved_rules(void *arg, struct span name, struct span *ret)
 	return true;
 }
 
-/* Look, and give each fenced user what the journal says. */
+/* Look, and give each fenced user what the journal says. *full: one by one; set
+ * where the server is too full for a transaction. */
 static int
-unfence(struct release *r, struct err *err)
+unfence_as(struct release *r, bool *full, struct err *err)
 {
 	struct fence_look look;
 	struct span replies;
@@ -243,12 +244,27 @@ unfence(struct release *r, struct err *err)
 		               (unsigned long long)r->epoch);
 	if (look.fenced == 0)
 		return 0;
+	look.is_full = *full;
 	n = admin_put_unfence(&r->agent.tx, &look, &r->own, r->epoch,
 	                      saved_rules, r->rules);
 	rc = agent_call(&r->agent, n, ANSWER_MS, &replies, err);
-	return rc == 0 ? admin_read_exec(replies, n, r->side.label, "release",
-	                                 err)
-	               : rc;
+	if (rc != 0)
+		return rc;
+	if (*full)
+		return admin_read_each(replies, n, r->side.label, "release",
+		                       err);
+	rc = admin_read_exec(replies, n, r->side.label, "release", err);
+	*full = rc != 0 && admin_is_full(replies);
+	return rc;
+}
+
+static int
+unfence(struct release *r, struct err *err)
+{
+	bool full = false;
+	int rc = unfence_as(r, &full, err);
+
+	return rc != 0 && full ? unfence_as(r, &full, err) : rc;
 }
 
 struct place {

@@ -234,13 +234,52 @@ as_own(struct run *r, enum side s, struct err *err)
 	return rc;
 }
 
+typedef uint32_t put_f(struct run *r, enum side s, const struct fence_look *l,
+                       uint64_t epoch);
+
+/* The second half of a change, behind a look: as a transaction, and with a server
+ * that is too full for one behind another look and one by one. */
+static int
+change(struct run *r, enum side s, uint64_t epoch, struct fence_look *l,
+       put_f *put, const char *what, struct err *err)
+{
+	struct agent *a = &r->at[s].agent;
+	bool as_own = a->as_own;
+	struct span replies = { NULL, 0 };
+	uint32_t n = put(r, s, l, epoch);
+	int rc = agent_call(a, n, fence_call_ms(r), &replies, err);
+
+	if (rc == 0)
+		rc = admin_read_exec(replies, n, r->side[s].label, what, err);
+	if (rc == 0 || !admin_is_full(replies))
+		return rc;
+	rc = look(r, s, l, err);
+	if (rc == 0)
+		rc = too_new(r, s, l, epoch, err);
+	if (rc == 0 && a->as_own != as_own)
+		rc = err_set(err, ERR_STATE, "%s was started again in between",
+		             r->side[s].label);
+	if (rc != 0)
+		return rc;
+	l->is_full = true;
+	n = put(r, s, l, epoch);
+	rc = agent_call(a, n, fence_call_ms(r), &replies, err);
+	return rc == 0 ? admin_read_each(replies, n, r->side[s].label, what,
+	                                 err)
+	               : rc;
+}
+
+static uint32_t
+put_shut(struct run *r, enum side s, const struct fence_look *l, uint64_t epoch)
+{
+	return admin_put_fence(&r->at[s].agent.tx, l, &r->own, epoch);
+}
+
 int
 fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
 	struct agent *a = &r->at[s].agent;
 	struct fence_look l;
-	struct span replies = { NULL, 0 };
-	uint32_t n;
 	int rc = as_own(r, s, err);
 
 	if (rc == 0)
@@ -256,13 +295,8 @@ fence_shut(struct run *r, enum side s, uint64_t epoch, struct err *err)
 		rc = too_new(r, s, &l, epoch, err);
 	if (rc == 0)
 		rc = save(r, s, &l, err);
-	if (rc != 0)
-		return rc;
-	n = admin_put_fence(&a->tx, &l, &r->own, epoch);
-	rc = agent_call(a, n, fence_call_ms(r), &replies, err);
 	if (rc == 0)
-		rc = admin_read_exec(replies, n, r->side[s].label, "fence",
-		                     err);
+		rc = change(r, s, epoch, &l, put_shut, "fence", err);
 	if (rc == 0)
 		r->at[s].fenced = true;
 	return rc;
@@ -288,25 +322,23 @@ fence_saved_rules(void *arg, struct span name, struct span *ret)
 	return fence_rules_of(arg, name, ret);
 }
 
+static uint32_t
+put_open(struct run *r, enum side s, const struct fence_look *l, uint64_t epoch)
+{
+	return admin_put_unfence(&r->at[s].agent.tx, l, &r->own, epoch,
+	                         fence_saved_rules, r->at[s].saved);
+}
+
 int
 fence_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
-	struct agent *a = &r->at[s].agent;
 	struct fence_look l;
-	struct span replies = { NULL, 0 };
-	uint32_t n;
 	int rc = look(r, s, &l, err);
 
 	if (rc == 0)
 		rc = too_new(r, s, &l, epoch, err);
-	if (rc != 0)
-		return rc;
-	n = admin_put_unfence(&a->tx, &l, &r->own, epoch, fence_saved_rules,
-	                      r->at[s].saved);
-	rc = agent_call(a, n, fence_call_ms(r), &replies, err);
 	if (rc == 0)
-		rc = admin_read_exec(replies, n, r->side[s].label, "unfence",
-		                     err);
+		rc = change(r, s, epoch, &l, put_open, "unfence", err);
 	if (rc == 0)
 		r->at[s].fenced = false;
 	return rc;

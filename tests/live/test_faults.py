@@ -19,7 +19,7 @@ from harness.godwit import run
 from harness.process import until
 from harness.server import fill
 from oracle.resp import Conn, RespError
-from scenario import Run
+from scenario import Run, inside, refused
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -441,3 +441,43 @@ def test_an_aborted_migration_leaves_old_as_it_was(place):
     assert b"name=godwit" not in names and b"user=godwit" not in names, names
     with new.conn() as c:
         assert c.cmd("SET", "x", "1") == b"OK"
+
+
+def set_room(g, server, size):
+    """size: "1mb" is less than a server takes by itself, and nothing may be evicted."""
+    with inside(g, server) if g else server.conn() as c:
+        c.cmd("CONFIG", "SET", "maxmemory", size)
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("when", ["before", "later"])
+def test_a_server_that_is_full_can_be_left(place, when):
+    """It takes no transaction, and has to be fenced and opened: old, which is full
+    before the migration or becomes it, new on the way back, and old at its release."""
+    old, new = place.pair()
+    fill(old, 500)
+    if when == "before":
+        set_room(None, old, "1mb")
+        out = run("migrate", old.url, new.url, "--listen", "127.0.0.1:0", "--check")[1]
+        assert "old is full" in out, out
+    g = place.godwit(old, new, "--strategy", "big_bang")
+    g.until_in_step()
+    set_room(None, old, "1mb")
+    with Conn(g.port) as c:
+        for there, back in ((old, new), (new, old), (old, new)):
+            assert "OOM" in c.raw("SET", "full", 1).text
+            g.must("promote" if there is old else "rollback", "--wait")
+            assert refused(there.conn().raw("GET", "k:1"))
+            set_room(g, there, "0")
+            assert c.cmd("INCR", "n") > 0
+            g.until_in_step()
+            set_room(g, back, "1mb")
+    set_room(g, old, "1mb")
+    set_room(g, new, "0")
+    g.must("verify")
+    g.must("complete")
+    assert g.stop() == 0
+    code, _, err = run("release", old.url, "--state", g.state)
+    assert code == 0, err
+    assert old.cmd("GET", "n") == b"3" and b"godwit" not in b" ".join(old.cmd("ACL", "LIST"))
+    assert old.cmd("KEYS", "__godwit:*") == []

@@ -130,12 +130,42 @@ fence_and_back(void **state)
 	/* Replicas log in as default; alice had no such right and gets none. */
 	assert_true(says("$7\r\ndefault\r\n$5\r\n-@all\r\n$6\r\n+psync"
 	                 "\r\n$9\r\n+replconf\r\n$5\r\n+ping\r\n"));
+	/* A server that is full: UNWATCH, EVAL, alice, default, one by one. */
+	buf_clear(&tx);
+	l.is_full = true;
+	assert_int_equal(admin_put_fence(&tx, &l, &own, 7), 4);
+	assert_true(says("$4\r\nEVAL\r\n"));
+	assert_true(says("$1\r\n1\r\n$14\r\n__godwit:fence\r\n$1\r\n7\r\n"));
+	assert_false(says("MULTI"));
+	assert_false(says("EXEC"));
+	l.is_full = false;
 	/* On a replica: the rules alone. */
 	buf_clear(&tx);
 	assert_int_equal(admin_put_fence(&tx, &l, &own, FENCE_NO_TOKEN), 4);
 	assert_false(says("SET\r\n$14"));
 	assert_false(says("bob"));
 	assert_false(says("godwit-ab"));
+}
+
+static void
+a_server_that_is_full(void **state)
+{
+	struct err err;
+
+	(void)state;
+	assert_true(admin_is_full(SPAN("+OK\r\n-OOM command not allowed\r\n"
+	                               "-EXECABORT Transaction\r\n")));
+	assert_false(admin_is_full(SPAN("+OK\r\n-NOREPLICAS Not enough\r\n")));
+	assert_false(admin_is_full(SPAN("")));
+	assert_int_equal(admin_read_each(SPAN("+OK\r\n+OK\r\n"), 2, "old",
+	                                 "fence", &err),
+	                 0);
+	assert_int_equal(admin_read_each(SPAN("+OK\r\n-ERR another\r\n"), 2,
+	                                 "old", "fence", &err),
+	                 -ERR_REFUSED);
+	assert_int_equal(
+		admin_read_each(SPAN("+OK\r\n"), 2, "old", "fence", &err),
+		-ERR_PROTO);
 }
 
 static void
@@ -704,6 +734,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(fenced_or_not),
 		T(fence_and_back),
+		T(a_server_that_is_full),
 		T(users_of_a_server_without_channels),
 		T(replicas_of_a_server),
 		T(unfence_gives_back_rights_only),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/redis/admin/fence.c: users, fences, positions and clients of a server.
+ * engine/redis/admin/fence.c: users, fences and positions of a server.
  */
 #include "engine/redis/admin/fence.h"
 
@@ -339,12 +339,41 @@ admin_read_look(struct span replies, const char *who,
 	return 0;
 }
 
-/* A replica gets its token by its stream. */
+/* Servers that are full take a script, and in it everything behind a first write
+ * that may be done (DEL). */
+static const char full_token[] =
+	"local at = redis.call('GET', KEYS[1])\n"
+	"if at and tonumber(at) > tonumber(ARGV[1]) then\n"
+	"  return redis.error_reply('ERR another controller changed the fence')\n"
+	"end\n"
+	"redis.call('DEL', KEYS[1])\n"
+	"redis.call('SET', KEYS[1], ARGV[1])\n"
+	"return redis.status_reply('OK')\n";
+
 static uint32_t
-put_token(struct buf *tx, const struct fence_own *own, uint64_t epoch)
+put_full_token(struct buf *tx, const struct fence_own *own, uint64_t epoch)
 {
 	char token[OWN_NAME];
 
+	resp_put_cmd(tx, "UNWATCH", NULL);
+	resp_put_array(tx, 5);
+	resp_put_bulk_str(tx, "EVAL");
+	resp_put_bulk_str(tx, full_token);
+	resp_put_bulk_str(tx, "1");
+	resp_put_bulk_str(tx, own_name(token, "fence", tag_of(own)));
+	resp_put_bulk_u64(tx, epoch);
+	return 2;
+}
+
+/* A replica gets its token by its stream. */
+static uint32_t
+put_token(struct buf *tx, const struct fence_look *look,
+          const struct fence_own *own, uint64_t epoch)
+{
+	char token[OWN_NAME];
+
+	if (look->is_full)
+		return put_full_token(tx, own, epoch);
 	resp_put_cmd(tx, "MULTI", NULL);
 	if (epoch == FENCE_NO_TOKEN)
 		return 1;
@@ -353,6 +382,15 @@ put_token(struct buf *tx, const struct fence_own *own, uint64_t epoch)
 	resp_put_bulk_str(tx, own_name(token, "fence", tag_of(own)));
 	resp_put_bulk_u64(tx, epoch);
 	return 2;
+}
+
+static uint32_t
+put_end(struct buf *tx, const struct fence_look *look)
+{
+	if (look->is_full)
+		return 0;
+	resp_put_cmd(tx, "EXEC", NULL);
+	return 1;
 }
 
 static bool
@@ -394,7 +432,7 @@ uint32_t
 admin_put_fence(struct buf *tx, const struct fence_look *look,
                 const struct fence_own *own, uint64_t epoch)
 {
-	uint32_t n = put_token(tx, own, epoch);
+	uint32_t n = put_token(tx, look, own, epoch);
 	struct span at = look->acl;
 	struct span name;
 	struct span rules;
@@ -407,8 +445,7 @@ admin_put_fence(struct buf *tx, const struct fence_look *look,
 		put_shut(tx, name, rules);
 		n++;
 	}
-	resp_put_cmd(tx, "EXEC", NULL);
-	return n + 1;
+	return n + put_end(tx, look);
 }
 
 /* Only what the fence took away is given back: the command rules and the
@@ -456,7 +493,7 @@ admin_put_unfence(struct buf *tx, const struct fence_look *look,
                   const struct fence_own *own, uint64_t epoch,
                   acl_saved_f *saved, void *arg)
 {
-	uint32_t n = put_token(tx, own, epoch);
+	uint32_t n = put_token(tx, look, own, epoch);
 	struct span at = look->acl;
 	struct span name;
 	struct span rules;
@@ -473,8 +510,7 @@ admin_put_unfence(struct buf *tx, const struct fence_look *look,
 		put_setuser(tx, name, before);
 		n++;
 	}
-	resp_put_cmd(tx, "EXEC", NULL);
-	return n + 1;
+	return n + put_end(tx, look);
 }
 
 /* The next word of the rules that is no right of commands: how to log in, keys,
@@ -561,6 +597,30 @@ admin_read_exec(struct span replies, uint32_t n, const char *who,
 	return 0;
 }
 
+bool
+admin_is_full(struct span replies)
+{
+	struct resp_item it;
+
+	while (reply_item(&replies, &it)) {
+		if (it.type == RESP_ERROR &&
+		    span_has_prefix(it.text, SPAN("OOM ")))
+			return true;
+	}
+	return false;
+}
+
+int
+admin_read_each(struct span replies, uint32_t n, const char *who,
+                const char *what, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
+		rc = reply_ok(&replies, who, what, err);
+	return rc;
+}
+
 uint32_t
 admin_put_role(struct buf *tx)
 {
@@ -608,95 +668,6 @@ admin_put_marker(struct buf *tx, const struct fence_own *own, uint64_t epoch,
 }
 
 uint32_t
-admin_put_client_list(struct buf *tx)
-{
-	resp_put_cmd(tx, "CLIENT", "LIST", NULL);
-	return 1;
-}
-
-/* The value behind "key=" in a line of CLIENT LIST. */
-static struct span
-field(struct span line, const char *key)
-{
-	size_t n = strlen(key);
-	struct span word;
-
-	while (reply_word(&line, &word)) {
-		if (word.n > n && word.p[n] == '=' &&
-		    memcmp(word.p, key, n) == 0)
-			return span_skip(word, n + 1);
-	}
-	return span_of(NULL, 0);
-}
-
-static bool
-is_spared(struct span line, const struct fence_own *own)
-{
-	struct span flags = field(line, "flags");
-	struct span name = field(line, "name");
-
-	if (name.n > 0 && (span_has_prefix(name, span_str(own->prefix)) ||
-	                   (own->kin_names != NULL &&
-	                    span_has_prefix(name, span_str(own->kin_names)))))
-		return true;
-	for (uint32_t i = 0; name.n > 0 && i < own->interlay_n; i++) {
-		if (span_has_prefix(name, span_str(own->interlays[i])))
-			return true;
-	}
-	for (size_t i = 0; i < flags.n; i++) {
-		/* A replica, our feed among them; our master; a closing one. */
-		if (flags.p[i] == 'S' || flags.p[i] == 'M' ||
-		    flags.p[i] == 'c' || flags.p[i] == 'A')
-			return true;
-	}
-	return false;
-}
-
-/* Whoever is not spared by own, or (NULL) whose name begins with prefix. */
-static uint32_t
-put_kills(struct buf *tx, struct span list_reply, const struct fence_own *own,
-          struct span prefix)
-{
-	struct resp_item it;
-	struct span line;
-	uint32_t n = 0;
-
-	if (!reply_item(&list_reply, &it) || it.type != RESP_BULK)
-		return 0;
-	while (reply_line(&it.text, &line)) {
-		struct span id = field(line, "id");
-		struct span name = field(line, "name");
-		bool meant =
-			own != NULL
-				? !is_spared(line, own)
-				: name.n > 0 && span_has_prefix(name, prefix);
-
-		if (id.n == 0 || !meant)
-			continue;
-		resp_put_array(tx, 4);
-		resp_put_bulk_str(tx, "CLIENT");
-		resp_put_bulk_str(tx, "KILL");
-		resp_put_bulk_str(tx, "ID");
-		resp_put_bulk(tx, id);
-		n++;
-	}
-	return n;
-}
-
-uint32_t
-admin_put_kills(struct buf *tx, struct span list_reply,
-                const struct fence_own *own)
-{
-	return put_kills(tx, list_reply, own, SPAN(""));
-}
-
-uint32_t
-admin_put_kill_named(struct buf *tx, struct span list_reply, struct span prefix)
-{
-	return put_kills(tx, list_reply, NULL, prefix);
-}
-
-uint32_t
 admin_put_persist(struct buf *tx, bool has_aclfile)
 {
 	if (has_aclfile)
@@ -721,53 +692,4 @@ admin_put_no_keys(struct buf *tx, const struct fence_own *own)
 	for (size_t i = 0; i < n; i++)
 		resp_put_bulk_str(tx, own_name(name, names[i], tag_of(own)));
 	return 1;
-}
-
-uint32_t
-admin_put_replicas(struct buf *tx)
-{
-	resp_put_cmd(tx, "INFO", "replication", NULL);
-	return 1;
-}
-
-/* The value of "key=" up to the next comma. */
-static struct span
-part(struct span line, const char *key)
-{
-	size_t n = strlen(key);
-
-	while (line.n > n) {
-		struct span v = span_skip(line, n);
-		size_t len = 0;
-
-		if (memcmp(line.p, key, n) == 0) {
-			while (len < v.n && v.p[len] != ',')
-				len++;
-			return span_of(v.p, len);
-		}
-		line = span_skip(line, 1);
-	}
-	return span_of(NULL, 0);
-}
-
-bool
-admin_next_replica(struct span *info, char *host, size_t n, uint16_t *ret_port)
-{
-	struct span line;
-
-	while (reply_line(info, &line)) {
-		struct span ip = part(line, "ip=");
-		uint64_t port = reply_u64(part(line, ",port="));
-
-		if (!span_has_prefix(line, SPAN("slave")) || line.n < 6 ||
-		    line.p[5] < '0' || line.p[5] > '9')
-			continue;
-		/* Without a port nobody can reach it: our own feeds. */
-		if (ip.n == 0 || ip.n >= n || port == 0 || port > UINT16_MAX)
-			continue;
-		reply_text(ip, host, n);
-		*ret_port = (uint16_t)port;
-		return true;
-	}
-	return false;
 }

@@ -75,6 +75,7 @@ struct fence_look {
 	struct span acl; /* the reply of ACL LIST, for acl_next()       */
 	uint32_t users;  /* of applications                             */
 	uint32_t fenced; /* of these                                    */
+	bool is_full;    /* the caller's: it refuses transactions (OOM)  */
 };
 
 int admin_read_look(struct span replies, const char *who,
@@ -105,6 +106,14 @@ uint32_t admin_put_fenced(struct buf *tx, struct span name, struct span live,
                           struct span rules);
 /* n replies of the transaction. ERR_STATE: the token changed meanwhile. */
 int admin_read_exec(struct span replies, uint32_t n, const char *who,
+                    const char *what, struct err *err) MUST;
+
+/* Were they refused because the server is above its maxmemory? It takes no word
+ * of a transaction then, not even of users. After another look with is_full the
+ * same is put one by one, the token by a script that compares it (0063). */
+bool admin_is_full(struct span replies);
+/* n replies of what was put one by one. */
+int admin_read_each(struct span replies, uint32_t n, const char *who,
                     const char *what, struct err *err) MUST;
 
 /* The position of a master's stream. ERR_STATE: it is no master. */

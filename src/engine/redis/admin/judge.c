@@ -449,8 +449,17 @@ judge_cluster(struct checks *c, const struct facts f[SIDE_N],
 		    "none");
 }
 
+/* It refuses writes and evicts nothing. */
+static bool
+is_full(const struct facts *f)
+{
+	return f->maxmemory != 0 && f->used_memory > f->maxmemory &&
+	       strcmp(f->policy, "noeviction") == 0;
+}
+
 static void
-judge_memory(struct checks *c, const struct facts f[SIDE_N])
+judge_memory(struct checks *c, const struct facts f[SIDE_N],
+             const struct judge_conf *conf)
 {
 	const struct facts *old = &f[SIDE_OLD];
 	const struct facts *new = &f[SIDE_NEW];
@@ -460,6 +469,20 @@ judge_memory(struct checks *c, const struct facts f[SIDE_N])
 		    "new may evict records (maxmemory-policy %s); CONFIG SET "
 		    "maxmemory-policy noeviction there during the move",
 		    new->policy);
+	if (is_full(old))
+		SAY(c, "memory", CHECK_WARN,
+		    "old is full (%llu of %llu MiB) and takes no writes: it "
+		    "can be moved, but records that are removed or expire "
+		    "while they are copied wait until it has room",
+		    (unsigned long long)(old->used_memory / MIB),
+		    (unsigned long long)(old->maxmemory / MIB));
+	if (is_full(new) && !conf->is_resume)
+		SAY(c, "memory", CHECK_FAIL,
+		    "%s is full (%llu of %llu MiB) and takes no writes; raise "
+		    "its maxmemory, or remove what it need not hold",
+		    conf->label[SIDE_NEW],
+		    (unsigned long long)(new->used_memory / MIB),
+		    (unsigned long long)(new->maxmemory / MIB));
 	if (new->maxmemory != 0 && new->maxmemory < old->used_memory)
 		SAY(c, "memory", CHECK_WARN,
 		    "new is limited to %llu MiB, old uses %llu MiB",
@@ -562,7 +585,7 @@ probe_judge(const struct facts f[SIDE_N], const struct judge_conf *conf,
 	}
 	judge_pair(ret, f, conf);
 	judge_cluster(ret, f, conf);
-	judge_memory(ret, f);
+	judge_memory(ret, f, conf);
 	if (conf->needs_fence)
 		judge_fence(ret, f, conf);
 	judge_contents(ret, f, conf);
