@@ -306,7 +306,8 @@ open_desk(struct whole *w, pthread_t *ret)
 		                       .migration = NAME,
 		                       .stop = stop_all,
 		                       .begins_again = true,
-		                       .own = w->own };
+		                       .own = w->own,
+		                       .interlays = w->plan->shown };
 	struct bridge *bridge = bridge_new(&b, &w->err);
 	int fd = -1;
 	int rc = bridge != NULL ? 0 : -(int)w->err.code;

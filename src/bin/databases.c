@@ -486,8 +486,12 @@ put_words(const struct names *all, const char *listen, struct plan *ret,
 	json_t *list = json_array();
 	int rc;
 
-	for (uint32_t i = 0; i < all->n; i++)
+	ret->shown = json_array();
+	for (uint32_t i = 0; i < all->n; i++) {
 		(void)json_array_append_new(list, json_string(all->at[i].name));
+		(void)json_array_append_new(ret->shown,
+		                            json_string(all->at[i].id));
+	}
 	rc = label(&all->url[SIDE_OLD], list, ret->old, sizeof(ret->old), err);
 	if (rc == 0)
 		rc = label(&all->url[SIDE_NEW], list, ret->new,

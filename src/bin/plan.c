@@ -24,6 +24,7 @@ plan_fini(struct plan *p)
 	json_decref(p->interlays);
 	json_decref(p->toward);
 	json_decref(p->checks);
+	json_decref(p->shown);
 	json_decref(p->what);
 	*p = (struct plan){ .endpoints = NULL };
 }

@@ -16,7 +16,8 @@ struct plan {
 	json_t *interlays;
 	json_t *toward; /* {interlay: its endpoint on new}                */
 	json_t *checks; /* what the API cannot know; none of them fails   */
-	json_t *what;   /* kept beside the state file; NULL: nothing      */
+	json_t *shown; /* ids of interlays whose clients can be shown, or NULL */
+	json_t *what;  /* kept beside the state file; NULL: nothing      */
 	/* As the status and the screen show them. */
 	char old[128];
 	char new[128];

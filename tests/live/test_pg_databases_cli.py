@@ -3,17 +3,21 @@
 databases promise each other is in test_pg_databases.py; its client is here, too."""
 import json
 import os
+import random
 import re
 import sqlite3
+import subprocess
+import time
 
 import psycopg
 import pytest
 
+from conftest import FULL, SEED
 from harness import ports
-from harness.godwit import Godwit, run
+from harness.godwit import BINARY, Godwit, run
 from harness.postgres import PASSWORD, Postgres, available
 from harness.process import until
-from test_pg_databases import ALL, BOTH, OPEN, OWN, Counter
+from test_pg_databases import ALL, BOTH, OPEN, OWN, Counter, locked
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 if 15 not in available():
@@ -103,6 +107,10 @@ def test_there_and_back(tmp_path, own_ports):
         s = d.in_step()
         assert s["old"].endswith("/app,second") and s["strategy"]["type"] == "big_bang", (s["old"], s["strategy"])
         c.wait()
+        code, out, err = d.g.verb("clients", "--json")
+        assert code == 0 and sorted(x["database"] for x in json.loads(out)) == list(BOTH), (out, err)
+        assert len(json.loads(d.g.verb("clients", "--json", "--max", "1")[1])) == 1
+        assert json.loads(d.g.verb("pools", "--json")[1]) == []
         d.g.must("promote")
         assert d.authority() == {"new"}
         d.is_shut("old")
@@ -237,3 +245,153 @@ def test_what_is_refused(tmp_path):
             p.execute("INSERT INTO gone_by VALUES (-7)")
         assert d.in_("second", "new", "SELECT n FROM gone_by") == [["-7"]]
         d.stop()
+
+
+HELD = ["held_%d" % i for i in range(16)]
+
+
+def held_copy(d):
+    """Who has a table keeps the copy of `second` where it is: one that was just made, and that nobody fills yet."""
+    c = psycopg.connect(host=d.side["new"].home, port=d.side["new"].port, user="godwit-check", dbname="second")
+
+    def one():
+        for name in reversed(HELD):
+            try:
+                c.execute("LOCK TABLE %s IN SHARE MODE NOWAIT" % name)
+                if c.execute("SELECT count(*) FROM " + name).fetchone() == (0,):
+                    return True
+            except (psycopg.errors.UndefinedTable, psycopg.errors.LockNotAvailable):
+                pass
+            c.rollback()
+    until(one, 60, step=0.002)
+    return c
+
+
+@pytest.mark.limit(300)
+def test_while_it_copies(tmp_path):
+    """One database's copy does not get on: nothing is promoted, nobody is held, and pause, resume, rollback, stop and
+    kill -9 do what they do with one database. Then it ends well."""
+    with Both(tmp_path, "--strategy", "big_bang") as d:
+        for name in HELD:
+            d.in_("second", "old", "CREATE TABLE %s AS SELECT g AS n, repeat('v', 100) AS v FROM generate_series(1, 40000) g;"
+                  "ALTER TABLE %s ADD PRIMARY KEY (n)" % (name, name))
+        d.g.spawn()
+        with held_copy(d):
+            until(d.g.is_serving, 60)
+            c = Counter(d)
+            c.wait()
+            assert d.g.status()["phase"] == "copying", d.g.status()["phase"]
+            code, out, err = d.g.verb("promote")
+            assert code in (3, 5) and "cop" in err, (code, out, err)
+            c.wait()
+            d.g.must("pause")
+            assert d.g.status()["status"] == "paused"
+            d.g.must("resume")
+            assert d.g.status()["status"] == "running"
+            code, out, err = d.g.verb("complete")
+            assert code == 3, (code, out, err)
+            d.g.must("rollback")
+            assert d.g.status()["status"] == "rolled_back"
+            c.wait()
+            c.stop()
+            for side in ("old", "new"):
+                until(lambda s=side: d.rows(s, OWN) == [], 60)
+            d.stop()
+        d.g.spawn()  # the same command: it is rolled back, and serves old
+        until(d.g.is_serving, 60)
+        again = subprocess.Popen([BINARY, "promote", "--state", d.g.state], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        d.g.until(lambda s: s["status"] == "running" and s["phase"] == "copying", 60)  # what was on new is gone
+        with held_copy(d):
+            c = Counter(d)
+            c.wait()
+            c.stop()
+            d.g.kill()
+            assert again.wait(60) != 0, again.stdout.read()
+            again.stdout.close()
+            d.start()
+            c = Counter(d)
+            c.wait()
+            assert d.state() == ["old", "old"]
+            d.g.until(lambda s: s["status"] == "running" and s["phase"] == "copying")
+            c.stop()
+            d.stop()  # in the middle of the copy
+            d.start()
+            d.g.until(lambda s: s["status"] == "running" and s["phase"] == "copying")
+        c = Counter(d)
+        d.in_step()
+        d.g.must("promote")
+        assert d.authority() == {"new"}
+        c.wait()
+        code, out, err = d.g.verb("verify")
+        assert code == 0, (out, err)
+        c.stop()
+        c.holds("new")
+        assert d.in_("second", "new", "SELECT count(*) FROM " + HELD[0]) == [["40000"]]
+        d.stop()
+
+
+@pytest.mark.limit(300)
+def test_new_is_away(tmp_path):
+    """New is down, or one of its databases takes nothing: promote is postponed with the reason, clients go on, and
+    later it is done."""
+    with Both(tmp_path, "--strategy", "big_bang").start() as d:
+        d.in_step()
+        c = Counter(d)
+        c.wait()
+        with locked(d, "second", "new", "gone_by"):
+            code, out, err = d.g.verb("promote")
+            assert code == 5 and d.state() == ["old", "old"], (code, out, err)
+            c.wait()
+        d.side["new"].halt()
+        code, out, err = d.g.verb("promote")
+        assert code in (3, 5) and d.state() == ["old", "old"], (code, out, err)
+        c.wait()
+        c.lives = False
+        d.g.kill()
+        d.g.spawn()  # the fence may be anywhere, new does not answer: old is served as soon as that is known
+        c.wait()
+        d.side["new"].start()
+        until(d.g.is_serving, 60)
+        d.in_step()
+        c.lives = True
+        d.g.must("promote")
+        assert d.authority() == {"new"}
+        c.wait()
+        c.stop()
+        c.holds("new")
+
+
+@pytest.mark.limit(400)
+def test_killed_at_any_moment(tmp_path):
+    """While it begins (at a record of the journal) and while it switches (at any time): the same command goes on, both
+    databases are on one side, and no acknowledged write is lost."""
+    rng = random.Random(SEED)
+    points = [(n, w) for n in range(1, 13) for w in ("before", "after")]
+    with Both(tmp_path, "--strategy", "big_bang") as d:
+        for n, when in points if FULL else rng.sample(points, 3):
+            d.g.spawn(env={"GODWIT_CRASH_AT": "%d:%s" % (n, when)})
+            until(lambda: d.g.proc.poll() is not None or d.g.peek(), 60)
+            d.g.kill() if d.g.is_alive() else None
+        d.start()
+        d.in_step()
+        c = Counter(d, lives=False)
+        c.wait()
+        for verb in 3 * ["promote"] if not FULL else 20 * ["promote"]:
+            was = set(d.state()).pop()
+            verb = "rollback" if was == "new" else "promote"
+            p = subprocess.Popen([BINARY, verb, "--state", d.g.state], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.random() * 0.5)
+            d.g.kill()
+            p.wait(60)
+            assert len(set(d.state())) == 1, d.state()
+            d.start()
+            if d.g.status()["status"] == "rolled_back":
+                d.g.must("promote", timeout=120)
+            d.in_step()
+            assert len(d.authority()) == 1
+            c.wait()
+        side, = d.authority()
+        c.stop()
+        c.holds(side)
+        until(lambda: d.rows(side, OPEN) == ALL, 20)
+        d.is_shut("new" if side == "old" else "old")

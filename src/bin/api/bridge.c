@@ -369,6 +369,78 @@ begin_again(struct line *l, struct err *err)
 	return rc;
 }
 
+/* pools, clients, servers */
+static bool
+is_console(const char *verb)
+{
+	return strcmp(verb, "pools") == 0 || strcmp(verb, "clients") == 0 ||
+	       strcmp(verb, "servers") == 0;
+}
+
+/* A page of one interlay after the other; where it goes on is "its place:what the API
+ * says there". */
+static int
+look_at_rows(struct line *l, const char *verb, const json_t *args, json_t **ret,
+             struct err *err)
+{
+	const json_t *all = l->bridge->conf.interlays;
+	const char *after = look_text(args, "after");
+	const char *rest = strchr(after, ':');
+	size_t k = rest != NULL ? strtoul(after, NULL, 10) : 0;
+	struct body b = { .body = NULL };
+	struct web_request q = { .method = "GET", .path = b.path };
+	struct web_answer a = { .status = 0 };
+	const char *id = json_string_value(json_array_get(all, k));
+	const char *next;
+	char limit[24];
+	int rc;
+
+	if (id == NULL)
+		return err_set(err, ERR_USAGE, "after: there is nothing");
+	(void)snprintf(b.path, sizeof(b.path), "/api/v1/interlays/%s/%s", id,
+	               verb);
+	(void)snprintf(limit, sizeof(limit), "%lld",
+	               (long long)look_int(args, "limit"));
+	if (strcmp(verb, "pools") != 0 && look_int(args, "limit") > 0)
+		body_query(&b, "limit", limit);
+	if (rest != NULL && rest[1] != '\0')
+		body_query(&b, "after", rest + 1);
+	rc = remote_call(&l->remote, &q, &a, err);
+	if (rc == 0)
+		rc = remote_refusal(&a, err);
+	next = look_text(a.body, "next");
+	if (rc == 0) {
+		*ret = json_pack("{s:O,s:n}", "rows",
+		                 json_object_get(a.body, "data"), "next");
+		if (next[0] != '\0')
+			(void)json_object_set_new(
+				*ret, "next", json_sprintf("%zu:%s", k, next));
+		else if (k + 1 < json_array_size(all))
+			(void)json_object_set_new(*ret, "next",
+			                          json_sprintf("%zu:", k + 1));
+	}
+	web_answer_fini(&a);
+	return rc;
+}
+
+static void
+do_console(struct line *l, const char *verb, const json_t *args)
+{
+	struct err err = { .code = ERR_UNABLE };
+	json_t *rows = NULL;
+	int rc;
+
+	if (l->bridge->conf.interlays == NULL)
+		rc = err_set(&err, ERR_UNABLE,
+		             "not shown for redis: ask CLIENT LIST through the "
+		             "interlay");
+	else
+		rc = look_at_rows(l, verb, args, &rows, &err);
+	(void)say(l->fd,
+	          rc != 0 ? refused(err.code, err.text)
+	                  : json_pack("{s:b,s:o}", "ok", 1, "data", rows));
+}
+
 static void
 do_verb(struct line *l, const char *verb, const json_t *args)
 {
@@ -384,13 +456,8 @@ do_verb(struct line *l, const char *verb, const json_t *args)
 		l->bridge->conf.stop();
 		return;
 	}
-	if (strcmp(verb, "pools") == 0 || strcmp(verb, "clients") == 0 ||
-	    strcmp(verb, "servers") == 0) {
-		(void)say(
-			l->fd,
-			refused(ERR_UNABLE,
-		                "not shown for redis: ask CLIENT LIST through "
-		                "the interlay"));
+	if (is_console(verb)) {
+		do_console(l, verb, args);
 		return;
 	}
 	if (id == ACTION_N && !is_look) {
@@ -415,18 +482,29 @@ do_verb(struct line *l, const char *verb, const json_t *args)
 	json_decref(m);
 }
 
-static void *
-serve_line(void *arg)
+/* One request; false: no other one follows. */
+static bool
+serve_request(struct line *l)
 {
-	struct line *l = arg;
 	json_t *request = hear(l->fd);
 	const char *verb = look_text(request, "verb");
+	bool has_more = request != NULL && is_console(verb); /* by pages */
 
 	if (strcmp(verb, "watch") == 0)
 		watch(l);
 	else if (request != NULL)
 		do_verb(l, verb, json_object_get(request, "args"));
 	json_decref(request);
+	return has_more;
+}
+
+static void *
+serve_line(void *arg)
+{
+	struct line *l = arg;
+
+	while (serve_request(l))
+		;
 	(void)shutdown(l->fd, SHUT_RDWR);
 	atomic_store(&l->is_over, true);
 	return NULL;

@@ -4,8 +4,8 @@
  *
  * The live screen and the lines of `godwit migrate` talk to a socket in JSON
  * lines (contracts.md); the other end of it is a thread here that asks the API.
- * Each connection is one request: watch, or a verb. A socket of its own makes the
- * verbs of a second terminal work, too (cluster.h).
+ * Each connection is one request: watch, or a verb; or one for each page of rows. A
+ * socket of its own makes the verbs of a second terminal work, too (daemon.h).
  *
  * Owns:   its threads and their connections.
  * Limits: BRIDGE_MAX connections in its life at once.
@@ -33,6 +33,9 @@ struct bridge_conf {
 	void (*stop)(void); /* the verb stop; NULL: there is none         */
 	bool begins_again;  /* promote after a rollback is migrate, then it */
 	const json_t *own;  /* put over every status; NULL: nothing      */
+	/* The ids of interlays whose pools, clients and servers can be shown; NULL:
+	 * they are Redis'. */
+	const json_t *interlays;
 };
 
 struct bridge *bridge_new(const struct bridge_conf *c, struct err *err);

@@ -255,6 +255,36 @@ add_trouble(json_t *all, const struct leg *l)
 			json_sprintf("%s: %s", merge_name(l), one));
 }
 
+/* How far one is before it can switch. */
+static int
+progress(const json_t *status)
+{
+	static const char *const words[] = { "copying", "catching_up" };
+	const char *phase = json_string_value(json_object_get(status, "phase"));
+	int i = 0;
+
+	while (phase != NULL && i < 2 && strcmp(words[i], phase) != 0)
+		i++;
+	return i;
+}
+
+/* The slowest says where all are, and what comes next. */
+static void
+wait_for(json_t *all, const json_t *one)
+{
+	static const char *const keys[] = { "phase", "next" };
+
+	if (progress(one) >= progress(all))
+		return;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		json_t *v = json_object_get(one, keys[i]);
+
+		if (v != NULL)
+			(void)json_object_set_new(all, keys[i],
+			                          json_deep_copy(v));
+	}
+}
+
 static json_t *
 resource(const struct migration *m, const json_t *r, uint32_t leg)
 {
@@ -319,6 +349,7 @@ merge_status(const struct migration *m)
 		add_shadow(all, l->status);
 		add_judged(all, l);
 		add_trouble(all, l);
+		wait_for(all, l->status);
 		both(all, l->status, "copy", "done");
 		both(all, l->status, "stream", "in_step");
 	}
