@@ -110,7 +110,7 @@ def test_there_and_back(tmp_path, own_ports):
         code, out, err = d.g.verb("clients", "--json")
         assert code == 0 and sorted(x["database"] for x in json.loads(out)) == list(BOTH), (out, err)
         assert len(json.loads(d.g.verb("clients", "--json", "--max", "1")[1])) == 1
-        assert json.loads(d.g.verb("pools", "--json")[1]) == []
+        assert sorted(x["database"] for x in json.loads(d.g.verb("pools", "--json")[1])) == list(BOTH)
         d.g.must("promote")
         assert d.authority() == {"new"}
         d.is_shut("old")
@@ -316,7 +316,6 @@ def test_while_it_copies(tmp_path):
             c.stop()
             d.stop()  # in the middle of the copy
             d.start()
-            d.g.until(lambda s: s["status"] == "running" and s["phase"] == "copying")
         c = Counter(d)
         d.in_step()
         d.g.must("promote")

@@ -333,11 +333,13 @@ merge_status(const struct migration *m)
 {
 	json_t *all = NULL;
 	bool partial = false;
+	bool begins = false; /* one of them, and says nothing yet */
 
 	for (uint32_t i = 0; i < m->leg_n; i++) {
 		const struct leg *l = m->leg[i];
 
 		partial |= l->is_out;
+		begins |= !l->is_out && l->phase == LEG_BEGINS;
 		if (l->is_out || l->status == NULL)
 			continue;
 		if (all == NULL) {
@@ -353,6 +355,9 @@ merge_status(const struct migration *m)
 		both(all, l->status, "copy", "done");
 		both(all, l->status, "stream", "in_step");
 	}
+	if (all != NULL && begins)
+		(void)json_object_set_new(json_object_get(all, "stream"),
+		                          "in_step", json_false());
 	if (all == NULL)
 		all = m->leg_n > 0 && m->leg[0]->status != NULL
 		              ? json_deep_copy(m->leg[0]->status)

@@ -23,9 +23,8 @@
 	         " count(*) FROM pg_replication_slots WHERE slot_name !~ $1)") \
 	X(SENDERS,                                                             \
 	  "current_setting('max_wal_senders')::int - (SELECT"                  \
-	  " count(*) FROM pg_stat_replication WHERE pid NOT IN (SELECT"        \
-	  " active_pid FROM pg_replication_slots WHERE slot_name ~ $1"         \
-	  " AND active_pid IS NOT NULL))")                                     \
+	  " count(*) FROM pg_stat_replication WHERE application_name NOT LIKE" \
+	  " 'godwit:%')")                                                      \
 	X(ORIGINS,                                                             \
 	  "coalesce(current_setting('max_active_replication_origins',"         \
 	  " true), current_setting('max_replication_slots'))::int -"           \
