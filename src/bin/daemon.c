@@ -483,7 +483,8 @@ sweep_folder(const char *path)
 	// The stream is this function's own, so its readdir is safe.
 	for (struct dirent *e = readdir(d); // NOLINT(concurrency-mt-unsafe)
 	     e != NULL; e = readdir(d))     // NOLINT(concurrency-mt-unsafe)
-		(void)unlinkat(dirfd(d), e->d_name, 0);
+		if (unlinkat(dirfd(d), e->d_name, 0) != 0)
+			(void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
 	(void)closedir(d);
 	(void)rmdir(path);
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`godwit migrate` where the URLs name nodes of clusters: one command, no daemon of the user's own."""
+import glob
 import json
 import os
 import re
@@ -113,7 +114,9 @@ def test_a_look(place):
     old, new = Cluster(place, "old", 2), Cluster(place, "new", 3)
     before, files = traces(*old.nodes, *new.nodes), sorted(os.listdir(place.dir))
     argv = ["migrate", old.nodes[0].url, new.nodes[0].url, "--check"]
+    folders = set(glob.glob("/tmp/godwit-check-*"))
     code, out, err = run(*argv, timeout=30)
+    assert not [f for f in set(glob.glob("/tmp/godwit-check-*")) - folders if os.path.isdir(f + "/check.db.d")]
     assert code == 0 and "It can begin" in out, (code, out, err)
     assert [len(re.findall(r"^pass  kind .*: %s " % side, out, re.M)) for side in ("old", "new")] == [4, 4], out
     code, out, err = run(*argv, "--json", timeout=30)
