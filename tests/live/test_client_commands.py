@@ -138,6 +138,37 @@ def test_reply_off_and_skip(walk):  # noqa: F811
         c.close()
 
 
+def heard_while_mute(c, other, protocol):
+    """What a subscriber hears that wants no replies."""
+    if protocol == 3:
+        c.hello(3)
+    send = lambda *words: c.sock.sendall(encode(words))  # noqa: E731
+    send("CLIENT", "REPLY", "OFF")
+    send("SUBSCRIBE", "m", "n")
+    heard = [c.read(), c.read()]
+    other.cmd("PUBLISH", "m", "one")
+    heard.append(c.read())
+    send("UNSUBSCRIBE", "m", "n")
+    send("PING")
+    send("CLIENT", "REPLY", "ON")
+    heard += [c.read() for _ in range(3)]
+    for words in (("CLIENT", "REPLY", "SKIP"), ("SUBSCRIBE", "m"), ("UNSUBSCRIBE", "m"), ("PING",)):
+        send(*words)
+    heard += [c.read() for _ in range(3)]
+    c.close()
+    return heard
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("protocol", (2, 3))
+def test_pushes_are_no_replies(walk, protocol):  # noqa: F811
+    """CLIENT REPLY OFF and SKIP keep back replies; confirmations and messages of
+    channels come as the server sends them."""
+    for _ in walk.phases():
+        want = heard_while_mute(walk.server.conn(), walk.server.conn(), protocol)
+        assert heard_while_mute(conn(walk), conn(walk), protocol) == want
+
+
 def lines_until(m, word, seconds=10):
     out = []
     while True:

@@ -447,6 +447,11 @@ session_nil_array(const struct session *s)
 
 /* Bytes for the client, behind replies that are withheld. */
 void session_say(struct relay *r, struct session *s, struct span bytes);
+/* What is no reply: messages of channels, their confirmations, invalidations.
+ * CLIENT REPLY OFF does not stop them. */
+void session_push(struct relay *r, struct session *s, struct span bytes);
+/* As session_say_buf(). */
+void session_push_buf(struct relay *r, struct session *s, struct buf *b);
 /* The same for a buf that is done then; when it could not be filled the session
  * is closed. */
 void session_say_buf(struct relay *r, struct session *s, struct buf *b);

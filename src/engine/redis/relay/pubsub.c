@@ -23,6 +23,7 @@
  * requests go where everybody's go: one place at a time, so its answers and
  * confirmations keep the order of its requests.
  */
+#include "engine/redis/relay/clients.h"
 #include "engine/redis/relay/split.h"
 #include "engine/redis/relay/sub.h"
 #include "engine/redis/relay/unknown.h"
@@ -139,7 +140,7 @@ sub_say(struct relay *r, struct session *s, struct span pushes)
 	struct pending *e = u == NULL ? NULL : half_answered(s);
 
 	if (e == NULL) {
-		session_say(r, s, pushes);
+		session_push(r, s, pushes);
 		return;
 	}
 	e->flags |= PEND_F_LATE;
@@ -155,7 +156,7 @@ pubsub_go_on(struct relay *r, struct session *s)
 
 	if (u == NULL || s->link == NULL)
 		return;
-	session_say(r, s, buf_span(&u->late));
+	session_push(r, s, buf_span(&u->late));
 	u = sub_of(s); /* saying may have closed the session */
 	if (u != NULL)
 		buf_release(&u->late);
@@ -281,7 +282,7 @@ nothing_to_leave(struct relay *r, struct session *s, const struct command *c,
 		sub_put_confirmed(&b, s, span_str(c->name), span_of(NULL, 0));
 		resp_put_int(&b, u == NULL ? 0 : (int64_t)sub_shown(u, v.kind));
 	}
-	session_say_buf(r, s, &b);
+	session_push_buf(r, s, &b);
 	return done(s);
 }
 
@@ -493,9 +494,18 @@ pubsub_first(struct relay *r, struct session *s, const struct command *c,
              const struct resp_cmd *q, struct span raw)
 {
 	struct sub *u = sub_of(s);
+	enum dispatched ret;
 
-	if (!s->resp3)
-		return pubsub_dispatch(r, s, c, q, raw);
+	if (!s->resp3) {
+		if (r->watchful && !clients_may_go(r, s, c))
+			return DISPATCH_WAIT;
+		ret = pubsub_dispatch(r, s, c, q, raw);
+		if (ret == DISPATCH_NO)
+			return dispatch_command(r, s, c, q, raw);
+		if (ret == DISPATCHED && r->watchful)
+			clients_went(r, s, c, raw);
+		return ret;
+	}
 	if (!is_subscription(c)) {
 		if (buf_len(&u->asked) > 0 || sub_asks(u) > 0)
 			return DISPATCH_WAIT;
@@ -544,7 +554,7 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 	if (sub_count(u) == 0 || c->handler == COMMAND_QUIT ||
 	    c->handler == COMMAND_RESET) {
 		pubsub_free(r, s);
-		return dispatch_command(r, s, c, q, raw);
+		return DISPATCH_NO;
 	}
 	not_now(r, s, c, q);
 	return done(s);

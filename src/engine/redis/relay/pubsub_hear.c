@@ -79,7 +79,7 @@ confirmed(struct relay *r, struct session *s, struct sub_verb v,
 	buf_init(&b, r->mem);
 	sub_put_confirmed(&b, s, span_str(sub_verb_name(v)), name);
 	resp_put_int(&b, (int64_t)sub_shown(sub_of(s), v.kind));
-	session_say_buf(r, s, &b);
+	session_push_buf(r, s, &b);
 }
 
 /* The server has ended it. On the shadow there is nothing to be told; it begins

@@ -247,7 +247,14 @@ session_drained(struct relay *r, struct session *s)
 void
 session_say(struct relay *r, struct session *s, struct span bytes)
 {
-	if (s->link == NULL || s->mute)
+	if (!s->mute)
+		session_push(r, s, bytes);
+}
+
+void
+session_push(struct relay *r, struct session *s, struct span bytes)
+{
+	if (s->link == NULL)
 		return;
 	if (s->withheld > 0) {
 		ack_withhold(r, s, s->lane, bytes);
@@ -284,6 +291,16 @@ session_say_buf(struct relay *r, struct session *s, struct buf *b)
 		session_close(r, s, NULL);
 	else
 		session_say(r, s, buf_span(b));
+	buf_fini(b);
+}
+
+void
+session_push_buf(struct relay *r, struct session *s, struct buf *b)
+{
+	if (buf_failed(b))
+		session_close(r, s, NULL);
+	else
+		session_push(r, s, buf_span(b));
 	buf_fini(b);
 }
 

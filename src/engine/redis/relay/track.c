@@ -220,7 +220,7 @@ track_push(struct relay *r, struct lane *lane, struct span bytes, bool end)
 	if (lane->kind != LANE_OWN || s == NULL || !s->tracking)
 		return; /* nobody's: none was asked for */
 	if (end && buf_len(&lane->part) == 0) {
-		session_say(r, s, bytes);
+		session_push(r, s, bytes);
 		return;
 	}
 	buf_put_span(&lane->part, bytes);
@@ -234,6 +234,6 @@ track_push(struct relay *r, struct lane *lane, struct span bytes, bool end)
 		return;
 	part = lane->part;
 	buf_init(&lane->part, r->mem);
-	session_say(r, s, buf_span(&part));
+	session_push(r, s, buf_span(&part));
 	buf_fini(&part);
 }
