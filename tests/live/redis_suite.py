@@ -57,11 +57,12 @@ HANGS = (
     "/Timedout .*",
     "SHUTDOWN NOSAVE can kill a timedout script anyway",
     "Connecting as a replica",
+    "/MONITOR can log commands issued by .*",
 )
 # Why a test differs: the first of these that its unit, name or words match.
 # docs/internals/redis_suite.md explains each.
 REASONS = (
-    ("tracking", r"client tracking is not relayed|^unit/tracking: "),
+    ("tracking", r"only a RESP3 client can be told|^unit/tracking: "),
     ("replica", r"refuses (sync|psync|replconf)|Connecting as a replica|MULTI / EXEC with REPLICAOF"),
     ("attached", r"while a migration is attached"),
     ("select", r"WATCH will consider touched expired keys"),
@@ -72,7 +73,8 @@ REASONS = (
     ("canary", r"should lazy expire keys|B[LRM]+POP\w*: multiple existing|BZ\w*POP.* RESP3"),
     ("mover", r"RESTORE can set LRU|not enough good replicas|to equal or match 'ROLE'"
               r"|equal to 'ROLE'|SLOWLOG - Some commands can redact"),
-    ("own", r"godwit:\w+:|CLIENT INFO|CLIENT KILL SKIPME|LATENCY HISTOGRAM"),
+    ("own", r"godwit:\w+:|CLIENT INFO|CLIENT KILL (SKIPME|with illegal)|LATENCY HISTOGRAM|introspection: CLIENT LIST"
+            r"|MONITOR can log commands issued|^unit/(querybuf|replybufsize)|waiting for blocked clients"),
     ("rights", r"permissions to run the 'select' command"),
     ("door", r"CONFIG sanity"),
     ("cascade", r"calls can not be nested|inside MULTI is not|match 'QUEUED'"

@@ -212,6 +212,38 @@ def test_monitor_survives_a_switch(walk):  # noqa: F811
     assert m.cmd("PING") == b"PONG"
 
 
+# AUTH itself, and a HELLO that logs in, are not shown by Godwit at all.
+SECRETS = (
+    ("HELLO", "2", "SETNAME", "auth"), ("MIGRATE", "127.0.0.1", "1", "auth", "9", "5000"),
+    ("MIGRATE", "127.0.0.1", "1", "none", "9", "5000", "AUTH", "hidden"),
+    ("MIGRATE", "127.0.0.1", "1", "none", "9", "5000", "COPY", "auth2", "nobody", "hidden"))
+
+
+def monitored(m, c, end):
+    """What m sees of c, from the first word on."""
+    for words in (("AUTH", "hidden"), ("HELLO", "2", "AUTH", "nobody", "hidden"), *SECRETS, ("SET", "k1", end)):
+        c.raw(*words)
+    own = ":%d] " % c.sock.getsockname()[1]
+    return [x.partition(own)[2] for x in lines_until(m, end) if own in x]
+
+
+def test_monitor_shows_no_passwords(walk):  # noqa: F811
+    """As the server: the words that are secret, and no others, are (redacted)."""
+    m = conn(walk)
+    assert m.cmd("MONITOR") == b"OK"
+    for phase in walk.phases():
+        there = walk.server.conn()
+        assert there.cmd("MONITOR") == b"OK"
+        want = [x for x in monitored(there, walk.server.conn(), phase) if '"AUTH" "(' not in x or "MIGRATE" in x]
+        got = monitored(m, conn(walk), phase)
+        assert got == want and len(got) == len(SECRETS) + 1
+        assert "hidden" not in str(got) and str(got).count("(redacted)") == 3
+        there.close()
+        if phase == "canary":
+            return
+
+
+@pytest.mark.limit(60)
 def test_who_may(walk):  # noqa: F811
     """The server's rights count: a user who may not is told so, and sees nobody."""
     walk.a.cmd("ACL", "SETUSER", "few", "on", ">few", "~*", "+@all", "-@admin", "-@dangerous")

@@ -96,11 +96,30 @@ is_hidden(const struct command *c)
 	return false;
 }
 
+/* How many words behind word i (from 0, the command's name) are a name and a
+ * password. */
+static uint32_t
+secrets_behind(const struct command *c, uint32_t i, struct span word)
+{
+	bool migrates = span_eq(span_of((const uint8_t *)c->name, c->name_n),
+	                        SPAN("migrate"));
+
+	if (c->handler == COMMAND_AUTH)
+		return i == 0 ? UINT32_MAX : 0;
+	if (c->handler == COMMAND_HELLO)
+		return i > 0 && span_is_word(word, SPAN("auth")) ? 2 : 0;
+	if (!migrates || i < 6)
+		return 0;
+	return span_is_word(word, SPAN("auth"))    ? 1
+	       : span_is_word(word, SPAN("auth2")) ? 2
+	                                           : 0;
+}
+
 void
 monitor_note(struct relay *r, const struct session *s, const struct command *c,
              struct span raw)
 {
-	bool secret = c->handler == COMMAND_AUTH || c->handler == COMMAND_HELLO;
+	uint32_t secret = 0; /* words that come */
 	struct span arg;
 	size_t pos = 0;
 
@@ -111,8 +130,10 @@ monitor_note(struct relay *r, const struct session *s, const struct command *c,
 	         (unsigned)(r->port->wall_ms % 1000) * 1000, s->db);
 	clients_put_address(r, s, &r->lines);
 	buf_put_str(&r->lines, "]");
-	for (int i = 0; resp_cmd_walk(raw, &pos, &arg); i++)
-		put_text(&r->lines, secret && i > 0 ? SPAN("(redacted)") : arg);
+	for (uint32_t i = 0; resp_cmd_walk(raw, &pos, &arg); i++) {
+		put_text(&r->lines, secret > 0 ? SPAN("(redacted)") : arg);
+		secret = secret > 0 ? secret - 1 : secrets_behind(c, i, arg);
+	}
 	buf_put_str(&r->lines, "\r\n");
 }
 
