@@ -240,7 +240,9 @@ begin(struct whole *w)
 {
 	json_t *m = NULL;
 	const char *status;
+	char path[STATE_PATH_MAX + 8];
 	bool has_begun;
+	bool is_there;
 	int rc;
 
 	if (ask(w, "GET", "migrations/" NAME, NULL, &m) != 0 &&
@@ -249,9 +251,14 @@ begin(struct whole *w)
 	status = look_text(m, "status");
 	has_begun = status[0] != '\0' && strcmp(status, "pending") != 0 &&
 	            strcmp(status, "ready") != 0;
+	is_there = m != NULL;
 	json_decref(m);
 	if (has_begun)
 		return 0;
+	/* Killed while it began: what its legs have left is theirs by its name. */
+	begun_path(w->conf, path, sizeof(path));
+	if (is_there && access(path, F_OK) == 0)
+		return migrate(w);
 	rc = make(w);
 	return rc == 0 ? migrate(w) : rc;
 }

@@ -266,10 +266,22 @@ moves_scope(struct run *r, const json_t *def, struct err *err)
 	return divide_gate(r, err);
 }
 
+static int
+may_begin(const struct run *r, struct err *err)
+{
+	enum life_state to;
+
+	if (r->op.verb == VERB_N)
+		return 0;
+	/* A way back of several legs that one of them broke is tried again. */
+	if (r->op.kind == OP_ROLLBACK && r->state == LIFE_ROLLING_BACK)
+		return 0;
+	return life_apply(r->state, r->op.verb, &to, err);
+}
+
 int
 moves_try(struct run *r, struct err *err)
 {
-	enum life_state to;
 	struct gates g;
 	char why[200] = "";
 	bool is_move = r->op.kind == OP_PROMOTE;
@@ -278,7 +290,7 @@ moves_try(struct run *r, struct err *err)
 	struct strategy before = r->strategy;
 	struct run_write write = r->write;
 	struct spec *spec = r->spec;
-	int rc = 0;
+	int rc;
 
 	/* A patch would put its own in place of it. */
 	r->spec = spec != NULL ? spec_clone(spec) : NULL;
@@ -286,8 +298,7 @@ moves_try(struct run *r, struct err *err)
 		r->spec = spec;
 		return err_set(err, ERR_NOMEM, "out of memory");
 	}
-	if (r->op.verb != VERB_N)
-		rc = life_apply(r->state, r->op.verb, &to, err);
+	rc = may_begin(r, err);
 	if (rc == 0 && is_move)
 		rc = moves_choose(r, err);
 	if (rc == 0 && is_move &&

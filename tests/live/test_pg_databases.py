@@ -168,7 +168,7 @@ def test_there_and_back_and_there(tmp_path):
         assert d.state() == ["old", "old"]
         c.wait()
         for side in ("old", "new"):
-            until(lambda s=side: d.rows(s, OWN) == [], 60)
+            until(lambda s=side: d.rows(s, OWN) == [], 60, text=lambda s=side: "%s to be left, it has %s" % (s, d.rows(s, OWN)))
             d.is_open(side)
         d.serve.must("POST", "migrations/m/migrate", status=202)
         d.in_step()
@@ -516,7 +516,7 @@ def test_one_that_cannot_go_on(tmp_path):
         assert d.state() == ["old", "old"]
         c.holds("old")
         for side in ("old", "new"):
-            until(lambda s=side: d.rows(s, OWN) == [], 60)
+            until(lambda s=side: d.rows(s, OWN) == [], 60, text=lambda s=side: "%s to be left, it has %s" % (s, d.rows(s, OWN)))
             d.is_open(side)
 
 
@@ -596,7 +596,7 @@ def test_killed_at_any_record(tmp_path):
                 d.verb("rollback")
                 d.until(lambda s: s["status"] == "rolled_back")
                 for side in ("old", "new"):
-                    until(lambda s=side: d.rows(s, OWN) == [], 60)
+                    until(lambda s=side: d.rows(s, OWN) == [], 60, text=lambda s=side: "%s to be left, it has %s" % (s, d.rows(s, OWN)))
                 d.serve.must("POST", "migrations/m/migrate", status=202)
                 d.in_step()
             restart(GODWIT_CRASH_AT="%d:%s" % (i, when))

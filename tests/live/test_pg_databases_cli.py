@@ -294,9 +294,9 @@ def test_while_it_copies(tmp_path):
             assert d.g.status()["status"] == "rolled_back"
             c.wait()
             c.stop()
-            for side in ("old", "new"):
-                until(lambda s=side: d.rows(s, OWN) == [], 60)
-            d.stop()
+        for side in ("old", "new"):
+            until(lambda s=side: d.rows(s, OWN) == [], 60, text=lambda s=side: "%s to be left, it has %s" % (s, d.rows(s, OWN)))
+        d.stop()
         d.g.spawn()  # the same command: it is rolled back, and serves old
         until(d.g.is_serving, 60)
         again = subprocess.Popen([BINARY, "promote", "--state", d.g.state], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -308,14 +308,13 @@ def test_while_it_copies(tmp_path):
             d.g.kill()
             assert again.wait(60) != 0, again.stdout.read()
             again.stdout.close()
-            d.start()
-            c = Counter(d)
-            c.wait()
-            assert d.state() == ["old", "old"]
-            d.g.until(lambda s: s["status"] == "running" and s["phase"] == "copying")
-            c.stop()
-            d.stop()  # in the middle of the copy
-            d.start()
+        d.start()
+        c = Counter(d)
+        c.wait()
+        assert d.state() == ["old", "old"]
+        c.stop()
+        d.stop()
+        d.start()
         c = Counter(d)
         d.in_step()
         d.g.must("promote")
