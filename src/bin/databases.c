@@ -140,7 +140,9 @@ name_things(struct names *all)
 			                              c == '_' || c == '-');
 
 			is_word = is_word && is_fine;
-			d->id[n] = is_fine ? c : '_';
+			d->id[n] = '_';
+			if (is_fine)
+				d->id[n] = c;
 		}
 		if (is_word)
 			d->id[n] = '\0';

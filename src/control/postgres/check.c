@@ -297,6 +297,24 @@ judge_extensions(struct run *r, const struct pg_facts *old, struct checks *c,
 	return rc;
 }
 
+/* What one side is by itself. */
+static int
+meet_and_judge(struct run *r, enum side s, struct pg_facts *f, struct err *err)
+{
+	struct checks *c = &r->checks;
+	uint32_t legs = r->conf->legs_on[s];
+	int rc = r->dialect->meet(r, s, err);
+
+	if (rc == 0)
+		rc = ask(r, s, f, err);
+	if (rc != 0)
+		return rc;
+	judge_side(f, r->side[s].label, legs > 0 ? legs : 1, c);
+	if (r->at[s].pg->is_plain)
+		rc = pg_check_rights(r, s, err);
+	return rc == 0 ? judge_left(r, s, c, err) : rc;
+}
+
 int
 pg_check(struct run *r, struct err *err)
 {
@@ -305,20 +323,8 @@ pg_check(struct run *r, struct err *err)
 	int rc = 0;
 
 	*c = (struct checks){ .n = 0 };
-	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
-		rc = r->dialect->meet(r, (enum side)s, err);
-		if (rc == 0)
-			rc = ask(r, (enum side)s, &f[s], err);
-		if (rc != 0)
-			break;
-		judge_side(&f[s], r->side[s].label,
-		           r->conf->legs_on[s] > 0 ? r->conf->legs_on[s] : 1,
-		           c);
-		if (r->at[s].pg->is_plain)
-			rc = pg_check_rights(r, (enum side)s, err);
-		if (rc == 0)
-			rc = judge_left(r, (enum side)s, c, err);
-	}
+	for (int s = 0; rc == 0 && s < SIDE_N; s++)
+		rc = meet_and_judge(r, (enum side)s, &f[s], err);
 	if (rc == -ERR_LOST || rc == -ERR_TIMEOUT) {
 		char text[sizeof(err->text)];
 
