@@ -197,3 +197,32 @@ def test_a_script_that_runs_for_ever_is_killed(walk):
         if phase == "alone":
             continue
         break
+
+
+@pytest.mark.limit(120)
+def test_a_user_stays_in_the_database(walk):
+    """Who becomes a user that may not SELECT stays where he is; nobody gets there by that."""
+    for server in (walk.a, walk.b):
+        server.cmd("ACL", "SETUSER", "few", "on", ">few", "~*", "+@all", "-select")
+        server.cmd("ACL", "SETUSER", "less", "on", ">less", "~*", "+@all", "-select", "-client")
+    stays = conn(walk, db=3)
+    assert stays.cmd("AUTH", "few", "few") == b"OK"
+    for phase in walk.phases():
+        for user in ("few", "less"):
+            key = "p:%s:%s" % (phase, user)
+            c = conn(walk, db=3)
+            assert c.cmd("AUTH", user, user) == b"OK"
+            assert c.cmd("SET", key, phase) == b"OK"
+            assert walk.server.cmd("GET", key, db=3) == phase.encode()
+            may_not = c.raw("SELECT", 3)  # as the server: not even to where it is
+            assert may_not.text == "NOPERM this user has no permissions to run the 'select' command"
+            assert c.cmd("GET", key) == phase.encode() == stays.cmd("GET", key)
+            assert c.pipe([("MULTI",), ("RPUSH", key + ":l", "x"), ("EXEC",)])[-1] == [1]
+            assert c.cmd("BLPOP", key + ":l", 1) == [(key + ":l").encode(), b"x"]
+            # Another one of that user, though connections to 3 are there.
+            other = conn(walk)
+            assert other.cmd("AUTH", user, user) == b"OK"
+            assert other.raw("SELECT", 3).text == may_not.text and other.cmd("GET", key) is None
+            three = conn(walk, db=3)
+            assert b"proto" in three.hello(3, "AUTH", user, user) and three.cmd("GET", key) == phase.encode()
+            assert c.cmd("RESET") == b"RESET" and c.cmd("SELECT", 3) == b"OK" and c.cmd("DEL", key) == 1

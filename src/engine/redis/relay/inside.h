@@ -177,6 +177,7 @@ struct lane {
 	bool is_node;       /* of a cluster: it may say MOVED             */
 	bool left;          /* ... has said it: takes nothing more        */
 	bool vouched;       /* no cred: for sessions that are             */
+	bool brought;       /* for sessions that have brought their db    */
 	uint8_t node;       /* ... another one than the side's; 0: that   */
 	uint32_t auth_left; /* the next so many PEND_GREET: AUTH, HELLO   */
 	uint32_t greet_left; /* ... and those behind them                 */

@@ -374,40 +374,35 @@ put_id(struct relay *r, struct lane *lane)
 	greet(r, lane, PEND_ID);
 }
 
-void
-lane_settle(struct relay *r, struct lane *lane)
-{
-	lane->state = LANE_GREETING;
-	put_select(r, lane);
-	put_name(r, lane);
-	if (lane->kind == LANE_OWN)
-		put_id(r, lane);
-	if (lane->greet_left == 0)
-		ready(r, lane);
-}
-
-/* Its user may not ask for its id, without which nobody can unblock it:
- * Godwit's own user asks on the same connection, which then goes back to the
- * client's. No request of the client runs before that was answered well. */
-static void
-ask_as_own(struct relay *r, struct lane *lane)
+/* What its user may not ask Godwit's own one asks on the same connection, which
+ * then goes back to the client's (lower). No request of the client runs before
+ * that was answered well. True: it was reset. */
+static bool
+raise(struct relay *r, struct lane *lane)
 {
 	struct buf *tx = &lane->link->tx;
 	size_t before = buf_len(tx);
-	bool resets = lane->cred == NULL && !lane->as_writer;
 	const struct side_conf *c = &r->conf->side[lane->side];
+	bool resets;
+
+	put_auth(tx, c, c->own_user, c->own_pass);
+	resets = buf_len(tx) == before;
+	if (resets)
+		resp_put_cmd(tx, "RESET", NULL);
+	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
+	if (lane->brought)
+		put_select(r, lane);
+	return resets;
+}
+
+static void
+lower(struct relay *r, struct lane *lane, bool resets)
+{
+	struct buf *tx = &lane->link->tx;
+	size_t before = buf_len(tx);
 	bool is_none;
 
-	lane->raised = true;
-	put_auth(tx, c, c->own_user, c->own_pass);
-	if (buf_len(tx) == before) {
-		resp_put_cmd(tx, "RESET", NULL);
-		resets = true;
-	}
-	(void)lane_pend(r, lane, NULL, PEND_IGNORE);
-	put_name(r, lane);
-	put_id(r, lane);
-	before = buf_len(tx);
+	resets |= lane->cred == NULL && !lane->as_writer;
 	if (lane->cred != NULL)
 		put_client_auth(r, lane, tx);
 	else if (lane->as_writer)
@@ -416,12 +411,39 @@ ask_as_own(struct relay *r, struct lane *lane)
 	if (is_none)
 		resp_put_cmd(tx, "RESET", NULL);
 	greet(r, lane, PEND_GREET);
-	if (resets || is_none) {
+	if (resets || is_none)
 		put_hello(r, lane);
+	if (is_none || (resets && !lane->brought))
 		put_select(r, lane);
-	}
 	if (is_none)
 		put_name(r, lane); /* RESET forgets it */
+}
+
+/* Nobody can unblock it without its id. */
+static void
+ask_as_own(struct relay *r, struct lane *lane)
+{
+	bool resets = raise(r, lane);
+
+	lane->raised = true;
+	put_name(r, lane);
+	put_id(r, lane);
+	lower(r, lane, resets);
+}
+
+void
+lane_settle(struct relay *r, struct lane *lane)
+{
+	lane->state = LANE_GREETING;
+	if (lane->brought)
+		lower(r, lane, raise(r, lane));
+	else
+		put_select(r, lane);
+	put_name(r, lane);
+	if (lane->kind == LANE_OWN)
+		put_id(r, lane);
+	if (lane->greet_left == 0)
+		ready(r, lane);
 }
 
 void
@@ -493,6 +515,23 @@ scratch_text(struct relay *r)
 	return SPAN("-ERR godwit: out of memory\r\n");
 }
 
+/* Was s in the database of the lane before it was the user that may not SELECT
+ * it? A server leaves a connection where it is: so does a lane that is made for
+ * it. Who asks for SELECT itself is refused: he is not there, or has one. */
+static bool
+brings(struct relay *r, struct session *s, const struct lane *lane,
+       struct span error)
+{
+	if (lane->auth_left > 0 || lane->brought || lane->db == 0 ||
+	    lane->cred == NULL || lane->cred->n == 0 || s->db != lane->db ||
+	    s->cred != lane->cred || session_has_brought(s) ||
+	    !span_has_prefix(error, SPAN("-NOPERM")) ||
+	    session_try_wide(r, s) == NULL)
+		return false;
+	s->wide->brought = true;
+	return true;
+}
+
 /* The sessions that wait for this lane get an error for one request each. */
 static void
 fail_waiters(struct relay *r, struct lane *lane, struct span error)
@@ -501,7 +540,10 @@ fail_waiters(struct relay *r, struct lane *lane, struct span error)
 
 	while ((s = lane->waiters.l.first) != NULL) {
 		session_unwait(s);
-		session_fail_front(r, s, error);
+		if (brings(r, s, lane, error))
+			session_run(r, s);
+		else
+			session_fail_front(r, s, error);
 	}
 }
 

@@ -18,6 +18,7 @@ struct key {
 	bool as_writer;
 	bool vouched;
 	uint8_t node;
+	bool brought;
 };
 
 static struct lane *
@@ -36,6 +37,7 @@ lane_new(struct relay *r, const struct key *k)
 	lane->as_writer = k->as_writer;
 	lane->vouched = k->vouched;
 	lane->node = k->node;
+	lane->brought = k->brought;
 	lane->client_id = -1;
 	lane->id = ++r->next_lane;
 	lane->idle_ns = r->port->now_ns;
@@ -53,7 +55,8 @@ is_one(const struct lane *l, const struct key *k)
 	return l->kind == k->kind && l->side == k->side && l->cred == k->cred &&
 	       l->db == k->db && l->resp3 == k->resp3 &&
 	       l->as_writer == k->as_writer && l->vouched == k->vouched &&
-	       l->node == k->node && !l->dead && !l->left;
+	       l->node == k->node && l->brought == k->brought && !l->dead &&
+	       !l->left;
 }
 
 static struct lane *
@@ -81,7 +84,8 @@ struct lane *
 lane_shared(struct relay *r, enum side side, struct cred *cred, uint32_t db,
             bool resp3)
 {
-	struct key k = { LANE_SHARED, side, cred, db, resp3, false, false, 0 };
+	struct key k = { LANE_SHARED, side,  cred, db,   resp3,
+		         false,       false, 0,    false };
 
 	return find_or_new(r, &k);
 }
@@ -96,7 +100,8 @@ lane_shared_of(struct relay *r, const struct session *s, enum side side)
 		         s->resp3,
 		         false,
 		         s->cred == NULL && s->vouched,
-		         side == s->at ? detour_node(s) : 0 };
+		         side == s->at ? detour_node(s) : 0,
+		         session_has_brought(s) };
 
 	return find_or_new(r, &k);
 }
@@ -104,8 +109,9 @@ lane_shared_of(struct relay *r, const struct session *s, enum side side)
 struct lane *
 lane_shared_like(struct relay *r, const struct lane *like, enum side side)
 {
-	struct key k = { LANE_SHARED, side,  like->cred,    like->db,
-		         like->resp3, false, like->vouched, 0 };
+	struct key k = { LANE_SHARED,   side,        like->cred,
+		         like->db,      like->resp3, false,
+		         like->vouched, 0,           like->brought };
 
 	return find_or_new(r, &k);
 }
@@ -113,7 +119,8 @@ lane_shared_like(struct relay *r, const struct lane *like, enum side side)
 struct lane *
 lane_writer(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_SHARED, side, NULL, db, resp3, true, false, 0 };
+	struct key k = { LANE_SHARED, side,  NULL, db,   resp3,
+		         true,        false, 0,    false };
 
 	return find_or_new(r, &k);
 }
@@ -121,7 +128,8 @@ lane_writer(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_proof(struct relay *r, enum side side, struct cred *cred)
 {
-	struct key k = { LANE_PROOF, side, cred, 0, false, false, false, 0 };
+	struct key k = { LANE_PROOF, side,  cred, 0,    false,
+		         false,      false, 0,    false };
 
 	return find_or_new(r, &k);
 }
@@ -129,7 +137,8 @@ lane_proof(struct relay *r, enum side side, struct cred *cred)
 struct lane *
 lane_reader(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_READER, side, NULL, db, resp3, false, false, 0 };
+	struct key k = { LANE_READER, side,  NULL, db,   resp3,
+		         false,       false, 0,    false };
 
 	return find_or_new(r, &k);
 }
@@ -137,7 +146,8 @@ lane_reader(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_shadow(struct relay *r, enum side side, uint32_t db, bool resp3)
 {
-	struct key k = { LANE_SHADOW, side, NULL, db, resp3, false, false, 0 };
+	struct key k = { LANE_SHADOW, side,  NULL, db,   resp3,
+		         false,       false, 0,    false };
 
 	return find_or_new(r, &k);
 }
@@ -145,7 +155,8 @@ lane_shadow(struct relay *r, enum side side, uint32_t db, bool resp3)
 struct lane *
 lane_admin(struct relay *r, enum side side)
 {
-	struct key k = { LANE_ADMIN, side, NULL, 0, false, false, false, 0 };
+	struct key k = { LANE_ADMIN, side,  NULL, 0,    false,
+		         false,      false, 0,    false };
 
 	return find_or_new(r, &k);
 }
@@ -161,7 +172,8 @@ lane_own(struct relay *r, struct session *s)
 		         s->resp3,
 		         split_is_on(r),
 		         s->cred == NULL && s->vouched && !split_is_on(r),
-		         detour_node(s) };
+		         detour_node(s),
+		         session_has_brought(s) && !split_is_on(r) };
 	struct lane *lane = NULL;
 
 	list_each(lane, l, all, &r->lanes) {
@@ -186,7 +198,8 @@ lane_sub(struct relay *r, struct session *s, enum side side, bool as_reader)
 {
 	bool as_writer = !as_reader && split_is_on(r);
 	struct cred *cred = as_reader || as_writer ? NULL : s->cred;
-	struct key k = { LANE_SUB, side, cred, 0, false, as_writer, false, 0 };
+	struct key k = { LANE_SUB,  side,  cred, 0,    false,
+		         as_writer, false, 0,    false };
 	struct lane *lane = lane_new(r, &k);
 
 	if (lane == NULL)

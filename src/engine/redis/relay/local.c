@@ -95,6 +95,7 @@ local_become(struct relay *r, struct session *s, struct cred *cred)
 	cred_unref(r, s->cred);
 	s->cred = cred;
 	s->is_default = cred == NULL || cred->is_default;
+	session_enter(s, s->db);
 	rule_forget(s);
 	if (cred != NULL && !cred->is_default && !cred->reads &&
 	    causal_wants_users(r))
@@ -167,6 +168,7 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 	struct lane *lane;
 	uint32_t before;
 	uint32_t db;
+	bool had;
 	int64_t n;
 
 	if (!num_get_i64(word.p, word.n, &n)) {
@@ -187,10 +189,13 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 	}
 	db = (uint32_t)n;
 	before = s->db;
-	s->db = db;
+	had = session_has_brought(s);
+	session_enter(s, db);
 	lane = split_is_on(r) ? lane_writer(r, r->route.authority, db, s->resp3)
 	                      : lane_shared_of(r, s, r->route.authority);
 	s->db = before;
+	if (had)
+		s->wide->brought = true;
 	if (lane == NULL) {
 		session_close(r, s, "ERR godwit: out of memory");
 		return DISPATCH_CLOSED;
@@ -199,7 +204,7 @@ select_db(struct relay *r, struct session *s, const struct resp_cmd *q)
 		session_wait(r, s, &lane->waiters);
 		return DISPATCH_WAIT;
 	}
-	s->db = db;
+	session_enter(s, db);
 	session_say(r, s, SPAN("+OK\r\n"));
 	return answered(s);
 }
@@ -228,8 +233,9 @@ local_selected(struct relay *r, struct session *s, struct lane *lane,
                uint32_t db, struct span reply)
 {
 	if (reply.n > 0 && reply.p[0] == '+') {
-		s->db = db;
+		session_enter(s, db);
 		lane->db = db;
+		lane->brought = false;
 	}
 	session_say(r, s, reply);
 }
@@ -485,7 +491,7 @@ local_reset(struct relay *r, struct session *s)
 	s->is_default = true;
 	s->vouched = false;
 	s->resp3 = false;
-	s->db = 0;
+	session_enter(s, 0);
 	if (s->wide != NULL) {
 		s->wide->name_n = 0;
 		s->wide->user_n = 0;

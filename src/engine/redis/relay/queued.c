@@ -427,8 +427,9 @@ put_item(struct relay *r, struct session *s, struct lane *lane,
 	switch (it->kind) {
 	case COMMAND_SELECT:
 		if (answer.p[0] == '+') {
-			s->db = it->db;
+			session_enter(s, it->db);
 			lane->db = it->db;
+			lane->brought = false;
 		}
 		buf_put_span(b, answer);
 		break;

@@ -77,14 +77,15 @@ struct wide {
 	uint32_t caching_n;  /* ... as request n of its lane       */
 	uint8_t region_n;    /* from PROXY v2, else 0         */
 	char region[64];
-	char *refusal_text;  /* of a PEND_BAD, REFUSAL_MAX bytes or NULL  */
-	struct ask *ask;     /* waits for all workers (clients.c)   */
-	bool monitors;       /* MONITOR                             */
-	uint8_t whole;       /* enum whole: it looks at all keys (split.c) */
-	uint64_t whole_n;    /* the question that serves it     */
-	uint64_t whole_pos;  /* ... and its answer              */
-	struct buf held;     /* withheld replies (ack.c)            */
-	struct facts *facts; /* rule.c; NULL: never met rules       */
+	char *refusal_text; /* of a PEND_BAD, REFUSAL_MAX bytes or NULL  */
+	struct ask *ask;    /* waits for all workers (clients.c)   */
+	bool monitors;      /* MONITOR                             */
+	bool brought;     /* it is in a database that its user may not SELECT */
+	uint8_t whole;    /* enum whole: it looks at all keys (split.c) */
+	uint64_t whole_n; /* the question that serves it     */
+	uint64_t whole_pos;           /* ... and its answer              */
+	struct buf held;              /* withheld replies (ack.c)            */
+	struct facts *facts;          /* rule.c; NULL: never met rules       */
 	struct cidr_address proxy_at; /* PROXY v2 said so, if known  */
 	uint8_t user_n;               /* its user of the interlay; 0: default */
 	char user[DOOR_NAME_MAX];
@@ -149,3 +150,19 @@ LIST_OF(session, wait, session_wait);
 struct waiting_list {
 	struct session_wait_list l;
 };
+
+/* Is it in its database since before it was this user, who may not SELECT? */
+static inline bool
+session_has_brought(const struct session *s)
+{
+	return s->db != 0 && s->wide != NULL && s->wide->brought;
+}
+
+/* A server has let it into this one. */
+static inline void
+session_enter(struct session *s, uint32_t db)
+{
+	s->db = db;
+	if (s->wide != NULL)
+		s->wide->brought = false;
+}
