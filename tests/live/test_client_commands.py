@@ -31,6 +31,22 @@ def closed(c):
     return False
 
 
+@pytest.mark.limit(60)
+def test_kill_of_a_user(walk):  # noqa: F811
+    """One that is there, one that is not, in the server's words; and nobody else ends."""
+    for server in (walk.a, walk.b):
+        server.cmd("ACL", "SETUSER", "few", "on", ">few", "~*", "+@all")
+    for phase in walk.phases():
+        c, few = conn(walk), conn(walk)
+        assert few.cmd("AUTH", "few", "few") == b"OK"
+        for words in (("USER", "nobody"), ("USER", ""), ("TYPE", "normal", "USER", "n" * 300), ("USER", "a\r\nb"),
+                      ("USER", "few", "SKIPME", "no", "user", "nobody"), ("USER", "nobody", "ID", "7", "USER", "one more")):
+            got = same(walk, c, "CLIENT", "KILL", *words)
+            assert got.text.startswith("ERR No such user"), (phase, words, got)
+        assert few.cmd("PING") == b"PONG"
+        assert c.cmd("CLIENT", "KILL", "user", "few", "ID", few.cmd("CLIENT", "ID")) == 1 and closed(few)
+
+
 def workers(ids):
     return {i % 64 for i in ids}
 
@@ -61,7 +77,6 @@ def test_list_and_kill(walk):  # noqa: F811
         assert c.cmd("CLIENT", "KILL", got[ids[6]]["addr"]) == b"OK" and closed(many[6])
         assert c.cmd("CLIENT", "KILL", "TYPE", "pubsub") == 1 and closed(many[2])
         assert c.cmd("CLIENT", "KILL", "ADDR", got[ids[7]]["addr"], "USER", "default") == 1 and closed(many[7])
-        assert c.cmd("CLIENT", "KILL", "USER", "nobody") == 0
         assert c.cmd("CLIENT", "KILL", "ID", ids[0]) == 0, "itself is spared"
         assert c.cmd("CLIENT", "KILL", "ID", ids[0], "SKIPME", "no") == 1 and closed(c)
         c = conn(walk)
@@ -212,8 +227,9 @@ def test_monitor_survives_a_switch(walk):  # noqa: F811
     assert m.cmd("PING") == b"PONG"
 
 
-# AUTH itself, and a HELLO that logs in, are not shown by Godwit at all.
 SECRETS = (
+    ("AUTH", "hidden"), ("AUTH", "nobody", "hidden"), ("HELLO", "2", "AUTH", "nobody", "hidden"),
+    ("AUTH", "few", "few"), ("HELLO", "2", "AUTH", "few", "few", "SETNAME", "x"),
     ("HELLO", "2", "SETNAME", "auth"), ("MIGRATE", "127.0.0.1", "1", "auth", "9", "5000"),
     ("MIGRATE", "127.0.0.1", "1", "none", "9", "5000", "AUTH", "hidden"),
     ("MIGRATE", "127.0.0.1", "1", "none", "9", "5000", "COPY", "auth2", "nobody", "hidden"))
@@ -221,8 +237,11 @@ SECRETS = (
 
 def monitored(m, c, end):
     """What m sees of c, from the first word on."""
-    for words in (("AUTH", "hidden"), ("HELLO", "2", "AUTH", "nobody", "hidden"), *SECRETS, ("SET", "k1", end)):
+    for words in (*SECRETS, ("SET", "k1", end)):
         c.raw(*words)
+    c.sock.sendall(b"auth hidden\r\nset k1 z" + end.encode() + b"\r\n")
+    assert isinstance(c.read(), RespError) and c.read() == b"OK"
+    end = "z" + end
     own = ":%d] " % c.sock.getsockname()[1]
     return [x.partition(own)[2] for x in lines_until(m, end) if own in x]
 
@@ -230,14 +249,15 @@ def monitored(m, c, end):
 def test_monitor_shows_no_passwords(walk):  # noqa: F811
     """As the server: the words that are secret, and no others, are (redacted)."""
     m = conn(walk)
+    walk.a.cmd("ACL", "SETUSER", "few", "on", ">few", "~*", "+@all")
     assert m.cmd("MONITOR") == b"OK"
     for phase in walk.phases():
         there = walk.server.conn()
         assert there.cmd("MONITOR") == b"OK"
-        want = [x for x in monitored(there, walk.server.conn(), phase) if '"AUTH" "(' not in x or "MIGRATE" in x]
+        want = monitored(there, walk.server.conn(), phase)
         got = monitored(m, conn(walk), phase)
-        assert got == want and len(got) == len(SECRETS) + 1
-        assert "hidden" not in str(got) and str(got).count("(redacted)") == 3
+        assert got == want and len(got) == len(SECRETS) + 3
+        assert "hidden" not in str(got) and str(got).count("(redacted)") == 13
         there.close()
         if phase == "canary":
             return

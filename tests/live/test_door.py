@@ -178,6 +178,16 @@ def test_changes(doors):
     assert all(c.raw("PING") == b"PONG" for c in kept)
 
 
+def test_kill_of_a_user(doors):
+    """The users are the interlay's, whatever the server knows."""
+    d = doors([APP, {"name": "b", "password": "b"}], workers=2)
+    c, b = d.conn(user="app", password="open sesame"), d.conn(user="b", password="b")
+    assert text(c.raw("CLIENT", "KILL", "USER", "nobody")) == "ERR No such user 'nobody'"
+    assert text(c.raw("CLIENT", "KILL", "USER", "b", "USER", "nobody")) == "ERR No such user 'nobody'"
+    assert b.raw("PING") == b"PONG"
+    assert c.raw("CLIENT", "KILL", "USER", "b") == 1 and is_closed(b)
+
+
 @pytest.mark.limit(120)
 def test_switch(doors):
     """Cutover, rollback and cutover: sessions stay in, on each side as that

@@ -369,11 +369,62 @@ ask_all(struct relay *r, struct ask *a)
 		end(r, a);
 }
 
+/* The next user that KILL names, behind *pos of its words (from 0); p NULL: there
+ * is none. */
+static struct span
+victim(const struct ask *a, size_t *pos, uint32_t *words)
+{
+	struct span raw = buf_span(&a->request);
+	bool follows = false;
+	struct span arg;
+
+	if (a->q.verb != VERB_KILL || a->is_old)
+		return span_of(NULL, 0);
+	while (resp_cmd_walk(raw, pos, &arg)) {
+		uint32_t at = (*words)++;
+
+		if (follows)
+			return arg;
+		follows = at >= 2 && at % 2 == 0 &&
+		          span_is_word(arg, SPAN("user"));
+	}
+	return span_of(NULL, 0);
+}
+
+/* The first of them that is no user of the interlay; p NULL: none. */
+static struct span
+stranger(const struct relay *r, const struct ask *a)
+{
+	struct span user;
+	uint32_t words = 0;
+	size_t pos = 0;
+
+	if (r->door == NULL)
+		return span_of(NULL, 0);
+	do {
+		user = victim(a, &pos, &words);
+	} while (user.p != NULL && door_knows(r, user));
+	return user;
+}
+
+/* As the server does. */
+static void
+say_no_user(struct relay *r, struct session *s, struct span user)
+{
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	resp_put_errorf(&b, "ERR No such user '%.*s'", (int)user.n,
+	                (const char *)user.p);
+	session_say_buf(r, s, &b);
+}
+
 void
 clients_allowed(struct relay *r, struct session *s, struct span reply)
 {
 	struct ask *a = s->wide == NULL ? NULL : s->wide->ask;
 	bool is_error = reply.n > 0 && reply.p[0] == '-';
+	struct span user;
 
 	if (a == NULL)
 		return;
@@ -391,8 +442,16 @@ clients_allowed(struct relay *r, struct session *s, struct span reply)
 		return;
 	}
 	/* PAUSE is asked in a form that is an error for everybody. */
-	if (is_error && !span_has_prefix(reply, SPAN("-ERR"))) {
+	if (is_error &&
+	    (!span_has_prefix(reply, SPAN("-ERR")) || a->q.verb == VERB_KILL)) {
 		session_say(r, s, reply);
+		if (s->wide != NULL && s->wide->ask != NULL)
+			free_ask(r, s->wide->ask);
+		return;
+	}
+	user = stranger(r, a);
+	if (user.p != NULL) {
+		say_no_user(r, s, user);
 		if (s->wide != NULL && s->wide->ask != NULL)
 			free_ask(r, s->wide->ask);
 		return;
@@ -441,6 +500,30 @@ new_ask(struct relay *r, struct session *s, struct span raw)
 	return a;
 }
 
+/* The server says whether there is such a user; and nobody has that id. */
+static void
+put_kill(struct buf *b, const struct ask *a)
+{
+	struct span user;
+	uint32_t words = 0;
+	size_t pos = 0;
+	size_t n = 0;
+
+	while (victim(a, &pos, &words).p != NULL)
+		n++;
+	resp_put_array(b, 4 + 2 * n);
+	resp_put_bulk(b, SPAN("CLIENT"));
+	resp_put_bulk(b, SPAN("KILL"));
+	resp_put_bulk(b, SPAN("ID"));
+	resp_put_bulk(b, SPAN("9223372036854775807"));
+	words = 0;
+	pos = 0;
+	while ((user = victim(a, &pos, &words)).p != NULL) {
+		resp_put_bulk(b, SPAN("USER"));
+		resp_put_bulk(b, user);
+	}
+}
+
 static enum dispatched
 probe(struct relay *r, struct session *s, struct lane *lane, struct span words)
 {
@@ -458,6 +541,8 @@ clients_dispatch(struct relay *r, struct session *s, const struct command *c,
 	struct lane *lane;
 	struct ask *a;
 	const char *words = NULL;
+	enum dispatched ret;
+	struct buf b;
 	const char *why;
 
 	if (s->inflight > 0 || s->withheld > 0)
@@ -482,7 +567,18 @@ clients_dispatch(struct relay *r, struct session *s, const struct command *c,
 		free_ask(r, a);
 		return dispatch_refuse(r, s, "%s", why);
 	}
-	return probe(r, s, lane, span_str(words));
+	if (a->q.verb != VERB_KILL || !a->q.user.is_set || r->door != NULL)
+		return probe(r, s, lane, span_str(words));
+	buf_init(&b, r->mem);
+	put_kill(&b, a);
+	if (buf_failed(&b)) {
+		session_close(r, s, "ERR godwit: out of memory");
+		ret = DISPATCH_CLOSED;
+	} else {
+		ret = probe(r, s, lane, buf_span(&b));
+	}
+	buf_fini(&b);
+	return ret;
 }
 
 enum dispatched

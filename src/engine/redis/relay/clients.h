@@ -72,4 +72,8 @@ void monitor_mail(struct relay *r, const struct mail *m);
 /* s was given this command. */
 void monitor_note(struct relay *r, const struct session *s,
                   const struct command *c, struct span raw);
+/* Its request was answered with an error before it came to a server: shown when a
+ * server would have looked at it, as it does at a wrong password. */
+void monitor_note_failed(struct relay *r, const struct session *s,
+                         const struct resp_cmd *q, struct span raw);
 void monitor_flush(struct relay *r); /* EV_BATCH */

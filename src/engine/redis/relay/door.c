@@ -68,6 +68,12 @@ find(const struct door *d, struct span name)
 	return ret;
 }
 
+bool
+door_knows(const struct relay *r, struct span name)
+{
+	return find(r->door, name) != NULL;
+}
+
 /* The same work for any user and any password. */
 static bool
 is_right(const struct door *d, const struct door_user *u, struct span pass)
@@ -126,6 +132,7 @@ let_in(struct relay *r, struct session *s, const struct door_user *u)
 	s->cred = c;
 	s->is_default = false; /* what it may is asked by its name */
 	s->barred = false;
+	session_enter(s, s->db);
 	rule_forget(s);
 	if (!c->reads && causal_wants_users(r))
 		causal_ask_user(r);

@@ -18,5 +18,7 @@ bool door_login(struct relay *r, struct session *s, struct span user,
 /* Is it nothing for a barred session? c NULL: unknown. */
 bool door_bars(const struct command *c);
 void door_adopt(struct relay *r, const struct door *next);
+/* Is there such a user? */
+bool door_knows(const struct relay *r, struct span name);
 /* The interlay's user of a session that is in. */
 struct span door_name(const struct session *s);

@@ -11,6 +11,7 @@
  * Limits: a monitor that does not read LINES_MAX is closed.
  */
 #include "engine/redis/relay/clients.h"
+#include "engine/redis/relay/split.h"
 
 #define LINES_MAX ((size_t)32 * 1024 * 1024)
 
@@ -135,6 +136,30 @@ monitor_note(struct relay *r, const struct session *s, const struct command *c,
 		secret = secret > 0 ? secret - 1 : secrets_behind(c, i, arg);
 	}
 	buf_put_str(&r->lines, "\r\n");
+}
+
+void
+monitor_note_failed(struct relay *r, const struct session *s,
+                    const struct resp_cmd *q, struct span raw)
+{
+	const struct command *c;
+	struct buf b;
+
+	buf_init(&b, r->mem);
+	if (q->is_inline)
+		resp_put_inline(&b, raw);
+	else
+		buf_put_span(&b, raw);
+	resp_cmd_init(&r->cmd2);
+	if (!buf_failed(&b) &&
+	    resp_cmd_feed(&r->cmd2, buf_span(&b)) == WIRE_PART &&
+	    r->cmd2.argc > 0) {
+		c = dispatch_row(r, &r->cmd2);
+		if (c != NULL &&
+		    (c->handler == COMMAND_AUTH || c->handler == COMMAND_HELLO))
+			monitor_note(r, s, c, buf_span(&b));
+	}
+	buf_fini(&b);
 }
 
 /* ---- to who monitors ----------------------------------------------------- */

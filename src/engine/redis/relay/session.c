@@ -606,6 +606,9 @@ session_fail_front(struct relay *r, struct session *s, struct span error)
 		bool multi = tx_failed(r, s, &p->cmd,
 		                       span_of(buf_span(&p->buf).p, used));
 
+		if (__builtin_expect(r->monitored != 0, 0))
+			monitor_note_failed(r, s, &p->cmd,
+			                    span_of(buf_span(&p->buf).p, used));
 		session_say(r, s, error);
 		if (s->link == NULL)
 			return;
