@@ -65,6 +65,7 @@ HANDLED = {
     "function|flush": ("WRITE", "PLAIN"),
     "function|restore": ("WRITE", "PLAIN"),
     "wait": ("ADMIN", "WAIT"), "monitor": ("ADMIN", "MONITOR"),
+    "info": ("ADMIN", "INFO"),
     "migrate": ("WRITE", "MIGRATE"),
     "script|kill": ("ADMIN", "KILL"), "function|kill": ("ADMIN", "KILL"),
     "client|list": ("ADMIN", "CLIENTS"), "client|kill": ("ADMIN", "CLIENTS"),
@@ -86,7 +87,7 @@ ADMIN = set("""acl|cat acl|dryrun acl|genpass acl|getuser acl|help acl|list
 acl|log acl|save acl|users acl|whoami asking bgrewriteaof bgsave client|help command command|count command|docs
 command|getkeys command|getkeysandflags command|help command|info command|list
 config|get config|help config|resetstat config|rewrite dbsize dump echo function|dump function|help
-function|list function|stats info keys lastsave latency|doctor latency|graph
+function|list function|stats keys lastsave latency|doctor latency|graph
 latency|help latency|histogram latency|history latency|latest latency|reset lolwut
 memory|doctor memory|purge memory|help memory|malloc-stats memory|stats memory|usage
 module|help module|list object|encoding object|freq object|help object|idletime

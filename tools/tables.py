@@ -98,6 +98,7 @@ WAYS = {
     "SCAN": ("routed", "home; its cursor is known again after a switch"),
     "SCANKEY": ("routed", "by key; its cursor is known again after a switch"),
     "PING": ("routed", "home"),
+    "INFO": ("routed", "home; `connected_clients` are the interlay's, `blocked_clients` have those that CLIENT PAUSE holds"),
     "CONFIG": ("routed", "home; what clients see of a server is set on the other side as well"),
     "DEBUG": ("routed", "home"),
     "MIGRATE": ("routed", "by key"),

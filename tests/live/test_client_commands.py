@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from harness.process import until
 from oracle.resp import RespError, encode
 from test_commands import Walk, conn, same, walk  # noqa: F401
 
@@ -310,4 +311,145 @@ def test_asks_from_everywhere(walk):  # noqa: F811
             t.join(30)
         assert not failed, failed
         if phase == "attached":
+            break
+
+
+def told(c, *words):
+    """The section of clients, or what words ask for."""
+    text = c.cmd("INFO", *(words or ("clients",))).decode()
+    return dict(x.split(":", 1) for x in text.splitlines() if ":" in x)
+
+
+@pytest.mark.limit(60)
+def test_info_tells_of_clients(walk):  # noqa: F811
+    """Who is connected is whom CLIENT LIST shows; who is held by CLIENT PAUSE is blocked, as at a server."""
+    for phase in walk.phases():
+        until(lambda: len(listed(conn(walk))) == 1, 10)
+        many = [conn(walk) for _ in range(12)]
+        c = many[0]
+        assert len(workers(x.cmd("CLIENT", "ID") for x in many)) == 2, "all with one worker"
+        for words in ((), ("default",), ("all",), ("everything",), ("server", "clients")):
+            assert told(c, *words)["connected_clients"] == "12", (phase, words)
+            assert told(c, *words)["blocked_clients"] == "0", (phase, words)
+        assert "connected_clients" not in told(c, "server") and same(walk, c, "INFO", "nosuch") == b""
+        # All but these lines is the server's.
+        there = walk.server.conn()
+        for words in ("clients", "all"):
+            assert list(told(c, words)) == list(told(there, words)), phase
+        three = conn(walk)
+        three.hello(3)
+        assert told(three)["connected_clients"] == "13"
+        three.close()
+        many[1].send("BLPOP", "nothing", 0)
+        until(lambda: told(c)["blocked_clients"] == "1", 10)
+        assert c.cmd("CLIENT", "PAUSE", 30000, "WRITE") == b"OK"
+        for x in many[2:7]:
+            x.send("SET", "held", phase)
+        many[7].send("EVAL", "return 1", 0)
+        until(lambda: told(c)["blocked_clients"] == "7", 10)
+        assert c.cmd("CLIENT", "UNPAUSE") == b"OK"
+        assert [x.read() for x in many[2:8]] == [b"OK"] * 5 + [1]
+        until(lambda: told(c)["blocked_clients"] == "1", 10)
+        for x in many:
+            x.close()
+
+
+ONLY_READS = "#!lua flags=no-writes\nreturn redis.call('get', 'k1')"
+HELD = (
+    (("SET", "k1", "1"),), (("GET", "k1"),), (("SET", "k1"),), (("PFCOUNT", "hll"),), (("PUBLISH", "c", "m"),), (("SPUBLISH", "c", "m"),),
+    (("PING",),), (("KEYS", "nosuch"),), (("EVAL", "return 1", 0),), (("EVAL", "#!lua\nreturn 1", 0),), (("EVAL", ONLY_READS, 0),),
+    (("EVAL", "#!lua flags=allow-oom,no-writes flags=allow-stale\nreturn 1", 0),), (("EVAL", "#!lua flags=no-writes", 0),),
+    (("EVAL", "#!lua flags=no-writesx\nreturn 1", 0),), (("EVAL", "#!lua  flags=no-writes\nreturn 1", 0),),
+    (("EVAL_RO", "return 1", 0),), (("EVALSHA", "READS", 0),), (("EVALSHA", "WRITES", 0),), (("EVALSHA", "0" * 40, 0),),
+    (("EVALSHA_RO", "READS", 0),), (("FCALL_RO", "nosuch", 0),), (("SCRIPT", "LOAD", "return 5"),), (("MIGRATE", "h"),),
+    (("EXEC",),), (("MULTI",), ("GET", "k1"), ("EXEC",)), (("MULTI",), ("PING",), ("EVAL", ONLY_READS, 0), ("EXEC",)),
+    (("MULTI",), ("EXEC",)), (("MULTI",), ("DISCARD",)), (("MULTI",), ("SET", "k1"), ("EXEC",)), (("MULTI",), ("nosuch",), ("EXEC",)),
+    (("WATCH", "k1"), ("UNWATCH",)), (("BLPOP", "nothing", 1),), (("SORT", "k1"),), (("GETEX", "k1"),),
+)
+# ... what is queued before the pause
+QUEUED = (
+    (("SET", "k1", "1"),), (("GET", "k1"),), (("GET", "k1"), ("PFCOUNT", "hll"), ("PING",)), (("EVAL", ONLY_READS, 0),), (("EVAL", "return 1", 0),),
+    (("PUBLISH", "c", "m"),), (("EVALSHA", "READS", 0), ("TTL", "k1")), (("EVALSHA", "WRITES", 0),), (),
+)
+
+
+def at_once(open_conn):
+    """Which of them are answered while a pause lasts; all are behind it."""
+    c = open_conn()
+    sha = {"READS": c.cmd("SCRIPT", "LOAD", ONLY_READS), "WRITES": c.cmd("SCRIPT", "LOAD", "return 1")}
+    for name in sha:
+        c.cmd("EVALSHA", sha[name], 0)
+
+    def knowing():
+        """Each worker knows the scripts that came through it."""
+        d = open_conn()
+        d.cmd("SCRIPT", "LOAD", ONLY_READS)
+        return d
+
+    asked = [(knowing(), [[sha.get(w, w) for w in x] for x in cmds], []) for cmds in HELD]
+    for cmds in QUEUED:
+        d = knowing()
+        d.pipe([("MULTI",), *([sha.get(w, w) for w in x] for x in cmds)])
+        asked.append((d, [("EXEC",)], []))
+    assert c.cmd("CLIENT", "PAUSE", 60000, "WRITE") == b"OK"
+    for d, cmds, _ in asked:
+        d.sock.settimeout(0.001)
+        for x in cmds:
+            d.send(*x)
+
+    def settled():
+        done = 0
+        for d, cmds, got in asked:
+            try:
+                while len(got) < len(cmds):
+                    got.append(type(d.read()).__name__)
+            except TimeoutError:
+                continue
+            done += 1
+        return done + int(told(c)["blocked_clients"]) == len(asked)
+
+    until(settled, 20)
+    out = [list(got) for _, _, got in asked]
+    assert c.cmd("CLIENT", "UNPAUSE") == b"OK"
+    for d, cmds, got in asked:
+        d.sock.settimeout(20)
+        assert all(d.read() is not Ellipsis for _ in cmds[len(got):])
+    return dict(zip([*HELD, *QUEUED], out))
+
+
+@pytest.mark.limit(120)
+def test_what_a_pause_holds(walk):  # noqa: F811
+    """The same as at a server: what may write, the scripts and transactions that may."""
+    want = at_once(walk.a.conn)
+    assert sum(x == [] for x in want.values()) > 12
+    for phase in walk.phases():
+        got = at_once(lambda: conn(walk))
+        assert got == want, (phase, {k: (got[k], v) for k, v in want.items() if got[k] != v})
+        if phase in ("canary", "soak"):
+            continue
+        break
+
+
+@pytest.mark.limit(60)
+def test_buffers_of_clients(walk):  # noqa: F811
+    """What a client has sent and was not taken, its transaction, and the request that asks: as at a server."""
+    def seen(open_conn):
+        c, d, e, f = (open_conn() for _ in range(4))
+        ids = [x.cmd("CLIENT", "ID") for x in (c, d, e, f)]
+        half = b"*3"  # a server takes words out of it one by one, Godwit the whole
+        d.sock.sendall(half)
+        e.pipe([("MULTI",), ("GET", "k"), ("GET", "k")])
+        f.pipe([("MULTI",)])
+        until(lambda: listed(c)[ids[1]]["qbuf"] == str(len(half)), 10)
+        got = listed(c)
+        info = dict(x.split("=", 1) for x in c.cmd("CLIENT", "INFO").decode().split())
+        out = [[got[i][w] for w in ("qbuf", "multi", "obl", "flags")] for i in ids]
+        assert int(got[ids[1]]["qbuf-free"]) > 0 and int(got[ids[2]]["multi-mem"]) > 0
+        return [*out, info["qbuf"]]
+
+    want = seen(walk.a.conn)
+    assert want[0][0] == "26" and want[2][1] == "2", want
+    for phase in walk.phases():
+        assert seen(lambda: conn(walk)) == want, phase
+        if phase == "soak":
             break

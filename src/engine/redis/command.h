@@ -51,6 +51,7 @@ enum command_handler {
 	COMMAND_MIGRATE, /* keys behind the word KEYS                         */
 	COMMAND_KILL,    /* ends a script: on a connection that runs none     */
 	COMMAND_CLIENTS, /* about all clients of the interlay                 */
+	COMMAND_INFO,    /* tells of the clients of the interlay */
 	COMMAND_MONITOR,
 	COMMAND_CLIENTREPLY,
 	COMMAND_NOEVICT,

@@ -532,6 +532,40 @@ skip_first_line(struct span in)
 	return in;
 }
 
+/* The next of those that end holds apart; false: there is none. */
+static bool
+cut(struct span *in, uint8_t end, struct span *ret)
+{
+	const uint8_t *at = in->n == 0 ? NULL : memchr(in->p, end, in->n);
+	size_t n = at == NULL ? in->n : (size_t)(at - in->p);
+
+	*ret = span_of(in->p, n);
+	*in = span_skip(*in, at == NULL ? n : n + 1);
+	return n > 0 || at != NULL;
+}
+
+bool
+lua_declares_no_writes(struct span body)
+{
+	struct span line;
+	struct span word;
+	struct span flag;
+	size_t n = body.n;
+	bool ret = false;
+
+	if (!cut(&body, '\n', &line) || line.n == n ||
+	    !cut(&line, ' ', &word) || !span_eq(word, SPAN("#!lua")))
+		return false;
+	while (cut(&line, ' ', &word)) {
+		if (!span_has_prefix(word, SPAN("flags=")))
+			continue;
+		word = span_skip(word, sizeof("flags=") - 1);
+		while (cut(&word, ',', &flag))
+			ret |= span_eq(flag, SPAN("no-writes"));
+	}
+	return ret;
+}
+
 bool
 lua_keeps_to_keys(const struct command_index *ix, struct span body)
 {

@@ -20,4 +20,7 @@
 
 #define LUA_ALIASES_MAX 16 /* locals made from keys; more are not known */
 
+/* Does its first line say "#!lua flags=no-writes"? Then the server lets it write
+ * nothing. */
+bool lua_declares_no_writes(struct span body);
 bool lua_keeps_to_keys(const struct command_index *ix, struct span body);

@@ -207,6 +207,40 @@ a_long_script_is_read_once(void **state)
 	free(p);
 }
 
+/* As a server reads the first line. */
+static void
+what_a_script_declares(void **state)
+{
+	static const struct {
+		const char *body;
+		bool reads;
+	} one[] = {
+		{ "#!lua flags=no-writes\nreturn 1", true },
+		{ "#!lua flags=no-writes\n", true },
+		{ "#!lua flags=allow-stale,no-writes,allow-oom\n", true },
+		{ "#!lua flags= flags=no-writes\n", true },
+		{ "#!lua  flags=no-writes\n", true },
+		{ "#!lua flags=no-writes", false },
+		{ "#!lua flags=no-write\n", false },
+		{ "#!lua flags=no-writes2\n", false },
+		{ "#!lua no-writes\n", false },
+		{ "#!lua2 flags=no-writes\n", false },
+		{ "#!lua\nflags=no-writes\n", false },
+		{ "#! lua flags=no-writes\n", false },
+		{ " #!lua flags=no-writes\n", false },
+		{ "-- flags=no-writes\n", false },
+		{ "#!lua\n", false },
+		{ "#!lua", false },
+		{ "\n", false },
+		{ "", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(one) / sizeof(one[0]); i++)
+		assert_int_equal(lua_declares_no_writes(span_str(one[i].body)),
+		                 one[i].reads);
+}
+
 int
 main(void)
 {
@@ -215,6 +249,7 @@ main(void)
 		cmocka_unit_test(all_others_are_not_known),
 		cmocka_unit_test(any_piece_of_one_can_be_read),
 		cmocka_unit_test(a_long_script_is_read_once),
+		cmocka_unit_test(what_a_script_declares),
 	};
 
 	command_index_init(&index_of_all);

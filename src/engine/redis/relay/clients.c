@@ -119,14 +119,18 @@ put_command(const struct session *s, struct buf *b)
 }
 
 void
-clients_put_line(struct relay *r, const struct session *s, struct buf *b)
+clients_put_line(struct relay *r, const struct session *s, size_t in_hand,
+                 struct buf *b)
 {
 	uint32_t now_s = (uint32_t)(r->port->now_ns / 1000000000);
 	const struct wide *w = s->wide;
 	const struct sub *u = sub_of(s);
 	struct span user = user_of(r, s);
 	size_t in = s->part == NULL ? 0 : buf_len(&s->part->buf);
+	size_t room = s->part == NULL ? 0 : s->part->buf.cap - in;
 	size_t out = s->link == NULL ? 0 : buf_len(&s->link->tx);
+	size_t sends = s->link == NULL ? 0 : s->link->tx.cap;
+	size_t queued = w == NULL ? 0 : buf_len(&w->body);
 	bool blocked = w != NULL && w->block != NULL;
 
 	buf_putf(b, "id=%llu addr=", (unsigned long long)s->id);
@@ -142,11 +146,12 @@ clients_put_line(struct relay *r, const struct session *s, struct buf *b)
 	         u == NULL ? (size_t)0 : map_count(&u->names[SUB_CHANNEL]),
 	         u == NULL ? (size_t)0 : map_count(&u->names[SUB_PATTERN]),
 	         u == NULL ? (size_t)0 : map_count(&u->names[SUB_SHARD]),
-	         s->multi ? 0 : -1);
+	         s->multi ? (int)(w == NULL ? 0 : w->queued_n) : -1);
 	buf_putf(b,
-	         " qbuf=%zu qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 "
-	         "obl=%zu oll=0 omem=0 tot-mem=%zu events=r cmd=",
-	         in, out, sizeof(*s) + in + out);
+	         " qbuf=%zu qbuf-free=%zu argv-mem=0 multi-mem=%zu rbs=%zu "
+	         "rbp=0 obl=%zu oll=0 omem=0 tot-mem=%zu events=r cmd=",
+	         in + in_hand, room, queued, sends, out,
+	         sizeof(*s) + in + room + in_hand + queued + sends);
 	put_command(s, b);
 	buf_putf(b, " user=%.*s redir=-1 resp=%d", (int)user.n,
 	         (const char *)user.p, s->resp3 ? 3 : 2);
@@ -219,6 +224,15 @@ end_pause(struct relay *r)
 	session_wake(r, &r->paused);
 }
 
+/* Bytes of the request that is looked at now. */
+static size_t
+in_hand(const struct session *s)
+{
+	return s->wide == NULL || s->wide->ask == NULL
+	               ? 0
+	               : buf_len(&s->wide->ask->request);
+}
+
 /* How many clients here; for LIST their lines. own: the asking one is here. */
 static uint64_t
 apply(struct relay *r, const struct query *q, struct buf *text, bool *ret_self)
@@ -229,6 +243,8 @@ apply(struct relay *r, const struct query *q, struct buf *text, bool *ret_self)
 		set_pause(r, q);
 	else if (q->verb == VERB_UNPAUSE)
 		end_pause(r);
+	else if (q->verb == VERB_INFO)
+		return info_count(r);
 	if (q->verb == VERB_PAUSE || q->verb == VERB_UNPAUSE)
 		return 0;
 	list_each(session, s, all, &r->sessions) {
@@ -236,7 +252,7 @@ apply(struct relay *r, const struct query *q, struct buf *text, bool *ret_self)
 			continue;
 		n++;
 		if (q->verb == VERB_LIST) {
-			clients_put_line(r, s, text);
+			clients_put_line(r, s, in_hand(s), text);
 			buf_put_str(text, "\n");
 		} else if (q->verb == VERB_UNBLOCK) {
 			n -= block_unblock(r, s, q->as_error) ? 0 : 1;
@@ -307,6 +323,7 @@ put_answer(const struct ask *a, struct buf *b)
 			resp_put_int(b, (int64_t)a->count);
 		break;
 	case VERB_UNBLOCK: resp_put_int(b, a->count > 0 ? 1 : 0); break;
+	case VERB_INFO: info_put(b, a); break;
 	default: resp_put_status(b, "OK"); break;
 	}
 }
@@ -320,7 +337,7 @@ end(struct relay *r, struct ask *a)
 	if (s != NULL) {
 		buf_init(&b, r->mem);
 		put_answer(a, &b);
-		b.failed |= buf_failed(&a->text);
+		b.failed |= buf_failed(&a->text) || buf_failed(&a->request);
 		session_say_buf(r, s, &b);
 	}
 	if (a->s != NULL && a->is_self)
@@ -456,6 +473,10 @@ clients_allowed(struct relay *r, struct session *s, struct span reply)
 			free_ask(r, s->wide->ask);
 		return;
 	}
+	if (a->q.verb == VERB_INFO) {
+		buf_clear(&a->request);
+		buf_put_span(&a->request, reply);
+	}
 	ask_all(r, a);
 }
 
@@ -478,8 +499,8 @@ clients_forget(struct relay *r, struct session *s)
 
 /* ---- the request -------------------------------------------------------- */
 
-static struct ask *
-new_ask(struct relay *r, struct session *s, struct span raw)
+struct ask *
+clients_ask_new(struct relay *r, struct session *s, struct span raw)
 {
 	struct wide *w = session_wide(r, s);
 	struct ask *a = w == NULL ? NULL : mem_zero(r->mem, sizeof(*a));
@@ -524,8 +545,9 @@ put_kill(struct buf *b, const struct ask *a)
 	}
 }
 
-static enum dispatched
-probe(struct relay *r, struct session *s, struct lane *lane, struct span words)
+enum dispatched
+clients_probe(struct relay *r, struct session *s, struct lane *lane,
+              struct span words)
 {
 	enum dispatched ret = dispatch_send(r, s, lane, words, PEND_MAY, 0);
 
@@ -550,7 +572,7 @@ clients_dispatch(struct relay *r, struct session *s, const struct command *c,
 	lane = dispatch_lane(r, s, false);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
-	a = new_ask(r, s, raw);
+	a = clients_ask_new(r, s, raw);
 	if (a == NULL)
 		return DISPATCH_CLOSED;
 	why = clients_read(r, a, c, q, &words);
@@ -568,14 +590,14 @@ clients_dispatch(struct relay *r, struct session *s, const struct command *c,
 		return dispatch_refuse(r, s, "%s", why);
 	}
 	if (a->q.verb != VERB_KILL || !a->q.user.is_set || r->door != NULL)
-		return probe(r, s, lane, span_str(words));
+		return clients_probe(r, s, lane, span_str(words));
 	buf_init(&b, r->mem);
 	put_kill(&b, a);
 	if (buf_failed(&b)) {
 		session_close(r, s, "ERR godwit: out of memory");
 		ret = DISPATCH_CLOSED;
 	} else {
-		ret = probe(r, s, lane, buf_span(&b));
+		ret = clients_probe(r, s, lane, buf_span(&b));
 	}
 	buf_fini(&b);
 	return ret;
@@ -596,7 +618,7 @@ monitor_dispatch(struct relay *r, struct session *s)
 	lane = dispatch_lane(r, s, false);
 	if (lane == NULL)
 		return s->link == NULL ? DISPATCH_CLOSED : DISPATCH_WAIT;
-	a = new_ask(r, s, span_of(NULL, 0));
+	a = clients_ask_new(r, s, span_of(NULL, 0));
 	if (a == NULL)
 		return DISPATCH_CLOSED;
 	a->q.verb = VERB_MONITOR;
@@ -606,7 +628,7 @@ monitor_dispatch(struct relay *r, struct session *s)
 	resp_put_bulk(&b, SPAN("DRYRUN"));
 	resp_put_bulk(&b, user.n == 0 ? SPAN("default") : user);
 	resp_put_bulk(&b, SPAN("MONITOR"));
-	ret = probe(r, s, lane, buf_span(&b));
+	ret = clients_probe(r, s, lane, buf_span(&b));
 	buf_fini(&b);
 	return ret;
 }
@@ -665,20 +687,11 @@ clients_reset(struct relay *r, struct session *s)
 	monitor_end(r, s);
 }
 
-static bool
-is_paused(const struct relay *r, const struct command *c)
-{
-	if (r->pause_ns == 0 || c->handler == COMMAND_CLIENTS ||
-	    c->handler == COMMAND_QUIT)
-		return false;
-	return r->pause_all || c->kind == COMMAND_WRITE ||
-	       command_is_publish(c);
-}
-
 bool
-clients_may_go(struct relay *r, struct session *s, const struct command *c)
+clients_may_go(struct relay *r, struct session *s, const struct command *c,
+               const struct resp_cmd *q)
 {
-	if (is_paused(r, c)) {
+	if (r->pause_ns != 0 && pause_holds(r, s, c, q)) {
 		session_wait(r, s, &r->paused);
 		return false;
 	}

@@ -40,8 +40,10 @@ enum dispatched clients_dispatch(struct relay *r, struct session *s,
 void clients_allowed(struct relay *r, struct session *s, struct span reply);
 void clients_mail(struct relay *r, const struct mail *m);
 void clients_forget(struct relay *r, struct session *s); /* it is gone */
-/* The line of s in CLIENT LIST, without its end. */
-void clients_put_line(struct relay *r, const struct session *s, struct buf *b);
+/* The line of s in CLIENT LIST, without its end. in_hand: bytes of its request
+ * that is being answered, which are in its buffer at a server. */
+void clients_put_line(struct relay *r, const struct session *s, size_t in_hand,
+                      struct buf *b);
 /* A text (moved out of b) to worker `to`; false: too much is not read yet. */
 bool clients_tell(struct relay *r, uint32_t to, const struct mail *m,
                   struct buf *b);
@@ -54,14 +56,26 @@ enum dispatched clients_reply(struct relay *r, struct session *s,
                               const struct command *c,
                               const struct resp_cmd *q);
 /* r->watchful: may s be given this command now? Else it waits. */
-bool clients_may_go(struct relay *r, struct session *s,
-                    const struct command *c);
+bool clients_may_go(struct relay *r, struct session *s, const struct command *c,
+                    const struct resp_cmd *q);
 void clients_went(struct relay *r, struct session *s, const struct command *c,
                   struct span raw);
 void clients_put_address(struct relay *r, const struct session *s,
                          struct buf *b);
 /* Replies again, and nothing that is only this client's state. */
 void clients_reset(struct relay *r, struct session *s);
+
+/* ---- info.c ------------------------------------------------------------ */
+
+enum dispatched info_dispatch(struct relay *r, struct session *s,
+                              const struct command *c, const struct resp_cmd *q,
+                              struct span raw);
+
+/* ---- pause.c ----------------------------------------------------------- */
+
+/* Does the CLIENT PAUSE of now hold this request? */
+bool pause_holds(struct relay *r, const struct session *s,
+                 const struct command *c, const struct resp_cmd *q);
 
 /* ---- monitor.c --------------------------------------------------------- */
 

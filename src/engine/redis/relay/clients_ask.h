@@ -19,6 +19,7 @@ enum verb {
 	VERB_UNPAUSE,
 	VERB_UNBLOCK,
 	VERB_MONITOR,
+	VERB_INFO,
 };
 
 enum type {
@@ -63,6 +64,22 @@ struct ask {
 	struct buf request;
 	struct buf text;
 };
+
+/* A question of s with a copy of raw; NULL: no memory, s is closed. */
+struct ask *clients_ask_new(struct relay *r, struct session *s,
+                            struct span raw);
+/* What its own lane says of these words goes to clients_allowed(). */
+enum dispatched clients_probe(struct relay *r, struct session *s,
+                              struct lane *lane, struct span words);
+
+/* ---- info.c ------------------------------------------------------------ */
+
+/* Clients of this worker; held ones above 2^32. */
+uint64_t info_count(const struct relay *r);
+/* The server's answer, which is a->request by now, with a->count in it. */
+void info_put(struct buf *b, const struct ask *a);
+
+/* ---- clients_read.c ---------------------------------------------------- */
 
 /* This error of clients_read() names the word that it has put into q.user. */
 extern const char clients_no_type[];

@@ -538,6 +538,7 @@ handle(struct relay *r, struct session *s, const struct command *c,
 	case COMMAND_TRACKING: return track_dispatch(r, s, c, q, raw);
 	case COMMAND_CLIENTS: return clients_dispatch(r, s, c, q, raw);
 	case COMMAND_MONITOR: return monitor_dispatch(r, s);
+	case COMMAND_INFO: return info_dispatch(r, s, c, q, raw);
 	case COMMAND_CLIENTREPLY:
 	case COMMAND_NOEVICT: return clients_reply(r, s, c, q);
 	case COMMAND_ALONE:
@@ -607,7 +608,7 @@ watched(struct relay *r, struct session *s, const struct command *c,
 {
 	enum dispatched ret;
 
-	if (!clients_may_go(r, s, c))
+	if (!clients_may_go(r, s, c, q))
 		return DISPATCH_WAIT;
 	ret = stopped(r, s, c, q, raw);
 	if (ret == DISPATCH_NO)

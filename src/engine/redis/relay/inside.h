@@ -595,7 +595,8 @@ void local_selected(struct relay *r, struct session *s, struct lane *lane,
                     uint32_t db, struct span reply);
 /* Answers to CLIENT GETNAME and INFO. */
 void local_put_name(const struct session *s, struct buf *b);
-void local_put_info(struct relay *r, const struct session *s, struct buf *b);
+void local_put_info(struct relay *r, const struct session *s, size_t in_hand,
+                    struct buf *b);
 #define LOCAL_BAD_NAME                                               \
 	SPAN("-ERR Client names cannot contain spaces, newlines or " \
 	     "special characters.\r\n")

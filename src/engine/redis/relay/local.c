@@ -512,12 +512,13 @@ local_put_name(const struct session *s, struct buf *b)
 }
 
 void
-local_put_info(struct relay *r, const struct session *s, struct buf *b)
+local_put_info(struct relay *r, const struct session *s, size_t in_hand,
+               struct buf *b)
 {
 	struct buf line;
 
 	buf_init(&line, b->mem);
-	clients_put_line(r, s, &line);
+	clients_put_line(r, s, in_hand, &line);
 	buf_put_str(&line, "\n");
 	if (s->resp3)
 		resp_put_verbatim(b, buf_span(&line));
@@ -541,7 +542,7 @@ say(struct relay *r, struct session *s, const struct command *c,
 		break;
 	case COMMAND_GETNAME: local_put_name(s, &b); break;
 	case COMMAND_CLIENTID: resp_put_int(&b, (int64_t)s->id); break;
-	case COMMAND_CLIENTINFO: local_put_info(r, s, &b); break;
+	case COMMAND_CLIENTINFO: local_put_info(r, s, q->used, &b); break;
 	case COMMAND_RESET:
 		local_reset(r, s);
 		resp_put_status(&b, "RESET");

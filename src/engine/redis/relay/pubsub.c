@@ -497,7 +497,7 @@ pubsub_first(struct relay *r, struct session *s, const struct command *c,
 	enum dispatched ret;
 
 	if (!s->resp3) {
-		if (r->watchful && !clients_may_go(r, s, c))
+		if (r->watchful && !clients_may_go(r, s, c, q))
 			return DISPATCH_WAIT;
 		ret = pubsub_dispatch(r, s, c, q, raw);
 		if (ret == DISPATCH_NO)

@@ -454,7 +454,7 @@ put_item(struct relay *r, struct session *s, struct lane *lane,
 	case COMMAND_CLIENTID: resp_put_int(b, (int64_t)s->id); break;
 	case COMMAND_GETNAME: local_put_name(s, b); break;
 	case COMMAND_SETNAME: put_set_name(s, it, b); break;
-	case COMMAND_CLIENTINFO: local_put_info(r, s, b); break;
+	case COMMAND_CLIENTINFO: local_put_info(r, s, 0, b); break;
 	default: buf_put_span(b, answer); break;
 	}
 }

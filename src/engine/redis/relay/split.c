@@ -351,7 +351,8 @@ static bool
 may_wait_for_key(const struct session *s, const struct command *c,
                  const struct sides *k, struct span raw)
 {
-	return (c->handler == COMMAND_PLAIN || c->handler == COMMAND_PING) &&
+	return (c->handler == COMMAND_PLAIN || c->handler == COMMAND_PING ||
+	        c->handler == COMMAND_INFO) &&
 	       is_none(k) && c->first == 0 && why_not(c, k) == NULL &&
 	       !is_whole(c) && buf_len(&s->wide->body) + raw.n <= BODY_MAX;
 }

@@ -132,6 +132,7 @@ rule_find(const struct rules_of *r, const struct command *row,
 	case COMMAND_KILL:
 	case COMMAND_CLIENTS: /* else of home's, where each client is one */
 	case COMMAND_NOEVICT:
+	case COMMAND_INFO:
 	case COMMAND_WAIT: return by_name(r, row, ret_fold);
 	case COMMAND_TRACKING: return RULE_ONE;
 	case COMMAND_PLAIN: break;
