@@ -624,6 +624,7 @@ layout_follow(struct run *r)
 			atomic_store(&r->nodes[side_other(r->slots_of)].away[i],
 			             0);
 	}
+	settle_close(r);
 	settle_look(r);
 	is_known = common(r, &now);
 	is_carried = is_known && is_same(&now, &r->slots) && !is_away(r);

@@ -149,12 +149,13 @@ struct run {
 	uint64_t wanted_ns;
 	struct cluster_slots missing; /* settle_look(), since ...     */
 	uint64_t missing_ns;
-	uint64_t settle_ns;   /* not again before then                 */
-	bool settle_asked;    /* some were asked for; in the journal   */
-	char settle_why[96];  /* ... cannot be asked for; "": they can */
-	enum side slots_of;   /* authority, when they were looked at */
-	uint64_t slots_epoch; /* of the last MAIL_SLOTS         */
-	bool slots_owed;      /* ... not all is there           */
+	uint64_t settle_ns;    /* not again before then                 */
+	uint64_t left_open_ns; /* settle_close(), since ...            */
+	bool settle_asked;     /* some were asked for; in the journal   */
+	char settle_why[96];   /* ... cannot be asked for; "": they can */
+	enum side slots_of;    /* authority, when they were looked at */
+	uint64_t slots_epoch;  /* of the last MAIL_SLOTS         */
+	bool slots_owed;       /* ... not all is there           */
 	bool is_node[SIDE_N];
 	bool is_part; /* other legs share its servers     */
 	char kin_users[40];
@@ -433,6 +434,9 @@ void layout_end(struct run *r);
  * authority, goes there on the other side, too. */
 void settle_recall(struct run *r); /* from the journal */
 void settle_look(struct run *r);
+/* BLOCKS. A slot that somebody opened on a side just before that was shut is closed:
+ * nobody else can. Its keys are where they were, or no switch had passed. */
+void settle_close(struct run *r);
 /* Of this leg, for the others: would a slot that new gives away take with it what
  * new alone has? */
 bool settle_would_lose(const struct run *r);

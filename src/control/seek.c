@@ -56,6 +56,7 @@ note_slots(struct seek_map *map, const struct cluster_node *n)
 {
 	if (n->is_self) {
 		map->is_open = n->is_open;
+		map->open_slot = n->open_slot;
 		map->slots = n->slots;
 	}
 	if (!n->is_master || map->n == SEEK_NODES)

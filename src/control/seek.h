@@ -33,8 +33,9 @@ struct seek {
 
 /* Who has which slot, as one node says. */
 struct seek_map {
-	bool is_ok;   /* it answered, and its cluster is ok */
-	bool is_open; /* it has a slot on its way           */
+	bool is_ok;         /* it answered, and its cluster is ok */
+	bool is_open;       /* it has a slot on its way ...       */
+	uint32_t open_slot; /* ... this one                 */
 	struct seek_node node[SEEK_NODES]; /* masters */
 	char id[SEEK_NODES][CLUSTER_ID];
 	struct cluster_slots slots; /* its own */

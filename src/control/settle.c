@@ -15,6 +15,9 @@
  * so authority is where it was. One leg of a process at a time: epochs that two nodes
  * take at once may be the same.
  *
+ * A slot that was opened in the instant in which its side was shut is closed by Godwit:
+ * whoever opened it cannot.
+ *
  * After a restart nodes and journals tell again; a node does IMPORTING and NODE in one
  * transaction, so nothing is left half done there.
  */
@@ -85,8 +88,17 @@ meta_slots(struct journal *j, const char *key, struct cluster_slots *ret)
 	return any;
 }
 
+/* Its mover follows both servers: a way back that failed ended nothing, and the next one
+ * is held up until the slots are settled. */
 static bool
-is_running(struct journal *j)
+follows(enum life_state s)
+{
+	return s == LIFE_RUNNING || s == LIFE_PAUSED || s == LIFE_FAILED ||
+	       s == LIFE_ROLLING_BACK;
+}
+
+static bool
+is_followed(struct journal *j)
 {
 	json_t *last = NULL;
 	const char *to;
@@ -96,7 +108,7 @@ is_running(struct journal *j)
 	if (journal_last(j, JOURNAL_STATE, NULL, &last, &err) != 0)
 		return false;
 	to = json_string_value(json_object_get(last, "to"));
-	ret = to != NULL && life_state_find(to) == LIFE_RUNNING;
+	ret = to != NULL && follows(life_state_find(to));
 	json_decref(last);
 	return ret;
 }
@@ -111,7 +123,7 @@ add_let_go(struct run *r, struct journal *j, enum side f,
 	struct cluster_slots owned;
 	char *keep;
 
-	if (a.state != journal_authority(r->journal).state || !is_running(j) ||
+	if (a.state != journal_authority(r->journal).state || !is_followed(j) ||
 	    !meta_slots(j, "slots", &carried) || is_none(&carried) ||
 	    !meta_slots(j, slot_keys[f], &owned))
 		return;
@@ -255,11 +267,18 @@ has_others(const struct run *r)
 	       r->is_node[SIDE_OLD] && r->is_node[SIDE_NEW];
 }
 
+/* One side has all authority, and the other one is shut. */
+static bool
+may_close(const struct run *r)
+{
+	return follows(r->state) && !run_is_split(r) &&
+	       (r->op.kind == OP_NONE || r->op.stage == OP_BEGIN);
+}
+
 static bool
 may_look(const struct run *r)
 {
-	return has_others(r) && r->state == LIFE_RUNNING && !run_is_split(r) &&
-	       (r->op.kind == OP_NONE || r->op.stage == OP_BEGIN);
+	return has_others(r) && may_close(r);
 }
 
 /* Has it a server with slots that it does not carry? */
@@ -295,7 +314,7 @@ settle_is_in_way(const struct run *r, char *why, size_t n)
 	for (uint32_t i = 0; i < r->home->leg_n && !ret; i++) {
 		struct journal *j = layout_open_leg(r, i);
 
-		ret = j != NULL && is_running(j) && is_unsettled(j);
+		ret = j != NULL && is_followed(j) && is_unsettled(j);
 		journal_close(j);
 	}
 	if (ret)
@@ -323,6 +342,39 @@ find_missing(const struct run *r, struct cluster_slots *ret)
 		ret->bit[i] = (uint8_t)(has->slots.bit[i] &
 		                        (uint8_t)~lacks->slots.bit[i]);
 	return true;
+}
+
+void
+settle_close(struct run *r)
+{
+	enum side f = side_other(run_authority(r));
+	const struct seek_map *map = &r->at[f].map;
+	struct agent *a = &r->at[f].agent;
+	struct span replies = { NULL, 0 };
+	uint64_t now_ns = os_mono_ns();
+	struct err err;
+
+	if (!r->is_node[f] || !may_close(r) || !map->is_ok || !map->is_open) {
+		r->left_open_ns = 0;
+		return;
+	}
+	if (r->left_open_ns == 0)
+		r->left_open_ns = now_ns;
+	if (now_ns < r->left_open_ns + LAYOUT_SETTLED_NS)
+		return;
+	r->left_open_ns = 0;
+	if (agent_open(a, true, LIMIT_CONNECT_MS, &err) != 0)
+		return;
+	cluster_put_stable(&a->tx, map->open_slot);
+	if (agent_call(a, 1, LIMIT_CALL_MS, &replies, &err) != 0)
+		agent_close(a);
+	else if (read_all(r, f, replies, &err) != 0)
+		run_event(r, "side_odd", "%s", err.text);
+	else
+		run_event(r, "slot_closed",
+		          "%s: slot %u was opened just before this side was "
+		          "shut; it stays where it was",
+		          r->side[f].label, map->open_slot);
 }
 
 void

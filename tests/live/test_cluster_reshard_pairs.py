@@ -3,10 +3,12 @@
 them on the other side, too."""
 import json
 import os
+import random
+import threading
 import time
 
 import pytest
-from conftest import at_end
+from conftest import FULL, SEED, at_end
 from test_cluster import Clusters
 from test_cluster_reshard import Move, Pipelines, reshard, tag_on
 from test_instances import Client, begin_load, end_load
@@ -14,6 +16,7 @@ from test_instances import Client, begin_load, end_load
 from harness import ports
 from harness.cluster import SLOTS, slot_of
 from harness.process import until
+from oracle.resp import ReplyError
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
 
@@ -180,3 +183,108 @@ def test_foreign(clusters, place):
     got = w.serve.post("migrations/m/promote", {})
     assert got.status == 503 and "slot %d has moved" % slot in got.text, got
     ports.give(bus)
+
+
+class Hand(threading.Thread):
+    """Somebody who opens a slot, moves what is in it and closes it, some time from now. The servers may refuse any of it:
+    by then the side may be shut. `done`: how far it came."""
+
+    def __init__(self, cluster, slot, from_, to, later, open_for):
+        super().__init__(daemon=True)
+        self.what = (cluster, slot, from_, to)
+        self.later, self.open_for = later, open_for
+        self.done, self.refused = "nothing", None
+        self.start()
+
+    def run(self):
+        time.sleep(self.later)
+        try:
+            move = Move(*self.what)
+            self.done = "opened"
+            time.sleep(self.open_for)
+            move.close()
+            self.done = "moved"
+        except Exception as e:  # told by the test
+            self.refused = e
+
+
+@pytest.mark.limit(900 if FULL else 120)
+def test_in_the_instant_of_a_switch(clusters):
+    """A slot is opened, moved and closed while a switch begins, is under way or is just over, to and fro, at instants by
+    chance. The move is refused or the switch waits, and a way back that failed for that is possible a moment later: each has
+    its turn. Nobody is told anything wrong, no write is lost."""
+    rnd = random.Random("%d/hand" % SEED)
+    w = clusters(2)
+    fill(w)
+    cs = begin_load(w, 2) + hot(w, 60)
+    w.begin({"type": "big_bang"})
+    told = []
+    for n in range(40 if FULL else 2):
+        side, name = n % 2, ("promote", "rollback")[n % 2]
+        cluster = w.clusters[side]
+        until(lambda: alike(w), 60, 0.1, "the same slots")
+        slot = rnd.randrange(60)
+        from_ = 0 if slot in slots(cluster.nodes[0]) else 1
+        hand = Hand(cluster, slot, from_, 1 - from_, rnd.choice([0, rnd.random() * 0.3]), rnd.choice([0, 0.02, 0.3]))
+        time.sleep(rnd.choice([0, rnd.random() * 0.3]))
+        verb(w, name, 60)
+        hand.join(30)
+        told.append((name, hand.done, str(hand.refused)))
+        assert not hand.is_alive(), told
+        assert w.sides() == ["new", "new"] if side == 0 else ["old", "old"], told
+        if side:
+            w.until(lambda s: s["status"] == "rolled_back")
+            w.verb("migrate")
+            w.until(lambda s: s["status"] == "running" and s["stream"]["in_step"])
+    until(lambda: alike(w), 60, 0.1, "the same slots")
+    clean(w)
+    end_load(w, cs)
+    in_place(w.clusters[0])
+
+
+class Flap(threading.Thread):
+    """Opens and closes a slot as fast as the server can until it is shut; most of the time it is closed."""
+
+    def __init__(self, cluster, slot):
+        super().__init__(daemon=True)
+        self.node, self.slot = cluster.nodes[0], slot
+        self.other = cluster.nodes[1].cmd("CLUSTER", "MYID")
+        self.start()
+
+    def run(self):
+        with self.node.conn() as c:
+            try:
+                while True:
+                    c.cmd("CLUSTER", "SETSLOT", self.slot, "MIGRATING", self.other)
+                    c.cmd("CLUSTER", "SETSLOT", self.slot, "STABLE")
+                    time.sleep(0.0003)
+            except (ReplyError, OSError):
+                pass
+
+
+@pytest.mark.limit(180)
+def test_left_open(clusters):
+    """A slot that is open when its side is shut could be closed by nobody, and held up each way back: Godwit closes it."""
+    w = clusters(2)
+    fill(w)
+    cs = begin_load(w, 1)
+    w.begin({"type": "big_bang"})
+    used = {slot_of("k%d" % i) for i in range(300)} | {slot_of(k) for k in w.clusters[0].keys()}
+    free = next(s for s in range(4000, 8000) if s not in used)
+    left = False
+    for _ in range(20):
+        flap = Flap(w.clusters[0], free)
+        verb(w, "promote", 60)
+        flap.join(10)
+        assert not flap.is_alive()
+        left = slots(w.clusters[0].nodes[0]) is None
+        until(lambda: alike(w), 30, 0.1, "the slot to be closed")
+        verb(w, "rollback")
+        w.until(lambda s: s["status"] == "rolled_back")
+        if left:
+            break
+        w.verb("migrate")
+        w.until(lambda s: s["status"] == "running" and s["stream"]["in_step"])
+    assert left
+    end_load(w, cs)
+    in_place(w.clusters[0])

@@ -590,6 +590,7 @@ a_node_tells_its_slots(void **state)
 	(void)state;
 	assert_int_equal(read_nodes("cluster_state:ok\r\n", nodes, &me), 0);
 	assert_true(me.is_ok && me.node.is_open && me.node.is_master);
+	assert_int_equal(me.node.open_slot, 5461);
 	assert_int_equal(me.node.slot_n, 5461);
 	assert_string_equal(me.node.host, "");
 	assert_int_equal(me.node.port, 30001);

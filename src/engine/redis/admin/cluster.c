@@ -90,6 +90,7 @@ take_slots(struct span word, struct cluster_node *ret)
 
 	if (word.n > 0 && word.p[0] == '[') {
 		ret->is_open = true;
+		ret->open_slot = (uint32_t)reply_u64(span_skip(word, 1));
 		return;
 	}
 	for (size_t i = 0; i < word.n; i++) {

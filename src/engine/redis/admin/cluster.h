@@ -26,8 +26,9 @@ struct cluster_node {
 	uint16_t port;
 	bool is_self;
 	bool is_master;
-	bool is_away;   /* it failed, or perhaps, or has no address */
-	bool is_open;   /* a slot is on its way from it or to it    */
+	bool is_away;       /* it failed, or perhaps, or has no address */
+	bool is_open;       /* a slot is on its way from it or to it ... */
+	uint32_t open_slot; /* ... the last one that it names       */
 	uint64_t epoch; /* of its slots: whoever has the higher one owns them */
 	uint32_t slot_n;
 	struct cluster_slots slots;

@@ -462,7 +462,7 @@ run_fill(struct mover *m)
 		m->functions_asked = true;
 		library_ask(m);
 	}
-	if (m->paused || !m->functions_done)
+	if (moved_is_paused(m) || !m->functions_done)
 		return;
 	if (m->bulk.is_used && m->bulk.is_refused) {
 		/* No snapshot from this server: read key by key instead. */

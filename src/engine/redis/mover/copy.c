@@ -105,8 +105,8 @@ copy_run(struct mover *m)
 	 * hot keys would keep it busy for ever. */
 	bool is_filled = m->scan.phase == SCAN_DONE && m->pend.found_n == 0;
 	bool may = m->margin != UINT64_MAX ||
-	           (m->stage == STAGE_FILL && !m->bulk.is_used && !m->paused &&
-	            !is_filled);
+	           (m->stage == STAGE_FILL && !m->bulk.is_used &&
+	            !moved_is_paused(m) && !is_filled);
 
 	if (!may || m->quiet || m->frozen || m->failed)
 		return;

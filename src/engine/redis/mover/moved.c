@@ -143,6 +143,12 @@ moved_fills(const struct mover *m)
 	       !m->rebuild;
 }
 
+bool
+moved_is_paused(const struct mover *m)
+{
+	return m->paused && !moved_fills(m);
+}
+
 void
 moved_filled(struct mover *m)
 {

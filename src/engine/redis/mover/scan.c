@@ -113,7 +113,7 @@ scan_run(struct mover *m)
 	struct buf *b;
 
 	if (s->phase == SCAN_OFF || s->phase == SCAN_DONE || s->is_asked ||
-	    (m->paused && !s->by_bucket) || m->failed || is_full(m) ||
+	    (moved_is_paused(m) && !s->by_bucket) || m->failed || is_full(m) ||
 	    s->exists_n > SCAN_QUEUE)
 		return;
 	if (s->db_at >= n) {

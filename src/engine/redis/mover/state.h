@@ -621,6 +621,9 @@ bool moved_is_gained(const struct mover *m, struct span key);
 bool moved_may_delete(const struct mover *m);
 /* A fill of the slots alone that came. */
 bool moved_fills(const struct mover *m);
+/* Has the fill to stop for a pause? One that follows slots does not: it belongs to the
+ * stream, and without it nothing could be switched, nor go back. */
+bool moved_is_paused(const struct mover *m);
 void moved_filled(struct mover *m);
 void moved_settle(struct mover *m); /* all is there */
 
