@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The relay alone (relay_main) between two real servers: protocol, order,
 back-pressure, sessions, holds, reads on the other side, acknowledgements."""
+import hashlib
 import os
 import socket
 import threading
@@ -256,6 +257,9 @@ def test_scripts(relay, pair):
     c.cmd("SCRIPT", "FLUSH")
     assert c.raw("EVALSHA", sha, 1, "e", 5).text.startswith("NOSCRIPT")
     assert c.raw("EVALSHA", "f" * 40, 0).text.startswith("NOSCRIPT")
+    for n in ("-1", "2", "x", ""):  # none that the server keeps
+        assert c.raw("EVAL", "return 7", n).text.startswith("ERR")
+    assert c.raw("EVALSHA", hashlib.sha1(b"return 7").hexdigest(), 0).text.startswith("NOSCRIPT")
 
 
 def test_scan(relay, pair):

@@ -404,8 +404,9 @@ static enum pending_kind
 special(struct relay *r, const struct session *s, const struct command *c,
         const struct resp_cmd *q, uint8_t *flags)
 {
-	if (c->handler == COMMAND_EVAL && q->argc > 1) {
-		r->n.scripts += !script_remember(r, q->argv[1]);
+	if (c->handler == COMMAND_EVAL) {
+		r->n.scripts +=
+			script_is_kept(q) && !script_remember(r, q->argv[1]);
 		return PEND_PASS;
 	}
 	if (c->handler == COMMAND_EVALSHA && q->argc > 1) {

@@ -14,6 +14,7 @@
  */
 #include "engine/redis/relay/script.h"
 
+#include "base/num.h"
 #include "engine/redis/lua.h"
 #include "engine/redis/sha1.h"
 
@@ -70,6 +71,15 @@ script_remember(struct relay *r, struct span body)
 	while (r->script_bytes > RELAY_SCRIPTS_MAX && r->scripts.first != e)
 		drop(r, r->scripts.first);
 	return keeps;
+}
+
+bool
+script_is_kept(const struct resp_cmd *q)
+{
+	int64_t n;
+
+	return q->argc > 2 && num_get_i64(q->argv[2].p, q->argv[2].n, &n) &&
+	       n >= 0 && n <= (int64_t)q->argc - 3;
 }
 
 static int

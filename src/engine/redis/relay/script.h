@@ -12,6 +12,8 @@
 #define SCRIPT_SIZE (3 * sizeof(void *)) /* a value of r->scripts */
 /* Does it keep to the keys that it is given (lua.h)? */
 bool script_remember(struct relay *r, struct span body);
+/* EVAL: does the server keep the body? Not when it has no keys as it says. */
+bool script_is_kept(const struct resp_cmd *q);
 struct span script_find(struct relay *r, struct span sha_hex);
 /* By its SHA1: -1: never seen, 0: no, 1: it keeps to its keys. */
 int script_keeps(struct relay *r, struct span sha_hex);
