@@ -100,14 +100,14 @@ class Killed:
             time.sleep(0.05)
 
     def drive(self):
-        for _ in range(ROUNDS):
+        for n in range(ROUNDS):
             for step in SCRIPT:
                 self.go(*step)
                 time.sleep(0.3)
                 timer = threading.Timer(0, self.g.proc.kill)
                 timer.start()
                 self.die(timer)
-            if ROUNDS > 1:
+            if n + 1 < ROUNDS:
                 self.go("back", "rollback", (), lambda s: s["status"] == "rolled_back")
 
 
@@ -166,7 +166,7 @@ def settle(d, cut):
 
 
 @pytest.mark.sweep
-@pytest.mark.limit(120)
+@pytest.mark.limit(600 if FULL else 120)
 def test_random_commands_and_sudden_deaths(place):
     print("SEED=%d" % SEED)
     k = Killed(place, random.Random("%d/deaths" % SEED))
