@@ -258,7 +258,8 @@ const struct page pages[CMD_N] = {
 [CMD_STOP] = {
 	.text = "Stops the Godwit process gracefully: running requests end, "
 		"then clients are disconnected. The state is kept, and the "
-		"same migrate command goes on with it. Applications cannot "
+		"same migrate command goes on with it: the answer comes when "
+		"its ports are free. Applications cannot "
 		"reach their data through the interlay until then." FINDS,
 	.examples = { { "Stop", "godwit stop" } },
 	.exits = E_VERB, .uses_state = true, .see = "migrate, pause" },

@@ -2,12 +2,13 @@
 /*
  * bin/talk.c: a connection to a running migration's control socket.
  */
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE
 #include "bin/talk.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -60,6 +61,35 @@ talk_send(struct talk *p, const char *verb, const json_t *args, struct err *err)
 	free(text);
 	json_decref(request);
 	return rc;
+}
+
+int
+talk_process(const struct talk *p)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t n = sizeof(peer);
+
+	if (getsockopt(p->fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 ||
+	    peer.pid <= 0 || peer.pid == getpid())
+		return -1;
+	return pidfd_open(peer.pid, 0);
+}
+
+int
+talk_wait_end(int process, int wait_ms, struct err *err)
+{
+	struct pollfd f = { .fd = process, .events = POLLIN };
+	int rc;
+
+	if (process < 0)
+		return 0;
+	do {
+		rc = poll(&f, 1, wait_ms);
+	} while (rc < 0 && errno == EINTR);
+	return rc > 0 ? 0
+	              : err_set(err, ERR_TIMEOUT,
+	                        "Godwit stops, and has not ended yet; the same "
+	                        "migrate command goes on when it has");
 }
 
 /* Take the first complete line out of the buffer. */

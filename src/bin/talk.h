@@ -39,6 +39,12 @@ void talk_close(struct talk *p); /* also for one that never opened        */
 int talk_send(struct talk *p, const char *verb, const json_t *args,
               struct err *err) MUST;
 
+/* The process behind the socket, to be waited for; -1: that is not known here (an older
+ * kernel, another namespace). The caller closes it. */
+int talk_process(const struct talk *p);
+/* Until it has ended: its ports and files are free. -1 as process: at once. ERR_TIMEOUT. */
+int talk_wait_end(int process, int wait_ms, struct err *err) MUST;
+
 /* The next object, waiting at most wait_ms (-1: as long as it takes). The
  * caller gets the reference. 0, ERR_TIMEOUT (err untouched), ERR_LOST,
  * ERR_PROTO. */

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bin/clock.h"
 #include "bin/frame.h"
@@ -20,7 +21,8 @@
 #include "bin/watch.h"
 
 #define WATCH_MS 5000
-#define RETRY_MS 1000 /* --wait: between two tries                          */
+#define RETRY_MS 1000   /* --wait: between two tries                          */
+#define END_MS   120000 /* stop: until the process has ended              */
 
 int
 verb_fail(const struct args *a, const struct err *err)
@@ -214,13 +216,21 @@ ask_once(const struct args *a, const char *state, bool is_last, struct err *err)
 	json_t *answer = NULL;
 	json_t *args = arguments(a);
 	int rc = talk_open(&p, &(struct talk_to){ .state = state }, err);
+	int process = -1;
 	int status;
 
+	if (rc == 0 && a->command == CMD_STOP)
+		process = talk_process(&p);
 	if (rc == 0)
 		rc = talk_ask(&p, commands[a->command].name, args,
 		              a->number[OPT_JSON] != 0 ? NULL : tell_event,
 		              NULL, &answer, err);
 	json_decref(args);
+	/* Its ports are free when it is answered: the same command may follow. */
+	if (rc == 0 && look_bool(answer, "ok"))
+		rc = talk_wait_end(process, END_MS, err);
+	if (process >= 0)
+		(void)close(process);
 	if (rc != 0)
 		status = is_last ? verb_fail(a, err) : err_exit(err->code);
 	else if (!is_last && look_int(answer, "exit") == STATUS_TEMPORARY)
