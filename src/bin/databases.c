@@ -375,6 +375,45 @@ take_addresses(struct names *all, const char *text, struct err *err)
 	}
 }
 
+/* Does a text say the addresses that are there? */
+static bool
+has_same_addresses(struct names *all, const char *text)
+{
+	uint32_t n = 0;
+
+	if (all->is_one)
+		return strcmp(all->at[0].listen, text) == 0;
+	for (;;) {
+		size_t item = strcspn(text, ",");
+		const char *equals = memchr(text, '=', item);
+		size_t name_n = equals != NULL ? (size_t)(equals - text) : 0;
+		const struct database *d = find(all, text, name_n);
+		size_t at_n = item - name_n - 1;
+
+		if (d == NULL || strlen(d->listen) != at_n ||
+		    memcmp(d->listen, equals + 1, at_n) != 0)
+			return false;
+		n++;
+		if (text[item] == '\0')
+			return n == all->n;
+		text += item + 1;
+	}
+}
+
+/* The interlays are there since the begin; another address would be nobody's. */
+static int
+judge_same_listen(struct names *all, const json_t *began, struct err *err)
+{
+	const char *text = look_text(began, "listen");
+
+	if (text[0] == '\0' || has_same_addresses(all, text))
+		return 0;
+	return err_set(err, ERR_STATE,
+	               "it has begun with --listen %.150s, and its clients "
+	               "come there until it is over",
+	               text);
+}
+
 /* ---- what one address costs ------------------------------------------------------ */
 
 static int
@@ -548,6 +587,8 @@ databases_plan(const struct args *a, const struct run_conf *c,
 		name_things(&all);
 		rc = take_addresses(&all, listen, err);
 	}
+	if (rc == 0 && began != NULL)
+		rc = judge_same_listen(&all, began, err);
 	if (rc == 0)
 		rc = judge_one(&all, c, ret, err);
 	for (uint32_t i = 0; rc == 0 && i < all.n; i++)
