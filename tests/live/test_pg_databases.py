@@ -247,6 +247,37 @@ def test_a_switch_that_is_broken_opens_both(tmp_path):
 
 
 @pytest.mark.limit(200)
+def test_a_way_back_that_is_broken(tmp_path):
+    """The way back of all is given up because one of them does not get there: new serves both, and the way back is tried
+    again, and asked for again, until both have gone."""
+    with Two(tmp_path) as d:
+        c = Counter(d)
+        d.begin(options={"lag_max_ms": 60000})
+        d.in_step()
+        d.verb("promote")
+        d.in_step()
+        with locked(d, "second", "old", "gone_by"):
+            d.in_("second", "new", "INSERT INTO gone_by VALUES (-3)")
+
+            def turned():
+                got = d.serve.post("migrations/m/rollback")
+                assert got.status == 503 and "not possible" not in got.message, got
+                return sum(t.startswith(("barrier:", "commit:")) for t in events(d)) > 1
+            until(turned, 60, text=lambda: str(events(d)))
+            assert d.state() == ["new", "new"] and d.status()["status"] in ("rolling_back", "failed")
+            d.is_open("new")
+            d.is_shut("old")
+            c.wait()
+        d.verb("rollback")
+        d.until(lambda s: s["status"] == "rolled_back")
+        assert d.state() == ["old", "old"]
+        c.wait()
+        c.stop()
+        c.holds("old")
+        assert d.in_("second", "old", "SELECT count(*) FROM gone_by WHERE n = -3") == [["1"]]
+
+
+@pytest.mark.limit(200)
 def test_one_copy_is_much_slower(tmp_path):
     """Nothing is switched, and nobody is held or shut out, before the last database is there."""
     with Two(tmp_path) as d:
