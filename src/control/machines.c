@@ -346,9 +346,29 @@ machines_tell_start(struct run *r)
 	struct mail m = { .kind = MAIL_MOVE, .side = run_authority(r) };
 	struct mail p = { .kind = MAIL_MOVE_PAUSE };
 
+	/* It is told when it is prepared (machines_renew()). */
+	if (r->is_unprepared)
+		return;
 	machines_tell_mover(r, &m);
 	if (r->state == LIFE_PAUSED)
 		machines_tell_mover(r, &p);
+}
+
+void
+machines_prepared(struct run *r, const struct err *why)
+{
+	char text[sizeof(r->trouble)];
+	bool is_news;
+
+	(void)snprintf(text, sizeof(text), "%.*s", (int)sizeof(text) - 1,
+	               why != NULL ? why->text : "");
+	is_news = why != NULL && strcmp(r->trouble, text) != 0;
+	memcpy(r->trouble, text, sizeof(text));
+	r->is_unprepared = why != NULL;
+	/* What is stale stays so until it was made anew. */
+	r->is_stale = r->is_stale && why != NULL;
+	if (is_news)
+		run_event(r, "trouble", "%s", why->text);
 }
 
 /* The mover copies nothing until it finds what was prepared for it; so this may be
@@ -356,20 +376,21 @@ machines_tell_start(struct run *r)
 void
 machines_renew(struct run *r, uint64_t now_ns)
 {
+	uint64_t took_ns;
 	struct err err;
 	int rc;
 
-	if (!r->is_stale || now_ns < r->stale_ns || r->cut_on ||
-	    r->mover == NULL || r->is_over || r->op.kind != OP_NONE)
+	if (!(r->is_stale || r->is_unprepared) || now_ns < r->stale_ns ||
+	    r->cut_on || r->mover == NULL || r->is_over ||
+	    r->op.kind != OP_NONE)
 		return;
 	machines_end_mover(r);
 	r->has_time = true;
 	rc = r->dialect->prepare(r, &err);
 	r->has_time = false;
-	if (rc != 0)
-		run_event(r, "trouble", "%s", err.text);
-	r->is_stale = false;
-	r->stale_ns = os_mono_ns() + RENEW_NS;
+	machines_prepared(r, rc != 0 ? &err : NULL);
+	took_ns = os_mono_ns() - now_ns;
+	r->stale_ns = os_mono_ns() + took_ns * 4 + RENEW_NS;
 	free(r->mover_conf);
 	for (int s = 0; s < SIDE_N; s++) {
 		disk_free(r->spool[s]);

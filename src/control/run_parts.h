@@ -266,10 +266,12 @@ struct run {
 
 	/* the wheel */
 	struct panel *panel;
-	int wake_fd;       /* eventfd: SIGTERM, proof            */
-	bool is_stale;     /* new is not prepared for old as it is         */
-	uint64_t stale_ns; /* it is prepared again from then on          */
-	bool has_time;     /* nobody waits for what control asks servers   */
+	int wake_fd;        /* eventfd: SIGTERM, proof            */
+	bool is_stale;      /* new is not prepared for old as it is       */
+	bool is_unprepared; /* something was in the way of it; no mover
+	                     * begins before it is done                   */
+	uint64_t stale_ns;  /* it is prepared again from then on          */
+	bool has_time;      /* nobody waits for what control asks servers   */
 	bool is_over;
 	bool leaves;           /* hosted: the leg has come to its end      */
 	bool has_left;         /* its interlays are alone                  */
@@ -322,6 +324,9 @@ int machines_make(struct run *r, struct err *err) MUST;
 bool machines_leave(struct run *r);
 /* Ask the mover to end, wait for it, end it. */
 void machines_end_mover(struct run *r);
+/* Both servers are prepared for the stream. why: one is not, and machines_renew() does it
+ * later. */
+void machines_prepared(struct run *r, const struct err *why);
 /* It begins. And when it was told that new is stale: prepared again, another one. */
 void machines_tell_start(struct run *r);
 void machines_renew(struct run *r, uint64_t now_ns);

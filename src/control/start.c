@@ -527,6 +527,20 @@ open_journal(struct run *r, struct err *err)
 	return rc == 0 ? read_state(r, err) : rc;
 }
 
+/* Whoever goes on serves the authority, although a lock that somebody has is in the way
+ * of the other side: that is prepared later. */
+static int
+prepare(struct run *r, struct err *err)
+{
+	int rc = r->dialect->prepare(r, err);
+
+	if (rc == 0 || !r->is_resumed || run_is_split(r) ||
+	    !err_retry(err->code))
+		return rc;
+	machines_prepared(r, err);
+	return 0;
+}
+
 static int
 decide(struct run *r, struct err *err)
 {
@@ -550,7 +564,7 @@ decide(struct run *r, struct err *err)
 	if (rc == 0)
 		rc = make_users(r, err);
 	if (rc == 0 && r->state != LIFE_COMPLETED)
-		rc = r->dialect->prepare(r, err);
+		rc = prepare(r, err);
 	if (rc == 0)
 		rc = make_fences(r, err);
 	return rc == 0 ? settle_state(r, err) : rc;

@@ -12,6 +12,7 @@
  *   ask.c        verbs: to one leg, to all, to all at once
  *   merge.c      one status of many legs
  *   keeper.c     what legs wish that concerns all
+ *   rejoin.c     legs that could not go on are begun again
  *   seats.c      interlays before nodes of a cluster that no migration has
  *   test.c       the checks before
  *   command.c    one command for templates
@@ -303,6 +304,10 @@ struct url place_url(const struct place *p, const struct url *user);
 /* over.c */
 /* After a restart, before its legs begin: nobody waits for those that are over. */
 void migration_serve_over(struct migration *m);
+
+/* rejoin.c */
+/* It could not go on, and is begun again by itself (again.c). host.lock is held. */
+bool rejoin_waits(const struct leg *l);
 
 /* keeper.c */
 void migration_chore(struct host *h, const struct chore *c);

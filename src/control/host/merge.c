@@ -285,6 +285,35 @@ wait_for(json_t *all, const json_t *one)
 	}
 }
 
+/* A leg that could not begin, and that the others do not go without (part.c): nothing
+ * switches before it is there. */
+static void
+wait_for_rest(const struct migration *m, json_t *all)
+{
+	json_t *stream = json_object_get(all, "stream");
+
+	for (uint32_t i = 0; m->is_parts && i < m->leg_n; i++) {
+		const struct leg *l = m->leg[i];
+		const char *rules =
+			json_string_value(json_object_get(all, "authority"));
+
+		if (!rejoin_waits(l))
+			continue;
+		if (rules != NULL && strcmp(rules, "old") == 0)
+			(void)json_object_set_new(all, "phase",
+			                          json_string("resuming"));
+		(void)json_object_set_new(
+			all, "next",
+			json_sprintf("%s is tried again by itself; or rollback",
+		                     merge_name(l)));
+		(void)json_object_set_new(stream, "in_step", json_false());
+		(void)json_object_set_new(
+			stream, "trouble",
+			json_sprintf("%s: %s", merge_name(l), l->err.text));
+		return;
+	}
+}
+
 static json_t *
 resource(const struct migration *m, const json_t *r, uint32_t leg)
 {
@@ -358,6 +387,8 @@ merge_status(const struct migration *m)
 	if (all != NULL && begins)
 		(void)json_object_set_new(json_object_get(all, "stream"),
 		                          "in_step", json_false());
+	if (all != NULL)
+		wait_for_rest(m, all);
 	if (all == NULL)
 		all = m->leg_n > 0 && m->leg[0]->status != NULL
 		              ? json_deep_copy(m->leg[0]->status)

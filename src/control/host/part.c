@@ -397,7 +397,15 @@ part_whole(struct migration *m, const char *verb, struct err *err)
 		return 0;
 	host_lock(m->host);
 	for (uint32_t k = 0; rc == 0 && k < m->leg_n; k++) {
-		if (m->leg[k]->is_out || !leg_is_on(m->leg[k]))
+		if (rejoin_waits(m->leg[k]))
+			rc = err_set(err, ERR_POSTPONED,
+			             "%s is not there yet, and it shares a "
+			             "server with the others: %.150s; it is "
+			             "tried again by itself, do so later; or "
+			             "rollback",
+			             merge_name(m->leg[k]),
+			             m->leg[k]->err.text);
+		else if (m->leg[k]->is_out || !leg_is_on(m->leg[k]))
 			rc = err_set(
 				err, ERR_STATE,
 				"%s is out, and it shares a server with the "

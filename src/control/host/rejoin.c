@@ -19,6 +19,16 @@ is_refused(const struct leg *l)
 	return l->phase == LEG_REFUSED && l->is_out && !l->is_stuck;
 }
 
+bool
+rejoin_waits(const struct leg *l)
+{
+	bool is_tried = l->phase == LEG_NEW || l->phase == LEG_BEGINS;
+
+	return l->is_out && !l->is_stuck &&
+	       (is_tried ||
+	        (l->phase == LEG_REFUSED && err_retry(l->err.code)));
+}
+
 json_t *
 host_migration_refused(struct host *h, const char *uuid, struct err *why)
 {

@@ -261,6 +261,8 @@ gather(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
 static int
 take(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
 {
+	enum err_code code = ERR_REFUSED;
+	const char *state;
 	char text[200];
 	int rc = gather(b, until_ns, ret, err);
 
@@ -270,13 +272,17 @@ take(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
 	    PQresultStatus(*ret) == PGRES_TUPLES_OK)
 		return 0;
 	one_line(PQresultErrorMessage(*ret), text, sizeof(text));
+	state = PQresultErrorField(*ret, PG_DIAG_SQLSTATE);
+	/* A lock that somebody has is one for later (lock_timeout). */
+	if (state != NULL && strcmp(state, "55P03") == 0)
+		code = ERR_TIMEOUT;
 	PQclear(*ret);
 	*ret = NULL;
 	if (PQstatus(b->c) != CONNECTION_OK) {
 		backend_close(b);
 		return err_set(err, ERR_LOST, "%s: %s", b->conf.label, text);
 	}
-	return err_set(err, ERR_REFUSED, "%s: %s", b->conf.label, text);
+	return err_set(err, code, "%s: %s", b->conf.label, text);
 }
 
 void

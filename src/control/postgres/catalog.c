@@ -71,7 +71,7 @@ static const char digest[] =
 	" RETURN coalesce(ret, ''); END $f$;";
 
 /* objects: what DROP can name, and no extension's; before: what was there before
- * Godwit made anything. */
+ * Godwit made anything. No rows are copied when their tables have gone. */
 static const char wipe[] =
 	"CREATE OR REPLACE FUNCTION @.objects() RETURNS TABLE (class oid, obj"
 	" oid, rank int) LANGUAGE sql STABLE SET search_path = pg_catalog AS"
@@ -129,7 +129,7 @@ static const char wipe[] =
 	"  EXECUTE format('DROP %s %s CASCADE', CASE i.type WHEN"
 	"   'composite type' THEN 'type' WHEN 'statistics object' THEN"
 	"   'statistics' ELSE i.type END, i.identity);"
-	" END LOOP; DROP TABLE @.loaded; END $f$;";
+	" END LOOP; DELETE FROM @.chunk; DROP TABLE @.loaded; END $f$;";
 
 int
 pg_catalog_begin(struct run *r, enum side s, struct err *err)

@@ -10,12 +10,15 @@
 #define _DEFAULT_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "control/postgres/both.h"
 #include "control/postgres/object.h"
 
-/* identity: tables whose rows are named by all their columns meanwhile. The functions are
- * what the files of this folder call; a token of a later epoch refuses shut() and
+#define REMOVE_PAUSE_MS 250
+
+/* identity: tables whose rows are named by all their columns meanwhile; a lock that nobody
+ * needs is not waited for (name_rows). The functions are what the files of this folder call; a token of a later epoch refuses shut() and
  * lift(). */
 static const char schema[] =
 	"CREATE SCHEMA IF NOT EXISTS @;"
@@ -56,8 +59,8 @@ static const char schema[] =
 	" PERFORM @.list_end(); END $$;"
 	"CREATE OR REPLACE FUNCTION @.name_rows() RETURNS void"
 	" LANGUAGE plpgsql AS $$ DECLARE x text; BEGIN"
-	" FOR x IN SELECT t FROM @.identity"
-	"  WHERE pg_catalog.to_regclass(t) IS NOT NULL LOOP"
+	" FOR x IN SELECT t FROM @.identity JOIN pg_catalog.pg_class"
+	"  ON oid = pg_catalog.to_regclass(t) WHERE relreplident <> 'f' LOOP"
 	"  EXECUTE 'ALTER TABLE ' || x || ' REPLICA IDENTITY FULL';"
 	" END LOOP; END $$;"
 	"CREATE OR REPLACE FUNCTION @.unname_rows() RETURNS void"
@@ -228,7 +231,10 @@ static const char mends[] =
 	"  INSERT INTO @.unmended (why) VALUES (sqlerrm);"
 	" END $$;";
 
+/* What waits for a lock is given up sooner than the question: else it would go on waiting
+ * there when nobody asks any more. */
 static const char no_schema[] =
+	"SET lock_timeout = 2000;"
 	"DO $$ BEGIN IF to_regnamespace('@') IS NOT NULL THEN"
 	" PERFORM @.unname_rows(); END IF;"
 	" IF to_regproc('@.tighten') IS NOT NULL THEN"
@@ -265,6 +271,14 @@ put_role(struct run *r, enum side s, struct err *err)
 	return rc;
 }
 
+static int
+be_own(struct run *r, enum side s, struct err *err)
+{
+	r->at[s].users_made = true;
+	r->at[s].pg->is_removed = false;
+	return pg_reach(r, s, err);
+}
+
 int
 pg_users(struct run *r, enum side s, struct err *err)
 {
@@ -273,6 +287,9 @@ pg_users(struct run *r, enum side s, struct err *err)
 
 	if (rc == 0 && !p->as_own)
 		rc = p->is_plain ? pg_be_plain(r, s, err) : put_role(r, s, err);
+	/* Nothing is to be owned by the role of another leg: it could not go. */
+	if (rc == 0 && r->is_part && !p->is_plain)
+		rc = be_own(r, s, err);
 	if (rc == 0)
 		rc = pg_run(r, s, schema, err);
 	if (rc == 0)
@@ -328,32 +345,63 @@ drop_stream(struct run *r, enum side s, struct err *err)
 	return rc;
 }
 
+/* What was there before the start is there; each step may have been done already. */
+static int
+remove_all(struct run *r, enum side s, struct err *err)
+{
+	struct pg_side *p = r->at[s].pg;
+	char sql[200];
+	int rc = p->is_removed ? 0 : drop_stream(r, s, err);
+
+	if (rc == 0 && !p->is_removed)
+		rc = pg_run(r, s, no_schema, err);
+	if (rc != 0)
+		return rc;
+	p->is_removed = true;
+	if (p->is_plain)
+		return 0;
+	/* A role cannot remove itself. */
+	r->at[s].users_made = false;
+	backend_close(&p->b);
+	(void)snprintf(sql, sizeof(sql), "DROP ROLE IF EXISTS \"%s\"",
+	               r->side[s].own_user);
+	return pg_run(r, s, sql, err);
+}
+
+/* A table that somebody has, a slot that is still in use, a role that another leg is at
+ * just now: nobody does it when this leg has gone. */
+static int
+remove_again(struct run *r, enum side s, struct err *err)
+{
+	const struct timespec pause = { .tv_nsec = REMOVE_PAUSE_MS *
+		                                   (long)NS_PER_MS };
+	uint64_t until = os_mono_ns() + LIMIT_REMOVE_MS * NS_PER_MS;
+	int rc = remove_all(r, s, err);
+
+	/* A server that is away does not come back for this. */
+	while ((rc == -ERR_REFUSED || rc == -ERR_TIMEOUT || rc == -ERR_AUTH) &&
+	       os_mono_ns() < until) {
+		(void)nanosleep(&pause, NULL);
+		rc = remove_all(r, s, err);
+	}
+	return rc == 0 ? 0
+	               : err_wrap(err, "%s of Godwit is left",
+	                          r->side[s].own_user);
+}
+
 void
 pg_clean(struct run *r, enum side s, bool keep_users)
 {
 	struct pg_side *p = r->at[s].pg;
-	char sql[200];
 	struct err err;
-	int rc = p != NULL ? drop_stream(r, s, &err) : 0;
+	int rc;
 
 	if (p == NULL)
 		return;
 	pg_object_end(r);
+	rc = keep_users ? drop_stream(r, s, &err) : remove_again(r, s, &err);
 	if (rc == 0 && keep_users)
 		pg_left_note(r, s);
-	if (rc == 0 && !keep_users)
-		rc = pg_run(r, s, no_schema, &err);
-	if (rc == 0 && !keep_users && p->is_plain) {
-		p->is_removed = true;
-	} else if (rc == 0 && !keep_users) {
-		/* A role cannot remove itself. */
-		r->at[s].users_made = false;
-		p->is_removed = true;
-		backend_close(&p->b);
-		(void)snprintf(sql, sizeof(sql), "DROP ROLE IF EXISTS \"%s\"",
-		               r->side[s].own_user);
-		rc = pg_run(r, s, sql, &err);
-	}
 	backend_close(&p->b);
 	if (keep_users)
 		schema_forget(r);

@@ -485,8 +485,12 @@ dump_both(struct run *r, const char *now, const char *later, struct err *err)
 static int
 load_anew(struct run *r, const char *now, bool was_loaded, struct err *err)
 {
-	int rc = was_loaded ? pg_catalog_wipe(r, err) : pg_catalog_note(r, err);
+	int rc = was_loaded ? journal_set_meta(r->journal, "schema", "0", err)
+	                    : pg_catalog_note(r, err);
 
+	/* Whoever is killed from here on begins with it again. */
+	if (rc == 0 && was_loaded)
+		rc = pg_catalog_wipe(r, err);
 	return rc == 0 ? load(r, now, err) : rc;
 }
 
@@ -554,11 +558,28 @@ schema_forget(const struct run *r)
 	(void)unlink(path);
 }
 
-int
-pg_prepare(struct run *r, struct err *err)
+/* What was begun is prepared again and again: each time it waits for somebody's lock for
+ * a moment only, since the control thread has others who ask. */
+static int
+wait_for_locks(struct run *r, const char *for_ms, struct err *err)
+{
+	char sql[64];
+	int rc = 0;
+
+	(void)snprintf(sql, sizeof(sql), "SET lock_timeout = %s", for_ms);
+	for (int s = 0; rc == 0 && r->is_resumed && s < SIDE_N; s++) {
+		if (r->at[s].is_up)
+			rc = pg_run(r, (enum side)s, sql, err);
+	}
+	return rc;
+}
+
+static int
+prepare(struct run *r, struct err *err)
 {
 	bool both = r->at[SIDE_OLD].is_up && r->at[SIDE_NEW].is_up;
 	char *done = journal_meta(r->journal, "schema");
+	bool is_made = done != NULL && strcmp(done, "1") == 0;
 	char now[640];
 	char later[640];
 	bool loaded = false;
@@ -574,7 +595,7 @@ pg_prepare(struct run *r, struct err *err)
 	}
 	if (rc == 0 && r->at[SIDE_NEW].is_up)
 		rc = is_loaded(r, &loaded, err);
-	if (rc == 0 && (done == NULL || (r->is_stale && loaded)))
+	if (rc == 0 && (!is_made || (r->is_stale && loaded)))
 		rc = make(r, now, later, err);
 	else if (rc == 0 && both && !loaded)
 		rc = take_as_it_is(r, err);
@@ -588,4 +609,17 @@ pg_prepare(struct run *r, struct err *err)
 			rc = put_publication(r, (enum side)s, err);
 	}
 	return rc == 0 ? read_build(r, later, err) : rc;
+}
+
+int
+pg_prepare(struct run *r, struct err *err)
+{
+	int rc = wait_for_locks(r, "1000", err);
+	struct err ignored;
+
+	if (rc == 0)
+		rc = prepare(r, err);
+	if (wait_for_locks(r, "DEFAULT", rc == 0 ? err : &ignored) != 0)
+		return rc == 0 ? -(int)err->code : rc;
+	return rc;
 }
