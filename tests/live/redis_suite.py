@@ -66,7 +66,7 @@ REASONS = (
     ("tracking", r"only a RESP3 client can be told|^unit/tracking: "),
     ("replica", r"refuses (sync|psync|replconf)|Connecting as a replica|MULTI / EXEC with REPLICAOF"),
     ("attached", r"while a migration is attached"),
-    ("select", r"WATCH will consider touched expired keys"),
+    ("apart", r"client\|(un)?pause inside MULTI|client pause starts at the end of a transaction"),
     ("refused", r"godwit refuses"),
     ("shared", r"^\S+: (BRPOPLPUSH with multiple|FUNCTION - test .*(kill|eval)|Timedout|SHUTDOWN)"
                r"|is busy running a script"),
@@ -75,8 +75,7 @@ REASONS = (
     ("mover", r"RESTORE can set LRU|not enough good replicas|to equal or match 'ROLE'"
               r"|equal to 'ROLE'|SLOWLOG - Some commands can redact"),
     ("own", r"godwit:\w+:|CLIENT INFO|CLIENT KILL (SKIPME|with illegal)|LATENCY HISTOGRAM|introspection: CLIENT LIST"
-            r"|MONITOR (can log commands issued|supports redacting)|^unit/(querybuf|replybufsize)|waiting for blocked clients|commands are omitted"),
-    ("rights", r"permissions to run the 'select' command"),
+            r"|MONITOR (can log commands issued|supports redacting)|^unit/(querybuf|replybufsize)|Test RO scripts are not blocked|commands are omitted"),
     ("door", r"CONFIG sanity"),
     ("cascade", r"calls can not be nested|inside MULTI is not|match 'QUEUED'"
                 r"|\{\w -?\d+\.0\}|equal to '-?\d+\.0'"),

@@ -14,7 +14,7 @@ import redis_suite as suite
 pytestmark = [pytest.mark.usefixtures("need_godwit"), pytest.mark.full, pytest.mark.limit(400)]
 
 UNITS = ("unit/type/incr", "unit/type/hash", "unit/keyspace", "unit/multi", "unit/expire",
-         "unit/type/stream-cgroups", "unit/functions", "unit/scripting", "unit/pubsub")
+         "unit/type/stream-cgroups", "unit/functions", "unit/scripting", "unit/pubsub", "unit/pause")
 
 
 @pytest.fixture
