@@ -357,6 +357,7 @@ answer(struct pg_session *s, struct span in, const struct unit *u)
 	s->requests++;
 	s->r->n.requests++;
 	s->asked_ns = s->r->port->now_ns;
+	s->is_timed = true;
 	port_touch(s->r->port, s->client);
 	return good && !buf_failed(&s->apart.p->frame);
 }

@@ -339,6 +339,7 @@ take(struct pg_session *s, struct span in, size_t *ret_used)
 	s->r->n.requests++;
 	s->requests++;
 	s->asked_ns = s->r->port->now_ns;
+	s->is_timed = true;
 	rd->at = READ_WAITS;
 	rd->failed = false;
 	rd->until_ns = s->r->port->now_ns + PG_READ_WAIT_NS;
@@ -439,6 +440,7 @@ pg_away_settle(struct pg_away *rd)
 		r->n.bytes_out += buf_len(&rd->answer);
 		port_touch(r->port, s->client);
 		r->reads.answered[other]++;
+		pg_relay_time(s, other);
 		s->reading.counts = false;
 		buf_clear(&rd->request);
 		rd->is_away = rd->is_away || !rd->hides_parse;

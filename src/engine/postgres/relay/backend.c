@@ -223,6 +223,7 @@ on_ready(struct pg_session *s, struct span body)
 		s->r->reads.answered[s->b.side]++;
 	else
 		s->r->n.answered[s->b.side]++;
+	pg_relay_time(s, s->b.side);
 	s->reading.counts = false;
 	pg_turn_ready(s);
 	pg_away_quiet(s);

@@ -233,7 +233,8 @@ struct pg_session {
 	bool has_asked_gss;
 	bool is_proxied; /* the header of the proxy in front comes first */
 	struct pg_proxied *front; /* what it said (proxied.c); NULL: none */
-	bool waits; /* has bytes for a backend that is not there */
+	bool waits;    /* has bytes for a backend that is not there */
+	bool is_timed; /* a request was asked at asked_ns, and is not answered */
 	uint64_t began_ns;
 	uint64_t waits_ns;
 	uint64_t heard_ns; /* bytes of its backend came last */
@@ -322,8 +323,9 @@ struct pg_relay {
 	uint64_t hold_last_ns;
 	uint64_t hold_max_ns;
 	uint64_t rare_ns;
-	bool retries; /* some session looks for a backend */
-	bool dozes;   /* some fell asleep, others may as well */
+	uint64_t timed_ns[SIDE_N]; /* a latency was taken last */
+	bool retries;              /* some session looks for a backend */
+	bool dozes;                /* some fell asleep, others may as well */
 	uint64_t sleep_ns;
 };
 
@@ -342,6 +344,8 @@ pg_away_is_out(const struct pg_session *s)
 }
 
 /* ---- relay.c ---- */
+/* The request of this session is answered by that side: how long it took. */
+void pg_relay_time(struct pg_session *s, enum side side);
 /* Takes c over. */
 void pg_relay_send_cancel(struct pg_relay *r, struct pg_cancel *c, enum side s);
 

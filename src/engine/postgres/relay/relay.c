@@ -4,6 +4,7 @@
  */
 #include "engine/postgres/relay/relay.h"
 
+#include "base/hist.h"
 #include "engine/postgres/relay/inside.h"
 
 #define TICK_NS  1000000000ull
@@ -109,6 +110,28 @@ publish(struct pg_relay *r)
 		r->rare_ns = r->port->now_ns;
 		publish_rare(r, t);
 	}
+}
+
+/* One a millisecond of each side; a turn of the loop is fine enough for what is judged by
+ * it (--auto). */
+void
+pg_relay_time(struct pg_session *s, enum side side)
+{
+	struct pg_relay *r = s->r;
+	uint64_t now = r->port->now_ns;
+	_Atomic uint32_t *slot;
+
+	if (!s->is_timed)
+		return;
+	s->is_timed = false;
+	if (now - r->timed_ns[side] < MILLI || r->conf->traffic == NULL)
+		return;
+	r->timed_ns[side] = now;
+	slot = &r->conf->traffic->latency[side][hist_bucket(
+		(now - s->asked_ns) / 1000)];
+	atomic_store_explicit(
+		slot, atomic_load_explicit(slot, memory_order_relaxed) + 1,
+		memory_order_relaxed);
 }
 
 /* ---- cancel requests ------------------------------------------------------ */

@@ -296,6 +296,7 @@ account(struct pg_session *s, uint8_t type)
 		s->r->n.requests++;
 		s->requests++;
 		s->asked_ns = s->r->port->now_ns;
+		s->is_timed = true;
 	}
 	if (by_turns && s->copies_in && !is_of_copy(type))
 		s->turn.pins |= PIN_ORDER;
