@@ -433,6 +433,16 @@ judge_one(const struct names *all, const struct run_conf *c, struct plan *ret,
 		               "database alone; give each its own: --listen "
 		               "%s=ADDR,%s=ADDR",
 		               own, all->at[1].name);
+	/* A step is judged by the reads of each database on new. */
+	if (c->is_auto && c->strategy == STRATEGY_CANARY &&
+	    c->step_requests > 0)
+		return err_set(err, ERR_UNABLE,
+		               "--auto waits for requests of each database at "
+		               "its own address, and with one for all they "
+		               "come to that of %s alone; give each its own: "
+		               "--listen %s=ADDR,%s=ADDR, or say "
+		               "--min-requests 0",
+		               own, own, all->at[1].name);
 	(void)snprintf(
 		text, sizeof(text),
 		"one address for all is that of %s; of clients of the others "
