@@ -390,7 +390,7 @@ has_same_addresses(struct names *all, const char *text)
 		const struct database *d = find(all, text, name_n);
 		size_t at_n = item - name_n - 1;
 
-		if (d == NULL || strlen(d->listen) != at_n ||
+		if (equals == NULL || d == NULL || strlen(d->listen) != at_n ||
 		    memcmp(d->listen, equals + 1, at_n) != 0)
 			return false;
 		n++;
