@@ -284,24 +284,27 @@ session_sayf(struct relay *r, struct session *s, const char *fmt, ...)
 	session_say_buf(r, s, &b);
 }
 
-void
-session_say_buf(struct relay *r, struct session *s, struct buf *b)
+static void
+give(struct relay *r, struct session *s, struct buf *b,
+     void (*say)(struct relay *, struct session *, struct span))
 {
 	if (buf_failed(b))
 		session_close(r, s, NULL);
 	else
-		session_say(r, s, buf_span(b));
+		say(r, s, buf_span(b));
 	buf_fini(b);
+}
+
+void
+session_say_buf(struct relay *r, struct session *s, struct buf *b)
+{
+	give(r, s, b, session_say);
 }
 
 void
 session_push_buf(struct relay *r, struct session *s, struct buf *b)
 {
-	if (buf_failed(b))
-		session_close(r, s, NULL);
-	else
-		session_push(r, s, buf_span(b));
-	buf_fini(b);
+	give(r, s, b, session_push);
 }
 
 struct wide *
