@@ -659,6 +659,8 @@ def test_subscribe(relay, pair):
     assert p.cmd("PUBLISH", "pq", "2") == 1
     assert s.read() == [b"pmessage", b"p*", b"pq", b"2"]
     assert "Can't execute 'get'" in s.raw("GET", "x").text
+    assert "wrong number of arguments for 'reset'" in s.raw("RESET", "1").text
+    assert "Can't execute 'get'" in s.raw("GET", "x").text  # subscribed as before
     assert s.cmd("PING") == [b"pong", b""]
     s.send("UNSUBSCRIBE")
     assert sorted(s.read()[1] for _ in range(3)) == [b"a", b"b", b"c"]

@@ -552,7 +552,7 @@ pubsub_dispatch(struct relay *r, struct session *s, const struct command *c,
 	if (s->inflight > 0)
 		return DISPATCH_WAIT;
 	if (sub_count(u) == 0 || c->handler == COMMAND_QUIT ||
-	    c->handler == COMMAND_RESET) {
+	    (c->handler == COMMAND_RESET && command_takes(c, q->argc))) {
 		pubsub_free(r, s);
 		return DISPATCH_NO;
 	}
