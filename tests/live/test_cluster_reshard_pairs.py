@@ -231,7 +231,7 @@ def test_in_the_instant_of_a_switch(clusters):
         hand.join(30)
         told.append((name, hand.done, str(hand.refused)))
         assert not hand.is_alive(), told
-        assert w.sides() == ["new", "new"] if side == 0 else ["old", "old"], told
+        assert w.sides() == 2 * [("new", "old")[side]], told
         if side:
             w.until(lambda s: s["status"] == "rolled_back")
             w.verb("migrate")

@@ -18,8 +18,8 @@
 #define REMOVE_PAUSE_MS 250
 
 /* identity: tables whose rows are named by all their columns meanwhile; a lock that nobody
- * needs is not waited for (name_rows). The functions are what the files of this folder call; a token of a later epoch refuses shut() and
- * lift(). */
+ * needs is not waited for (name_rows). The functions are what the files of this folder
+ * call; a token of a later epoch refuses shut() and lift(). */
 static const char schema[] =
 	"CREATE SCHEMA IF NOT EXISTS @;"
 	"REVOKE ALL ON SCHEMA @ FROM PUBLIC;"
