@@ -14,8 +14,11 @@
 
 #include "control/postgres/both.h"
 #include "control/postgres/object.h"
+#include "wire/pg_password.h"
+#include "world/os/crypt.h"
 
 #define REMOVE_PAUSE_MS 250
+#define OWN_ROUNDS      1 /* put_role() */
 
 /* identity: tables whose rows are named by all their columns meanwhile; a lock that nobody
  * needs is not waited for (name_rows). The functions are what the files of this folder
@@ -241,33 +244,38 @@ static const char no_schema[] =
 	"  PERFORM @.tighten(); END IF; END $$;"
 	"DROP SCHEMA IF EXISTS @ CASCADE;";
 
-/* CREATE or ALTER ROLE with a verifier, so that no log shows the password. */
+/* CREATE or ALTER ROLE with a verifier, so that no log shows the password. That is 256
+ * random bits, which nobody finds by trying, however fast a try is: to stretch it would
+ * only cost each login 6 to 20 ms, and the server as much when it takes the verifier. */
 static int
 put_role(struct run *r, enum side s, struct err *err)
 {
-	struct pg_side *p = r->at[s].pg;
-	const char *user = r->side[s].own_user;
-	char *name = PQescapeIdentifier(p->b.c, user, strlen(user));
-	char *verifier = PQencryptPasswordConn(p->b.c, r->side[s].own_pass,
-	                                       user, "scram-sha-256");
-	char sql[700];
+	struct span pass = span_str(r->side[s].own_pass);
+	const char *name = r->side[s].own_user;
+	uint8_t salt[PG_SCRAM_SALT];
+	struct pg_verifier v;
+	struct mem mem;
+	struct buf sql;
 	int rc;
 
-	if (name == NULL || verifier == NULL) {
-		rc = err_set(err, ERR_NOMEM, "%s: no verifier for a password",
-		             r->side[s].label);
-	} else {
-		(void)snprintf(
-			sql, sizeof(sql),
-			"DO $$ BEGIN CREATE ROLE %s; EXCEPTION WHEN "
-			"duplicate_object THEN NULL; END $$;"
-			"ALTER ROLE %s SUPERUSER LOGIN REPLICATION PASSWORD "
-			"'%s'",
-			name, name, verifier);
-		rc = pg_run(r, s, sql, err);
-	}
-	PQfreemem(name);
-	PQfreemem(verifier);
+	if (!os_crypt_random(salt, sizeof(salt)) ||
+	    pg_verifier_make(&os_crypt, pass, span_of(salt, sizeof(salt)),
+	                     OWN_ROUNDS, &v) != 0)
+		return err_set(err, ERR_UNABLE,
+		               "%s: no verifier for a password",
+		               r->side[s].label);
+	os_mem_init(&mem, 0);
+	buf_init(&sql, &mem);
+	buf_putf(&sql,
+	         "DO $$ BEGIN CREATE ROLE \"%s\"; EXCEPTION WHEN "
+	         "duplicate_object THEN NULL; END $$;"
+	         "ALTER ROLE \"%s\" SUPERUSER LOGIN REPLICATION PASSWORD '",
+	         name, name);
+	pg_put_verifier(&sql, &v);
+	buf_put(&sql, "'", 2); /* and its end */
+	rc = buf_failed(&sql) ? err_set(err, ERR_NOMEM, "no memory for a role")
+	                      : pg_run(r, s, (const char *)sql.p, err);
+	buf_fini(&sql);
 	return rc;
 }
 

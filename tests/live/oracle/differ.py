@@ -250,6 +250,8 @@ class Client:
             theirs = self.talk(self.direct, q.ask)
             if theirs[1:] == [CLOSED] and len(answers) == 1:
                 del theirs[1]  # QUIT of a subscriber: Godwit's was sent before anybody knew that it is one
+            elif q.name == "quit" and answers[1:] == [CLOSED] and len(theirs) == 1:
+                del answers[1]  # the other way round: a RESET went before, and Godwit's was asked as a subscriber
             found = self.judge(q, answers, theirs)
             if found:
                 return found
