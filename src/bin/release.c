@@ -522,7 +522,7 @@ release_postgres(struct release *r, const struct url *at, struct err *err)
 	if (rc == 0 && j != NULL && state == LIFE_ROLLED_BACK)
 		rc = forget(j, s, err);
 	if (rc == 0)
-		rc = pg_release(r->journal, s, at, j != NULL, &r->fenced, err);
+		rc = pg_release(r->journal, s, at, j, &r->fenced, err);
 	if (rc == 0)
 		rc = mark(r, "1", err);
 	r->users = r->fenced;

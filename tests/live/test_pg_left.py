@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 
+import psycopg
 import pytest
 
 from harness.godwit import Godwit, run
@@ -117,3 +118,65 @@ def test_a_connection_that_ends_late(tmp_path):
         assert m.g.stop() == 0
         late.join()
         assert left(m, "new") == [] and left(m, "old") == []
+
+
+@pytest.mark.limit(90)
+def test_writers_on_new_behind_the_end_of_a_rollback(tmp_path):
+    """The end opens new. What is written there then is not emptied by the next copy: the same command serves old,
+    names the tables, and goes on when they have none of it any more."""
+    with Move(tmp_path, "--strategy", "big_bang") as m:
+        m.in_step()
+        m.g.must("promote")
+        m.in_step()
+        m.g.must("rollback")
+        assert m.g.stop() == 0
+        # Nobody has written: it begins anew.
+        m.g.start(seconds=30)
+        m.in_step()
+        assert m.g.stop() == 0
+        with psycopg.connect(host="127.0.0.1", port=m.new.port, user="app", password="sesame", dbname="app", autocommit=True) as c:
+            c.execute("INSERT INTO pgbench_tellers (tid, bid, tbalance) VALUES (1000, 1, 7)")
+            c.execute("CREATE TABLE own (a int)")
+            c.execute("INSERT INTO own VALUES (1), (2)")
+        for _ in range(2):
+            m.g.start(seconds=30)
+            s = m.g.until(lambda s: "past Godwit" in s["stream"]["trouble"], 30)
+            assert "public.own: 2, public.pgbench_tellers: 1;" in s["stream"]["trouble"], s["stream"]
+            with m.conn() as c:
+                c.execute("INSERT INTO pgbench_history (tid) VALUES (1)")
+            code, _, err = m.g.verb("promote")
+            assert code == 5, err
+            assert m.rows("new", "SELECT tbalance FROM pgbench_tellers WHERE tid = 1000") == [["7"]]
+            assert m.rows("new", "SELECT count(*) FROM own") == [["2"]]
+            assert m.g.stop() == 0
+        m.g.start(seconds=30)
+        m.rows("new", "DELETE FROM pgbench_tellers WHERE tid = 1000; DROP TABLE own")
+        m.in_step()
+        m.g.must("promote")
+        m.in_step()
+        m.same()
+        assert m.rows("new", "SELECT count(*) FROM pgbench_history") == [["2"]]
+
+
+@pytest.mark.limit(60)
+def test_rows_of_new_behind_the_end_of_a_rollback(tmp_path):
+    """What new had of its own by a rule is there as long as nobody says otherwise: also when the same command comes
+    behind the end, and cannot tell any more what it has copied."""
+    with Move(tmp_path, "--strategy", "big_bang", "--conflict", "none", start=False) as m:
+        m.rows("old", "CREATE TABLE t (a int PRIMARY KEY, b text); INSERT INTO t VALUES (1, 'old'), (5, 'old'); ALTER TABLE t OWNER TO app")
+        m.rows("new", "CREATE TABLE t (a int PRIMARY KEY, b text); INSERT INTO t VALUES (5, 'new'), (50, 'new'); CREATE TABLE mine (a int);"
+                      "INSERT INTO mine VALUES (7)")
+        want = [["1", "old"], ["5", "new"], ["50", "new"]]
+        m.g.start(seconds=30)
+        m.in_step()
+        assert m.rows("new", "SELECT * FROM t ORDER BY a") == want
+        m.g.must("rollback")
+        assert m.g.stop() == 0
+        m.g.start(seconds=30)
+        m.g.until(lambda s: "cannot be told from those that were copied" in s["stream"]["trouble"], 30)
+        with m.conn() as c:
+            assert c.execute("SELECT count(*) FROM t").fetchone() == (2,)
+        code, _, err = m.g.verb("promote")
+        assert code == 5, err
+        assert m.rows("new", "SELECT * FROM t ORDER BY a") == want
+        assert m.rows("new", "SELECT * FROM mine") == [["7"]]

@@ -114,12 +114,17 @@ pg_lift(struct run *r, enum side s, uint64_t epoch, struct err *err)
 {
 	int rc = 0;
 
+	/* It is nobody's from now on. */
+	if (s == SIDE_NEW && r->state == LIFE_ROLLED_BACK) {
+		rc = pg_reach(r, s, err);
+		if (rc == 0)
+			rc = pg_left_opens(r->journal, &r->at[s].pg->b, err);
+	}
 	/* Tables that were shut in a split that has ended. */
-	if (!run_is_split(r))
+	if (rc == 0 && !run_is_split(r))
 		rc = pg_parts_lift(r, s, err);
 	if (rc == 0)
 		rc = call(r, s, "SELECT @.lift($1)", epoch, err);
-
 	if (rc == 0)
 		r->at[s].fenced = false;
 	return rc;

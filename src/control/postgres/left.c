@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control/postgres/left.c: a database that an earlier migration has left behind, as the
- * new side of the way back.
+ * control/postgres/left.c: a database that an earlier migration has left behind.
  *
- * Behind `complete` old stays shut. Which transaction was its next one then is in the
- * journal; a row of a later one was written behind the switch, by somebody whom the fence
- * let in or who opened it. While there is none, new has all that it holds, and it is
- * emptied: shut first, looked at, then wiped. Rows that were deleted there are new's to
- * tell.
+ * As the new side of the way back: behind `complete` old stays shut. Which transaction was
+ * its next one then is in the journal; a row of a later one was written behind the switch,
+ * by somebody whom the fence let in or who opened it. While there is none, new has all
+ * that it holds, and it is emptied: shut first, looked at, then wiped. Rows that were
+ * deleted there are new's to tell.
+ *
+ * As the new side of a migration that was rolled back, ended, and begins again: the end
+ * opens new for everybody, and the next copy empties the tables of the first one. So the
+ * same is noted before it is opened, and looked at before anything is copied.
  */
 #define _DEFAULT_SOURCE
 #include <stdio.h>
@@ -52,11 +55,13 @@ pg_left_is(const struct run *r)
 	return r->conf->new_is_stale && !pg_both_is_said(r);
 }
 
-/* Is it the server of then, and can it be told? */
+/* ---- what was written since ------------------------------------------------------ */
+
+/* Is it the server of then, and can it be told? at: a note. */
 static int
-check_age(struct run *r, struct err *err)
+check_age(struct run *r, const char *at, struct err *err)
 {
-	const char *param[] = { r->conf->left_at, NULL };
+	const char *param[] = { at, NULL };
 	PGresult *res;
 	int rc = pg_ask(r, SIDE_NEW,
 	                "SELECT x.n - $1::numeric BETWEEN 0 AND " AGE_MAX
@@ -76,7 +81,8 @@ check_age(struct run *r, struct err *err)
 
 /* Rows of one holder, a million at most. */
 static int
-count(struct run *r, const char *name, unsigned long *ret, struct err *err)
+count(struct run *r, const char *at, const char *name, unsigned long *ret,
+      struct err *err)
 {
 	char sql[640];
 	PGresult *res;
@@ -89,7 +95,7 @@ count(struct run *r, const char *name, unsigned long *ret, struct err *err)
 	               "SELECT count(*) FROM (SELECT FROM ONLY %.400s WHERE"
 	               " age(xmin) <= age((%s::numeric %% 4294967296)::text"
 	               "::xid) LIMIT 1000000) x",
-	               name, r->conf->left_at);
+	               name, at);
 	rc = backend_ask(&r->at[SIDE_NEW].pg->b, LOOK_MS, sql, NULL, &res, err);
 	if (rc == 0)
 		*ret = strtoul(PQgetvalue(res, 0, 0), NULL, 10);
@@ -99,18 +105,18 @@ count(struct run *r, const char *name, unsigned long *ret, struct err *err)
 
 /* Where somebody has written since, as "public.t: 3, ..". */
 static int
-written(struct run *r, char ret[NAMES], struct err *err)
+written(struct run *r, const char *at, char ret[NAMES], struct err *err)
 {
 	PGresult *res = NULL;
 	size_t used = 0;
 	unsigned long n;
-	int rc = check_age(r, err);
+	int rc = check_age(r, at, err);
 
 	ret[0] = '\0';
 	if (rc == 0)
 		rc = pg_ask(r, SIDE_NEW, HOLDERS, NULL, &res, err);
 	for (int i = 0; rc == 0 && i < PQntuples(res); i++) {
-		rc = count(r, PQgetvalue(res, i, 0), &n, err);
+		rc = count(r, at, PQgetvalue(res, i, 0), &n, err);
 		if (rc != 0 || n == 0 || used >= NAMES - 8)
 			continue;
 		used += (size_t)snprintf(ret + used, NAMES - used, "%s%s: %lu",
@@ -120,6 +126,21 @@ written(struct run *r, char ret[NAMES], struct err *err)
 	PQclear(res);
 	return rc;
 }
+
+/* Nobody writes any more while it is looked at. */
+static int
+shut_new(struct run *r, struct err *err)
+{
+	int rc = journal_add(r->journal, JOURNAL_FENCE,
+	                     json_pack("{s:s}", "side", "new"), err);
+
+	if (rc == 0)
+		rc = pg_shut(r, SIDE_NEW, journal_authority(r->journal).epoch,
+		             err);
+	return rc == 0 ? pg_kill(r, SIDE_NEW, err) : rc;
+}
+
+/* ---- behind `complete` ----------------------------------------------------------- */
 
 static int
 refuse(const struct run *r, const char *names, struct err *err)
@@ -141,7 +162,7 @@ pg_left_check(struct run *r, long long tables, struct err *err)
 	names[0] = '\0';
 	/* A start looks under its fence. */
 	if (r->conf->left_id[0] != '\0')
-		rc = written(r, names, err);
+		rc = written(r, r->conf->left_at, names, err);
 	if (rc == -ERR_REFUSED || (rc == 0 && names[0] != '\0')) {
 		if (rc == 0)
 			(void)refuse(r, names, err);
@@ -206,19 +227,88 @@ pg_left_empty(struct run *r, struct err *err)
 	free(done);
 	if (!pg_left_is(r) || is_done)
 		return 0;
-	/* Nobody writes any more while it is looked at. */
-	rc = journal_add(r->journal, JOURNAL_FENCE,
-	                 json_pack("{s:s}", "side", "new"), err);
+	rc = shut_new(r, err);
 	if (rc == 0)
-		rc = pg_shut(r, SIDE_NEW, journal_authority(r->journal).epoch,
-		             err);
-	if (rc == 0)
-		rc = pg_kill(r, SIDE_NEW, err);
-	if (rc == 0)
-		rc = written(r, names, err);
+		rc = written(r, r->conf->left_at, names, err);
 	if (rc == 0 && names[0] != '\0')
 		rc = refuse(r, names, err);
 	if (rc == 0)
 		rc = wipe(r, err);
 	return rc == 0 ? journal_set_meta(r->journal, "emptied", "1", err) : rc;
+}
+
+/* ---- behind a rollback ----------------------------------------------------------- */
+
+/* In the journal: a note; empty while a life of the migration keeps new shut. */
+#define KEY "new_left_at"
+
+static bool
+is_noted(struct journal *j)
+{
+	char *at = journal_meta(j, KEY);
+	bool ret = at != NULL && at[0] != '\0';
+
+	free(at);
+	return ret;
+}
+
+int
+pg_left_opens(struct journal *j, struct backend *b, struct err *err)
+{
+	PGresult *res = NULL;
+	int rc;
+
+	/* Of several tries to open it the first one counts. */
+	if (is_noted(j))
+		return 0;
+	rc = backend_ask(b, LIMIT_PREFLIGHT_MS, NEXT_SQL, NULL, &res, err);
+	if (rc == 0)
+		rc = journal_set_meta(j, KEY, PQgetvalue(res, 0, 0), err);
+	PQclear(res);
+	return rc;
+}
+
+int
+pg_left_again(struct run *r, bool is_anew, struct err *err)
+{
+	const char *label = r->side[SIDE_NEW].label;
+	char *at = journal_meta(r->journal, KEY);
+	char names[NAMES];
+	int rc = 0;
+
+	if (at != NULL ? at[0] == '\0' : !is_anew) {
+		free(at);
+		return 0;
+	}
+	names[0] = '\0';
+	if (at == NULL)
+		rc = err_set(
+			err, ERR_POSTPONED,
+			"%s: nobody knows what was written there since the "
+			"rollback was ended; begin anew, with an empty "
+			"database and another --state",
+			label);
+	else if (pg_both_is_said(r))
+		rc = err_set(
+			err, ERR_POSTPONED,
+			"%s: since the rollback was ended its own rows "
+			"cannot be told from those that were copied; begin "
+			"anew, with another --state",
+			label);
+	if (rc == 0)
+		rc = shut_new(r, err);
+	if (rc == 0)
+		rc = written(r, at, names, err);
+	free(at);
+	if (rc == 0 && names[0] != '\0')
+		rc = err_set(err, ERR_POSTPONED,
+		             "%s: written there since the rollback was ended, "
+		             "past Godwit: %s; take it to old and remove it "
+		             "there",
+		             label, names);
+	/* Old is served all the same, and this is tried again. */
+	if (rc == -ERR_REFUSED)
+		err->code = ERR_POSTPONED;
+	return rc == 0 ? journal_set_meta(r->journal, KEY, "", err)
+	               : -(int)err->code;
 }

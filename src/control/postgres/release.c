@@ -109,8 +109,8 @@ lift(struct backend *b, const struct names *n, uint64_t epoch, bool alone,
 }
 
 int
-pg_release(struct journal *j, enum side s, const struct url *url, bool alone,
-           unsigned *ret_roles, struct err *err)
+pg_release(struct journal *j, enum side s, const struct url *url,
+           struct journal *own, unsigned *ret_roles, struct err *err)
 {
 	struct names n;
 	struct backend b = { .conf = { .url = url,
@@ -131,9 +131,11 @@ pg_release(struct journal *j, enum side s, const struct url *url, bool alone,
 		b.conf.user = NULL;
 		rc = backend_open(&b, LIMIT_PREFLIGHT_MS, err);
 	}
+	if (rc == 0 && own != NULL && s == SIDE_NEW)
+		rc = pg_left_opens(own, &b, err);
 	if (rc == 0)
-		rc = lift(&b, &n, journal_authority(j).epoch, alone, ret_roles,
-		          err);
+		rc = lift(&b, &n, journal_authority(j).epoch, own != NULL,
+		          ret_roles, err);
 	backend_close(&b);
 	if (rc != 0 || n.is_plain)
 		return rc;

@@ -14,8 +14,8 @@
 struct journal;
 
 /* Roles may log in again, what Godwit left there is removed; *ret_roles: how many. May
- * be repeated, also when it ended half way. alone: no process of the migration runs,
- * so its stream goes as well. ERR_STATE: the server carries the fence of a later
- * epoch. */
+ * be repeated, also when it ended half way. own: j to write to, where no process of the
+ * migration runs: its stream goes as well, and when new was opened is noted; else NULL.
+ * ERR_STATE: the server carries the fence of a later epoch. */
 int pg_release(struct journal *j, enum side s, const struct url *url,
-               bool alone, unsigned *ret_roles, struct err *err) MUST;
+               struct journal *own, unsigned *ret_roles, struct err *err) MUST;

@@ -595,6 +595,8 @@ prepare(struct run *r, struct err *err)
 	}
 	if (rc == 0 && r->at[SIDE_NEW].is_up)
 		rc = is_loaded(r, &loaded, err);
+	if (rc == 0 && both && is_made)
+		rc = pg_left_again(r, !loaded, err);
 	if (rc == 0 && (!is_made || (r->is_stale && loaded)))
 		rc = make(r, now, later, err);
 	else if (rc == 0 && both && !loaded)

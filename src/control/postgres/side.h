@@ -171,6 +171,12 @@ bool pg_left_is(const struct run *r);
 int pg_left_check(struct run *r, long long tables, struct err *err) MUST;
 /* Shut, looked at, emptied; once. ERR_REFUSED: somebody has written there. */
 int pg_left_empty(struct run *r, struct err *err) MUST;
+/* A migration that was rolled back ends: new is about to be opened for everybody. b: to
+ * new. */
+int pg_left_opens(struct journal *j, struct backend *b, struct err *err) MUST;
+/* It begins again, and its copy may empty tables on new. is_anew: what Godwit had put
+ * there is gone. ERR_POSTPONED: somebody has written there since, or may have. */
+int pg_left_again(struct run *r, bool is_anew, struct err *err) MUST;
 
 /* ---- ddl.c: changes of the schema get into the stream ---- */
 int pg_watch_ddl(struct run *r, enum side s, struct err *err) MUST;
