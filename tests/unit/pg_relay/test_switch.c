@@ -231,6 +231,118 @@ a_question_is_asked_again_by_the_other_side(void **state)
 	end();
 }
 
+#define HASH  \
+	"md5" \
+	"0123456789abcdef0123456789abcdef"
+
+/* What a client whose password is kept as HASH, or another one, says to a salt. */
+static struct span
+answers_to(const char *salt, bool is_good)
+{
+	static char text[PG_MD5_MAX];
+	static const char other[] = "md5"
+				    "00000000000000000000000000000000";
+
+	assert_int_equal(pg_md5_answer(&fake, span_str(is_good ? HASH : other),
+	                               (const uint8_t *)salt, text),
+	                 0);
+	return span_of(text, sizeof(text));
+}
+
+/* A server that asks for md5, and the hash that it keeps. */
+static int
+is_asked_for_md5(int *ret)
+{
+	int c = comes();
+	int asks;
+
+	starts(c);
+	*ret = dialed();
+	up(*ret);
+	buf_clear(&run.w.sent[*ret]);
+	say(*ret, 'R', SPAN("\0\0\0\5salt"));
+	world_batch(&run.w);
+	asks = dialed();
+	up(asks);
+	lets_in(asks);
+	say(asks, 'D', SPAN("\0\1\0\0\0\43" HASH));
+	say(asks, 'C', B("SELECT 1"));
+	say(asks, 'Z', SPAN("I"));
+	got(c, SPAN("R\0\0\0\14\0\0\0\5salt"));
+	return c;
+}
+
+/* Who is in the middle of a login by md5 is asked once, by one server's salt, and is let in
+ * by the other one. */
+static void
+a_salt_is_of_one_server(void **state)
+{
+	int s, t, c;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		bool is_early = (i & 1) != 0; /* it answers in the hold */
+		bool is_ended = (i & 2) != 0; /* and the fence ends it  */
+
+		begin();
+		c = is_asked_for_md5(&s);
+		tell_mail(MAIL_HOLD, SIDE_OLD);
+		world_pass_time(&run.w, 60 * MS);
+		world_batch(&run.w);
+		assert_int_equal(run.drained, 1);
+		if (is_early)
+			say(c, 'p', answers_to("salt", true));
+		assert_string_equal(types(s), is_early ? "p" : "");
+		if (is_ended) {
+			say(s, 'E', B("SFATAL\0C28000\0Mnot permitted\0"));
+			world_batch(&run.w);
+			assert_false(is_there(s));
+		}
+		tell_mail(MAIL_RELEASE, SIDE_NEW);
+		world_pass_time(&run.w, 12 * MS);
+		world_batch(&run.w);
+		if (!is_early)
+			say(c, 'p', answers_to("salt", true));
+		world_batch(&run.w);
+		t = dialed();
+		assert_true(t >= 0 && run.w.to[t] == PORT_NEW);
+		up(t);
+		buf_clear(&run.w.sent[t]);
+		say(t, 'R', SPAN("\0\0\0\5else"));
+		world_batch(&run.w);
+		assert_true(span_holds(buf_span(&run.w.sent[t]),
+		                       answers_to("else", true)));
+		assert_string_equal(types(t), "p");
+		lets_in(t);
+		assert_string_equal(types(c), "RSKZ");
+		end();
+	}
+	/* With another password it is let in nowhere. */
+	begin();
+	c = is_asked_for_md5(&s);
+	tell_mail(MAIL_HOLD, SIDE_OLD);
+	tell_mail(MAIL_RELEASE, SIDE_NEW);
+	say(c, 'p', answers_to("salt", false));
+	assert_true(left_with(c, SPAN("28P01")));
+	world_batch(&run.w);
+	assert_int_equal(dialed(), -1);
+	end();
+	/* Without a switch. */
+	for (int i = 0; i < 2; i++) {
+		begin();
+		c = is_asked_for_md5(&s);
+		say(c, 'p', i == 0 ? answers_to("salt", true) : B("md5short"));
+		if (i == 0) {
+			assert_string_equal(types(s), "p");
+			lets_in(s);
+			assert_string_equal(types(c), "RSKZ");
+		} else {
+			assert_true(left_with(c, SPAN("28P01")));
+		}
+		end();
+	}
+}
+
 static void
 an_open_transaction_is_waited_for(void **state)
 {
@@ -560,6 +672,7 @@ main(void)
 		cmocka_unit_test(a_switch_that_is_given_up_lets_it_go_on),
 		cmocka_unit_test(a_login_waits_until_the_new_side_is_open),
 		cmocka_unit_test(a_question_is_asked_again_by_the_other_side),
+		cmocka_unit_test(a_salt_is_of_one_server),
 		cmocka_unit_test(an_open_transaction_is_waited_for),
 		cmocka_unit_test(an_error_ends_at_its_sync),
 		cmocka_unit_test(syncs_are_counted),

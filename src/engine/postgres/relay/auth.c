@@ -2,11 +2,11 @@
 /*
  * engine/postgres/relay/auth.c: a client's login, and Godwit's in its name.
  *
- * The server decides what is asked for. Where it wants SCRAM, the role's verifier is
- * read from it, and Godwit is the server for the client: from a good proof it learns
- * the client's key, which logs in at either side, now and behind a switch. Other
- * ways pass through, and what they teach is kept: a password in clear, or the hash
- * that the server has for md5. Without a verifier all is passed through, and the
+ * The server decides what is asked for. Where it wants SCRAM or md5, what it keeps of
+ * the role's password is read from it, and Godwit is the server for the client: from a
+ * good proof it learns the client's key, or that it may use the hash, which log in at
+ * either side, now and behind a switch. A password in clear passes through and is kept.
+ * What else passes through, and all where nothing can be read, teaches nothing: such a
  * session cannot move.
  */
 #include "engine/postgres/relay/inside.h"
@@ -152,20 +152,28 @@ ask_scram(struct pg_session *s)
 	s->auth.at = AUTH_FIRST;
 }
 
+/* By the server's own salt, in the server's words. */
+static void
+ask_md5(struct pg_session *s)
+{
+	pass_on(s, buf_span(&s->auth.asked));
+	s->auth.at = AUTH_MD5;
+}
+
 static void
 take_verifier(struct pg_session *s, struct span text)
 {
 	struct pg_auth *a = &s->auth;
 
+	/* Without memory it is as if there were none. */
 	if (pg_password_kind(text) == PG_PASSWORD_MD5) {
 		buf_clear(&a->secret);
 		buf_put_span(&a->secret, text);
-		a->is_md5 = true;
+		a->is_md5 = !buf_failed(&a->secret);
 	}
 	if (pg_password_kind(text) != PG_PASSWORD_SCRAM)
 		return;
 	end_proof(s);
-	/* Without memory it is as if there were none. */
 	a->verifier = mem_zero(s->r->mem, sizeof(*a->verifier));
 	if (a->verifier != NULL && !pg_verifier_parse(text, a->verifier))
 		end_proof(s);
@@ -218,6 +226,10 @@ pg_auth_known(struct pg_session *s)
 		ask_scram(s);
 		return;
 	}
+	if (a->is_md5 && !a->wants_scram) {
+		ask_md5(s);
+		return;
+	}
 	if (!a->is_alone) {
 		pass_first(s, buf_span(&a->asked));
 		buf_release(&a->asked);
@@ -256,8 +268,10 @@ pg_auth_again(struct pg_session *s)
 			s->r->asks_for = NULL;
 		a->is_alone = false;
 		a->was_asked = false;
+		a->is_md5 = false;
 		a->at = AUTH_NEW;
 		return true;
+	case AUTH_MD5:
 	case AUTH_FIRST:
 	case AUTH_LAST: a->is_alone = true; return true;
 	case AUTH_REPEATS: return true;
@@ -379,6 +393,20 @@ hear_first(struct pg_session *s, struct span body)
 	return rc;
 }
 
+/* What it answers is good, and it is let in with that. */
+static int
+proved(struct pg_session *s)
+{
+	struct pg_auth *a = &s->auth;
+
+	a->at = AUTH_DONE;
+	if (a->is_alone)
+		return pg_pool_proved(s) ? 0 : -ERR_NOMEM;
+	pg_auth_answer(s, buf_span(&a->asked));
+	buf_release(&a->asked);
+	return 0;
+}
+
 static int
 hear_last(struct pg_session *s, struct span body)
 {
@@ -398,13 +426,29 @@ hear_last(struct pg_session *s, struct span body)
 	a->keys = a->server->keys;
 	end_proof(s);
 	a->has_keys = true;
-	a->at = AUTH_DONE;
-	if (a->is_alone)
-		return pg_pool_proved(s) ? 0 : -ERR_NOMEM;
-	/* Now with what it proved. */
-	pg_auth_answer(s, buf_span(&a->asked));
-	buf_release(&a->asked);
-	return 0;
+	return proved(s);
+}
+
+static int
+hear_md5(struct pg_session *s, struct span body)
+{
+	struct pg_auth *a = &s->auth;
+	struct pg_authentication m;
+	char want[PG_MD5_MAX];
+	struct span text;
+	int rc;
+
+	if (!pg_read_password(body, &text) ||
+	    !pg_read_authentication(buf_span(&a->asked), &m) ||
+	    m.code != PG_AUTH_MD5)
+		return -ERR_PROTO;
+	rc = pg_md5_answer(s->r->port->crypt, buf_span(&a->secret), m.data.p,
+	                   want);
+	if (rc == 0 &&
+	    (text.n != PG_MD5_N ||
+	     !crypt_is_same(text.p, (const uint8_t *)want, PG_MD5_N)))
+		rc = -ERR_AUTH;
+	return rc == 0 ? proved(s) : rc;
 }
 
 /* Does the client say that the server cannot bind to a certificate, to one that
@@ -439,6 +483,8 @@ pg_auth_password(struct pg_session *s, const struct pg_message *m)
 		rc = hear_first(s, m->body);
 	} else if (a->at == AUTH_LAST) {
 		rc = hear_last(s, m->body);
+	} else if (a->at == AUTH_MD5) {
+		rc = hear_md5(s, m->body);
 	} else {
 		if (a->is_clear && pg_read_password(m->body, &text)) {
 			buf_clear(&a->secret);
@@ -458,7 +504,9 @@ pg_auth_password(struct pg_session *s, const struct pg_message *m)
 		               "\"%.*s\"",
 		               (int)user_of(s).n, (const char *)user_of(s).p);
 	else
-		pg_session_end(s, SPAN("08P01"), "malformed SCRAM message");
+		pg_session_end(s, SPAN("08P01"),
+		               "malformed answer to the question for a "
+		               "password");
 	return false;
 }
 

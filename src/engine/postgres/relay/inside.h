@@ -156,6 +156,7 @@ enum auth_at {
 	AUTH_PASSES,  /* what server and client say to each other passes   */
 	AUTH_REPEATS, /* another server asks what the client was asked   */
 	AUTH_ASKS,    /* for the role's verifier                          */
+	AUTH_MD5,     /* its answer to md5's salt is waited for            */
 	AUTH_FIRST,   /* of the client's messages of SCRAM is waited for  */
 	AUTH_LAST,
 	AUTH_DONE, /* it has proved its password to us                 */
