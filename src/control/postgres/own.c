@@ -134,8 +134,10 @@ static const char list_shared[] =
 
 /* What is called in a hold: functions, because the server keeps their plans. oust:
  * terminates who is there but the quiet ones; remain: of those, and of logins that had
- * begun before the first turn (before: their virtual transactions). look: what the fence
- * is like. */
+ * begun before the first turn (before: their virtual transactions) and may be past the look
+ * at their role's right. Who is still asked for a password is not. Servers before 18 show
+ * nothing of logins but their locks: behind that look comes the lock of the database. look:
+ * what the fence is like. */
 static const char held[] =
 	"CREATE OR REPLACE FUNCTION @.oust(quiet int[], INOUT before text,"
 	" OUT remain bigint) LANGUAGE plpgsql AS $$ BEGIN"
@@ -148,11 +150,16 @@ static const char held[] =
 	"  AND pid <> ALL (quiet);"
 	" PERFORM pg_stat_clear_snapshot();"
 	" SELECT (SELECT count(*) " PG_SESSIONS " AND pid <> ALL (quiet)) +"
-	"  (SELECT count(*) FROM pg_catalog.pg_locks l JOIN"
+	"  (SELECT count(*) FROM pg_catalog.pg_locks l LEFT JOIN"
 	"   pg_catalog.pg_stat_activity a USING (pid) WHERE"
-	"   locktype = 'virtualxid' AND granted AND a.usename IS NULL AND"
-	"   backend_type = 'client backend' AND virtualtransaction ="
-	"   ANY (string_to_array(before, ','))) INTO remain; END $$;"
+	"   locktype = 'virtualxid' AND granted AND virtualtransaction ="
+	"   ANY (string_to_array(before, ',')) AND CASE WHEN a.pid IS NULL"
+	"   THEN EXISTS (SELECT FROM pg_catalog.pg_locks d WHERE d.pid = l.pid"
+	"   AND d.locktype = 'object' AND d.classid ="
+	"   'pg_catalog.pg_database'::regclass AND d.objid = (SELECT oid FROM"
+	"   pg_catalog.pg_database WHERE datname = current_database())) ELSE a.usename IS NULL AND"
+	"   a.backend_type = 'client backend' AND a.wait_event IS DISTINCT FROM"
+	"   'ClientRead' END) INTO remain; END $$;"
 	"CREATE OR REPLACE FUNCTION @.look(quiet int[], OUT shut int, OUT epoch"
 	" bigint, OUT may bigint, OUT may_not bigint, OUT sessions bigint,"
 	" OUT prepared bigint) LANGUAGE plpgsql AS $$ BEGIN"
