@@ -344,6 +344,63 @@ def test_copy(apart):
             c.execute("DELETE FROM %s WHERE who = 'copied'" % table)
 
 
+@pytest.mark.parametrize("how", ["simple", "extended"])
+def test_a_cancel_behind_a_begin(servers, how):
+    """What waits in a transaction that no server has heard of is canceled: the transaction has failed, as on a
+    server, until its client leaves it, and nothing of it is done."""
+    def run(c, sql):
+        return (c.pgconn.exec_ if how == "simple" else lambda q: c.pgconn.exec_params(q, None))(sql.encode())
+
+    def code(got):
+        return got.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
+
+    def canceled(c, sql):
+        got = []
+        t = threading.Thread(target=lambda: got.append(run(c, sql)))
+        t.start()
+        # One that comes before its request is nobody's.
+        for _ in range(100):
+            t.join(0.1)
+            if not t.is_alive():
+                break
+            c.cancel()
+        assert got and code(got[0]) == b"57014", "it is not canceled"
+        assert c.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+
+    stage = Stage(servers, pool=1).split()
+    try:
+        with stage.pg() as a, stage.pg() as c:
+            heard = []
+            c.add_notice_handler(heard.append)
+            assert code(run(a, "BEGIN")) is None
+            assert code(run(a, "INSERT INTO shop.orders (who) VALUES ('first')")) is None
+            for end in ("ROLLBACK", "COMMIT", "END"):
+                for between in ((), ("SELECT 1", "SET LOCAL work_mem = '1MB'", "SAVEPOINT a", "BEGIN"), ("SELECT who FROM users",)):
+                    assert run(c, "BEGIN").command_status == b"BEGIN"
+                    assert run(c, "SET LOCAL application_name = 'x'").command_status == b"SET"
+                    canceled(c, "INSERT INTO shop.orders (who) VALUES ('no')")
+                    for sql in between:
+                        assert code(run(c, sql)) == b"25P02", sql
+                    got = run(c, end)
+                    assert (code(got), got.command_status) == (None, b"ROLLBACK"), end
+                    assert c.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+            assert heard == []
+            # By its server, where it has failed as well.
+            assert code(run(c, "BEGIN")) is None
+            canceled(c, "INSERT INTO shop.orders (who) VALUES ('no')")
+            assert code(run(a, "ROLLBACK")) is None
+            assert code(run(c, "SELECT * FROM shop.orders")) == b"25P02"
+            assert code(run(c, "ROLLBACK TO a")) == b"3B001"
+            assert run(c, "COMMIT").command_status == b"ROLLBACK"
+            assert one(c, "SELECT count(*) FROM shop.orders WHERE who IN ('no', 'first')") == 0
+            assert code(run(c, "BEGIN")) is None
+            assert code(run(c, "INSERT INTO shop.orders (who) VALUES ('now')")) is None
+            assert run(c, "COMMIT").command_status == b"COMMIT"
+            assert one(c, "DELETE FROM shop.orders WHERE who = 'now' RETURNING who") == "now"
+    finally:
+        stage.stop()
+
+
 def test_a_hold_between(stage):
     """A split begins, grows to nothing and ends while clients work: nobody gets an error, and
     each request is answered by the side that has the table."""

@@ -12,6 +12,8 @@
 
 /* Nobody prepares this. */
 #define REFUSED SPAN("godwit split")
+/* Nobody's savepoint: it makes a transaction fail, which it does not end. */
+#define FAILS   "ROLLBACK TO SAVEPOINT \"godwit split\""
 
 bool
 pg_apart_is_on(const struct pg_relay *r)
@@ -265,7 +267,8 @@ may_answer(const struct pg_session *s, const struct unit *u)
 	case SQL_FRAME_BEGIN: return !x->is_opened;
 	case SQL_FRAME_LOCAL:
 		/* What it says of the path would have to be known. */
-		return x->is_opened && !span_holds(u->text, SPAN("path")) &&
+		return x->is_opened && !x->is_failed &&
+		       !span_holds(u->text, SPAN("path")) &&
 		       !span_holds(u->text, SPAN("PATH")) &&
 		       buf_len(&x->p->frame) + u->text.n < PG_APART_FRAME_MAX;
 	case SQL_FRAME_END:
@@ -327,6 +330,7 @@ note_frame(struct pg_session *s, const struct unit *u)
 	if (u->frame == SQL_FRAME_END || u->frame == SQL_FRAME_BACK) {
 		buf_release(&x->p->frame);
 		x->is_opened = false;
+		x->is_failed = false;
 		return;
 	}
 	buf_put_span(&x->p->frame, u->text);
@@ -336,7 +340,7 @@ note_frame(struct pg_session *s, const struct unit *u)
 
 /* True: it was. */
 static bool
-answer(struct pg_session *s, struct span in, const struct unit *u)
+answer(struct pg_session *s, struct span in, struct unit *u)
 {
 	enum pg_transaction at =
 		u->frame == SQL_FRAME_END || u->frame == SQL_FRAME_BACK
@@ -345,6 +349,9 @@ answer(struct pg_session *s, struct span in, const struct unit *u)
 	bool good = true;
 	size_t n = 0;
 
+	/* One that has failed can only be left. */
+	if (s->apart.is_failed)
+		u->tag = "ROLLBACK";
 	note_frame(s, u);
 	if (buf_len(&s->params) > 0)
 		pg_params_give(s);
@@ -368,6 +375,8 @@ say_frame(struct pg_session *s)
 {
 	struct pg_apart *x = &s->apart;
 
+	if (x->is_failed)
+		buf_put_str(&x->p->frame, FAILS);
 	pg_put_query(&s->b.link->tx, buf_span(&x->p->frame));
 	port_touch(s->r->port, s->b.link);
 	/* A query makes an end of the statement without a name; the client's may have been
@@ -377,9 +386,17 @@ say_frame(struct pg_session *s)
 	x->says = s->b.sweeps;
 	x->is_opened = false;
 	buf_release(&x->p->frame);
-	s->status = PG_IN_TRANSACTION;
+	s->status = x->is_failed ? PG_IN_FAILED : PG_IN_TRANSACTION;
 	s->state.is_known = false;
 	s->turn.is_fresh = false;
+}
+
+void
+pg_apart_cancel(struct pg_session *s)
+{
+	s->apart.is_ready = false;
+	s->apart.wants_path = false;
+	s->apart.is_failed = s->apart.is_opened;
 }
 
 void
@@ -391,8 +408,9 @@ pg_apart_swept(struct pg_backend *b, const struct pg_part *p)
 	if (s->apart.says != 1 && b->sweeps != 1)
 		return;
 	/* The client was told that it is done: now it is told what is wrong, and its
-	 * next statement fails. */
-	if (b->type == PG_ERROR_RESPONSE && s->client != NULL) {
+	 * next statement fails. (Of what was canceled it knows.) */
+	if (b->type == PG_ERROR_RESPONSE && s->client != NULL &&
+	    !s->apart.is_failed) {
 		if (p->kind == PG_HEAD) {
 			pg_backend_give(b, span_of(&notice, 1));
 			pg_backend_give(b, span_skip(p->raw, 1));
@@ -403,6 +421,7 @@ pg_apart_swept(struct pg_backend *b, const struct pg_part *p)
 	if (b->type != PG_READY || p->left > 0)
 		return;
 	s->apart.says = 0;
+	s->apart.is_failed = false;
 	if (p->raw.n > 0 && p->raw.p[p->raw.n - 1] == PG_IN_FAILED)
 		s->status = PG_IN_FAILED;
 }

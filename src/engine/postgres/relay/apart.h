@@ -12,7 +12,8 @@
  *
  *   quiet ──[a request, as far as its first table]──→ side ──→ a server of that side
  *     │                                                            ↑
- *     └──[BEGIN alone: answered here]──→ opened ──[a table]────────┘ BEGIN is said first
+ *     └──[BEGIN alone: answered here]──→ opened ──[a table]────────┘ BEGIN is said first,
+ *                                                          and what makes it fail, if it has
  */
 #pragma once
 
@@ -47,6 +48,7 @@ struct pg_apart {
 	uint8_t side;       /* of its turn */
 	bool is_ready;      /* ... which is decided for what is in front */
 	bool is_opened;     /* there is a frame                          */
+	bool is_failed;     /* ... in which something was canceled       */
 	bool wants_path;    /* its path is asked for                     */
 	bool knows_path;    /* ... was, as long as nothing changed it    */
 	bool path_moves;    /* what its transaction says may change it   */
@@ -88,6 +90,8 @@ void pg_apart_free(struct pg_session *s);
 /* A message of the client's is at the front of in. */
 enum pg_apart_rc pg_apart_take(struct pg_session *s, struct span in,
                                size_t *ret_used);
+/* What is in front was canceled, and no server has heard of it. */
+void pg_apart_cancel(struct pg_session *s);
 /* A part of an answer that nobody gets. */
 void pg_apart_swept(struct pg_backend *b, const struct pg_part *p);
 /* The server's error for what was replaced, in our words. */

@@ -36,8 +36,7 @@ is_work(uint8_t type)
 	       type == PG_CLOSE || type == PG_EXECUTE;
 }
 
-/* It has asked for something, and it waits. A transaction that was answered without a
- * server (apart.h) cannot fail without one. */
+/* It has asked for something, and it waits. */
 static bool
 waits(const struct pg_session *s)
 {
@@ -45,7 +44,7 @@ waits(const struct pg_session *s)
 
 	return s->at == SESSION_OPEN && s->client != NULL && s->skips == 0 &&
 	       pg_session_is_quiet(s) && pg_frame_is_between(&s->in) &&
-	       !s->apart.is_opened && pg_turn_is_whole(in) && is_work(in.p[0]);
+	       pg_turn_is_whole(in) && is_work(in.p[0]);
 }
 
 static void
@@ -63,8 +62,7 @@ answer(struct pg_session *s)
 	s->waits = false;
 	s->reading.is_cut = false;
 	s->reading.to_authority = false;
-	s->apart.is_ready = false;
-	s->apart.wants_path = false;
+	pg_apart_cancel(s);
 	s->turn.wants = 0;
 	pg_session_pump(s);
 }
@@ -91,7 +89,8 @@ pg_cancel_skip(struct pg_session *s, struct span in, size_t *ret_used)
 	if (p.type != s->skips || p.left > 0)
 		return 1;
 	s->skips = 0;
-	pg_put_ready(&s->client->tx, PG_IDLE);
+	pg_put_ready(&s->client->tx,
+	             s->apart.is_failed ? PG_IN_FAILED : PG_IDLE);
 	port_touch(s->r->port, s->client);
 	return 1;
 }
