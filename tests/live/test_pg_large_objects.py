@@ -86,6 +86,23 @@ def test_there_and_back(tmp_path):
 
 
 @pytest.mark.limit(120)
+@pytest.mark.parametrize("some", [0, 3])
+def test_a_switch_that_comes_at_once(tmp_path, some):
+    """In step is enough, and so is the end of a switch: nobody has to try again because nobody has looked yet."""
+    with move(tmp_path) as m:
+        m.old.sql("SET ROLE app; SELECT lo_from_bytea(0, 'x') FROM generate_series(1, %d)" % some, database="app")
+        m.g.start(seconds=30)
+        for verb in ("promote", "rollback") * 3:
+            m.in_step()
+            m.g.must(verb)
+            assert len(all_of(m, "old")) == len(all_of(m, "new")) == some
+        with open(m.g.log) as f:
+            said = f.read()
+        assert "cutover" in said or "authority" in said
+        assert "large objects are still" not in said
+
+
+@pytest.mark.limit(120)
 def test_nothing_is_lost_under_load(tmp_path):
     """Clients that make, change and remove objects all the time, through switches there
     and back: what was acknowledged is on the side that rules, bytes and all."""

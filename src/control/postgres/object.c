@@ -17,7 +17,7 @@
 #define ROUND_MS   3600000 /* a round that nobody waits for             */
 #define PAUSE_MS   1000    /* between two, and four times as long as one */
 #define LOOK_SHARE 4       /* a look may be that part of the longest hold */
-#define SETTLE_MS  300     /* before a hold: until a round has ended     */
+#define SETTLE_MS  300     /* before a hold: for a round, to end           */
 
 struct pg_objects {
 	struct backend b[SIDE_N];
@@ -256,8 +256,10 @@ pg_object_ready(struct run *r, struct err *err)
 		return 0;
 	if (o->runs && o->is_settled && o->settled == epoch)
 		atomic_store(&o->round.stop, true);
-	if (!join(r, o, o->round.stop ? SETTLE_MS : 0) || !o->is_settled ||
-	    o->settled != epoch)
+	/* Just in step, or just behind a switch: nobody has looked yet. */
+	if (!o->runs && (!o->is_settled || o->settled != epoch))
+		begin(r, o);
+	if (!join(r, o, SETTLE_MS) || !o->is_settled || o->settled != epoch)
 		return err_set(err, ERR_POSTPONED,
 		               "large objects are still copied to %s%s%s",
 		               side_name(side_other(run_authority(r))),
