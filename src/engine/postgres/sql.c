@@ -206,6 +206,54 @@ sql_judge(const struct sql_names *n, struct span text)
 	return judge(n, text, false);
 }
 
+/* Behind these words stand definitions that the text does not show: a table's, whose
+ * expressions are worked out again, a prepared statement's. */
+static const char borrows[] = " like of inherits partition execute ";
+
+static bool
+is_shown(const struct sql_names *n, const struct sql_token *t)
+{
+	switch (t->kind) {
+	case SQL_NAME:
+		return (flags_of(n, t) & (NAME_BAD | NAME_HIDES)) == 0 &&
+		       (t->is_quoted || !sql_token_is(t, borrows));
+	case SQL_OPERATOR: return !is_bad_operator(n, t->text);
+	case SQL_UNSURE: return false;
+	case SQL_VALUE:
+	case SQL_OPEN:
+	case SQL_SEMICOLON:
+	case SQL_OTHER:
+	case SQL_END: break;
+	}
+	return true;
+}
+
+bool
+sql_runs_nothing(const struct sql_names *n, struct span text)
+{
+	struct sql_scan s;
+	struct sql_token t;
+
+	if (!n->is_done || n->has_triggers)
+		return false;
+	if (!n->has_code)
+		return true;
+	if (text.n > SQL_TEXT_MAX || !sql_scan_init(&s, text))
+		return false;
+	sql_scan_next(&s, &t);
+	/* What goes is looked at by nobody. */
+	if (t.kind == SQL_NAME && sql_token_is(&t, " drop "))
+		return true;
+	if (n->is_opaque)
+		return false;
+	while (t.kind != SQL_END) {
+		if (!is_shown(n, &t))
+			return false;
+		sql_scan_next(&s, &t);
+	}
+	return true;
+}
+
 /* ---- the catalogs ------------------------------------------------------------ */
 
 /* Functions of the server's own that are not volatile; and those of extensions that
@@ -252,6 +300,12 @@ const char sql_names_question[] =
 	" JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace s ON s.oid"
 	" = p.pronamespace WHERE p.oid >= 16384 AND l.lanname NOT IN ('c',"
 	" 'internal') AND s.nspname NOT LIKE 'godwit\\_%')"
+	" UNION ALL SELECT 'e', '', '' WHERE EXISTS (SELECT FROM"
+	" pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN"
+	" pg_language l ON l.oid = p.prolang JOIN pg_namespace s ON s.oid ="
+	" p.pronamespace WHERE e.evtenabled <> 'D' AND e.evtevent <> 'login'"
+	" AND l.lanname NOT IN ('c', 'internal') AND s.nspname NOT LIKE"
+	" 'godwit\\_%')"
 	" UNION ALL SELECT 'v', c.relname::text, pg_get_viewdef(c.oid) FROM"
 	" pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace WHERE"
 	" c.relkind = 'v' AND s.nspname NOT IN ('pg_catalog',"
@@ -347,6 +401,7 @@ sql_names_add(struct sql_names *n, enum side s, const struct span row[3])
 			n->is_opaque = true;
 		break;
 	case 'c': n->has_code = true; break;
+	case 'e': n->has_triggers = true; break;
 	case 'v':
 	case 'd': hide(n, row); break;
 	default: n->is_opaque = true; break;

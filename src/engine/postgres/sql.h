@@ -36,6 +36,7 @@ struct sql_names {
 	struct buf hidden;    /* texts behind names, see sql.c   */
 	bool is_opaque;       /* nothing is a read               */
 	bool has_code;        /* there are functions of people's */
+	bool has_triggers;    /* ... which a change of the schema runs */
 	bool is_done;
 };
 
@@ -52,3 +53,7 @@ void sql_names_done(struct sql_names *n);
 
 /* Before sql_names_done() nothing is a read. */
 enum sql_class sql_judge(const struct sql_names *n, struct span text);
+
+/* A statement that makes a temporary table, or drops tables (sql_is_own_change()): does it
+ * for certain run nothing that somebody has written? Before sql_names_done() it may. */
+bool sql_runs_nothing(const struct sql_names *n, struct span text);

@@ -55,6 +55,59 @@ said(const struct sql_names *n, const char *text)
 			fail_msg("%s: %c", text, said(&n, text)); \
 	} while (0)
 
+/* What may run at a change of one's own, as in test_pg_change.c. */
+static void
+runs(struct sql_names *n, bool want, const char *text)
+{
+	if (sql_runs_nothing(n, span_str(text)) == want)
+		fail_msg("%s: %s", text, want ? "missed" : "for nothing");
+}
+
+static void
+test_what_runs(void **state)
+{
+	struct sql_names n;
+	struct heap h;
+
+	(void)state;
+	begin(&n, &h);
+	runs(&n, true, "CREATE TEMP TABLE t (i int)");
+	sql_names_done(&n);
+	/* Nobody has written anything. */
+	runs(&n, false, "CREATE TEMP TABLE t (i int DEFAULT bad(), LIKE u)");
+	know(&n, "c", "", "");
+	know(&n, "v", "shown", "SELECT 1");
+	know(&n, "v", "hides", "SELECT bad()");
+	sql_names_done(&n);
+	runs(&n, false,
+	     "CREATE TEMP TABLE t (i int CHECK (i + 1 > 0), s text)");
+	runs(&n, false, "CREATE TEMP TABLE t AS SELECT lower(s) FROM shown;");
+	runs(&n, false, "CREATE TEMP TABLE t (s text DEFAULT 'bad()')");
+	runs(&n, false, "DROP TABLE t, bad CASCADE");
+	runs(&n, true, "CREATE TEMP TABLE t (i int DEFAULT bad())");
+	runs(&n, true, "CREATE TEMP TABLE t (i int DEFAULT \"bad\"())");
+	runs(&n, true, "CREATE TEMP TABLE t AS SELECT * FROM hides");
+	runs(&n, true, "CREATE TEMP TABLE t (b bool DEFAULT 1 ### 2)");
+	runs(&n, true, "CREATE TEMP TABLE t (LIKE u INCLUDING ALL)");
+	runs(&n, true, "CREATE TEMP TABLE t OF u");
+	runs(&n, true, "CREATE TEMP TABLE t () INHERITS (u)");
+	runs(&n, true, "CREATE TEMP TABLE t PARTITION OF u DEFAULT");
+	runs(&n, true, "CREATE TEMP TABLE t AS EXECUTE p");
+	runs(&n, true, "CREATE TEMP TABLE t (s text DEFAULT E'\\'')");
+	know(&n, "x", "", "");
+	sql_names_done(&n);
+	runs(&n, true, "CREATE TEMP TABLE t (i int)");
+	runs(&n, false, "DROP TABLE t");
+	end(&n, &h);
+	/* An event trigger runs at all of them. */
+	begin(&n, &h);
+	know(&n, "e", "", "");
+	sql_names_done(&n);
+	runs(&n, true, "CREATE TEMP TABLE t (i int)");
+	runs(&n, true, "DROP TABLE t");
+	end(&n, &h);
+}
+
 static void
 test_reads(void **state)
 {
@@ -245,6 +298,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_runs),
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_writes),
 		cmocka_unit_test(test_mild),

@@ -141,14 +141,13 @@ pg_place_form(struct pg_place *p, struct span text, uint64_t ret[2])
 	pg_verdicts_form(&p->verdicts, text, ret);
 }
 
-/* n: NULL, or names that hold. Functions of people's may be an event trigger's. */
+/* n: NULL, or names that hold. What runs code of people's may change anything. */
 static int
 judge_unknown(const struct sql_names *n, struct span text)
 {
 	if (!sql_may_change(text))
 		return LEAVES_ANYTHING;
-	return n != NULL && n->is_done && !n->has_code &&
-	                       sql_is_own_change(text)
+	return n != NULL && sql_is_own_change(text) && sql_runs_nothing(n, text)
 	               ? LEAVES_ANYTHING
 	               : LEAVES_CATALOG;
 }
