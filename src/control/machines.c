@@ -371,6 +371,31 @@ machines_prepared(struct run *r, const struct err *why)
 		run_event(r, "trouble", "%s", why->text);
 }
 
+/* From here on nothing goes on from positions of a stream that is lost. */
+static int
+undo_copy(struct run *r, struct err *err)
+{
+	int rc;
+
+	journal_stage_forget(r->journal);
+	rc = journal_add(r->journal, JOURNAL_COPIED,
+	                 json_pack("{s:i,s:i,s:s,s:b}", "records", 0, "bytes",
+	                           0, "by", "none", "undone", 1),
+	                 err);
+	if (rc != 0) {
+		journal_unstage(r->journal);
+		return rc;
+	}
+	r->copied = false;
+	r->is_lost = false;
+	for (int s = 0; s < SIDE_N; s++) {
+		disk_free(r->spool[s]);
+		r->spool[s] = NULL;
+		machines_forget_spool(r, (enum side)s);
+	}
+	return 0;
+}
+
 /* The mover copies nothing until it finds what was prepared for it; so this may be
  * done again at any time. BLOCKS. */
 void
@@ -386,7 +411,9 @@ machines_renew(struct run *r, uint64_t now_ns)
 		return;
 	machines_end_mover(r);
 	r->has_time = true;
-	rc = r->dialect->prepare(r, &err);
+	rc = r->is_lost ? undo_copy(r, &err) : 0;
+	if (rc == 0)
+		rc = r->dialect->prepare(r, &err);
 	r->has_time = false;
 	machines_prepared(r, rc != 0 ? &err : NULL);
 	took_ns = os_mono_ns() - now_ns;

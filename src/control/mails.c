@@ -164,6 +164,13 @@ troubled(struct run *r, const char *text)
 }
 
 static void
+stale(struct run *r, bool is_lost)
+{
+	r->is_stale = true;
+	r->is_lost = r->is_lost || is_lost;
+}
+
+static void
 one(struct run *r, const struct mail *m)
 {
 	switch (m->kind) {
@@ -190,7 +197,7 @@ one(struct run *r, const struct mail *m)
 			r->heartbeat_back = true;
 		}
 		return;
-	case MAIL_STALE: r->is_stale = true; return;
+	case MAIL_STALE: stale(r, m->flag == 1); return;
 	case MAIL_TROUBLE: troubled(r, m->text); return;
 	case MAIL_STOPPED: bit(&r->stopped, m->who); return;
 	case MAIL_ASTRAY: health_hurry(r, m->side); return;

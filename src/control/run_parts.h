@@ -268,6 +268,7 @@ struct run {
 	struct panel *panel;
 	int wake_fd;        /* eventfd: SIGTERM, proof            */
 	bool is_stale;      /* new is not prepared for old as it is       */
+	bool is_lost;       /* ... and its stream is no more: undo_copy() */
 	bool is_unprepared; /* something was in the way of it; no mover
 	                     * begins before it is done                   */
 	uint64_t stale_ns;  /* it is prepared again from then on          */

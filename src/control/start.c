@@ -348,7 +348,8 @@ take_copied(struct run *r, const json_t *copied)
 {
 	const char *by = json_string_value(json_object_get(copied, "by"));
 
-	r->copied = copied != NULL;
+	r->copied = copied != NULL &&
+	            !json_is_true(json_object_get(copied, "undone"));
 	if (by != NULL)
 		r->copied_by = strcmp(by, "scan") == 0 ? COPY_SCAN : COPY_RDB;
 }

@@ -86,7 +86,9 @@ enum mail_kind {
 	                  * side that had authority (enum side)               */
 	MAIL_HEARTBEAT_BACK, /* token                                         */
 	MAIL_STALE,          /* new was prepared for another moment of old (its
-	               * schema): prepare it again, then another mover      */
+	               * schema): prepare it again, then another mover;
+	               * flag 1: what old keeps for the stream is gone: forget
+	               * the positions first, and copy all anew             */
 	MAIL_TROUBLE, /* text, flag = enum err_code, retry in `position` ms */
 
 	/* relay -> another relay of its interlay (relay/clients.c, monitor.c); who:

@@ -56,6 +56,10 @@
 	" GROUP BY c.oid, n.nspname, c.relname, c.reltuples"                   \
 	" ORDER BY 3 DESC"
 #define SQL_SINCE "SELECT t, min(lsn) FROM %s.chunk GROUP BY t"
+/* A server that was put in the place of another one may have no slots. */
+#define SQL_SLOT                                                    \
+	"SELECT count(*) FROM pg_replication_slots WHERE slot_name" \
+	" = '%s' AND wal_status IS DISTINCT FROM 'lost'"
 #define SQL_BACK                                                      \
 	"SELECT pg_create_logical_replication_slot('%s', 'pgoutput')" \
 	" WHERE NOT EXISTS (SELECT 1 FROM pg_replication_slots WHERE" \
@@ -87,8 +91,48 @@ set_up(struct pg_mover *m)
 		else if (m->is_strict)
 			pg_loose_none(m);
 		return m->fill_done || m->is_strict;
+	case 6:
+		if (m->fill_done)
+			pg_conn_query(&m->ask[m->from], SQL_SLOT, m->slot);
+		return m->fill_done;
 	default: return false;
 	}
+}
+
+/* Does the stream bring what is behind rows of new's own? */
+static bool
+has_mixed(const struct pg_mover *m)
+{
+	map_each(e, &m->there) {
+		if (((const struct pg_there *)map_value(e))->has_rows)
+			return true;
+	}
+	return false;
+}
+
+/* The authority keeps nothing for us any more: what it did meanwhile is not known. Old's
+ * rows are copied anew; new's are not, while old may be the way back. */
+static void
+lost(struct pg_mover *m)
+{
+	struct mail mail = { .kind = MAIL_STALE, .side = m->from, .flag = 1 };
+	const char *why =
+		m->from == SIDE_NEW
+			? "old misses changes, and cannot follow any more; "
+			  "complete (--force), then migrate the other way"
+		: m->is_both ? "new misses changes; roll back"
+		: has_mixed(m)
+			? "what was copied cannot be told from new's own rows; "
+			  "begin anew, with another --state"
+			: NULL;
+
+	if (why == NULL) {
+		atomic_store(&m->conf->board->passed[m->from], 0);
+		m->port->ops->mail(m->port, &mail);
+	}
+	pg_mover_fail(m, ERR_STATE, "%s: its replication slot is gone: %s",
+	              m->conf->side[m->from].label,
+	              why != NULL ? why : "all is copied anew");
 }
 
 /* The same of WIPE. That anything is on new is forgotten before what it came from
@@ -323,6 +367,12 @@ hear_since(struct pg_mover *m, struct pg_values row)
 
 	if (m->at == 5)
 		return pg_there_hear(m, row);
+	if (m->at == 7) {
+		(void)pg_value_next(&rest, &v[0]);
+		if (span_eq(v[0].bytes, SPAN("0")))
+			lost(m);
+		return true;
+	}
 	if (m->at != 6 || row.n != 2)
 		return true;
 	(void)pg_value_next(&rest, &v[0]);
