@@ -81,6 +81,24 @@ put_upper(struct frame *f, enum frame_style style, const char *text)
 	frame_put(f, style, "%s", upper);
 }
 
+/* Where it does not fit behind the servers the address has a line of its own. */
+static void
+lines_where(struct frame *f, const json_t *j)
+{
+	const char *old = look_text(j, "old");
+	const char *new = look_text(j, "new");
+	const char *listen = look_text(j, "listen");
+	size_t n = strlen(old) + strlen(" -> ") + strlen(new);
+
+	frame_put(f, FRAME_PLAIN, "%s -> %s", old, new);
+	if (n + strlen("   clients at ") + strlen(listen) > f->conf->columns)
+		frame_end(f);
+	else
+		frame_put(f, FRAME_PLAIN, "   ");
+	frame_put(f, FRAME_PLAIN, "clients at %s", listen);
+	frame_end(f);
+}
+
 static void
 line_head(struct frame *f, const json_t *j)
 {
@@ -98,10 +116,7 @@ line_head(struct frame *f, const json_t *j)
 	if (look_bool(j, "partial"))
 		frame_put(f, FRAME_WARN, "  partial");
 	frame_end(f);
-	frame_put(f, FRAME_PLAIN, "%s -> %s   clients at %s",
-	          look_text(j, "old"), look_text(j, "new"),
-	          look_text(j, "listen"));
-	frame_end(f);
+	lines_where(f, j);
 }
 
 static void
