@@ -2,6 +2,8 @@
 """Faults while a PostgreSQL database moves: sudden death of Godwit and of servers, a slow
 target, sessions that do not end, changed tables, clients that know the servers.
 The oracle (harness/pg_oracle.py) decides."""
+import os
+import signal
 import time
 
 import pytest
@@ -164,8 +166,6 @@ def test_a_server_dies_and_comes_back(tmp_path, who, when):
 
 
 def die(server, seconds=0.5):
-    import signal
-
     server.halt(signal.SIGQUIT)
     time.sleep(seconds)
     server.start()
@@ -308,3 +308,27 @@ def test_a_server_stands_still_in_a_comparison(tmp_path):
                 new.thaw()
         assert p.returncode not in (0, 8), (p.returncode, out)
         assert "stands still" in out and "new" in out, out
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("side", ["old", "new"])
+def test_connections_that_end_in_a_question(tmp_path, side):
+    """The server's last word comes instead of an answer."""
+    with World(tmp_path) as w:
+        w.in_step()
+        w.must("promote")
+        for i in range(6):
+            control = until(lambda: [int(p) for p, in w.rows(side, "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^godwit:.*:control$'")], 20)
+            for pid in control:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                # Who loses others looks whether the server is there.
+                w.rows(side, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ '^godwit:.*:(feed|apply|mover)$'")
+                time.sleep(0.05 * i)
+                w.rows(side, "SELECT " + ", ".join("pg_terminate_backend(%d)" % p for p in control))
+            finally:
+                for pid in control:
+                    os.kill(pid, signal.SIGCONT)
+            w.bank.wait(10)
+        w.must("rollback")
+        w.judge()

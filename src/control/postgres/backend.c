@@ -245,6 +245,7 @@ gather(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
 
 		if (rc != 0) {
 			PQclear(*ret);
+			*ret = NULL;
 			return rc;
 		}
 		if (one == NULL)
