@@ -122,7 +122,7 @@ start(const struct backend_conf *f)
 		backend_ca(u),
 		"UTF8",
 		"disable",
-		f->options,
+		f->options != NULL ? f->options : BACKEND_OPTIONS,
 		NULL,
 	};
 
@@ -244,6 +244,7 @@ gather(struct backend *b, uint64_t until_ns, PGresult **ret, struct err *err)
 		int rc = backend_next(b, until_ns, &one, err);
 
 		if (rc != 0) {
+			/* A server that goes says why, and is gone. */
 			PQclear(*ret);
 			*ret = NULL;
 			return rc;

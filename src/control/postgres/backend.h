@@ -16,6 +16,16 @@
 
 #define BACKEND_PARAMS 8 /* of one question */
 
+/* Whatever the database, the server or all roles have: what people set for applications
+ * is not for us. */
+#define BACKEND_OPTIONS                                                       \
+	"-c default_transaction_read_only=off -c idle_session_timeout=0"      \
+	" -c idle_in_transaction_session_timeout=0 -c statement_timeout=0"    \
+	" -c default_transaction_isolation=read\\ committed -c DateStyle=ISO" \
+	" -c standard_conforming_strings=on -c array_nulls=on -c"             \
+	" quote_all_identifiers=off -c xmloption=content -c"                  \
+	" check_function_bodies=off -c lock_timeout=0"
+
 struct backend_conf {
 	const struct url *url; /* borrowed, as all of this        */
 	const char *user;      /* NULL: the URL's                  */
@@ -23,8 +33,9 @@ struct backend_conf {
 	const char *database; /* NULL: the URL's                  */
 	const char *name;     /* application_name                 */
 	const char *label;    /* "old postgres://h:5432/app"      */
-	const char *options;  /* settings of the session; NULL    */
-	_Atomic bool *stop;   /* set: ERR_TIMEOUT; NULL: nobody does */
+	const char
+		*options;   /* settings of the session; NULL: BACKEND_OPTIONS */
+	_Atomic bool *stop; /* set: ERR_TIMEOUT; NULL: nobody does */
 };
 
 struct backend {

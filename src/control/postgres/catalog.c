@@ -18,7 +18,11 @@
 static const char digest[] =
 	"CREATE TABLE IF NOT EXISTS @.dumped (digest text PRIMARY KEY);"
 	"CREATE OR REPLACE FUNCTION @.digest() RETURNS text LANGUAGE plpgsql"
-	" STABLE SET search_path = pg_catalog AS $f$ DECLARE x record;"
+	/* Control and mover ask in sessions of their own. */
+	" STABLE SET search_path = pg_catalog SET bytea_output = 'hex'"
+	" SET extra_float_digits = 3 SET DateStyle = 'ISO' SET IntervalStyle ="
+	" 'postgres' SET TimeZone = 'UTC' SET quote_all_identifiers = off"
+	" SET xmloption = 'content' AS $f$ DECLARE x record;"
 	" n bigint; h numeric; spaces oid[]; tables oid[]; ret text := '';"
 	" BEGIN"
 	" SELECT array_agg(oid) INTO spaces FROM pg_namespace WHERE"

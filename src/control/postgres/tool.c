@@ -23,7 +23,7 @@
 
 /* Its environment: ours first, for the first of two is the one that counts. */
 struct place {
-	char text[WORDS][320];
+	char text[WORDS][400];
 	uint32_t n;
 	const char **env; /* malloc */
 };
@@ -92,6 +92,7 @@ make_place(const struct tool *t, struct place *p)
 	put(p, "PGPASSWORD", t->pass);
 	put(p, "PGAPPNAME", "godwit:schema");
 	put(p, "PGCLIENTENCODING", "UTF8");
+	put(p, "PGOPTIONS", BACKEND_OPTIONS);
 	put(p, "LC_ALL", "C");
 	put(p, "PGGSSENCMODE", "disable");
 	put(p, "PGSSLMODE", url_sslmode(u));

@@ -131,6 +131,18 @@ put_pairs(const struct pg_conn *c, struct buf *b)
 	pg_put_pair(b, SPAN("lc_monetary"), SPAN("C"));
 	/* What is said to be there is forgotten on the other side. */
 	pg_put_pair(b, SPAN("synchronous_commit"), SPAN("on"));
+	/* Whatever the database or all roles have. */
+	pg_put_pair(b, SPAN("default_transaction_read_only"), SPAN("off"));
+	pg_put_pair(b, SPAN("default_transaction_isolation"),
+	            SPAN("read committed"));
+	pg_put_pair(b, SPAN("idle_session_timeout"), SPAN("0"));
+	pg_put_pair(b, SPAN("idle_in_transaction_session_timeout"), SPAN("0"));
+	pg_put_pair(b, SPAN("standard_conforming_strings"), SPAN("on"));
+	pg_put_pair(b, SPAN("array_nulls"), SPAN("on"));
+	pg_put_pair(b, SPAN("xmloption"), SPAN("content"));
+	pg_put_pair(b, SPAN("quote_all_identifiers"), SPAN("off"));
+	/* A function may name what is made later. */
+	pg_put_pair(b, SPAN("check_function_bodies"), SPAN("off"));
 	if (c->is_replication)
 		pg_put_pair(b, SPAN("replication"), SPAN("database"));
 	if (c->is_replica)
