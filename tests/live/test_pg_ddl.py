@@ -130,6 +130,7 @@ def test_what_is_not_carried(tmp_path, text, why):
         if "made" in text:
             # Its rows do not fit: that stops the stream until the operator has said it.
             until(lambda: "made" in m.g.status()["stream"].get("trouble", "made"), 10)
+            until(lambda: "made" in m.g.verb("status")[1].split("\nevents")[0], 10, text=lambda: m.g.verb("status")[1])
             m.rows("new", "CREATE TABLE made (a int); ALTER TABLE made REPLICA IDENTITY FULL")
         until(lambda: "not carried" in events(m) and why in events(m), 10, text=lambda: events(m))
         if "99" not in text:
@@ -190,3 +191,158 @@ def test_whose_it_is_and_what_its_sessions_begin_with(tmp_path):
         with m.conn() as c:
             c.execute("CREATE TABLE public.mine (a int PRIMARY KEY)")
             assert before == [c.execute("SHOW " + n).fetchone() for n in ("search_path", "work_mem", "application_name", "DateStyle")]
+
+
+NAMELESS = """
+ALTER TABLE t1 DROP CONSTRAINT t1_pkey
+ALTER TABLE t2 DROP COLUMN id
+ALTER TABLE t3 SET LOGGED
+DROP INDEX t4i
+ALTER TABLE t5 REPLICA IDENTITY DEFAULT
+ALTER TABLE t6 REPLICA IDENTITY NOTHING
+ALTER TABLE t7 DROP CONSTRAINT t7_pkey, ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED
+CREATE SCHEMA made CREATE TABLE t8 (id int, a int)
+"""
+
+
+@pytest.mark.limit(90)
+def test_rows_that_lose_their_name(tmp_path):
+    """A table whose key goes, or that never had one, is written as without Godwit: no UPDATE
+    or DELETE is refused, on either side. Behind `stop` old is as it would be."""
+    names = ["t%d" % i for i in range(1, 8)]
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.rows("old", "".join("CREATE %s TABLE %s (id int %s, a int); ALTER TABLE %s OWNER TO app;" % (
+            "UNLOGGED" if n == "t3" else "", n, "NOT NULL" if n == "t4" else "" if n in ("t3", "t5") else "PRIMARY KEY", n) for n in names)
+            + "CREATE UNIQUE INDEX t4i ON t4 (id); ALTER TABLE t4 REPLICA IDENTITY USING INDEX t4i; GRANT CREATE ON DATABASE app TO app; GRANT CREATE ON SCHEMA public TO app")
+        m.g.start(seconds=30)
+        m.in_step()
+        with m.conn() as c:
+            say(c, NAMELESS)
+            names.append("made.t8")
+            for side in ("old", "new"):
+                for n in names:
+                    c.execute("INSERT INTO %s SELECT %sg FROM generate_series(1, 9) g" % (n, "" if n == "t2" else "%d + g, " % (100 * (side == "new"))))
+                    c.execute("UPDATE %s SET a = coalesce(a, 0) + 1" % n)
+                    c.execute("DELETE FROM %s WHERE a = 3" % n)
+                for n in names:
+                    q = "SELECT a, count(*) FROM %s GROUP BY 1 ORDER BY 1" % n
+                    until(lambda q=q: m.rows("old", q) == m.rows("new", q), 20, text=lambda q=q: "%s\n%s" % (q, m.g.tail()))
+                m.in_step()
+                m.g.must("promote" if side == "old" else "rollback")
+        assert "the rows that it had while it was unlogged" in events(m)
+        assert m.g.stop() == 0
+        kinds = m.rows("old", "SELECT relname, relreplident FROM pg_class WHERE relname IN ('t1', 't2', 't3', 't4', 't5', 't6', 't7', 't8') ORDER BY 1")
+        assert [k for _, k in kinds] == ["d", "d", "d", "d", "d", "n", "d", "d"], kinds
+
+
+@pytest.mark.limit(60)
+def test_what_each_server_would_find_itself(tmp_path):
+    """Values that another server would make otherwise are not made there in silence; what only
+    looks like that is carried."""
+    differ = ("ALTER TABLE t ALTER COLUMN a TYPE text USING gen_random_uuid()::text", "ALTER TABLE t ADD COLUMN u named",
+              "ALTER TABLE t ALTER COLUMN b TYPE text USING current_timestamp::text", "ALTER TABLE w ENABLE ALWAYS TRIGGER w")
+    same = ("ALTER TABLE t ADD CONSTRAINT c CHECK (id > 0)", "ALTER TABLE t ALTER COLUMN c TYPE bigint USING abs(c)", "ALTER TABLE t ADD COLUMN now text DEFAULT 'now()'",
+            "ALTER TABLE p DETACH PARTITION p1 CONCURRENTLY")
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.rows("old", "CREATE DOMAIN named AS uuid DEFAULT gen_random_uuid(); CREATE TABLE t (id serial PRIMARY KEY, a int, b int, c int);"
+                      "INSERT INTO t SELECT g, g, g, g FROM generate_series(1, 5) g; CREATE TABLE w (id int PRIMARY KEY, n int);"
+                      "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.n := NEW.n + 1; RETURN NEW; END';"
+                      "CREATE TRIGGER w BEFORE INSERT ON w FOR EACH ROW EXECUTE FUNCTION f();"
+                      "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9);"
+                      "ALTER TABLE t OWNER TO app; ALTER TABLE w OWNER TO app; ALTER TABLE p OWNER TO app; ALTER TABLE p1 OWNER TO app")
+        m.g.start(seconds=30)
+        m.in_step()
+        with m.conn() as c:
+            say(c, "\n".join(same))
+            c.execute("INSERT INTO w VALUES (1, 1)")
+            for text in differ:
+                c.execute(text)
+                until(lambda t=text: t[:40] in events(m), 10, text=lambda: events(m))
+            c.execute("INSERT INTO w VALUES (2, 2)")
+        q = "SELECT n FROM w ORDER BY id"
+        until(lambda: m.rows("new", q) == [["2"], ["3"]], 20, text=lambda: m.rows("new", q))
+        q = "SELECT conname FROM pg_constraint WHERE conname = 'c' UNION ALL SELECT format_type(atttypid, -1) FROM pg_attribute WHERE attrelid = 't'::regclass" \
+            " AND attname IN ('c', 'now') UNION ALL SELECT count(*)::text FROM pg_inherits WHERE inhparent = 'p'::regclass"
+        until(lambda: m.rows("new", q) == m.rows("old", q) == [["c"], ["bigint"], ["text"], ["0"]], 20, text=lambda: "%s %s" % (m.rows("new", q), events(m)))
+        assert events(m).count("not carried") == len(differ), events(m)
+
+
+@pytest.mark.limit(60)
+def test_under_which_settings(tmp_path):
+    """A function that names what is made later, strings of the old kind, and somebody who says
+    that he is a replica."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0) as m:
+        m.in_step()
+        m.rows("old", "SET check_function_bodies = off; CREATE FUNCTION later() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM not_yet'")
+        m.rows("old", "SET session_replication_role = replica;\nCREATE TABLE quiet (id int PRIMARY KEY)")
+        with m.old.conn(database="app", user="godwit-check") as c:
+            c.execute("SET session_replication_role = replica")
+            c.execute("CREATE TABLE replica (id int PRIMARY KEY)")
+            c.execute("INSERT INTO replica VALUES (1)")
+            c.execute("SET session_replication_role = origin")
+            c.execute("SET check_function_bodies = off")
+            c.execute("CREATE FUNCTION later(int) RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM not_yet'")
+            c.execute("SET standard_conforming_strings = off")
+            c.execute(r"COMMENT ON TABLE replica IS 'a\\b'")
+        until(lambda: "not those of standard_conforming_strings" in events(m), 20, text=lambda: events(m))
+        until(lambda: m.rows("new", "SELECT id FROM replica") == [["1"]], 20, text=lambda: m.g.tail())
+        until(lambda: m.rows("new", "SELECT 1 FROM pg_proc WHERE proname = 'later' AND pronargs = 1") == [["1"]], 20, text=lambda: m.g.tail())
+
+
+# Of a database whose applications want everything otherwise.
+ODD = """default_transaction_read_only=on statement_timeout=300ms lock_timeout=50ms idle_in_transaction_session_timeout=300ms idle_session_timeout=700ms
+standard_conforming_strings=off array_nulls=off quote_all_identifiers=on xmloption=document bytea_output=escape extra_float_digits=-10
+default_transaction_isolation=serializable client_encoding=LATIN1 IntervalStyle=sql_standard TimeZone=Asia/Kolkata client_min_messages=debug1
+row_security=off synchronous_commit=off check_function_bodies=off "user".id=77"""
+
+
+@pytest.mark.limit(90)
+def test_odd_settings_of_the_database(tmp_path):
+    """They are the applications', not Godwit's: it copies, streams, switches, compares."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.rows("old", "CREATE TABLE t (id int PRIMARY KEY, a text[], b bytea, f float8); INSERT INTO t SELECT g, ARRAY['NULL', NULL, E'a\\\\b'], '\\x5c00ff', g / 7.0 FROM generate_series(1, 500) g;"
+                      "CREATE TABLE bag (a text[], f float8); INSERT INTO bag SELECT a, f FROM t; ALTER TABLE t OWNER TO app; ALTER TABLE bag OWNER TO app;"
+                      "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER t BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f('a', 'b');"
+                      + "".join("ALTER DATABASE app SET %s = '%s';" % tuple(x.split("=")) for x in ODD.split()) + "ALTER DATABASE app SET DateStyle = 'SQL, DMY'")
+        m.g.start(seconds=30)
+        m.in_step()
+        q = "SET bytea_output = hex; SELECT count(*), md5(string_agg(x::text, '|' ORDER BY x::text COLLATE \"C\")) FROM %s x"
+
+        def change(n):
+            with m.conn() as c:
+                c.execute("SET default_transaction_read_only = off")
+                c.execute("INSERT INTO t SELECT g, '{NULL, \"NULL\"}', '', g / 7.0 FROM generate_series(%d, %d) g" % (n, n + 20))
+                c.execute("UPDATE bag SET a = a || '{\"x\"}' WHERE f < 9")
+                c.execute("CREATE TABLE made%d (id int PRIMARY KEY)" % n)
+            for t in ("t", "bag", "made%d" % n):
+                until(lambda t=t: m.rows("old", q % t) == m.rows("new", q % t), 20, text=lambda: m.g.tail())
+
+        m.rows("old", "SET default_transaction_read_only = off; GRANT CREATE ON SCHEMA public TO app")
+        change(1000)
+        for n, verb in ((2000, "promote"), (3000, "rollback")):
+            m.in_step()
+            m.g.must(verb)
+            change(n)
+            m.g.must("verify")
+        assert m.rows("new", "SHOW xmloption") == [["document"]]
+        assert m.g.stop() == 0
+
+
+RIGHTS = ("SELECT roleid::regrole, member::regrole, admin_option FROM pg_auth_members WHERE member::regrole::text IN ('boss', 'app') ORDER BY 1, 2",
+          "SELECT unnest(datacl)::text AS a FROM pg_database WHERE datname = 'app' ORDER BY a", "SELECT shobj_description('boss'::regrole, 'pg_authid')",
+          "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'boss'::regrole")
+
+
+@pytest.mark.limit(60)
+def test_who_may_do_what(tmp_path):
+    """Rights on the database, memberships that may be passed on, what is said of a role, and
+    settings with a word of SQL as their name; what all roles have is the database's."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.rows("old", "CREATE ROLE grp; CREATE ROLE boss LOGIN; GRANT grp TO boss WITH ADMIN OPTION; GRANT grp TO app; COMMENT ON ROLE boss IS 'the boss';"
+                      "ALTER ROLE boss SET \"user\".id = '77'; ALTER ROLE boss SET work_mem = '7MB'; ALTER ROLE ALL SET application_name = 'everybody';"
+                      "REVOKE ALL ON DATABASE app FROM PUBLIC; GRANT CONNECT ON DATABASE app TO app; GRANT CREATE ON DATABASE app TO boss WITH GRANT OPTION")
+        m.g.start(seconds=30)
+        m.in_step()
+        for q in RIGHTS:
+            assert m.rows("new", q) == m.rows("old", q), q
+        assert m.rows("new", "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 0") == [["{application_name=everybody}"]]
