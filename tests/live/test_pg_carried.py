@@ -105,3 +105,28 @@ def test_the_check_names_them(tmp_path):
             assert words in out + err, (words, out, err)
         assert "n9" not in out
         m.old.sql("ROLLBACK PREPARED 'one''s'", database="app")
+
+
+@pytest.mark.limit(60)
+def test_publications_and_subscriptions_of_peoples_own(tmp_path):
+    """They are named beforehand. What a subscription writes no fence stops: no switch comes
+    before it is disabled."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.rows("old", "CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION theirs FOR ALL TABLES; CREATE TYPE mood AS ENUM ('well');"
+                      "CREATE SUBSCRIPTION sub CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)")
+        m.rows("old", "ALTER SUBSCRIPTION sub ENABLE")
+        url = ["postgres://postgres:%s@127.0.0.1:%d/app" % (PASSWORD, s.port) for s in (m.old, m.new)]
+        code, out, err = run("migrate", *url, "--check", "--strategy", "big_bang")
+        assert code == 0, (out, err)
+        for words in ("1 publications of all tables (theirs)", "1 subscriptions that are enabled (sub)", "types of people's own or of extensions (public.mood)"):
+            assert words in out, out
+        m.g.start(seconds=30)
+        m.in_step()
+        code, out, err = m.g.verb("promote")
+        assert code != 0 and "subscription sub would go on writing" in err, (code, out, err)
+        assert m.g.status()["authority"] == "old"
+        m.rows("old", "ALTER SUBSCRIPTION sub DISABLE")
+        m.g.must("promote")
+        m.in_step()
+        m.g.must("rollback")
+        m.rows("old", "ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub")

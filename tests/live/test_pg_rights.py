@@ -11,6 +11,7 @@ import pytest
 
 from harness.godwit import run
 from harness.postgres import PASSWORD, available
+from harness.process import until
 from test_pg_migrate import Move, transactions
 
 pytestmark = pytest.mark.usefixtures("need_godwit")
@@ -197,3 +198,24 @@ def test_a_table_made_meanwhile_stops_the_switch(tmp_path):
         m.rows("old", "DROP TABLE late")
         m.g.must("promote")
         assert m.g.status()["authority"] == "new"
+
+
+@pytest.mark.limit(60)
+def test_policies_that_hold_for_owners(tmp_path):
+    """FORCE ROW LEVEL SECURITY would hide rows from a role that owns the table: the right to
+    see them is asked for beforehand, on both servers."""
+    with Plain(tmp_path, "--strategy", "big_bang") as m:
+        m.rows("old", "CREATE TABLE secret (id int PRIMARY KEY, who text); INSERT INTO secret SELECT g, 'x' FROM generate_series(1, 9) g;"
+                      "ALTER TABLE secret OWNER TO app; ALTER TABLE secret ENABLE ROW LEVEL SECURITY; ALTER TABLE secret FORCE ROW LEVEL SECURITY;"
+                      "CREATE POLICY mine ON secret USING (who = current_user)")
+        code, found, _ = m.lacks()
+        assert code == 3 and all("ALTER ROLE mover BYPASSRLS" in found[side] for side in found), found
+        give(m)
+        m.g.start(seconds=60)
+        m.in_step()
+        m.rows("old", "UPDATE secret SET who = 'y' WHERE id < 4")
+        for verb in ("promote", "rollback"):
+            q = "SELECT who, count(*) FROM secret GROUP BY 1 ORDER BY 1"
+            until(lambda: m.rows("old", q) == m.rows("new", q) == [["x", "6"], ["y", "3"]], 20, text=lambda: m.g.tail())
+            m.g.must(verb)
+            m.in_step()

@@ -316,6 +316,25 @@ def test_no_value_of_a_sequence_twice(tmp_path):
         assert got["fresh"][0] == 77
 
 
+@pytest.mark.limit(120)
+def test_as_many_sequences_as_tables(tmp_path):
+    """A switch is not longer than it may be where there are 1,500; one that goes round gives
+    no value twice before it has been all around."""
+    text = "DO $$ BEGIN FOR i IN 1..1500 LOOP EXECUTE format('CREATE SEQUENCE s%s', i); IF i % 3 > 0 THEN PERFORM setval('s' || i, i); END IF; END LOOP; END $$;" \
+           "CREATE SEQUENCE around MAXVALUE 10 CYCLE; SELECT setval('around', 9); GRANT ALL ON SEQUENCE around TO app"
+    with Prepared(tmp_path, text) as m:
+        got = []
+        with m.conn() as c:
+            for verb in (None, "promote", "rollback", "promote"):
+                if verb:
+                    m.in_step()
+                    m.g.must(verb, tries=4)
+                got += c.execute("SELECT nextval('around')").fetchone()
+        assert got == [10, 1, 2, 3]
+        every = "SELECT count(*), sum(pg_sequence_last_value(oid)) FROM pg_class WHERE relname ~ '^s[0-9]+$'"
+        assert m.rows("old", every) == m.rows("new", every)
+
+
 @pytest.mark.limit(300)
 def test_large_transactions(tmp_path):
     """300,000 rows in one transaction, changed in another: there, and back."""

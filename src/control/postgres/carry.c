@@ -80,11 +80,53 @@ tell_roles(struct run *r, struct err *err)
 	return rc;
 }
 
+/* What a subscription brings is written by a worker of the server's, who does not log in:
+ * no fence stops it. */
+static int
+check_subscribed(struct run *r, enum side from, struct err *err)
+{
+	char *names;
+	int rc = pg_ask_text(r, from,
+	                     "SELECT coalesce(string_agg(quote_ident(subname), "
+	                     "', ' ORDER BY subname), '') FROM pg_subscription "
+	                     "WHERE subenabled AND subdbid = (SELECT oid FROM "
+	                     "pg_database WHERE datname = current_database())",
+	                     &names, err);
+
+	if (rc == 0 && names[0] != '\0')
+		rc = err_set(
+			err, ERR_STATE,
+			"%s: the subscription %s would go on writing there; "
+			"ALTER SUBSCRIPTION .. DISABLE first",
+			r->side[from].label, names);
+	if (rc == 0 || rc == -ERR_STATE)
+		free(names);
+	return rc;
+}
+
+/* Nobody is held yet; what moves from here on is little, and both servers have looked at
+ * each sequence once, which takes most of the time. */
+static int
+carry_before(struct run *r, struct err *err)
+{
+	bool had_time = r->has_time;
+	int rc;
+
+	r->has_time = true;
+	rc = pg_carry_sequences(r, run_authority(r), err);
+	r->has_time = had_time;
+	return rc;
+}
+
 int
 pg_ready(struct run *r, struct err *err)
 {
 	int rc = tell_roles(r, err);
 
+	if (rc == 0)
+		rc = check_subscribed(r, run_authority(r), err);
+	if (rc == 0)
+		rc = carry_before(r, err);
 	return rc == 0 ? pg_object_ready(r, err) : rc;
 }
 

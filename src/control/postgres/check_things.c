@@ -52,7 +52,8 @@ static const struct thing things[] = {
 	  "first" },
 	{ "identity", CHECK_FAIL,
 	  TABLE OF_THEIRS
-	  "relkind = 'r' AND EXISTS (SELECT 1 FROM pg_attribute a WHERE"
+	  "relkind = 'r' AND relpersistence = 'p' AND EXISTS (SELECT 1 FROM"
+	  " pg_attribute a WHERE"
 	  " attrelid = c.oid AND attidentity = 'a' AND NOT EXISTS (SELECT 1"
 	  " FROM pg_index WHERE indrelid = c.oid AND attnum = ANY (indkey) AND"
 	  " (relreplident = 'd' AND indisprimary AND indimmediate OR"
@@ -74,6 +75,30 @@ static const struct thing things[] = {
 	  "tables in which extensions keep what people tell them",
 	  "what an extension puts there itself is on new; rows of people's own "
 	  "are not carried, add them there" },
+	{ "publications", CHECK_WARN,
+	  "SELECT quote_ident(pubname) FROM pg_publication WHERE puballtables"
+	  " AND pubname NOT LIKE 'godwit\\_%'",
+	  "publications of all tables",
+	  "publications and slots of people's are not carried, and a server "
+	  "that subscribes to all tables stops at those of Godwit's schema: "
+	  "name the tables, or stop it meanwhile" },
+	{ "subscriptions", CHECK_WARN,
+	  "SELECT quote_ident(subname) FROM pg_subscription WHERE subenabled"
+	  " AND subdbid = (SELECT oid FROM pg_database WHERE datname ="
+	  " current_database())",
+	  "subscriptions that are enabled",
+	  "no switch happens while there is one, because no fence stops it; "
+	  "they are not carried: ALTER SUBSCRIPTION .. DISABLE before the "
+	  "switch, and make them on new behind it" },
+	{ "types", CHECK_WARN,
+	  "SELECT format('%I.%I', nspname, typname) FROM pg_type t JOIN"
+	  " pg_namespace n ON n.oid = typnamespace LEFT JOIN pg_class c ON"
+	  " c.oid = typrelid WHERE t.oid >= 16384 AND typcategory <> 'A' AND"
+	  " typtype <> 'p' AND typtype <> 'd' AND coalesce(relkind, 'c') = 'c'"
+	  " AND nspname NOT LIKE 'pg\\_%' AND nspname NOT LIKE 'godwit\\_%'",
+	  "types of people's own or of extensions",
+	  "their numbers are others on new: a program that has learned them "
+	  "and says them as types of parameters has to connect again there" },
 	{ "tablespaces", CHECK_WARN,
 	  TABLE OF_THEIRS "reltablespace <> 0 AND relkind IN ('r', 'i', 'm',"
 	                  " 'p', 'I')",

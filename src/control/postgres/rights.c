@@ -45,6 +45,9 @@ static const char lacking[] =
 	" WHERE rolname = current_user)"
 	"SELECT 'ALTER ROLE ' || q || ' REPLICATION' FROM me"
 	" WHERE NOT rolreplication"
+	" UNION ALL SELECT 'ALTER ROLE ' || q || ' BYPASSRLS' FROM me"
+	" WHERE NOT rolbypassrls AND EXISTS (SELECT 1 FROM pg_class WHERE"
+	" relforcerowsecurity)"
 	" UNION ALL SELECT 'ALTER ROLE ' || q || ' CREATEROLE' FROM me"
 	" WHERE NOT rolcreaterole"
 	" UNION ALL SELECT format('GRANT %%I TO %%s', g, q) FROM me,"
@@ -87,6 +90,15 @@ static const char stays_open[] =
 	" has_column_privilege('pg_authid', 'rolpassword', 'SELECT'))::int"
 	" FROM pg_roles WHERE rolcanlogin AND (rolsuper OR rolreplication) AND"
 	" rolname <> current_user AND rolname NOT LIKE 'godwit-%'";
+
+/* Policies that hold for owners, too, come with old's tables. */
+static const char forced[] =
+	"SELECT coalesce(max(relname), '') FROM pg_class WHERE"
+	" relforcerowsecurity";
+static const char lacks_bypass[] =
+	"SELECT format('ALTER ROLE %I BYPASSRLS', rolname) FROM pg_roles WHERE"
+	" rolname = current_user AND NOT rolbypassrls AND $1 <> '' AND NOT"
+	" EXISTS (SELECT 1 FROM pg_class WHERE relforcerowsecurity)";
 
 /* Who owns what on old, and so will on new; and who of them is not the user's there. */
 static const char owners[] =
@@ -144,15 +156,16 @@ tell_lacks(struct run *r, enum side s, const char *sql,
 }
 
 static int
-tell_owners(struct run *r, uint32_t *ret, struct err *err)
+tell_of_old(struct run *r, const char *question, const char *lacks,
+            uint32_t *ret, struct err *err)
 {
 	const char *param[] = { NULL, NULL };
 	char *list;
-	int rc = pg_ask_text(r, SIDE_OLD, owners, &list, err);
+	int rc = pg_ask_text(r, SIDE_OLD, question, &list, err);
 
 	param[0] = list;
 	if (rc == 0)
-		rc = tell_lacks(r, SIDE_NEW, lacks_owners, param, ret, err);
+		rc = tell_lacks(r, SIDE_NEW, lacks, param, ret, err);
 	free(list);
 	return rc;
 }
@@ -234,7 +247,9 @@ pg_check_rights(struct run *r, enum side s, struct err *err)
 	if (rc == 0 && s == SIDE_NEW)
 		rc = tell_lacks(r, s, lacks_database, NULL, &lacks, err);
 	if (rc == 0 && s == SIDE_NEW)
-		rc = tell_owners(r, &lacks, err);
+		rc = tell_of_old(r, owners, lacks_owners, &lacks, err);
+	if (rc == 0 && s == SIDE_NEW)
+		rc = tell_of_old(r, forced, lacks_bypass, &lacks, err);
 	if (rc == 0 && lacks == 0) {
 		(void)snprintf(text, sizeof(text),
 		               "%s: the user of its URL is no superuser, and "

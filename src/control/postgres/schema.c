@@ -257,7 +257,10 @@ reads_passwords(struct run *r, bool *ret, struct err *err)
 	" CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END,"       \
 	" 'CONNECTION LIMIT ' || rolconnlimit,"                         \
 	" 'VALID UNTIL ' || quote_literal(rolvaliduntil)" password ")," \
-	" 'm', (SELECT json_agg(g.rolname) FROM pg_auth_members m JOIN" \
+	" 'c', shobj_description(a.oid, 'pg_authid'),"                  \
+	" 'm', (SELECT json_agg(json_build_object('g', g.rolname, 'a'," \
+	"  m.admin_option, 'i', to_jsonb(m)->'inherit_option', 's',"    \
+	"  to_jsonb(m)->'set_option')) FROM pg_auth_members m JOIN"     \
 	"  pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid AND"   \
 	"  g.rolname NOT LIKE 'godwit-%')))::text FROM " table          \
 	" WHERE rolname NOT LIKE 'pg\\_%' AND rolname NOT LIKE"         \
@@ -277,6 +280,36 @@ static const char again[] =
 	" PERFORM @.list_drop(n);"
 	" IF o ~ '(^| )LOGIN CONNECTION LIMIT' THEN"
 	"  PERFORM @.list_put(n); END IF; END $$;";
+
+/* From 16 on a membership has more than one option. */
+static const char roles[] =
+	"CREATE OR REPLACE FUNCTION @.roles(l json) RETURNS void"
+	" LANGUAGE plpgsql AS $$ DECLARE x record; m record;"
+	" plain bool := NOT rolsuper FROM pg_roles WHERE rolname ="
+	"  current_user; BEGIN"
+	" FOR x IN SELECT * FROM json_to_recordset(l) AS"
+	"  j(n name, s bool, o text, c text) WHERE NOT (s AND"
+	"  plain) LOOP BEGIN"
+	"  EXECUTE format('CREATE ROLE %I %s', x.n, x.o);"
+	"  IF x.c IS NOT NULL THEN EXECUTE format('COMMENT ON"
+	"   ROLE %I IS %L', x.n, x.c); END IF;"
+	"  IF plain THEN EXECUTE format('GRANT %I TO %I', x.n,"
+	"   current_user); END IF;"
+	"  EXCEPTION WHEN duplicate_object THEN"
+	"   PERFORM @.role_again(x.n, x.o); END;"
+	" END LOOP;"
+	" FOR x IN SELECT * FROM json_to_recordset(l) AS"
+	"  j(n name, s bool, m json) WHERE NOT (s AND plain) LOOP"
+	"  FOR m IN SELECT * FROM json_to_recordset(x.m) AS"
+	"   k(g name, a bool, i bool, s bool) LOOP"
+	"   IF NOT plain OR NOT pg_has_role(x.n, m.g, 'MEMBER')"
+	"   THEN EXECUTE format('GRANT %I TO %I', m.g, x.n) ||"
+	"    CASE WHEN m.i IS NOT NULL AND"
+	"    current_setting('server_version_num')::int >= 160000"
+	"    THEN format(' WITH ADMIN %s, INHERIT %s, SET %s',"
+	"    m.a, m.i, m.s) WHEN m.a THEN ' WITH ADMIN OPTION'"
+	"    ELSE '' END; END IF;"
+	"  END LOOP; END LOOP; END $$";
 
 /* Roles that new has already stay as they are; on a server that was left behind they
  * become what they are now, but the one that Godwit came in as. Who may not read passwords carries
@@ -310,27 +343,7 @@ put_roles(struct run *r, struct err *err)
 		free(list);
 		return rc;
 	}
-	rc = pg_run(r, SIDE_NEW,
-	            "CREATE OR REPLACE FUNCTION @.roles(l json) RETURNS void"
-	            " LANGUAGE plpgsql AS $$ DECLARE x record; m text;"
-	            " plain bool := NOT rolsuper FROM pg_roles WHERE rolname ="
-	            "  current_user; BEGIN"
-	            " FOR x IN SELECT * FROM json_to_recordset(l) AS"
-	            "  j(n name, s bool, o text, m json) WHERE NOT (s AND"
-	            "  plain) LOOP BEGIN"
-	            "  EXECUTE format('CREATE ROLE %I %s', x.n, x.o);"
-	            "  IF plain THEN EXECUTE format('GRANT %I TO %I', x.n,"
-	            "   current_user); END IF;"
-	            "  EXCEPTION WHEN duplicate_object THEN"
-	            "   PERFORM @.role_again(x.n, x.o); END;"
-	            " END LOOP;"
-	            " FOR x IN SELECT * FROM json_to_recordset(l) AS"
-	            "  j(n name, s bool, m json) WHERE NOT (s AND plain) LOOP"
-	            "  FOR m IN SELECT json_array_elements_text(x.m) LOOP"
-	            "   IF NOT plain OR NOT pg_has_role(x.n, m, 'MEMBER')"
-	            "   THEN EXECUTE format('GRANT %I TO %I', m, x.n); END IF;"
-	            "  END LOOP; END LOOP; END $$",
-	            err);
+	rc = pg_run(r, SIDE_NEW, roles, err);
 	if (rc == 0)
 		rc = pg_tell(r, SIDE_NEW, "SELECT @.roles($1::json)", list,
 		             err);
@@ -346,13 +359,18 @@ put_database(struct run *r, struct err *err)
 	int rc = pg_ask_text(
 		r, SIDE_OLD,
 		"SELECT json_build_object('o', pg_get_userbyid(datdba), 'c',"
-		" shobj_description(d.oid, 'pg_database'), 's',"
+		" shobj_description(d.oid, 'pg_database'), 'a', datacl IS NOT NULL,"
+		" 'g', (SELECT json_agg(json_build_object('w', rolname, 'p',"
+		"  privilege_type, 'o', is_grantable)) FROM aclexplode(datacl)"
+		"  LEFT JOIN pg_roles r ON r.oid = grantee WHERE"
+		"  coalesce(rolname, '') NOT LIKE 'godwit-%'), 's',"
 		" (SELECT json_agg(json_build_object('r', rolname, 'd',"
-		"  setdatabase <> 0, 'k', split_part(c, '=', 1), 'v',"
-		"  substr(c, strpos(c, '=') + 1))) FROM pg_db_role_setting LEFT"
+		"  setdatabase <> 0 OR setrole = 0, 'k', split_part(c, '=', 1),"
+		"  'v', substr(c, strpos(c, '=') + 1)) ORDER BY setdatabase, setrole)"
+		"  FROM pg_db_role_setting LEFT"
 		"  JOIN pg_roles r ON r.oid = setrole, unnest(setconfig) c WHERE"
 		"  setdatabase IN (0, d.oid) AND coalesce(rolname, '') NOT LIKE"
-		"  'godwit-%' AND (setrole <> 0 OR setdatabase <> 0)))::text"
+		"  'godwit-%'))::text"
 		" FROM pg_database d WHERE datname = current_database()",
 		&list, err);
 
@@ -364,7 +382,15 @@ put_database(struct run *r, struct err *err)
 		" LANGUAGE plpgsql AS $$ DECLARE x record; BEGIN"
 		" IF (SELECT rolsuper FROM pg_roles WHERE rolname ="
 		"  current_user) THEN EXECUTE format('ALTER DATABASE %I OWNER"
-		"  TO %I', current_database(), j->>'o'); END IF;"
+		"  TO %I', current_database(), j->>'o');"
+		" IF (j->>'a')::bool THEN EXECUTE format('REVOKE ALL ON DATABASE %I"
+		"  FROM PUBLIC', current_database()); END IF;"
+		" FOR x IN SELECT * FROM json_to_recordset(coalesce(nullif("
+		"  j->>'g', ''), '[]')::json) AS s(w name, p text, o bool) LEFT JOIN"
+		"  pg_roles ON rolname = w WHERE w IS NULL OR rolname IS NOT NULL"
+		" LOOP EXECUTE format('GRANT %s ON DATABASE %I TO %s', x.p,"
+		"  current_database(), coalesce(quote_ident(x.w), 'PUBLIC')) || CASE"
+		"  WHEN x.o THEN ' WITH GRANT OPTION' ELSE '' END; END LOOP; END IF;"
 		" IF j->>'c' IS NOT NULL THEN EXECUTE format('COMMENT ON"
 		"  DATABASE %I IS %L', current_database(), j->>'c'); END IF;"
 		" FOR x IN SELECT * FROM json_to_recordset(coalesce(nullif("
@@ -375,7 +401,8 @@ put_database(struct run *r, struct err *err)
 		" EXECUTE concat_ws(' ', 'ALTER', CASE WHEN x.r IS NOT NULL THEN"
 		"  format('ROLE %I', x.r) || CASE WHEN x.d THEN ' IN' ELSE ''"
 		"  END END, CASE WHEN x.d THEN format('DATABASE %I',"
-		"  current_database()) END, 'SET', x.k, 'TO', CASE WHEN x.k ~"
+		"  current_database()) END, 'SET', quote_ident(x.k), 'TO', CASE WHEN"
+		"  x.k ~"
 		"  'search_path|_libraries|temp_tablespaces' THEN"
 		"  coalesce(nullif(nullif(x.v, ''), '\"\"'), quote_literal('')) ELSE quote_literal(x.v)"
 		"  END); END LOOP; END $$",
