@@ -179,6 +179,11 @@ line_stream(struct frame *f, const json_t *j)
 	else
 		frame_put(f, FRAME_WARN, "  behind");
 	frame_end(f);
+	if (look_text(j, "stream.trouble")[0] == '\0')
+		return;
+	name_of_line(f, "");
+	frame_put(f, FRAME_WARN, "%s", look_text(j, "stream.trouble"));
+	frame_end(f);
 }
 
 static void

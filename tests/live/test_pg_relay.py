@@ -226,6 +226,13 @@ def test_who_asks_before_the_login_is_over(tmp_path):
         assert said[0] == said[1] and any(b"42" in x for x in said[0])
 
 
+def test_who_says_that_he_wants_no_log(tmp_path):
+    """Some drivers always name `replication`, and mean no."""
+    with Trusted(tmp_path) as m:
+        for value, kind in (("false", b"Z"), ("off", b"Z"), ("0", b"Z"), ("true", b"e"), ("database", b"e")):
+            assert Raw(m.g.port, ("replication", value)).start[-1][:1] == kind, value
+
+
 def test_a_message_that_is_none(tmp_path):
     """It ends the session by 08P01, as the server does."""
     with Trusted(tmp_path) as m:

@@ -458,6 +458,9 @@ void pg_pool_drop_old(struct pg_relay *r);
 /* ---- params.c ---- */
 /* Bodies of ParameterStatus: one that the client gets; one of a backend that is made
  * to be what the one before was. */
+/* Does a startup packet ask for a replication connection? Some drivers name it always,
+ * and mean no. */
+bool pg_params_ask_log(struct span pairs);
 void pg_params_note(struct pg_session *s, struct span body);
 void pg_params_keep(struct pg_session *s, struct span body);
 /* A ParameterStatus in a list of them, instead of the one of that name. */

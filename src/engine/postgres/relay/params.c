@@ -142,3 +142,16 @@ pg_params_give(struct pg_session *s)
 	}
 	buf_release(&s->params);
 }
+
+bool
+pg_params_ask_log(struct span pairs)
+{
+	static const char *const no[] = { "false", "off", "no", "0" };
+	struct span value = pg_pair_find(pairs, SPAN("replication"));
+
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		if (span_eq(value, span_str(no[i])))
+			return false;
+	}
+	return value.p != NULL;
+}

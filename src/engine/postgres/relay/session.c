@@ -239,7 +239,7 @@ on_packet(struct pg_session *s, const struct pg_message *m, size_t behind)
 		               "packet");
 		return false;
 	}
-	if (pg_pair_find(pairs, SPAN("replication")).p != NULL) {
+	if (pg_params_ask_log(pairs)) {
 		pg_session_end(s, SPAN("0A000"),
 		               "a replication connection goes to the server "
 		               "itself, not through an interlay of Godwit");
