@@ -41,6 +41,7 @@ gates_look(const struct run *r, struct gates *ret)
 		ret->fenced = r->at[SIDE_OLD].parted && r->at[SIDE_NEW].parted;
 	else if (ret->is_split)
 		ret->fenced = ret->fenced && r->at[side_other(other)].fenced;
+	ret->owed = r->owed_n > 0;
 	if (r->proof_last != NULL)
 		ret->verified_different =
 			strcmp(json_string_value(

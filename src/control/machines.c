@@ -388,6 +388,9 @@ undo_copy(struct run *r, struct err *err)
 	}
 	r->copied = false;
 	r->is_lost = false;
+	/* What was missed comes with the new copy. */
+	if (journal_set_meta(r->journal, "owed", "", err) == 0)
+		r->owed_n = 0;
 	for (int s = 0; s < SIDE_N; s++) {
 		disk_free(r->spool[s]);
 		r->spool[s] = NULL;

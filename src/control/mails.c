@@ -163,6 +163,18 @@ troubled(struct run *r, const char *text)
 	run_event(r, "trouble", "%s", text);
 }
 
+/* No switch before somebody has made it good, and a comparison has found it so. */
+static void
+owe(struct run *r, const char *text)
+{
+	struct err err;
+
+	r->owed_n++;
+	if (journal_set_meta(r->journal, "owed", text, &err) != 0)
+		run_event(r, "disk", "%s", err.text);
+	troubled(r, text);
+}
+
 static void
 stale(struct run *r, bool is_lost)
 {
@@ -199,6 +211,7 @@ one(struct run *r, const struct mail *m)
 		return;
 	case MAIL_STALE: stale(r, m->flag == 1); return;
 	case MAIL_TROUBLE: troubled(r, m->text); return;
+	case MAIL_NOT_CARRIED: owe(r, m->text); return;
 	case MAIL_STOPPED: bit(&r->stopped, m->who); return;
 	case MAIL_ASTRAY: health_hurry(r, m->side); return;
 	case MAIL_ROUTE:

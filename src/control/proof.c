@@ -21,6 +21,7 @@ struct run_proof {
 	int rc;
 	int wake_fd;
 	uint64_t epoch;
+	uint32_t owed_n; /* run.owed_n as it began */
 	enum side rules;
 	bool empty_ok;
 	_Atomic bool stop;
@@ -70,6 +71,7 @@ proof_start(struct run *r, bool repair, struct err *err)
 	p->rules = rules;
 	p->empty_ok = r->conf->copy_mode == COPY_NONE && r->conf->empty_ok;
 	p->epoch = journal_authority(r->journal).epoch;
+	p->owed_n = r->owed_n;
 	rc = pthread_create(&p->thread, NULL, work, p);
 	if (rc != 0) {
 		free(p);
@@ -176,6 +178,15 @@ proof_open(const struct run *r)
 	               : 0;
 }
 
+/* All of it was compared, and is the same. */
+static bool
+is_equal(const json_t *result)
+{
+	const char *state = json_string_value(json_object_get(result, "state"));
+
+	return state != NULL && strcmp(state, "clean") == 0;
+}
+
 bool
 proof_collect(struct run *r)
 {
@@ -206,6 +217,9 @@ proof_collect(struct run *r)
 	          p->rc != 0 ? "; " : "", p->rc != 0 ? p->err.text : "");
 	json_decref(r->proof_last);
 	r->proof_last = j;
+	if (r->owed_n > 0 && r->owed_n == p->owed_n && is_equal(j) &&
+	    journal_set_meta(r->journal, "owed", "", &err) == 0)
+		r->owed_n = 0;
 	verify_result_fini(&p->result);
 	free(p);
 	return true;

@@ -477,6 +477,7 @@ complete(struct run *r)
 	}
 	gates_look(r, &g);
 	g.verified_different = false;
+	g.owed = false;
 	if (!r->op.is_forced &&
 	    migration_gate_share(&g, why, sizeof(why)) != GATE_OPEN) {
 		(void)later(r, why);

@@ -90,6 +90,8 @@ enum mail_kind {
 	               * flag 1: what old keeps for the stream is gone: forget
 	               * the positions first, and copy all anew             */
 	MAIL_TROUBLE, /* text, flag = enum err_code, retry in `position` ms */
+	MAIL_NOT_CARRIED, /* text: a change that the other side did not get,
+	                   * and may need; what else changed goes on      */
 
 	/* relay -> another relay of its interlay (relay/clients.c, monitor.c); who:
 	 * the sender's port.worker_at */

@@ -108,6 +108,13 @@ gate_share(const struct gates *g, struct err *e)
 		              "verify again");
 		return GATE_DIFFERENT;
 	}
+	if (g->owed) {
+		(void)err_set(e, ERR_STATE,
+		              "a change was not carried to the other side "
+		              "(`godwit status` names it); make it there, then "
+		              "verify");
+		return GATE_DIFFERENT;
+	}
 	return GATE_OPEN;
 }
 

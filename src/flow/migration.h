@@ -26,6 +26,7 @@ struct gates {
 	uint64_t reverse_age_ms; /* since the last one                    */
 	uint64_t reverse_age_ms_max;
 	bool verified_different; /* the last verification found some      */
+	bool owed; /* a change was not carried, and nothing compared since */
 	bool is_verifying;
 	bool suspect; /* Mode M: what is dirty is not known     */
 	uint32_t relays;

@@ -137,6 +137,51 @@ def test_what_is_not_carried(tmp_path, text, why):
             until(lambda: m.rows("new", "SELECT a FROM other") == [["1"]], 20, text=lambda: m.g.tail())
 
 
+@pytest.mark.limit(120)
+def test_no_switch_before_it_is_made_good(tmp_path):
+    """What was not carried is owed, also behind a restart, until a comparison has found both sides equal."""
+    with Move(tmp_path, "--strategy", "big_bang", scale=0, start=False) as m:
+        m.rows("old", "CREATE TABLE t (a int PRIMARY KEY); ALTER TABLE t OWNER TO app; INSERT INTO t VALUES (1), (2)")
+        m.g.start(seconds=30)
+        m.in_step()
+        with m.conn() as c:
+            c.execute("ALTER TABLE t ADD COLUMN at timestamptz DEFAULT clock_timestamp()")
+        until(lambda: "not carried" in events(m), 20, text=lambda: events(m))
+
+        def postponed(why):
+            m.in_step()
+            code, _, err = m.g.verb("promote")
+            assert code == 5 and why in err, err
+            assert m.g.status()["authority"] == "old"
+
+        postponed("was not carried to the other side")
+        m.g.kill()
+        m.g.start(seconds=30)
+        postponed("was not carried to the other side")
+        code, out, _ = m.g.verb("verify")
+        assert code == 8, out
+        postponed("the last verification found differences")
+        m.rows("new", "ALTER TABLE t ADD COLUMN at timestamptz")
+        with m.conn() as c:
+            c.execute("UPDATE t SET at = clock_timestamp()")
+        m.g.must("verify")
+        m.g.must("promote")
+        assert m.rows("new", "SELECT count(at) FROM t") == [["2"]]
+        # And the same on the way back.
+        with m.conn() as c:
+            c.execute("ALTER TABLE t ADD COLUMN later timestamptz DEFAULT clock_timestamp()")
+        until(lambda: "ADD COLUMN later" in events(m), 20, text=lambda: events(m))
+        m.in_step()
+        code, _, err = m.g.verb("rollback")
+        assert code == 5 and "was not carried" in err, err
+        m.rows("old", "ALTER TABLE t ADD COLUMN later timestamptz")
+        with m.conn() as c:
+            c.execute("UPDATE t SET later = clock_timestamp()")
+        m.g.must("verify")
+        m.g.must("rollback")
+        assert m.rows("old", "SELECT count(at), count(later) FROM t") == [["2", "2"]]
+
+
 @pytest.mark.limit(60)
 def test_a_change_while_godwit_is_away(tmp_path):
     """It waits in the log, and is carried when the same command runs again."""
@@ -228,6 +273,7 @@ def test_rows_that_lose_their_name(tmp_path):
                     q = "SELECT a, count(*) FROM %s GROUP BY 1 ORDER BY 1" % n
                     until(lambda q=q: m.rows("old", q) == m.rows("new", q), 20, text=lambda q=q: "%s\n%s" % (q, m.g.tail()))
                 m.in_step()
+                m.g.must("verify")  # of what was not carried
                 m.g.must("promote" if side == "old" else "rollback")
         assert "the rows that it had while it was unlogged" in events(m)
         assert m.g.stop() == 0

@@ -80,6 +80,7 @@ each_gate(void **state)
 	CASE(g.suspect = true, GATE_SUSPECT, GATE_SUSPECT);
 	CASE(g.move = MOVE_BROKEN, GATE_BROKEN, GATE_BROKEN);
 	CASE(g.verified_different = true, GATE_DIFFERENT, GATE_DIFFERENT);
+	CASE(g.owed = true, GATE_DIFFERENT, GATE_DIFFERENT);
 	CASE(g.lag_ms = 1001, GATE_OPEN, GATE_BEHIND);
 	CASE(g.lag_ms = 1000, GATE_OPEN, GATE_OPEN);
 	CASE(g.reverse_proven = false, GATE_OPEN, GATE_REVERSE);

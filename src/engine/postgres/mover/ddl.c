@@ -101,8 +101,8 @@ pg_ddl_take(struct pg_mover *m, struct pg_apply *a, struct span content)
 	}
 	told = part[PART_TEXT];
 	told.n = told.n < TOLD_MAX ? told.n : TOLD_MAX;
-	pg_mover_note(m, "not carried, %.*s: %.*s; say it on %s, too",
-	              (int)part[PART_REASON].n,
-	              (const char *)part[PART_REASON].p, (int)told.n,
-	              (const char *)told.p, m->conf->side[a->side].label);
+	pg_mover_owe(m, "not carried, %.*s: %.*s; say it on %s, too",
+	             (int)part[PART_REASON].n,
+	             (const char *)part[PART_REASON].p, (int)told.n,
+	             (const char *)told.p, m->conf->side[a->side].label);
 }

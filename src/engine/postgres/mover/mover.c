@@ -139,6 +139,18 @@ pg_mover_note(struct pg_mover *m, const char *fmt, ...)
 }
 
 void
+pg_mover_owe(struct pg_mover *m, const char *fmt, ...)
+{
+	struct mail mail = { .kind = MAIL_NOT_CARRIED, .side = m->from };
+	va_list ap;
+
+	va_start(ap, fmt);
+	put_text(&mail, m, fmt, ap);
+	va_end(ap);
+	m->port->ops->mail(m->port, &mail);
+}
+
+void
 pg_mover_foreign(struct pg_mover *m, const struct pg_feed *f,
                  const struct pg_relation *r)
 {

@@ -339,6 +339,10 @@ void pg_mover_stage(struct pg_mover *m, enum stage to);
  * again later. */
 void pg_mover_fail(struct pg_mover *m, enum err_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The other side lacks something of the authority's; the stream goes on, no switch is made
+ * before a comparison has found it there. */
+void pg_mover_owe(struct pg_mover *m, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 /* Something a person has to know; the stream goes on. */
 void pg_mover_note(struct pg_mover *m, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -368,6 +368,7 @@ on_mail(struct mover *m, const struct mail *mail)
 	case MAIL_PASSED:
 	case MAIL_PROGRESS:
 	case MAIL_STALE:
+	case MAIL_NOT_CARRIED:
 	case MAIL_HEARTBEAT_BACK:
 	case MAIL_PAIR:
 	case MAIL_ASTRAY:

@@ -236,6 +236,7 @@ mail(struct relay *r, const struct mail *m)
 	case MAIL_PASSED:
 	case MAIL_PROGRESS:
 	case MAIL_STALE:
+	case MAIL_NOT_CARRIED:
 	case MAIL_HEARTBEAT_BACK:
 	case MAIL_TROUBLE:
 	case MAIL_STOPPED: break;
