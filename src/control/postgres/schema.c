@@ -601,34 +601,46 @@ wait_for_locks(struct run *r, const char *for_ms, struct err *err)
 	return rc;
 }
 
+/* The schema of old on new, as it is to be. later: the file for what is built behind the
+ * copy. */
+static int
+have_schema(struct run *r, bool both, const char *later, struct err *err)
+{
+	char *done = journal_meta(r->journal, "schema");
+	bool is_made = done != NULL && strcmp(done, "1") == 0;
+	bool loaded = false;
+	char now[640];
+	int rc = 0;
+
+	free(done);
+	(void)snprintf(now, sizeof(now), "%s%s%s.schema.sql", r->conf->state,
+	               r->home != NULL ? "." : "",
+	               r->home != NULL ? r->id : "");
+	if (r->at[SIDE_NEW].is_up)
+		rc = is_loaded(r, &loaded, err);
+	if (rc == 0 && both && is_made)
+		rc = pg_left_again(r, !loaded, err);
+	if (rc != 0)
+		return rc;
+	if (!is_made || (r->is_stale && loaded))
+		return make(r, now, later, err);
+	return both && !loaded ? take_as_it_is(r, err) : 0;
+}
+
 static int
 prepare(struct run *r, struct err *err)
 {
 	bool both = r->at[SIDE_OLD].is_up && r->at[SIDE_NEW].is_up;
-	char *done = journal_meta(r->journal, "schema");
-	bool is_made = done != NULL && strcmp(done, "1") == 0;
-	char now[640];
 	char later[640];
-	bool loaded = false;
 	int rc = 0;
 
-	(void)snprintf(now, sizeof(now), "%s%s%s.schema.sql", r->conf->state,
-	               r->home != NULL ? "." : "",
-	               r->home != NULL ? r->id : "");
 	build_file(r, later, sizeof(later));
 	for (int s = 0; rc == 0 && s < SIDE_N; s++) {
 		if (r->at[s].is_up)
 			rc = pg_watch_ddl(r, (enum side)s, err);
 	}
-	if (rc == 0 && r->at[SIDE_NEW].is_up)
-		rc = is_loaded(r, &loaded, err);
-	if (rc == 0 && both && is_made)
-		rc = pg_left_again(r, !loaded, err);
-	if (rc == 0 && (!is_made || (r->is_stale && loaded)))
-		rc = make(r, now, later, err);
-	else if (rc == 0 && both && !loaded)
-		rc = take_as_it_is(r, err);
-	free(done);
+	if (rc == 0)
+		rc = have_schema(r, both, later, err);
 	if (rc == 0 && r->at[SIDE_OLD].is_up)
 		rc = put_identity(r, err);
 	if (rc == 0 && both)
