@@ -170,6 +170,7 @@ owe(struct run *r, const char *text)
 	struct err err;
 
 	r->owed_n++;
+	(void)snprintf(r->owed, sizeof(r->owed), "%s", text);
 	if (journal_set_meta(r->journal, "owed", text, &err) != 0)
 		run_event(r, "disk", "%s", err.text);
 	troubled(r, text);

@@ -269,6 +269,7 @@ struct run {
 	int wake_fd;        /* eventfd: SIGTERM, proof            */
 	uint32_t owed_n;    /* changes that were not carried; 0: none is
 	                     * owed (journal: "owed")                     */
+	char owed[200];     /* the last of them                           */
 	bool is_stale;      /* new is not prepared for old as it is       */
 	bool is_lost;       /* ... and its stream is no more: undo_copy() */
 	bool is_unprepared; /* something was in the way of it; no mover

@@ -354,14 +354,17 @@ take_copied(struct run *r, const json_t *copied)
 		r->copied_by = strcmp(by, "scan") == 0 ? COPY_SCAN : COPY_RDB;
 }
 
-static bool
-is_owed(const struct run *r)
+/* What was not carried in an earlier life, where a person looks. */
+static void
+recall_owed(struct run *r)
 {
 	char *what = journal_meta(r->journal, "owed");
-	bool ret = what != NULL && what[0] != '\0';
 
+	if (what != NULL && what[0] != '\0') {
+		r->owed_n = 1;
+		(void)snprintf(r->owed, sizeof(r->owed), "%s", what);
+	}
 	free(what);
-	return ret;
 }
 
 static int
@@ -387,7 +390,7 @@ read_state(struct run *r, struct err *err)
 	}
 	for (int i = 0; i < 5; i++)
 		json_decref(last[i]);
-	r->owed_n = is_owed(r) ? 1 : 0;
+	recall_owed(r);
 	for (int s = 0; s < SIDE_N && rc == 0; s++) {
 		char *kept = journal_meta(
 			r->journal, s == SIDE_OLD ? "kept_old" : "kept_new");

@@ -341,7 +341,8 @@ stream_json(const struct run *r)
 		"in_step", r->mover != NULL && r->move == MOVE_IN_STEP,
 		"direction",
 		run_authority(r) == SIDE_OLD ? "old->new" : "new->old",
-		"trouble", r->trouble);
+		"trouble",
+		r->trouble[0] == '\0' && r->owed_n > 0 ? r->owed : r->trouble);
 }
 
 static json_t *

@@ -158,6 +158,7 @@ def test_no_switch_before_it_is_made_good(tmp_path):
         m.g.kill()
         m.g.start(seconds=30)
         postponed("was not carried to the other side")
+        assert "ADD COLUMN at" in m.g.status()["stream"]["trouble"]
         code, out, _ = m.g.verb("verify")
         assert code == 8, out
         postponed("the last verification found differences")

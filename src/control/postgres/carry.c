@@ -137,7 +137,7 @@ pg_carry(struct run *r, enum side from, struct err *err)
 
 	/* It came behind the look at the gates; back is not kept from anybody. */
 	if (rc == 0 && from == SIDE_OLD && r->owed_n > 0)
-		return err_set(err, ERR_POSTPONED, "%s", r->trouble);
+		return err_set(err, ERR_POSTPONED, "%s", r->owed);
 	return rc == 0 ? pg_object_carry(r, from, err) : rc;
 }
 
